@@ -1,0 +1,48 @@
+# Kith. `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+TOOLS := target/tools
+CARGO_DENY := 0.20.2
+
+.PHONY: help run init build test lint fmt demo demo-live servers latency clean-tables
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+build: ## build the one binary in release mode
+	cargo build --release --bin kith
+
+run: build ## build and start the whole suite in one process under ./.kith/
+	target/release/kith run
+
+demo: build ## load a real social graph, show it, check it against a recount (starts the suite if it is not up)
+	target/release/kith demo $(DEMO)
+
+servers: ## fetch Apache Kafka and Apache Cassandra from Maven for the live tests
+	tests/servers/fetch
+
+demo-live: build servers ## the same over five processes, a real Kafka and a real Cassandra
+	tests/servers/demo-live $(DEMO)
+
+latency: build servers ## print the time from a post's OK to a follower's home feed over Kafka and Cassandra
+	LIVE_ONLY=latency tests/servers/demo-live
+
+test: ## every test, with real Kafka and Cassandra where Java and Maven are there
+	cargo test --workspace --no-fail-fast
+
+lint: ## formatting, clippy, dependency rules, protos, manifests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory deny
+	@deploy/check
+
+.PHONY: deny
+deny: $(TOOLS)/bin/cargo-deny
+	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
+
+$(TOOLS)/bin/cargo-deny:
+	cargo install --quiet --locked --root $(TOOLS) --version $(CARGO_DENY) cargo-deny
+
+fmt: ## format everything
+	cargo fmt --all

@@ -1,0 +1,203 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use kith_log::{LogPartition, Offset, Record as RawRecord, RecordId};
+use kith_tables::{Key, Keyspace, MAX_GET_ROWS, RowKey, Table};
+use tracing::Span;
+
+use crate::cache::Cache;
+use crate::engine::Context;
+use crate::record::Decoded;
+use crate::side_by_side::side_by_side;
+use crate::{Effect, Fold, FoldError, Record, Rows, dead_letter, trace};
+
+/// Table partitions loaded or written at once.
+const HOMES_IN_FLIGHT: usize = 64;
+/// How often a load starts over because another writer moved the mark under it.
+const LOAD_ATTEMPTS: usize = 5;
+
+/// Records of one log partition that are folded together.
+pub(crate) struct Batch {
+    partition: LogPartition,
+    records: Vec<Item>,
+    last: Option<(Offset, RecordId)>,
+    stopped_at: Option<String>,
+}
+
+enum Item {
+    Event(Box<Record>, Span),
+    Poison(Effect),
+    /// Poison that another service's group sets aside.
+    Skipped,
+}
+
+/// The table partitions that a batch evolves.
+pub(crate) struct Homes {
+    loaded: Vec<Loaded>,
+    /// Fold, record and home, in the order of the log.
+    touches: Vec<(usize, usize, usize)>,
+}
+
+struct Loaded {
+    table: &'static Table,
+    partition: Key,
+    rows: Rows,
+}
+
+impl Batch {
+    /// Decodes up to the first record of an unknown type.
+    pub(crate) fn decode(context: &Context, partition: LogPartition, raw: &[RawRecord]) -> Self {
+        let mut batch = Self { partition, records: Vec::with_capacity(raw.len()), last: None, stopped_at: None };
+        for record in raw {
+            let item = match Decoded::of(record) {
+                Decoded::Event(event) => {
+                    let span = trace::process_span(&event);
+                    Item::Event(event, span)
+                }
+                Decoded::Poison(reason) => {
+                    tracing::error!(position = %record.position, %reason, "record cannot be decoded");
+                    context.metrics.poisoned(&context.group, partition.topic);
+                    match context.group.owns(partition.topic) {
+                        true => Item::Poison(dead_letter::effect(record, &reason)),
+                        false => Item::Skipped,
+                    }
+                }
+                Decoded::UnknownType => {
+                    batch.stopped_at = Some(format!("{} is of a type that this build does not know", record.position));
+                    break;
+                }
+            };
+            batch.records.push(item);
+            batch.last = Some((record.position.offset, record.id().unwrap_or_default()));
+        }
+        batch
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The last record of the batch.
+    pub(crate) fn last(&self) -> Option<(Offset, RecordId)> {
+        self.last
+    }
+
+    pub(crate) fn stopped_at(&self) -> Option<String> {
+        self.stopped_at.clone()
+    }
+
+    /// Finds the home of every record in every fold and loads what is not cached.
+    pub(crate) async fn load(
+        &self,
+        keyspace: &dyn Keyspace,
+        folds: &[Arc<dyn Fold>],
+        cache: &mut Cache,
+    ) -> Result<Homes, FoldError> {
+        let mut wanted: Vec<(Loaded, BTreeSet<RowKey>)> = Vec::new();
+        let mut index: BTreeMap<(&'static str, Key), usize> = BTreeMap::new();
+        let mut touches = Vec::new();
+        for (record_index, fold_index, record, fold) in self.pairs(folds) {
+            let Some(home) = fold.home(record) else { continue };
+            let at = *index.entry((home.table.name, home.partition.clone())).or_insert_with(|| {
+                let rows = cache.take(home.table, &home.partition, self.partition.source());
+                wanted.push((Loaded { table: home.table, partition: home.partition, rows }, BTreeSet::new()));
+                wanted.len() - 1
+            });
+            wanted[at].1.extend(home.rows);
+            touches.push((fold_index, record_index, at));
+        }
+        let loads = wanted.into_iter().map(|(loaded, keys)| loaded.load(keyspace, keys).boxed()).collect();
+        let loaded = side_by_side(loads, HOMES_IN_FLIGHT).await?;
+        Ok(Homes { loaded, touches })
+    }
+
+    /// Evolves every home in the order of the log; gives what follows elsewhere.
+    pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], homes: &mut Homes) -> Vec<Effect> {
+        let mut effects: Vec<Effect> = self.poison().collect();
+        for &(fold, record, home) in &homes.touches {
+            let Item::Event(record, span) = &self.records[record] else { continue };
+            let _entered = span.enter();
+            let rows = &mut homes.loaded[home].rows;
+            rows.apply_at(record.position.offset, |rows| folds[fold].apply(rows, record));
+            effects.extend(folds[fold].effects(rows, record));
+        }
+        effects
+    }
+
+    fn poison(&self) -> impl Iterator<Item = Effect> + '_ {
+        self.records.iter().filter_map(|item| match item {
+            Item::Poison(effect) => Some(effect.clone()),
+            Item::Event(..) | Item::Skipped => None,
+        })
+    }
+
+    fn pairs<'a>(&'a self, folds: &'a [Arc<dyn Fold>]) -> impl Iterator<Item = (usize, usize, &'a Record, &'a dyn Fold)> {
+        self.records.iter().enumerate().flat_map(move |(r, item)| {
+            let record = match item {
+                Item::Event(record, _) => Some(&**record),
+                Item::Poison(_) | Item::Skipped => None,
+            };
+            record.into_iter().flat_map(move |record| folds.iter().enumerate().map(move |(f, fold)| (r, f, record, &**fold)))
+        })
+    }
+}
+
+impl Homes {
+    /// Writes every changed home, each in one batch with its mark.
+    pub(crate) async fn write(&mut self, keyspace: &dyn Keyspace) -> Result<(), FoldError> {
+        let mut writes = Vec::new();
+        for home in &mut self.loaded {
+            let dirty = home.rows.take_dirty();
+            if !dirty.is_empty() {
+                let (table, partition) = (home.table, &home.partition);
+                writes.push(async move { keyspace.apply(table, partition, &dirty).await }.boxed());
+            }
+        }
+        side_by_side(writes, HOMES_IN_FLIGHT).await?;
+        Ok(())
+    }
+
+    /// Everything here is written: the next batch may start from it.
+    pub(crate) fn keep(self, cache: &mut Cache) {
+        for home in self.loaded {
+            cache.put(home.table, home.partition, home.rows);
+        }
+    }
+}
+
+impl Loaded {
+    /// Learns the rows of `keys`, with the mark, as one state of the table partition. A mark other than the known one
+    /// drops what is known: a late batch of a former owner must not be mixed with it.
+    async fn load(mut self, keyspace: &dyn Keyspace, keys: BTreeSet<RowKey>) -> Result<Self, FoldError> {
+        for _ in 0..LOAD_ATTEMPTS {
+            if self.load_missing(keyspace, &keys).await? {
+                return Ok(self);
+            }
+            self.rows.forget();
+        }
+        let what = format!("{} {:?} is being written by another process", self.table.name, self.partition);
+        Err(kith_tables::StoreError::Unavailable(what).into())
+    }
+
+    async fn load_missing(&mut self, keyspace: &dyn Keyspace, keys: &BTreeSet<RowKey>) -> Result<bool, FoldError> {
+        let summary = self.rows.summary_key().clone();
+        let mut missing: Vec<RowKey> = keys.iter().filter(|key| !self.rows.knows(key)).cloned().collect();
+        if !self.rows.knows(&summary) && missing.is_empty() {
+            missing.push(summary.clone());
+        }
+        for chunk in missing.chunks(MAX_GET_ROWS - 1) {
+            let ask: Vec<RowKey> = std::iter::once(&summary).chain(chunk).cloned().collect();
+            let mut found = keyspace.get(self.table, &self.partition, &ask).await?.into_iter();
+            let known_mark = self.rows.knows(&summary).then(|| self.rows.mark());
+            self.rows.learn(summary.clone(), found.next().flatten());
+            if known_mark.is_some_and(|known| known != self.rows.mark()) {
+                return Ok(false);
+            }
+            for (key, row) in chunk.iter().zip(found) {
+                self.rows.learn(key.clone(), row);
+            }
+        }
+        Ok(true)
+    }
+}

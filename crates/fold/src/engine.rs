@@ -1,0 +1,213 @@
+//! Runs a group's folds in this process: membership, workers, catching up, the watch over lag.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use kith_log::{EventLog, LogError, LogPartition, Membership, Position};
+use kith_runtime::Runtime;
+use kith_tables::TableStore;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::worker::Worker;
+use crate::{FoldError, Group, Lag, Publisher, State, Watermarks};
+
+pub use crate::lag::FoldMetrics;
+
+const REJOIN_AFTER: Duration = Duration::from_millis(500);
+/// How often the group is told how far we are, and the wait for the heads is asked anew.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// What a group runs on.
+#[derive(Clone)]
+pub struct Ports {
+    pub runtime: Runtime,
+    pub log: Arc<dyn EventLog>,
+    pub tables: Arc<dyn TableStore>,
+    pub metrics: FoldMetrics,
+}
+
+/// What all workers of a group share.
+pub(crate) struct Context {
+    pub group: Group,
+    pub runtime: Runtime,
+    pub log: Arc<dyn EventLog>,
+    pub store: Arc<dyn TableStore>,
+    pub state: State,
+    pub publisher: Publisher,
+    pub metrics: FoldMetrics,
+}
+
+/// A group at work. Dropping it ends its tasks: what they had not finished is folded again by whoever comes next.
+pub struct Running {
+    pub state: State,
+    pub publisher: Publisher,
+    pub lag: Arc<Lag>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Creates what the group needs: its keyspace and tables. Idempotent; `kith init` alone calls it.
+pub async fn create(ports: &Ports, group: &Group) -> Result<(), FoldError> {
+    ports.log.create_topics(&group.topics).await?;
+    Ok(ports.tables.create(&group.keyspace(), &group.tables()).await?)
+}
+
+/// Opens the group's tables and, where `folding`, joins its consumer group and folds. `Err` when topics or tables are
+/// not as declared.
+pub async fn start(ports: &Ports, group: Group, folding: bool) -> Result<Running, FoldError> {
+    ports.log.check_topics(&group.topics).await?;
+    let keyspace = ports.tables.open(&group.keyspace(), &group.tables()).await?;
+    let partition_count = ports.log.partition_count();
+    let watermarks = Watermarks::new(ports.runtime.clone(), Arc::clone(&keyspace), &group.topics, partition_count);
+    let state = State { keyspace, watermarks: Arc::new(watermarks), partition_count };
+    let publisher = Publisher::new(Arc::clone(&ports.log), ports.runtime.clone(), group.service);
+    let lag = Arc::new(Lag::default());
+    let context = Arc::new(Context {
+        group,
+        runtime: ports.runtime.clone(),
+        log: Arc::clone(&ports.log),
+        store: Arc::clone(&ports.tables),
+        state: state.clone(),
+        publisher: publisher.clone(),
+        metrics: ports.metrics.clone(),
+    });
+    let mut tasks = vec![ports.runtime.spawn(crate::lag::watch(Arc::clone(&context), Arc::clone(&lag)))];
+    if folding {
+        tasks.push(ports.runtime.spawn(fold(context)));
+    }
+    Ok(Running { state, publisher, lag, tasks })
+}
+
+/// Stays a member of the group, whatever happens.
+async fn fold(context: Arc<Context>) {
+    loop {
+        if let Err(error) = fold_as_member(&context).await {
+            tracing::warn!(group = context.group.name(), %error, "membership lost; joining again");
+        }
+        context.state.watermarks.folds_here(&[]);
+        context.runtime.sleep(REJOIN_AFTER).await;
+    }
+}
+
+async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
+    let mut membership = context.log.join(&context.group.name(), &context.group.topics).await?;
+    let mut working = Working::default();
+    loop {
+        let partitions = tokio::select! {
+            biased;
+            partitions = membership.assigned() => partitions?,
+            () = context.runtime.sleep(REPORT_EVERY) => {
+                let at = |&p| (p, context.state.watermarks.next_offset(p));
+                membership.report(&working.partitions.iter().map(at).collect::<Vec<_>>()).await;
+                continue;
+            }
+        };
+        // Everything granted before is void: its workers end here, between two of their awaits. What they have half
+        // written is written again by whoever folds the partition next, at the same positions.
+        drop(std::mem::take(&mut working));
+        tracing::info!(group = context.group.name(), partitions = partitions.len(), "partitions assigned");
+        context.state.watermarks.folds_here(&partitions);
+        working = start_workers(context, &mut *membership, partitions).await?;
+    }
+}
+
+/// The workers of one assignment.
+#[derive(Default)]
+struct Working {
+    partitions: Vec<LogPartition>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn start_workers(
+    context: &Arc<Context>,
+    membership: &mut dyn Membership,
+    partitions: Vec<LogPartition>,
+) -> Result<Working, FoldError> {
+    let heads = heads(context).await?;
+    let resumed = try_join_all(partitions.iter().map(|&partition| resume(context, partition, &heads))).await?;
+    let workers: BTreeMap<LogPartition, Worker> = partitions.iter().copied().zip(resumed).filter_map(with_worker).collect();
+    let from: Vec<_> = workers.iter().map(|(&partition, worker)| (partition, worker.start_offset())).collect();
+    let mut readers: BTreeMap<_, _> =
+        membership.start(&from).await?.into_iter().map(|reader| (reader.partition, reader)).collect();
+    let (reached, caught_up) = watch::channel(false);
+    let mut tasks = vec![context.runtime.spawn(catch_up(Arc::clone(context), heads, reached))];
+    for (partition, worker) in workers {
+        let Some(reader) = readers.remove(&partition) else { continue };
+        let context = Arc::clone(context);
+        let caught_up = caught_up.clone();
+        context.metrics.stopped(&context.group, partition, false);
+        tasks.push(context.runtime.clone().spawn(async move {
+            if let Err(error) = worker.run(reader, caught_up).await {
+                stop(&context, partition, &error);
+            }
+        }));
+    }
+    Ok(Working { partitions, tasks })
+}
+
+fn with_worker((partition, worker): (LogPartition, Option<Worker>)) -> Option<(LogPartition, Worker)> {
+    worker.map(|worker| (partition, worker))
+}
+
+/// A worker, or nothing where the partition must stand still.
+async fn resume(context: &Arc<Context>, partition: LogPartition, heads: &Heads) -> Result<Option<Worker>, FoldError> {
+    let head = heads.get(&partition).copied().unwrap_or(0);
+    match Worker::resume(Arc::clone(context), partition, head).await {
+        Ok(worker) => Ok(Some(worker)),
+        Err(error @ FoldError::Stopped(_)) => {
+            stop(context, partition, &error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn stop(context: &Context, partition: LogPartition, error: &FoldError) {
+    tracing::error!(group = context.group.name(), %partition, %error, "fold stopped");
+    context.metrics.stopped(&context.group, partition, true);
+    context.state.watermarks.stop(partition, &error.to_string());
+}
+
+type Heads = BTreeMap<LogPartition, u64>;
+
+async fn heads(context: &Context) -> Result<Heads, LogError> {
+    let mut heads = Heads::new();
+    for &topic in &context.group.topics {
+        let next = context.log.heads(topic).await?;
+        heads.extend((0..).zip(next).map(|(index, head)| (LogPartition { topic, index }, head)));
+    }
+    Ok(heads)
+}
+
+/// Says when the whole group, on whatever replicas, has reached the heads that stood at the start.
+async fn catch_up(context: Arc<Context>, heads: Heads, reached: watch::Sender<bool>) {
+    let last = |(&partition, &next): (&LogPartition, &u64)| next.checked_sub(1).map(|offset| Position { partition, offset });
+    let wanted: Vec<Position> = heads.iter().filter_map(last).collect();
+    loop {
+        let until = Instant::now() + REPORT_EVERY;
+        match context.state.watermarks.wait(wanted.iter().copied(), until).await {
+            Ok(()) => {
+                reached.send_replace(true);
+                // Workers take the closing of the channel as the end of the assignment.
+                return std::future::pending().await;
+            }
+            Err(error) => tracing::info!(group = context.group.name(), %error, "catching up before appending"),
+        }
+        context.runtime.sleep(Duration::from_millis(50)).await;
+    }
+}

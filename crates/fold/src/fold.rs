@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use kith_log::{RecordId, Topic};
+use kith_proto::Event;
+use kith_tables::{Key, Row, RowKey, RowRange, RowType, Table, Value, Write};
+
+use crate::{Record, Rows};
+
+/// One view. Pure: the engine loads the rows asked for, skips what the mark says is in, writes what changed at once.
+pub trait Fold: Send + Sync + 'static {
+    /// Every table that this fold evolves or spreads to.
+    fn tables(&self) -> Vec<&'static Table>;
+
+    /// The one table partition that this record evolves, with the rows that `apply` and `effects` look at, if the
+    /// record concerns this view.
+    fn home(&self, record: &Record) -> Option<Home>;
+
+    /// What the record changes there.
+    fn apply(&self, rows: &mut Rows, record: &Record);
+
+    /// What follows elsewhere. `rows` may be later than the record (on a replay): a value stamped with the record's
+    /// offset must be a function of the record alone, one stamped with the rows' mark a function of the rows alone.
+    fn effects(&self, _rows: &Rows, _record: &Record) -> Vec<Effect> {
+        Vec::new()
+    }
+
+    /// Whether `effects` may hold appends, so that a worker that starts must look for ones never made.
+    fn appends(&self) -> bool {
+        false
+    }
+}
+
+/// A table partition and rows in it.
+#[derive(Debug, Clone)]
+pub struct Home {
+    pub table: &'static Table,
+    pub partition: Key,
+    pub rows: Vec<RowKey>,
+}
+
+impl Home {
+    pub fn new(table: &'static Table, partition: Key) -> Self {
+        Self { table, partition, rows: Vec::new() }
+    }
+
+    /// Also loads the row of type `R` with this clustering key.
+    #[must_use]
+    pub fn with<R: RowType>(mut self, clustering: impl IntoIterator<Item = Value>) -> Self {
+        self.rows.push(RowKey::of::<R>(clustering));
+        self
+    }
+}
+
+/// Something that follows from a record, outside its home.
+#[derive(Clone)]
+pub enum Effect {
+    /// Upserts one row elsewhere.
+    Put(Put),
+    /// Appends a record. Only the live generation does, and only caught up. Put it behind a `Read` or a `ForEach` that
+    /// sees whether it has been made, so that a replay makes no second one.
+    Append(Box<Append>),
+    /// Reads rows from the store, never from a cache, after the home is written; then goes on.
+    Read { table: &'static Table, partition: Key, rows: Vec<RowKey>, then: Then<[Option<Row>]> },
+    /// The same for every row of a range, a page at a time.
+    ForEach { table: &'static Table, partition: Key, range: RowRange, then: Then<Row> },
+    /// Once everything else that the batch of records causes is durable.
+    After(Vec<Effect>),
+}
+
+/// What follows from what was read. Pure.
+pub type Then<T> = Arc<dyn Fn(&T) -> Vec<Effect> + Send + Sync>;
+
+/// A row that a record causes in another table partition, at a position of the record's own log partition.
+#[derive(Debug, Clone)]
+pub struct Put {
+    pub table: &'static Table,
+    pub partition: Key,
+    pub write: Write,
+}
+
+/// A record that a record causes.
+#[derive(Debug, Clone)]
+pub struct Append {
+    pub topic: Topic,
+    pub key: String,
+    /// The same for every copy of this append.
+    pub id: RecordId,
+    pub event: Event,
+    pub causation: RecordId,
+}
+
+impl Effect {
+    /// A row of type `R` at `position`.
+    pub fn put<R: RowType>(
+        table: &'static Table,
+        partition: Key,
+        clustering: impl IntoIterator<Item = Value>,
+        row: R,
+        position: u64,
+    ) -> Self {
+        let write = Row { key: RowKey::of::<R>(clustering), columns: row.into_columns(), position };
+        Self::Put(Put { table, partition, write })
+    }
+
+    pub fn append(append: Append) -> Self {
+        Self::Append(Box::new(append))
+    }
+}

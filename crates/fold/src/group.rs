@@ -1,0 +1,46 @@
+use std::sync::Arc;
+
+use kith_log::Topic;
+use kith_tables::Table;
+
+use crate::Fold;
+use crate::watermark::WATERMARKS;
+
+/// All folds of one service over all topics that it reads: one consumer group, one keyspace, watermarks included.
+#[derive(Clone)]
+pub struct Group {
+    pub service: &'static str,
+    /// Which full set of tables; in every name from the first day.
+    pub generation: u32,
+    pub topics: Vec<Topic>,
+    pub folds: Vec<Arc<dyn Fold>>,
+}
+
+impl Group {
+    /// The consumer group: `kith.posts.g1`.
+    pub fn name(&self) -> String {
+        format!("kith.{}.g{}", self.service, self.generation)
+    }
+
+    /// The keyspace: `kith_posts_g1`.
+    pub fn keyspace(&self) -> String {
+        format!("kith_{}_g{}", self.service, self.generation)
+    }
+
+    /// Every table of the keyspace, once, in order of declaration.
+    pub fn tables(&self) -> Vec<&'static Table> {
+        let mut tables = vec![&WATERMARKS];
+        for table in self.folds.iter().flat_map(|fold| fold.tables()) {
+            if !tables.iter().any(|known| known.name == table.name) {
+                tables.push(table);
+            }
+        }
+        tables
+    }
+
+    /// Whether this service writes `topic`: then its group also sets aside what cannot be decoded there.
+    pub(crate) fn owns(&self, topic: Topic) -> bool {
+        let service = topic.name.strip_prefix("kith.").and_then(|rest| rest.split('.').next());
+        service == Some(self.service)
+    }
+}

@@ -1,0 +1,142 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kith_log::{LogError, LogPartition, Topic};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::engine::Context;
+use crate::{FoldError, Group};
+
+/// How often heads and foreign watermarks are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How far a group's folds are behind the log.
+#[derive(Debug, Default)]
+pub struct Lag {
+    /// Records in the log that are not in the tables, the worst partition's.
+    worst_records: AtomicU64,
+    /// When the log and the tables last answered, milliseconds; 0: never.
+    looked_at_ms: AtomicI64,
+    error: Mutex<Option<String>>,
+}
+
+impl Lag {
+    /// Records that the worst partition is behind, as of the last look.
+    pub fn worst_records(&self) -> u64 {
+        self.worst_records.load(Ordering::Relaxed)
+    }
+
+    /// Why the last look failed: the log or the tables do not answer. `None` when it went well.
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When a look last went well, milliseconds since 1970; 0: never.
+    pub fn looked_at_ms(&self) -> i64 {
+        self.looked_at_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// Looks again and again, until the task is ended.
+pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
+    let mut behind_since: BTreeMap<LogPartition, i64> = BTreeMap::new();
+    loop {
+        let looked = look(&context, &lag, &mut behind_since).await;
+        *lag.error.lock().unwrap_or_else(PoisonError::into_inner) = looked.err().map(|error| error.to_string());
+        context.runtime.sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn look(context: &Context, lag: &Lag, behind_since: &mut BTreeMap<LogPartition, i64>) -> Result<(), FoldError> {
+    context.store.check().await?;
+    context.state.watermarks.refresh_all().await?;
+    let now_ms = context.runtime.now_ms();
+    let mut worst = 0;
+    for &topic in &context.group.topics {
+        for (partition, head) in heads(context, topic).await? {
+            let behind = head.saturating_sub(context.state.watermarks.next_offset(partition));
+            worst = worst.max(behind);
+            let since = match behind {
+                0 => behind_since.remove(&partition).map_or(now_ms, |_| now_ms),
+                _ => *behind_since.entry(partition).or_insert(now_ms),
+            };
+            context.metrics.lag(&context.group, partition, behind, now_ms - since);
+        }
+    }
+    lag.worst_records.store(worst, Ordering::Relaxed);
+    lag.looked_at_ms.store(now_ms, Ordering::Relaxed);
+    Ok(())
+}
+
+async fn heads(context: &Context, topic: Topic) -> Result<Vec<(LogPartition, u64)>, LogError> {
+    let heads = context.log.heads(topic).await?;
+    Ok((0..).zip(heads).map(|(index, head)| (LogPartition { topic, index }, head)).collect())
+}
+
+/// What folds tell Prometheus; one for a process, shared by its groups.
+#[derive(Clone, Default)]
+pub struct FoldMetrics {
+    lag_records: Family<PartitionLabels, Gauge>,
+    lag_seconds: Family<PartitionLabels, Gauge<f64, AtomicU64>>,
+    folded: Family<TopicLabels, Counter>,
+    poisoned: Family<TopicLabels, Counter>,
+    stopped: Family<PartitionLabels, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartitionLabels {
+    group: String,
+    topic: &'static str,
+    partition: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TopicLabels {
+    group: String,
+    topic: &'static str,
+}
+
+impl FoldMetrics {
+    /// Registers the metrics once for the process.
+    pub fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        registry.register("kith_fold_lag_records", "Records in the log that are not in the tables", all.lag_records.clone());
+        registry.register("kith_fold_lag_seconds", "How long the fold has been behind the log", all.lag_seconds.clone());
+        registry.register("kith_fold_records", "Records folded, replayed ones included", all.folded.clone());
+        registry.register("kith_dead_letters", "Records met that nobody can decode", all.poisoned.clone());
+        registry.register("kith_fold_stopped", "1: the partition stands still until someone helps", all.stopped.clone());
+        all
+    }
+
+    pub(crate) fn folded(&self, group: &Group, topic: Topic, records: usize) {
+        self.folded.get_or_create(&topic_labels(group, topic)).inc_by(records as u64);
+    }
+
+    pub(crate) fn poisoned(&self, group: &Group, topic: Topic) {
+        self.poisoned.get_or_create(&topic_labels(group, topic)).inc();
+    }
+
+    pub(crate) fn stopped(&self, group: &Group, partition: LogPartition, stopped: bool) {
+        self.stopped.get_or_create(&partition_labels(group, partition)).set(i64::from(stopped));
+    }
+
+    fn lag(&self, group: &Group, partition: LogPartition, records: u64, ms: i64) {
+        let labels = partition_labels(group, partition);
+        self.lag_records.get_or_create(&labels).set(i64::try_from(records).unwrap_or(i64::MAX));
+        self.lag_seconds.get_or_create(&labels).set(ms as f64 / 1_000.0);
+    }
+}
+
+fn topic_labels(group: &Group, topic: Topic) -> TopicLabels {
+    TopicLabels { group: group.name(), topic: topic.name }
+}
+
+fn partition_labels(group: &Group, partition: LogPartition) -> PartitionLabels {
+    PartitionLabels { group: group.name(), topic: partition.topic.name, partition: u32::from(partition.index) }
+}

@@ -1,0 +1,61 @@
+//! The fold engine: from the log to tables, exactly once by construction.
+//!
+//! A service declares its [`Fold`]s; [`engine::start`] joins the consumer group, gives each log partition a worker, and
+//! keeps these rules (DESIGN.md, invariants 2 to 5):
+//!
+//! 1. A record evolves one table partition in each fold that it concerns. What changed there is written together with
+//!    the mark, in one batch. A record at or below the mark is not applied again.
+//! 2. What a record causes elsewhere are [`Effect`]s: absolute values at a position of the same log partition. They are
+//!    emitted again on every replay, also for records at or below the mark.
+//! 3. The watermark moves when all of that is durable.
+//! 4. Appends are made only after the group's folds have reached the heads that stood when the worker started, and each
+//!    is preceded by a look whether what it would say is in the tables already.
+//!
+//! Nothing here knows a service's rules; folds are pure and know neither clock nor store.
+
+mod applied;
+mod batch;
+mod cache;
+mod dead_letter;
+pub mod engine;
+mod fold;
+mod group;
+mod lag;
+mod noun;
+mod publish;
+mod record;
+mod rows;
+mod side_by_side;
+mod spread;
+mod state;
+mod token;
+mod trace;
+mod watermark;
+mod worker;
+
+pub use applied::{APPLIED_IDS_PER_ROW, AppliedIds};
+pub use fold::{Append, Effect, Fold, Home, Put, Then};
+pub use group::Group;
+pub use lag::Lag;
+pub use noun::Noun;
+pub use publish::{Cause, Publisher};
+pub use record::Record;
+pub use rows::Rows;
+pub use state::{Found, State};
+pub use token::{MAX_TOKEN_BYTES, Token, TokenError};
+pub use watermark::{WaitError, Watermarks};
+
+/// Why a fold cannot go on for now, or at all.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FoldError {
+    #[error(transparent)]
+    Store(#[from] kith_tables::StoreError),
+    #[error(transparent)]
+    Log(#[from] kith_log::LogError),
+    #[error(transparent)]
+    Append(#[from] kith_log::AppendError),
+    /// The partition stops until an operator or an upgrade helps: an unknown event type, a log that lost its tail, a
+    /// fold that reads a row it did not ask for.
+    #[error("stopped: {0}")]
+    Stopped(String),
+}

@@ -1,0 +1,75 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kith_log::{AppendError, EventLog, Header, NewRecord, Position, RecordId, Topic, headers};
+use kith_proto::Event;
+use kith_runtime::{Runtime, UnixMillis};
+
+/// Why a record exists.
+#[derive(Debug, Clone, Default)]
+pub struct Cause {
+    /// The record that caused it, if one did.
+    pub causation: Option<RecordId>,
+    /// W3C trace context of the request, if it is traced.
+    pub trace_parent: Option<String>,
+}
+
+/// Appends events as CloudEvents (Kafka binding, binary mode).
+#[derive(Clone)]
+pub struct Publisher {
+    log: Arc<dyn EventLog>,
+    runtime: Runtime,
+    /// `ce_source`: `/kith/posts`.
+    source: Arc<str>,
+}
+
+impl Publisher {
+    pub fn new(log: Arc<dyn EventLog>, runtime: Runtime, service: &str) -> Self {
+        Self { log, runtime, source: format!("/kith/{service}").into() }
+    }
+
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.log
+    }
+
+    /// Appends `event` under `key`. Durable when it returns; a future dropped half way may still have appended.
+    pub async fn append(
+        &self,
+        topic: Topic,
+        key: &str,
+        id: RecordId,
+        event: &Event,
+        cause: &Cause,
+    ) -> Result<Position, AppendError> {
+        debug_assert_eq!(topic.name, event.topic_name());
+        let headers = self.headers(id, event, cause);
+        let value = Bytes::from(event.encode());
+        self.log.append(NewRecord { topic, key: key.to_owned(), headers, value }).await
+    }
+
+    fn headers(&self, id: RecordId, event: &Event, cause: &Cause) -> Vec<Header> {
+        let header = |name: &str, value: String| Header { name: name.into(), value: value.into() };
+        let fixed = |name: &str, value: &'static str| Header { name: name.into(), value: Bytes::from_static(value.as_bytes()) };
+        let mut all = vec![
+            fixed(headers::SPEC_VERSION, "1.0"),
+            header(headers::ID, id.to_string()),
+            header(headers::SOURCE, self.source.to_string()),
+            fixed(headers::TYPE, event.type_name()),
+            header(headers::TIME, rfc3339(self.runtime.now_ms())),
+            header(headers::SUBJECT, event.subject().to_owned()),
+            fixed(headers::CONTENT_TYPE, "application/protobuf"),
+        ];
+        if let Some(causation) = cause.causation {
+            all.push(header(headers::CAUSATION_ID, causation.to_string()));
+        }
+        if let Some(trace_parent) = &cause.trace_parent {
+            all.push(header(headers::TRACE_PARENT, trace_parent.clone()));
+        }
+        all
+    }
+}
+
+/// RFC 3339 in UTC; a time that no calendar holds is given as the epoch.
+fn rfc3339(at: UnixMillis) -> String {
+    jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}

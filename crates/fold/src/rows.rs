@@ -1,0 +1,129 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_log::Offset;
+use kith_tables::{Row, RowKey, RowType, Table, Value, Write};
+
+/// What a fold sees of a table partition: the rows it asked for, and the summary row of its own log partition.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    table: &'static Table,
+    summary_key: RowKey,
+    /// Rows known to be there or known not to be.
+    known: BTreeMap<RowKey, Option<Row>>,
+    dirty: BTreeSet<RowKey>,
+    /// The offset of the record being applied; every row it changes gets it as its position.
+    at: Offset,
+}
+
+impl Rows {
+    /// For an engine, or a test of a fold: an empty table partition as log partition `source` sees it.
+    pub fn new(table: &'static Table, source: i32) -> Self {
+        let summary_key = table.summary_key(source);
+        Self { table, summary_key, known: BTreeMap::new(), dirty: BTreeSet::new(), at: 0 }
+    }
+
+    /// For a test of a fold: rows that `home` names and that are not known yet are known not to be there.
+    pub fn load_empty(&mut self, home: &crate::Home) {
+        for key in &home.rows {
+            self.known.entry(key.clone()).or_insert(None);
+        }
+    }
+
+    /// The row of type `R`, if there is one. Only rows named by [`crate::Fold::home`], or put
+    /// before, may be asked for (debug builds assert it).
+    pub fn get<R: RowType>(&self, clustering: impl IntoIterator<Item = Value>) -> Option<R> {
+        self.row::<R>(clustering).and_then(Row::read)
+    }
+
+    /// The position of that row.
+    pub fn position<R: RowType>(&self, clustering: impl IntoIterator<Item = Value>) -> Option<u64> {
+        self.row::<R>(clustering).map(|row| row.position)
+    }
+
+    /// Writes the row whole, at the position of the record being applied. A row that is the same already stays.
+    pub fn put<R: RowType>(&mut self, clustering: impl IntoIterator<Item = Value>, row: R) {
+        self.write(RowKey::of::<R>(clustering), row.into_columns());
+    }
+
+    /// The columns of the summary row, or their defaults.
+    pub fn summary<S: RowType + Default>(&self) -> S {
+        let row = self.known.get(&self.summary_key).and_then(Option::as_ref);
+        row.and_then(|row| S::from_columns(row.columns[1..].to_vec())).unwrap_or_default()
+    }
+
+    pub fn set_summary<S: RowType>(&mut self, summary: S) {
+        let mark = self.mark().unwrap_or(self.at);
+        let columns = std::iter::once(mark_value(mark)).chain(summary.into_columns()).collect();
+        self.write(self.summary_key.clone(), columns);
+    }
+
+    /// The last offset that is in these rows: the position to stamp on what is a function of the rows as they stand.
+    pub fn mark(&self) -> Option<Offset> {
+        let row = self.known.get(&self.summary_key).and_then(Option::as_ref)?;
+        match row.columns.first() {
+            Some(Value::BigInt(mark)) => Offset::try_from(*mark).ok(),
+            _ => None,
+        }
+    }
+
+    /// Runs `apply` for the record at `offset` unless the mark has passed it; then sets the mark.
+    pub fn apply_at(&mut self, offset: Offset, apply: impl FnOnce(&mut Self)) {
+        if self.mark().is_some_and(|mark| offset <= mark) {
+            return;
+        }
+        self.at = offset;
+        apply(self);
+        let summary = match self.known.remove(&self.summary_key).flatten() {
+            Some(row) => row.columns.into_iter().skip(1).collect(),
+            None => self.table.summary.iter().map(|c| c.kind.default_value()).collect::<Vec<_>>(),
+        };
+        let columns = std::iter::once(mark_value(offset)).chain(summary).collect();
+        self.write(self.summary_key.clone(), columns);
+    }
+
+    /// What must be written, in key order; the rows count as written from then on.
+    pub(crate) fn take_dirty(&mut self) -> Vec<Write> {
+        let dirty = std::mem::take(&mut self.dirty);
+        dirty.iter().filter_map(|key| self.known.get(key).cloned().flatten()).collect()
+    }
+
+    pub(crate) fn summary_key(&self) -> &RowKey {
+        &self.summary_key
+    }
+
+    pub(crate) fn knows(&self, key: &RowKey) -> bool {
+        self.known.contains_key(key)
+    }
+
+    pub(crate) fn learn(&mut self, key: RowKey, row: Option<Row>) {
+        self.known.insert(key, row);
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.known.clear();
+        self.dirty.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    fn row<R: RowType>(&self, clustering: impl IntoIterator<Item = Value>) -> Option<&Row> {
+        let key = RowKey::of::<R>(clustering);
+        debug_assert!(self.known.contains_key(&key), "table {}: row {key:?} was not asked for", self.table.name);
+        self.known.get(&key)?.as_ref()
+    }
+
+    fn write(&mut self, key: RowKey, columns: Vec<Value>) {
+        let same = matches!(self.known.get(&key), Some(Some(row)) if row.columns == columns);
+        if !same {
+            let row = Row { key: key.clone(), columns, position: self.at };
+            self.known.insert(key.clone(), Some(row));
+            self.dirty.insert(key);
+        }
+    }
+}
+
+fn mark_value(mark: Offset) -> Value {
+    Value::BigInt(i64::try_from(mark).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,158 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use kith_log::{LogPartition, PartitionIndex, Topic};
+use kith_tables::{Key, Keyspace, Row, RowKey, RowRange, RowType, Slice, StoreError, Table, Value};
+use tokio::time::Instant;
+
+use crate::{Token, WaitError, Watermarks};
+
+/// The tables of a group as queries and commands read them.
+#[derive(Clone)]
+pub struct State {
+    pub(crate) keyspace: Arc<dyn Keyspace>,
+    pub(crate) watermarks: Arc<Watermarks>,
+    pub(crate) partition_count: PartitionIndex,
+}
+
+impl State {
+    pub fn partition_count(&self) -> PartitionIndex {
+        self.partition_count
+    }
+
+    pub fn watermarks(&self) -> &Watermarks {
+        &self.watermarks
+    }
+
+    pub fn keyspace(&self) -> &Arc<dyn Keyspace> {
+        &self.keyspace
+    }
+
+    /// Waits until the tables include what `token` names.
+    pub async fn at_least(&self, token: &Token, until: Instant) -> Result<(), WaitError> {
+        self.watermarks.wait(token.positions(), until).await
+    }
+
+    /// What a read made now includes at least.
+    pub fn as_of(&self) -> Token {
+        self.watermarks.known().collect()
+    }
+
+    /// The row of type `R` at that place.
+    pub async fn row<R: RowType>(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        clustering: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<Found<R>>, StoreError> {
+        let rows = self.keyspace.get(table, partition, &[RowKey::of::<R>(clustering)]).await?;
+        rows.into_iter().next().flatten().map(found).transpose()
+    }
+
+    /// Several rows of one table partition, in the order asked.
+    pub async fn rows<R: RowType>(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        clusterings: impl IntoIterator<Item = Vec<Value>>,
+    ) -> Result<Vec<Option<Found<R>>>, StoreError> {
+        let keys: Vec<RowKey> = clusterings.into_iter().map(RowKey::of::<R>).collect();
+        let rows = self.keyspace.get(table, partition, &keys).await?;
+        rows.into_iter().map(|row| row.map(found).transpose()).collect()
+    }
+
+    /// Rows of type `R` that follow each other.
+    pub async fn slice<R: RowType>(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        range: RowRange,
+        limit: usize,
+    ) -> Result<Vec<Found<R>>, StoreError> {
+        let rows = self.keyspace.slice(table, partition, &Slice { range, limit }).await?;
+        rows.into_iter().map(found).collect()
+    }
+
+    /// The summary rows that the partitions of `topic` keep in this table partition, those that are there.
+    pub async fn summaries<S: RowType>(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        topic: Topic,
+    ) -> Result<Vec<Found<S>>, StoreError> {
+        let sources = (0..self.partition_count).map(|index| LogPartition { topic, index }.source());
+        let keys: Vec<RowKey> = sources.map(|source| table.summary_key(source)).collect();
+        let rows = self.keyspace.get(table, partition, &keys).await?;
+        rows.into_iter().flatten().map(found_summary).collect()
+    }
+
+    /// The summary row of a table partition that one log partition owns: that of `key` in `topic`.
+    pub async fn summary<S: RowType>(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        (topic, key): (Topic, &str),
+    ) -> Result<Option<Found<S>>, StoreError> {
+        let source = LogPartition::of_key(topic, key, self.partition_count).source();
+        let rows = self.keyspace.get(table, partition, &[table.summary_key(source)]).await?;
+        rows.into_iter().next().flatten().map(found_summary).transpose()
+    }
+
+    /// Asks `look` again whenever the partition of `key` in `topic` has been folded further, until it finds something
+    /// or the deadline is over: for what a record causes in another partition.
+    pub async fn until<T, F, Fut>(&self, (topic, key): (Topic, &str), until: Instant, look: F) -> Result<T, WaitError>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Option<T>, StoreError>>,
+    {
+        let partition = LogPartition::of_key(topic, key, self.partition_count);
+        let mut polls = 0;
+        loop {
+            if let Some(found) = look().await? {
+                return Ok(found);
+            }
+            if Instant::now() >= until {
+                let next = self.watermarks.next_offset(partition);
+                return Err(WaitError::Behind { wanted: kith_log::Position { partition, offset: next }, next });
+            }
+            self.watermarks.changed(partition, polls).await;
+            polls += 1;
+        }
+    }
+}
+
+/// A row with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found<R> {
+    pub clustering: Vec<Value>,
+    /// Offset of the record that wrote it, in the log partition that owns the row.
+    pub position: u64,
+    pub row: R,
+}
+
+impl<R> Found<R> {
+    /// The text of clustering column `index`; empty when it is not text.
+    pub fn text(&self, index: usize) -> &str {
+        match self.clustering.get(index) {
+            Some(Value::Text(text)) => text,
+            _ => "",
+        }
+    }
+}
+
+fn found<R: RowType>(row: Row) -> Result<Found<R>, StoreError> {
+    let typed = R::from_columns(row.columns).ok_or_else(|| damaged(&row.key))?;
+    Ok(Found { clustering: row.key.clustering, position: row.position, row: typed })
+}
+
+fn found_summary<S: RowType>(mut row: Row) -> Result<Found<S>, StoreError> {
+    if row.columns.is_empty() {
+        return Err(damaged(&row.key));
+    }
+    row.columns.remove(0);
+    found(row)
+}
+
+fn damaged(key: &RowKey) -> StoreError {
+    StoreError::Damaged(format!("a row of section {} does not read as its type", key.section))
+}

@@ -1,0 +1,147 @@
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kith_log::{LogPartition, Offset, PartitionIndex, Position, topics};
+use sha2::{Digest, Sha256};
+
+/// A token longer than this is not one of ours.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+const VERSION: u8 = 1;
+const CHECK_BYTES: usize = 4;
+
+/// A consistency token: log positions that a read must include. Any service of the suite honours any other's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Token(BTreeMap<LogPartition, Offset>);
+
+/// The text is not a token of this suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a consistency token of this suite")]
+pub struct TokenError;
+
+impl Token {
+    /// Adds a position; of two in one partition the later stays.
+    pub fn add(&mut self, position: Position) {
+        let offset = self.0.entry(position.partition).or_insert(position.offset);
+        *offset = (*offset).max(position.offset);
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        for position in other.positions() {
+            self.add(position);
+        }
+    }
+
+    pub fn positions(&self) -> impl Iterator<Item = Position> + '_ {
+        self.0.iter().map(|(&partition, &offset)| Position { partition, offset })
+    }
+
+    /// The offset asked of one partition.
+    pub fn offset(&self, partition: LogPartition) -> Option<Offset> {
+        self.0.get(&partition).copied()
+    }
+
+    /// Version, then topic id, partition and offset of each position as LEB128, then the first bytes of their SHA-256
+    /// (against typing errors, not against forgers: a token gives no rights); base64url.
+    pub fn encode(&self) -> String {
+        let mut bytes = vec![VERSION];
+        for position in self.positions() {
+            put_varint(&mut bytes, u64::from(position.partition.topic.id));
+            put_varint(&mut bytes, u64::from(position.partition.index));
+            put_varint(&mut bytes, position.offset);
+        }
+        let check = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&check[..CHECK_BYTES]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Reads a token; `partitions` is how many every topic has.
+    pub fn decode(text: &str, partitions: PartitionIndex) -> Result<Self, TokenError> {
+        if text.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError)?;
+        let (body, check) = bytes.split_at_checked(bytes.len().wrapping_sub(CHECK_BYTES)).ok_or(TokenError)?;
+        if Sha256::digest(body)[..CHECK_BYTES] != *check || body.first() != Some(&VERSION) {
+            return Err(TokenError);
+        }
+        let mut rest = &body[1..];
+        let mut token = Self::default();
+        while !rest.is_empty() {
+            token.add(take_position(&mut rest, partitions).ok_or(TokenError)?);
+        }
+        Ok(token)
+    }
+}
+
+impl FromIterator<Position> for Token {
+    fn from_iter<I: IntoIterator<Item = Position>>(positions: I) -> Self {
+        let mut token = Self::default();
+        positions.into_iter().for_each(|position| token.add(position));
+        token
+    }
+}
+
+impl From<Position> for Token {
+    fn from(position: Position) -> Self {
+        std::iter::once(position).collect()
+    }
+}
+
+fn take_position(bytes: &mut &[u8], partitions: PartitionIndex) -> Option<Position> {
+    let topic = topics::by_id(u16::try_from(take_varint(bytes)?).ok()?)?;
+    let index = PartitionIndex::try_from(take_varint(bytes)?).ok()?;
+    let offset = i64::try_from(take_varint(bytes)?).ok()?;
+    let partition = (index < partitions).then_some(LogPartition { topic, index })?;
+    Some(Position { partition, offset: offset.unsigned_abs() })
+}
+
+fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..63).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(topic: kith_log::Topic, index: u16, offset: u64) -> Position {
+        Position { partition: LogPartition { topic, index }, offset }
+    }
+
+    #[test]
+    fn reads_back_and_keeps_the_later_of_two() {
+        let all = [position(topics::POSTS, 3, 9), position(topics::POSTS, 3, 4), position(topics::IDENTITY, 15, 1 << 40)];
+        let token: Token = all.into_iter().collect();
+        assert_eq!(token.offset(all[0].partition), Some(9));
+        assert_eq!(Token::decode(&token.encode(), 16), Ok(token));
+    }
+
+    #[test]
+    fn refuses_what_is_no_token() {
+        let token = Token::from(position(topics::POSTS, 3, 9)).encode();
+        let mut other = token.clone();
+        other.replace_range(2..3, if &token[2..3] == "A" { "B" } else { "A" });
+        let long = "A".repeat(MAX_TOKEN_BYTES + 1);
+        for bad in ["", "A", "!", &token[1..], &token[..token.len() - 1], &other, &long] {
+            assert_eq!(Token::decode(bad, 16), Err(TokenError), "{bad}");
+        }
+        assert_eq!(Token::decode(&token, 3), Err(TokenError), "a partition that the topic does not have");
+    }
+}

@@ -1,0 +1,252 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_log::{LogPartition, Offset, Position, Record as RawRecord, RecordId, RecordReader};
+use tokio::sync::watch;
+
+use crate::batch::Batch;
+use crate::cache::Cache;
+use crate::engine::Context;
+use crate::spread::Spreader;
+use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
+use crate::FoldError;
+
+/// Records folded together at most.
+const BATCH_RECORDS: usize = 256;
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Folds one log partition while this process has it.
+pub(crate) struct Worker {
+    context: Arc<Context>,
+    partition: LogPartition,
+    cache: Cache,
+    /// The offset that the group's reader gives next; everything below has been handed to us.
+    next: Offset,
+    /// Whether effects may append.
+    live: bool,
+    /// The first offset whose appends are not known to be made.
+    append_next: Offset,
+    /// Offsets whose record ids are known from before: a log that lost its tail has others there.
+    expected: BTreeMap<Offset, RecordId>,
+    restart: RestartHistory,
+    reconnects: u64,
+}
+
+impl Worker {
+    /// Finds where the partition's fold starts again.
+    pub(crate) async fn resume(context: Arc<Context>, partition: LogPartition, head: Offset) -> Result<Self, FoldError> {
+        let watermarks = &context.state.watermarks;
+        let reached = watermarks.stored::<ReachedRow>(partition).await?;
+        let appended = watermarks.stored::<AppendedRow>(partition).await?;
+        let restart = watermarks.stored::<RestartRow>(partition).await?;
+        let mut expected = BTreeMap::new();
+        for row in [&reached, &restart].into_iter().flatten() {
+            let id = row.read::<ReachedRow>().and_then(|row| RecordId::parse(&row.record_id));
+            expected.extend(id.map(|id| (row.position, id)));
+        }
+        let reached_next = reached.as_ref().map_or(0, |row| row.position + 1);
+        if reached_next > head {
+            return Err(FoldError::Stopped(format!("{partition} ends at {head}, its tables at {reached_next}")));
+        }
+        watermarks.advance(partition, reached_next);
+        let margin = context.store.restart_margin();
+        // The record at the restart point itself is read again, to compare its id.
+        let from = if margin.is_zero() { reached } else { restart }.map_or(0, |row| row.position);
+        let reconnects = context.store.reconnects();
+        let restart = RestartHistory { margin, samples: Vec::new() };
+        let append_next = appended.map_or(0, |row| row.position + 1);
+        let cache = Cache::new();
+        Ok(Self { context, partition, cache, next: from, live: false, append_next, expected, restart, reconnects })
+    }
+
+    pub(crate) fn start_offset(&self) -> Offset {
+        self.next
+    }
+
+    /// Runs until the partition is taken away. An `Err` stops it for good.
+    pub(crate) async fn run(mut self, mut reader: RecordReader, mut caught_up: watch::Receiver<bool>) -> Result<(), FoldError> {
+        loop {
+            tokio::select! {
+                biased;
+                reached = reached_heads(&mut caught_up), if !self.live => {
+                    if !reached {
+                        return Ok(());
+                    }
+                    self.go_live().await?;
+                }
+                records = reader.next() => {
+                    let Some(records) = records else { return Ok(()) };
+                    self.take(&mut reader, records?).await?;
+                }
+            }
+        }
+    }
+
+    /// Folds what the group's reader gave, with what else is there already.
+    async fn take(&mut self, reader: &mut RecordReader, mut records: Vec<RawRecord>) -> Result<(), FoldError> {
+        while records.len() < BATCH_RECORDS {
+            let Some(more) = reader.try_next() else { break };
+            records.extend(more?);
+        }
+        for batch in records.chunks(BATCH_RECORDS) {
+            let until = batch.last().map_or(self.next, |record| record.position.offset + 1);
+            let lost_connection = self.context.store.reconnects() != self.reconnects;
+            let folded = if lost_connection { Err(reconnected()) } else { self.fold(batch).await };
+            self.next = self.next.max(until);
+            match folded {
+                Ok(()) => {}
+                Err(FoldError::Stopped(reason)) => return Err(FoldError::Stopped(reason)),
+                Err(error) => self.recover(error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The folds of the whole group have reached the heads that stood at the start: from now on effects may append, and
+    /// first those are looked for that a process that died did not make.
+    async fn go_live(&mut self) -> Result<(), FoldError> {
+        self.live = true;
+        let (from, until) = (self.append_next, self.next);
+        if !self.context.group.folds.iter().any(|fold| fold.appends()) || from >= until {
+            return Ok(());
+        }
+        tracing::info!(partition = %self.partition, from, until, "looking for appends not made");
+        match self.replay(from, until).await {
+            Err(FoldError::Stopped(reason)) => Err(FoldError::Stopped(reason)),
+            // The sweep is made again from the restart point, which is no later than what was not appended.
+            Err(error) => self.recover(error).await,
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// After a failure nothing cached is trusted; the fold goes back to the restart point and comes forward to where the
+    /// group's reader is. Marks make what is in the tables already free.
+    async fn recover(&mut self, error: FoldError) -> Result<(), FoldError> {
+        let mut error = error;
+        let mut backoff = MIN_BACKOFF;
+        loop {
+            tracing::warn!(partition = %self.partition, %error, retry_in_ms = backoff.as_millis(), "fold goes back");
+            self.context.runtime.sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+            match self.replay_from_restart().await {
+                Ok(()) => return Ok(()),
+                Err(FoldError::Stopped(reason)) => return Err(FoldError::Stopped(reason)),
+                Err(again) => error = again,
+            }
+        }
+    }
+
+    async fn replay_from_restart(&mut self) -> Result<(), FoldError> {
+        self.reconnects = self.context.store.reconnects();
+        let watermarks = &self.context.state.watermarks;
+        let stored = if self.restart.margin.is_zero() {
+            watermarks.stored::<ReachedRow>(self.partition).await?
+        } else {
+            watermarks.stored::<RestartRow>(self.partition).await?
+        };
+        let restart = stored.map_or(0, |row| row.position);
+        let from = if self.live { restart.min(self.append_next) } else { restart };
+        self.replay(from, self.next).await
+    }
+
+    /// Folds `from..until` again, read outside the group.
+    async fn replay(&mut self, from: Offset, until: Offset) -> Result<(), FoldError> {
+        self.cache.clear();
+        if from >= until {
+            return Ok(());
+        }
+        let mut reader = self.context.log.read(self.partition, from).await?;
+        let mut next = from;
+        while next < until {
+            let Some(records) = reader.next().await else { return Err(kith_log::LogError::Closed.into()) };
+            let mut records = records?;
+            records.retain(|record| record.position.offset < until);
+            for batch in records.chunks(BATCH_RECORDS) {
+                self.fold(batch).await?;
+                next = batch.last().map_or(next, |record| record.position.offset + 1);
+            }
+            if records.is_empty() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// One micro-batch: load, apply, write homes, carry out effects, move the watermark.
+    async fn fold(&mut self, records: &[RawRecord]) -> Result<(), FoldError> {
+        self.compare_ids(records)?;
+        let batch = Batch::decode(&self.context, self.partition, records);
+        let keyspace = &*self.context.state.keyspace;
+        let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
+        let effects = batch.apply(&self.context.group.folds, &mut homes);
+        homes.write(keyspace).await?;
+        homes.keep(&mut self.cache);
+        let publisher = self.live.then_some(&self.context.publisher);
+        Spreader::new(keyspace, publisher).run(effects).await?;
+        if let Some((reached, id)) = batch.last() {
+            self.pass(reached, id).await?;
+        }
+        self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len());
+        batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
+    }
+
+    /// All that records up to here cause is durable.
+    async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<(), FoldError> {
+        let restart = self.restart.at(self.context.runtime.now_ms(), reached, id);
+        let marks = StoredMarks { appended: self.live.then_some(reached), restart };
+        let position = Position { partition: self.partition, offset: reached };
+        self.context.state.watermarks.store(position, id, marks).await?;
+        if self.live {
+            self.append_next = self.append_next.max(reached + 1);
+        }
+        self.context.state.watermarks.advance(self.partition, reached + 1);
+        Ok(())
+    }
+
+    fn compare_ids(&self, records: &[RawRecord]) -> Result<(), FoldError> {
+        for record in records {
+            let expected = self.expected.get(&record.position.offset);
+            if expected.is_some_and(|&id| record.id().unwrap_or_default() != id) {
+                let at = record.position;
+                return Err(FoldError::Stopped(format!("{at} is another record than the tables hold: the log lost its tail")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Watermarks of the last while, so that one at least as old as the margin can be stored as the restart point.
+struct RestartHistory {
+    margin: Duration,
+    /// Time, offset and record id, oldest first.
+    samples: Vec<(i64, Offset, RecordId)>,
+}
+
+const RESTART_SAMPLES: i64 = 12;
+
+impl RestartHistory {
+    fn at(&mut self, now_ms: i64, offset: Offset, id: RecordId) -> Option<(Offset, RecordId)> {
+        if self.margin.is_zero() {
+            return None;
+        }
+        let margin_ms = i64::try_from(self.margin.as_millis()).unwrap_or(i64::MAX);
+        let due = self.samples.last().is_none_or(|(at, ..)| now_ms - at >= margin_ms / RESTART_SAMPLES);
+        if due {
+            self.samples.push((now_ms, offset, id));
+        }
+        let old = self.samples.iter().rposition(|(at, ..)| now_ms - at >= margin_ms)?;
+        self.samples.drain(..old);
+        due.then(|| (self.samples[0].1, self.samples[0].2))
+    }
+}
+
+/// False when the assignment is over.
+async fn reached_heads(caught_up: &mut watch::Receiver<bool>) -> bool {
+    caught_up.wait_for(|done| *done).await.is_ok()
+}
+
+fn reconnected() -> FoldError {
+    kith_tables::StoreError::Unavailable("the connection was lost and made again".to_owned()).into()
+}

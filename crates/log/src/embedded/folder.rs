@@ -1,0 +1,64 @@
+//! The data folder around the store: its lock, and the format it was made with.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::{LogError, PartitionIndex};
+
+/// Raised when what stands in the folder is laid out otherwise.
+const FORMAT_VERSION: u32 = 1;
+const FORMAT: &str = "FORMAT";
+const LOCK: &str = "LOCK";
+/// The store's own folder.
+pub(super) const STORE: &str = "store";
+
+/// Takes the folder for this process, making it if it is new. It is ours until the lock is dropped.
+pub(super) fn take(dir: &Path, partitions: PartitionIndex) -> Result<File, LogError> {
+    let failed = |error: io::Error| LogError::Unavailable(format!("{}: {error}", dir.display()));
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let lock =
+        OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("another process has the log in {} open", dir.display());
+            return Err(LogError::Unavailable(text));
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    match std::fs::read_to_string(dir.join(FORMAT)) {
+        Ok(found) => check(dir, &found, partitions)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if dir.join(STORE).exists() {
+                return Err(LogError::Contract(format!("{} holds a store but no {FORMAT} file", dir.display())));
+            }
+            write(dir, partitions).map_err(failed)?;
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    Ok(lock)
+}
+
+fn check(dir: &Path, found: &str, partitions: PartitionIndex) -> Result<(), LogError> {
+    let expected = text(partitions);
+    if found == expected {
+        return Ok(());
+    }
+    let [found, expected] = [found, &expected].map(|text| text.trim_end().replace('\n', ", "));
+    Err(LogError::Contract(format!("{} was made as \"{found}\", not as \"{expected}\"", dir.display())))
+}
+
+fn text(partitions: PartitionIndex) -> String {
+    format!("kith-log format {FORMAT_VERSION}\npartitions {partitions}\n")
+}
+
+/// Whole or not at all, also over a power cut.
+fn write(dir: &Path, partitions: PartitionIndex) -> io::Result<()> {
+    let new = dir.join("FORMAT.new");
+    let mut file = File::create(&new)?;
+    file.write_all(text(partitions).as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(new, dir.join(FORMAT))?;
+    File::open(dir)?.sync_all()
+}

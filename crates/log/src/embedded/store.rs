@@ -1,0 +1,147 @@
+//! The records on disk. Everything here blocks.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::{folder, frame};
+use crate::reading::Batch;
+use crate::{LogError, LogPartition, Offset, PartitionIndex, Position, Record, Topic};
+
+/// Records not yet in sorted files, bytes of memory.
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+/// Blocks of sorted files kept in memory, bytes. Small: readers go through a partition once, and the head is kept apart.
+const BLOCK_CACHE_BYTES: u64 = 4 * 1024 * 1024;
+/// Flushing and merging go on in the background and must not take the cores from the folds.
+const BACKGROUND_THREADS: usize = 1;
+
+pub(super) struct Store {
+    records: Keyspace,
+    /// Topic id u16 BE → name.
+    topics: Keyspace,
+    database: Database,
+    persist: PersistMode,
+    #[cfg(test)]
+    pub(super) fail_writes: std::sync::atomic::AtomicBool,
+    /// Last, so that the folder is free only when the database is closed.
+    _lock: std::fs::File,
+}
+
+/// What became of a group of records that was not written as asked.
+pub(super) enum WriteError {
+    /// None is there.
+    Nothing(String),
+    /// They may be found after a restart.
+    Unknown(String),
+}
+
+impl Store {
+    /// `durable`: whether a write waits for the disk. A simulation does without: its disk never loses power.
+    pub fn open(dir: &Path, partitions: PartitionIndex, durable: bool) -> Result<Self, LogError> {
+        let lock = folder::take(dir, partitions)?;
+        let failed = |error: fjall::Error| match error {
+            fjall::Error::Io(error) => LogError::Unavailable(format!("{}: {error}", dir.display())),
+            fjall::Error::Locked => LogError::Unavailable(format!("{} is locked", dir.display())),
+            error => LogError::Damaged(format!("{}: {error}", dir.display())),
+        };
+        let database = Database::builder(dir.join(folder::STORE))
+            .cache_size(BLOCK_CACHE_BYTES)
+            .worker_threads(BACKGROUND_THREADS)
+            .manual_journal_persist(true)
+            .open()
+            .map_err(failed)?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let records = database.keyspace("records", options).map_err(failed)?;
+        let topics = database.keyspace("topics", KeyspaceCreateOptions::default).map_err(failed)?;
+        // The journal is one file that is only appended to: its data and length are all that must be on the disk, and
+        // fdatasync brings both. fjall itself fsyncs the file and its folder when it starts a new one.
+        let persist = if durable { PersistMode::SyncData } else { PersistMode::Buffer };
+        let store = Self {
+            records,
+            topics,
+            database,
+            persist,
+            #[cfg(test)]
+            fail_writes: false.into(),
+            _lock: lock,
+        };
+        Ok(store)
+    }
+
+    /// All topics that were made: id and name.
+    pub fn topics(&self) -> Result<Vec<(u16, String)>, LogError> {
+        let mut found = Vec::new();
+        for entry in self.topics.iter() {
+            let (id, name) = entry.into_inner().map_err(unreadable)?;
+            let id = id[..].try_into().map(u16::from_be_bytes);
+            match (id, std::str::from_utf8(&name)) {
+                (Ok(id), Ok(name)) => found.push((id, name.to_owned())),
+                _ => return Err(LogError::Damaged("the list of topics".to_owned())),
+            }
+        }
+        Ok(found)
+    }
+
+    pub fn add_topics(&self, topics: &[Topic]) -> Result<(), LogError> {
+        let mut batch = self.database.batch().durability(Some(self.persist));
+        for topic in topics {
+            batch.insert(&self.topics, topic.id.to_be_bytes(), topic.name.as_bytes());
+        }
+        batch.commit().map_err(unreadable)
+    }
+
+    /// The offset after the last record of the partition.
+    pub fn head(&self, partition: LogPartition) -> Result<Offset, LogError> {
+        let all = frame::key(partition, 0)..=frame::key(partition, Offset::MAX);
+        let Some(last) = self.records.range(all).next_back() else { return Ok(0) };
+        let key = last.key().map_err(unreadable)?;
+        match frame::offset_of(&key) {
+            Some(offset) if offset < Offset::MAX => Ok(offset + 1),
+            _ => Err(LogError::Damaged(format!("{partition}: the last key"))),
+        }
+    }
+
+    /// Writes all or none; when it returns `Ok` they are on the disk.
+    pub fn write(&self, records: Vec<([u8; frame::KEY_BYTES], Vec<u8>)>) -> Result<(), WriteError> {
+        #[cfg(test)]
+        if self.fail_writes.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(WriteError::Unknown("the test's disk is broken".to_owned()));
+        }
+        // fsync comes before the memtable in fjall's commit: what it could not sync is never seen by a reader.
+        let mut batch = self.database.batch().durability(Some(self.persist));
+        for (key, frame) in records {
+            batch.insert(&self.records, key, frame);
+        }
+        batch.commit().map_err(|error| match error {
+            fjall::Error::Poisoned => WriteError::Nothing("an earlier write failed".to_owned()),
+            error => WriteError::Unknown(error.to_string()),
+        })
+    }
+
+    /// Records from `from` on, before `head`, one batch of them.
+    pub fn read(&self, partition: LogPartition, from: Offset, head: Offset) -> Result<Vec<Record>, LogError> {
+        let mut batch = Batch::default();
+        let mut expected = from;
+        for entry in self.records.range(frame::key(partition, from)..frame::key(partition, head)) {
+            let (key, value) = entry.into_inner().map_err(unreadable)?;
+            if frame::offset_of(&key) != Some(expected) {
+                break;
+            }
+            let position = Position { partition, offset: expected };
+            let more = batch.push(frame::decode(position, Bytes::copy_from_slice(&value))?);
+            expected += 1;
+            if !more {
+                return Ok(batch.records);
+            }
+        }
+        if expected < head {
+            return Err(LogError::Damaged(format!("{partition}@{expected} is missing")));
+        }
+        Ok(batch.records)
+    }
+}
+
+fn unreadable(error: fjall::Error) -> LogError {
+    LogError::Damaged(error.to_string())
+}

@@ -1,0 +1,177 @@
+//! Group commit: one thread takes everything that waits, writes it in one batch with one sync, then answers all.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::frame;
+use super::store::{Store, WriteError};
+use crate::{AppendError, NewRecord, Offset, Position, Record};
+
+/// Appends that wait for the writer; as many again may be in its hands.
+pub(super) const QUEUE_APPENDS: usize = 16_384;
+/// Their bytes.
+pub(super) const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// One append that waits for its answer.
+pub(super) struct Append {
+    pub record: NewRecord,
+    pub partition: Arc<super::Partition>,
+    pub answer: oneshot::Sender<Result<Position, AppendError>>,
+}
+
+/// Where appends wait for the writer.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    appends: Vec<Append>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    pub fn push(&self, append: Append) -> Result<(), AppendError> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = waiting.bytes + append.record.len_bytes();
+        if waiting.closed {
+            return Err(AppendError::Refused("the log is closed".to_owned()));
+        }
+        if waiting.appends.len() >= QUEUE_APPENDS || bytes > QUEUE_BYTES {
+            return Err(AppendError::Full);
+        }
+        waiting.bytes = bytes;
+        waiting.appends.push(append);
+        if waiting.appends.len() == 1 {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes no more; what waits is still written.
+    pub fn close(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.ready.notify_one();
+    }
+
+    /// All that waits, at least one; `None` when the queue is closed and empty.
+    fn take(&self) -> Option<Vec<Append>> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = |waiting: &mut Waiting| waiting.appends.is_empty() && !waiting.closed;
+        let mut waiting = self.ready.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner);
+        waiting.bytes = 0;
+        let group = std::mem::take(&mut waiting.appends);
+        (!group.is_empty()).then_some(group)
+    }
+}
+
+/// Writes groups of appends. Exactly one at a time, in one thread.
+pub(super) struct Writer {
+    pub store: Arc<Store>,
+    pub shared: Arc<Shared>,
+    /// Set after a failed write: what the disk then holds is known only after a restart, so nothing more is written.
+    pub poisoned: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Until the queue is closed and empty.
+    pub fn run(&self, queue: &Queue) {
+        let _ended = Ended { writer: self, queue };
+        while let Some(group) = queue.take() {
+            self.commit(group);
+        }
+    }
+
+    /// Writes the group, shows it to readers, answers it.
+    pub fn commit(&self, group: Vec<Append>) {
+        if self.poisoned.load(Ordering::Acquire) {
+            return refuse(group, "an earlier write failed: restart");
+        }
+        let offsets = offsets(&group);
+        let frames = group.iter().zip(&offsets).map(|(append, offset)| {
+            let key = frame::key(append.partition.id, *offset);
+            (key, frame::encode(&key, &append.record))
+        });
+        match self.store.write(frames.collect()) {
+            Ok(()) => self.publish(group, offsets),
+            Err(error) => self.fail(group, error),
+        }
+    }
+
+    fn publish(&self, group: Vec<Append>, offsets: Vec<Offset>) {
+        let mut heads = BTreeMap::new();
+        let mut answers = Vec::with_capacity(group.len());
+        let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for (append, offset) in group.into_iter().zip(offsets) {
+            let Append { record, partition, answer } = append;
+            let position = Position { partition: partition.id, offset };
+            recent.push(Record { position, key: record.key.into(), headers: record.headers, value: record.value });
+            answers.push((answer, position));
+            heads.insert(partition.id, (partition, offset + 1));
+        }
+        drop(recent);
+        for (partition, head) in heads.into_values() {
+            partition.head.send_replace(head);
+        }
+        for (answer, position) in answers {
+            // A caller that went away does not make the record less written.
+            let _ = answer.send(Ok(position));
+        }
+    }
+
+    fn fail(&self, group: Vec<Append>, error: WriteError) {
+        self.poisoned.store(true, Ordering::Release);
+        match error {
+            WriteError::Nothing(why) => refuse(group, &why),
+            WriteError::Unknown(why) => {
+                tracing::error!(error = %why, "a write to the embedded log failed: no more are taken until a restart");
+                for append in group {
+                    let _ = append.answer.send(Err(AppendError::Unknown(why.clone())));
+                }
+            }
+        }
+    }
+}
+
+/// The place of each append: its partition's next, in the order of the group.
+fn offsets(group: &[Append]) -> Vec<Offset> {
+    let mut next = BTreeMap::new();
+    let place = |append: &Append| {
+        let next = next.entry(append.partition.id).or_insert_with(|| *append.partition.head.borrow());
+        *next += 1;
+        *next - 1
+    };
+    group.iter().map(place).collect()
+}
+
+fn refuse(group: Vec<Append>, why: &str) {
+    for append in group {
+        let _ = append.answer.send(Err(AppendError::Refused(why.to_owned())));
+    }
+}
+
+/// However the writer ends, nobody waits for it for ever.
+struct Ended<'a> {
+    writer: &'a Writer,
+    queue: &'a Queue,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.writer.poisoned.store(true, Ordering::Release);
+        }
+        self.queue.close();
+        if let Some(left) = self.queue.take() {
+            refuse(left, "the log's writer ended");
+        }
+        self.writer.shared.drained.send_replace(true);
+    }
+}

@@ -1,0 +1,125 @@
+//! The log on a Kafka cluster, through librdkafka.
+
+mod consumer;
+mod member;
+mod message;
+mod offsets;
+mod producer;
+mod reader;
+mod settings;
+mod topics;
+mod voice;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kith_runtime::Runtime;
+use tokio::sync::watch;
+
+use crate::reading::Lifetime;
+use crate::{
+    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position,
+    RecordReader, Topic,
+};
+use consumer::Consumer;
+use member::Member;
+use offsets::Watermarks;
+use producer::Producer;
+use reader::Readers;
+pub use settings::KafkaSettings;
+use topics::Topics;
+use voice::Voice;
+
+/// The group of readers outside groups. The library wants a name; it joins and commits nothing under it.
+const READERS_GROUP: &str = "kith-readers";
+
+/// An [`EventLog`] on Kafka brokers.
+pub struct KafkaLog {
+    settings: KafkaSettings,
+    partitions: PartitionIndex,
+    runtime: Runtime,
+    voice: Voice,
+    producer: Producer,
+    readers: Readers,
+    closed: watch::Sender<bool>,
+}
+
+impl KafkaLog {
+    /// Does not wait for a broker: one that is down makes calls fail with `Unavailable` or `Unknown` within 3 to 4 s,
+    /// until it is back. `Contract`: the settings are not fit to build a log on.
+    pub fn connect(
+        settings: KafkaSettings,
+        partitions: PartitionIndex,
+        runtime: Runtime,
+    ) -> Result<Arc<Self>, LogError> {
+        settings.check()?;
+        if partitions == 0 || partitions > LogPartition::MAX_COUNT {
+            let max = LogPartition::MAX_COUNT;
+            return Err(LogError::Contract(format!("{partitions} partitions are not between 1 and {max}")));
+        }
+        let voice = Voice::new(runtime.clone());
+        let producer = Producer::new(settings.producer(), voice.clone(), runtime.clone())?;
+        let watermarks = Arc::new(Watermarks::new(&settings.offsets(), voice.clone(), runtime.clone())?);
+        let readers = Readers { runtime: runtime.clone(), watermarks };
+        let closed = watch::Sender::new(false);
+        Ok(Arc::new(Self { settings, partitions, runtime, voice, producer, readers, closed }))
+    }
+
+    fn open(&self) -> Result<(), LogError> {
+        if *self.closed.borrow() { Err(LogError::Closed) } else { Ok(()) }
+    }
+
+    fn topics(&self) -> Topics<'_> {
+        let Self { settings, partitions, voice, runtime, .. } = self;
+        Topics { settings, partitions: *partitions, voice, runtime }
+    }
+}
+
+#[async_trait]
+impl EventLog for KafkaLog {
+    fn partition_count(&self) -> PartitionIndex {
+        self.partitions
+    }
+
+    async fn create_topics(&self, topics: &[Topic]) -> Result<(), LogError> {
+        self.open()?;
+        self.topics().create(topics).await
+    }
+
+    async fn check_topics(&self, topics: &[Topic]) -> Result<(), LogError> {
+        self.open()?;
+        self.topics().check(topics).await
+    }
+
+    async fn append(&self, record: NewRecord) -> Result<Position, AppendError> {
+        record.check()?;
+        let partition = LogPartition::of_key(record.topic, &record.key, self.partitions);
+        self.producer.append(partition, &record).await
+    }
+
+    async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError> {
+        self.open()?;
+        self.readers.watermarks.heads(topic, self.partitions).await
+    }
+
+    async fn read(&self, partition: LogPartition, from: Offset) -> Result<RecordReader, LogError> {
+        self.open()?;
+        let consumer = Consumer::run(&self.settings.consumer(READERS_GROUP), self.voice.clone(), &[])?;
+        let queue = consumer.start(0, vec![(partition, from)]).await?.pop().ok_or(LogError::Closed)?;
+        let lifetime = Lifetime { closed: self.closed.subscribe(), word: None };
+        Ok(self.readers.spawn(partition, from, queue, lifetime, Some(consumer)))
+    }
+
+    /// Does not wait for the group: the first word does.
+    async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError> {
+        self.open()?;
+        let consumer = Consumer::run(&self.settings.consumer(group), self.voice.clone(), topics)?;
+        Ok(Box::new(Member::new(consumer, self.readers.clone(), self.closed.subscribe())))
+    }
+
+    async fn close(&self, within: Duration) {
+        self.producer.close(within).await;
+        self.closed.send_replace(true);
+    }
+}

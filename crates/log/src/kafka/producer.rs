@@ -1,0 +1,170 @@
+//! Appends: one idempotent producer, a bound in front of it, and a new one when it says it is beyond repair.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kith_runtime::Runtime;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header as KafkaHeader, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Statistics};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::settings::{APPEND_TIMEOUT_MS, IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES};
+use super::voice::Voice;
+use crate::{AppendError, LogError, LogPartition, NewRecord, Offset, Position};
+
+/// When even the library's own time limit did not end an append.
+const LAST_RESORT: Duration = Duration::from_millis(APPEND_TIMEOUT_MS as u64 + 1_500);
+
+type Native = ThreadedProducer<Deliveries>;
+
+pub(super) struct Producer {
+    runtime: Runtime,
+    config: ClientConfig,
+    voice: Voice,
+    /// `None` once closed.
+    current: Mutex<Option<Arc<Native>>>,
+    appends: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+/// What the library carries for an append and gives back with its fate.
+struct InFlight {
+    partition: LogPartition,
+    answer: oneshot::Sender<Result<Position, AppendError>>,
+    /// Given back when the library has let go of the record, whether or not somebody still waits for it.
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+impl Producer {
+    pub fn new(config: ClientConfig, voice: Voice, runtime: Runtime) -> Result<Self, LogError> {
+        let native = make(&config, &voice)?;
+        Ok(Self {
+            runtime,
+            config,
+            voice,
+            current: Mutex::new(Some(native)),
+            appends: Arc::new(Semaphore::new(IN_FLIGHT_APPENDS)),
+            bytes: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
+        })
+    }
+
+    pub async fn append(&self, partition: LogPartition, record: &NewRecord) -> Result<Position, AppendError> {
+        let len = u32::try_from(record.len_bytes()).map_err(|_| AppendError::Full)?;
+        let permits = [
+            Arc::clone(&self.appends).try_acquire_owned().map_err(|_| AppendError::Full)?,
+            Arc::clone(&self.bytes).try_acquire_many_owned(len).map_err(|_| AppendError::Full)?,
+        ];
+        let native = self.current()?;
+        let (answer, answered) = oneshot::channel();
+        let in_flight = Box::new(InFlight { partition, answer, _permits: permits });
+        if let Err(error) = send(&native, partition, record, in_flight) {
+            self.replace_if_broken(native).await;
+            return Err(error);
+        }
+        let fate = tokio::select! {
+            fate = answered => fate.unwrap_or_else(|_| Err(AppendError::Unknown("the producer ended".to_owned()))),
+            () = self.runtime.sleep(LAST_RESORT) => Err(AppendError::Unknown("no answer in time".to_owned())),
+        };
+        if fate.is_err() {
+            self.replace_if_broken(native).await;
+        }
+        fate
+    }
+
+    /// Takes no more, and waits until all taken are answered or `within` is over.
+    pub async fn close(&self, within: Duration) {
+        let Some(native) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        tokio::select! {
+            _ = self.appends.acquire_many(IN_FLIGHT_APPENDS as u32) => {}
+            () = self.runtime.sleep(within) => tracing::warn!("the log closes before every append was answered"),
+        }
+        // Dropping a producer joins its thread.
+        self.runtime.blocking(move || drop(native)).await;
+    }
+
+    fn current(&self) -> Result<Arc<Native>, AppendError> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        current.ok_or_else(|| AppendError::Refused("the log is closed".to_owned()))
+    }
+
+    /// After a fatal error every send fails for ever: a new producer takes over. What the old one still held is
+    /// answered as unknown when it goes.
+    async fn replace_if_broken(&self, native: Arc<Native>) {
+        let Some((code, why)) = native.client().fatal_error() else { return };
+        let (config, voice) = (self.config.clone(), self.voice.clone());
+        let Some(Ok(new)) = self.runtime.blocking(move || make(&config, &voice)).await else { return };
+        let unused = {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            match &mut *current {
+                Some(old) if Arc::ptr_eq(old, &native) => std::mem::replace(old, new),
+                _ => new,
+            }
+        };
+        tracing::error!(?code, why, "the producer gave up: a new one takes over");
+        self.runtime.blocking(move || drop((unused, native))).await;
+    }
+}
+
+fn make(config: &ClientConfig, voice: &Voice) -> Result<Arc<Native>, LogError> {
+    let made = config.create_with_context(Deliveries { voice: voice.clone() });
+    made.map(Arc::new).map_err(|error| LogError::Contract(error.to_string()))
+}
+
+/// Hands the record to the library. An error here means that it took nothing.
+fn send(
+    native: &Native,
+    partition: LogPartition,
+    record: &NewRecord,
+    in_flight: Box<InFlight>,
+) -> Result<(), AppendError> {
+    let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+    for header in &record.headers {
+        headers = headers.insert(KafkaHeader { key: &header.name, value: Some(&header.value[..]) });
+    }
+    let record = BaseRecord::with_opaque_to(partition.topic.name, in_flight)
+        .partition(i32::from(partition.index))
+        .key(record.key.as_bytes())
+        .payload(&record.value[..])
+        .headers(headers);
+    native.send(record).map_err(|(error, _)| match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull) => AppendError::Full,
+        _ => AppendError::Refused(error.to_string()),
+    })
+}
+
+struct Deliveries {
+    voice: Voice,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, kind: &str, text: &str) {
+        self.voice.log(level, kind, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.voice.error(error, reason);
+    }
+
+    fn stats(&self, _statistics: Statistics) {}
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<InFlight>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, in_flight: Box<InFlight>) {
+        let fate = match result {
+            // Written before, says the broker of a repeated batch it no longer remembers: where, nobody knows.
+            Ok(message) => match Offset::try_from(message.offset()) {
+                Ok(offset) => Ok(Position { partition: in_flight.partition, offset }),
+                Err(_) => Err(AppendError::Unknown("written at an unknown offset".to_owned())),
+            },
+            // Also "timed out" and "purged": the record may have been on its way.
+            Err((error, _)) => Err(AppendError::Unknown(error.to_string())),
+        };
+        // A caller that went away does not change what happened.
+        let _ = in_flight.answer.send(fate);
+    }
+}

@@ -1,0 +1,220 @@
+//! How the client library is set up. Why each line is as it is: docs of librdkafka 2.12, CONFIGURATION.md.
+
+use std::fmt;
+
+use rdkafka::ClientConfig;
+
+use crate::{LogError, MAX_RECORD_BYTES, READ_AHEAD_BYTES};
+
+/// An append is answered within this, ms: written, or unknown. It must be shorter than the shortest RPC deadline.
+pub(super) const APPEND_TIMEOUT_MS: u32 = 3_000;
+/// Any other question to a broker is answered within this, ms.
+pub(super) const REQUEST_TIMEOUT_MS: u32 = 3_000;
+/// Appends handed to the library that are not answered yet.
+pub(super) const IN_FLIGHT_APPENDS: usize = 16_384;
+/// Their bytes.
+pub(super) const IN_FLIGHT_BYTES: usize = 32 * 1024 * 1024;
+/// What the broker sends at once of one partition, bytes as they travel (compressed). One record may exceed it.
+const FETCH_BYTES: usize = MAX_RECORD_BYTES;
+/// What the library holds of one partition before it stops asking for more, KiB. With the batches that wait for a fold
+/// (half of [`READ_AHEAD_BYTES`]) and one more fetch it stays within that.
+const QUEUED_KBYTES: usize = (READ_AHEAD_BYTES / 2 - 2 * FETCH_BYTES) / 1024;
+
+/// Which brokers, and how to reach them.
+#[derive(Clone)]
+pub struct KafkaSettings {
+    /// `host:port,host:port`; more are learnt from the first that answers.
+    pub bootstrap: String,
+    /// Names this process in the brokers' logs and quotas.
+    pub client_id: String,
+    /// Copies of each partition, for topics that are made. At least 3 in production.
+    pub replication_factor: u16,
+    /// Refuses what only a test may do: connections in plain text, topics that one broker's loss can lose.
+    pub production: bool,
+    /// The client library's own settings: TLS, SASL. Those the log's promises rest on cannot be changed.
+    pub extra: Vec<(String, String)>,
+}
+
+impl fmt::Debug for KafkaSettings {
+    /// Without the values of `extra`: there are passwords among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let extra: Vec<_> = self.extra.iter().map(|(name, _)| name).collect();
+        f.debug_struct("KafkaSettings")
+            .field("bootstrap", &self.bootstrap)
+            .field("client_id", &self.client_id)
+            .field("replication_factor", &self.replication_factor)
+            .field("production", &self.production)
+            .field("extra", &extra)
+            .finish()
+    }
+}
+
+impl KafkaSettings {
+    /// Whether a log may be built on them.
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        let contract = |text: String| Err(LogError::Contract(text));
+        if self.replication_factor == 0 || (self.production && self.replication_factor < 3) {
+            return contract(format!("replication factor {} (production asks for 3)", self.replication_factor));
+        }
+        let ours = [self.base(), self.producer(), self.consumer("any")];
+        for (name, value) in &self.extra {
+            let fixed = ours.iter().filter_map(|config| config.get(name)).find(|fixed| fixed != value);
+            if let Some(fixed) = fixed {
+                return contract(format!("{name} is {fixed} and cannot be changed"));
+            }
+        }
+        let protocol = self.extra.iter().rfind(|(name, _)| name == "security.protocol").map(|(_, value)| &**value);
+        if self.production && !protocol.is_some_and(|p| p.to_ascii_lowercase().ends_with("ssl")) {
+            return contract("security.protocol must be ssl or sasl_ssl in production".to_owned());
+        }
+        Ok(())
+    }
+
+    /// For a client of any kind.
+    fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        set(&mut config, &[
+            ("bootstrap.servers", &self.bootstrap),
+            ("client.id", &self.client_id),
+            // A peer that is gone without a word is noticed; small requests are not held back to be joined.
+            ("socket.keepalive.enable", &"true"),
+            ("socket.nagle.disable", &"true"),
+            ("socket.timeout.ms", &REQUEST_TIMEOUT_MS),
+            ("socket.connection.setup.timeout.ms", &REQUEST_TIMEOUT_MS),
+            // A broker that is back is found within a second.
+            ("reconnect.backoff.ms", &50),
+            ("reconnect.backoff.max.ms", &1_000),
+            ("retry.backoff.ms", &50),
+            ("retry.backoff.max.ms", &500),
+            ("topic.metadata.refresh.interval.ms", &30_000),
+            // A topic with the wrong contract is worse than none.
+            ("allow.auto.create.topics", &"false"),
+        ]);
+        config
+    }
+
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.with_extra(self.base())
+    }
+
+    /// For one that only asks where partitions begin and end: it sees what readers see.
+    pub(super) fn offsets(&self) -> ClientConfig {
+        let mut config = self.base();
+        set(&mut config, &[("isolation.level", &"read_committed")]);
+        self.with_extra(config)
+    }
+
+    pub(super) fn producer(&self) -> ClientConfig {
+        let mut config = self.base();
+        set(&mut config, &[
+            ("enable.idempotence", &"true"),
+            ("acks", &"all"),
+            ("message.timeout.ms", &APPEND_TIMEOUT_MS),
+            ("request.timeout.ms", &(APPEND_TIMEOUT_MS - 500)),
+            // Nothing is held back: while five requests are on their way, what comes meanwhile makes the next batch.
+            ("linger.ms", &0),
+            ("compression.type", &"lz4"),
+            // Small batches: a reader must unpack a whole one, and its memory is bounded.
+            ("batch.size", &(2 * MAX_RECORD_BYTES)),
+            // The semaphores in front are the bound; these are never reached.
+            ("queue.buffering.max.messages", &(2 * IN_FLIGHT_APPENDS)),
+            ("queue.buffering.max.kbytes", &(4 * IN_FLIGHT_BYTES / 1024)),
+        ]);
+        self.with_extra(config)
+    }
+
+    pub(super) fn consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.base();
+        set(&mut config, &[
+            ("group.id", &group),
+            ("group.protocol", &"classic"),
+            ("partition.assignment.strategy", &"range"),
+            ("session.timeout.ms", &8_000),
+            ("heartbeat.interval.ms", &2_000),
+            // Our thread polls all the time; this only ends a member whose thread hangs.
+            ("max.poll.interval.ms", &30_000),
+            // Where a fold starts is written in its tables, nowhere else; an offset that is gone must be seen.
+            ("enable.auto.commit", &"false"),
+            ("enable.auto.offset.store", &"false"),
+            ("auto.offset.reset", &"error"),
+            ("enable.partition.eof", &"false"),
+            ("isolation.level", &"read_committed"),
+            ("check.crcs", &"true"),
+            // At rest the broker answers with the first record that comes.
+            ("fetch.min.bytes", &1),
+            // A partition that was full, or is new, joins the next request: this is how long it may have to wait.
+            ("fetch.wait.max.ms", &100),
+            ("fetch.message.max.bytes", &FETCH_BYTES),
+            ("fetch.max.bytes", &(16 * 1024 * 1024)),
+            ("queued.max.messages.kbytes", &QUEUED_KBYTES),
+            // Waiting long for a full queue to empty would make a catch-up slow: it empties in a few ms.
+            ("fetch.queue.backoff.ms", &5),
+        ]);
+        self.with_extra(config)
+    }
+
+    fn with_extra(&self, mut config: ClientConfig) -> ClientConfig {
+        for (name, value) in &self.extra {
+            config.set(name, value);
+        }
+        config
+    }
+}
+
+fn set(config: &mut ClientConfig, values: &[(&str, &dyn fmt::Display)]) {
+    for (name, value) in values {
+        config.set(*name, value.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> KafkaSettings {
+        KafkaSettings {
+            bootstrap: "127.0.0.1:9092".to_owned(),
+            client_id: "test".to_owned(),
+            replication_factor: 1,
+            production: false,
+            extra: Vec::new(),
+        }
+    }
+
+    fn production(extra: &[(&str, &str)]) -> KafkaSettings {
+        let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        KafkaSettings { replication_factor: 3, production: true, extra, ..settings() }
+    }
+
+    #[test]
+    fn the_library_knows_every_setting() {
+        for config in [settings().admin(), settings().producer(), settings().consumer("group")] {
+            config.create_native_config().unwrap();
+        }
+    }
+
+    #[test]
+    fn what_promises_rest_on_cannot_be_changed() {
+        assert!(settings().check().is_ok());
+        for (name, value) in [("enable.idempotence", "false"), ("auto.offset.reset", "earliest"), ("acks", "1")] {
+            let extra = vec![(name.to_owned(), value.to_owned())];
+            let refused = KafkaSettings { extra, ..settings() }.check();
+            assert!(matches!(refused, Err(LogError::Contract(text)) if text.contains(name)));
+        }
+    }
+
+    #[test]
+    fn production_asks_for_copies_and_tls() {
+        assert!(production(&[("security.protocol", "SASL_SSL")]).check().is_ok());
+        assert!(production(&[]).check().is_err());
+        assert!(production(&[("security.protocol", "sasl_plaintext")]).check().is_err());
+        let few = KafkaSettings { replication_factor: 2, ..production(&[("security.protocol", "ssl")]) };
+        assert!(few.check().is_err());
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = format!("{:?}", production(&[("sasl.password", "open sesame")]));
+        assert!(shown.contains("sasl.password") && !shown.contains("sesame"));
+    }
+}

@@ -1,0 +1,131 @@
+//! The log: the only truth of the suite.
+//!
+//! Rules every adapter keeps, whatever else it does (the contract suite checks each):
+//!
+//! 1. A record whose `append` answered `Ok` is durable, and is read again by every later reader, also over kill -9.
+//! 2. One log partition is totally ordered by offset; readers see its records in that order, without gaps.
+//! 3. An `append` that failed with [`AppendError::Refused`] wrote nothing. After [`AppendError::Unknown`] the record may
+//!    or may not be in the log, once or twice: the caller repeats it under the same id, and folds drop the copy.
+//! 4. A member of a group is told which partitions it has; what it had before the last word is void at once. Two members
+//!    may for a while both believe that they have one partition: whoever writes must not depend on being alone.
+//! 5. A reader that does not read makes its adapter wait; memory stays within [`READ_AHEAD_BYTES`] a partition.
+//!
+//! Only this crate knows Kafka; only `embedded.rs` here knows fjall's use as a log.
+
+pub mod contract;
+pub mod embedded;
+pub mod kafka;
+mod reading;
+mod record;
+mod topic;
+
+use async_trait::async_trait;
+
+pub use record::{Header, NewRecord, Record, RecordId, headers};
+pub use topic::{LogPartition, Offset, PartitionIndex, Position, Topic, partition_of, topics};
+
+/// A record's key, headers and value together, bytes.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// Headers of one record.
+pub const MAX_HEADERS: usize = 64;
+/// What one partition's reader may hold that its fold has not taken yet, bytes (one record may exceed it).
+pub const READ_AHEAD_BYTES: usize = 1024 * 1024;
+
+/// A log of topics of a fixed number of partitions each.
+#[async_trait]
+pub trait EventLog: Send + Sync + 'static {
+    /// Partitions of every topic: chosen when the log was created, never changed.
+    fn partition_count(&self) -> PartitionIndex;
+
+    /// Makes the topics that are missing; leaves the others as they are. `Err` when one exists with another contract.
+    async fn create_topics(&self, topics: &[Topic]) -> Result<(), LogError>;
+
+    /// Whether the topics stand as their contract asks; the answer names every difference.
+    async fn check_topics(&self, topics: &[Topic]) -> Result<(), LogError>;
+
+    /// Appends to the partition that the key decides. Durable when it returns `Ok`.
+    async fn append(&self, record: NewRecord) -> Result<Position, AppendError>;
+
+    /// For each partition of `topic` the offset its next record will get.
+    async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError>;
+
+    /// Reads one partition from `from` on, following the head, outside any group.
+    async fn read(&self, partition: LogPartition, from: Offset) -> Result<RecordReader, LogError>;
+
+    /// Joins a consumer group over `topics`.
+    async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError>;
+
+    /// Takes no more appends, waits until those taken are durable or `within` is over.
+    async fn close(&self, within: std::time::Duration);
+}
+
+/// One process's membership of a consumer group. Dropping it leaves the group.
+#[async_trait]
+pub trait Membership: Send {
+    /// Waits for the next word of the group: all partitions this member has from now on (none: it has lost them all).
+    /// Everything granted before is void, its readers end.
+    async fn assigned(&mut self) -> Result<Vec<LogPartition>, LogError>;
+
+    /// Starts reading the partitions of the last word, each from its offset. A word must be answered by one call.
+    async fn start(&mut self, from: &[(LogPartition, Offset)]) -> Result<Vec<RecordReader>, LogError>;
+
+    /// Tells the group how far this member's tables are, for other programs that watch lag. Never read back by us.
+    async fn report(&self, next: &[(LogPartition, Offset)]);
+}
+
+/// One partition's records, in order, following the head.
+pub struct RecordReader {
+    pub partition: LogPartition,
+    pub(crate) batches: tokio::sync::mpsc::Receiver<Result<Vec<Record>, LogError>>,
+}
+
+impl RecordReader {
+    /// Records in the order of the log, at least one; `None` when the partition was taken away or the log closed.
+    pub async fn next(&mut self) -> Option<Result<Vec<Record>, LogError>> {
+        self.batches.recv().await
+    }
+
+    /// What is there without waiting.
+    pub fn try_next(&mut self) -> Option<Result<Vec<Record>, LogError>> {
+        self.batches.try_recv().ok()
+    }
+
+    /// A reader fed by `batches`: how an adapter, also one of a test, makes one.
+    pub fn new(
+        partition: LogPartition,
+        batches: tokio::sync::mpsc::Receiver<Result<Vec<Record>, LogError>>,
+    ) -> Self {
+        Self { partition, batches }
+    }
+}
+
+/// Why an append did not answer with a position.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// Nothing was written and nothing will be.
+    #[error("the log took nothing: {0}")]
+    Refused(String),
+    /// Too much is on its way already; nothing was written.
+    #[error("the log's queue is full")]
+    Full,
+    /// The record may be in the log. Repeat it under the same id.
+    #[error("the log did not answer whether the record is written: {0}")]
+    Unknown(String),
+}
+
+/// Why a read, a look or a membership failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    #[error("the log does not answer: {0}")]
+    Unavailable(String),
+    /// The offset is not in the log: it lost its tail, or its head was cut.
+    #[error("{partition} holds offsets {first} to {next}, not {asked}")]
+    OutOfRange { partition: LogPartition, asked: Offset, first: Offset, next: Offset },
+    /// The topics are not as their contract asks.
+    #[error("the log differs from its contract: {0}")]
+    Contract(String),
+    #[error("the log is damaged: {0}")]
+    Damaged(String),
+    #[error("the log is closed")]
+    Closed,
+}

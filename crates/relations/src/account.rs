@@ -1,0 +1,127 @@
+//! Who an account is: `accounts` (by id) and `handles` (by handle), from `AccountCreated`.
+
+use kith_fold::{Fold, Found, Home, Record, Rows, State};
+use kith_log::topics;
+use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_proto::identity::v1::{Account, AccountCreated, Profile};
+use kith_proto::{Event, time};
+use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
+
+pub static ACCOUNTS: Table = Table {
+    name: "accounts",
+    partition: &[Column::text("account_id")],
+    clustering: &[],
+    order: Order::Ascending,
+    sections: &[Section::of::<AccountRow>("account")],
+    summary: &[],
+};
+
+pub static HANDLES: Table = Table {
+    name: "handles",
+    partition: &[Column::text("handle")],
+    clustering: &[Column::text("account_id")],
+    order: Order::Ascending,
+    sections: &[Section::of::<HandleRow>("handle")],
+    summary: &[],
+};
+
+row! {
+    /// An account. `intent_offset` is the position of the intent that made it, the highest applied.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct AccountRow in 0 {
+        pub handle: String,
+        pub display_name: String,
+        pub bio: String,
+        pub create_time: Timestamp,
+        pub intent_offset: i64,
+    }
+}
+row! {
+    /// That an account has the handle.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct HandleRow in 0 { pub held: bool }
+}
+
+impl AccountRow {
+    /// What `AccountCreated` makes of a row that is not there yet.
+    pub fn created(event: &AccountCreated) -> Self {
+        let Profile { display_name, bio } = event.profile.clone().unwrap_or_default();
+        Self {
+            handle: event.handle.clone(),
+            display_name,
+            bio,
+            create_time: Timestamp(time::unix_ms(event.create_time.as_ref())),
+            intent_offset: i64::try_from(event.intent_offset).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// The account as callers see it.
+    pub fn present(self, account_id: &str) -> Account {
+        Account {
+            account_id: account_id.to_owned(),
+            handle: self.handle,
+            profile: Some(Profile { display_name: self.display_name, bio: self.bio }),
+            create_time: Some(time::timestamp(self.create_time.0)),
+        }
+    }
+}
+
+/// Folds accounts by id.
+pub struct Accounts;
+
+impl Fold for Accounts {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&ACCOUNTS]
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        let event = created(record)?;
+        Some(Home::new(&ACCOUNTS, Key::text(&event.account_id)).with::<AccountRow>([]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        if let (Some(event), None) = (created(record), rows.get::<AccountRow>([])) {
+            rows.put([], AccountRow::created(event));
+        }
+    }
+}
+
+/// Folds which account has a handle.
+pub struct Handles;
+
+impl Fold for Handles {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&HANDLES]
+    }
+
+    /// One handle's accounts lie in several log partitions; each has a row of its own.
+    fn home(&self, record: &Record) -> Option<Home> {
+        let event = created(record)?;
+        Some(Home::new(&HANDLES, Key::text(&event.handle)).with::<HandleRow>([event.account_id.as_str().into()]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        if let Some(event) = created(record) {
+            rows.put([event.account_id.as_str().into()], HandleRow { held: true });
+        }
+    }
+}
+
+/// The accounts of these ids, in their order.
+pub async fn account(state: &State, account_id: &str) -> Result<Option<AccountRow>, StoreError> {
+    Ok(state.row::<AccountRow>(&ACCOUNTS, &Key::text(account_id), []).await?.map(|found| found.row))
+}
+
+/// The account that has this handle.
+pub async fn by_handle(state: &State, handle: &str) -> Result<Option<String>, StoreError> {
+    let range = kith_tables::RowRange::all::<HandleRow>();
+    let found: Vec<Found<HandleRow>> = state.slice(&HANDLES, &Key::text(handle), range, 16).await?;
+    Ok(found.iter().find(|found| found.row.held).map(|found| found.text(0).to_owned()))
+}
+
+fn created(record: &Record) -> Option<&AccountCreated> {
+    match &record.event {
+        Event::Identity(Identity::AccountCreated(event)) if record.position.partition.topic == topics::IDENTITY => Some(event),
+        _ => None,
+    }
+}

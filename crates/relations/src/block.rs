@@ -1,0 +1,98 @@
+//! Who blocks whom: `blocks` (by who blocks) and `blocked_by` (by who is blocked), from `Blocked` and `Unblocked`.
+
+use kith_fold::{AppliedIds, Fold, Home, Record, Rows, State};
+use kith_proto::Event;
+use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_tables::{Column, Key, Order, Section, StoreError, Table, row};
+
+pub static BLOCKS: Table = Table {
+    name: "blocks",
+    partition: &[Column::text("actor_id")],
+    clustering: &[Column::text("target_id")],
+    order: Order::Ascending,
+    sections: &[Section::of::<BlockRow>("block")],
+    summary: &[],
+};
+
+pub static BLOCKED_BY: Table = Table {
+    name: "blocked_by",
+    partition: &[Column::text("target_id")],
+    clustering: &[Column::text("actor_id")],
+    order: Order::Ascending,
+    sections: &[Section::of::<BlockRow>("block")],
+    summary: &[],
+};
+
+row! {
+    /// Whether the block stands.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct BlockRow in 0 { pub blocking: bool, pub applied: AppliedIds }
+}
+
+/// Folds blocks by who blocks.
+pub struct Blocks;
+
+/// Folds blocks by who is blocked.
+pub struct BlockedBy;
+
+impl Fold for Blocks {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&BLOCKS]
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        let (actor, target, _) = block(record)?;
+        Some(Home::new(&BLOCKS, Key::text(actor)).with::<BlockRow>([target.into()]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        if let Some((_, target, blocking)) = block(record) {
+            evolve(rows, target, blocking, record);
+        }
+    }
+}
+
+impl Fold for BlockedBy {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&BLOCKED_BY]
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        let (actor, target, _) = block(record)?;
+        Some(Home::new(&BLOCKED_BY, Key::text(target)).with::<BlockRow>([actor.into()]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        if let Some((actor, _, blocking)) = block(record) {
+            evolve(rows, actor, blocking, record);
+        }
+    }
+}
+
+/// Which of `others` must not meet `viewer`: each blocks the other one way at least. Aligned with `others`, which must
+/// be no more than a batch.
+pub async fn between(state: &State, viewer: &str, others: &[&str]) -> Result<Vec<bool>, StoreError> {
+    let key = Key::text(viewer);
+    let clusterings = || others.iter().map(|&other| vec![other.into()]);
+    let mine = state.rows::<BlockRow>(&BLOCKS, &key, clusterings());
+    let theirs = state.rows::<BlockRow>(&BLOCKED_BY, &key, clusterings());
+    let (mine, theirs) = futures::try_join!(mine, theirs)?;
+    let stands = |row: Option<kith_fold::Found<BlockRow>>| row.is_some_and(|found| found.row.blocking);
+    Ok(mine.into_iter().zip(theirs).map(|(mine, theirs)| stands(mine) || stands(theirs)).collect())
+}
+
+fn evolve(rows: &mut Rows, other: &str, blocking: bool, record: &Record) {
+    let mut row = rows.get::<BlockRow>([other.into()]).unwrap_or_default();
+    if row.applied.insert(record.id) {
+        row.blocking = blocking;
+        rows.put([other.into()], row);
+    }
+}
+
+fn block(record: &Record) -> Option<(&str, &str, bool)> {
+    match &record.event {
+        Event::Identity(Identity::Blocked(event)) => Some((&event.actor_id, &event.target_id, true)),
+        Event::Identity(Identity::Unblocked(event)) => Some((&event.actor_id, &event.target_id, false)),
+        _ => None,
+    }
+}

@@ -1,0 +1,153 @@
+//! The one seam between Kith and the world outside its rules: clock, randomness, spawning, blocking work.
+//!
+//! Production code takes a [`Runtime`] and never calls `SystemTime::now`, `tokio::spawn`, `spawn_blocking` or a random
+//! generator itself (`clippy.toml` bans them). So a test can run the whole suite in one thread from one seed and get
+//! the same log, byte for byte.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Milliseconds since 1970-01-01T00:00:00Z, as events and tables carry time.
+pub type UnixMillis = i64;
+
+/// Cheap to clone; every clone shares the same clock and the same stream of random bytes.
+#[derive(Clone)]
+pub struct Runtime {
+    world: Arc<World>,
+}
+
+enum World {
+    System,
+    Simulated { started_at: Instant, epoch_ms: UnixMillis, random: Mutex<SplitMix64> },
+}
+
+impl Runtime {
+    /// The machine's clock, the operating system's randomness, tokio's multi-thread scheduler.
+    pub fn system() -> Self {
+        Self { world: Arc::new(World::System) }
+    }
+
+    /// A world that is a function of `seed`: time is tokio's (run it on a paused, single-threaded runtime), starting at
+    /// `epoch_ms`; random bytes come from the seed; blocking work runs inline.
+    pub fn simulated(seed: u64, epoch_ms: UnixMillis) -> Self {
+        let random = Mutex::new(SplitMix64(seed));
+        Self { world: Arc::new(World::Simulated { started_at: Instant::now(), epoch_ms, random }) }
+    }
+
+    /// The time of day. It may step backwards: nothing that must be ordered is ordered by it.
+    pub fn now_ms(&self) -> UnixMillis {
+        match &*self.world {
+            World::System => system_now_ms(),
+            World::Simulated { started_at, epoch_ms, .. } => epoch_ms + millis(started_at.elapsed()),
+        }
+    }
+
+    /// Fills `bytes` with randomness fit for keys and nonces (in production).
+    pub fn fill_random(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable> {
+        match &*self.world {
+            World::System => getrandom::fill(bytes).map_err(|_| RandomnessUnavailable),
+            World::Simulated { random, .. } => {
+                let mut random = random.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                for chunk in bytes.chunks_mut(8) {
+                    chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Starts a task that outlives the caller's future.
+    #[allow(clippy::disallowed_methods, reason = "this is the seam")]
+    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        tokio::spawn(task)
+    }
+
+    /// Runs work that blocks (fsync, hashing) off the async workers; `None` when it panicked or the runtime is closing.
+    #[allow(clippy::disallowed_methods, reason = "this is the seam")]
+    pub async fn blocking<T, F>(&self, work: F) -> Option<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match &*self.world {
+            World::System => tokio::task::spawn_blocking(work).await.ok(),
+            World::Simulated { .. } => Some(work()),
+        }
+    }
+
+    /// Waits on tokio's clock, which a simulation advances by itself.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// True when blocking work runs inline and threads of one's own would break the simulation.
+    pub fn is_simulated(&self) -> bool {
+        matches!(&*self.world, World::Simulated { .. })
+    }
+}
+
+/// The operating system gave no random bytes; nothing secret may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RandomnessUnavailable;
+
+impl std::fmt::Display for RandomnessUnavailable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the operating system gave no random bytes")
+    }
+}
+
+impl std::error::Error for RandomnessUnavailable {}
+
+#[allow(clippy::disallowed_methods, reason = "this is the seam")]
+fn system_now_ms() -> UnixMillis {
+    match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
+        Ok(since) => millis(since),
+        Err(before) => -millis(before.duration()),
+    }
+}
+
+fn millis(duration: Duration) -> UnixMillis {
+    UnixMillis::try_from(duration.as_millis()).unwrap_or(UnixMillis::MAX)
+}
+
+/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. For simulations only.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_simulated_world_is_a_function_of_its_seed() {
+        let draw = |seed| {
+            let mut bytes = [0; 20];
+            Runtime::simulated(seed, 0).fill_random(&mut bytes).map(|()| bytes)
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn simulated_time_follows_tokio() {
+        let runtime = Runtime::simulated(1, 1_000);
+        runtime.sleep(Duration::from_secs(5)).await;
+        assert_eq!(runtime.now_ms(), 6_000);
+    }
+}

@@ -1,0 +1,69 @@
+//! Making access tokens: JWT (RFC 7519), EdDSA.
+
+use std::fmt;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use kith_log::RecordId;
+use kith_runtime::{Runtime, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use super::{AUDIENCE, ISSUER};
+use crate::Failure;
+use crate::keys::SigningKey;
+use crate::limits::ACCESS_TOKEN_LIFETIME_SECONDS;
+
+/// Makes access tokens; the identity service alone holds one.
+pub struct TokenIssuer {
+    key: EncodingKey,
+    header: Header,
+    runtime: Runtime,
+}
+
+/// A token as a caller is given it. Shows nothing of itself in logs.
+pub struct AccessToken {
+    pub text: String,
+    pub expires_at_ms: UnixMillis,
+}
+
+/// What stands in a token. Times are seconds since 1970.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Claims {
+    pub iss: String,
+    pub aud: String,
+    pub sub: String,
+    pub iat: u64,
+    pub exp: u64,
+    pub jti: String,
+}
+
+impl TokenIssuer {
+    pub fn new(key: SigningKey, runtime: Runtime) -> Self {
+        let header = Header { kid: Some(key.kid().to_owned()), ..Header::new(Algorithm::EdDSA) };
+        Self { key: key.encoding, header, runtime }
+    }
+
+    /// A token for `account_id`, good for an hour.
+    pub fn issue(&self, account_id: RecordId) -> Result<AccessToken, Failure> {
+        let mut jti = [0; 16];
+        self.runtime.fill_random(&mut jti).map_err(|error| Failure::defect("making a token", &error))?;
+        let iat = u64::try_from(self.runtime.now_ms()).unwrap_or(0) / 1_000;
+        let exp = iat + ACCESS_TOKEN_LIFETIME_SECONDS;
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: account_id.to_string(),
+            iat,
+            exp,
+            jti: RecordId(jti).to_string(),
+        };
+        let text = encode(&self.header, &claims, &self.key);
+        let text = text.map_err(|error| Failure::defect("signing a token", &error))?;
+        Ok(AccessToken { text, expires_at_ms: UnixMillis::try_from(exp * 1_000).unwrap_or(UnixMillis::MAX) })
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken").field("expires_at_ms", &self.expires_at_ms).finish_non_exhaustive()
+    }
+}

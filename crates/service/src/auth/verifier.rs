@@ -1,0 +1,327 @@
+//! Verifying access tokens from a file of public keys, which may change while the process runs.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use kith_log::RecordId;
+use kith_runtime::{Runtime, UnixMillis};
+use lru::LruCache;
+use sha2::{Digest, Sha256};
+
+use super::token::Claims;
+use super::{AUDIENCE, Caller, ISSUER};
+use crate::jwks::JwkSet;
+use crate::keys::{KeyError, read_bounded};
+use crate::limits::BEARER_TOKEN_BYTES;
+
+/// How often the file is looked at for a change.
+const REREAD_EVERY: Duration = Duration::from_secs(5);
+/// Verified tokens that are remembered, about 100 bytes each: a signature costs some 50 µs, a look-up under one.
+const VERIFIED_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
+
+/// Why a token was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenRefused {
+    /// Not a JWT at all.
+    Malformed,
+    /// Not signed by us, by another algorithm, for somebody else, or not as we make them.
+    Forged,
+    Expired,
+}
+
+/// Verifies access tokens; clones share keys and memory.
+#[derive(Clone)]
+pub struct Verifier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    runtime: Runtime,
+    file: PathBuf,
+    keys: RwLock<Arc<Keys>>,
+    verified: Mutex<LruCache<[u8; 32], Verified>>,
+    validation: Validation,
+}
+
+/// The keys as they stood in the file at one time.
+struct Keys {
+    generation: u64,
+    stamp: Stamp,
+    set: JwkSet,
+    decoding: BTreeMap<String, DecodingKey>,
+}
+
+/// What tells that a file has changed without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Verified {
+    account_id: RecordId,
+    expires_at_ms: UnixMillis,
+    /// A token is only as good as the keys that it was verified with.
+    generation: u64,
+}
+
+impl Verifier {
+    /// Reads the keys, and looks at the file for changes every 5 s for as long as a clone of the verifier lives. Blocks
+    /// briefly. A file that has become unreadable leaves the keys as they are, with a warning.
+    pub fn open(file: PathBuf, runtime: Runtime) -> Result<Self, KeyError> {
+        let keys = Keys::read(&file, 0)?;
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // The library would ask the machine's clock; ours is the runtime's.
+        validation.validate_exp = false;
+        let shared = Arc::new(Shared {
+            runtime: runtime.clone(),
+            file,
+            keys: RwLock::new(Arc::new(keys)),
+            verified: Mutex::new(LruCache::new(VERIFIED_TOKENS)),
+            validation,
+        });
+        let weak = Arc::downgrade(&shared);
+        runtime.clone().spawn(follow(runtime, weak));
+        Ok(Self { shared })
+    }
+
+    /// The account that `token` speaks for.
+    pub fn verify(&self, token: &str) -> Result<Caller, TokenRefused> {
+        if token.len() > BEARER_TOKEN_BYTES {
+            return Err(TokenRefused::Malformed);
+        }
+        let keys = self.shared.keys();
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        let verified = match self.shared.remembered(&digest, keys.generation) {
+            Some(verified) => verified,
+            None => {
+                let verified = keys.verify(token, &self.shared.validation)?;
+                self.shared.verified().put(digest, verified);
+                verified
+            }
+        };
+        if verified.expires_at_ms <= self.shared.runtime.now_ms() {
+            return Err(TokenRefused::Expired);
+        }
+        Ok(Caller { account_id: verified.account_id })
+    }
+
+    /// The public keys as they stand.
+    pub fn public_keys(&self) -> JwkSet {
+        self.shared.keys().set.clone()
+    }
+}
+
+impl Shared {
+    fn keys(&self) -> Arc<Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn verified(&self) -> std::sync::MutexGuard<'_, LruCache<[u8; 32], Verified>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remembered(&self, digest: &[u8; 32], generation: u64) -> Option<Verified> {
+        self.verified().get(digest).filter(|verified| verified.generation == generation).copied()
+    }
+
+    fn reread_if_changed(&self) {
+        let now = self.keys();
+        if Stamp::of(&self.file).is_ok_and(|stamp| stamp == now.stamp) {
+            return;
+        }
+        match Keys::read(&self.file, now.generation + 1) {
+            Ok(keys) => {
+                tracing::info!(keys = keys.decoding.len(), "the public keys were read again");
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+            }
+            Err(error) => tracing::warn!(%error, "the public keys stay as they were"),
+        }
+    }
+}
+
+async fn follow(runtime: Runtime, shared: Weak<Shared>) {
+    loop {
+        runtime.sleep(REREAD_EVERY).await;
+        let Some(shared) = shared.upgrade() else { return };
+        runtime.blocking(move || shared.reread_if_changed()).await;
+    }
+}
+
+impl Keys {
+    fn read(file: &Path, generation: u64) -> Result<Self, KeyError> {
+        // The stamp comes first: a change in between is then seen as one the next time.
+        let stamp = Stamp::of(file)?;
+        let malformed = || KeyError::Malformed { path: file.to_owned(), expected: "a JWK set with an Ed25519 key" };
+        let set = JwkSet::parse(&read_bounded(file)?).ok_or_else(malformed)?;
+        Ok(Self { generation, stamp, decoding: set.decoding_keys(), set })
+    }
+
+    fn verify(&self, token: &str, validation: &Validation) -> Result<Verified, TokenRefused> {
+        let header = decode_header(token).map_err(|_| TokenRefused::Malformed)?;
+        let key = header.kid.and_then(|kid| self.decoding.get(&kid)).ok_or(TokenRefused::Forged)?;
+        let claims = decode::<Claims>(token, key, validation).map_err(|_| TokenRefused::Forged)?.claims;
+        let account_id = RecordId::parse(&claims.sub).ok_or(TokenRefused::Forged)?;
+        let expires_at_ms = UnixMillis::try_from(claims.exp.saturating_mul(1_000)).unwrap_or(UnixMillis::MAX);
+        Ok(Verified { account_id, expires_at_ms, generation: self.generation })
+    }
+}
+
+impl Stamp {
+    fn of(file: &Path) -> Result<Self, KeyError> {
+        let metadata = std::fs::metadata(file).map_err(|error| KeyError::File { path: file.to_owned(), error })?;
+        Ok(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::auth::TokenIssuer;
+    use crate::keys::{JWKS_FILE, KeyFolder};
+
+    const NOW_MS: UnixMillis = 1_700_000_000_000;
+
+    struct Suite {
+        folder: tempfile::TempDir,
+        keys: KeyFolder,
+        runtime: Runtime,
+        verifier: Verifier,
+    }
+
+    fn suite() -> Suite {
+        let runtime = Runtime::simulated(3, NOW_MS);
+        let folder = tempfile::tempdir().unwrap();
+        let keys = KeyFolder::at(folder.path());
+        keys.create_missing(&runtime).unwrap();
+        let verifier = Verifier::open(folder.path().join(JWKS_FILE), runtime.clone()).unwrap();
+        Suite { folder, keys, runtime, verifier }
+    }
+
+    impl Suite {
+        fn claims(&self) -> Value {
+            let exp = NOW_MS / 1_000 + 60;
+            json!({"iss": "kith", "aud": "kith", "sub": "0".repeat(32), "iat": 1, "exp": exp, "jti": "x"})
+        }
+
+        fn signed(&self, claims: &Value) -> String {
+            let key = self.keys.signing_key().unwrap();
+            let header = Header { kid: Some(key.kid().to_owned()), ..Header::new(Algorithm::EdDSA) };
+            encode(&header, claims, &key.encoding).unwrap()
+        }
+
+        fn signed_with(&self, field: &str, value: Value) -> String {
+            let mut claims = self.claims();
+            claims[field] = value;
+            self.signed(&claims)
+        }
+    }
+
+    fn base64url(text: &str) -> String {
+        use base64::Engine;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_must_be_ours() {
+        let suite = suite();
+        assert!(suite.verifier.verify(&suite.signed(&suite.claims())).is_ok());
+        for (field, value) in [
+            ("iss", json!("other")),
+            ("aud", json!("other")),
+            ("sub", json!("ada")),
+            ("sub", json!("A".repeat(32))),
+            ("sub", json!(7)),
+            ("exp", json!("never")),
+            ("exp", json!(-1)),
+        ] {
+            let token = suite.signed_with(field, value.clone());
+            assert_eq!(suite.verifier.verify(&token), Err(TokenRefused::Forged), "{field}: {value}");
+        }
+        for field in ["iss", "aud", "sub", "exp"] {
+            let mut claims = suite.claims();
+            claims.as_object_mut().unwrap().remove(field);
+            assert_eq!(suite.verifier.verify(&suite.signed(&claims)), Err(TokenRefused::Forged), "no {field}");
+        }
+        let expired = suite.signed_with("exp", json!(NOW_MS / 1_000));
+        assert_eq!(suite.verifier.verify(&expired), Err(TokenRefused::Expired));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_algorithm_is_pinned() {
+        let suite = suite();
+        let claims = base64url(&suite.claims().to_string());
+        let key = suite.keys.signing_key().unwrap();
+        for header in [r#"{"alg":"none"}"#.to_owned(), format!(r#"{{"alg":"none","kid":"{}"}}"#, key.kid())] {
+            let token = format!("{}.{claims}.", base64url(&header));
+            assert!(suite.verifier.verify(&token).is_err(), "{header}");
+        }
+        // The classic: an HMAC whose secret is the public key, which everybody has.
+        let header = Header { kid: Some(key.kid().to_owned()), ..Header::new(Algorithm::HS256) };
+        for secret in [key.public().x.as_bytes(), &base64_bytes(&key.public().x)] {
+            let token = encode(&header, &suite.claims(), &EncodingKey::from_secret(secret)).unwrap();
+            assert_eq!(suite.verifier.verify(&token), Err(TokenRefused::Forged));
+        }
+    }
+
+    fn base64_bytes(text: &str) -> Vec<u8> {
+        use base64::Engine;
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signature_by_another_key_or_over_other_claims_is_forged() {
+        let suite = suite();
+        let other = tempfile::tempdir().unwrap();
+        let other = KeyFolder::at(other.path());
+        other.create_missing(&suite.runtime).unwrap();
+        let (ours, theirs) = (suite.keys.signing_key().unwrap(), other.signing_key().unwrap());
+        for kid in [Some(ours.kid()), Some(theirs.kid()), Some("../jwks"), None] {
+            let header = Header { kid: kid.map(str::to_owned), ..Header::new(Algorithm::EdDSA) };
+            let token = encode(&header, &suite.claims(), &theirs.encoding).unwrap();
+            assert_eq!(suite.verifier.verify(&token), Err(TokenRefused::Forged), "{kid:?}");
+        }
+        let token = suite.signed(&suite.claims());
+        let parts: Vec<&str> = token.split('.').collect();
+        let claims = base64url(&suite.claims().to_string().replace("0000", "1111"));
+        let swapped = format!("{}.{claims}.{}", parts[0], parts[2]);
+        assert_eq!(suite.verifier.verify(&swapped), Err(TokenRefused::Forged));
+        for end in [0, 1, token.len() / 2, token.len() - 1] {
+            assert!(suite.verifier.verify(&token[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_read_again_when_the_file_changes() {
+        let suite = suite();
+        let old = suite.signed(&suite.claims());
+        assert!(suite.verifier.verify(&old).is_ok());
+        let jwks = suite.folder.path().join(JWKS_FILE);
+
+        std::fs::write(&jwks, "{ half a fi").unwrap();
+        tokio::time::sleep(REREAD_EVERY * 2).await;
+        assert!(suite.verifier.verify(&old).is_ok(), "an unreadable file changes nothing");
+
+        std::fs::remove_file(&jwks).unwrap();
+        std::fs::remove_file(suite.folder.path().join("signing-key.pem")).unwrap();
+        suite.keys.create_missing(&suite.runtime).unwrap();
+        let new = TokenIssuer::new(suite.keys.signing_key().unwrap(), suite.runtime.clone());
+        let new = new.issue(RecordId([1; 16])).unwrap().text;
+        assert!(suite.verifier.verify(&new).is_err());
+        tokio::time::sleep(REREAD_EVERY * 2).await;
+        assert!(suite.verifier.verify(&new).is_ok());
+        assert_eq!(suite.verifier.verify(&old), Err(TokenRefused::Forged), "also though it was remembered");
+        assert_eq!(suite.verifier.public_keys().keys.len(), 1);
+    }
+}

@@ -1,0 +1,83 @@
+//! The one table of what can be configured.
+
+/// A key: its name in `kith.toml` and, with `-` for `_`, as a flag; what it is unless set; what it means.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+impl Key {
+    /// Its name in the environment.
+    pub fn env(&self) -> String {
+        format!("{}_{}", super::PREFIX, self.name.to_uppercase())
+    }
+
+    /// Its name as a flag.
+    pub fn flag(&self) -> String {
+        format!("--{}", self.name.replace('_', "-"))
+    }
+}
+
+/// Every key, in the order in which the docs show them.
+pub const KEYS: &[Key] = &[
+    key("log", "embedded:./.kith/log", "where the log is: `embedded:DIR` or `kafka:HOST:PORT,…`"),
+    key("tables", "embedded:./.kith/tables", "where the tables are: `embedded:DIR` or `cql:HOST:PORT,…`"),
+    key("profile", "development", "`development` or `production`; in production a failed self-check refuses to serve"),
+    key("services", "identity,posts,engagement,messaging,projector", "which services this process runs"),
+    key("listen", "127.0.0.1:7400", "the callers' address: gRPC"),
+    key("admin_listen", "127.0.0.1:7401", "the operators' address: `/livez`, `/readyz`, `/metrics`, `grpc.health.v1`"),
+    key("keys_dir", "./.kith/keys", "the folder of the signing key and of the page-token key, mode 0700"),
+    key("jwks_file", "", "the public keys that access tokens are verified with; empty: `jwks.json` in `keys_dir`"),
+    key("partitions", "16", "partitions of every topic; fixed when the log is created"),
+    key("replication_factor", "0", "replicas of topics and keyspaces; 0: 1 in development, 3 in production"),
+    key("cql_local_datacenter", "datacenter1", "the datacentre in which all folds and reads run"),
+    key("push_threshold", "10000", "followers above which an author's posts are pulled by readers instead of pushed"),
+    key("backfill_window_seconds", "2592000", "how far back a new follow fills the home feed, seconds"),
+    key("max_lag_records", "100000", "how far a service's folds may lag before its commands are refused, records"),
+    key("password_memory_kib", "19456", "memory of one password hash (argon2id), KiB"),
+    key("default_deadline_ms", "5000", "the deadline of an RPC that brings none, milliseconds"),
+    key("max_deadline_ms", "30000", "the longest deadline that an RPC gets, milliseconds"),
+    key("otlp_endpoint", "", "where traces go, by OTLP over gRPC (`http://HOST:4317`); empty: nowhere"),
+    key("log_format", "text", "of the process's own messages, on standard error: `text` or `json`"),
+    key("log_level", "info", "the least level that is shown, or a filter such as `info,kith_fold=debug`"),
+    key("reflection", "auto", "server reflection: `on`, `off`, or `auto`: on in development"),
+];
+
+/// The configuration as a Markdown table, for the README.
+pub fn table_markdown() -> String {
+    let mut text = String::from("| Key in `kith.toml` | Environment | Default | Meaning |\n|---|---|---|---|\n");
+    for key in KEYS {
+        let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
+        text.push_str(&format!("| `{}` | `{}` | {default} | {} |\n", key.name, key.env(), key.meaning));
+    }
+    text
+}
+
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+const fn key(name: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, default, meaning }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_table_has_every_key_once() {
+        let table = table_markdown();
+        assert!(
+            table.contains("| `listen` | `KITH_LISTEN` | `127.0.0.1:7400` | the callers' address: gRPC |"),
+            "{table}"
+        );
+        for key in KEYS {
+            assert_eq!(table.matches(&format!("| `{}` |", key.env())).count(), 1, "{}", key.name);
+        }
+        assert_eq!(table.lines().count(), KEYS.len() + 2);
+        assert_eq!(KEYS[5].flag(), "--admin-listen");
+    }
+}

@@ -1,0 +1,161 @@
+//! The kinds of values that settings have.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// Where the log is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum LogAddress {
+    /// A folder that this process alone uses.
+    Embedded(PathBuf),
+    /// Bootstrap servers, `host:port` each.
+    Kafka(Vec<String>),
+}
+
+/// Where the tables are.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum TablesAddress {
+    /// A folder that this process alone uses.
+    Embedded(PathBuf),
+    /// Contact points, `host:port` each.
+    Cql(Vec<String>),
+}
+
+/// How strict the self-checks are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// A failed check is a warning.
+    Development,
+    /// A failed check refuses to serve.
+    Production,
+}
+
+/// How the process's own messages look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Whether server reflection is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reflection {
+    Auto,
+    On,
+    Off,
+}
+
+/// A service of the suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceName {
+    Identity,
+    Posts,
+    Engagement,
+    Messaging,
+    Projector,
+}
+
+impl ServiceName {
+    pub const ALL: [Self; 5] = [Self::Identity, Self::Posts, Self::Engagement, Self::Messaging, Self::Projector];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Posts => "posts",
+            Self::Engagement => "engagement",
+            Self::Messaging => "messaging",
+            Self::Projector => "projector",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.as_str() == text)
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl TryFrom<String> for LogAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("embedded", folder)) if !folder.is_empty() => Ok(Self::Embedded(folder.into())),
+            Some(("kafka", servers)) => servers_of(servers).map(Self::Kafka),
+            _ => Err(format!("`{text}` is not `embedded:DIR` or `kafka:HOST:PORT,…`")),
+        }
+    }
+}
+
+impl TryFrom<String> for TablesAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("embedded", folder)) if !folder.is_empty() => Ok(Self::Embedded(folder.into())),
+            Some(("cql", servers)) => servers_of(servers).map(Self::Cql),
+            _ => Err(format!("`{text}` is not `embedded:DIR` or `cql:HOST:PORT,…`")),
+        }
+    }
+}
+
+fn servers_of(text: &str) -> Result<Vec<String>, String> {
+    let is_server = |server: &str| {
+        server.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    let servers: Vec<String> = text.split(',').map(|server| server.trim().to_owned()).collect();
+    match servers.iter().find(|server| !is_server(server)) {
+        Some(wrong) => Err(format!("`{wrong}` in `{text}` is not HOST:PORT")),
+        None => Ok(servers),
+    }
+}
+
+/// A list in the file, a text with commas everywhere else.
+pub(super) fn service_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServiceName>, D::Error> {
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<ServiceName>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("names of services")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(name_of).collect()
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
+            let mut services = Vec::new();
+            while let Some(name) = names.next_element::<String>()? {
+                services.push(name_of(&name)?);
+            }
+            Ok(services)
+        }
+    }
+
+    let mut services = deserializer.deserialize_any(Names)?;
+    services.sort_unstable();
+    services.dedup();
+    Ok(services)
+}
+
+fn name_of<E: de::Error>(name: &str) -> Result<ServiceName, E> {
+    ServiceName::parse(name).ok_or_else(|| {
+        let known = ServiceName::ALL.map(ServiceName::as_str).join(", ");
+        E::custom(format!("services: `{name}` is not one of {known}"))
+    })
+}

@@ -1,0 +1,337 @@
+//! What a call fails with, and the one function that turns it into a gRPC status.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use kith_proto::ERROR_DOMAIN;
+use kith_proto::errors::v1::Reason;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::limits::{BATCH_ITEMS, TOKENS_PER_REQUEST};
+
+/// A field of the request, by its path, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub field: String,
+    pub description: String,
+}
+
+/// Why a call failed, as the caller is told: a reason (which fixes the canonical code), a message, the fields at fault.
+///
+/// Services implement `From<TheirRejection> for Failure`. Nothing secret or personal goes in. What is dynamic in the
+/// message is in the metadata too (AIP-193).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    reason: Reason,
+    message: Cow<'static, str>,
+    violations: Vec<Violation>,
+    metadata: BTreeMap<&'static str, String>,
+}
+
+impl Failure {
+    pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, message: message.into(), violations: Vec::new(), metadata: BTreeMap::new() }
+    }
+
+    /// Names a field at fault.
+    pub fn violation(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
+        self.violations.push(Violation { field: field.into(), description: description.into() });
+        self
+    }
+
+    /// Adds metadata; a key once shown to callers stays. Keys are lowerCamelCase or snake_case, at most 64 characters.
+    pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.metadata.insert(key, value.to_string());
+        self
+    }
+
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The reason as callers see it: UPPER_SNAKE, without the enum's prefix.
+    pub fn reason_name(&self) -> &'static str {
+        self.reason.as_error_info()
+    }
+
+    pub fn code(&self) -> Code {
+        code_of(self.reason)
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub fn field_violations(&self) -> &[Violation] {
+        &self.violations
+    }
+}
+
+/// The common failures, so that each reads the same from every service.
+impl Failure {
+    pub fn field_invalid(field: &str, description: &str) -> Self {
+        Self::one_field(Reason::FieldInvalid, field, description.to_owned())
+    }
+
+    pub fn field_missing(field: &str) -> Self {
+        Self::field_invalid(field, "is required")
+    }
+
+    pub fn id_malformed(field: &str) -> Self {
+        Self::one_field(Reason::IdMalformed, field, "is not an id: 32 characters of 0-9a-f".to_owned())
+    }
+
+    pub fn request_id_malformed(field: &str) -> Self {
+        Self::field_invalid(field, "is longer than 64 characters or not printable ASCII")
+    }
+
+    pub fn text_empty(field: &str) -> Self {
+        Self::one_field(Reason::TextEmpty, field, "is empty".to_owned())
+    }
+
+    pub fn text_control_character(field: &str) -> Self {
+        Self::field_invalid(field, "has a control character other than newline and tab")
+    }
+
+    pub fn text_too_long(field: &str, has: usize, limit: usize, unit: &'static str) -> Self {
+        let failure = Self::one_field(Reason::TextTooLong, field, format!("has {has} {unit}, the limit is {limit}"));
+        failure.with("has", has).with("limit", limit).with("unit", unit)
+    }
+
+    pub fn batch_too_long(field: &str, has: usize) -> Self {
+        let failure =
+            Self::one_field(Reason::BatchTooLong, field, format!("has {has} items, the limit is {BATCH_ITEMS}"));
+        failure.with("has", has).with("limit", BATCH_ITEMS)
+    }
+
+    pub fn too_many_tokens(field: &str, has: usize) -> Self {
+        let description = format!("has {has} tokens, the limit is {TOKENS_PER_REQUEST}");
+        let failure = Self::one_field(Reason::TooManyTokens, field, description);
+        failure.with("has", has).with("limit", TOKENS_PER_REQUEST)
+    }
+
+    pub fn consistency_token_invalid(field: &str) -> Self {
+        Self::one_field(Reason::ConsistencyTokenInvalid, field, "is not a consistency token of this suite".to_owned())
+    }
+
+    pub fn page_token_invalid() -> Self {
+        let description = "was not made by this query with this filter".to_owned();
+        Self::one_field(Reason::PageTokenInvalid, "page_token", description)
+    }
+
+    pub fn page_size_negative(field: &str) -> Self {
+        Self::field_invalid(field, "is negative")
+    }
+
+    /// `reason` is the noun's own: `AccountNotFound`, `PostNotFound`, … Also for what the caller may not see.
+    pub fn not_found(reason: Reason, what: &'static str) -> Self {
+        Self::new(reason, format!("{what} was not found")).with("resource", what)
+    }
+
+    pub fn unauthenticated(message: &'static str) -> Self {
+        Self::new(Reason::Unauthenticated, message)
+    }
+
+    pub fn token_expired() -> Self {
+        Self::new(Reason::TokenExpired, "the bearer token has expired")
+    }
+
+    pub fn request_id_reused() -> Self {
+        let description = "was used before with other content".to_owned();
+        Self::one_field(Reason::RequestIdReused, "request_id", description)
+    }
+
+    pub fn timeout_malformed() -> Self {
+        Self::field_invalid("grpc-timeout", "is not up to 8 digits and one of H, M, S, m, u, n")
+    }
+
+    pub fn deadline_too_short() -> Self {
+        Self::new(Reason::DeadlineTooShort, "the deadline leaves no time to try; nothing was done")
+    }
+
+    pub fn deadline_exceeded() -> Self {
+        let message = "the deadline passed; a command may have happened, repeat it with the same request_id";
+        Self::new(Reason::DeadlineExceeded, message)
+    }
+
+    /// The tables did not reach the token within the deadline. `records_behind`: how many records they lack, if known.
+    pub fn behind_token(records_behind: Option<u64>) -> Self {
+        match records_behind {
+            Some(behind) => {
+                Self::new(Reason::BehindToken, format!("the tables are {behind} records behind the tokens of at_least"))
+                    .with("records_behind", behind)
+            }
+            None => Self::new(Reason::BehindToken, "the tables are behind the tokens of at_least"),
+        }
+    }
+
+    pub fn log_unavailable() -> Self {
+        Self::new(Reason::LogUnavailable, "the log cannot be reached; nothing was written")
+    }
+
+    pub fn tables_unavailable() -> Self {
+        Self::new(Reason::TablesUnavailable, "the tables cannot be reached; nothing was written")
+    }
+
+    /// The record was handed over, and no answer came: it may be in the log.
+    pub fn outcome_unknown() -> Self {
+        let message = "it is not known whether the command happened; repeat it with the same request_id";
+        Self::new(Reason::OutcomeUnknown, message)
+    }
+
+    pub fn overloaded() -> Self {
+        Self::new(Reason::Overloaded, "too much is being asked at once; back off")
+    }
+
+    pub fn fold_stopped() -> Self {
+        Self::new(Reason::FoldStopped, "what the answer depends on is not being folded")
+    }
+
+    /// A defect, of which the caller learns nothing more. Say why in the log first, or use [`Self::defect`].
+    pub fn internal() -> Self {
+        Self::new(Reason::Internal, "internal error")
+    }
+
+    /// As [`Self::internal`], with the error in the log. Only for errors that carry nothing personal.
+    pub fn defect(doing: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(doing, error, "defect");
+        Self::internal()
+    }
+
+    /// For code that tonic answers itself, before or without a handler.
+    pub(crate) fn request_undecodable() -> Self {
+        Self::new(Reason::RequestMalformed, "the request is not a message of this method's type")
+    }
+
+    pub(crate) fn request_too_large() -> Self {
+        let limit = crate::limits::REQUEST_BYTES;
+        Self::new(Reason::RequestTooLarge, format!("the request is over {limit} bytes")).with("limit", limit)
+    }
+
+    pub(crate) fn method_unknown() -> Self {
+        Self::new(Reason::MethodUnknown, "this server does not serve this method")
+    }
+
+    fn one_field(reason: Reason, field: &str, description: String) -> Self {
+        Self::new(reason, format!("{field} {description}")).with("field", field).violation(field, description)
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let mut details = ErrorDetails::new();
+        let metadata: HashMap<String, String> =
+            failure.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        details.set_error_info(failure.reason_name(), ERROR_DOMAIN, metadata);
+        if !failure.violations.is_empty() {
+            let violations = failure.violations.iter().map(|v| FieldViolation::new(&v.field, &v.description));
+            details.set_bad_request(violations.collect::<Vec<_>>());
+        }
+        if let Some(delay) = retry_delay(failure.reason) {
+            details.set_retry_info(Some(delay));
+        }
+        if let Some(trace_id) = crate::telemetry::trace_id() {
+            details.set_request_info(trace_id, "");
+        }
+        Status::with_error_details(failure.code(), failure.message, details)
+    }
+}
+
+/// The canonical code that a reason always comes with, as `errors.proto` says.
+pub fn code_of(reason: Reason) -> Code {
+    match reason {
+        Reason::Unauthenticated | Reason::TokenExpired | Reason::CredentialsInvalid => Code::Unauthenticated,
+        Reason::FieldInvalid
+        | Reason::TextEmpty
+        | Reason::TextTooLong
+        | Reason::IdMalformed
+        | Reason::PageTokenInvalid
+        | Reason::ConsistencyTokenInvalid
+        | Reason::TooManyTokens
+        | Reason::BatchTooLong
+        | Reason::HandleInvalid
+        | Reason::RequestMalformed
+        | Reason::RequestTooLarge => Code::InvalidArgument,
+        Reason::HandleTaken | Reason::RequestIdReused => Code::AlreadyExists,
+        Reason::AccountNotFound | Reason::PostNotFound | Reason::CommentNotFound | Reason::ConversationNotFound => {
+            Code::NotFound
+        }
+        Reason::SelfNotAllowed | Reason::Blocked => Code::FailedPrecondition,
+        Reason::NotTheAuthor => Code::PermissionDenied,
+        Reason::RevisionStale => Code::Aborted,
+        Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::BehindToken
+        | Reason::LogUnavailable
+        | Reason::TablesUnavailable
+        | Reason::OutcomeUnknown
+        | Reason::FoldStopped => Code::Unavailable,
+        Reason::Overloaded => Code::ResourceExhausted,
+        Reason::MethodUnknown => Code::Unimplemented,
+        Reason::Internal | Reason::Unspecified => Code::Internal,
+    }
+}
+
+/// When it is worth trying again; `None` where a repeat alone does not help.
+fn retry_delay(reason: Reason) -> Option<Duration> {
+    match reason {
+        Reason::BehindToken | Reason::OutcomeUnknown => Some(Duration::from_millis(100)),
+        Reason::LogUnavailable | Reason::TablesUnavailable | Reason::Overloaded => Some(Duration::from_secs(1)),
+        Reason::FoldStopped => Some(Duration::from_secs(30)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_carries_its_reason_fields_and_metadata() {
+        let status = Status::from(Failure::text_too_long("text", 501, 500, "graphemes"));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "text has 501 graphemes, the limit is 500");
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((&*info.reason, &*info.domain), ("TEXT_TOO_LONG", "kith"));
+        assert_eq!(info.metadata.get("limit").map(String::as_str), Some("500"));
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations.len(), 1);
+        assert_eq!(
+            (&*violations[0].field, &*violations[0].description),
+            ("text", "has 501 graphemes, the limit is 500")
+        );
+        assert!(status.get_details_retry_info().is_none());
+    }
+
+    #[test]
+    fn what_may_be_tried_again_says_when() {
+        let status = Status::from(Failure::overloaded());
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
+        assert!(status.get_details_bad_request().is_none());
+    }
+
+    /// `errors.proto` ends the comment of each reason with its code; this keeps the two from parting.
+    #[test]
+    fn codes_are_those_that_the_proto_documents() {
+        let proto = include_str!("../../../proto/kith/errors/v1/errors.proto");
+        let mut comment = String::new();
+        let mut seen = 0;
+        for line in proto.lines().map(str::trim) {
+            if let Some(text) = line.strip_prefix("//") {
+                comment.push_str(text);
+            } else if let Some((name, _)) = line.split_once(" = ").filter(|(name, _)| name.starts_with("REASON_")) {
+                let reason = Reason::from_str_name(name).unwrap();
+                let code = format!("{:?}", code_of(reason));
+                let documented = comment.replace('_', "").to_lowercase();
+                assert!(reason == Reason::Unspecified || documented.contains(&code.to_lowercase()), "{name}: {code}");
+                seen += 1;
+                comment.clear();
+            } else {
+                comment.clear();
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+}

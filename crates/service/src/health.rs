@@ -1,0 +1,187 @@
+//! Whether the process is ready: named checks that the parts of it keep up, and what probes see of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+
+/// The name under which probes ask `grpc.health.v1` for readiness; `""` is liveness, which depends on nothing.
+pub const READINESS: &str = "readiness";
+const DRAINING: &str = "drain";
+
+/// All checks of the process; clones share them. Ready when every one of them is.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    shared: Arc<ReadinessShared>,
+}
+
+#[derive(Default)]
+struct ReadinessShared {
+    /// By name; what is missing, or `None` when nothing is.
+    checks: Mutex<BTreeMap<String, Option<String>>>,
+    changed: watch::Sender<()>,
+}
+
+/// One check, for whoever knows how it stands: a log's connection, a fold's lag.
+#[derive(Clone)]
+pub struct ReadinessCheck {
+    name: String,
+    readiness: Readiness,
+}
+
+/// How all checks stand, as `/readyz` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadinessReport {
+    pub ready: bool,
+    pub checks: Vec<CheckReport>,
+}
+
+/// How one check stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckReport {
+    pub name: String,
+    pub ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Readiness {
+    /// Adds a check; it is not ready until it says so. Two of one name are one check.
+    pub fn check(&self, name: &str) -> ReadinessCheck {
+        let check = ReadinessCheck { name: name.to_owned(), readiness: self.clone() };
+        check.not_ready("starting");
+        check
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.checks().values().all(Option::is_none)
+    }
+
+    pub fn report(&self) -> ReadinessReport {
+        let checks = self.checks();
+        let checks = checks.iter();
+        let checks: Vec<_> = checks
+            .map(|(name, reason)| CheckReport { name: name.clone(), ready: reason.is_none(), reason: reason.clone() })
+            .collect();
+        ReadinessReport { ready: checks.iter().all(|check| check.ready), checks }
+    }
+
+    /// Not ready from now on, and not for a fault: the process is ending.
+    pub(crate) fn drain(&self) {
+        self.check(DRAINING).not_ready("the process is ending");
+    }
+
+    fn checks(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Option<String>>> {
+        self.shared.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadinessCheck {
+    pub fn ready(&self) {
+        self.set(None);
+    }
+
+    /// `reason` is for operators: what is missing. Nothing personal.
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        self.set(Some(reason.into()));
+    }
+
+    fn set(&self, reason: Option<String>) {
+        let mut checks = self.readiness.checks();
+        let before = checks.insert(self.name.clone(), reason.clone());
+        drop(checks);
+        let was_ready = before.as_ref().is_some_and(Option::is_none);
+        match &reason {
+            Some(reason) if was_ready => tracing::warn!(check = self.name, reason, "no longer ready"),
+            None if !was_ready => tracing::info!(check = self.name, "ready"),
+            _ => {}
+        }
+        if before != Some(reason) {
+            self.readiness.shared.changed.send_replace(());
+        }
+    }
+}
+
+/// `grpc.health.v1`, on the callers' port and on the operators'.
+pub(crate) struct Health {
+    /// Apart, because ending the callers' watches must not take the operators' answers away.
+    callers: HealthReporter,
+    admin: HealthReporter,
+    services: Vec<&'static str>,
+}
+
+impl Health {
+    pub(crate) fn new(services: Vec<&'static str>) -> Self {
+        Self { callers: HealthReporter::new(), admin: HealthReporter::new(), services }
+    }
+
+    pub(crate) fn for_callers(&self) -> HealthServer<HealthService> {
+        HealthServer::new(HealthService::from_health_reporter(self.callers.clone()))
+    }
+
+    pub(crate) fn for_admin(&self) -> HealthServer<HealthService> {
+        HealthServer::new(HealthService::from_health_reporter(self.admin.clone()))
+    }
+
+    /// Shows every change of `readiness`, for as long as it is polled.
+    pub(crate) async fn follow(&self, readiness: &Readiness) {
+        let mut changed = readiness.shared.changed.subscribe();
+        loop {
+            self.show(readiness.is_ready()).await;
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Nothing serves any more. Ends the watches of callers, which would otherwise hold their connections open.
+    pub(crate) async fn end(&mut self) {
+        self.show(false).await;
+        self.admin.set_service_status("", ServingStatus::NotServing).await;
+        self.callers.set_service_status("", ServingStatus::NotServing).await;
+        for name in self.names() {
+            self.callers.clear_service_status(name).await;
+        }
+        self.callers.clear_service_status("").await;
+    }
+
+    async fn show(&self, ready: bool) {
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for name in self.names() {
+            self.callers.set_service_status(name, status).await;
+            self.admin.set_service_status(name, status).await;
+        }
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        std::iter::once(READINESS).chain(self.services.iter().copied()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_is_when_every_check_is() {
+        let readiness = Readiness::default();
+        let (log, tables) = (readiness.check("log"), readiness.check("tables"));
+        log.ready();
+        assert!(!readiness.is_ready());
+        tables.ready();
+        assert!(readiness.is_ready());
+        log.not_ready("no broker answers");
+        let report = serde_json::to_string(&readiness.report()).unwrap();
+        assert_eq!(
+            report,
+            r#"{"ready":false,"checks":[{"name":"log","ready":false,"reason":"no broker answers"},{"name":"tables","ready":true}]}"#
+        );
+        log.ready();
+        readiness.drain();
+        assert!(!readiness.is_ready());
+    }
+}

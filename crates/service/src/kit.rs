@@ -1,0 +1,130 @@
+//! What every handler uses: waiting for tokens, appending, answering with tokens.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kith_fold::engine::Running;
+use kith_fold::{Cause, Lag, Publisher, State, Token, WaitError};
+use kith_log::{AppendError, Position, RecordId, Topic};
+use kith_proto::Event;
+use kith_runtime::Runtime;
+use kith_tables::StoreError;
+use lru::LruCache;
+
+use crate::deadline::Deadline;
+use crate::page_token::PageTokens;
+use crate::{Failure, limits, telemetry};
+
+/// Commands whose content this process remembers, to refuse a request id that is used again for something else. What a
+/// command makes keeps its digest for ever in its row; this is for commands that make nothing of their own.
+const RECENT_COMMANDS: usize = 16_384;
+
+/// One for a service in a process.
+pub struct Kit {
+    pub runtime: Runtime,
+    pub state: State,
+    pub page_tokens: Arc<PageTokens>,
+    publisher: Publisher,
+    lag: Arc<Lag>,
+    max_lag_records: u64,
+    recent: Mutex<LruCache<RecordId, [u8; 32]>>,
+}
+
+/// A command's one record.
+pub struct Command<'a> {
+    pub topic: Topic,
+    pub key: &'a str,
+    pub id: RecordId,
+    pub event: Event,
+}
+
+impl Kit {
+    pub fn new(runtime: Runtime, running: &Running, page_tokens: Arc<PageTokens>, max_lag_records: u64) -> Self {
+        let recent = Mutex::new(LruCache::new(NonZeroUsize::new(RECENT_COMMANDS).unwrap_or(NonZeroUsize::MIN)));
+        let (state, publisher, lag) = (running.state.clone(), running.publisher.clone(), Arc::clone(&running.lag));
+        Self { runtime, state, page_tokens, publisher, lag, max_lag_records, recent }
+    }
+
+    /// Waits until the tables include what the request's `at_least` asks for; gives it parsed.
+    pub async fn see(&self, at_least: &[String], deadline: Deadline) -> Result<Token, Failure> {
+        let token = self.parse_tokens(at_least)?;
+        self.state.at_least(&token, deadline.at()).await?;
+        Ok(token)
+    }
+
+    /// The tokens of a request, as one.
+    pub fn parse_tokens(&self, at_least: &[String]) -> Result<Token, Failure> {
+        const FIELD: &str = "at_least";
+        if at_least.len() > limits::TOKENS_PER_REQUEST {
+            return Err(Failure::too_many_tokens(FIELD, at_least.len()));
+        }
+        let mut all = Token::default();
+        for text in at_least {
+            let token = Token::decode(text, self.state.partition_count());
+            all.merge(&token.map_err(|_| Failure::consistency_token_invalid(FIELD))?);
+        }
+        Ok(all)
+    }
+
+    /// What an answer made from the tables as they are now has seen.
+    pub fn as_of(&self) -> String {
+        self.state.as_of().encode()
+    }
+
+    /// Appends a command's record. When it returns `Ok` the record is durable.
+    pub async fn append(&self, command: Command<'_>, deadline: Deadline) -> Result<Position, Failure> {
+        if self.lag.worst_records() > self.max_lag_records {
+            return Err(Failure::overloaded());
+        }
+        let cause = Cause { causation: None, trace_parent: telemetry::traceparent() };
+        let append = self.publisher.append(command.topic, command.key, command.id, &command.event, &cause);
+        match tokio::time::timeout_at(deadline.at(), append).await {
+            Ok(appended) => Ok(appended?),
+            Err(_) => Err(Failure::outcome_unknown()),
+        }
+    }
+
+    /// Refuses a command whose id was used here lately with other content.
+    pub fn remember(&self, id: RecordId, digest: [u8; 32]) -> Result<(), Failure> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        match recent.get(&id) {
+            Some(known) if *known != digest => Err(Failure::request_id_reused()),
+            Some(_) => Ok(()),
+            None => {
+                recent.put(id, digest);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::tables_unavailable(),
+            StoreError::Contract(_) | StoreError::Damaged(_) | StoreError::TooMany { .. } => {
+                Self::defect("reading tables", &error)
+            }
+        }
+    }
+}
+
+impl From<WaitError> for Failure {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Behind { wanted, next } => Self::behind_token(Some((wanted.offset + 1).saturating_sub(next))),
+            WaitError::Stopped { .. } => Self::fold_stopped(),
+            WaitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AppendError> for Failure {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Refused(_) => Self::log_unavailable(),
+            AppendError::Full => Self::overloaded(),
+            AppendError::Unknown(_) => Self::outcome_unknown(),
+        }
+    }
+}

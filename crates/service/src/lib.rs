@@ -1,0 +1,22 @@
+//! Everything that every service needs around its rules: configuration, telemetry, keys and callers, deadlines and
+//! limits, failures as callers see them, the layers in front of the handlers, the server itself.
+//!
+//! Nothing in here knows a noun.
+
+pub mod auth;
+pub mod config;
+pub mod deadline;
+mod failure;
+pub mod health;
+pub mod ids;
+pub mod jwks;
+pub mod keys;
+pub mod layers;
+pub mod limits;
+pub mod metrics;
+pub mod page_token;
+pub mod server;
+pub mod telemetry;
+pub mod text;
+
+pub use failure::{Failure, Violation, code_of};

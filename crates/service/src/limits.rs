@@ -1,0 +1,133 @@
+//! The limits of the surface, each a constant with its unit in its name, and the one table that the docs print.
+
+/// One line of the table of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub name: &'static str,
+    pub value: u64,
+    pub meaning: &'static str,
+}
+
+/// The limits as a Markdown table, for the README.
+pub fn table_markdown() -> String {
+    let mut text = String::from("| Limit | Value | Meaning |\n|---|---|---|\n");
+    for limit in TABLE {
+        text.push_str(&format!("| `{}` | {} | {} |\n", limit.name, limit.value, limit.meaning));
+    }
+    text
+}
+
+/// Declares the constants and their table together, so that neither can be without the other.
+macro_rules! limits {
+    ($(#[doc = $meaning:literal] $name:ident: $type:ty = $value:expr;)*) => {
+        $(#[doc = $meaning] pub const $name: $type = $value;)*
+
+        /// Every limit, in the order in which they are declared.
+        pub const TABLE: &[Limit] =
+            &[$(Limit { name: stringify!($name), value: $name as u64, meaning: $meaning.trim_ascii() }),*];
+    };
+}
+
+limits! {
+    /// The shortest handle, in characters of `[a-z0-9_]`, lower-cased.
+    HANDLE_CHARS_MIN: usize = 3;
+    /// The longest handle, in characters.
+    HANDLE_CHARS_MAX: usize = 30;
+    /// The shortest password, in characters.
+    PASSWORD_CHARS_MIN: usize = 8;
+    /// The longest password, in characters.
+    PASSWORD_CHARS_MAX: usize = 128;
+    /// The longest display name, in graphemes.
+    DISPLAY_NAME_GRAPHEMES: usize = 64;
+    /// The longest display name, in bytes of UTF-8.
+    DISPLAY_NAME_BYTES: usize = 640;
+    /// The longest bio, in graphemes.
+    BIO_GRAPHEMES: usize = 256;
+    /// The longest bio, in bytes of UTF-8.
+    BIO_BYTES: usize = 2_560;
+    /// The longest post, in graphemes.
+    POST_GRAPHEMES: usize = 500;
+    /// The longest post, in bytes of UTF-8.
+    POST_BYTES: usize = 5_000;
+    /// The longest comment, in graphemes.
+    COMMENT_GRAPHEMES: usize = 500;
+    /// The longest comment, in bytes of UTF-8.
+    COMMENT_BYTES: usize = 5_000;
+    /// The longest message, in graphemes.
+    MESSAGE_GRAPHEMES: usize = 2_000;
+    /// The longest message, in bytes of UTF-8.
+    MESSAGE_BYTES: usize = 20_000;
+    /// The longest `request_id`, in printable ASCII characters.
+    REQUEST_ID_CHARS: usize = 64;
+    /// One record of the log: key, headers and value together, in bytes.
+    RECORD_BYTES: usize = 64 * 1024;
+    /// One request message, in bytes.
+    REQUEST_BYTES: usize = 256 * 1024;
+    /// One response message, in bytes.
+    RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+    /// The headers of one request, in bytes.
+    REQUEST_HEADER_BYTES: u32 = 16 * 1024;
+    /// Items on a page when the request does not say.
+    PAGE_SIZE_DEFAULT: usize = 50;
+    /// The most items on a page; a request for more gets this many.
+    PAGE_SIZE_MAX: usize = 100;
+    /// What a page token may carry, in bytes.
+    PAGE_CURSOR_BYTES: usize = 1_024;
+    /// Items of one batch.
+    BATCH_ITEMS: usize = 100;
+    /// Consistency tokens of one request (`at_least`).
+    TOKENS_PER_REQUEST: usize = 8;
+    /// The longest bearer token that is looked at, in bytes.
+    BEARER_TOKEN_BYTES: usize = 2_048;
+    /// How long an access token is good for, in seconds.
+    ACCESS_TOKEN_LIFETIME_SECONDS: u64 = 3_600;
+    /// A request with less time than this left is refused at once, in milliseconds.
+    DEADLINE_MIN_MS: u64 = 5;
+    /// How long before the caller's deadline the server answers, so that its reason still arrives, in milliseconds.
+    DEADLINE_MARGIN_MS: u64 = 2;
+    /// RPCs that one process works on at a time; more are shed.
+    RPCS_IN_FLIGHT: usize = 1_024;
+    /// RPCs that one connection may have open at a time.
+    STREAMS_PER_CONNECTION: u32 = 256;
+    /// The age at which a connection is asked to close, so that callers spread over new replicas, in seconds.
+    CONNECTION_AGE_SECONDS: u64 = 300;
+    /// How often a connection is pinged, in seconds.
+    KEEPALIVE_INTERVAL_SECONDS: u64 = 60;
+    /// How long a connection may leave a ping unanswered, in seconds.
+    KEEPALIVE_TIMEOUT_SECONDS: u64 = 20;
+}
+
+/// How text of one kind is bounded; see [`crate::text`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextLimit {
+    pub graphemes: usize,
+    pub bytes: usize,
+}
+
+pub const DISPLAY_NAME: TextLimit = TextLimit { graphemes: DISPLAY_NAME_GRAPHEMES, bytes: DISPLAY_NAME_BYTES };
+pub const BIO: TextLimit = TextLimit { graphemes: BIO_GRAPHEMES, bytes: BIO_BYTES };
+pub const POST: TextLimit = TextLimit { graphemes: POST_GRAPHEMES, bytes: POST_BYTES };
+pub const COMMENT: TextLimit = TextLimit { graphemes: COMMENT_GRAPHEMES, bytes: COMMENT_BYTES };
+pub const MESSAGE: TextLimit = TextLimit { graphemes: MESSAGE_GRAPHEMES, bytes: MESSAGE_BYTES };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_is_in_the_printed_table_once() {
+        let table = table_markdown();
+        assert!(table.contains("| `POST_GRAPHEMES` | 500 | The longest post, in graphemes. |"), "{table}");
+        for limit in TABLE {
+            assert_eq!(table.matches(&format!("`{}`", limit.name)).count(), 1, "{}", limit.name);
+        }
+    }
+
+    #[test]
+    fn the_longest_texts_fit_into_a_record() {
+        for limit in [DISPLAY_NAME, BIO, POST, COMMENT, MESSAGE] {
+            assert!(limit.bytes >= limit.graphemes && limit.bytes < RECORD_BYTES / 2, "{limit:?}");
+        }
+        assert_eq!(RECORD_BYTES, kith_log::MAX_RECORD_BYTES);
+    }
+}

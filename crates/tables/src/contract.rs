@@ -1,0 +1,105 @@
+//! What every adapter of the port must do, as plain functions; each adapter's tests list them by name.
+//!
+//! Every function works in a keyspace of its own, which it drops first, so they may run side by side and again.
+
+#![allow(clippy::expect_used, reason = "a suite of tests: it fails by panicking")]
+
+mod paging;
+mod rows;
+mod tables;
+
+pub use paging::{pages_neither_skip_nor_repeat, scan_gives_every_row_once, slices_keep_the_order, slices_of_text};
+pub use rows::{
+    a_batch_is_all_or_nothing, get_answers_in_the_order_asked, older_never_overwrites_newer, replay_changes_nothing,
+    sections_have_columns_of_their_own, too_much_is_refused,
+};
+pub use tables::{
+    digests_follow_the_rows, drop_then_create_is_empty, open_without_create_is_refused, reopening_keeps_rows,
+    rows_of_all_kinds_read_back,
+};
+
+use std::sync::Arc;
+
+use crate::{Column, Key, Kind, Order, RowKey, RowType, Section, Table, TableStore, Value, Write};
+
+crate::row! {
+    /// A row with a column of every kind.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct Note in 0 {
+        pub text: String,
+        pub count: i64,
+        pub pinned: bool,
+        pub written: crate::Timestamp,
+        pub raw: bytes::Bytes,
+    }
+}
+
+crate::row! {
+    /// A row of another section: shares a column, has another.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct Label in 1 {
+        pub label: String,
+        pub count: i64,
+    }
+}
+
+const SECTIONS: &[Section] = &[Section::of::<Note>("notes"), Section::of::<Label>("labels")];
+
+/// Two clustering columns, ascending. `view` and `order` are reserved words in CQL.
+pub static NOTES: Table = Table {
+    name: "view",
+    partition: &[Column::text("id")],
+    clustering: &[Column::bigint("order"), Column::text("word")],
+    order: Order::Ascending,
+    sections: SECTIONS,
+    summary: &[Column::bigint("total")],
+};
+
+/// The same, descending, with two partition columns.
+pub static FEED: Table = Table {
+    name: "feed",
+    partition: &[Column::text("reader"), Column::bigint("week")],
+    clustering: &[Column::bigint("at"), Column::text("post")],
+    order: Order::Descending,
+    sections: SECTIONS,
+    summary: &[],
+};
+
+/// No clustering columns of its own.
+pub static SINGLE: Table = Table {
+    name: "single",
+    partition: &[Column::text("id")],
+    clustering: &[],
+    order: Order::Ascending,
+    sections: SECTIONS,
+    summary: &[Column { name: "open", kind: Kind::Bool }],
+};
+
+const ALL: &[&Table] = &[&NOTES, &FEED, &SINGLE];
+
+async fn fresh(store: &Arc<dyn TableStore>, name: &str) -> Arc<dyn crate::Keyspace> {
+    store.drop_keyspace(name).await.expect("drop");
+    store.create(name, ALL).await.expect("create");
+    store.open(name, ALL).await.expect("open")
+}
+
+fn place(number: i64, word: &str) -> Vec<Value> {
+    vec![number.into(), word.into()]
+}
+
+fn feed_key() -> Key {
+    Key(vec!["reader".into(), 7.into()])
+}
+
+fn write<R: RowType>(clustering: Vec<Value>, position: u64, row: R) -> Write {
+    Write { key: RowKey::of::<R>(clustering), columns: row.into_columns(), position }
+}
+
+fn note(number: i64, word: &str, position: u64, text: &str) -> Write {
+    write(place(number, word), position, Note { text: text.to_owned(), ..Note::default() })
+}
+
+/// The text of a note's row.
+fn text(row: &crate::Row) -> String {
+    row.read::<Note>().expect("a note").text
+}

@@ -1,0 +1,286 @@
+//! Tables in a folder of this machine, over fjall.
+//!
+//! All rows of all keyspaces are in one fjall keyspace, so that what a crash leaves is the beginning of what was
+//! written: rows, marks and watermarks never part. Nothing here waits for the disk: a write is in the operating system's
+//! hands when `apply` returns, which kill -9 cannot take back; what a power cut takes, the fold makes again from the log.
+//!
+//! fjall's calls block, but work on memory: they run on the async workers. Measured in the release profile: a read of
+//! a row under 5 µs, an `apply` of ten rows under 50 µs, a slice of a thousand rows under 1 ms; handing each to a
+//! blocking thread would cost as much as the call. A worker waits longer when fjall syncs its journal before it flushes
+//! a memtable, once in [`MEMTABLE_BYTES`].
+
+mod catalog;
+mod folder;
+mod keys;
+mod values;
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fjall::{Database, KeyspaceCreateOptions, PersistMode, Readable};
+use kith_runtime::Runtime;
+
+use crate::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Write, check};
+use catalog::Catalog;
+use folder::Folder;
+use keys::Place;
+
+/// What fjall keeps of its files in memory, for all keyspaces together.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// What is not yet in a file of sorted rows; at most four such wait for the disk.
+const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+/// fjall's least. On disk only; a start reads no more than this again.
+const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+/// More would spin while one of them compacts.
+const FJALL_THREADS: usize = 1;
+/// Table partitions that share a lock for the time of one `apply`.
+const WRITE_LOCKS: usize = 64;
+const SCAN_PAGE_ROWS: usize = 1_000;
+
+/// Tables in a folder. One process at a time.
+pub struct EmbeddedTables {
+    inner: Arc<Inner>,
+    runtime: Runtime,
+}
+
+struct Inner {
+    db: Database,
+    rows: fjall::Keyspace,
+    /// By table partition: nobody may write between an `apply`'s look at the positions and its batch.
+    write_locks: Vec<Mutex<()>>,
+    catalog_lock: Mutex<()>,
+    open: Mutex<BTreeMap<u32, Arc<RwLock<Alive>>>>,
+    /// Last, so that the folder is let go of when fjall is closed.
+    _folder: Folder,
+}
+
+/// False from the moment its keyspace is dropped: a handle that is still about must not write under its number.
+struct Alive(bool);
+
+impl EmbeddedTables {
+    /// Opens the folder, or makes it. `Unavailable` when another process has it open, `Contract` when it is of another
+    /// format, `Damaged` when it cannot be read.
+    pub fn open(dir: impl AsRef<Path>, runtime: Runtime) -> Result<Arc<Self>, StoreError> {
+        let folder = Folder::open(dir.as_ref())?;
+        let db = Database::builder(folder.rows())
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(FJALL_THREADS)
+            .open()
+            .map_err(unavailable)?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let rows = db.keyspace("rows", options).map_err(unavailable)?;
+        folder.set_format()?;
+        Catalog { db: &db, rows: &rows }.finish_drops()?;
+        let write_locks = (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect();
+        let (catalog_lock, open) = (Mutex::new(()), Mutex::new(BTreeMap::new()));
+        let inner = Arc::new(Inner { db, rows, write_locks, catalog_lock, open, _folder: folder });
+        Ok(Arc::new(Self { inner, runtime }))
+    }
+}
+
+#[async_trait]
+impl TableStore for EmbeddedTables {
+    async fn create(&self, keyspace: &str, tables: &[&'static Table]) -> Result<(), StoreError> {
+        check::keyspace(keyspace)?;
+        tables.iter().try_for_each(|table| check::table(table))?;
+        let _one_at_a_time = held(&self.inner.catalog_lock);
+        self.inner.catalog().create(keyspace, tables)
+    }
+
+    async fn open(&self, keyspace: &str, tables: &[&'static Table]) -> Result<Arc<dyn Keyspace>, StoreError> {
+        tables.iter().try_for_each(|table| check::table(table))?;
+        let _one_at_a_time = held(&self.inner.catalog_lock);
+        let (number, places) = self.inner.catalog().places(keyspace, tables)?;
+        let alive =
+            Arc::clone(held(&self.inner.open).entry(number).or_insert_with(|| Arc::new(RwLock::new(Alive(true)))));
+        let places = tables.iter().map(|table| table.name).zip(places).collect();
+        Ok(Arc::new(EmbeddedKeyspace { inner: Arc::clone(&self.inner), places, alive }))
+    }
+
+    async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
+        let (inner, name) = (Arc::clone(&self.inner), keyspace.to_owned());
+        let dropped = self.runtime.blocking(move || inner.drop_keyspace(&name)).await;
+        dropped.unwrap_or_else(|| Err(StoreError::Unavailable("the process is closing".to_owned())))
+    }
+
+    fn restart_margin(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        // Hands on what fjall holds back of its journal; refused when a write to disk ever failed.
+        self.inner.db.persist(PersistMode::Buffer).map_err(unavailable)
+    }
+
+    fn reconnects(&self) -> u64 {
+        0
+    }
+}
+
+impl Inner {
+    fn catalog(&self) -> Catalog<'_> {
+        Catalog { db: &self.db, rows: &self.rows }
+    }
+
+    fn drop_keyspace(&self, name: &str) -> Result<(), StoreError> {
+        let _one_at_a_time = held(&self.catalog_lock);
+        let Some(number) = self.catalog().keyspace(name)? else { return Ok(()) };
+        if let Some(alive) = held(&self.open).remove(&number) {
+            alive.write().unwrap_or_else(PoisonError::into_inner).0 = false;
+        }
+        self.catalog().start_drop(name, number)?;
+        self.catalog().finish_drops()
+    }
+}
+
+/// None of these locks guards something that a panic could leave half done.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct EmbeddedKeyspace {
+    inner: Arc<Inner>,
+    places: BTreeMap<&'static str, Place>,
+    alive: Arc<RwLock<Alive>>,
+}
+
+#[async_trait]
+impl Keyspace for EmbeddedKeyspace {
+    async fn get(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        rows: &[RowKey],
+    ) -> Result<Vec<Option<Row>>, StoreError> {
+        check::get(table, partition, rows)?;
+        let (place, _alive) = self.place(table)?;
+        let prefix = place.partition_prefix(partition);
+        let state = self.inner.db.snapshot();
+        let read = |key: &RowKey| {
+            let found = state.get(&self.inner.rows, keys::row_key(table, &prefix, key)).map_err(unavailable)?;
+            found.map(|value| row(table, key.clone(), &value)).transpose()
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError> {
+        check::slice(table, partition, slice)?;
+        let (place, _alive) = self.place(table)?;
+        let prefix = place.partition_prefix(partition);
+        let entries = self.inner.db.snapshot().range(&self.inner.rows, bounds(table, &prefix, slice));
+        let read = |entry: fjall::Guard| {
+            let (key, value) = entry.into_inner().map_err(unavailable)?;
+            row(table, keys::parse_row_key(table, key.get(prefix.len()..).unwrap_or_default())?, &value)
+        };
+        entries.take(slice.limit).map(read).collect()
+    }
+
+    async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
+        check::apply(table, partition, writes)?;
+        let (place, _alive) = self.place(table)?;
+        let prefix = place.partition_prefix(partition);
+        let newest = newest(table, &prefix, writes);
+        let _one_at_a_time = held(self.write_lock(&prefix)?);
+        let mut batch = self.inner.db.batch();
+        for (key, write) in newest {
+            if let Some(there) = self.inner.rows.get(&key).map_err(unavailable)? {
+                let position = values::position(&there)?;
+                warn_of_two_rows(table, position, &there, write);
+                if position >= write.position {
+                    continue;
+                }
+            }
+            batch.insert(&self.inner.rows, key, values::encode(write.position, &write.columns));
+        }
+        batch.commit().map_err(unavailable)
+    }
+
+    async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
+        let (place, _alive) = self.place(table)?;
+        let prefix = place.prefix();
+        let end = keys::successor(prefix.clone()).map_or(Bound::Unbounded, Bound::Excluded);
+        let start = cursor.map_or(Bound::Included(prefix), Bound::Excluded);
+        let mut rows = Vec::new();
+        let mut last = None;
+        for entry in self.inner.db.snapshot().range(&self.inner.rows, (start, end)).take(SCAN_PAGE_ROWS) {
+            let (key, value) = entry.into_inner().map_err(unavailable)?;
+            let (partition, row_key) = keys::parse(table, &key)?;
+            rows.push((partition, row(table, row_key, &value)?));
+            last = Some(key.to_vec());
+        }
+        Ok(ScanPage { next: last.filter(|_| rows.len() == SCAN_PAGE_ROWS), rows })
+    }
+}
+
+impl EmbeddedKeyspace {
+    /// Where the table is; the keyspace cannot be dropped while the guard is held.
+    fn place(&self, table: &Table) -> Result<(Place, RwLockReadGuard<'_, Alive>), StoreError> {
+        let alive = self.alive.read().unwrap_or_else(PoisonError::into_inner);
+        if !alive.0 {
+            return Err(StoreError::Contract(format!("the keyspace of table {} was dropped", table.name)));
+        }
+        let missing = || StoreError::Contract(format!("table {} was not opened", table.name));
+        Ok((*self.places.get(table.name).ok_or_else(missing)?, alive))
+    }
+
+    fn write_lock(&self, partition_prefix: &[u8]) -> Result<&Mutex<()>, StoreError> {
+        let mut hasher = DefaultHasher::new();
+        partition_prefix.hash(&mut hasher);
+        let lock = self.inner.write_locks.get(hasher.finish() as usize % WRITE_LOCKS);
+        lock.ok_or_else(|| StoreError::Unavailable("no write locks".to_owned()))
+    }
+}
+
+/// Of several writes to one row the one at the highest position.
+fn newest<'a>(table: &Table, prefix: &[u8], writes: &'a [Write]) -> BTreeMap<Vec<u8>, &'a Write> {
+    let mut newest = BTreeMap::<_, &Write>::new();
+    for write in writes {
+        let there = newest.entry(keys::row_key(table, prefix, &write.key)).or_insert(write);
+        if there.position < write.position {
+            *there = write;
+        }
+    }
+    newest
+}
+
+/// Two different rows at one position mean a fold that is not a function of the log; CQL would mix their cells.
+fn warn_of_two_rows(table: &Table, position: u64, there: &[u8], write: &Write) {
+    if position == write.position && *there != values::encode(position, &write.columns) {
+        tracing::error!(table = table.name, position, "two different rows at one position; the first stays");
+    }
+}
+
+fn bounds(table: &Table, prefix: &[u8], slice: &Slice) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let start_with = |after: &[crate::Value]| {
+        let values = slice.range.prefix.iter().chain(after);
+        keys::clustering_prefix(table, prefix, slice.range.section, values)
+    };
+    let behind = |prefix| keys::successor(prefix).map_or(Bound::Unbounded, Bound::Included);
+    let start =
+        slice.range.after.as_deref().map_or_else(|| Bound::Included(start_with(&[])), |a| behind(start_with(a)));
+    let end = keys::successor(start_with(&[])).map_or(Bound::Unbounded, Bound::Excluded);
+    (start, end)
+}
+
+fn row(table: &Table, key: RowKey, value: &[u8]) -> Result<Row, StoreError> {
+    let (position, columns) = values::decode(value, table.columns(key.section).into_iter().flatten())?;
+    Ok(Row { key, columns, position })
+}
+
+fn unavailable(error: fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::Locked => {
+            StoreError::Unavailable(error.to_string())
+        }
+        other => StoreError::Damaged(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! Which keyspaces and tables there are. Kept among the rows, under a keyspace number that no keyspace has.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use fjall::{Database, Readable};
+
+use super::keys::{Place, successor};
+use super::unavailable;
+use crate::{Column, StoreError, Table};
+
+/// Rows that one batch of a drop removes.
+const DROP_BATCH_ROWS: usize = 1_000;
+const CATALOG: u32 = 0;
+
+pub(super) struct Catalog<'a> {
+    pub db: &'a Database,
+    pub rows: &'a fjall::Keyspace,
+}
+
+impl Catalog<'_> {
+    /// The number of a keyspace; a keyspace that is dropped and made again has another.
+    pub fn keyspace(&self, name: &str) -> Result<Option<u32>, StoreError> {
+        self.number(&keyspace_key(name))
+    }
+
+    /// Makes what is missing. `Contract` when a table is there with another declaration.
+    pub fn create(&self, name: &str, tables: &[&'static Table]) -> Result<(), StoreError> {
+        let mut batch = self.db.batch();
+        let keyspace = match self.keyspace(name)? {
+            Some(keyspace) => keyspace,
+            None => {
+                let next = self.number(&last_key())?.unwrap_or(CATALOG) + 1;
+                batch.insert(self.rows, last_key(), next.to_be_bytes());
+                batch.insert(self.rows, keyspace_key(name), next.to_be_bytes());
+                next
+            }
+        };
+        let known = self.tables(keyspace)?;
+        let mut number = known.values().map(|(number, _)| *number).max().unwrap_or(0);
+        for table in tables {
+            if known.contains_key(table.name) {
+                place(&known, keyspace, table)?;
+                continue;
+            }
+            number += 1;
+            let declared = [&number.to_be_bytes()[..], declaration(table).as_bytes()].concat();
+            batch.insert(self.rows, table_key(keyspace, table.name), declared);
+        }
+        batch.commit().map_err(unavailable)
+    }
+
+    /// Where each table's rows are, in the order asked. `Contract` when one is missing or differs.
+    pub fn places(&self, name: &str, tables: &[&'static Table]) -> Result<(u32, Vec<Place>), StoreError> {
+        let missing = || StoreError::Contract(format!("keyspace {name} is not there"));
+        let keyspace = self.keyspace(name)?.ok_or_else(missing)?;
+        let known = self.tables(keyspace)?;
+        let places = tables.iter().map(|table| place(&known, keyspace, table)).collect::<Result<_, _>>()?;
+        Ok((keyspace, places))
+    }
+
+    /// Forgets a keyspace at once; [`Self::finish_drops`] then removes its rows, also after a crash.
+    pub fn start_drop(&self, name: &str, keyspace: u32) -> Result<(), StoreError> {
+        let mut batch = self.db.batch();
+        batch.remove(self.rows, keyspace_key(name));
+        batch.insert(self.rows, dropping_key(keyspace), []);
+        batch.commit().map_err(unavailable)
+    }
+
+    pub fn finish_drops(&self) -> Result<(), StoreError> {
+        for (key, _) in self.under(&dropping_prefix())? {
+            let number = key.get(dropping_prefix().len()..).and_then(|n| n.try_into().ok()).ok_or_else(damaged)?;
+            let keyspace = u32::from_be_bytes(number);
+            self.remove_under(Place::keyspace_prefix(keyspace))?;
+            self.remove_under(table_key(keyspace, ""))?;
+            self.remove_under(key)?;
+        }
+        Ok(())
+    }
+
+    fn tables(&self, keyspace: u32) -> Result<BTreeMap<String, (u16, String)>, StoreError> {
+        let prefix = table_key(keyspace, "");
+        let mut known = BTreeMap::new();
+        for (key, value) in self.under(&prefix)? {
+            let (number, declared) = value.split_first_chunk().ok_or_else(damaged)?;
+            let name = key.get(prefix.len()..).and_then(|name| str::from_utf8(name).ok()).ok_or_else(damaged)?;
+            let declared = str::from_utf8(declared).map_err(|_| damaged())?;
+            known.insert(name.to_owned(), (u16::from_be_bytes(*number), declared.to_owned()));
+        }
+        Ok(known)
+    }
+
+    fn number(&self, key: &[u8]) -> Result<Option<u32>, StoreError> {
+        let Some(value) = self.rows.get(key).map_err(unavailable)? else { return Ok(None) };
+        value.as_ref().try_into().map(|bytes| Some(u32::from_be_bytes(bytes))).map_err(|_| damaged())
+    }
+
+    /// Catalog entries only: they are few.
+    fn under(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let entries = self.db.snapshot().prefix(self.rows, prefix);
+        entries.map(|e| e.into_inner().map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(unavailable)).collect()
+    }
+
+    /// Row by row, because fjall has no deletion of a range; the space comes back with compaction.
+    fn remove_under(&self, prefix: Vec<u8>) -> Result<(), StoreError> {
+        let end = successor(prefix.clone()).map_or(Bound::Unbounded, Bound::Excluded);
+        let mut start = Bound::Included(prefix);
+        loop {
+            let mut batch = self.db.batch();
+            let mut last = None;
+            for entry in self.db.snapshot().range(self.rows, (start, end.clone())).take(DROP_BATCH_ROWS) {
+                let key = entry.key().map_err(unavailable)?;
+                last = Some(key.to_vec());
+                batch.remove(self.rows, key);
+            }
+            let Some(last) = last else { return Ok(()) };
+            batch.commit().map_err(unavailable)?;
+            start = Bound::Excluded(last);
+        }
+    }
+}
+
+fn place(known: &BTreeMap<String, (u16, String)>, keyspace: u32, table: &Table) -> Result<Place, StoreError> {
+    match known.get(table.name) {
+        Some((number, declared)) if *declared == declaration(table) => Ok(Place { keyspace, table: *number }),
+        Some(_) => Err(StoreError::Contract(format!("table {} has another declaration", table.name))),
+        None => Err(StoreError::Contract(format!("table {} is not there", table.name))),
+    }
+}
+
+/// All of a declaration that rows depend on.
+fn declaration(table: &Table) -> String {
+    let columns = |columns: &[Column]| {
+        let columns: Vec<_> = columns.iter().map(|c| format!("{} {:?}", c.name, c.kind)).collect();
+        columns.join(", ")
+    };
+    let sections: Vec<_> = table.sections.iter().map(|s| format!("{}: {}", s.id, columns(s.columns))).collect();
+    format!(
+        "({}) ({}) {:?} [{}] summary: {}",
+        columns(table.partition),
+        columns(table.clustering),
+        table.order,
+        sections.join("; "),
+        columns(table.summary),
+    )
+}
+
+fn catalog_key(kind: &[u8], rest: &[u8]) -> Vec<u8> {
+    [&CATALOG.to_be_bytes()[..], kind, rest].concat()
+}
+
+fn last_key() -> Vec<u8> {
+    catalog_key(b"last", &[])
+}
+
+fn keyspace_key(name: &str) -> Vec<u8> {
+    catalog_key(b"keyspace/", name.as_bytes())
+}
+
+fn table_key(keyspace: u32, name: &str) -> Vec<u8> {
+    catalog_key(b"table/", &[&keyspace.to_be_bytes()[..], name.as_bytes()].concat())
+}
+
+fn dropping_prefix() -> Vec<u8> {
+    catalog_key(b"dropping/", &[])
+}
+
+fn dropping_key(keyspace: u32) -> Vec<u8> {
+    catalog_key(b"dropping/", &keyspace.to_be_bytes())
+}
+
+fn damaged() -> StoreError {
+    StoreError::Damaged("the catalog of tables cannot be read".to_owned())
+}

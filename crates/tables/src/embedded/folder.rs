@@ -1,0 +1,81 @@
+//! The folder on disk: one process at a time, one format.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::StoreError;
+
+/// What FORMAT holds. Another key or row encoding is another number; tables of an old one are dropped and folded again.
+const FORMAT: &str = "kith tables 1\n";
+
+/// Holds the folder's lock; the operating system lets go of it when the process ends, however it ends.
+pub(super) struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder if it is missing. `Unavailable` when another process has it, `Contract` when it is of another
+    /// format.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(path).map_err(|e| unavailable(path, &e))?;
+        let lock = lock(path)?;
+        let folder = Self { path: path.to_owned(), _lock: lock };
+        folder.check_format()?;
+        Ok(folder)
+    }
+
+    pub fn rows(&self) -> PathBuf {
+        self.path.join("rows")
+    }
+
+    /// Says that the folder is whole. Called when the rows' own files are there: a folder without FORMAT was never used.
+    pub fn set_format(&self) -> Result<(), StoreError> {
+        let (new, path) = (self.path.join("FORMAT.new"), self.path.join("FORMAT"));
+        if path.exists() {
+            return Ok(());
+        }
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(FORMAT.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|e| unavailable(&self.path, &e))
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        match std::fs::read_to_string(self.path.join("FORMAT")) {
+            Ok(format) if format == FORMAT => Ok(()),
+            Ok(format) => Err(StoreError::Contract(format!("the tables' folder is of format {:?}", format.trim()))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.remove_unfinished(),
+            Err(e) => Err(unavailable(&self.path, &e)),
+        }
+    }
+
+    /// A process that died while it made the folder left files that fjall would not open.
+    fn remove_unfinished(&self) -> Result<(), StoreError> {
+        match std::fs::remove_dir_all(self.rows()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(unavailable(&self.path, &e)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = File::options().create(true).truncate(false).write(true).open(path.join("LOCK"));
+    let file = file.map_err(|e| unavailable(path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::Unavailable(format!("{} is in use by another process", path.display())))
+        }
+        Err(TryLockError::Error(e)) => Err(unavailable(path, &e)),
+    }
+}
+
+fn unavailable(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,136 @@
+use std::io::{BufRead, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::contract::{self, NOTES, Note};
+use crate::{RowRange, RowType};
+
+fn open(dir: &Path) -> Arc<dyn TableStore> {
+    EmbeddedTables::open(dir, Runtime::system()).unwrap()
+}
+
+/// Runs functions of the contract suite, each on a folder of its own.
+macro_rules! keeps {
+    ($($name:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let dir = tempfile::tempdir().unwrap();
+            contract::$name(open(dir.path())).await;
+        }
+    )*};
+}
+
+keeps! {
+    replay_changes_nothing,
+    older_never_overwrites_newer,
+    a_batch_is_all_or_nothing,
+    get_answers_in_the_order_asked,
+    sections_have_columns_of_their_own,
+    too_much_is_refused,
+    slices_keep_the_order,
+    slices_of_text,
+    pages_neither_skip_nor_repeat,
+    scan_gives_every_row_once,
+    open_without_create_is_refused,
+    drop_then_create_is_empty,
+    rows_of_all_kinds_read_back,
+    digests_follow_the_rows,
+}
+
+#[tokio::test]
+async fn reopening_keeps_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    contract::reopening_keeps_rows(open(dir.path()), async |store| {
+        drop(store);
+        open(dir.path())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_in_use_or_of_another_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    assert!(matches!(EmbeddedTables::open(dir.path(), Runtime::system()), Err(StoreError::Unavailable(_))));
+    drop(first);
+    std::fs::write(dir.path().join("FORMAT"), "kith tables 0\n").unwrap();
+    assert!(matches!(EmbeddedTables::open(dir.path(), Runtime::system()), Err(StoreError::Contract(_))));
+    // Died before it was whole: made anew.
+    std::fs::remove_file(dir.path().join("FORMAT")).unwrap();
+    std::fs::remove_file(dir.path().join("rows/version")).ok();
+    open(dir.path()).check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_keyspace_takes_no_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create("k", &[&NOTES]).await.unwrap();
+    let keyspace = store.open("k", &[&NOTES]).await.unwrap();
+    store.drop_keyspace("k").await.unwrap();
+    assert!(matches!(keyspace.apply(&NOTES, &Key::text("a"), &[]).await, Err(StoreError::Contract(_))));
+}
+
+#[tokio::test]
+async fn a_drop_that_was_cut_short_is_finished_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = EmbeddedTables::open(dir.path(), Runtime::system()).unwrap();
+    tables.create("k", &[&NOTES]).await.unwrap();
+    let keyspace = tables.open("k", &[&NOTES]).await.unwrap();
+    keyspace.apply(&NOTES, &Key::text("a"), &[row_at(1)]).await.unwrap();
+    let number = tables.inner.catalog().keyspace("k").unwrap().unwrap();
+    tables.inner.catalog().start_drop("k", number).unwrap();
+    drop((keyspace, tables));
+    let tables = EmbeddedTables::open(dir.path(), Runtime::system()).unwrap();
+    assert_eq!(tables.inner.rows.prefix(Place::keyspace_prefix(number)).count(), 0);
+    tables.create("k", &[&NOTES]).await.unwrap();
+    assert!(tables.inner.catalog().keyspace("k").unwrap().unwrap() > number);
+}
+
+fn row_at(position: u64) -> Write {
+    let note = Note { count: position as i64, ..Note::default() };
+    let clustering = [(position as i64).into(), "".into()];
+    Write { key: RowKey::of::<Note>(clustering), columns: note.into_columns(), position }
+}
+
+/// The child of the next test: writes rows one after the other, each in another table partition, and says how far it is.
+#[tokio::test]
+#[ignore = "started by `what_kill_9_leaves_is_the_beginning_of_what_was_written`"]
+async fn child_that_writes_until_it_is_killed() {
+    let store = open(Path::new("."));
+    store.create("k", &[&NOTES]).await.unwrap();
+    let keyspace = store.open("k", &[&NOTES]).await.unwrap();
+    for position in 0.. {
+        keyspace.apply(&NOTES, &Key::text(&format!("p{}", position % 50)), &[row_at(position)]).await.unwrap();
+        writeln!(std::io::stderr(), "wrote {position}").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_kill_9_leaves_is_the_beginning_of_what_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "embedded::tests::child_that_writes_until_it_is_killed", "--ignored", "--nocapture"])
+        .current_dir(dir.path())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut said = lines.filter_map(|line| line.strip_prefix("wrote ")?.parse::<u64>().ok());
+    let answered = said.find(|position| *position >= 2_000).unwrap();
+    child.kill().unwrap();
+    let answered = said.last().unwrap_or(answered);
+    child.wait().unwrap();
+
+    let keyspace = open(dir.path()).open("k", &[&NOTES]).await.unwrap();
+    let mut positions = Vec::new();
+    for partition in 0..50 {
+        let slice = Slice { range: RowRange::all::<Note>(), limit: 1_000 };
+        let rows = keyspace.slice(&NOTES, &Key::text(&format!("p{partition}")), &slice).await.unwrap();
+        positions.extend(rows.iter().map(|row| row.position));
+    }
+    positions.sort_unstable();
+    assert!(positions.len() as u64 > answered, "{} rows of {answered} answered", positions.len());
+    assert!(positions.iter().copied().eq(0..positions.len() as u64), "a gap");
+}

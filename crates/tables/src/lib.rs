@@ -1,0 +1,114 @@
+//! Tables: what folds write and queries read. Disposable: the log makes them again.
+//!
+//! Rules every adapter keeps (the contract suite checks each):
+//!
+//! 1. A row is written whole. It carries the position (log offset) of the record that it comes from; a row at an older
+//!    position than the one that is there loses, one at the same position is the same row.
+//! 2. All writes of one `apply` go into one table partition and happen together or not at all.
+//! 3. `get` sees one state of the table partition: no `apply` is seen by half.
+//! 4. A slice walked by its cursor, while rows arrive, neither repeats a row nor skips one that was there at the start.
+//! 5. After an error of `apply` the rows may be there or not; applying them again is safe.
+//! 6. Nothing is deleted, nothing expires: a row that is over says so in a column.
+//!
+//! A table is declared once ([`Table`]); the declaration gives the CQL, the prepared statements and the embedded
+//! encoding. Only this crate knows CQL drivers.
+
+mod check;
+pub mod contract;
+pub mod cql;
+mod digest;
+pub mod embedded;
+mod row;
+mod table;
+mod value;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use digest::{Digest, TableDigest, digest, digest_where};
+pub use row::{Key, Row, RowKey, RowRange, RowType, SectionId, Slice, Write};
+pub use table::{Column, Order, Section, Table};
+pub use value::{Cell, Kind, Timestamp, Value};
+
+/// Rows one slice may ask for.
+pub const MAX_SLICE_ROWS: usize = 1_000;
+/// Rows one `get` may name.
+pub const MAX_GET_ROWS: usize = 512;
+/// Rows one `apply` may write.
+pub const MAX_APPLY_ROWS: usize = 1_024;
+/// Bytes of keys and columns one `apply` may write: a CQL server takes no larger mutation than half a commit log segment.
+pub const MAX_APPLY_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of the partition columns, and of the clustering columns, of one row.
+pub const MAX_KEY_BYTES: usize = 8 * 1024;
+
+/// A server or a folder that holds keyspaces.
+#[async_trait]
+pub trait TableStore: Send + Sync + 'static {
+    /// Makes the keyspace and those of its tables that are missing.
+    async fn create(&self, keyspace: &str, tables: &[&'static Table]) -> Result<(), StoreError>;
+
+    /// Opens a keyspace that `create` made. `Contract` when a table is missing or has other columns.
+    async fn open(&self, keyspace: &str, tables: &[&'static Table]) -> Result<Arc<dyn Keyspace>, StoreError>;
+
+    /// Removes a keyspace with all that is in it; one that is not there is fine.
+    async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError>;
+
+    /// How far behind its stored watermark a fold starts again, because this store's server may have lost the end of
+    /// what it had acknowledged. Zero for a store that loses rows and watermark together.
+    fn restart_margin(&self) -> Duration;
+
+    /// Whether the store answers now.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// Counts up when a lost connection is made again (and may at other times), before the new one is read through.
+    /// When the number has changed, the server may have lost rows: what is cached of tables must be dropped.
+    fn reconnects(&self) -> u64;
+}
+
+/// The tables of one generation of one fold group.
+#[async_trait]
+pub trait Keyspace: Send + Sync + 'static {
+    /// The rows of these keys, in the order asked; `None` where there is none. At most [`MAX_GET_ROWS`].
+    async fn get(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        rows: &[RowKey],
+    ) -> Result<Vec<Option<Row>>, StoreError>;
+
+    /// Up to `slice.limit` rows of one section, in the table's order. Fewer than asked: there are no more. At most
+    /// [`MAX_SLICE_ROWS`].
+    async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError>;
+
+    /// Writes rows of one table partition, each at its position. At most [`MAX_APPLY_ROWS`], [`MAX_APPLY_BYTES`].
+    async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError>;
+
+    /// Every row of a table, in no order, a page at a time; starts again where `cursor` says. For digests and tools.
+    async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError>;
+}
+
+/// Part of a whole table.
+pub struct ScanPage {
+    pub rows: Vec<(Key, Row)>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    #[error("the tables do not answer: {0}")]
+    Unavailable(String),
+    /// Keyspace or table missing or different from its declaration.
+    #[error("the tables differ from their declaration: {0}")]
+    Contract(String),
+    #[error("the tables are damaged: {0}")]
+    Damaged(String),
+    /// More rows than one call may carry; nothing was done.
+    #[error("{asked} rows in one call, {limit} are allowed")]
+    TooMany { asked: usize, limit: usize },
+    /// A longer key, or more bytes, than one call may carry; nothing was done.
+    #[error("{bytes} bytes in one key or call, {limit} are allowed")]
+    TooLarge { bytes: usize, limit: usize },
+}

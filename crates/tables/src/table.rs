@@ -1,0 +1,93 @@
+use crate::{Kind, RowType, SectionId};
+
+/// A column of a key or of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    pub name: &'static str,
+    pub kind: Kind,
+}
+
+impl Column {
+    pub const fn text(name: &'static str) -> Self {
+        Self { name, kind: Kind::Text }
+    }
+
+    pub const fn bigint(name: &'static str) -> Self {
+        Self { name, kind: Kind::BigInt }
+    }
+
+    pub const fn timestamp(name: &'static str) -> Self {
+        Self { name, kind: Kind::Timestamp }
+    }
+}
+
+/// How the rows of a section are ordered by their clustering columns, all alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Ascending,
+    Descending,
+}
+
+/// A kind of rows that stand together in a table partition, so that they are written together. All sections of a table
+/// share its clustering columns and have columns of their own; two sections may name the same column of the same kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    pub id: SectionId,
+    pub name: &'static str,
+    pub columns: &'static [Column],
+}
+
+impl Section {
+    /// The section of the rows of type `R`.
+    pub const fn of<R: RowType>(name: &'static str) -> Self {
+        Self { id: R::SECTION, name, columns: R::COLUMNS }
+    }
+}
+
+/// A table: in CQL one real table with one typed column for each that is named here, `section` among its clustering
+/// columns (0 and up: the sections below; negative: the summary row of the log partition of that number).
+///
+/// A table partition that is evolved (not only spread to) has one summary row for each log partition that evolves it:
+/// the mark, and `summary`'s columns.
+#[derive(Debug)]
+pub struct Table {
+    pub name: &'static str,
+    pub partition: &'static [Column],
+    pub clustering: &'static [Column],
+    pub order: Order,
+    pub sections: &'static [Section],
+    pub summary: &'static [Column],
+}
+
+/// The column of a summary row that holds the mark.
+pub(crate) const MARK: Column = Column::bigint("mark");
+
+impl Table {
+    /// The columns of the rows of `section`, in their order; for a summary row the mark comes first. `None`: the table
+    /// has no such section.
+    pub fn columns(&self, section: SectionId) -> Option<impl Iterator<Item = Column> + use<>> {
+        let (mark, own) = match section {
+            ..0 => (Some(MARK), self.summary),
+            _ => (None, self.sections.iter().find(|s| s.id == section)?.columns),
+        };
+        Some(mark.into_iter().chain(own.iter().copied()))
+    }
+
+    /// Every column that is not part of the key, once, in the order of declaration.
+    pub fn all_columns(&self) -> Vec<Column> {
+        let mut all: Vec<Column> = Vec::new();
+        let sections = self.sections.iter().flat_map(|s| s.columns.iter().copied());
+        for column in sections.chain([MARK]).chain(self.summary.iter().copied()) {
+            if !all.iter().any(|known| known.name == column.name) {
+                all.push(column);
+            }
+        }
+        all
+    }
+
+    /// The key of the summary row of the log partition of the number `source`, 1 and up.
+    pub fn summary_key(&self, source: i32) -> crate::RowKey {
+        let clustering = self.clustering.iter().map(|c| c.kind.default_value()).collect();
+        crate::RowKey { section: -source, clustering }
+    }
+}

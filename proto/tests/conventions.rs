@@ -1,0 +1,64 @@
+//! What API.md promises of every RPC, read from the descriptors.
+
+#![allow(clippy::expect_used)]
+
+use std::collections::BTreeMap;
+
+use kith_proto::FILE_DESCRIPTOR_SET;
+use prost::Message;
+use prost_types::{DescriptorProto, FileDescriptorSet, MethodDescriptorProto};
+
+/// Reads keys, no tables: there is nothing to wait for.
+const WITHOUT_TOKENS: [&str; 1] = ["GetSigningKeys"];
+
+#[test]
+fn every_rpc_takes_tokens_and_gives_one() {
+    for (method, request, response) in rpcs() {
+        if WITHOUT_TOKENS.contains(&method.name()) {
+            continue;
+        }
+        assert!(has(&request, "at_least"), "{}", request.name());
+        // A command is what can be repeated under a request id.
+        let is_command = has(&request, "request_id");
+        assert_eq!(has(&response, "consistency_token"), is_command, "{}", response.name());
+        assert_eq!(has(&response, "as_of"), !is_command, "{}", response.name());
+    }
+}
+
+#[test]
+fn every_list_has_pages() {
+    for (method, request, response) in rpcs() {
+        let pages = [has(&request, "page_size"), has(&request, "page_token"), has(&response, "next_page_token")];
+        let is_list = method.name().starts_with("List") || method.name().ends_with("Feed");
+        assert_eq!(pages, [is_list; 3], "{}", method.name());
+    }
+}
+
+#[test]
+fn no_request_says_who_acts() {
+    for (_, request, _) in rpcs() {
+        for field in ["actor_id", "author_id", "sender_id", "follower_id"] {
+            assert!(!has(&request, field), "{}.{field}", request.name());
+        }
+    }
+}
+
+fn has(message: &DescriptorProto, field: &str) -> bool {
+    message.field.iter().any(|candidate| candidate.name() == field)
+}
+
+fn rpcs() -> Vec<(MethodDescriptorProto, DescriptorProto, DescriptorProto)> {
+    let protos = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("a descriptor set");
+    let mut messages = BTreeMap::new();
+    for file in &protos.file {
+        for message in &file.message_type {
+            messages.insert(format!(".{}.{}", file.package(), message.name()), message.clone());
+        }
+    }
+    let methods = protos.file.iter().flat_map(|file| &file.service).flat_map(|service| &service.method);
+    let found: Vec<_> = methods
+        .map(|method| (method.clone(), messages[method.input_type()].clone(), messages[method.output_type()].clone()))
+        .collect();
+    assert!(found.len() > 30, "the descriptors are not those of the suite");
+    found
+}

@@ -1,0 +1,212 @@
+//! One event of each type, with values chosen by hand: no field is left at its default, so that a lost one is noticed.
+
+use kith_proto::deadletters::v1::{DeadLetter, dead_letter::Header};
+use kith_proto::engagement::v1::engagement_event::Event as Engagement;
+use kith_proto::engagement::v1::{
+    CommentContent, CommentCreated, Reacted, ReactionKind, Shared, Subject, Unreacted, Unshared,
+};
+use kith_proto::identity::private::v1::{AccountRequested, identity_private_event::Event as IdentityPrivate};
+use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_proto::identity::v1::{AccountCreated, Blocked, FollowCut, Followed, Profile, Unblocked, Unfollowed};
+use kith_proto::messaging::v1::messaging_event::Event as Messaging;
+use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent, ReadMarkerMoved};
+use kith_proto::posts::private::v1::{EditRequested, post_private_event::Event as PostsPrivate};
+use kith_proto::posts::v1::facet::{Feature, Hashtag, Link, Mention};
+use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_proto::posts::v1::{Facet, PostContent, PostCreated, PostDeleted, PostEdited};
+use kith_proto::{Event, time};
+use prost_types::Timestamp;
+
+const ADA: &str = "0a11ce000000000000000000000000a1";
+const BOB: &str = "0b0b00000000000000000000000000b2";
+const CY: &str = "0c10c0c00000000000000000000000c3";
+const POST: &str = "90570000000000000000000000000001";
+const COMMENT: &str = "c0333e17000000000000000000000002";
+const PARENT: &str = "c0333e17000000000000000000000003";
+const SHARE: &str = "54a2e000000000000000000000000004";
+const CONVERSATION: &str = "c0472e25000000000000000000000005";
+const MESSAGE: &str = "3e55a6e0000000000000000000000006";
+const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+pub fn all() -> Vec<Event> {
+    [identity(), posts(), engagement(), messaging(), vec![dead_letter()]].concat()
+}
+
+fn identity() -> Vec<Event> {
+    let created = AccountCreated {
+        account_id: ADA.into(),
+        handle: "ada_l".into(),
+        profile: profile(),
+        create_time: at(1),
+        intent_offset: 41,
+    };
+    let followed = Followed {
+        follower_id: BOB.into(),
+        target_id: ADA.into(),
+        shows_shares: true,
+        notify: true,
+        create_time: at(2),
+        seen_target_offset: 300,
+        backfill_window_seconds: 604_800,
+    };
+    let cut = FollowCut { follower_id: BOB.into(), target_id: ADA.into(), block_offset: 301, create_time: at(4) };
+    let requested = AccountRequested {
+        account_id: ADA.into(),
+        handle: "ada_l".into(),
+        profile: profile(),
+        password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo".into(),
+        create_time: at(1),
+        payload_digest: DIGEST.into(),
+    };
+    vec![
+        Identity::AccountCreated(created).into(),
+        Identity::Followed(followed).into(),
+        Identity::Unfollowed(Unfollowed { follower_id: BOB.into(), target_id: ADA.into(), create_time: at(3) }).into(),
+        Identity::FollowCut(cut).into(),
+        Identity::Blocked(Blocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: at(4) }).into(),
+        Identity::Unblocked(Unblocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: at(5) }).into(),
+        IdentityPrivate::AccountRequested(requested).into(),
+    ]
+}
+
+fn posts() -> Vec<Event> {
+    let created = PostCreated {
+        post_id: POST.into(),
+        author_id: ADA.into(),
+        content: content(),
+        create_time: at(10),
+        payload_digest: DIGEST.into(),
+    };
+    let edited = PostEdited {
+        post_id: POST.into(),
+        author_id: ADA.into(),
+        revision: 2,
+        content: content(),
+        post_create_time: at(10),
+        edit_time: at(11),
+        intent_offset: 7,
+    };
+    let deleted =
+        PostDeleted { post_id: POST.into(), author_id: ADA.into(), post_create_time: at(10), delete_time: at(12) };
+    let requested = EditRequested {
+        post_id: POST.into(),
+        author_id: ADA.into(),
+        expected_revision: 1,
+        content: content(),
+        post_create_time: at(10),
+        request_time: at(11),
+        payload_digest: DIGEST.into(),
+    };
+    vec![
+        Posts::PostCreated(created).into(),
+        Posts::PostEdited(edited).into(),
+        Posts::PostDeleted(deleted).into(),
+        PostsPrivate::EditRequested(requested).into(),
+    ]
+}
+
+fn engagement() -> Vec<Event> {
+    let reacted = Reacted {
+        actor_id: BOB.into(),
+        subject: subject(),
+        subject_author_id: ADA.into(),
+        kind: ReactionKind::Wow.into(),
+        create_time: at(20),
+    };
+    let commented = CommentCreated {
+        comment_id: COMMENT.into(),
+        post_id: POST.into(),
+        parent_comment_id: PARENT.into(),
+        author_id: BOB.into(),
+        post_author_id: ADA.into(),
+        content: Some(CommentContent { text: "Schön gesagt 👏🏽".into() }),
+        create_time: at(22),
+        payload_digest: DIGEST.into(),
+    };
+    let shared = Shared {
+        share_id: SHARE.into(),
+        post_id: POST.into(),
+        actor_id: BOB.into(),
+        post_author_id: ADA.into(),
+        post_create_time: at(10),
+        via_account_id: CY.into(),
+        create_time: at(23),
+    };
+    let unshared = Unshared { share_id: SHARE.into(), post_id: POST.into(), actor_id: BOB.into(), create_time: at(24) };
+    vec![
+        Engagement::Reacted(reacted).into(),
+        Engagement::Unreacted(Unreacted { actor_id: BOB.into(), subject: subject(), create_time: at(21) }).into(),
+        Engagement::CommentCreated(commented).into(),
+        Engagement::Shared(shared).into(),
+        Engagement::Unshared(unshared).into(),
+    ]
+}
+
+fn messaging() -> Vec<Event> {
+    let created = ConversationCreated {
+        conversation_id: CONVERSATION.into(),
+        kind: ConversationKind::Direct.into(),
+        member_ids: vec![ADA.into(), BOB.into()],
+        creator_id: BOB.into(),
+        create_time: at(30),
+    };
+    let sent = MessageSent {
+        conversation_id: CONVERSATION.into(),
+        message_id: MESSAGE.into(),
+        sender_id: BOB.into(),
+        content: Some(MessageContent { text: "Coming at nine?".into() }),
+        create_time: at(31),
+        payload_digest: DIGEST.into(),
+    };
+    let moved = ReadMarkerMoved {
+        conversation_id: CONVERSATION.into(),
+        account_id: ADA.into(),
+        up_to_number: 1,
+        create_time: at(32),
+    };
+    vec![
+        Messaging::ConversationCreated(created).into(),
+        Messaging::MessageSent(sent).into(),
+        Messaging::ReadMarkerMoved(moved).into(),
+    ]
+}
+
+fn dead_letter() -> Event {
+    let header = |name: &str, value: &'static [u8]| Header { name: name.into(), value: value.into() };
+    let letter = DeadLetter {
+        origin_topic: "kith.posts.v1".into(),
+        origin_partition: 3,
+        origin_offset: 1_000_000_007,
+        reason: "malformed: empty value".into(),
+        key: b"key \xff".as_slice().into(),
+        headers: vec![header("ce_type", b"kith.posts.v1.PostCreated"), header("ce_type", b"\xfe")],
+        value: b"\x0a\x05\x01".as_slice().into(),
+        record_time: at(40),
+    };
+    letter.into()
+}
+
+fn profile() -> Option<Profile> {
+    Some(Profile { display_name: "Ada Łovelace".into(), bio: "Numbers, and what they can't say.".into() })
+}
+
+fn subject() -> Option<Subject> {
+    Some(Subject { post_id: POST.into(), comment_id: COMMENT.into() })
+}
+
+/// Byte ranges behind letters of two bytes: `é` before the mention shifts all that follow by one.
+fn content() -> Option<PostContent> {
+    let facet = |start_byte, end_byte, feature| Facet { start_byte, end_byte, feature: Some(feature) };
+    let facets = vec![
+        facet(6, 14, Feature::Mention(Mention { account_id: BOB.into(), handle: "bob_the".into() })),
+        facet(15, 22, Feature::Hashtag(Hashtag { tag: "engine".into() })),
+        facet(23, 42, Feature::Link(Link { uri: "https://example.org".into() })),
+    ];
+    let text = "Olé, @bob_the #engine https://example.org".to_owned();
+    Some(PostContent { text, facets, languages: vec!["es".into(), "en".into()] })
+}
+
+/// A moment `step` seconds and 5 ms into 2026.
+fn at(step: i64) -> Option<Timestamp> {
+    Some(time::timestamp(1_767_225_600_005 + step * 1_000))
+}

@@ -1,0 +1,120 @@
+//! What stands around many subjects at once: how much, and what the caller did. Few reads a subject, side by side.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream, try_join};
+use kith_fold::State;
+use kith_proto::engagement::v1::{Counts, ReactionKind, Subject, ViewerState};
+use kith_tables::StoreError;
+
+use crate::reaction::{self, ReactionCounts};
+use crate::scene::{self, Scene, Seen};
+use crate::{comment, share, subject};
+
+/// Subjects read at once for one request.
+const SUBJECTS_IN_FLIGHT: usize = 32;
+
+/// The counts of each of `subjects` (at most a batch), in their order; `None` for one that is not there, or that `viewer`
+/// may not see.
+pub async fn counts(state: &State, viewer: &str, subjects: &[Subject]) -> Result<Vec<Option<Counts>>, StoreError> {
+    let (unique, places) = unique(subjects);
+    let reads = unique.iter().map(|subject| read(state, subject));
+    let read: Vec<(Scene, Counts)> = stream::iter(reads).buffered(SUBJECTS_IN_FLIGHT).try_collect().await?;
+    let (mut scenes, counts): (Vec<Scene>, Vec<Counts>) = read.into_iter().unzip();
+    scene::mark_blocked(state, viewer, &mut scenes).await?;
+    let visible = |place: usize| scenes[place].visible().is_ok().then(|| counts[place].clone());
+    Ok(places.into_iter().map(visible).collect())
+}
+
+/// What `viewer` did about each of `subjects` (at most a batch), in their order. Blocks do not count here: it says
+/// nothing but what the viewer knows, and may want to take back.
+pub async fn viewer_states(state: &State, viewer: &str, subjects: &[Subject]) -> Result<Vec<ViewerState>, StoreError> {
+    let (unique, places) = unique(subjects);
+    let reads = unique.iter().map(|subject| viewer_state(state, viewer, subject));
+    let states: Vec<ViewerState> = stream::iter(reads).buffered(SUBJECTS_IN_FLIGHT).try_collect().await?;
+    Ok(places.into_iter().map(|place| states[place]).collect())
+}
+
+/// Each subject once, and for each that was asked for the place of its like.
+fn unique(subjects: &[Subject]) -> (Vec<&Subject>, Vec<usize>) {
+    let mut unique = Vec::new();
+    let mut known = BTreeMap::new();
+    let places = subjects.iter().map(|subject| {
+        *known.entry((&subject.post_id, &subject.comment_id)).or_insert_with(|| {
+            unique.push(subject);
+            unique.len() - 1
+        })
+    });
+    let places = places.collect();
+    (unique, places)
+}
+
+async fn read(state: &State, subject: &Subject) -> Result<(Scene, Counts), StoreError> {
+    if subject.comment_id.is_empty() {
+        read_post(state, subject).await
+    } else {
+        read_comment(state, subject).await
+    }
+}
+
+async fn read_post(state: &State, subject: &Subject) -> Result<(Scene, Counts), StoreError> {
+    let post_id = &*subject.post_id;
+    let (post, reactions, comments, shares) = try_join!(
+        subject::post(state, post_id),
+        reaction::counts(state, subject),
+        comment::count(state, post_id),
+        share::count(state, post_id),
+    )?;
+    let scene = Scene { post: Seen { row: post, blocked: false }, comment: None };
+    Ok((scene, present(&reactions, comments, shares)))
+}
+
+async fn read_comment(state: &State, subject: &Subject) -> Result<(Scene, Counts), StoreError> {
+    let (post, comment, reactions) = try_join!(
+        subject::post(state, &subject.post_id),
+        comment::by_id(state, &subject.post_id, &subject.comment_id),
+        reaction::counts(state, subject),
+    )?;
+    let row = comment.map(|found| found.row);
+    let replies = row.as_ref().map_or(0, |row| row.reply_count);
+    let comment = Some(Seen { row, blocked: false });
+    let scene = Scene { post: Seen { row: post, blocked: false }, comment };
+    Ok((scene, present(&reactions, replies, 0)))
+}
+
+fn present(reactions: &ReactionCounts, comments: i64, shares: i64) -> Counts {
+    let reactions_by_kind = reactions.by_kind();
+    Counts {
+        reaction_count: reactions_by_kind.iter().map(|one| one.count).sum(),
+        reactions_by_kind,
+        comment_count: u64::try_from(comments).unwrap_or(0),
+        share_count: u64::try_from(shares).unwrap_or(0),
+    }
+}
+
+async fn viewer_state(state: &State, viewer: &str, subject: &Subject) -> Result<ViewerState, StoreError> {
+    let of_post = subject.comment_id.is_empty();
+    let own_share = async {
+        if of_post { share::own(state, &subject.post_id, viewer).await } else { Ok(None) }
+    };
+    let (post, reaction, share) =
+        try_join!(subject::post(state, &subject.post_id), reaction::own(state, subject, viewer), own_share)?;
+    if post.is_none() {
+        return Ok(ViewerState::default());
+    }
+    let kind = reaction.and_then(|found| found.row.kind()).unwrap_or(ReactionKind::Unspecified);
+    Ok(ViewerState { reaction: kind.into(), shared: share.is_some_and(|found| found.row.shared) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_asked_for_twice_is_read_once() {
+        let subject = |post: &str, comment: &str| Subject { post_id: post.into(), comment_id: comment.into() };
+        let asked = [subject("p", ""), subject("q", ""), subject("p", ""), subject("p", "c")];
+        let (unique, places) = unique(&asked);
+        assert_eq!((unique.len(), places), (3, vec![0, 1, 0, 2]));
+    }
+}

@@ -1,0 +1,111 @@
+//! What stands around posts: reactions, comments, shares, and their counts.
+//!
+//! Every command is a fact of `kith.engagement.v1`, keyed by the post, also when it concerns a comment: all that happens
+//! around one post is in one order, and its counts have one writer. Nothing here needs a verdict: of two racing commands
+//! both may stand, or the later one does.
+
+pub mod comment;
+pub mod counts;
+mod grpc;
+pub mod reaction;
+mod rejection;
+pub mod scene;
+pub mod share;
+pub mod subject;
+
+use std::sync::Arc;
+
+use kith_fold::{Fold, Group, Token};
+use kith_log::{LogPartition, Position, RecordId, topics};
+use kith_proto::engagement::v1 as proto;
+use kith_proto::engagement::v1::engagement_event::Event;
+use kith_relations::block::{BlockedBy, Blocks};
+use kith_service::deadline::Deadline;
+use kith_service::kit::{Command, Kit};
+use kith_service::{Failure, limited};
+use tonic::server::NamedService;
+use tonic::service::RoutesBuilder;
+
+pub use rejection::Rejection;
+
+use proto::comment_service_server::CommentServiceServer;
+use proto::engagement_service_server::EngagementServiceServer;
+use proto::reaction_service_server::ReactionServiceServer;
+use proto::share_service_server::ShareServiceServer;
+
+/// The gRPC services that [`EngagementService::add_to`] adds.
+pub const SERVICES: [&str; 4] = [
+    ReactionServiceServer::<EngagementService>::NAME,
+    CommentServiceServer::<EngagementService>::NAME,
+    ShareServiceServer::<EngagementService>::NAME,
+    EngagementServiceServer::<EngagementService>::NAME,
+];
+
+/// The folds of engagement, over its own topic and what it needs of posts and identity.
+pub fn group(generation: u32) -> Group {
+    let folds: Vec<Arc<dyn Fold>> = vec![
+        Arc::new(subject::Subjects),
+        Arc::new(Blocks),
+        Arc::new(BlockedBy),
+        Arc::new(reaction::Reactions),
+        Arc::new(comment::Comments),
+        Arc::new(share::Shares),
+    ];
+    let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
+    Group { service: "engagement", generation, topics, folds }
+}
+
+/// The handlers; cheap to clone.
+#[derive(Clone)]
+pub struct EngagementService {
+    kit: Arc<Kit>,
+}
+
+impl EngagementService {
+    pub fn new(kit: Arc<Kit>) -> Self {
+        Self { kit }
+    }
+
+    /// Adds the four gRPC services.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) {
+        routes
+            .add_service(limited!(ReactionServiceServer::new(self.clone())))
+            .add_service(limited!(CommentServiceServer::new(self.clone())))
+            .add_service(limited!(ShareServiceServer::new(self.clone())))
+            .add_service(limited!(EngagementServiceServer::new(self.clone())));
+    }
+
+    /// Ends a command that was decided: appends its event, if it has one, and gives the token of what stands now.
+    /// `seen`: the position of the row that the decision rests on.
+    async fn conclude(&self, decided: Decided<'_>, seen: Option<u64>, deadline: Deadline) -> Result<String, Failure> {
+        let Decided { post_id, id, digest, event } = decided;
+        self.kit.remember(id, digest)?;
+        let Some(event) = event else { return Ok(self.standing(post_id, seen).encode()) };
+        let command = Command { topic: topics::ENGAGEMENT, key: post_id, id, event: event.into() };
+        Ok(Token::from(self.kit.append(command, deadline).await?).encode())
+    }
+
+    /// Stands for what was read about a post; where there is no row that says so, for all that is folded of its partition.
+    fn standing(&self, post_id: &str, seen: Option<u64>) -> Token {
+        let state = &self.kit.state;
+        let partition = LogPartition::of_key(topics::ENGAGEMENT, post_id, state.partition_count());
+        let offset = seen.or_else(|| state.watermarks().next_offset(partition).checked_sub(1));
+        offset.map(|offset| Position { partition, offset }).into_iter().collect()
+    }
+}
+
+/// A command with what was decided about it.
+struct Decided<'a> {
+    post_id: &'a str,
+    id: RecordId,
+    digest: [u8; 32],
+    event: Option<Event>,
+}
+
+/// Whether an event's text is an id. What is not can be in no key: the record concerns nothing.
+fn is_id(text: &str) -> bool {
+    RecordId::parse(text).is_some()
+}
+
+#[cfg(test)]
+mod tests;

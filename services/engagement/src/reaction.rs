@@ -1,0 +1,247 @@
+//! Reactions to posts and to comments: one an account and subject, a new kind replaces the old.
+
+use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
+use kith_log::{RecordId, topics};
+use kith_proto::engagement::v1::engagement_event::Event;
+use kith_proto::engagement::v1::{Reacted, ReactionCount, ReactionKind, Subject, Unreacted};
+use kith_proto::time;
+use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, row};
+
+use crate::scene::Scene;
+use crate::{Rejection, is_id};
+
+/// Asks for a reaction, or for none.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    pub id: RecordId,
+    pub actor_id: String,
+    pub subject: Subject,
+    pub wish: Wish,
+    pub at_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Never unspecified.
+    React(ReactionKind),
+    Unreact,
+}
+
+/// What a command is decided on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Before {
+    pub scene: Scene,
+    /// The caller's own reaction to the subject.
+    pub own: ReactionRow,
+}
+
+/// `None`: it stands as asked already, or this very command was applied before.
+pub fn decide(before: &Before, command: &Command) -> Result<Option<Event>, Rejection> {
+    if before.own.applied.contains(command.id) {
+        return Ok(None);
+    }
+    match (command.wish, before.own.kind()) {
+        (Wish::React(wanted), standing) => {
+            let (_, author_id) = before.scene.visible()?;
+            Ok((standing != Some(wanted)).then(|| reacted(command, wanted, author_id)))
+        }
+        (Wish::Unreact, Some(_)) => {
+            before.scene.exists()?;
+            Ok(Some(unreacted(command)))
+        }
+        (Wish::Unreact, None) => before.scene.visible().map(|_| None),
+    }
+}
+
+pub static REACTIONS: Table = Table {
+    name: "reactions",
+    partition: &[Column::text("post_id"), Column::text("comment_id")],
+    clustering: &[Column::text("actor_id")],
+    order: Order::Ascending,
+    sections: &[Section::of::<ReactionRow>("reaction")],
+    summary: ReactionCounts::COLUMNS,
+};
+
+row! {
+    /// How an account feels about a subject: the name of a kind, or nothing, and since when.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct ReactionRow in 0 {
+        pub kind: String,
+        pub at: Timestamp,
+        pub applied: AppliedIds,
+    }
+}
+row! {
+    /// How many accounts reacted in which way: as many as there are rows with that kind.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct ReactionCounts in 0 {
+        pub like_count: i64,
+        pub love_count: i64,
+        pub laugh_count: i64,
+        pub wow_count: i64,
+        pub sad_count: i64,
+        pub support_count: i64,
+    }
+}
+
+/// The kinds and their names in the tables, in the order of the enum. A kind newer than this release is none of them; its
+/// events change nothing here.
+const KINDS: [(ReactionKind, &str); 6] = [
+    (ReactionKind::Like, "like"),
+    (ReactionKind::Love, "love"),
+    (ReactionKind::Laugh, "laugh"),
+    (ReactionKind::Wow, "wow"),
+    (ReactionKind::Sad, "sad"),
+    (ReactionKind::Support, "support"),
+];
+
+impl ReactionRow {
+    /// `None`: no reaction.
+    pub fn kind(&self) -> Option<ReactionKind> {
+        KINDS.into_iter().find(|(_, name)| *name == self.kind).map(|(kind, _)| kind)
+    }
+}
+
+impl ReactionCounts {
+    /// Kinds that nobody chose left out.
+    pub fn by_kind(&self) -> Vec<ReactionCount> {
+        let count = |kind| u64::try_from(self.of(kind)).unwrap_or(0);
+        let all = KINDS.into_iter().map(|(kind, _)| ReactionCount { kind: kind.into(), count: count(kind) });
+        all.filter(|one| one.count > 0).collect()
+    }
+
+    fn of(&self, kind: ReactionKind) -> i64 {
+        let mut copy = self.clone();
+        copy.entry(kind).copied().unwrap_or(0)
+    }
+
+    fn entry(&mut self, kind: ReactionKind) -> Option<&mut i64> {
+        match kind {
+            ReactionKind::Unspecified => None,
+            ReactionKind::Like => Some(&mut self.like_count),
+            ReactionKind::Love => Some(&mut self.love_count),
+            ReactionKind::Laugh => Some(&mut self.laugh_count),
+            ReactionKind::Wow => Some(&mut self.wow_count),
+            ReactionKind::Sad => Some(&mut self.sad_count),
+            ReactionKind::Support => Some(&mut self.support_count),
+        }
+    }
+
+    fn add(&mut self, kind: Option<ReactionKind>, by: i64) {
+        if let Some(count) = kind.and_then(|kind| self.entry(kind)) {
+            *count = count.saturating_add(by);
+        }
+    }
+}
+
+/// What an event makes of an account's reaction.
+#[derive(Debug, Clone, Copy)]
+struct Change<'a> {
+    subject: &'a Subject,
+    actor_id: &'a str,
+    /// `None`: it is taken back.
+    kind: Option<ReactionKind>,
+    at_ms: i64,
+}
+
+/// False: the record was applied before, and nothing changes.
+fn evolve(row: &mut ReactionRow, counts: &mut ReactionCounts, change: &Change<'_>, id: RecordId) -> bool {
+    if !row.applied.insert(id) {
+        return false;
+    }
+    counts.add(row.kind(), -1);
+    counts.add(change.kind, 1);
+    row.kind = KINDS.into_iter().find(|(kind, _)| Some(*kind) == change.kind).map_or("", |(_, name)| name).to_owned();
+    row.at = Timestamp(change.at_ms);
+    true
+}
+
+/// Folds reactions by subject.
+pub struct Reactions;
+
+impl Fold for Reactions {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&REACTIONS]
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        let change = Change::of(record)?;
+        Some(Home::new(&REACTIONS, key(change.subject)).with::<ReactionRow>([change.actor_id.into()]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        let Some(change) = Change::of(record) else { return };
+        let mut row = rows.get::<ReactionRow>([change.actor_id.into()]).unwrap_or_default();
+        let mut counts = rows.summary::<ReactionCounts>();
+        if evolve(&mut row, &mut counts, &change, record.id) {
+            rows.put([change.actor_id.into()], row);
+            rows.set_summary(counts);
+        }
+    }
+}
+
+impl<'a> Change<'a> {
+    fn of(record: &'a Record) -> Option<Self> {
+        let kith_proto::Event::Engagement(event) = &record.event else { return None };
+        let change = match event {
+            Event::Reacted(event) => Self {
+                subject: event.subject.as_ref()?,
+                actor_id: &event.actor_id,
+                kind: Some(known(event.kind)?),
+                at_ms: time::unix_ms(event.create_time.as_ref()),
+            },
+            Event::Unreacted(event) => Self {
+                subject: event.subject.as_ref()?,
+                actor_id: &event.actor_id,
+                kind: None,
+                at_ms: time::unix_ms(event.create_time.as_ref()),
+            },
+            Event::CommentCreated(_) | Event::Shared(_) | Event::Unshared(_) => return None,
+        };
+        let Subject { post_id, comment_id } = change.subject;
+        let well_formed = is_id(post_id) && (comment_id.is_empty() || is_id(comment_id)) && is_id(change.actor_id);
+        well_formed.then_some(change)
+    }
+}
+
+/// The kind of that number; `None` for no reaction and for one that this release does not know.
+pub fn known(kind: i32) -> Option<ReactionKind> {
+    ReactionKind::try_from(kind).ok().filter(|kind| *kind != ReactionKind::Unspecified)
+}
+
+/// How `actor_id` reacted to the subject, also when it took that back.
+pub async fn own(state: &State, subject: &Subject, actor_id: &str) -> Result<Option<Found<ReactionRow>>, StoreError> {
+    state.row(&REACTIONS, &key(subject), [actor_id.into()]).await
+}
+
+/// How many accounts reacted to the subject in which way.
+pub async fn counts(state: &State, subject: &Subject) -> Result<ReactionCounts, StoreError> {
+    let found = state.summary(&REACTIONS, &key(subject), (topics::ENGAGEMENT, &subject.post_id)).await?;
+    Ok(found.map(|found: Found<ReactionCounts>| found.row).unwrap_or_default())
+}
+
+fn key(subject: &Subject) -> Key {
+    Key(vec![subject.post_id.as_str().into(), subject.comment_id.as_str().into()])
+}
+
+fn reacted(command: &Command, kind: ReactionKind, subject_author_id: &str) -> Event {
+    Event::Reacted(Reacted {
+        actor_id: command.actor_id.clone(),
+        subject: Some(command.subject.clone()),
+        subject_author_id: subject_author_id.to_owned(),
+        kind: kind.into(),
+        create_time: Some(time::timestamp(command.at_ms)),
+    })
+}
+
+fn unreacted(command: &Command) -> Event {
+    Event::Unreacted(Unreacted {
+        actor_id: command.actor_id.clone(),
+        subject: Some(command.subject.clone()),
+        create_time: Some(time::timestamp(command.at_ms)),
+    })
+}
+
+#[cfg(test)]
+#[path = "reaction_tests.rs"]
+mod tests;

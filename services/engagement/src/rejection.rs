@@ -1,0 +1,25 @@
+use kith_proto::errors::v1::Reason;
+use kith_service::Failure;
+
+/// Why a command of engagement is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// None, deleted, or a block stands between the caller and its author.
+    #[error("there is no such post")]
+    PostNotFound,
+    /// None on this post, or a block stands between the caller and its author.
+    #[error("there is no such comment on the post")]
+    CommentNotFound,
+    #[error("the request id was used before with other content")]
+    RequestIdReused,
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::PostNotFound => Self::not_found(Reason::PostNotFound, "post"),
+            Rejection::CommentNotFound => Self::not_found(Reason::CommentNotFound, "comment"),
+            Rejection::RequestIdReused => Self::request_id_reused(),
+        }
+    }
+}

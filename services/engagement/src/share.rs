@@ -1,0 +1,203 @@
+//! Shares of posts: one an account and post.
+
+use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
+use kith_log::{RecordId, topics};
+use kith_proto::engagement::v1::engagement_event::Event;
+use kith_proto::engagement::v1::{Shared, Unshared};
+use kith_proto::time;
+use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, row};
+
+use crate::scene::Scene;
+use crate::{Rejection, is_id};
+
+/// Asks for a share, or for none. The id of a share is that of the command that makes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Command {
+    pub id: RecordId,
+    pub actor_id: String,
+    pub post_id: String,
+    pub wish: Wish,
+    pub at_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// `via_account_id` may be empty.
+    Share { via_account_id: String },
+    Unshare,
+}
+
+/// What a command is decided on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Before {
+    pub scene: Scene,
+    /// The caller's own share of the post.
+    pub own: ShareRow,
+}
+
+/// `None`: it stands as asked already, or this very command was applied before.
+pub fn decide(before: &Before, command: &Command) -> Result<Option<Event>, Rejection> {
+    let own = &before.own;
+    match (&command.wish, own.shared) {
+        (Wish::Share { via_account_id }, _) if own.share_id == command.id.to_string() => {
+            let same = own.via_account_id == *via_account_id;
+            if same { Ok(None) } else { Err(Rejection::RequestIdReused) }
+        }
+        _ if own.applied.contains(command.id) => Ok(None),
+        (Wish::Share { .. }, true) => before.scene.visible().map(|_| None),
+        (Wish::Share { via_account_id }, false) => {
+            let (post, _) = before.scene.visible()?;
+            Ok(Some(shared(command, via_account_id, &post.author_id, post.create_time)))
+        }
+        (Wish::Unshare, true) => {
+            before.scene.exists()?;
+            Ok(Some(unshared(command, &own.share_id)))
+        }
+        (Wish::Unshare, false) => before.scene.visible().map(|_| None),
+    }
+}
+
+pub static SHARES: Table = Table {
+    name: "shares",
+    partition: &[Column::text("post_id")],
+    clustering: &[Column::text("actor_id")],
+    order: Order::Ascending,
+    sections: &[Section::of::<ShareRow>("share")],
+    summary: ShareCount::COLUMNS,
+};
+
+row! {
+    /// An account's share of a post, the last one also when it is over.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct ShareRow in 0 {
+        pub shared: bool,
+        pub share_id: String,
+        pub at: Timestamp,
+        pub via_account_id: String,
+        pub applied: AppliedIds,
+    }
+}
+row! {
+    /// How many accounts share the post: as many as there are rows that say so.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct ShareCount in 0 { pub share_count: i64 }
+}
+
+/// What an event makes of an account's share.
+#[derive(Debug, Clone, Copy)]
+enum Change<'a> {
+    Shared(&'a Shared),
+    Unshared(&'a Unshared),
+}
+
+/// The row after the change; how many shares there are more. Of two shares that raced the first stands; one that is over
+/// cannot be ended again, so that a late `Unshared` never ends the share after it. A record applied before changes nothing.
+fn evolve(row: &mut ShareRow, change: Change<'_>, id: RecordId) -> Option<i64> {
+    if !row.applied.insert(id) {
+        return None;
+    }
+    match change {
+        Change::Shared(event) if !row.shared => {
+            row.shared = true;
+            row.share_id = event.share_id.clone();
+            row.at = Timestamp(time::unix_ms(event.create_time.as_ref()));
+            row.via_account_id = event.via_account_id.clone();
+            Some(1)
+        }
+        Change::Unshared(event) if row.shared && row.share_id == event.share_id => {
+            row.shared = false;
+            row.at = Timestamp(time::unix_ms(event.create_time.as_ref()));
+            Some(-1)
+        }
+        Change::Shared(_) | Change::Unshared(_) => Some(0),
+    }
+}
+
+/// Folds shares by post.
+pub struct Shares;
+
+impl Fold for Shares {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&SHARES]
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        let change = Change::of(record)?;
+        Some(Home::new(&SHARES, Key::text(change.post_id())).with::<ShareRow>([change.actor_id().into()]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        let Some(change) = Change::of(record) else { return };
+        let mut row = rows.get::<ShareRow>([change.actor_id().into()]).unwrap_or_default();
+        if let Some(more) = evolve(&mut row, change, record.id) {
+            rows.put([change.actor_id().into()], row);
+            let ShareCount { share_count } = rows.summary();
+            rows.set_summary(ShareCount { share_count: share_count.saturating_add(more) });
+        }
+    }
+}
+
+impl<'a> Change<'a> {
+    fn of(record: &'a Record) -> Option<Self> {
+        let kith_proto::Event::Engagement(event) = &record.event else { return None };
+        let change = match event {
+            Event::Shared(event) => Self::Shared(event),
+            Event::Unshared(event) => Self::Unshared(event),
+            Event::Reacted(_) | Event::Unreacted(_) | Event::CommentCreated(_) => return None,
+        };
+        (is_id(change.post_id()) && is_id(change.actor_id()) && is_id(change.share_id())).then_some(change)
+    }
+
+    fn post_id(self) -> &'a str {
+        match self {
+            Self::Shared(event) => &event.post_id,
+            Self::Unshared(event) => &event.post_id,
+        }
+    }
+
+    fn actor_id(self) -> &'a str {
+        match self {
+            Self::Shared(event) => &event.actor_id,
+            Self::Unshared(event) => &event.actor_id,
+        }
+    }
+
+    fn share_id(self) -> &'a str {
+        match self {
+            Self::Shared(event) => &event.share_id,
+            Self::Unshared(event) => &event.share_id,
+        }
+    }
+}
+
+/// The share of the post by `actor_id`, also one that is over.
+pub async fn own(state: &State, post_id: &str, actor_id: &str) -> Result<Option<Found<ShareRow>>, StoreError> {
+    state.row(&SHARES, &Key::text(post_id), [actor_id.into()]).await
+}
+
+/// How many accounts share the post.
+pub async fn count(state: &State, post_id: &str) -> Result<i64, StoreError> {
+    let found = state.summary(&SHARES, &Key::text(post_id), (topics::ENGAGEMENT, post_id)).await?;
+    Ok(found.map_or(0, |found: Found<ShareCount>| found.row.share_count))
+}
+
+fn shared(command: &Command, via_account_id: &str, post_author_id: &str, post_create_time: Timestamp) -> Event {
+    Event::Shared(Shared {
+        share_id: command.id.to_string(),
+        post_id: command.post_id.clone(),
+        actor_id: command.actor_id.clone(),
+        post_author_id: post_author_id.to_owned(),
+        post_create_time: Some(time::timestamp(post_create_time.0)),
+        via_account_id: via_account_id.to_owned(),
+        create_time: Some(time::timestamp(command.at_ms)),
+    })
+}
+
+fn unshared(command: &Command, share_id: &str) -> Event {
+    Event::Unshared(Unshared {
+        share_id: share_id.to_owned(),
+        post_id: command.post_id.clone(),
+        actor_id: command.actor_id.clone(),
+        create_time: Some(time::timestamp(command.at_ms)),
+    })
+}

@@ -1,0 +1,123 @@
+//! Whom an account follows and blocks, by that account; and the cut of a follow that had not seen a block.
+
+use std::sync::Arc;
+
+use kith_fold::{Append, Effect, Fold, Home, Record, Rows};
+use kith_log::{RecordId, topics};
+use kith_proto::identity::v1::FollowCut;
+use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_proto::time;
+use kith_tables::{Column, Key, Order, Row, RowKey, RowType, Section, Table, row};
+use sha2::{Digest, Sha256};
+
+use crate::edge::{EdgeRow, ends, recount};
+
+pub static EDGES: Table = Table {
+    name: "edges",
+    partition: &[Column::text("actor_id")],
+    clustering: &[Column::text("target_id")],
+    order: Order::Ascending,
+    sections: &[Section::of::<EdgeRow>("edge")],
+    summary: EdgesSummary::COLUMNS,
+};
+
+row! {
+    /// How many an account follows and blocks.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct EdgesSummary in 0 { pub following_count: i64, pub blocking_count: i64 }
+}
+
+/// Folds edges by actor.
+///
+/// A process manager from both sides: each has written its own row when it reads the other's from the store, so
+/// whichever of a follow and a block comes second sees the first, and appends the cut.
+pub struct Edges;
+
+impl Fold for Edges {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&EDGES]
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        let (_, actor, target) = ends(record)?;
+        Some(Home::new(&EDGES, Key::text(actor)).with::<EdgeRow>([target.into()]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        let Some((event, _, target)) = ends(record) else { return };
+        let before = rows.get::<EdgeRow>([target.into()]).unwrap_or_default();
+        let mut after = before.clone();
+        after.evolve(event, record.id, record.position.offset);
+        if after == before {
+            return;
+        }
+        let summary: EdgesSummary = rows.summary();
+        rows.set_summary(EdgesSummary {
+            following_count: recount(summary.following_count, before.following, after.following),
+            blocking_count: recount(summary.blocking_count, before.blocking, after.blocking),
+        });
+        rows.put([target.into()], after);
+    }
+
+    fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
+        let Some((event, actor, target)) = ends(record) else { return Vec::new() };
+        let Some(mine) = rows.get::<EdgeRow>([target.into()]) else { return Vec::new() };
+        let (actor, target, cause, offset) = (actor.to_owned(), target.to_owned(), record.id, record.position.offset);
+        match event {
+            // A later one, or none that was applied, settles it instead.
+            Identity::Blocked(_) if mine.last_block_offset() == Some(offset) => {
+                read_other_side(actor, target, move |theirs, actor, target| cut((target, theirs), (actor, &mine), cause))
+            }
+            Identity::Followed(_) if mine.following && u64::try_from(mine.follow_position) == Ok(offset) => {
+                read_other_side(actor, target, move |theirs, actor, target| cut((actor, &mine), (target, theirs), cause))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn appends(&self) -> bool {
+        true
+    }
+}
+
+/// Reads what `target` is to `actor`, then gives what follows.
+fn read_other_side<F>(actor: String, target: String, then: F) -> Vec<Effect>
+where
+    F: Fn(&EdgeRow, &str, &str) -> Option<Effect> + Send + Sync + 'static,
+{
+    let partition = Key::text(&target);
+    let rows = vec![RowKey::of::<EdgeRow>([actor.as_str().into()])];
+    let then = move |found: &[Option<Row>]| {
+        let theirs = found.first().and_then(Option::as_ref).and_then(Row::read::<EdgeRow>);
+        theirs.and_then(|theirs| then(&theirs, &actor, &target)).into_iter().collect()
+    };
+    vec![Effect::Read { table: &EDGES, partition, rows, then: Arc::new(then) }]
+}
+
+/// The cut of the follow, if the other's block cuts it. The same from both sides. Once it is folded the follow is
+/// gone, and there is nothing to cut.
+fn cut(follow: (&str, &EdgeRow), block: (&str, &EdgeRow), cause: RecordId) -> Option<Effect> {
+    let ((follower, follow), (blocker, block)) = (follow, block);
+    let block_offset = block.last_block_offset().filter(|_| follow.is_cut_by(block))?;
+    let event = Identity::FollowCut(FollowCut {
+        follower_id: follower.to_owned(),
+        target_id: blocker.to_owned(),
+        block_offset,
+        create_time: Some(time::timestamp(block.block_time.0)),
+    });
+    Some(Effect::append(Append {
+        topic: topics::IDENTITY,
+        key: follower.to_owned(),
+        id: cut_id(follower, blocker, follow.follow_position, block_offset),
+        event: event.into(),
+        causation: cause,
+    }))
+}
+
+/// One cut for a follow and a block, whichever side appends it, and however often.
+fn cut_id(follower: &str, blocker: &str, follow_position: i64, block_offset: u64) -> RecordId {
+    let named = format!("kith.identity.follow-cut.v1 {follower} {blocker} {follow_position} {block_offset}");
+    let mut id = [0; 16];
+    id.copy_from_slice(&Sha256::digest(named)[..16]);
+    RecordId(id)
+}

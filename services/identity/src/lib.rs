@@ -1,0 +1,45 @@
+//! The identity service: accounts and their unique handles, sessions, follows and blocks.
+//!
+//! Commands append one record each: facts to `kith.identity.v1`, the intent to own a handle to
+//! `kith.identity.private.v1`, whose fold decides who wins. What a follow and a block make of each other, which live
+//! under two keys, is settled by a process manager ([`graph::Edges`]).
+
+pub mod account;
+pub mod arbiter;
+pub mod edge;
+pub mod followers;
+pub mod graph;
+mod grpc;
+pub mod handle;
+pub mod password;
+pub mod relationship;
+
+use std::sync::Arc;
+
+use kith_fold::Group;
+use kith_log::topics;
+use kith_relations::account::{Accounts, Handles};
+
+pub use grpc::{Deps, IdentityService};
+
+/// The service's name, in its consumer group and its keyspace.
+pub const SERVICE: &str = "identity";
+
+/// The service's fold group.
+pub fn group(generation: u32) -> Group {
+    Group {
+        service: SERVICE,
+        generation,
+        topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
+        folds: vec![
+            Arc::new(arbiter::Claims),
+            Arc::new(Accounts),
+            Arc::new(Handles),
+            Arc::new(graph::Edges),
+            Arc::new(followers::Followers),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests;

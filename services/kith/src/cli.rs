@@ -1,0 +1,99 @@
+//! The command line.
+
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use kith_service::config::{ConfigError, KEYS, Settings};
+
+/// Kith: a social engagement suite over an event log.
+#[derive(Debug, Parser)]
+#[command(name = "kith", version, about, after_help = "Settings: `kith settings` lists them; flags win over KITH_* over kith.toml.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serves: all services in this process, or those named by --services.
+    #[command(after_help = "Example:\n  kith run\n  kith run --services identity --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042")]
+    Run(SettingFlags),
+    /// Creates topics, keyspaces and keys that are missing; idempotent. An embedded `kith run` does it by itself.
+    #[command(after_help = "Example:\n  kith init --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042")]
+    Init(SettingFlags),
+    /// Loads a real friendship graph as an ordinary client, shows what came of it, and checks it against a recount.
+    #[command(after_help = "Example:\n  kith demo --accounts 120 --seed 7")]
+    Demo(crate::demo::DemoOptions),
+    /// Prints the time from a post's OK to its presence in a follower's home feed, at rest.
+    #[command(after_help = "Example:\n  kith latency --posts 200")]
+    Latency(crate::latency::LatencyOptions),
+    /// Prints every setting as a table: name, environment variable, default, meaning.
+    Settings,
+}
+
+impl Cli {
+    /// What the command runs with.
+    pub fn settings(&self) -> Result<Settings, ConfigError> {
+        let flags = match &self.command {
+            Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
+            Command::Demo(options) => options.settings.given.clone(),
+            Command::Latency(_) | Command::Settings => Vec::new(),
+        };
+        Settings::load(flags)
+    }
+}
+
+/// One flag for each setting, made from the one table of settings, and `--config FILE`.
+#[derive(Debug, Clone, Default)]
+pub struct SettingFlags {
+    pub given: Vec<(String, String)>,
+}
+
+impl Args for SettingFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let file = Arg::new("config").long("config").value_name("FILE").help("the configuration file instead of kith.toml");
+        KEYS.iter().fold(command.arg(file), |command, key| {
+            let help = match key.default {
+                "" => key.meaning.to_owned(),
+                default => format!("{} [{default}]", key.meaning),
+            };
+            let long = key.name.replace('_', "-");
+            command.arg(Arg::new(key.name).long(long).value_name("VALUE").help(help))
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let names = KEYS.iter().map(|key| key.name).chain(["config"]);
+        let value = |name| matches.get_one::<String>(name).map(|value| (String::from(name), value.clone()));
+        Ok(Self { given: names.filter_map(value).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_flag_is_a_setting() {
+        let cli = Cli::parse_from(["kith", "run", "--push-threshold", "5", "--services", "posts"]);
+        let Command::Run(flags) = cli.command else { panic!("not run") };
+        let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(flags.given, [given("services", "posts"), given("push_threshold", "5")]);
+    }
+}

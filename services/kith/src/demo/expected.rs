@@ -1,0 +1,167 @@
+//! What must be there after the plan, computed naively from the plan alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_proto::engagement::v1::ReactionKind;
+
+use super::plan::{Line, Plan};
+
+/// Counts of one post.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub reactions: BTreeMap<i32, u64>,
+    pub comments: u64,
+    pub shares: u64,
+}
+
+/// Why a post is in a home feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    Followed,
+    Shared,
+}
+
+/// The state that the inputs add up to.
+pub struct Expected {
+    pub follows: BTreeSet<(usize, usize)>,
+    pub counts: Vec<Counts>,
+    pub deleted: BTreeSet<usize>,
+    pub edited: BTreeMap<usize, String>,
+    /// For each person the posts of their home feed, with every reason there is.
+    pub feeds: Vec<BTreeMap<usize, BTreeSet<Reason>>>,
+    /// For each conversation the unread messages of its two people, in their order.
+    pub unread: Vec<(u64, u64)>,
+}
+
+impl Expected {
+    pub fn of(plan: &Plan) -> Self {
+        let deleted: BTreeSet<usize> = plan.deletes.iter().copied().collect();
+        let follows = follows(plan);
+        let shares: BTreeSet<(usize, usize)> =
+            plan.shares.iter().filter(|share| !plan.unshares.contains(share)).copied().collect();
+        let feeds = feeds(plan, &follows, &shares, &deleted);
+        Self {
+            follows,
+            counts: counts(plan, &shares),
+            deleted,
+            edited: plan.edits.iter().cloned().collect(),
+            feeds,
+            unread: plan.conversations.iter().map(|c| unread(c.between, &c.lines)).collect(),
+        }
+    }
+}
+
+fn follows(plan: &Plan) -> BTreeSet<(usize, usize)> {
+    let mut follows: BTreeSet<(usize, usize)> = plan.follows.iter().copied().collect();
+    for pair in &plan.unfollows {
+        follows.remove(pair);
+    }
+    for &(a, b) in &plan.blocks {
+        follows.remove(&(a, b));
+        follows.remove(&(b, a));
+    }
+    follows
+}
+
+fn counts(plan: &Plan, shares: &BTreeSet<(usize, usize)>) -> Vec<Counts> {
+    let mut standing: BTreeMap<(usize, usize), ReactionKind> = BTreeMap::new();
+    for &(actor, post, kind) in plan.reactions.iter().chain(&plan.second_reactions) {
+        standing.insert((actor, post), kind);
+    }
+    for &(actor, post) in &plan.unreactions {
+        standing.remove(&(actor, post));
+    }
+    let mut counts = vec![Counts::default(); plan.posts.len()];
+    for ((_, post), kind) in standing {
+        *counts[post].reactions.entry(kind as i32).or_default() += 1;
+    }
+    for (_, post, _) in &plan.comments {
+        counts[*post].comments += 1;
+    }
+    for (_, post) in shares {
+        counts[*post].shares += 1;
+    }
+    counts
+}
+
+fn feeds(
+    plan: &Plan,
+    follows: &BTreeSet<(usize, usize)>,
+    shares: &BTreeSet<(usize, usize)>,
+    deleted: &BTreeSet<usize>,
+) -> Vec<BTreeMap<usize, BTreeSet<Reason>>> {
+    let blocked: BTreeSet<(usize, usize)> = plan.blocks.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect();
+    let mut feeds: Vec<BTreeMap<usize, BTreeSet<Reason>>> = vec![BTreeMap::new(); plan.people];
+    let mut add = |reader: usize, post: usize, reason: Reason| {
+        if !deleted.contains(&post) && !blocked.contains(&(reader, plan.posts[post].author)) {
+            feeds[reader].entry(post).or_default().insert(reason);
+        }
+    };
+    let mut posts_of = vec![Vec::new(); plan.people];
+    for (post, of) in plan.posts.iter().enumerate() {
+        posts_of[of.author].push(post);
+    }
+    let mut shares_of = vec![Vec::new(); plan.people];
+    for &(actor, post) in shares {
+        shares_of[actor].push(post);
+    }
+    for &(reader, followed) in follows {
+        posts_of[followed].iter().for_each(|&post| add(reader, post, Reason::Followed));
+        shares_of[followed].iter().for_each(|&post| add(reader, post, Reason::Shared));
+    }
+    feeds
+}
+
+/// Sending reads everything up to one's own message; a marker never goes back.
+fn unread(between: (usize, usize), lines: &[Line]) -> (u64, u64) {
+    let (mut said, mut first, mut second) = (0, 0, 0);
+    for line in lines {
+        let (by, to) = match line {
+            Line::Says { by, .. } => {
+                said += 1;
+                (*by, said)
+            }
+            Line::Reads { by, up_to } => (*by, *up_to),
+        };
+        let marker = if by == between.0 { &mut first } else { &mut second };
+        *marker = to.max(*marker);
+    }
+    (said - first, said - second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::plan::Post;
+
+    fn says(by: usize) -> Line {
+        Line::Says { by, text: String::new() }
+    }
+
+    #[test]
+    fn unread_is_what_came_after_the_marker() {
+        let lines = [says(1), says(2), says(1), Line::Reads { by: 2, up_to: 1 }, says(1)];
+        assert_eq!(unread((1, 2), &lines), (0, 2));
+        assert_eq!(unread((1, 2), &[says(1), Line::Reads { by: 2, up_to: 1 }]), (0, 0));
+    }
+
+    #[test]
+    fn a_feed_is_the_join_of_final_states() {
+        let post = |author| Post { author, text: String::new() };
+        let plan = Plan {
+            people: 4,
+            follows: vec![(0, 1), (0, 2), (3, 1)],
+            posts: vec![post(1), post(1), post(3)],
+            shares: vec![(2, 0), (2, 2), (1, 2)],
+            unshares: vec![(1, 2)],
+            deletes: vec![1],
+            blocks: vec![(3, 0)],
+            ..Plan::default()
+        };
+        let expected = Expected::of(&plan);
+        let both = BTreeSet::from([Reason::Followed, Reason::Shared]);
+        assert_eq!(expected.feeds[0], BTreeMap::from([(0, both)]), "shared by 2, but 3 blocks 0");
+        assert_eq!(expected.feeds[3], BTreeMap::from([(0, BTreeSet::from([Reason::Followed]))]));
+        assert_eq!(expected.counts[2].shares, 1);
+    }
+}

@@ -1,0 +1,228 @@
+//! What everybody does in the demo: a pure function of the graph and a seed.
+
+use std::collections::BTreeSet;
+
+use kith_proto::engagement::v1::ReactionKind;
+
+use super::graph::Graph;
+
+const KINDS: [ReactionKind; 6] = [
+    ReactionKind::Like,
+    ReactionKind::Love,
+    ReactionKind::Laugh,
+    ReactionKind::Wow,
+    ReactionKind::Sad,
+    ReactionKind::Support,
+];
+const POSTS_PER_PERSON_MAX: usize = 3;
+/// In a thousand chances.
+const REACTS: u64 = 200;
+const COMMENTS: u64 = 40;
+const SHARES: u64 = 25;
+const CHANGES_REACTION: u64 = 60;
+const UNREACTS: u64 = 40;
+const UNSHARES: u64 = 150;
+const UNFOLLOWS: u64 = 15;
+const BLOCKS: u64 = 4;
+const DELETES: u64 = 40;
+const EDITS: u64 = 60;
+const WRITES_TO: u64 = 30;
+
+/// Everything, in phases: what stands in one phase depends on those before it only.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub people: usize,
+    /// (follower, followed).
+    pub follows: Vec<(usize, usize)>,
+    pub posts: Vec<Post>,
+    pub reactions: Vec<(usize, usize, ReactionKind)>,
+    pub comments: Vec<(usize, usize, String)>,
+    pub shares: Vec<(usize, usize)>,
+    pub conversations: Vec<Conversation>,
+    pub second_reactions: Vec<(usize, usize, ReactionKind)>,
+    pub unreactions: Vec<(usize, usize)>,
+    pub unshares: Vec<(usize, usize)>,
+    pub edits: Vec<(usize, String)>,
+    pub unfollows: Vec<(usize, usize)>,
+    pub blocks: Vec<(usize, usize)>,
+    pub deletes: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub struct Post {
+    pub author: usize,
+    pub text: String,
+}
+
+/// What two people write to each other, in order.
+#[derive(Debug)]
+pub struct Conversation {
+    pub between: (usize, usize),
+    pub lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line {
+    Says { by: usize, text: String },
+    /// Reads everything up to this message number.
+    Reads { by: usize, up_to: u64 },
+}
+
+impl Plan {
+    pub fn new(graph: &Graph, seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let mut plan = Self { people: graph.people(), ..Self::default() };
+        for (person, friends) in graph.friends.iter().enumerate() {
+            plan.follows.extend(friends.iter().map(|&friend| (person, friend)));
+            for _ in 0..=dice.below(POSTS_PER_PERSON_MAX) {
+                let text = post_text(friends, plan.posts.len(), &mut dice);
+                plan.posts.push(Post { author: person, text });
+            }
+        }
+        plan.engage(graph, &mut dice);
+        plan.converse(graph, &mut dice);
+        plan.change(graph, &mut dice);
+        plan
+    }
+
+    /// Steps in all phases together.
+    pub fn steps(&self) -> usize {
+        let lines: usize = self.conversations.iter().map(|conversation| conversation.lines.len() + 1).sum();
+        let engagement = self.reactions.len() + self.comments.len() + self.shares.len() + self.second_reactions.len();
+        let undone = self.unreactions.len() + self.unshares.len() + self.unfollows.len() + self.deletes.len();
+        self.people * 2 + self.follows.len() + self.posts.len() + engagement + undone + lines + self.edits.len() + self.blocks.len()
+    }
+
+    fn engage(&mut self, graph: &Graph, dice: &mut Dice) {
+        for post in 0..self.posts.len() {
+            for &friend in &graph.friends[self.posts[post].author] {
+                if dice.hits(REACTS) {
+                    self.reactions.push((friend, post, KINDS[dice.below(KINDS.len())]));
+                }
+                if dice.hits(COMMENTS) {
+                    self.comments.push((friend, post, format!("comment {} of the demo", self.comments.len())));
+                }
+                if dice.hits(SHARES) {
+                    self.shares.push((friend, post));
+                }
+            }
+        }
+    }
+
+    fn converse(&mut self, graph: &Graph, dice: &mut Dice) {
+        for (person, friends) in graph.friends.iter().enumerate() {
+            for &friend in friends.iter().filter(|&&friend| friend > person) {
+                if dice.hits(WRITES_TO) {
+                    self.conversations.push(conversation(person, friend, dice));
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, graph: &Graph, dice: &mut Dice) {
+        for &(actor, post, _) in &self.reactions {
+            if dice.hits(CHANGES_REACTION) {
+                self.second_reactions.push((actor, post, KINDS[dice.below(KINDS.len())]));
+            } else if dice.hits(UNREACTS) {
+                self.unreactions.push((actor, post));
+            }
+        }
+        self.unshares = self.shares.iter().copied().filter(|_| dice.hits(UNSHARES)).collect();
+        for post in 0..self.posts.len() {
+            if dice.hits(DELETES) {
+                self.deletes.push(post);
+            } else if dice.hits(EDITS) {
+                self.edits.push((post, format!("edited: {}", self.posts[post].text)));
+            }
+        }
+        let mut blocked = BTreeSet::new();
+        for (person, friends) in graph.friends.iter().enumerate() {
+            for &friend in friends {
+                if dice.hits(BLOCKS) && blocked.insert((person.min(friend), person.max(friend))) {
+                    self.blocks.push((person, friend));
+                }
+            }
+        }
+        let parted = |a: usize, b: usize| blocked.contains(&(a.min(b), a.max(b)));
+        self.unfollows =
+            self.follows.iter().copied().filter(|&(a, b)| !parted(a, b) && dice.hits(UNFOLLOWS)).collect();
+        // Who was blocked could no longer write: such conversations come before the blocks, as all of them do.
+    }
+}
+
+fn conversation(a: usize, b: usize, dice: &mut Dice) -> Conversation {
+    let mut lines = Vec::new();
+    let mut said = 0;
+    for _ in 0..2 + dice.below(6) {
+        let by = if dice.hits(500) { a } else { b };
+        said += 1;
+        lines.push(Line::Says { by, text: format!("line {said} from {by}") });
+        if dice.hits(300) {
+            let reader = if by == a { b } else { a };
+            let up_to = said - u64::from(dice.hits(300) && said > 1);
+            lines.push(Line::Reads { by: reader, up_to });
+        }
+    }
+    Conversation { between: (a, b), lines }
+}
+
+fn post_text(friends: &[usize], number: usize, dice: &mut Dice) -> String {
+    let tag = ["reading", "music", "gardens", "code", "cooking", "maps"][dice.below(6)];
+    match friends.get(dice.below(friends.len().max(1))) {
+        Some(&friend) if dice.hits(300) => format!("post {number} with @{} about #{tag}", super::handle(friend)),
+        _ if dice.hits(200) => format!("post {number} about #{tag}: https://example.org/{number}"),
+        _ => format!("post {number} about #{tag}"),
+    }
+}
+
+/// A small deterministic generator (SplitMix64; Steele, Lea and Flood, OOPSLA 2014): the plan needs no more.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound.max(1) as u64) as usize
+    }
+
+    fn hits(&mut self, in_a_thousand: u64) -> bool {
+        self.next() % 1_000 < in_a_thousand
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_is_a_function_of_its_seed() {
+        let graph = Graph::load(Some(60)).unwrap();
+        let (one, same, other) = (Plan::new(&graph, 1), Plan::new(&graph, 1), Plan::new(&graph, 2));
+        assert_eq!(format!("{one:?}"), format!("{same:?}"));
+        assert_ne!(format!("{one:?}"), format!("{other:?}"));
+    }
+
+    #[test]
+    fn something_of_every_kind_happens() {
+        let plan = Plan::new(&Graph::load(Some(120)).unwrap(), 98);
+        for (what, count) in [
+            ("follows", plan.follows.len()),
+            ("reactions", plan.reactions.len()),
+            ("comments", plan.comments.len()),
+            ("shares", plan.shares.len()),
+            ("unshares", plan.unshares.len()),
+            ("conversations", plan.conversations.len()),
+            ("unfollows", plan.unfollows.len()),
+            ("blocks", plan.blocks.len()),
+            ("deletes", plan.deletes.len()),
+            ("edits", plan.edits.len()),
+        ] {
+            assert!(count > 0, "{what}");
+        }
+    }
+}

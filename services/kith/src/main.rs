@@ -1,0 +1,58 @@
+//! `kith`: the one binary. `kith run` serves; the other commands prepare, show and check.
+
+mod cli;
+mod demo;
+mod init;
+mod latency;
+mod ports;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// Bad usage or configuration.
+const EXIT_USAGE: u8 = 2;
+/// The command ran and what it checked is not so, or it could not run.
+const EXIT_FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if rustls_provider().is_err() {
+        eprintln!("kith: the TLS provider is installed already");
+    }
+    let settings = match cli.settings() {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("kith: {error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("kith: cannot start threads: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Run(_) => suite::run(settings).await,
+            Command::Init(_) => init::run(settings).await,
+            Command::Demo(options) => demo::run(settings, options).await,
+            Command::Latency(options) => latency::run(options).await,
+            Command::Settings => Ok(print!("{}", kith_service::config::table_markdown())),
+        }
+    });
+    // What still hangs (a broker that does not answer) is left to the operating system: recovery is crash-safe.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kith: {error:#}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Posts: what people publish, its edits and its end.
+//!
+//! A post is one table partition, evolved by the facts under its key. Edits from a stated revision are intents in the
+//! private topic; the arbiter says which win.
+
+mod arbiter;
+mod content;
+mod facets;
+mod grpc;
+mod post;
+mod read;
+
+use std::sync::Arc;
+
+use kith_fold::{Fold, Group};
+use kith_log::topics;
+use kith_proto::posts::v1::post_service_server::{PostServiceServer, SERVICE_NAME};
+use kith_relations::account::{Accounts, Handles};
+use kith_relations::block::{BlockedBy, Blocks};
+use kith_service::kit::Kit;
+use tonic::service::RoutesBuilder;
+
+pub use content::{LANGUAGE_TAG_CHARS_MAX, LANGUAGES_PER_POST};
+pub use facets::{FACETS_PER_TEXT, HASHTAG_CHARS_MAX};
+
+/// The full names of the gRPC services, for health and reflection.
+pub const SERVICES: &[&str] = &[SERVICE_NAME];
+
+/// The folds of the service, over its own topics and what it needs of identity's.
+pub fn group(generation: u32) -> Group {
+    let folds: Vec<Arc<dyn Fold>> = vec![
+        Arc::new(post::Posts),
+        Arc::new(arbiter::EditClaims),
+        Arc::new(Accounts),
+        Arc::new(Handles),
+        Arc::new(Blocks),
+        Arc::new(BlockedBy),
+    ];
+    Group { service: "posts", generation, topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY], folds }
+}
+
+/// Adds the gRPC services to `routes`.
+pub fn serve(routes: &mut RoutesBuilder, kit: Arc<Kit>) {
+    routes.add_service(kith_service::limited!(PostServiceServer::new(grpc::Handlers::new(kit))));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const ID: RecordId = RecordId([7; 16]);
+
+fn content(text: &str) -> Option<PostContent> {
+    Some(PostContent { text: text.into(), facets: Vec::new(), languages: vec!["en".into(), "pt-BR".into()] })
+}
+
+fn creation(text: &str) -> PostCreated {
+    PostCreated {
+        post_id: ID.to_string(),
+        author_id: "ada".into(),
+        content: content(text),
+        create_time: Some(time::timestamp(1_000)),
+        payload_digest: text.as_bytes().to_vec(),
+    }
+}
+
+fn created(text: &str) -> PostEvent {
+    PostEvent::PostCreated(creation(text))
+}
+
+fn edited(text: &str, revision: u32, intent_offset: u64) -> PostEvent {
+    PostEvent::PostEdited(PostEdited {
+        post_id: ID.to_string(),
+        revision,
+        content: content(text),
+        edit_time: Some(time::timestamp(2_000)),
+        intent_offset,
+        ..PostEdited::default()
+    })
+}
+
+fn deleted() -> PostEvent {
+    let delete_time = Some(time::timestamp(3_000));
+    PostEvent::PostDeleted(PostDeleted { post_id: ID.to_string(), delete_time, ..PostDeleted::default() })
+}
+
+fn given(events: &[PostEvent]) -> Option<PostRow> {
+    let mut state = None;
+    events.iter().for_each(|event| Posts::evolve(&mut state, event));
+    state
+}
+
+fn delete_by(actor_id: &str) -> Command {
+    Command::Delete { post_id: ID, actor_id: actor_id.into(), delete_time_ms: 3_000 }
+}
+
+#[test]
+fn given_a_post_when_it_is_presented_then_it_reads_as_written() {
+    let post = given(&[created("hello"), edited("hello!", 2, 0)]).unwrap().present("p");
+    assert_eq!((post.text.as_str(), post.revision, &post.languages[..]), ("hello!", 2, &["en".into(), "pt-BR".into()][..]));
+    assert_eq!((post.create_time.unwrap().seconds, post.edit_time.unwrap().seconds), (1, 2));
+    assert_eq!(given(&[created("hello")]).unwrap().present("p").edit_time, None);
+}
+
+#[test]
+fn given_an_edit_when_an_earlier_intents_fact_comes_late_then_it_changes_nothing() {
+    let late = given(&[created("a"), edited("c", 3, 5), edited("b", 2, 4), edited("c again", 3, 5)]);
+    assert_eq!(late, given(&[created("a"), edited("c", 3, 5)]));
+}
+
+#[test]
+fn given_a_deleted_post_when_anything_comes_then_it_stays_deleted_and_silent() {
+    let post = given(&[created("a"), deleted(), edited("b", 2, 9), created("a"), deleted()]).unwrap();
+    assert!(post.deleted && post.text.is_empty() && post.languages.is_empty());
+    assert_eq!(Posts::decide(&Some(post.clone()), &delete_by("ada")), Ok(None));
+    assert_eq!(Posts::decide(&Some(post), &delete_by("bob")), Err(Rejection::NotFound));
+}
+
+#[test]
+fn given_no_post_when_facts_about_it_come_then_there_is_still_none() {
+    assert_eq!(given(&[edited("b", 2, 1), deleted()]), None);
+    assert_eq!(Posts::decide(&None, &delete_by("ada")), Err(Rejection::NotFound));
+}
+
+#[test]
+fn given_a_post_when_it_is_created_again_then_only_the_same_content_is_fine() {
+    let post = given(&[created("a"), edited("b", 2, 1)]);
+    assert_eq!(Posts::decide(&post, &Command::Create(creation("a"))), Ok(None));
+    assert_eq!(Posts::decide(&post, &Command::Create(creation("b"))), Err(Rejection::RequestIdReused));
+}
+
+#[test]
+fn given_a_post_when_another_deletes_it_then_it_is_refused() {
+    let post = given(&[created("a")]);
+    assert_eq!(Posts::decide(&post, &delete_by("bob")), Err(Rejection::NotTheAuthor));
+    assert!(matches!(Posts::decide(&post, &delete_by("ada")), Ok(Some(PostEvent::PostDeleted(_)))));
+}
+
+#[test]
+fn an_event_without_an_id_or_content_breaks_nothing() {
+    let empty = given(&[PostEvent::PostCreated(PostCreated::default())]).unwrap();
+    assert_eq!((empty.text.as_str(), empty.revision), ("", 1));
+    for id in [String::new(), "x".repeat(9_000)] {
+        let event = Event::Posts(PostEvent::PostDeleted(PostDeleted { post_id: id, ..PostDeleted::default() }));
+        let position = Position { partition: LogPartition { topic: topics::POSTS, index: 0 }, offset: 1 };
+        assert!(Posts.home(&Record { position, id: ID, event, trace_parent: None }).is_none());
+    }
+}
+
+fn any_event() -> impl Strategy<Value = PostEvent> {
+    prop_oneof![
+        2 => "[ab]".prop_map(|text| created(&text)),
+        4 => ("[a-z]", 2..5_u32, 0..6_u64).prop_map(|(text, revision, offset)| edited(&text, revision, offset)),
+        1 => Just(deleted()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_copy_of_any_event_at_any_later_place_changes_nothing(
+        events in prop::collection::vec(any_event(), 1..20),
+        copied in any::<prop::sample::Index>(),
+        later in any::<prop::sample::Index>(),
+    ) {
+        let copied = copied.index(events.len());
+        let place = copied + 1 + later.index(events.len() - copied);
+        let mut with_copy = events.clone();
+        with_copy.insert(place, events[copied].clone());
+        prop_assert_eq!(given(&with_copy), given(&events));
+    }
+}

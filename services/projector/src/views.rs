@@ -1,0 +1,39 @@
+//! The views, one file each: its table, its rows, its fold, its queries.
+//!
+//! Which of them write what:
+//!
+//! | Table | Evolved by | Spread to by |
+//! |---|---|---|
+//! | [`cards`] | posts, engagement | |
+//! | [`follows`] | identity | |
+//! | [`followers`] | identity | identity (the flag) |
+//! | [`author_feed`] | posts, engagement | |
+//! | [`home`] | | posts and engagement (push), identity (backfill) |
+//! | [`pulls`] | | identity |
+
+pub mod author_feed;
+pub mod cards;
+pub mod followers;
+pub mod follows;
+pub mod home;
+pub mod pulls;
+
+use kith_log::Offset;
+
+/// An id longer than this is none of ours. It keeps keys far below what tables and page tokens carry.
+const ID_BYTES_MAX: usize = 64;
+
+/// Whether all of these can be ids. Events in which one is not are no concern of any view: nothing could name them.
+fn are_ids(ids: &[&str]) -> bool {
+    ids.iter().all(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)
+}
+
+/// An offset as a column holds it.
+fn signed(offset: Offset) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+/// An offset read from a column.
+fn unsigned(offset: i64) -> Offset {
+    Offset::try_from(offset).unwrap_or(0)
+}

@@ -1,0 +1,235 @@
+//! What is needed to show a post: `cards`. The post, how much stands around it, what each account did about it, in one
+//! table partition, so that one read gives all of it. Two folds evolve it, each its own source's rows.
+
+mod engagement;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use kith_fold::{Fold, Home, Record, Rows, State};
+use kith_log::{LogPartition, topics};
+use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_proto::posts::v1::{Post, PostContent};
+use kith_proto::{Event, time};
+use kith_tables::{
+    Column, Key, Order, Row, RowKey, RowType, Section, StoreError, Table, Timestamp, Value, row,
+};
+use prost::Message;
+
+pub use engagement::{ActorRow, CardEngagement, CommentRow, EngagementSummary};
+
+use super::{are_ids, signed};
+
+pub static CARDS: Table = Table {
+    name: "cards",
+    partition: &[Column::text("post_id")],
+    clustering: &[Column::text("id")],
+    order: Order::Ascending,
+    sections: &[
+        Section::of::<PostRow>("post"),
+        Section::of::<ActorRow>("actor"),
+        Section::of::<CommentRow>("comment"),
+    ],
+    summary: EngagementSummary::COLUMNS,
+};
+
+row! {
+    /// The post, under the empty id. A deleted one keeps its author and times, not what it said.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct PostRow in 0 {
+        pub author_id: String,
+        pub text: String,
+        /// A `PostContent` without its text.
+        pub markup: Bytes,
+        pub revision: i64,
+        pub create_time: Timestamp,
+        /// 0: never.
+        pub edit_time: Timestamp,
+        pub deleted: bool,
+        /// One more than the offset of the last edit's intent that was applied.
+        pub edit_intent_next: i64,
+    }
+}
+
+/// Folds the posts.
+pub struct CardPosts;
+
+impl Fold for CardPosts {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&CARDS]
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        let post_id = match post_event(record)? {
+            Posts::PostCreated(event) if are_ids(&[&event.author_id]) => &event.post_id,
+            Posts::PostCreated(_) => return None,
+            Posts::PostEdited(event) => &event.post_id,
+            Posts::PostDeleted(event) => &event.post_id,
+        };
+        are_ids(&[post_id]).then(|| Home::new(&CARDS, Key::text(post_id)).with::<PostRow>(["".into()]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        let Some(event) = post_event(record) else { return };
+        if let Some(row) = evolve(rows.get::<PostRow>(["".into()]), event) {
+            rows.put(["".into()], row);
+        }
+    }
+}
+
+fn post_event(record: &Record) -> Option<&Posts> {
+    match &record.event {
+        Event::Posts(event) => Some(event),
+        _ => None,
+    }
+}
+
+/// The post after the event; `None`: as it was. A deleted post stays deleted, a first creation stays the only one.
+fn evolve(post: Option<PostRow>, event: &Posts) -> Option<PostRow> {
+    match (post, event) {
+        (None, Posts::PostCreated(event)) => {
+            let (text, markup) = split(event.content.clone().unwrap_or_default());
+            let create_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
+            let author_id = event.author_id.clone();
+            Some(PostRow { author_id, text, markup, revision: 1, create_time, ..PostRow::default() })
+        }
+        (Some(post), Posts::PostEdited(event)) if !post.deleted && signed(event.intent_offset) >= post.edit_intent_next => {
+            let (text, markup) = split(event.content.clone().unwrap_or_default());
+            Some(PostRow {
+                text,
+                markup,
+                revision: event.revision.into(),
+                edit_time: Timestamp(time::unix_ms(event.edit_time.as_ref())),
+                edit_intent_next: signed(event.intent_offset).saturating_add(1),
+                ..post
+            })
+        }
+        (Some(post), Posts::PostDeleted(_)) if !post.deleted => {
+            Some(PostRow { text: String::new(), markup: Bytes::new(), deleted: true, ..post })
+        }
+        (Some(_), Posts::PostCreated(_) | Posts::PostEdited(_) | Posts::PostDeleted(_))
+        | (None, Posts::PostEdited(_) | Posts::PostDeleted(_)) => None,
+    }
+}
+
+fn split(mut content: PostContent) -> (String, Bytes) {
+    let text = std::mem::take(&mut content.text);
+    (text, content.encode_to_vec().into())
+}
+
+impl PostRow {
+    /// The post as callers see it.
+    pub fn present(&self, post_id: &str) -> Post {
+        // The bytes are our own encoding; were they not readable, the text alone would still be shown.
+        let markup = PostContent::decode(self.markup.clone()).unwrap_or_default();
+        Post {
+            post_id: post_id.to_owned(),
+            author_id: self.author_id.clone(),
+            text: self.text.clone(),
+            facets: markup.facets,
+            languages: markup.languages,
+            revision: u32::try_from(self.revision).unwrap_or(u32::MAX),
+            create_time: Some(time::timestamp(self.create_time.0)),
+            edit_time: (self.edit_time != Timestamp::default()).then(|| time::timestamp(self.edit_time.0)),
+        }
+    }
+}
+
+/// A post as it stands, with what some accounts did about it.
+#[derive(Debug, Clone, Default)]
+pub struct Card {
+    pub post: Option<PostRow>,
+    pub engagement: EngagementSummary,
+    /// By account; those that did something.
+    pub actors: BTreeMap<String, ActorRow>,
+}
+
+/// One read: the post, its counts, and what each of `actors` (fewer than a read takes) did about it.
+pub async fn card(state: &State, post_id: &str, actors: &BTreeSet<&str>) -> Result<Card, StoreError> {
+    let engagement = LogPartition::of_key(topics::ENGAGEMENT, post_id, state.partition_count());
+    let mut keys = vec![RowKey::of::<PostRow>(["".into()]), CARDS.summary_key(engagement.source())];
+    keys.extend(actors.iter().map(|&actor| RowKey::of::<ActorRow>([actor.into()])));
+    let rows = state.keyspace().get(&CARDS, &Key::text(post_id), &keys).await?;
+    let mut card = Card::default();
+    for row in rows.into_iter().flatten() {
+        card.add(row)?;
+    }
+    Ok(card)
+}
+
+impl Card {
+    fn add(&mut self, mut row: Row) -> Result<(), StoreError> {
+        let damaged = || StoreError::Damaged("a row of cards does not read as its type".to_owned());
+        match row.key.section {
+            PostRow::SECTION => self.post = Some(row.read().ok_or_else(damaged)?),
+            ActorRow::SECTION => {
+                let Some(Value::Text(actor)) = row.key.clustering.first().cloned() else { return Err(damaged()) };
+                self.actors.insert(actor, row.read().ok_or_else(damaged)?);
+            }
+            // The summary row: the mark comes first.
+            _ if !row.columns.is_empty() => {
+                let own = row.columns.split_off(1);
+                self.engagement = EngagementSummary::from_columns(own).ok_or_else(damaged)?;
+            }
+            _ => return Err(damaged()),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_proto::posts::v1::{PostCreated, PostDeleted, PostEdited};
+
+    use super::*;
+
+    fn content(text: &str) -> Option<PostContent> {
+        Some(PostContent { text: text.to_owned(), languages: vec!["de".to_owned()], ..PostContent::default() })
+    }
+
+    fn created(text: &str, at_ms: i64) -> Posts {
+        Posts::PostCreated(PostCreated {
+            post_id: "p".into(),
+            author_id: "ada".into(),
+            content: content(text),
+            create_time: Some(time::timestamp(at_ms)),
+            ..PostCreated::default()
+        })
+    }
+
+    fn edited(text: &str, revision: u32, intent_offset: u64) -> Posts {
+        let (edit_time, content) = (Some(time::timestamp(9_000)), content(text));
+        Posts::PostEdited(PostEdited { revision, content, edit_time, intent_offset, ..PostEdited::default() })
+    }
+
+    fn after(events: &[Posts]) -> Option<PostRow> {
+        events.iter().fold(None, |post, event| evolve(post.clone(), event).or(post))
+    }
+
+    #[test]
+    fn a_post_is_as_its_last_edit_left_it() {
+        let post = after(&[created("one", 1_000), edited("two", 2, 0), edited("three", 3, 5)]).unwrap().present("p");
+        assert_eq!((&*post.text, post.revision, post.languages.len()), ("three", 3, 1));
+        assert_eq!((post.create_time, post.edit_time), (Some(time::timestamp(1_000)), Some(time::timestamp(9_000))));
+        assert_eq!(after(&[created("one", 1_000)]).unwrap().present("p").edit_time, None);
+    }
+
+    #[test]
+    fn copies_and_what_comes_too_late_change_nothing() {
+        let all = [created("one", 1_000), edited("two", 2, 4), edited("three", 3, 5)];
+        let post = after(&all);
+        for late in [created("other", 2_000), edited("two", 2, 4), edited("three", 3, 5), edited("x", 2, 0)] {
+            assert_eq!(evolve(post.clone(), &late), None, "{late:?}");
+        }
+        assert_eq!(after(&[edited("two", 2, 0), Posts::PostDeleted(PostDeleted::default())]), None);
+    }
+
+    #[test]
+    fn a_deleted_post_says_nothing_any_more_and_stays_deleted() {
+        let deleted = after(&[created("one", 1_000), Posts::PostDeleted(PostDeleted::default())]).unwrap();
+        assert!(deleted.deleted && deleted.text.is_empty() && deleted.markup.is_empty());
+        for late in [created("one", 1_000), edited("two", 2, 9), Posts::PostDeleted(PostDeleted::default())] {
+            assert_eq!(evolve(Some(deleted.clone()), &late), None);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Whom an account follows: `follows`, and the state of one follow, which `followers` keeps for the other side.
+
+use std::collections::BTreeMap;
+
+use kith_fold::{AppliedIds, Fold, Home, Record, Rows, State};
+use kith_log::topics;
+use kith_proto::identity::v1::Followed;
+use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_proto::{Event, time};
+use kith_tables::{Column, Key, MAX_GET_ROWS, Order, RowType, Section, StoreError, Table, Timestamp, row};
+
+use super::{are_ids, signed};
+
+pub static FOLLOWS: Table = Table {
+    name: "follows",
+    partition: &[Column::text("follower_id")],
+    clustering: &[Column::text("target_id")],
+    order: Order::Ascending,
+    sections: &[Section::of::<FollowRow>("follow")],
+    summary: FollowsSummary::COLUMNS,
+};
+
+row! {
+    /// One follow as it stands. A row is also there where a block ended nothing: its id must not end a later follow.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct FollowRow in 0 {
+        pub following: bool,
+        /// Since when, without a break; another `Followed` while it stands changes only the settings.
+        pub follow_time: Timestamp,
+        /// How far back before that posts belong in the feed.
+        pub backfill_window_seconds: i64,
+        pub shows_shares: bool,
+        /// How many records of the target's log partition the decision had seen.
+        pub seen_target_offset: i64,
+        /// Offset of the last `Followed`.
+        pub follow_position: i64,
+        pub applied: AppliedIds,
+    }
+}
+row! {
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct FollowsSummary in 0 {
+        pub following_count: i64,
+        pub has_followed: bool,
+        /// No follow ever reached further back: where the reader's home feed ends.
+        pub earliest: Timestamp,
+    }
+}
+
+/// What a record does to one follow.
+pub(super) struct Change<'a> {
+    pub follower: &'a str,
+    pub target: &'a str,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Follow(&'a Followed),
+    End,
+    /// Ends a follow that was decided before this offset of the target's log partition was seen.
+    Cut {
+        block_offset: i64,
+    },
+}
+
+impl<'a> Change<'a> {
+    /// `None`: the record is about no follow.
+    pub fn of(record: &'a Record) -> Option<Self> {
+        let Event::Identity(event) = &record.event else { return None };
+        let (follower, target, step) = match event {
+            Identity::Followed(event) => (&event.follower_id, &event.target_id, Step::Follow(event)),
+            Identity::Unfollowed(event) => (&event.follower_id, &event.target_id, Step::End),
+            Identity::Blocked(event) => (&event.actor_id, &event.target_id, Step::End),
+            Identity::FollowCut(event) => {
+                (&event.follower_id, &event.target_id, Step::Cut { block_offset: signed(event.block_offset) })
+            }
+            Identity::AccountCreated(_) | Identity::Unblocked(_) => return None,
+        };
+        (are_ids(&[follower, target]) && follower != target).then_some(Self { follower, target, step })
+    }
+}
+
+impl FollowRow {
+    /// Posts older than this, milliseconds since 1970, are not of this follow.
+    pub fn since_ms(&self) -> i64 {
+        self.follow_time.0.saturating_sub(self.backfill_window_seconds.saturating_mul(1_000))
+    }
+
+    /// The row after the record; a record applied before changes nothing.
+    pub(super) fn evolve(&mut self, change: &Change<'_>, record: &Record) {
+        if !self.applied.insert(record.id) {
+            return;
+        }
+        match change.step {
+            Step::Follow(event) => {
+                if !self.following {
+                    self.following = true;
+                    self.follow_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
+                    self.backfill_window_seconds = event.backfill_window_seconds.into();
+                }
+                self.shows_shares = event.shows_shares;
+                self.seen_target_offset = signed(event.seen_target_offset);
+                self.follow_position = signed(record.position.offset);
+            }
+            Step::Cut { block_offset } if self.seen_target_offset > block_offset => {}
+            Step::Cut { .. } | Step::End => self.following = false,
+        }
+    }
+}
+
+/// Folds follows by who follows.
+pub struct Follows;
+
+impl Fold for Follows {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&FOLLOWS]
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        let change = Change::of(record)?;
+        Some(Home::new(&FOLLOWS, Key::text(change.follower)).with::<FollowRow>([change.target.into()]))
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        let Some(change) = Change::of(record) else { return };
+        let before = rows.get::<FollowRow>([change.target.into()]).unwrap_or_default();
+        let mut row = before.clone();
+        row.evolve(&change, record);
+        if row.following != before.following {
+            rows.set_summary(rows.summary::<FollowsSummary>().after(&row));
+        }
+        rows.put([change.target.into()], row);
+    }
+}
+
+impl FollowsSummary {
+    /// After a follow began, or ended.
+    fn after(mut self, row: &FollowRow) -> Self {
+        if !row.following {
+            return Self { following_count: self.following_count - 1, ..self };
+        }
+        let since = Timestamp(row.since_ms());
+        self.earliest = if self.has_followed { self.earliest.min(since) } else { since };
+        Self { following_count: self.following_count + 1, has_followed: true, ..self }
+    }
+}
+
+/// The time before which nothing is in the reader's home feed, milliseconds since 1970; `None`: nothing ever is.
+pub async fn earliest_ms(state: &State, reader: &str) -> Result<Option<i64>, StoreError> {
+    let owner = (topics::IDENTITY, reader);
+    let summary = state.summary::<FollowsSummary>(&FOLLOWS, &Key::text(reader), owner).await?;
+    Ok(summary.filter(|found| found.row.has_followed).map(|found| found.row.earliest.0))
+}
+
+/// The follows of these targets by the reader that stand now, by target.
+pub async fn standing(
+    state: &State,
+    reader: &str,
+    targets: &[&str],
+) -> Result<BTreeMap<String, FollowRow>, StoreError> {
+    let key = Key::text(reader);
+    let mut standing = BTreeMap::new();
+    for some in targets.chunks(MAX_GET_ROWS) {
+        let rows = state.rows::<FollowRow>(&FOLLOWS, &key, some.iter().map(|&target| vec![target.into()])).await?;
+        let found = some.iter().zip(rows).filter_map(|(&target, row)| Some((target.to_owned(), row?.row)));
+        standing.extend(found.filter(|(_, row)| row.following));
+    }
+    Ok(standing)
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_log::{LogPartition, Position, RecordId};
+    use kith_proto::identity::v1::{Blocked, FollowCut, Unfollowed};
+
+    use super::*;
+
+    fn record(offset: u64, event: Identity) -> Record {
+        let partition = LogPartition { topic: topics::IDENTITY, index: 0 };
+        let id = RecordId([u8::try_from(offset).unwrap(); 16]);
+        Record { position: Position { partition, offset }, id, event: Event::Identity(event), trace_parent: None }
+    }
+
+    fn followed(seconds: i64, seen_target_offset: u64) -> Identity {
+        Identity::Followed(Followed {
+            follower_id: "ada".into(),
+            target_id: "bob".into(),
+            shows_shares: seconds % 2 == 0,
+            create_time: Some(time::timestamp(seconds * 1_000)),
+            seen_target_offset,
+            backfill_window_seconds: 10,
+            ..Followed::default()
+        })
+    }
+
+    fn cut(block_offset: u64) -> Identity {
+        let (follower_id, target_id) = ("ada".into(), "bob".into());
+        Identity::FollowCut(FollowCut { follower_id, target_id, block_offset, create_time: None })
+    }
+
+    fn unfollowed() -> Identity {
+        Identity::Unfollowed(Unfollowed { follower_id: "ada".into(), target_id: "bob".into(), create_time: None })
+    }
+
+    fn blocked() -> Identity {
+        Identity::Blocked(Blocked { actor_id: "ada".into(), target_id: "bob".into(), create_time: None })
+    }
+
+    fn after(records: &[Record]) -> FollowRow {
+        let mut row = FollowRow::default();
+        for record in records {
+            row.evolve(&Change::of(record).unwrap(), record);
+        }
+        row
+    }
+
+    #[test]
+    fn a_follow_reaches_back_by_its_window_and_keeps_it_while_it_stands() {
+        let first = record(1, followed(100, 0));
+        let settings = record(2, followed(201, 0));
+        let row = after(&[first.clone(), settings.clone()]);
+        assert_eq!((row.following, row.since_ms(), row.shows_shares, row.follow_position), (true, 90_000, false, 2));
+        let again = after(&[first, record(3, unfollowed()), settings]);
+        assert_eq!((again.following, again.since_ms()), (true, 191_000));
+    }
+
+    #[test]
+    fn a_cut_ends_only_what_had_not_seen_the_block() {
+        let follow = |seen| record(1, followed(100, seen));
+        assert!(!after(&[follow(7), record(2, cut(7))]).following);
+        assert!(after(&[follow(8), record(2, cut(7))]).following);
+        assert!(!after(&[follow(8), record(2, blocked())]).following);
+    }
+
+    #[test]
+    fn a_late_copy_of_any_record_changes_nothing() {
+        for end in [unfollowed(), cut(9), blocked()] {
+            let (end, follow) = (record(1, end), record(2, followed(100, 0)));
+            assert!(after(&[end.clone(), follow.clone(), end.clone()]).following);
+            assert!(!after(&[follow.clone(), end.clone(), follow.clone()]).following);
+            assert_eq!(after(&[follow.clone(), follow.clone()]), after(&[follow]));
+        }
+    }
+
+    #[test]
+    fn an_event_without_ids_or_about_oneself_concerns_no_follow() {
+        let hostile = |follower: &str, target: &str| {
+            let (follower_id, target_id) = (follower.to_owned(), target.to_owned());
+            record(1, Identity::Unfollowed(Unfollowed { follower_id, target_id, create_time: None }))
+        };
+        for record in [hostile("", "bob"), hostile("ada", ""), hostile("ada", "ada"), hostile(&"a".repeat(65), "bob")] {
+            assert!(Change::of(&record).is_none());
+        }
+    }
+
+    #[test]
+    fn the_summary_keeps_the_count_and_the_furthest_reach() {
+        let row = |following, seconds: i64| FollowRow {
+            following,
+            follow_time: Timestamp(seconds * 1_000),
+            ..FollowRow::default()
+        };
+        let summary = FollowsSummary::default().after(&row(true, 50)).after(&row(true, 20)).after(&row(true, 90));
+        let summary = summary.after(&row(false, 20));
+        assert_eq!((summary.following_count, summary.earliest), (2, Timestamp(20_000)));
+    }
+}

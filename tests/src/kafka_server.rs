@@ -1,0 +1,50 @@
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::jars;
+use crate::server::{Kind, Place, Ready, Server};
+
+/// The port for clients.
+pub const PORT: u16 = 9092;
+
+const CONTROLLER_PORT: u16 = 9093;
+const MAX_HEAP: &str = "-Xmx512m";
+/// 3 s on an idle machine, 5 s after kill -9; much more beside a build.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// A Kafka broker without topics, which is its own controller.
+pub async fn start() -> Result<Server> {
+    Server::start(kind()).await
+}
+
+fn kind() -> Kind {
+    Kind {
+        name: "kafka".into(),
+        ports: vec![PORT, CONTROLLER_PORT],
+        ready: Ready::Accepts { port: PORT },
+        ready_within: READY_WITHIN,
+        prepare: Box::new(prepare),
+        command: Box::new(command),
+    }
+}
+
+fn prepare(place: &Place) -> Result<()> {
+    let data = place.folder.join("data");
+    jars::write_config("kafka/server.properties", place, &data)?;
+    fs::create_dir(&data)?;
+    for file in fs::read_dir(jars::folder("kafka")?.join("formatted"))? {
+        let file = file?;
+        fs::copy(file.path(), data.join(file.file_name()))?;
+    }
+    Ok(())
+}
+
+fn command(place: &Place) -> Result<Command> {
+    let mut command = jars::java("kafka", Path::new("kafka/jvm.options"))?;
+    command.arg(MAX_HEAP).arg("kafka.Kafka").arg(place.folder.join("server.properties"));
+    Ok(command)
+}

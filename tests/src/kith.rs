@@ -1,0 +1,108 @@
+//! The `kith` binary, run as its users run it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::sync::OnceCell;
+
+use crate::jars::{profile_folder, target_folder};
+use crate::server::{Kind, Place, Ready, Server};
+
+/// The callers' port.
+pub const PORT: u16 = 7400;
+/// The operators' port.
+pub const ADMIN_PORT: u16 = 7401;
+
+/// Seconds alone; a group's first word from Kafka, beside a build, takes longer.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// How a `kith` process is to be started. Unless told otherwise it keeps log, tables and keys in its own folder.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    name: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// `kith run`. `name` is for messages.
+    pub fn run(name: &str) -> Self {
+        let launch = Self { name: name.into(), arguments: vec!["run".into()], environment: Vec::new() };
+        // Tests are about everything else: a hash that costs 19 MiB would only slow them.
+        launch.set("password_memory_kib", "64")
+    }
+
+    /// Sets a key of the configuration (`log`, `tables`, …); the last word counts.
+    pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.environment.push((format!("KITH_{}", key.to_uppercase()), value.into()));
+        self
+    }
+
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Starts it on an address of its own and waits for `/readyz`. [`Server::restart`] starts the same again.
+    pub async fn start(self) -> Result<Server> {
+        let kind = self.kind(binary().await?);
+        Server::start(kind).await
+    }
+
+    fn kind(self, binary: PathBuf) -> Kind {
+        Kind {
+            name: self.name.clone(),
+            ports: vec![PORT, ADMIN_PORT],
+            ready: Ready::AnswersOk { port: ADMIN_PORT, path: "/readyz" },
+            ready_within: READY_WITHIN,
+            prepare: Box::new(|_| Ok(())),
+            command: Box::new(move |place| Ok(self.command(&binary, place))),
+        }
+    }
+
+    fn command(&self, binary: &PathBuf, place: &Place) -> Command {
+        let mut command = clean_command(binary);
+        command.current_dir(&place.folder);
+        command.env("KITH_LISTEN", SocketAddr::from((place.address, PORT)).to_string());
+        command.env("KITH_ADMIN_LISTEN", SocketAddr::from((place.address, ADMIN_PORT)).to_string());
+        command.args(&self.arguments).envs(self.environment.iter().map(|(key, value)| (key, value)));
+        command
+    }
+}
+
+/// `kith` with another command than `run` (`init`, `demo`, …), not started yet, without any `KITH_*` of the caller's.
+pub async fn command() -> Result<Command> {
+    Ok(clean_command(&binary().await?))
+}
+
+/// The binary of the sources as they are: `KITH_BIN` when that is set, else cargo builds it in this profile, once a run.
+pub async fn binary() -> Result<PathBuf> {
+    static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+    BINARY.get_or_try_init(async || std::env::var_os("KITH_BIN").map_or_else(build, |path| Ok(path.into()))).await.cloned()
+}
+
+fn build() -> Result<PathBuf> {
+    let folder = profile_folder()?;
+    let profile = folder.file_name().and_then(|name| name.to_str()).context("no profile")?;
+    let profile = if profile == "debug" { "dev" } else { profile };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--bin", "kith", "--profile", profile, "--manifest-path"]);
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).arg("--target-dir").arg(target_folder()?);
+    let output = command.stdin(Stdio::null()).output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "kith does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(folder.join("kith"))
+}
+
+fn clean_command(binary: &PathBuf) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KITH_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}

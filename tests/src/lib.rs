@@ -1,0 +1,14 @@
+//! What the tests of the whole suite stand on: real servers and processes, started, killed and awaited.
+
+mod guard;
+mod jars;
+
+pub mod cassandra_server;
+pub mod http;
+pub mod kafka_server;
+pub mod kith;
+pub mod process;
+pub mod server;
+pub mod servers;
+pub mod simulated;
+pub mod wait;
