@@ -30,3 +30,27 @@ async fn exchange(server: SocketAddr, path: &str) -> Result<Answer> {
     let status = head.split(' ').nth(1).context("an answer without a status")?.parse()?;
     Ok(Answer { status, body: body.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn reads_status_and_body() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let read = connection.read(&mut request).await.unwrap();
+            connection
+                .write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 7\r\n\r\nstarted")
+                .await
+                .unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        };
+        let (request, answer) = tokio::join!(serve, get(address, "/readyz"));
+        assert!(request.starts_with("GET /readyz HTTP/1.1\r\n"), "{request}");
+        assert_eq!(answer.unwrap(), Answer { status: 503, body: "started".into() });
+    }
+}

@@ -1,7 +1,7 @@
 //! The `kith` binary, run as its users run it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl Launch {
         }
     }
 
-    fn command(&self, binary: &PathBuf, place: &Place) -> Command {
+    fn command(&self, binary: &Path, place: &Place) -> Command {
         let mut command = clean_command(binary);
         command.current_dir(&place.folder);
         command.env("KITH_LISTEN", SocketAddr::from((place.address, PORT)).to_string());
@@ -81,7 +81,10 @@ pub async fn command() -> Result<Command> {
 /// The binary of the sources as they are: `KITH_BIN` when that is set, else cargo builds it in this profile, once a run.
 pub async fn binary() -> Result<PathBuf> {
     static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
-    BINARY.get_or_try_init(async || std::env::var_os("KITH_BIN").map_or_else(build, |path| Ok(path.into()))).await.cloned()
+    BINARY
+        .get_or_try_init(async || std::env::var_os("KITH_BIN").map_or_else(build, |path| Ok(path.into())))
+        .await
+        .cloned()
 }
 
 fn build() -> Result<PathBuf> {
@@ -97,7 +100,7 @@ fn build() -> Result<PathBuf> {
     Ok(folder.join("kith"))
 }
 
-fn clean_command(binary: &PathBuf) -> Command {
+fn clean_command(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KITH_") {
@@ -105,4 +108,24 @@ fn clean_command(binary: &PathBuf) -> Command {
         }
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_gets_its_address_and_the_last_word_on_a_key() {
+        let place = Place { address: [127, 1, 2, 3].into(), folder: "/".into() };
+        let launch = Launch::run("posts").set("services", "identity").set("services", "posts").argument("--log-level");
+        let command = launch.command(Path::new("kith"), &place);
+        let value = |name: &str| {
+            let mut set = command.get_envs().filter(|(key, _)| *key == name);
+            set.next().and_then(|(_, value)| value?.to_str())
+        };
+        assert_eq!(value("KITH_SERVICES"), Some("posts"));
+        assert_eq!(value("KITH_LISTEN"), Some("127.1.2.3:7400"));
+        assert_eq!(value("KITH_ADMIN_LISTEN"), Some("127.1.2.3:7401"));
+        assert_eq!(command.get_args().collect::<Vec<_>>(), ["run", "--log-level"]);
+    }
 }

@@ -11,17 +11,8 @@ use crate::wait::until;
 
 /// What of a process's output is shown when a test fails, bytes.
 const SHOWN_OUTPUT_BYTES: usize = 6_000;
-
-/// A signal that tests send. To kill, see [`Process::kill_9`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM: asks it to end in good order.
-    Terminate,
-    /// SIGSTOP: it keeps its memory and connections, and does nothing.
-    Pause,
-    /// SIGCONT: it goes on.
-    Resume,
-}
+/// A thread deep in a slow system call stops when that returns.
+const PAUSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A process of this test run. It is killed when dropped, and when the run ends in any other way.
 pub struct Process {
@@ -62,18 +53,33 @@ impl Process {
         }
     }
 
-    /// An error when it has ended.
-    pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        self.ensure_running()?;
-        let name = match signal {
-            Signal::Terminate => "TERM",
-            Signal::Pause => "STOP",
-            Signal::Resume => "CONT",
-        };
-        // `kill` of the shell itself: not every machine has one as a program.
-        let status = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &self.pid().to_string()]).status()?;
-        ensure!(status.success(), "cannot send {signal:?} to {}", self.name);
-        Ok(())
+    /// SIGSTOP: it keeps its memory and connections, and does nothing from the moment this returns.
+    pub async fn pause(&mut self) -> Result<()> {
+        self.signal("STOP")?;
+        // The signal is only on its way when `kill` returns, and a later one of a lower number would overtake it.
+        let what = format!("{} is paused", self.name);
+        until(&what, PAUSED_WITHIN, async || {
+            self.ensure_running()?;
+            Ok(self.is_paused()?.then_some(()))
+        })
+        .await
+    }
+
+    /// Whether every thread of it is stopped.
+    pub fn is_paused(&self) -> Result<bool> {
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            // One that ended since the list was read runs no more.
+            let status = std::fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+            if status.lines().any(|line| line.starts_with("State:") && !line.contains('T')) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// SIGCONT: it goes on.
+    pub fn resume(&mut self) -> Result<()> {
+        self.signal("CONT")
     }
 
     /// SIGKILL; the process is gone when this returns. Fine when it has ended already, or is paused.
@@ -92,7 +98,7 @@ impl Process {
 
     /// Asks it to end and waits. After `within` it is killed, and that is an error.
     pub async fn stop(&mut self, within: Duration) -> Result<ExitStatus> {
-        self.signal(Signal::Terminate)?;
+        self.signal("TERM")?;
         let ended = self.ended(within).await;
         if ended.is_err() {
             self.kill_9()?;
@@ -118,6 +124,14 @@ impl Process {
     /// The end of what it has printed.
     pub fn output_tail(&self) -> String {
         tail_of(&self.output).unwrap_or_else(|error| format!("(no output: {error})"))
+    }
+
+    fn signal(&mut self, name: &str) -> Result<()> {
+        self.ensure_running()?;
+        // `kill` of the shell itself: not every machine has one as a program.
+        let status = Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, name, &self.pid().to_string()]).status()?;
+        ensure!(status.success(), "cannot send SIG{name} to {}", self.name);
+        Ok(())
     }
 
     fn status_kib(&self, field: &str) -> Result<u64> {
@@ -160,21 +174,23 @@ mod tests {
         let mut process = shell("echo so it goes; exit 7", folder.path());
         assert_eq!(process.ended(Duration::from_secs(10)).await.unwrap().code(), Some(7));
         assert!(process.ensure_running().unwrap_err().to_string().contains("so it goes"));
-        assert!(process.signal(Signal::Pause).is_err());
+        assert!(process.resume().is_err(), "nothing is left to be signalled");
     }
 
     #[tokio::test]
     async fn stops_in_good_order_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let mut obedient = shell("trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done", folder.path());
-        until("the trap is set", Duration::from_secs(10), async || Ok(obedient.output()?.contains("ready").then_some(())))
-            .await
-            .unwrap();
+        until("the trap is set", Duration::from_secs(10), async || {
+            Ok(obedient.output()?.contains("ready").then_some(()))
+        })
+        .await
+        .unwrap();
         assert!(obedient.resident_bytes().unwrap() > 0);
         assert!(obedient.stop(Duration::from_secs(10)).await.unwrap().success());
 
         let mut paused = shell("exec sleep 100", folder.path());
-        paused.signal(Signal::Pause).unwrap();
+        paused.pause().await.unwrap();
         assert!(paused.stop(Duration::from_millis(50)).await.is_err());
         assert!(paused.exit().unwrap().is_some(), "killed in the end");
     }

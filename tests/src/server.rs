@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tokio::net::TcpStream;
 
 use crate::guard;
 use crate::http;
-use crate::process::{Process, Signal};
+use crate::process::Process;
 use crate::wait::until;
 
 /// Starts on another address when a port was taken between the look and the start.
@@ -25,9 +25,12 @@ pub struct Kind {
     pub ready: Ready,
     pub ready_within: Duration,
     /// Lays out an empty folder before the first start.
-    pub prepare: Box<dyn Fn(&Place) -> Result<()> + Send + Sync>,
-    pub command: Box<dyn Fn(&Place) -> Result<Command> + Send + Sync>,
+    pub prepare: Prepare,
+    pub command: MakeCommand,
 }
+
+pub type Prepare = Box<dyn Fn(&Place) -> Result<()> + Send + Sync>;
+pub type MakeCommand = Box<dyn Fn(&Place) -> Result<Command> + Send + Sync>;
 
 /// How a server shows that it serves.
 #[derive(Debug, Clone, Copy)]
@@ -61,14 +64,15 @@ impl Server {
         guard::remove_at_the_end(root.path())?;
         let place = Place { address: Ipv4Addr::LOCALHOST, folder: root.path().join("server") };
         let mut server = Self { kind, place, process: None, root };
-        for attempt in 1.. {
+        let mut starts_left = STARTS;
+        loop {
+            starts_left -= 1;
             server.place.address = free_address(&server.kind.ports)?;
             match server.wipe().await {
-                Err(error) if attempt < STARTS && is_taken(&error) => continue,
+                Err(error) if starts_left > 0 && is_taken(&error) => {}
                 outcome => return outcome.map(|()| server),
             }
         }
-        bail!("unreachable: the last attempt returns")
     }
 
     /// Where it listens on `port`.
@@ -96,13 +100,13 @@ impl Server {
     }
 
     /// SIGSTOP: connections stay, nothing answers.
-    pub fn pause(&mut self) -> Result<()> {
-        self.process()?.signal(Signal::Pause)
+    pub async fn pause(&mut self) -> Result<()> {
+        self.process()?.pause().await
     }
 
     /// SIGCONT.
     pub fn resume(&mut self) -> Result<()> {
-        self.process()?.signal(Signal::Resume)
+        self.process()?.resume()
     }
 
     /// SIGTERM, and waits for the end; an error, and SIGKILL, when it does not end in time.

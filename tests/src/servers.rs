@@ -68,7 +68,10 @@ async fn fill(slot: &mut Option<Server>, start: impl AsyncFn() -> Result<Server>
 #[allow(clippy::panic, reason = "in CI the live tier runs or fails")]
 fn skip(missing: &str) {
     static SAID: Once = Once::new();
-    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{missing} not found, and CI=true: the live tier must run");
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{missing} not found, and CI=true: the live tier must run"
+    );
     SAID.call_once(|| {
         let _ = writeln!(std::io::stderr(), "SKIPPED live tier: {missing} not found");
     });

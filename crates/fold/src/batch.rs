@@ -132,13 +132,18 @@ impl Batch {
         })
     }
 
-    fn pairs<'a>(&'a self, folds: &'a [Arc<dyn Fold>]) -> impl Iterator<Item = (usize, usize, &'a Record, &'a dyn Fold)> {
+    fn pairs<'a>(
+        &'a self,
+        folds: &'a [Arc<dyn Fold>],
+    ) -> impl Iterator<Item = (usize, usize, &'a Record, &'a dyn Fold)> {
         self.records.iter().enumerate().flat_map(move |(r, item)| {
             let record = match item {
                 Item::Event(record, _) => Some(&**record),
                 Item::Poison(_) | Item::Skipped => None,
             };
-            record.into_iter().flat_map(move |record| folds.iter().enumerate().map(move |(f, fold)| (r, f, record, &**fold)))
+            record
+                .into_iter()
+                .flat_map(move |record| folds.iter().enumerate().map(move |(f, fold)| (r, f, record, &**fold)))
         })
     }
 }

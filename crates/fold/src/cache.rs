@@ -53,3 +53,80 @@ impl Cache {
         self.rows = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kith_tables::{Column, Order, Row, RowKey, Section};
+
+    use super::*;
+
+    static THINGS: Table = Table {
+        name: "things",
+        partition: &[Column::text("id")],
+        clustering: &[Column::bigint("n")],
+        order: Order::Ascending,
+        sections: &[Section { id: 0, name: "thing", columns: &[Column::bigint("seen")] }],
+        summary: &[],
+    };
+
+    fn rows(count: usize) -> Rows {
+        let mut rows = Rows::new(&THINGS, 1);
+        for n in 0..count as i64 {
+            let key = RowKey { section: 0, clustering: vec![n.into()] };
+            rows.learn(key.clone(), Some(Row { key, columns: vec![n.into()], position: 0 }));
+        }
+        rows
+    }
+
+    fn put(cache: &mut Cache, id: usize, count: usize) {
+        cache.put(&THINGS, Key::text(&id.to_string()), rows(count));
+    }
+
+    fn take(cache: &mut Cache, id: usize) -> usize {
+        cache.take(&THINGS, &Key::text(&id.to_string()), 1).len()
+    }
+
+    #[test]
+    fn what_is_taken_out_is_gone_until_it_is_put_back() {
+        let mut cache = Cache::new();
+        put(&mut cache, 1, 3);
+        assert_eq!([take(&mut cache, 1), take(&mut cache, 1), take(&mut cache, 2)], [3, 0, 0]);
+        assert_eq!(cache.rows, 0);
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut cache = Cache::new();
+        let each = CACHE_ROWS_PER_PARTITION;
+        let fit = CACHE_ROWS / each;
+        for id in 0..fit + 2 {
+            put(&mut cache, id, each);
+        }
+        assert_eq!(cache.rows, CACHE_ROWS);
+        assert_eq!([take(&mut cache, 0), take(&mut cache, 1), take(&mut cache, 2)], [0, 0, each]);
+    }
+
+    #[test]
+    fn empty_partitions_are_bounded_too() {
+        let mut cache = Cache::new();
+        (0..CACHE_ROWS + 5).for_each(|id| put(&mut cache, id, 0));
+        assert_eq!((cache.partitions.len(), cache.rows), (CACHE_ROWS, 0));
+    }
+
+    #[test]
+    fn a_partition_that_grew_too_wide_starts_over() {
+        let mut cache = Cache::new();
+        put(&mut cache, 1, CACHE_ROWS_PER_PARTITION + 1);
+        assert_eq!((take(&mut cache, 1), cache.rows), (0, 0));
+    }
+
+    #[test]
+    fn rows_are_counted_once_when_a_partition_is_put_twice() {
+        let mut cache = Cache::new();
+        put(&mut cache, 1, 5);
+        put(&mut cache, 1, 2);
+        assert_eq!(cache.rows, 2);
+        cache.clear();
+        assert_eq!((take(&mut cache, 1), cache.rows), (0, 0));
+    }
+}

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use kith_log::{MAX_RECORD_BYTES, Record, RecordId, topics};
-use kith_proto::deadletters::v1::{DeadLetter, dead_letter::Header};
 use kith_proto::Event;
+use kith_proto::deadletters::v1::{DeadLetter, dead_letter::Header};
 use sha2::{Digest, Sha256};
 
 use crate::{Append, Effect};
@@ -15,7 +15,8 @@ pub(crate) fn effect(record: &Record, reason: &str) -> Effect {
     let id = id_of_origin(record);
     let size: usize = record.headers.iter().map(|h| h.name.len() + h.value.len() + 8).sum();
     let fits = record.key.len() + record.value.len() + size <= MAX_LETTER_BYTES;
-    let headers = record.headers.iter().filter(|_| fits).map(|h| Header { name: h.name.to_string(), value: h.value.clone() });
+    let headers =
+        record.headers.iter().filter(|_| fits).map(|h| Header { name: h.name.to_string(), value: h.value.clone() });
     let letter = DeadLetter {
         origin_topic: origin.partition.topic.name.to_owned(),
         origin_partition: u32::from(origin.partition.index),

@@ -140,7 +140,8 @@ async fn start_workers(
 ) -> Result<Working, FoldError> {
     let heads = heads(context).await?;
     let resumed = try_join_all(partitions.iter().map(|&partition| resume(context, partition, &heads))).await?;
-    let workers: BTreeMap<LogPartition, Worker> = partitions.iter().copied().zip(resumed).filter_map(with_worker).collect();
+    let workers: BTreeMap<LogPartition, Worker> =
+        partitions.iter().copied().zip(resumed).filter_map(with_worker).collect();
     let from: Vec<_> = workers.iter().map(|(&partition, worker)| (partition, worker.start_offset())).collect();
     let mut readers: BTreeMap<_, _> =
         membership.start(&from).await?.into_iter().map(|reader| (reader.partition, reader)).collect();
@@ -196,7 +197,8 @@ async fn heads(context: &Context) -> Result<Heads, LogError> {
 
 /// Says when the whole group, on whatever replicas, has reached the heads that stood at the start.
 async fn catch_up(context: Arc<Context>, heads: Heads, reached: watch::Sender<bool>) {
-    let last = |(&partition, &next): (&LogPartition, &u64)| next.checked_sub(1).map(|offset| Position { partition, offset });
+    let last =
+        |(&partition, &next): (&LogPartition, &u64)| next.checked_sub(1).map(|offset| Position { partition, offset });
     let wanted: Vec<Position> = heads.iter().filter_map(last).collect();
     loop {
         let until = Instant::now() + REPORT_EVERY;

@@ -106,11 +106,23 @@ impl FoldMetrics {
     /// Registers the metrics once for the process.
     pub fn register(registry: &mut Registry) -> Self {
         let all = Self::default();
-        registry.register("kith_fold_lag_records", "Records in the log that are not in the tables", all.lag_records.clone());
-        registry.register("kith_fold_lag_seconds", "How long the fold has been behind the log", all.lag_seconds.clone());
+        registry.register(
+            "kith_fold_lag_records",
+            "Records in the log that are not in the tables",
+            all.lag_records.clone(),
+        );
+        registry.register(
+            "kith_fold_lag_seconds",
+            "How long the fold has been behind the log",
+            all.lag_seconds.clone(),
+        );
         registry.register("kith_fold_records", "Records folded, replayed ones included", all.folded.clone());
         registry.register("kith_dead_letters", "Records met that nobody can decode", all.poisoned.clone());
-        registry.register("kith_fold_stopped", "1: the partition stands still until someone helps", all.stopped.clone());
+        registry.register(
+            "kith_fold_stopped",
+            "1: the partition stands still until someone helps",
+            all.stopped.clone(),
+        );
         all
     }
 

@@ -127,3 +127,106 @@ impl Rows {
 fn mark_value(mark: Offset) -> Value {
     Value::BigInt(i64::try_from(mark).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use kith_tables::{Column, Order, Section, row};
+
+    use super::*;
+    use crate::Home;
+
+    static WORDS: Table = Table {
+        name: "words",
+        partition: &[Column::text("book")],
+        clustering: &[Column::text("word")],
+        order: Order::Ascending,
+        sections: &[Section::of::<WordRow>("word")],
+        summary: WordCount::COLUMNS,
+    };
+    row! {
+        #[derive(Debug, Clone, Default, PartialEq)]
+        struct WordRow in 0 { seen: i64 }
+    }
+    row! {
+        #[derive(Debug, Clone, Default, PartialEq)]
+        struct WordCount in 0 { words: i64 }
+    }
+
+    fn rows_with(words: &[&str]) -> Rows {
+        let mut rows = Rows::new(&WORDS, 5_003);
+        let home = Home::new(&WORDS, kith_tables::Key::text("book"));
+        rows.load_empty(&words.iter().fold(home, |home, &word| home.with::<WordRow>([word.into()])));
+        rows
+    }
+
+    fn see(rows: &mut Rows, offset: Offset, word: &str) {
+        rows.apply_at(offset, |rows| {
+            let seen = rows.get::<WordRow>([word.into()]).unwrap_or_default().seen + 1;
+            rows.put([word.into()], WordRow { seen });
+            let WordCount { words } = rows.summary();
+            rows.set_summary(WordCount { words: words + 1 });
+        });
+    }
+
+    #[test]
+    fn a_record_at_or_below_the_mark_is_not_applied_again() {
+        let mut rows = rows_with(&["a", "b"]);
+        assert_eq!(rows.mark(), None);
+        see(&mut rows, 0, "a");
+        see(&mut rows, 7, "b");
+        for offset in [0, 6, 7] {
+            see(&mut rows, offset, "a");
+        }
+        assert_eq!((rows.mark(), rows.summary::<WordCount>().words), (Some(7), 2));
+        assert_eq!(rows.get::<WordRow>(["a".into()]), Some(WordRow { seen: 1 }));
+        assert_eq!(rows.position::<WordRow>(["a".into()]), Some(0));
+    }
+
+    #[test]
+    fn what_changed_is_written_once_with_the_mark() {
+        let mut rows = rows_with(&["a", "b"]);
+        see(&mut rows, 3, "b");
+        see(&mut rows, 4, "a");
+        let written = rows.take_dirty();
+        let key = |write: &Write| (write.key.section, write.position);
+        assert_eq!(written.iter().map(key).collect::<Vec<_>>(), [(-5_003, 4), (0, 4), (0, 3)], "in key order");
+        assert_eq!(written[0].columns, [Value::BigInt(4), Value::BigInt(2)]);
+        assert!(rows.take_dirty().is_empty());
+    }
+
+    #[test]
+    fn a_row_put_as_it_is_stays_but_the_mark_moves() {
+        let mut rows = rows_with(&["a"]);
+        see(&mut rows, 0, "a");
+        rows.take_dirty();
+        rows.apply_at(1, |rows| rows.put(["a".into()], WordRow { seen: 1 }));
+        let written = rows.take_dirty();
+        assert_eq!(written.len(), 1);
+        assert_eq!((written[0].key.section, rows.mark()), (-5_003, Some(1)));
+        assert_eq!(rows.position::<WordRow>(["a".into()]), Some(0));
+    }
+
+    #[test]
+    fn a_record_that_changes_nothing_keeps_the_summary() {
+        let mut rows = rows_with(&["a"]);
+        see(&mut rows, 0, "a");
+        rows.apply_at(9, |_| {});
+        assert_eq!((rows.mark(), rows.summary::<WordCount>().words), (Some(9), 1));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_written() {
+        let mut rows = rows_with(&["a"]);
+        see(&mut rows, 0, "a");
+        rows.forget();
+        assert_eq!((rows.mark(), rows.len()), (None, 0));
+        assert!(rows.take_dirty().is_empty());
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "was not asked for")]
+    fn a_row_that_was_not_asked_for_is_a_defect() {
+        let _ = rows_with(&["a"]).get::<WordRow>(["b".into()]);
+    }
+}

@@ -88,7 +88,8 @@ impl<'a> Spreader<'a> {
 
     /// Of two writes to one row the later position stays: it is what the row ends as.
     fn hold(&mut self, Put { table, partition, write }: Put) {
-        let target = self.puts.entry((table.name, partition)).or_insert_with(|| Target { table, writes: BTreeMap::new() });
+        let target =
+            self.puts.entry((table.name, partition)).or_insert_with(|| Target { table, writes: BTreeMap::new() });
         let held = target.writes.get(&write.key).map(|held| held.position);
         if held.is_none_or(|held| held <= write.position) {
             self.held_rows += usize::from(held.is_none());
@@ -166,4 +167,139 @@ async fn page(keyspace: &dyn Keyspace, read: Read) -> Result<Page, FoldError> {
 fn after(range: &RowRange, row: &Row) -> RowRange {
     let rest: Vec<Value> = row.key.clustering[range.prefix.len()..].to_vec();
     RowRange { section: range.section, prefix: range.prefix.clone(), after: Some(rest) }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_log::embedded::EmbeddedLog;
+    use kith_log::{EventLog, LogPartition, RecordId, topics};
+    use kith_proto::Event;
+    use kith_proto::deadletters::v1::DeadLetter;
+    use kith_runtime::Runtime;
+    use kith_tables::embedded::EmbeddedTables;
+    use kith_tables::{Column, Order, RowType, Section, TableStore, row};
+
+    use super::*;
+
+    static NOTES: Table = Table {
+        name: "notes",
+        partition: &[Column::text("book")],
+        clustering: &[Column::bigint("page")],
+        order: Order::Ascending,
+        sections: &[Section::of::<NoteRow>("note")],
+        summary: &[],
+    };
+    row! {
+        #[derive(Debug, Clone, PartialEq)]
+        struct NoteRow in 0 { text: String }
+    }
+
+    struct Desk {
+        keyspace: Arc<dyn Keyspace>,
+        log: Arc<EmbeddedLog>,
+        publisher: Publisher,
+        _folder: tempfile::TempDir,
+    }
+
+    async fn desk() -> Desk {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::simulated(1, 0);
+        let tables = EmbeddedTables::open(folder.path().join("tables"), runtime.clone()).unwrap();
+        tables.create("kith_notes_g1", &[&NOTES]).await.unwrap();
+        let keyspace = tables.open("kith_notes_g1", &[&NOTES]).await.unwrap();
+        let log = EmbeddedLog::open(&folder.path().join("log"), 1, runtime.clone()).unwrap();
+        log.create_topics(&topics::ALL).await.unwrap();
+        let publisher = Publisher::new(Arc::clone(&log) as Arc<dyn EventLog>, runtime, "notes");
+        Desk { keyspace, log, publisher, _folder: folder }
+    }
+
+    impl Desk {
+        async fn run(&self, effects: Vec<Effect>) {
+            Spreader::new(&*self.keyspace, Some(&self.publisher)).run(effects).await.unwrap();
+        }
+
+        async fn notes(&self, book: &str) -> Vec<(String, u64)> {
+            let slice = Slice { range: RowRange::all::<NoteRow>(), limit: kith_tables::MAX_SLICE_ROWS };
+            let rows = self.keyspace.slice(&NOTES, &Key::text(book), &slice).await.unwrap();
+            rows.iter().map(|row| (row.read::<NoteRow>().unwrap().text, row.position)).collect()
+        }
+
+        async fn appended(&self) -> u64 {
+            self.log.heads(topics::DEAD_LETTERS).await.unwrap()[0]
+        }
+    }
+
+    fn put(book: &str, page: i64, text: &str, position: u64) -> Effect {
+        Effect::put(&NOTES, Key::text(book), [page.into()], NoteRow { text: text.to_owned() }, position)
+    }
+
+    fn letter(n: u8) -> Effect {
+        let letter = DeadLetter { origin_offset: u64::from(n), ..DeadLetter::default() };
+        let (id, causation) = (RecordId([n; 16]), RecordId::default());
+        let event = Event::DeadLetter(letter);
+        Effect::append(Append { topic: topics::DEAD_LETTERS, key: "k".to_owned(), id, event, causation })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_writes_to_a_row_the_later_position_stays() {
+        let desk = desk().await;
+        desk.run(vec![put("a", 1, "late", 9), put("a", 1, "early", 3), put("b", 1, "other", 2)]).await;
+        desk.run(vec![put("a", 1, "again", 8)]).await;
+        assert_eq!(desk.notes("a").await, [("late".to_owned(), 9)]);
+        assert_eq!(desk.notes("b").await, [("other".to_owned(), 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_row_of_a_wide_partition_is_followed() {
+        let desk = desk().await;
+        let wide = PAGE_ROWS as i64 + 500;
+        desk.run((0..wide).map(|page| put("wide", page, "x", 1)).collect()).await;
+        let then: Then<Row> = Arc::new(|row| {
+            let Some(Value::BigInt(page)) = row.key.clustering.first() else { return Vec::new() };
+            vec![put(&format!("copy{}", page % 2), *page, "y", 2)]
+        });
+        let range = RowRange { section: NoteRow::SECTION, prefix: Vec::new(), after: None };
+        desk.run(vec![Effect::ForEach { table: &NOTES, partition: Key::text("wide"), range, then }]).await;
+        let copies = desk.notes("copy0").await.len() + desk.notes("copy1").await.len();
+        assert_eq!(copies, wide as usize);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_sees_the_store_and_what_is_absent() {
+        let desk = desk().await;
+        desk.run(vec![put("a", 1, "there", 1)]).await;
+        let then: Then<[Option<Row>]> = Arc::new(|rows| {
+            let text = format!("{} {}", rows[0].is_some(), rows[1].is_some());
+            vec![put("b", 0, &text, 2)]
+        });
+        let rows = [1, 2].map(|page: i64| RowKey::of::<NoteRow>([page.into()])).to_vec();
+        desk.run(vec![Effect::Read { table: &NOTES, partition: Key::text("a"), rows, then }]).await;
+        assert_eq!(desk.notes("b").await, [("true false".to_owned(), 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_sees_all_that_came_before() {
+        let desk = desk().await;
+        let then: Then<Row> = Arc::new(|_| vec![put("seen", 0, "yes", 1)]);
+        let range = RowRange::all::<NoteRow>();
+        let look = Effect::ForEach { table: &NOTES, partition: Key::text("a"), range, then };
+        desk.run(vec![Effect::After(vec![look]), put("a", 1, "written", 1)]).await;
+        assert_eq!(desk.notes("seen").await.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn appends_are_made_in_order_and_only_by_who_may() {
+        let desk = desk().await;
+        Spreader::new(&*desk.keyspace, None).run(vec![letter(1)]).await.unwrap();
+        assert_eq!(desk.appended().await, 0);
+        desk.run((1..=20).map(letter).collect()).await;
+        assert_eq!(desk.appended().await, 20);
+        let partition = LogPartition { topic: topics::DEAD_LETTERS, index: 0 };
+        let mut reader = desk.log.read(partition, 0).await.unwrap();
+        let mut ids = Vec::new();
+        while ids.len() < 20 {
+            ids.extend(reader.next().await.unwrap().unwrap().iter().map(|record| record.id().unwrap()));
+        }
+        assert_eq!(ids, (1..=20).map(|n| RecordId([n; 16])).collect::<Vec<_>>());
+    }
 }

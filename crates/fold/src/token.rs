@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn reads_back_and_keeps_the_later_of_two() {
-        let all = [position(topics::POSTS, 3, 9), position(topics::POSTS, 3, 4), position(topics::IDENTITY, 15, 1 << 40)];
+        let all =
+            [position(topics::POSTS, 3, 9), position(topics::POSTS, 3, 4), position(topics::IDENTITY, 15, 1 << 40)];
         let token: Token = all.into_iter().collect();
         assert_eq!(token.offset(all[0].partition), Some(9));
         assert_eq!(Token::decode(&token.encode(), 16), Ok(token));

@@ -2,15 +2,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_log::{LogPartition, Offset, Position, Record as RawRecord, RecordId, RecordReader};
+use kith_log::{LogError, LogPartition, Offset, Position, Record as RawRecord, RecordId, RecordReader};
+use kith_tables::StoreError;
 use tokio::sync::watch;
 
+use crate::FoldError;
 use crate::batch::Batch;
 use crate::cache::Cache;
 use crate::engine::Context;
 use crate::spread::Spreader;
 use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
-use crate::FoldError;
 
 /// Records folded together at most.
 const BATCH_RECORDS: usize = 256;
@@ -36,7 +37,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Finds where the partition's fold starts again.
-    pub(crate) async fn resume(context: Arc<Context>, partition: LogPartition, head: Offset) -> Result<Self, FoldError> {
+    pub(crate) async fn resume(
+        context: Arc<Context>,
+        partition: LogPartition,
+        head: Offset,
+    ) -> Result<Self, FoldError> {
         let watermarks = &context.state.watermarks;
         let reached = watermarks.stored::<ReachedRow>(partition).await?;
         let appended = watermarks.stored::<AppendedRow>(partition).await?;
@@ -66,7 +71,11 @@ impl Worker {
     }
 
     /// Runs until the partition is taken away. An `Err` stops it for good.
-    pub(crate) async fn run(mut self, mut reader: RecordReader, mut caught_up: watch::Receiver<bool>) -> Result<(), FoldError> {
+    pub(crate) async fn run(
+        mut self,
+        mut reader: RecordReader,
+        mut caught_up: watch::Receiver<bool>,
+    ) -> Result<(), FoldError> {
         loop {
             tokio::select! {
                 biased;
@@ -95,10 +104,8 @@ impl Worker {
             let lost_connection = self.context.store.reconnects() != self.reconnects;
             let folded = if lost_connection { Err(reconnected()) } else { self.fold(batch).await };
             self.next = self.next.max(until);
-            match folded {
-                Ok(()) => {}
-                Err(FoldError::Stopped(reason)) => return Err(FoldError::Stopped(reason)),
-                Err(error) => self.recover(error).await?,
+            if let Err(error) = folded {
+                self.recover(error).await?;
             }
         }
         Ok(())
@@ -114,10 +121,9 @@ impl Worker {
         }
         tracing::info!(partition = %self.partition, from, until, "looking for appends not made");
         match self.replay(from, until).await {
-            Err(FoldError::Stopped(reason)) => Err(FoldError::Stopped(reason)),
-            // The sweep is made again from the restart point, which is no later than what was not appended.
-            Err(error) => self.recover(error).await,
             Ok(()) => Ok(()),
+            // Then it is made again, from a restart point no later than what was not appended.
+            Err(error) => self.recover(error).await,
         }
     }
 
@@ -127,12 +133,14 @@ impl Worker {
         let mut error = error;
         let mut backoff = MIN_BACKOFF;
         loop {
+            if !may_pass(&error) {
+                return Err(FoldError::Stopped(error.to_string()));
+            }
             tracing::warn!(partition = %self.partition, %error, retry_in_ms = backoff.as_millis(), "fold goes back");
             self.context.runtime.sleep(backoff).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
             match self.replay_from_restart().await {
                 Ok(()) => return Ok(()),
-                Err(FoldError::Stopped(reason)) => return Err(FoldError::Stopped(reason)),
                 Err(again) => error = again,
             }
         }
@@ -160,7 +168,7 @@ impl Worker {
         let mut reader = self.context.log.read(self.partition, from).await?;
         let mut next = from;
         while next < until {
-            let Some(records) = reader.next().await else { return Err(kith_log::LogError::Closed.into()) };
+            let Some(records) = reader.next().await else { return Err(LogError::Closed.into()) };
             let mut records = records?;
             records.retain(|record| record.position.offset < until);
             for batch in records.chunks(BATCH_RECORDS) {
@@ -210,7 +218,9 @@ impl Worker {
             let expected = self.expected.get(&record.position.offset);
             if expected.is_some_and(|&id| record.id().unwrap_or_default() != id) {
                 let at = record.position;
-                return Err(FoldError::Stopped(format!("{at} is another record than the tables hold: the log lost its tail")));
+                return Err(FoldError::Stopped(format!(
+                    "{at} is another record than the tables hold: the log lost its tail"
+                )));
             }
         }
         Ok(())
@@ -242,11 +252,22 @@ impl RestartHistory {
     }
 }
 
+/// Whether trying again can help: a server that is down may come back; a row too large stays too large, and tables or a
+/// log that are not what they were are for an operator.
+fn may_pass(error: &FoldError) -> bool {
+    match error {
+        FoldError::Store(StoreError::Unavailable(_))
+        | FoldError::Log(LogError::Unavailable(_) | LogError::Closed)
+        | FoldError::Append(_) => true,
+        FoldError::Store(_) | FoldError::Log(_) | FoldError::Stopped(_) => false,
+    }
+}
+
 /// False when the assignment is over.
 async fn reached_heads(caught_up: &mut watch::Receiver<bool>) -> bool {
     caught_up.wait_for(|done| *done).await.is_ok()
 }
 
 fn reconnected() -> FoldError {
-    kith_tables::StoreError::Unavailable("the connection was lost and made again".to_owned()).into()
+    StoreError::Unavailable("the connection was lost and made again".to_owned()).into()
 }

@@ -85,8 +85,7 @@ impl EmbeddedLog {
         let shared = Arc::new(Shared::load(&store, partitions)?);
         let queue = Arc::new(Queue::default());
         let poisoned = Arc::new(AtomicBool::new(false));
-        let writer =
-            Writer { store: Arc::clone(&store), shared: Arc::clone(&shared), poisoned: Arc::clone(&poisoned) };
+        let writer = Writer { store: Arc::clone(&store), shared: Arc::clone(&shared), poisoned: Arc::clone(&poisoned) };
         let how = if runtime.is_simulated() {
             Commit::Inline(Mutex::new(writer))
         } else {

@@ -123,3 +123,6 @@ impl EventLog for KafkaLog {
         self.closed.send_replace(true);
     }
 }
+
+#[cfg(test)]
+mod tests;

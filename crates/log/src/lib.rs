@@ -91,10 +91,7 @@ impl RecordReader {
     }
 
     /// A reader fed by `batches`: how an adapter, also one of a test, makes one.
-    pub fn new(
-        partition: LogPartition,
-        batches: tokio::sync::mpsc::Receiver<Result<Vec<Record>, LogError>>,
-    ) -> Self {
+    pub fn new(partition: LogPartition, batches: tokio::sync::mpsc::Receiver<Result<Vec<Record>, LogError>>) -> Self {
         Self { partition, batches }
     }
 }

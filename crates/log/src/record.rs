@@ -45,18 +45,8 @@ pub mod headers {
     pub const TRACE_PARENT: &str = "traceparent";
 
     /// Every name above.
-    pub const ALL: [&str; 10] = [
-        SPEC_VERSION,
-        ID,
-        SOURCE,
-        TYPE,
-        TIME,
-        SUBJECT,
-        CAUSATION_ID,
-        CORRELATION_ID,
-        CONTENT_TYPE,
-        TRACE_PARENT,
-    ];
+    pub const ALL: [&str; 10] =
+        [SPEC_VERSION, ID, SOURCE, TYPE, TIME, SUBJECT, CAUSATION_ID, CORRELATION_ID, CONTENT_TYPE, TRACE_PARENT];
 }
 
 /// One header; names are ours and few, so they are static when written and shared when read.

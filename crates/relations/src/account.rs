@@ -1,11 +1,14 @@
 //! Who an account is: `accounts` (by id) and `handles` (by handle), from `AccountCreated`.
 
 use kith_fold::{Fold, Found, Home, Record, Rows, State};
-use kith_log::topics;
+use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{Account, AccountCreated, Profile};
 use kith_proto::{Event, time};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
+
+/// A handle is 3 to 30 ASCII characters; one in a record that is longer was not made by us.
+const HANDLE_BYTES_MAX: usize = 30;
 
 pub static ACCOUNTS: Table = Table {
     name: "accounts",
@@ -119,9 +122,13 @@ pub async fn by_handle(state: &State, handle: &str) -> Result<Option<String>, St
     Ok(found.iter().find(|found| found.row.held).map(|found| found.text(0).to_owned()))
 }
 
+/// A record whose ids can be no keys concerns nobody.
 fn created(record: &Record) -> Option<&AccountCreated> {
     match &record.event {
-        Event::Identity(Identity::AccountCreated(event)) if record.position.partition.topic == topics::IDENTITY => Some(event),
+        Event::Identity(Identity::AccountCreated(event)) => {
+            let fits = event.handle.len() <= HANDLE_BYTES_MAX && RecordId::parse(&event.account_id).is_some();
+            fits.then_some(event)
+        }
         _ => None,
     }
 }

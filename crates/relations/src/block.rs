@@ -1,6 +1,7 @@
 //! Who blocks whom: `blocks` (by who blocks) and `blocked_by` (by who is blocked), from `Blocked` and `Unblocked`.
 
 use kith_fold::{AppliedIds, Fold, Home, Record, Rows, State};
+use kith_log::RecordId;
 use kith_proto::Event;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, row};
@@ -89,10 +90,13 @@ fn evolve(rows: &mut Rows, other: &str, blocking: bool, record: &Record) {
     }
 }
 
+/// A record whose ids can be no keys concerns nobody.
 fn block(record: &Record) -> Option<(&str, &str, bool)> {
-    match &record.event {
-        Event::Identity(Identity::Blocked(event)) => Some((&event.actor_id, &event.target_id, true)),
-        Event::Identity(Identity::Unblocked(event)) => Some((&event.actor_id, &event.target_id, false)),
-        _ => None,
-    }
+    let (actor, target, blocking) = match &record.event {
+        Event::Identity(Identity::Blocked(event)) => (&event.actor_id, &event.target_id, true),
+        Event::Identity(Identity::Unblocked(event)) => (&event.actor_id, &event.target_id, false),
+        _ => return None,
+    };
+    let are_ids = RecordId::parse(actor).is_some() && RecordId::parse(target).is_some();
+    are_ids.then_some((actor, target, blocking))
 }

@@ -30,6 +30,14 @@ pub struct Failure {
     metadata: BTreeMap<&'static str, String>,
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.reason_name(), self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
 impl Failure {
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, message: message.into(), violations: Vec::new(), metadata: BTreeMap::new() }

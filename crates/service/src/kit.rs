@@ -102,9 +102,10 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::tables_unavailable(),
-            StoreError::Contract(_) | StoreError::Damaged(_) | StoreError::TooMany { .. } => {
-                Self::defect("reading tables", &error)
-            }
+            StoreError::Contract(_)
+            | StoreError::Damaged(_)
+            | StoreError::TooMany { .. }
+            | StoreError::TooLarge { .. } => Self::defect("reading tables", &error),
         }
     }
 }

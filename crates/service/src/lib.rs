@@ -11,6 +11,7 @@ pub mod health;
 pub mod ids;
 pub mod jwks;
 pub mod keys;
+pub mod kit;
 pub mod layers;
 pub mod limits;
 pub mod metrics;

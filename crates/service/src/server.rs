@@ -361,7 +361,8 @@ mod tests {
 
         running.end.send(()).unwrap();
         assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
-        assert!(watch.message().await.unwrap().is_none(), "watches end, or they would hold the server up");
+        let ended = tokio::time::timeout(Duration::from_secs(5), watch.message()).await;
+        assert!(ended.unwrap().unwrap().is_none(), "watches end, or they would hold the server up");
         assert_eq!(health(running.admin, "").await, ServingStatus::NotServing);
         until_refused(running.callers).await;
         assert!(!running.served.is_finished());

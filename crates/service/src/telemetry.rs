@@ -183,7 +183,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn flushing_sends_what_is_still_here() {
         let (called, mut calls) = tokio::sync::mpsc::channel(8);
-        let collector = axum::Router::new().fallback(move |uri: axum::http::Uri| async move {
+        let collector = axum::Router::new().fallback(move |uri: http::Uri| async move {
             let _ = called.send(uri.path().to_owned()).await;
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -7,11 +7,12 @@
 //! fjall's calls block, but work on memory: they run on the async workers. Measured in the release profile: a read of
 //! a row under 5 µs, an `apply` of ten rows under 50 µs, a slice of a thousand rows under 1 ms; handing each to a
 //! blocking thread would cost as much as the call. A worker waits longer when fjall syncs its journal before it flushes
-//! a memtable, once in [`MEMTABLE_BYTES`].
+//! a memtable.
 
 mod catalog;
 mod folder;
 mod keys;
+mod store;
 mod values;
 
 use std::collections::BTreeMap;
@@ -22,22 +23,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fjall::{Database, KeyspaceCreateOptions, PersistMode, Readable};
 use kith_runtime::Runtime;
 
-use crate::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Write, check};
+use crate::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Value, Write, check};
 use catalog::Catalog;
 use folder::Folder;
 use keys::Place;
+use store::{Range, Store};
 
-/// What fjall keeps of its files in memory, for all keyspaces together.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// What is not yet in a file of sorted rows; at most four such wait for the disk.
-const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
-/// fjall's least. On disk only; a start reads no more than this again.
-const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
-/// More would spin while one of them compacts.
-const FJALL_THREADS: usize = 1;
 /// Table partitions that share a lock for the time of one `apply`.
 const WRITE_LOCKS: usize = 64;
 const SCAN_PAGE_ROWS: usize = 1_000;
@@ -49,8 +42,7 @@ pub struct EmbeddedTables {
 }
 
 struct Inner {
-    db: Database,
-    rows: fjall::Keyspace,
+    store: Store,
     /// By table partition: nobody may write between an `apply`'s look at the positions and its batch.
     write_locks: Vec<Mutex<()>>,
     catalog_lock: Mutex<()>,
@@ -67,19 +59,12 @@ impl EmbeddedTables {
     /// format, `Damaged` when it cannot be read.
     pub fn open(dir: impl AsRef<Path>, runtime: Runtime) -> Result<Arc<Self>, StoreError> {
         let folder = Folder::open(dir.as_ref())?;
-        let db = Database::builder(folder.rows())
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNAL_BYTES)
-            .worker_threads(FJALL_THREADS)
-            .open()
-            .map_err(unavailable)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-        let rows = db.keyspace("rows", options).map_err(unavailable)?;
+        let store = Store::open(&folder.rows())?;
         folder.set_format()?;
-        Catalog { db: &db, rows: &rows }.finish_drops()?;
+        Catalog(&store).finish_drops()?;
         let write_locks = (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect();
         let (catalog_lock, open) = (Mutex::new(()), Mutex::new(BTreeMap::new()));
-        let inner = Arc::new(Inner { db, rows, write_locks, catalog_lock, open, _folder: folder });
+        let inner = Arc::new(Inner { store, write_locks, catalog_lock, open, _folder: folder });
         Ok(Arc::new(Self { inner, runtime }))
     }
 }
@@ -100,7 +85,8 @@ impl TableStore for EmbeddedTables {
         let alive =
             Arc::clone(held(&self.inner.open).entry(number).or_insert_with(|| Arc::new(RwLock::new(Alive(true)))));
         let places = tables.iter().map(|table| table.name).zip(places).collect();
-        Ok(Arc::new(EmbeddedKeyspace { inner: Arc::clone(&self.inner), places, alive }))
+        let (inner, runtime) = (Arc::clone(&self.inner), self.runtime.clone());
+        Ok(Arc::new(EmbeddedKeyspace { inner, runtime, places, alive }))
     }
 
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
@@ -114,8 +100,7 @@ impl TableStore for EmbeddedTables {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        // Hands on what fjall holds back of its journal; refused when a write to disk ever failed.
-        self.inner.db.persist(PersistMode::Buffer).map_err(unavailable)
+        self.inner.store.check()
     }
 
     fn reconnects(&self) -> u64 {
@@ -125,7 +110,7 @@ impl TableStore for EmbeddedTables {
 
 impl Inner {
     fn catalog(&self) -> Catalog<'_> {
-        Catalog { db: &self.db, rows: &self.rows }
+        Catalog(&self.store)
     }
 
     fn drop_keyspace(&self, name: &str) -> Result<(), StoreError> {
@@ -146,6 +131,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 struct EmbeddedKeyspace {
     inner: Arc<Inner>,
+    runtime: Runtime,
     places: BTreeMap<&'static str, Place>,
     alive: Arc<RwLock<Alive>>,
 }
@@ -161,9 +147,9 @@ impl Keyspace for EmbeddedKeyspace {
         check::get(table, partition, rows)?;
         let (place, _alive) = self.place(table)?;
         let prefix = place.partition_prefix(partition);
-        let state = self.inner.db.snapshot();
+        let state = self.inner.store.state();
         let read = |key: &RowKey| {
-            let found = state.get(&self.inner.rows, keys::row_key(table, &prefix, key)).map_err(unavailable)?;
+            let found = state.get(&keys::row_key(table, &prefix, key))?;
             found.map(|value| row(table, key.clone(), &value)).transpose()
         };
         rows.iter().map(read).collect()
@@ -173,9 +159,9 @@ impl Keyspace for EmbeddedKeyspace {
         check::slice(table, partition, slice)?;
         let (place, _alive) = self.place(table)?;
         let prefix = place.partition_prefix(partition);
-        let entries = self.inner.db.snapshot().range(&self.inner.rows, bounds(table, &prefix, slice));
-        let read = |entry: fjall::Guard| {
-            let (key, value) = entry.into_inner().map_err(unavailable)?;
+        let entries = self.inner.store.state().range(range(table, &prefix, slice));
+        let read = |entry: Result<(fjall::Slice, fjall::Slice), _>| {
+            let (key, value) = entry?;
             row(table, keys::parse_row_key(table, key.get(prefix.len()..).unwrap_or_default())?, &value)
         };
         entries.take(slice.limit).map(read).collect()
@@ -183,33 +169,33 @@ impl Keyspace for EmbeddedKeyspace {
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
         check::apply(table, partition, writes)?;
+        self.inner.store.room(&self.runtime).await;
         let (place, _alive) = self.place(table)?;
         let prefix = place.partition_prefix(partition);
         let newest = newest(table, &prefix, writes);
         let _one_at_a_time = held(self.write_lock(&prefix)?);
-        let mut batch = self.inner.db.batch();
+        let mut batch = self.inner.store.batch();
         for (key, write) in newest {
-            if let Some(there) = self.inner.rows.get(&key).map_err(unavailable)? {
+            if let Some(there) = self.inner.store.get(&key)? {
                 let position = values::position(&there)?;
                 warn_of_two_rows(table, position, &there, write);
                 if position >= write.position {
                     continue;
                 }
             }
-            batch.insert(&self.inner.rows, key, values::encode(write.position, &write.columns));
+            batch.insert(key, values::encode(write.position, &write.columns));
         }
-        batch.commit().map_err(unavailable)
+        batch.commit()
     }
 
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
         let (place, _alive) = self.place(table)?;
-        let prefix = place.prefix();
-        let end = keys::successor(prefix.clone()).map_or(Bound::Unbounded, Bound::Excluded);
-        let start = cursor.map_or(Bound::Included(prefix), Bound::Excluded);
+        let (start, end) = keys::under(place.prefix());
+        let start = cursor.map_or(start, Bound::Excluded);
         let mut rows = Vec::new();
         let mut last = None;
-        for entry in self.inner.db.snapshot().range(&self.inner.rows, (start, end)).take(SCAN_PAGE_ROWS) {
-            let (key, value) = entry.into_inner().map_err(unavailable)?;
+        for entry in self.inner.store.state().range((start, end)).take(SCAN_PAGE_ROWS) {
+            let (key, value) = entry?;
             let (partition, row_key) = keys::parse(table, &key)?;
             rows.push((partition, row(table, row_key, &value)?));
             last = Some(key.to_vec());
@@ -256,30 +242,20 @@ fn warn_of_two_rows(table: &Table, position: u64, there: &[u8], write: &Write) {
     }
 }
 
-fn bounds(table: &Table, prefix: &[u8], slice: &Slice) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
-    let start_with = |after: &[crate::Value]| {
+fn range(table: &Table, prefix: &[u8], slice: &Slice) -> Range {
+    let start_with = |after: &[Value]| {
         let values = slice.range.prefix.iter().chain(after);
         keys::clustering_prefix(table, prefix, slice.range.section, values)
     };
-    let behind = |prefix| keys::successor(prefix).map_or(Bound::Unbounded, Bound::Included);
-    let start =
-        slice.range.after.as_deref().map_or_else(|| Bound::Included(start_with(&[])), |a| behind(start_with(a)));
-    let end = keys::successor(start_with(&[])).map_or(Bound::Unbounded, Bound::Excluded);
-    (start, end)
+    match &slice.range.after {
+        None => keys::under(start_with(&[])),
+        Some(after) => keys::behind(start_with(after), start_with(&[])),
+    }
 }
 
 fn row(table: &Table, key: RowKey, value: &[u8]) -> Result<Row, StoreError> {
     let (position, columns) = values::decode(value, table.columns(key.section).into_iter().flatten())?;
     Ok(Row { key, columns, position })
-}
-
-fn unavailable(error: fjall::Error) -> StoreError {
-    match error {
-        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::Locked => {
-            StoreError::Unavailable(error.to_string())
-        }
-        other => StoreError::Damaged(other.to_string()),
-    }
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ fn insert(rows: &mut Rows, event: &CommentCreated) {
         replies_to: event.parent_comment_id.clone(),
         at,
         author_id: event.author_id.clone(),
-        payload_digest: event.payload_digest.clone().into(),
+        payload_digest: event.payload_digest.clone(),
         reply_count: 0,
     };
     rows.put(by_id_key(&event.comment_id), index);
@@ -233,6 +233,103 @@ fn created(command: &Command, post_author_id: &str) -> Event {
         post_author_id: post_author_id.to_owned(),
         content: Some(CommentContent { text: command.text.clone() }),
         create_time: Some(time::timestamp(command.at_ms)),
-        payload_digest: command.digest.to_vec(),
+        payload_digest: Bytes::copy_from_slice(&command.digest),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::scene::Seen;
+    use crate::subject::SubjectRow;
+    use crate::tests::history::{History, hex, id};
+
+    fn command() -> Command {
+        let (post_id, parent_comment_id, text) = (hex(1), String::new(), "hello".to_owned());
+        Command { id: id(5), author_id: hex(0xa), post_id, parent_comment_id, text, digest: [1; 32], at_ms: 7 }
+    }
+
+    fn on_a_post() -> Before {
+        let row = Some(SubjectRow { author_id: hex(0xb), ..SubjectRow::default() });
+        Before { scene: Scene { post: Seen { row, blocked: false }, comment: None }, made: None }
+    }
+
+    #[test]
+    fn a_comment_is_made_once() {
+        let Ok(Some(Event::CommentCreated(event))) = decide(&on_a_post(), &command()) else { panic!("not made") };
+        assert_eq!((&event.comment_id, &event.post_author_id), (&hex(5), &hex(0xb)));
+        let made = IndexRow { payload_digest: event.payload_digest, ..IndexRow::default() };
+        let made = Before { made: Some(made), ..on_a_post() };
+        assert_eq!(decide(&made, &command()), Ok(None));
+        assert_eq!(decide(&made, &Command { digest: [2; 32], ..command() }), Err(Rejection::RequestIdReused));
+    }
+
+    #[test]
+    fn nothing_is_said_about_what_is_not_there() {
+        assert_eq!(decide(&Before::default(), &command()), Err(Rejection::PostNotFound));
+        let mut no_parent = on_a_post();
+        no_parent.scene.comment = Some(Seen::default());
+        assert_eq!(decide(&no_parent, &command()), Err(Rejection::CommentNotFound));
+    }
+
+    #[test]
+    fn a_cursor_reads_back_and_nothing_else_does() {
+        let cursor = Cursor { at: Timestamp(-5), comment_id: id(9) };
+        assert_eq!(Cursor::decode(&cursor.encode()), Some(cursor));
+        for bad in [&[][..], &[0; 23], &[0; 25]] {
+            assert_eq!(Cursor::decode(bad), None);
+        }
+    }
+
+    fn event(n: u8, parent: Option<u8>, at_ms: i64) -> Event {
+        Event::CommentCreated(CommentCreated {
+            comment_id: hex(n),
+            post_id: hex(1),
+            parent_comment_id: parent.map(hex).unwrap_or_default(),
+            author_id: hex(0xa),
+            create_time: Some(time::timestamp(at_ms)),
+            ..CommentCreated::default()
+        })
+    }
+
+    /// Parent and time of each comment, as the first record has it that is not a reply to nothing.
+    fn standing(history: &History) -> BTreeMap<String, (String, i64)> {
+        let mut standing = BTreeMap::new();
+        for event in history.records.iter().filter_map(comment_created) {
+            let parent = event.parent_comment_id.clone();
+            if parent.is_empty() || standing.contains_key(&parent) {
+                let at_ms = time::unix_ms(event.create_time.as_ref());
+                standing.entry(event.comment_id.clone()).or_insert((parent, at_ms));
+            }
+        }
+        standing
+    }
+
+    proptest! {
+        /// Replies to nothing and copies, also ones that state another parent or time, change nothing.
+        #[test]
+        fn counts_are_the_recount_of_the_rows(
+            steps in prop::collection::vec((0_u8..20, prop::option::of(0_u8..20), 0_i64..50, 0_usize..40), 1..60),
+        ) {
+            let mut history = History::new(&COMMENTS);
+            for (n, parent, at_ms, copied) in steps {
+                history.append(&Comments, event(n, parent, at_ms));
+                history.append_copy(&Comments, copied);
+            }
+            history.replay(&Comments);
+            let standing = standing(&history);
+            prop_assert_eq!(history.rows.summary::<CommentCount>().comment_count, standing.len() as i64);
+            for (id, (parent, at_ms)) in &standing {
+                let replies = standing.values().filter(|(parent, _)| parent == id).count() as i64;
+                let index = history.rows.get::<IndexRow>(by_id_key(id)).unwrap();
+                prop_assert_eq!((&index.replies_to, index.at.0, index.reply_count), (parent, *at_ms, replies));
+                let place = [parent.as_str().into(), Timestamp(*at_ms).into(), id.as_str().into()];
+                prop_assert!(history.rows.get::<CommentRow>(place).is_some());
+            }
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream, try_join};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream, try_join};
 use kith_fold::State;
 use kith_proto::engagement::v1::{Counts, ReactionKind, Subject, ViewerState};
 use kith_tables::StoreError;
@@ -18,9 +19,8 @@ const SUBJECTS_IN_FLIGHT: usize = 32;
 /// may not see.
 pub async fn counts(state: &State, viewer: &str, subjects: &[Subject]) -> Result<Vec<Option<Counts>>, StoreError> {
     let (unique, places) = unique(subjects);
-    let reads = unique.iter().map(|subject| read(state, subject));
-    let read: Vec<(Scene, Counts)> = stream::iter(reads).buffered(SUBJECTS_IN_FLIGHT).try_collect().await?;
-    let (mut scenes, counts): (Vec<Scene>, Vec<Counts>) = read.into_iter().unzip();
+    let reads = unique.into_iter().map(|subject| read(state, subject).boxed()).collect();
+    let (mut scenes, counts): (Vec<Scene>, Vec<Counts>) = side_by_side(reads).await?.into_iter().unzip();
     scene::mark_blocked(state, viewer, &mut scenes).await?;
     let visible = |place: usize| scenes[place].visible().is_ok().then(|| counts[place].clone());
     Ok(places.into_iter().map(visible).collect())
@@ -30,9 +30,13 @@ pub async fn counts(state: &State, viewer: &str, subjects: &[Subject]) -> Result
 /// nothing but what the viewer knows, and may want to take back.
 pub async fn viewer_states(state: &State, viewer: &str, subjects: &[Subject]) -> Result<Vec<ViewerState>, StoreError> {
     let (unique, places) = unique(subjects);
-    let reads = unique.iter().map(|subject| viewer_state(state, viewer, subject));
-    let states: Vec<ViewerState> = stream::iter(reads).buffered(SUBJECTS_IN_FLIGHT).try_collect().await?;
+    let reads = unique.into_iter().map(|subject| viewer_state(state, viewer, subject).boxed()).collect();
+    let states = side_by_side(reads).await?;
     Ok(places.into_iter().map(|place| states[place]).collect())
+}
+
+async fn side_by_side<T>(reads: Vec<BoxFuture<'_, Result<T, StoreError>>>) -> Result<Vec<T>, StoreError> {
+    stream::iter(reads).buffered(SUBJECTS_IN_FLIGHT).try_collect().await
 }
 
 /// Each subject once, and for each that was asked for the place of its like.
@@ -50,11 +54,7 @@ fn unique(subjects: &[Subject]) -> (Vec<&Subject>, Vec<usize>) {
 }
 
 async fn read(state: &State, subject: &Subject) -> Result<(Scene, Counts), StoreError> {
-    if subject.comment_id.is_empty() {
-        read_post(state, subject).await
-    } else {
-        read_comment(state, subject).await
-    }
+    if subject.comment_id.is_empty() { read_post(state, subject).await } else { read_comment(state, subject).await }
 }
 
 async fn read_post(state: &State, subject: &Subject) -> Result<(Scene, Counts), StoreError> {
@@ -94,9 +94,7 @@ fn present(reactions: &ReactionCounts, comments: i64, shares: i64) -> Counts {
 
 async fn viewer_state(state: &State, viewer: &str, subject: &Subject) -> Result<ViewerState, StoreError> {
     let of_post = subject.comment_id.is_empty();
-    let own_share = async {
-        if of_post { share::own(state, &subject.post_id, viewer).await } else { Ok(None) }
-    };
+    let own_share = async { if of_post { share::own(state, &subject.post_id, viewer).await } else { Ok(None) } };
     let (post, reaction, share) =
         try_join!(subject::post(state, &subject.post_id), reaction::own(state, subject, viewer), own_share)?;
     if post.is_none() {

@@ -8,9 +8,9 @@ use kith_fold::{Found, State};
 use kith_relations::block;
 use kith_tables::StoreError;
 
+use crate::Rejection;
 use crate::comment::{self, IndexRow};
 use crate::subject::{self, SubjectRow};
-use crate::Rejection;
 
 /// A subject as one account sees it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -52,10 +52,8 @@ pub async fn load(state: &State, viewer: &str, post_id: &str, comment_id: &str) 
     let (post, comment) = try_join!(subject::post(state, post_id), comment::by_id(state, post_id, comment_id))?;
     let meant = !comment_id.is_empty();
     let comment = meant.then(|| comment.map(|found: Found<IndexRow>| found.row));
-    let mut scene = Scene {
-        post: Seen { row: post, blocked: false },
-        comment: comment.map(|row| Seen { row, blocked: false }),
-    };
+    let mut scene =
+        Scene { post: Seen { row: post, blocked: false }, comment: comment.map(|row| Seen { row, blocked: false }) };
     mark_blocked(state, viewer, std::slice::from_mut(&mut scene)).await?;
     Ok(scene)
 }
@@ -75,7 +73,11 @@ pub async fn mark_blocked(state: &State, viewer: &str, scenes: &mut [Scene]) -> 
 }
 
 /// Those of `authors` (at most 512) that must not meet `viewer`.
-pub async fn blocked(state: &State, viewer: &str, mut authors: BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
+pub async fn blocked(
+    state: &State,
+    viewer: &str,
+    mut authors: BTreeSet<String>,
+) -> Result<BTreeSet<String>, StoreError> {
     authors.remove(viewer);
     if authors.is_empty() {
         return Ok(authors);

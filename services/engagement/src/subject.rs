@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_deleted_post_stays_deleted() {
-        let deleted = PostDeleted { author_id: "ada".into(), post_create_time: Some(time::timestamp(7)), ..Default::default() };
+        let deleted =
+            PostDeleted { author_id: "ada".into(), post_create_time: Some(time::timestamp(7)), ..Default::default() };
         let (created, deleted) = (created(), deleted);
         let there = evolve(None, Change::Created(&created));
         assert_eq!(there, SubjectRow { author_id: "ada".into(), create_time: Timestamp(7), deleted: false });

@@ -1,7 +1,7 @@
 //! Accounts: what one is asked for with, and how they are read.
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kith_fold::{Found, State};
 use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
@@ -73,7 +73,8 @@ pub async fn found(state: &State, account_id: &str) -> Result<Option<Found<Accou
 
 /// The accounts of these ids, aligned with them.
 pub async fn batch(state: &State, account_ids: &[String]) -> Result<Vec<Option<AccountRow>>, StoreError> {
-    let reads = account_ids.iter().map(|id| kith_relations::account::account(state, id));
+    let read = |id| kith_relations::account::account(state, id).boxed();
+    let reads: Vec<_> = account_ids.iter().map(|id| read(id.as_str())).collect();
     stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await
 }
 

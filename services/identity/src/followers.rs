@@ -47,7 +47,9 @@ impl Fold for Followers {
             return;
         }
         let FollowersSummary { follower_count } = rows.summary();
-        rows.set_summary(FollowersSummary { follower_count: recount(follower_count, before.following, after.following) });
+        rows.set_summary(FollowersSummary {
+            follower_count: recount(follower_count, before.following, after.following),
+        });
         rows.put([actor.into()], after);
     }
 }
@@ -78,7 +80,8 @@ pub async fn page(
     let (mut follows, mut next) = (Vec::with_capacity(size), after);
     for _ in 0..SLICES_PER_PAGE {
         let after = next.clone().map(|id| vec![id.into()]);
-        let rows = state.slice::<EdgeRow>(table, &partition, RowRange { after, ..RowRange::all::<EdgeRow>() }, size + 1);
+        let rows =
+            state.slice::<EdgeRow>(table, &partition, RowRange { after, ..RowRange::all::<EdgeRow>() }, size + 1);
         let rows = rows.await?;
         let is_last = rows.len() <= size;
         for found in rows {

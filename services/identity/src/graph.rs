@@ -66,10 +66,14 @@ impl Fold for Edges {
         match event {
             // A later one, or none that was applied, settles it instead.
             Identity::Blocked(_) if mine.last_block_offset() == Some(offset) => {
-                read_other_side(actor, target, move |theirs, actor, target| cut((target, theirs), (actor, &mine), cause))
+                read_other_side(actor, target, move |theirs, actor, target| {
+                    cut((target, theirs), (actor, &mine), cause)
+                })
             }
             Identity::Followed(_) if mine.following && u64::try_from(mine.follow_position) == Ok(offset) => {
-                read_other_side(actor, target, move |theirs, actor, target| cut((actor, &mine), (target, theirs), cause))
+                read_other_side(actor, target, move |theirs, actor, target| {
+                    cut((actor, &mine), (target, theirs), cause)
+                })
             }
             _ => Vec::new(),
         }

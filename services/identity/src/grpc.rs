@@ -8,9 +8,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use kith_fold::WaitError;
-use kith_proto::identity::v1::account_service_server::AccountServiceServer;
-use kith_proto::identity::v1::graph_service_server::GraphServiceServer;
-use kith_proto::identity::v1::session_service_server::SessionServiceServer;
+use kith_proto::identity::v1::account_service_server::{self, AccountServiceServer};
+use kith_proto::identity::v1::graph_service_server::{self, GraphServiceServer};
+use kith_proto::identity::v1::session_service_server::{self, SessionServiceServer};
 use kith_service::auth::{TokenIssuer, Verifier};
 use kith_service::kit::Kit;
 use kith_service::{Failure, limited, limits};
@@ -56,11 +56,16 @@ impl IdentityService {
         Ok(Self { shared: Arc::new(Shared { kit, issuer, verifier, passwords, backfill_window_seconds }) })
     }
 
-    /// Adds the service's three gRPC services to those of the process.
-    pub fn add_to(&self, routes: &mut RoutesBuilder) {
+    /// Adds the service's three gRPC services to those of the process; gives their full names.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) -> Vec<&'static str> {
         routes.add_service(limited!(AccountServiceServer::new(self.clone())));
         routes.add_service(limited!(SessionServiceServer::new(self.clone())));
         routes.add_service(limited!(GraphServiceServer::new(self.clone())));
+        vec![
+            account_service_server::SERVICE_NAME,
+            session_service_server::SERVICE_NAME,
+            graph_service_server::SERVICE_NAME,
+        ]
     }
 
     fn kit(&self) -> &Kit {

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use kith_fold::Group;
 use kith_log::topics;
 use kith_relations::account::{Accounts, Handles};
+use kith_service::Failure;
+use tonic::service::RoutesBuilder;
 
 pub use grpc::{Deps, IdentityService};
 
@@ -39,6 +41,11 @@ pub fn group(generation: u32) -> Group {
             Arc::new(followers::Followers),
         ],
     }
+}
+
+/// Adds the service's RPCs to those of the process; gives the full names of its gRPC services.
+pub fn add_to(routes: &mut RoutesBuilder, deps: Deps) -> Result<Vec<&'static str>, Failure> {
+    Ok(IdentityService::new(deps)?.add_to(routes))
 }
 
 #[cfg(test)]

@@ -271,9 +271,8 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_sheds_and_a_waiting_hash_keeps_its_deadline() {
         let hasher = hasher();
-        let held = Arc::clone(&hasher.shared.running).try_acquire_many_owned(
-            u32::try_from(hasher.shared.running.available_permits()).unwrap(),
-        );
+        let held = Arc::clone(&hasher.shared.running)
+            .try_acquire_many_owned(u32::try_from(hasher.shared.running.available_permits()).unwrap());
         let late = hasher.hash(password("correct horse"), Deadline::after(Duration::from_millis(5))).await.unwrap_err();
         assert_eq!(late.reason_name(), "DEADLINE_EXCEEDED");
         let all = u32::try_from(hasher.shared.admitted.available_permits()).unwrap();

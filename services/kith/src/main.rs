@@ -20,9 +20,6 @@ const EXIT_FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if rustls_provider().is_err() {
-        eprintln!("kith: the TLS provider is installed already");
-    }
     let settings = match cli.settings() {
         Ok(settings) => settings,
         Err(error) => {

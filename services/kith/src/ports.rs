@@ -39,7 +39,7 @@ fn open_log(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn Ev
                 client_id: "kith".to_owned(),
                 replication_factor: settings.replication_factor(),
                 production: settings.profile == Profile::Production,
-                ..KafkaSettings::default()
+                extra: Vec::new(),
             };
             Ok(KafkaLog::connect(kafka, settings.partitions, runtime.clone()).context("the Kafka client")?)
         }

@@ -122,7 +122,7 @@ fn verdict(summary: &mut EditsSummary, event: &EditRequested) -> ClaimRow {
         summary.edits = current;
     }
     let revision = current.saturating_add(i64::from(won));
-    ClaimRow { won, revision, payload_digest: event.payload_digest.clone().into() }
+    ClaimRow { won, revision, payload_digest: event.payload_digest.clone() }
 }
 
 /// The fact that follows from a won intent.
@@ -168,8 +168,7 @@ pub async fn claim(state: &State, post_id: RecordId, intent: RecordId) -> Result
 /// The revision of a post after all intents that are folded; its row may not have got there yet.
 pub async fn current_revision(state: &State, post_id: RecordId) -> Result<u32, StoreError> {
     let key = post_id.to_string();
-    let summary =
-        state.summary::<EditsSummary>(&EDIT_CLAIMS, &Key::text(&key), (topics::POSTS_PRIVATE, &key)).await?;
+    let summary = state.summary::<EditsSummary>(&EDIT_CLAIMS, &Key::text(&key), (topics::POSTS_PRIVATE, &key)).await?;
     Ok(revision(summary.map_or(0, |found| found.row.edits).saturating_add(1)))
 }
 
@@ -196,7 +195,7 @@ mod tests {
             author_id: "ada".into(),
             expected_revision,
             content: Some(PostContent::default()),
-            payload_digest: vec![1],
+            payload_digest: vec![1].into(),
             ..EditRequested::default()
         }
     }
@@ -247,7 +246,7 @@ mod tests {
         let claim = ClaimRow { payload_digest: vec![1].into(), ..ClaimRow::default() };
         let state = EditState { post: Some(&post), claim: Some(&claim), revision: 3 };
         assert_eq!(decide(&state, intent(1)), Ok(None));
-        let other = EditRequested { payload_digest: vec![2], ..intent(1) };
+        let other = EditRequested { payload_digest: vec![2].into(), ..intent(1) };
         assert_eq!(decide(&state, other), Err(Rejection::RequestIdReused));
     }
 

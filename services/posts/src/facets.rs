@@ -39,7 +39,8 @@ fn links(text: &str) -> impl Iterator<Item = FoundLink> {
     finder.kinds(&[LinkKind::Url]).url_must_have_scheme(false);
     let found: Vec<_> = finder.links(text).map(|link| (link.start()..link.end(), link.as_str())).collect();
     found.into_iter().filter_map(|(range, link)| {
-        let starts_with = |prefix: &str| link.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        let starts_with =
+            |prefix: &str| link.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
         let behind_word = text[..range.start].chars().next_back().is_some_and(|c| c == '@' || is_xid_continue(c));
         if starts_with("https://") || starts_with("http://") {
             Some(FoundLink { range, uri: link.to_owned() })
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn there_are_no_more_than_the_limit() {
         assert_eq!(find(&"#a ".repeat(FACETS_PER_TEXT + 5)).len(), FACETS_PER_TEXT);
-        assert_eq!(find(&"http://a.b/ ".repeat(FACETS_PER_TEXT + 5)).len(), FACETS_PER_TEXT);
+        assert_eq!(find(&"http://example.org/ ".repeat(FACETS_PER_TEXT + 5)).len(), FACETS_PER_TEXT);
     }
 
     fn hostile_text() -> impl Strategy<Value = String> {

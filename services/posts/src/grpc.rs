@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Token, WaitError};
+use bytes::Bytes;
+use kith_fold::{Noun, Token, WaitError};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::posts::private::v1::EditRequested;
 use kith_proto::posts::private::v1::post_private_event::Event as PrivateEvent;
-use kith_proto::posts::v1::post_service_server::PostService;
+use kith_proto::posts::v1::post_service_server::{PostService, PostServiceServer};
 use kith_proto::posts::v1::*;
 use kith_proto::time;
-use kith_fold::Noun;
 use kith_service::auth::caller;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::{self, RequestId};
 use kith_service::kit::{Command, Kit};
-use kith_service::{Failure, limits};
+use kith_service::{Failure, limited, limits};
+use tonic::service::RoutesBuilder;
 use tonic::{Request, Response, Status};
 
 use crate::arbiter::{self, EditState};
@@ -26,8 +27,9 @@ const CREATE_POST: &str = "kith.posts.v1.PostService/CreatePost";
 const EDIT_POST: &str = "kith.posts.v1.PostService/EditPost";
 const DELETE_POST: &str = "kith.posts.v1.PostService/DeletePost";
 
-/// The handlers.
-pub struct Handlers {
+/// The handlers; cheap to clone.
+#[derive(Clone)]
+pub struct PostsService {
     kit: Arc<Kit>,
 }
 
@@ -45,7 +47,7 @@ impl Call {
 }
 
 #[tonic::async_trait]
-impl PostService for Handlers {
+impl PostService for PostsService {
     async fn create_post(&self, request: Request<CreatePostRequest>) -> Result<Response<CreatePostResponse>, Status> {
         let call = Call::of(&request)?;
         Ok(Response::new(self.create(call, request.into_inner()).await?))
@@ -75,9 +77,14 @@ impl PostService for Handlers {
     }
 }
 
-impl Handlers {
+impl PostsService {
     pub fn new(kit: Arc<Kit>) -> Self {
         Self { kit }
+    }
+
+    /// Adds the gRPC service.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) {
+        routes.add_service(limited!(PostServiceServer::new(self.clone())));
     }
 
     async fn create(&self, call: Call, request: CreatePostRequest) -> Result<CreatePostResponse, Failure> {
@@ -93,7 +100,7 @@ impl Handlers {
             author_id: call.caller.to_string(),
             content: Some(content),
             create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
-            payload_digest: digest.to_vec(),
+            payload_digest: Bytes::copy_from_slice(&digest),
         };
         let known = post::post(&self.kit.state, id).await?;
         let (state, place) = match known {
@@ -193,12 +200,13 @@ impl Handlers {
             content: Some(content::compose(state, text, languages).await?),
             post_create_time: post.map(|post| time::timestamp(post.create_time.0)),
             request_time: Some(time::timestamp(self.kit.runtime.now_ms())),
-            payload_digest: digest.to_vec(),
+            payload_digest: Bytes::copy_from_slice(&digest),
         };
         let edits = EditState { post, claim: claim.as_ref().map(|claim| &claim.row), revision };
         let decided = arbiter::decide(&edits, asked);
         if let Err(Rejection::RevisionStale { current }) = decided {
-            self.reached(post_id, current, call.deadline).await?;
+            // If it takes too long he is told all the same.
+            let _ = self.reached(post_id, current, call.deadline).await;
         }
         let event = decided?;
         self.kit.remember(id, digest)?;
@@ -226,10 +234,11 @@ impl Handlers {
         state.at_least(&Token::from(intent), deadline.at()).await.map_err(unknown_for_now)?;
         let claim = arbiter::claim(state, post_id, id).await?.ok_or_else(Failure::internal)?;
         let revision = arbiter::revision(claim.row.revision);
-        let (post, place) = self.reached(post_id, revision, deadline).await?;
+        let reached = self.reached(post_id, revision, deadline).await;
         if !claim.row.won {
             return Err(Rejection::RevisionStale { current: revision }.into());
         }
+        let (post, place) = reached?;
         if post.deleted {
             return Err(Rejection::NotFound.into());
         }

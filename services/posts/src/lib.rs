@@ -14,17 +14,16 @@ use std::sync::Arc;
 
 use kith_fold::{Fold, Group};
 use kith_log::topics;
-use kith_proto::posts::v1::post_service_server::{PostServiceServer, SERVICE_NAME};
+use kith_proto::posts::v1::post_service_server::SERVICE_NAME;
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::block::{BlockedBy, Blocks};
-use kith_service::kit::Kit;
-use tonic::service::RoutesBuilder;
 
 pub use content::{LANGUAGE_TAG_CHARS_MAX, LANGUAGES_PER_POST};
 pub use facets::{FACETS_PER_TEXT, HASHTAG_CHARS_MAX};
+pub use grpc::PostsService;
 
-/// The full names of the gRPC services, for health and reflection.
-pub const SERVICES: &[&str] = &[SERVICE_NAME];
+/// The gRPC services that [`PostsService::add_to`] adds.
+pub const SERVICES: [&str; 1] = [SERVICE_NAME];
 
 /// The folds of the service, over its own topics and what it needs of identity's.
 pub fn group(generation: u32) -> Group {
@@ -37,11 +36,6 @@ pub fn group(generation: u32) -> Group {
         Arc::new(BlockedBy),
     ];
     Group { service: "posts", generation, topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY], folds }
-}
-
-/// Adds the gRPC services to `routes`.
-pub fn serve(routes: &mut RoutesBuilder, kit: Arc<Kit>) {
-    routes.add_service(kith_service::limited!(PostServiceServer::new(grpc::Handlers::new(kit))));
 }
 
 #[cfg(test)]

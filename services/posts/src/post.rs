@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use kith_fold::{Fold, Found, Home, Noun, Record, Rows, State};
 use kith_log::{LogPartition, Position, RecordId, topics};
+use kith_proto::errors::v1::Reason;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
 use kith_proto::posts::v1::{Post, PostContent, PostCreated, PostDeleted, PostEdited};
 use kith_proto::{Event, time};
 use kith_service::Failure;
-use kith_proto::errors::v1::Reason;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
 use prost::Message;
 
@@ -128,7 +128,7 @@ impl PostRow {
             author_id: event.author_id.clone(),
             revision: 1,
             create_time: Timestamp(time::unix_ms(event.create_time.as_ref())),
-            payload_digest: event.payload_digest.clone().into(),
+            payload_digest: event.payload_digest.clone(),
             ..Self::default()
         };
         post.say(event.content.clone().unwrap_or_default());

@@ -1,1 +1,64 @@
+//! The projector: folds all topics into denormalised feeds, and serves them (`kith.feeds.v1`).
+//!
+//! Two roles, together or apart: a process *folds* when its group is started so
+//! (`kith_fold::engine::start(ports, group, true)`), and *serves* when [`add_to`] is called. Each read takes four
+//! steps: `skeleton` (ids from tables), `hydrate` (rows by id), `rules` (as of now), and `feed`, which presents. The tables
+//! are in [`views`], one file each; to add one, write the file and name its fold in [`group`].
 
+mod digest;
+mod entry;
+mod feed;
+mod grpc;
+mod hydrate;
+mod rules;
+mod skeleton;
+#[cfg(test)]
+mod tests;
+pub mod views;
+
+use std::sync::Arc;
+
+use kith_fold::{Fold, Group};
+use kith_log::{PartitionIndex, topics};
+use kith_proto::feeds::v1::feed_service_server::{FeedServiceServer, SERVICE_NAME};
+use kith_relations::{account::Accounts, block};
+use kith_service::kit::Kit;
+use tonic::service::RoutesBuilder;
+
+pub use digest::digest;
+pub use grpc::Feeds;
+
+/// The name of the service: of its consumer group, and of its keyspace.
+pub const SERVICE: &str = "feeds";
+
+/// What the folds are made with. The same in every process of a generation.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// The posts of an author who ever had more followers than this are pulled by their readers instead of pushed.
+    pub push_threshold: u64,
+    /// Partitions of every topic: `EventLog::partition_count`.
+    pub partition_count: PartitionIndex,
+}
+
+/// The folds of feeds, with the topics that they read.
+pub fn group(generation: u32, settings: Settings) -> Group {
+    let Settings { push_threshold, partition_count } = settings;
+    let folds: Vec<Arc<dyn Fold>> = vec![
+        Arc::new(Accounts),
+        Arc::new(block::Blocks),
+        Arc::new(block::BlockedBy),
+        Arc::new(views::follows::Follows),
+        Arc::new(views::followers::Followers { push_threshold, partition_count }),
+        Arc::new(views::author_feed::AuthorFeed),
+        Arc::new(views::cards::CardPosts),
+        Arc::new(views::cards::CardEngagement),
+    ];
+    let topics = vec![topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT];
+    Group { service: SERVICE, generation, topics, folds }
+}
+
+/// Adds the gRPC services of feeds to what a process serves; gives their full names, for health and reflection.
+pub fn add_to(routes: &mut RoutesBuilder, kit: Arc<Kit>) -> Vec<&'static str> {
+    routes.add_service(kith_service::limited!(FeedServiceServer::new(Feeds::new(kit))));
+    vec![SERVICE_NAME]
+}

@@ -18,14 +18,11 @@ pub mod follows;
 pub mod home;
 pub mod pulls;
 
-use kith_log::Offset;
+use kith_log::{Offset, RecordId};
 
-/// An id longer than this is none of ours. It keeps keys far below what tables and page tokens carry.
-const ID_BYTES_MAX: usize = 64;
-
-/// Whether all of these can be ids. Events in which one is not are no concern of any view: nothing could name them.
+/// Whether all of these are ids. An event in which one is not is no concern of any view: nothing could name what it says.
 fn are_ids(ids: &[&str]) -> bool {
-    ids.iter().all(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)
+    ids.iter().all(|id| RecordId::parse(id).is_some())
 }
 
 /// An offset as a column holds it.

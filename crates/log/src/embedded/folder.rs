@@ -17,8 +17,7 @@ pub(super) const STORE: &str = "store";
 pub(super) fn take(dir: &Path, partitions: PartitionIndex) -> Result<File, LogError> {
     let failed = |error: io::Error| LogError::Unavailable(format!("{}: {error}", dir.display()));
     std::fs::create_dir_all(dir).map_err(failed)?;
-    let lock =
-        OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

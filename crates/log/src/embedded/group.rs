@@ -133,7 +133,8 @@ mod tests {
     #[test]
     fn a_group_shares_every_partition_once() {
         for members in 1..6 {
-            let place = |_| Arc::new(Place { topics: vec![topics::POSTS, topics::FEEDS], words: watch::Sender::default() });
+            let place =
+                |_| Arc::new(Place { topics: vec![topics::POSTS, topics::FEEDS], words: watch::Sender::default() });
             let group = Group { members: (0..members).map(place).collect() };
             for count in 1..9 {
                 let mut all: Vec<_> = group.members.iter().flat_map(|m| group.share(m, count)).collect();

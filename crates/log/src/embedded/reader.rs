@@ -19,13 +19,8 @@ pub(super) fn spawn(
     lifetime: Lifetime,
 ) -> RecordReader {
     let (batches, reader) = reading::reader(partition.id);
-    let feed = Feed {
-        runtime: runtime.clone(),
-        shared: Arc::clone(shared),
-        store: Weak::clone(store),
-        partition,
-        next: from,
-    };
+    let feed =
+        Feed { runtime: runtime.clone(), shared: Arc::clone(shared), store: Weak::clone(store), partition, next: from };
     runtime.spawn(async move {
         tokio::select! {
             biased;

@@ -10,7 +10,7 @@ use crate::reading::Batch;
 use crate::{LogError, LogPartition, Offset, PartitionIndex, Position, Record, Topic};
 
 /// Records not yet in sorted files, bytes of memory.
-const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
+const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
 /// Blocks of sorted files kept in memory, bytes. Small: readers go through a partition once, and the head is kept apart.
 const BLOCK_CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Flushing and merging go on in the background and must not take the cores from the folds.

@@ -81,14 +81,13 @@ async fn the_folder_keeps_its_contract() {
     let dir = TempDir::new().unwrap();
     drop(opened(&dir));
     match EmbeddedLog::open(dir.path(), PARTITIONS + 1, Runtime::system()) {
-        Err(LogError::Contract(text)) => assert!(text.contains("partitions 8") && text.contains("partitions 9"), "{text}"),
+        Err(LogError::Contract(text)) => {
+            assert!(text.contains("partitions 8") && text.contains("partitions 9"), "{text}")
+        }
         other => panic!("{:?}", other.err()),
     }
     std::fs::remove_file(dir.path().join("FORMAT")).unwrap();
-    assert!(matches!(
-        EmbeddedLog::open(dir.path(), PARTITIONS, Runtime::system()),
-        Err(LogError::Contract(_))
-    ));
+    assert!(matches!(EmbeddedLog::open(dir.path(), PARTITIONS, Runtime::system()), Err(LogError::Contract(_))));
 }
 
 #[tokio::test]

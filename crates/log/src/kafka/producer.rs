@@ -18,7 +18,7 @@ use crate::{AppendError, LogError, LogPartition, NewRecord, Offset, Position};
 /// When even the library's own time limit did not end an append.
 const LAST_RESORT: Duration = Duration::from_millis(APPEND_TIMEOUT_MS as u64 + 1_500);
 
-type Native = ThreadedProducer<Deliveries>;
+pub(super) type Native = ThreadedProducer<Deliveries>;
 
 pub(super) struct Producer {
     runtime: Runtime,
@@ -31,7 +31,7 @@ pub(super) struct Producer {
 }
 
 /// What the library carries for an append and gives back with its fate.
-struct InFlight {
+pub(super) struct InFlight {
     partition: LogPartition,
     answer: oneshot::Sender<Result<Position, AppendError>>,
     /// Given back when the library has let go of the record, whether or not somebody still waits for it.
@@ -85,7 +85,7 @@ impl Producer {
         self.runtime.blocking(move || drop(native)).await;
     }
 
-    fn current(&self) -> Result<Arc<Native>, AppendError> {
+    pub(super) fn current(&self) -> Result<Arc<Native>, AppendError> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
         current.ok_or_else(|| AppendError::Refused("the log is closed".to_owned()))
     }
@@ -135,7 +135,7 @@ fn send(
     })
 }
 
-struct Deliveries {
+pub(super) struct Deliveries {
     voice: Voice,
 }
 

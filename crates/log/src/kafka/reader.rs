@@ -114,7 +114,9 @@ impl Feed {
 
     async fn explain(&self, error: KafkaError) -> LogError {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset) => self.readers.watermarks.out_of_range(self.partition, self.next).await,
+            Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                self.readers.watermarks.out_of_range(self.partition, self.next).await
+            }
             Some(RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::BadCompression) => {
                 LogError::Damaged(format!("{} from {}: {error}", self.partition, self.next))
             }

@@ -71,7 +71,7 @@ struct Verified {
 }
 
 impl Verifier {
-    /// Reads the keys, and looks at the file for changes every 5 s for as long as a clone of the verifier lives. Blocks
+    /// Reads the keys (inside tokio's runtime), and looks at the file for changes every 5 s for as long as a clone of the verifier lives. Blocks
     /// briefly. A file that has become unreadable leaves the keys as they are, with a warning.
     pub fn open(file: PathBuf, runtime: Runtime) -> Result<Self, KeyError> {
         let keys = Keys::read(&file, 0)?;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
 
 /// Where the log is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,7 +28,7 @@ pub enum TablesAddress {
 
 /// How strict the self-checks are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Profile {
     /// A failed check is a warning.
     Development,
@@ -38,7 +38,7 @@ pub enum Profile {
 
 /// How the process's own messages look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum LogFormat {
     Text,
     Json,
@@ -46,7 +46,7 @@ pub enum LogFormat {
 
 /// Whether server reflection is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Reflection {
     Auto,
     On,
@@ -54,8 +54,7 @@ pub enum Reflection {
 }
 
 /// A service of the suite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServiceName {
     Identity,
     Posts,
@@ -77,14 +76,38 @@ impl ServiceName {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|service| service.as_str() == text)
+    fn parse(text: &str) -> Result<Self, String> {
+        one_of(text, &Self::ALL.map(|service| (service.as_str(), service)))
     }
 }
 
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+impl TryFrom<String> for Profile {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("development", Self::Development), ("production", Self::Production)])
+    }
+}
+
+impl TryFrom<String> for LogFormat {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("text", Self::Text), ("json", Self::Json)])
+    }
+}
+
+impl TryFrom<String> for Reflection {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)])
     }
 }
 
@@ -154,8 +177,13 @@ pub(super) fn service_names<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
 }
 
 fn name_of<E: de::Error>(name: &str) -> Result<ServiceName, E> {
-    ServiceName::parse(name).ok_or_else(|| {
-        let known = ServiceName::ALL.map(ServiceName::as_str).join(", ");
-        E::custom(format!("services: `{name}` is not one of {known}"))
+    ServiceName::parse(name).map_err(E::custom)
+}
+
+fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+    let found = known.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        format!("`{text}` is not one of {}", names.join(", "))
     })
 }

@@ -3,20 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use fjall::{Database, Readable};
-
-use super::keys::{Place, successor};
-use super::unavailable;
+use super::keys::{Place, under};
+use super::store::Store;
 use crate::{Column, StoreError, Table};
 
 /// Rows that one batch of a drop removes.
 const DROP_BATCH_ROWS: usize = 1_000;
 const CATALOG: u32 = 0;
 
-pub(super) struct Catalog<'a> {
-    pub db: &'a Database,
-    pub rows: &'a fjall::Keyspace,
-}
+pub(super) struct Catalog<'a>(pub &'a Store);
 
 impl Catalog<'_> {
     /// The number of a keyspace; a keyspace that is dropped and made again has another.
@@ -26,13 +21,13 @@ impl Catalog<'_> {
 
     /// Makes what is missing. `Contract` when a table is there with another declaration.
     pub fn create(&self, name: &str, tables: &[&'static Table]) -> Result<(), StoreError> {
-        let mut batch = self.db.batch();
+        let mut batch = self.0.batch();
         let keyspace = match self.keyspace(name)? {
             Some(keyspace) => keyspace,
             None => {
                 let next = self.number(&last_key())?.unwrap_or(CATALOG) + 1;
-                batch.insert(self.rows, last_key(), next.to_be_bytes());
-                batch.insert(self.rows, keyspace_key(name), next.to_be_bytes());
+                batch.insert(last_key(), next.to_be_bytes().to_vec());
+                batch.insert(keyspace_key(name), next.to_be_bytes().to_vec());
                 next
             }
         };
@@ -45,9 +40,9 @@ impl Catalog<'_> {
             }
             number += 1;
             let declared = [&number.to_be_bytes()[..], declaration(table).as_bytes()].concat();
-            batch.insert(self.rows, table_key(keyspace, table.name), declared);
+            batch.insert(table_key(keyspace, table.name), declared);
         }
-        batch.commit().map_err(unavailable)
+        batch.commit()
     }
 
     /// Where each table's rows are, in the order asked. `Contract` when one is missing or differs.
@@ -61,10 +56,10 @@ impl Catalog<'_> {
 
     /// Forgets a keyspace at once; [`Self::finish_drops`] then removes its rows, also after a crash.
     pub fn start_drop(&self, name: &str, keyspace: u32) -> Result<(), StoreError> {
-        let mut batch = self.db.batch();
-        batch.remove(self.rows, keyspace_key(name));
-        batch.insert(self.rows, dropping_key(keyspace), []);
-        batch.commit().map_err(unavailable)
+        let mut batch = self.0.batch();
+        batch.remove(keyspace_key(name));
+        batch.insert(dropping_key(keyspace), Vec::new());
+        batch.commit()
     }
 
     pub fn finish_drops(&self) -> Result<(), StoreError> {
@@ -91,30 +86,29 @@ impl Catalog<'_> {
     }
 
     fn number(&self, key: &[u8]) -> Result<Option<u32>, StoreError> {
-        let Some(value) = self.rows.get(key).map_err(unavailable)? else { return Ok(None) };
+        let Some(value) = self.0.get(key)? else { return Ok(None) };
         value.as_ref().try_into().map(|bytes| Some(u32::from_be_bytes(bytes))).map_err(|_| damaged())
     }
 
     /// Catalog entries only: they are few.
     fn under(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let entries = self.db.snapshot().prefix(self.rows, prefix);
-        entries.map(|e| e.into_inner().map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(unavailable)).collect()
+        let entries = self.0.state().range(under(prefix.to_vec()));
+        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
     }
 
     /// Row by row, because fjall has no deletion of a range; the space comes back with compaction.
     fn remove_under(&self, prefix: Vec<u8>) -> Result<(), StoreError> {
-        let end = successor(prefix.clone()).map_or(Bound::Unbounded, Bound::Excluded);
-        let mut start = Bound::Included(prefix);
+        let (mut start, end) = under(prefix);
         loop {
-            let mut batch = self.db.batch();
+            let mut batch = self.0.batch();
             let mut last = None;
-            for entry in self.db.snapshot().range(self.rows, (start, end.clone())).take(DROP_BATCH_ROWS) {
-                let key = entry.key().map_err(unavailable)?;
+            for entry in self.0.state().range((start, end.clone())).take(DROP_BATCH_ROWS) {
+                let (key, _) = entry?;
                 last = Some(key.to_vec());
-                batch.remove(self.rows, key);
+                batch.remove(key);
             }
             let Some(last) = last else { return Ok(()) };
-            batch.commit().map_err(unavailable)?;
+            batch.commit()?;
             start = Bound::Excluded(last);
         }
     }

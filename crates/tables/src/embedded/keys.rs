@@ -1,5 +1,8 @@
 //! Keys whose order as bytes is the order of the rows: keyspace, table, partition columns, section, clustering columns.
 
+use std::ops::Bound;
+
+use super::store::Range;
 use crate::{Column, Key, Kind, Order, RowKey, SectionId, StoreError, Table, Timestamp, Value};
 
 /// Where a table's rows are: the keyspace's number and the table's in it.
@@ -52,8 +55,19 @@ pub(super) fn clustering_prefix<'a>(
     bytes
 }
 
+/// All keys that start with `prefix`.
+pub(super) fn under(prefix: Vec<u8>) -> Range {
+    let end = successor(prefix.clone()).map_or(Bound::Unbounded, Bound::Excluded);
+    (Bound::Included(prefix), end)
+}
+
+/// All keys behind those that start with `after`, as far as keys start with `prefix`.
+pub(super) fn behind(after: Vec<u8>, prefix: Vec<u8>) -> Range {
+    (successor(after).map_or(Bound::Unbounded, Bound::Included), under(prefix).1)
+}
+
 /// The first key behind all that start with `prefix`; `None` when there can be none.
-pub(super) fn successor(mut prefix: Vec<u8>) -> Option<Vec<u8>> {
+fn successor(mut prefix: Vec<u8>) -> Option<Vec<u8>> {
     while let Some(last) = prefix.pop() {
         if last < u8::MAX {
             prefix.push(last + 1);

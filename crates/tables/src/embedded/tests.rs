@@ -82,7 +82,7 @@ async fn a_drop_that_was_cut_short_is_finished_at_the_next_start() {
     tables.inner.catalog().start_drop("k", number).unwrap();
     drop((keyspace, tables));
     let tables = EmbeddedTables::open(dir.path(), Runtime::system()).unwrap();
-    assert_eq!(tables.inner.rows.prefix(Place::keyspace_prefix(number)).count(), 0);
+    assert_eq!(tables.inner.store.state().range(keys::under(Place::keyspace_prefix(number))).count(), 0);
     tables.create("k", &[&NOTES]).await.unwrap();
     assert!(tables.inner.catalog().keyspace("k").unwrap().unwrap() > number);
 }

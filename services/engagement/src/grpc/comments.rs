@@ -74,7 +74,8 @@ impl EngagementService {
         let size = page_size("page_size", call.request.page_size)?;
         let filter = [post_id.as_bytes(), parent_comment_id.as_bytes()];
         let after = self.kit.page_tokens.open(LIST, &filter, &call.request.page_token)?;
-        let after = after.map(|bytes| Cursor::decode(&bytes).ok_or_else(Failure::page_token_invalid)).transpose()?;
+        let after =
+            after.map(|bytes: Vec<u8>| Cursor::decode(&bytes).ok_or_else(Failure::page_token_invalid)).transpose()?;
         self.kit.see(&call.request.at_least, call.deadline).await?;
         let (state, viewer, as_of) = (&self.kit.state, call.viewer(), self.kit.as_of());
         // One more than asked for tells whether there is a next page.

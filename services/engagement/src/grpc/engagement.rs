@@ -2,8 +2,8 @@ use kith_proto::engagement::v1 as proto;
 use kith_proto::engagement::v1::engagement_service_server as server;
 use kith_service::Failure;
 use proto::{
-    BatchGetCountsRequest, BatchGetCountsResponse, BatchGetViewerStatesRequest, BatchGetViewerStatesResponse, CountsEntry,
-    ViewerStateEntry,
+    BatchGetCountsRequest, BatchGetCountsResponse, BatchGetViewerStatesRequest, BatchGetViewerStatesResponse,
+    CountsEntry, ViewerStateEntry,
 };
 use tonic::{Request, Response, Status};
 

@@ -34,7 +34,8 @@ impl EngagementService {
         let id = command_id(call.caller, REACT, &call.request.request_id, &self.kit.runtime)?;
         let (actor_id, at_ms) = (call.viewer(), self.kit.runtime.now_ms());
         let command = Command { id, actor_id, subject, wish: Wish::React(kind), at_ms };
-        let (consistency_token, stands_since_ms) = self.set_reaction(&command, &call.request.at_least, call.deadline).await?;
+        let (consistency_token, stands_since_ms) =
+            self.set_reaction(&command, &call.request.at_least, call.deadline).await?;
         let reaction = present(command, kind, stands_since_ms);
         Ok(ReactResponse { reaction: Some(reaction), consistency_token })
     }

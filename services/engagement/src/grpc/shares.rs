@@ -61,8 +61,7 @@ impl EngagementService {
         self.kit.see(at_least, deadline).await?;
         let state = &self.kit.state;
         let (post_id, actor_id) = (&*command.post_id, &*command.actor_id);
-        let (scene, own) =
-            try_join!(scene::load(state, actor_id, post_id, ""), share::own(state, post_id, actor_id))?;
+        let (scene, own) = try_join!(scene::load(state, actor_id, post_id, ""), share::own(state, post_id, actor_id))?;
         let seen = own.as_ref().map(|own| own.position);
         let before = Before { scene, own: own.map(|own: Found<ShareRow>| own.row).unwrap_or_default() };
         let event = share::decide(&before, &command)?;

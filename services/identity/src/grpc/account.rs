@@ -101,8 +101,10 @@ impl IdentityService {
         let intent: Token = kit.append(intent, deadline).await?.into();
         kit.state.at_least(&intent, deadline.at()).await.map_err(after_append)?;
         let claim = claim(&kit.state, &account.handle).await.map_err(store_after_append)?;
-        // Our intent is valid and folded, so somebody's has won.
-        let claim = claim.ok_or_else(Failure::internal)?;
+        let claim = claim.ok_or_else(|| {
+            tracing::error!("an intent was folded, and nobody has its handle");
+            Failure::internal()
+        })?;
         account.verdict(&claim.row)?;
         self.created(account, claim, deadline).await
     }

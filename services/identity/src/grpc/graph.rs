@@ -1,5 +1,5 @@
 use kith_fold::{Found, Token};
-use kith_log::{RecordId, topics};
+use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::identity::v1::graph_service_server::GraphService;
 use kith_proto::identity::v1::{
     BatchGetRelationshipsRequest, BatchGetRelationshipsResponse, BlockRequest, BlockResponse, FollowEntry,
@@ -81,7 +81,13 @@ impl GraphService for IdentityService {
     ) -> Result<Response<ListFollowersResponse>, Status> {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let ListFollowersRequest { account_id, page_size, page_token, at_least } = request.into_inner();
-        let list = List { query: "ListFollowers", table: &FOLLOWERS, account_id, page_size, page_token };
+        let list = List {
+            query: "kith.identity.v1.GraphService/ListFollowers",
+            table: &FOLLOWERS,
+            account_id,
+            page_size,
+            page_token,
+        };
         self.kit().see(&at_least, deadline).await?;
         let as_of = self.kit().as_of();
         let Listed { entries, next_page_token, omitted_count } = self.list(list, caller.account_id).await?;
@@ -94,7 +100,13 @@ impl GraphService for IdentityService {
     ) -> Result<Response<ListFollowingResponse>, Status> {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let ListFollowingRequest { account_id, page_size, page_token, at_least } = request.into_inner();
-        let list = List { query: "ListFollowing", table: &EDGES, account_id, page_size, page_token };
+        let list = List {
+            query: "kith.identity.v1.GraphService/ListFollowing",
+            table: &EDGES,
+            account_id,
+            page_size,
+            page_token,
+        };
         self.kit().see(&at_least, deadline).await?;
         let as_of = self.kit().as_of();
         let Listed { entries, next_page_token, omitted_count } = self.list(list, caller.account_id).await?;
@@ -186,8 +198,8 @@ impl IdentityService {
         let theirs: Option<Found<EdgeRow>> =
             state.until((topics::IDENTITY, &target), deadline.at(), look).await.map_err(after_append)?;
         if let Some(found) = theirs {
-            let partition = kith_log::LogPartition::of_key(topics::IDENTITY, &target, state.partition_count());
-            token.add(kith_log::Position { partition, offset: found.position });
+            let partition = LogPartition::of_key(topics::IDENTITY, &target, state.partition_count());
+            token.add(Position { partition, offset: found.position });
             pair.theirs = found.row;
         }
         Ok(())

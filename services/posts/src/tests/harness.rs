@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine::{self, FoldMetrics, Ports, Running};
-use kith_fold::{Cause, Token};
+use kith_fold::{Cause, Publisher, Token};
 use kith_log::embedded::EmbeddedLog;
-use kith_log::{EventLog, LogPartition, NewRecord, Offset, RecordId, Topic};
+use kith_log::{LogPartition, NewRecord, Offset, RecordId, Topic};
 use kith_proto::Event;
 use kith_runtime::Runtime;
 use kith_service::auth::{Authentication, Caller};
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
+use kith_tables::Digest;
 use kith_tables::embedded::EmbeddedTables;
-use kith_tables::{Digest, TableStore};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::grpc::Handlers;
+use crate::PostsService;
 
 pub const ADA: RecordId = RecordId([1; 16]);
 pub const BOB: RecordId = RecordId([2; 16]);
@@ -27,10 +27,10 @@ const PARTITIONS: u16 = 4;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct World {
-    pub posts: Handlers,
-    pub runtime: Runtime,
+    pub posts: PostsService,
+    runtime: Runtime,
     kit: Arc<Kit>,
-    running: Running,
+    running: Option<Running>,
     ports: Ports,
     _dir: TempDir,
 }
@@ -43,16 +43,18 @@ impl World {
         let tables = EmbeddedTables::open(dir.path().join("tables"), runtime.clone()).unwrap();
         let ports = Ports { runtime: runtime.clone(), log, tables, metrics: FoldMetrics::default() };
         let (kit, running) = at_work(&ports).await;
-        Self { posts: Handlers::new(Arc::clone(&kit)), runtime, kit, running, ports, _dir: dir }
+        Self { posts: PostsService::new(Arc::clone(&kit)), runtime, kit, running: Some(running), ports, _dir: dir }
     }
 
     /// Drops every table and folds the log from its beginning.
     pub async fn fold_again(&mut self) {
+        // Leaves the group first, or it would keep its share of the partitions.
+        self.running = None;
         let keyspace = crate::group(1).keyspace();
         self.ports.tables.drop_keyspace(&keyspace).await.unwrap();
         let (kit, running) = at_work(&self.ports).await;
-        self.running = running;
-        self.posts = Handlers::new(Arc::clone(&kit));
+        self.running = Some(running);
+        self.posts = PostsService::new(Arc::clone(&kit));
         self.kit = kit;
         self.folded().await;
     }
@@ -62,7 +64,7 @@ impl World {
         let until = Instant::now() + PATIENCE;
         loop {
             let heads = self.positions().await;
-            self.running.state.at_least(&heads, until).await.unwrap();
+            self.kit.state.at_least(&heads, until).await.unwrap();
             // An arbiter may have appended meanwhile.
             if self.positions().await == heads {
                 return;
@@ -72,7 +74,8 @@ impl World {
 
     /// Another service's fact; gives its token.
     pub async fn fact(&self, topic: Topic, key: RecordId, id: RecordId, event: Event) -> String {
-        let position = self.running.publisher.append(topic, &key.to_string(), id, &event, &Cause::default()).await;
+        let publisher = Publisher::new(Arc::clone(&self.ports.log), self.runtime.clone(), "identity");
+        let position = publisher.append(topic, &key.to_string(), id, &event, &Cause::default()).await;
         Token::from(position.unwrap()).encode()
     }
 
@@ -85,7 +88,7 @@ impl World {
         let copy = NewRecord { topic, key: key.to_owned(), headers: record.headers, value: record.value };
         let position = self.ports.log.append(copy).await.unwrap();
         let token = Token::from(position);
-        self.running.state.at_least(&token, Instant::now() + PATIENCE).await.unwrap();
+        self.kit.state.at_least(&token, Instant::now() + PATIENCE).await.unwrap();
         token.encode()
     }
 
@@ -104,7 +107,7 @@ impl World {
     /// Of all tables that the service folds, its watermarks left out: where they stand says nothing of the rows.
     pub async fn digest(&self) -> Digest {
         let tables: Vec<_> = crate::group(1).folds.iter().flat_map(|fold| fold.tables()).collect();
-        kith_tables::digest(&**self.running.state.keyspace(), &tables).await.unwrap()
+        kith_tables::digest(&**self.kit.state.keyspace(), &tables).await.unwrap()
     }
 
     async fn positions(&self) -> Token {

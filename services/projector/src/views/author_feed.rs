@@ -7,9 +7,7 @@ use kith_fold::{Effect, Fold, Found, Home, Record, Rows, State};
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::{Event, time};
-use kith_tables::{
-    Column, Key, Order, Row, RowRange, Section, StoreError, Table, Timestamp, Value, row,
-};
+use kith_tables::{Column, Key, Order, Row, RowRange, Section, StoreError, Table, Timestamp, Value, row};
 
 use super::home::HOME;
 use super::{are_ids, followers, home, signed, unsigned};

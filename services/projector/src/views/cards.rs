@@ -11,9 +11,7 @@ use kith_log::{LogPartition, topics};
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{Post, PostContent};
 use kith_proto::{Event, time};
-use kith_tables::{
-    Column, Key, Order, Row, RowKey, RowType, Section, StoreError, Table, Timestamp, Value, row,
-};
+use kith_tables::{Column, Key, Order, Row, RowKey, RowType, Section, StoreError, Table, Timestamp, Value, row};
 use prost::Message;
 
 pub use engagement::{ActorRow, CardEngagement, CommentRow, EngagementSummary};
@@ -25,11 +23,7 @@ pub static CARDS: Table = Table {
     partition: &[Column::text("post_id")],
     clustering: &[Column::text("id")],
     order: Order::Ascending,
-    sections: &[
-        Section::of::<PostRow>("post"),
-        Section::of::<ActorRow>("actor"),
-        Section::of::<CommentRow>("comment"),
-    ],
+    sections: &[Section::of::<PostRow>("post"), Section::of::<ActorRow>("actor"), Section::of::<CommentRow>("comment")],
     summary: EngagementSummary::COLUMNS,
 };
 
@@ -93,7 +87,9 @@ fn evolve(post: Option<PostRow>, event: &Posts) -> Option<PostRow> {
             let author_id = event.author_id.clone();
             Some(PostRow { author_id, text, markup, revision: 1, create_time, ..PostRow::default() })
         }
-        (Some(post), Posts::PostEdited(event)) if !post.deleted && signed(event.intent_offset) >= post.edit_intent_next => {
+        (Some(post), Posts::PostEdited(event))
+            if !post.deleted && signed(event.intent_offset) >= post.edit_intent_next =>
+        {
             let (text, markup) = split(event.content.clone().unwrap_or_default());
             Some(PostRow {
                 text,

@@ -156,28 +156,19 @@ pub(super) fn unless_pulled(
         let then = then.clone();
         if flagged { Vec::new() } else { vec![each_follower(&of_author, move |follower, _| then(follower))] }
     };
-    Effect::Read {
-        table: &FOLLOWERS,
-        partition: Key::text(author),
-        rows: vec![flag_key()],
-        then: Arc::new(after_flag),
-    }
+    Effect::Read { table: &FOLLOWERS, partition: Key::text(author), rows: vec![flag_key()], then: Arc::new(after_flag) }
 }
 
 /// G1 and G2.
 fn flag(author: &str) -> Vec<Effect> {
     let of_author = author.to_owned();
-    let pull = move |follower: &str, row: &FollowRow| {
-        vec![pulls::put(follower, &of_author, unsigned(row.follow_position))]
-    };
+    let pull =
+        move |follower: &str, row: &FollowRow| vec![pulls::put(follower, &of_author, unsigned(row.follow_position))];
     let flag = Effect::put(&FOLLOWERS, Key::text(author), flag_key().clustering, FlagRow { pulled: true }, 0);
     vec![each_follower(author, pull), Effect::After(vec![flag])]
 }
 
-fn each_follower(
-    author: &str,
-    then: impl Fn(&str, &FollowRow) -> Vec<Effect> + Send + Sync + 'static,
-) -> Effect {
+fn each_follower(author: &str, then: impl Fn(&str, &FollowRow) -> Vec<Effect> + Send + Sync + 'static) -> Effect {
     let each = move |row: &Row| match (row.key.clustering.first(), row.read::<FollowRow>()) {
         (Some(Value::Text(follower)), Some(follow)) if follow.following => then(follower, &follow),
         _ => Vec::new(),

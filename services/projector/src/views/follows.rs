@@ -21,7 +21,8 @@ pub static FOLLOWS: Table = Table {
 };
 
 row! {
-    /// One follow as it stands. A row is also there where a block ended nothing: its id must not end a later follow.
+    /// One follow as it stands, by the rules of identity, whose facts these are. A row is also there for a block that
+    /// ended nothing.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct FollowRow in 0 {
         pub following: bool,
@@ -34,6 +35,8 @@ row! {
         pub seen_target_offset: i64,
         /// Offset of the last `Followed`.
         pub follow_position: i64,
+        /// Whether the follower blocks the target: a `Followed` behind the block, which had not seen it, begins nothing.
+        pub blocking: bool,
         pub applied: AppliedIds,
     }
 }
@@ -56,7 +59,9 @@ pub(super) struct Change<'a> {
 
 enum Step<'a> {
     Follow(&'a Followed),
-    End,
+    Unfollow,
+    Block,
+    Unblock,
     /// Ends a follow that was decided before this offset of the target's log partition was seen.
     Cut {
         block_offset: i64,
@@ -69,12 +74,13 @@ impl<'a> Change<'a> {
         let Event::Identity(event) = &record.event else { return None };
         let (follower, target, step) = match event {
             Identity::Followed(event) => (&event.follower_id, &event.target_id, Step::Follow(event)),
-            Identity::Unfollowed(event) => (&event.follower_id, &event.target_id, Step::End),
-            Identity::Blocked(event) => (&event.actor_id, &event.target_id, Step::End),
+            Identity::Unfollowed(event) => (&event.follower_id, &event.target_id, Step::Unfollow),
+            Identity::Blocked(event) => (&event.actor_id, &event.target_id, Step::Block),
+            Identity::Unblocked(event) => (&event.actor_id, &event.target_id, Step::Unblock),
             Identity::FollowCut(event) => {
                 (&event.follower_id, &event.target_id, Step::Cut { block_offset: signed(event.block_offset) })
             }
-            Identity::AccountCreated(_) | Identity::Unblocked(_) => return None,
+            Identity::AccountCreated(_) => return None,
         };
         (are_ids(&[follower, target]) && follower != target).then_some(Self { follower, target, step })
     }
@@ -86,25 +92,32 @@ impl FollowRow {
         self.follow_time.0.saturating_sub(self.backfill_window_seconds.saturating_mul(1_000))
     }
 
-    /// The row after the record; a record applied before changes nothing.
+    /// The row after the record; a late copy of a command changes nothing.
     pub(super) fn evolve(&mut self, change: &Change<'_>, record: &Record) {
-        if !self.applied.insert(record.id) {
-            return;
-        }
         match change.step {
-            Step::Follow(event) => {
-                if !self.following {
-                    self.following = true;
-                    self.follow_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
-                    self.backfill_window_seconds = event.backfill_window_seconds.into();
-                }
-                self.shows_shares = event.shows_shares;
-                self.seen_target_offset = signed(event.seen_target_offset);
-                self.follow_position = signed(record.position.offset);
+            // Needs no memory of its id: the rule says again what it said before.
+            Step::Cut { block_offset } => self.following &= self.seen_target_offset > block_offset,
+            _ if !self.applied.insert(record.id) => {}
+            Step::Follow(_) if self.blocking => {}
+            Step::Follow(event) => self.follow(event, signed(record.position.offset)),
+            Step::Unfollow => self.following = false,
+            Step::Block => {
+                self.following = false;
+                self.blocking = true;
             }
-            Step::Cut { block_offset } if self.seen_target_offset > block_offset => {}
-            Step::Cut { .. } | Step::End => self.following = false,
+            Step::Unblock => self.blocking = false,
         }
+    }
+
+    fn follow(&mut self, event: &Followed, position: i64) {
+        if !self.following {
+            self.following = true;
+            self.follow_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
+            self.backfill_window_seconds = event.backfill_window_seconds.into();
+        }
+        self.shows_shares = event.shows_shares;
+        self.seen_target_offset = signed(event.seen_target_offset);
+        self.follow_position = position;
     }
 }
 
@@ -171,9 +184,12 @@ pub async fn standing(
 #[cfg(test)]
 mod tests {
     use kith_log::{LogPartition, Position, RecordId};
-    use kith_proto::identity::v1::{Blocked, FollowCut, Unfollowed};
+    use kith_proto::identity::v1::{Blocked, FollowCut, Unblocked, Unfollowed};
 
     use super::*;
+
+    const ADA: &str = "000000000000000000000000000000aa";
+    const BOB: &str = "000000000000000000000000000000bb";
 
     fn record(offset: u64, event: Identity) -> Record {
         let partition = LogPartition { topic: topics::IDENTITY, index: 0 };
@@ -183,8 +199,8 @@ mod tests {
 
     fn followed(seconds: i64, seen_target_offset: u64) -> Identity {
         Identity::Followed(Followed {
-            follower_id: "ada".into(),
-            target_id: "bob".into(),
+            follower_id: ADA.into(),
+            target_id: BOB.into(),
             shows_shares: seconds % 2 == 0,
             create_time: Some(time::timestamp(seconds * 1_000)),
             seen_target_offset,
@@ -194,16 +210,20 @@ mod tests {
     }
 
     fn cut(block_offset: u64) -> Identity {
-        let (follower_id, target_id) = ("ada".into(), "bob".into());
+        let (follower_id, target_id) = (ADA.into(), BOB.into());
         Identity::FollowCut(FollowCut { follower_id, target_id, block_offset, create_time: None })
     }
 
     fn unfollowed() -> Identity {
-        Identity::Unfollowed(Unfollowed { follower_id: "ada".into(), target_id: "bob".into(), create_time: None })
+        Identity::Unfollowed(Unfollowed { follower_id: ADA.into(), target_id: BOB.into(), create_time: None })
     }
 
     fn blocked() -> Identity {
-        Identity::Blocked(Blocked { actor_id: "ada".into(), target_id: "bob".into(), create_time: None })
+        Identity::Blocked(Blocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: None })
+    }
+
+    fn unblocked() -> Identity {
+        Identity::Unblocked(Unblocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: None })
     }
 
     fn after(records: &[Record]) -> FollowRow {
@@ -234,12 +254,22 @@ mod tests {
 
     #[test]
     fn a_late_copy_of_any_record_changes_nothing() {
+        let (end, follow) = (record(1, unfollowed()), record(2, followed(100, 0)));
+        assert!(after(&[end.clone(), follow.clone(), end]).following);
+        let (block, unblock) = (record(1, blocked()), record(3, unblocked()));
+        assert!(after(&[block.clone(), unblock, follow.clone(), block]).following);
         for end in [unfollowed(), cut(9), blocked()] {
-            let (end, follow) = (record(1, end), record(2, followed(100, 0)));
-            assert!(after(&[end.clone(), follow.clone(), end.clone()]).following);
+            let end = record(1, end);
             assert!(!after(&[follow.clone(), end.clone(), follow.clone()]).following);
-            assert_eq!(after(&[follow.clone(), follow.clone()]), after(&[follow]));
+            assert_eq!(after(&[follow.clone(), follow.clone()]), after(&[follow.clone()]));
         }
+    }
+
+    #[test]
+    fn a_follow_behind_ones_own_block_begins_nothing() {
+        let (block, follow, unblock) = (record(1, blocked()), record(2, followed(100, 0)), record(3, unblocked()));
+        assert!(!after(&[block.clone(), follow.clone(), unblock.clone()]).following);
+        assert!(after(&[block, unblock, follow]).following);
     }
 
     #[test]
@@ -248,7 +278,7 @@ mod tests {
             let (follower_id, target_id) = (follower.to_owned(), target.to_owned());
             record(1, Identity::Unfollowed(Unfollowed { follower_id, target_id, create_time: None }))
         };
-        for record in [hostile("", "bob"), hostile("ada", ""), hostile("ada", "ada"), hostile(&"a".repeat(65), "bob")] {
+        for record in [hostile("", BOB), hostile(ADA, ""), hostile(ADA, ADA), hostile("ada", BOB)] {
             assert!(Change::of(&record).is_none());
         }
     }

@@ -63,7 +63,8 @@ pub async fn slice(
 }
 
 fn entry(found: Found<HomeRow>) -> Result<Entry, StoreError> {
-    let place = Place::of(&found.clustering).ok_or_else(|| StoreError::Damaged("a home row has no place".to_owned()))?;
+    let place =
+        Place::of(&found.clustering).ok_or_else(|| StoreError::Damaged("a home row has no place".to_owned()))?;
     let HomeRow { kind, post_id, author_id, post_author_id } = found.row;
     Ok(Entry { place, kind, post_id, author_id, post_author_id, over: false })
 }

@@ -51,7 +51,8 @@ struct Change<'a> {
 
 enum Step<'a> {
     Actor(&'a str, Act<'a>),
-    Comment(&'a str),
+    /// The comment; what it replies to, if not to the post.
+    Comment(&'a str, Option<&'a str>),
 }
 
 enum Act<'a> {
@@ -74,8 +75,15 @@ impl<'a> Change<'a> {
                 let subject = event.subject.as_ref().filter(|subject| subject.comment_id.is_empty())?;
                 (&*subject.post_id, &*event.actor_id, Step::Actor(&event.actor_id, Act::Unreact))
             }
-            Engagement::CommentCreated(event) => (&*event.post_id, &*event.comment_id, Step::Comment(&event.comment_id)),
+            Engagement::CommentCreated(event) => {
+                let parent = Some(&*event.parent_comment_id).filter(|parent| !parent.is_empty());
+                if !are_ids(&[&event.author_id]) || !parent.is_none_or(|parent| are_ids(&[parent])) {
+                    return None;
+                }
+                (&*event.post_id, &*event.comment_id, Step::Comment(&event.comment_id, parent))
+            }
             Engagement::Shared(event) if !are_ids(&[&event.share_id]) => return None,
+            Engagement::Unshared(event) if !are_ids(&[&event.share_id]) => return None,
             Engagement::Shared(event) => {
                 (&*event.post_id, &*event.actor_id, Step::Actor(&event.actor_id, Act::Share(&event.share_id)))
             }
@@ -97,7 +105,10 @@ impl Fold for CardEngagement {
         let home = Home::new(&CARDS, Key::text(change.post_id));
         Some(match change.step {
             Step::Actor(actor, _) => home.with::<ActorRow>([actor.into()]),
-            Step::Comment(comment) => home.with::<CommentRow>([comment.into()]),
+            Step::Comment(comment, None) => home.with::<CommentRow>([comment.into()]),
+            Step::Comment(comment, Some(parent)) => {
+                home.with::<CommentRow>([comment.into()]).with::<CommentRow>([parent.into()])
+            }
         })
     }
 
@@ -114,8 +125,10 @@ impl Fold for CardEngagement {
                     rows.put([actor.into()], row);
                 }
             }
-            Step::Comment(comment) => {
-                if rows.get::<CommentRow>([comment.into()]).is_none() {
+            // A reply to what is not there is none, as for engagement, whose numbers these are.
+            Step::Comment(comment, parent) => {
+                let counted = |id: &str| rows.get::<CommentRow>([id.into()]).is_some();
+                if !counted(comment) && parent.is_none_or(counted) {
                     rows.put([comment.into()], CommentRow { counted: true });
                     rows.set_summary(EngagementSummary { comment_count: summary.comment_count + 1, ..summary });
                 }
@@ -185,7 +198,9 @@ impl EngagementSummary {
         let unsigned = |count: i64| u64::try_from(count).unwrap_or(0);
         let some = by_kind.iter().filter(|(_, count)| *count > 0);
         Counts {
-            reactions_by_kind: some.map(|&(kind, count)| ReactionCount { kind: kind.into(), count: unsigned(count) }).collect(),
+            reactions_by_kind: some
+                .map(|&(kind, count)| ReactionCount { kind: kind.into(), count: unsigned(count) })
+                .collect(),
             reaction_count: by_kind.iter().map(|(_, count)| unsigned(*count)).sum(),
             comment_count: unsigned(self.comment_count),
             share_count: unsigned(self.share_count),

@@ -1,0 +1,10 @@
+//! The engine with toy folds over real protos, on an embedded log and embedded tables, in one thread and on a clock of
+//! its own: what DESIGN.md promises about folds, each promise broken into on purpose.
+
+mod appends;
+mod dead_letters;
+mod exactly_once;
+mod faulty;
+mod stage;
+mod toy;
+mod waiting;

@@ -1,0 +1,153 @@
+//! fjall, set up for little memory.
+//!
+//! It takes full memtables out of use when we say so, not by itself: by itself (3.1) it asks its worker threads again
+//! with every write until one has done so, and with one thread, which then queues the flush for itself, a queue full of
+//! such requests stands still for ever; with two, one spins while the other compacts, which doubled the processor time
+//! of a fold. `rotate_memtable` and `sealed_memtable_count` are public but not in fjall's documentation: look here when
+//! its version changes.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fjall::{Database, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot, compaction::Leveled};
+use kith_runtime::Runtime;
+
+use crate::StoreError;
+
+/// What fjall keeps of its files in memory, for all keyspaces together.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Rows that are in no file yet. Up to four times as much waits for the disk.
+const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+/// What fjall's memtable needs for a row besides its bytes, roughly.
+const MEMTABLE_ROW_BYTES: usize = 128;
+/// A file of sorted rows: what a compaction holds of each in memory grows with it.
+const TABLE_FILE_BYTES: u64 = 16 * 1024 * 1024;
+/// fjall's least. On disk only; a start reads no more than this again.
+const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
+const FJALL_THREADS: usize = 1;
+/// At four fjall puts the writing thread to sleep, which would be an async worker.
+const FULL_MEMTABLES: usize = 3;
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
+/// Then let fjall say what is wrong.
+const ROOM_ATTEMPTS: u32 = 2_500;
+
+/// All rows, in one fjall keyspace.
+pub(super) struct Store {
+    db: Database,
+    rows: fjall::Keyspace,
+    unflushed_bytes: AtomicU64,
+}
+
+/// Writes that happen together or not at all.
+pub(super) struct Batch<'a> {
+    store: &'a Store,
+    batch: OwnedWriteBatch,
+    bytes: usize,
+}
+
+impl Store {
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let db = Database::builder(path)
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES)
+            .worker_threads(FJALL_THREADS)
+            .open()
+            .map_err(failed)?;
+        let files = std::sync::Arc::new(Leveled::default().with_table_target_size(TABLE_FILE_BYTES));
+        let options =
+            || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX).compaction_strategy(files.clone());
+        let rows = db.keyspace("rows", options).map_err(failed)?;
+        Ok(Self { db, rows, unflushed_bytes: AtomicU64::new(0) })
+    }
+
+    /// The row as it now is, also of a batch that is being committed.
+    pub fn get(&self, key: &[u8]) -> Result<Option<fjall::Slice>, StoreError> {
+        self.rows.get(key).map_err(failed)
+    }
+
+    /// One state: whole batches only.
+    pub fn state(&self) -> State<'_> {
+        State { store: self, snapshot: self.db.snapshot() }
+    }
+
+    pub fn batch(&self) -> Batch<'_> {
+        Batch { store: self, batch: self.db.batch(), bytes: 0 }
+    }
+
+    /// Waits while the disk is behind.
+    pub async fn room(&self, runtime: &Runtime) {
+        for _ in 0..ROOM_ATTEMPTS {
+            // A simulation's clock must not depend on how fast the disk is.
+            if self.rows.sealed_memtable_count() < FULL_MEMTABLES || runtime.is_simulated() {
+                return;
+            }
+            runtime.sleep(ROOM_PAUSE).await;
+        }
+    }
+
+    /// Hands on what fjall holds back of its journal; refused when a write to disk ever failed.
+    pub fn check(&self) -> Result<(), StoreError> {
+        self.db.persist(PersistMode::Buffer).map_err(failed)
+    }
+
+    fn written(&self, bytes: usize) -> Result<(), StoreError> {
+        let unflushed = self.unflushed_bytes.fetch_add(bytes as u64, Ordering::AcqRel) + bytes as u64;
+        // Of several writes that find it full only one gets the number.
+        if unflushed >= MEMTABLE_BYTES && self.unflushed_bytes.swap(0, Ordering::AcqRel) >= MEMTABLE_BYTES {
+            self.rows.rotate_memtable().map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+impl Batch<'_> {
+    pub fn insert(&mut self, key: Vec<u8>, value: impl Into<fjall::Slice>) {
+        let value = value.into();
+        self.bytes += key.len() + value.len() + MEMTABLE_ROW_BYTES;
+        self.batch.insert(&self.store.rows, key, value);
+    }
+
+    pub fn remove(&mut self, key: impl Into<fjall::Slice>) {
+        let key = key.into();
+        self.bytes += key.len() + MEMTABLE_ROW_BYTES;
+        self.batch.remove(&self.store.rows, key);
+    }
+
+    /// In the operating system's hands when it returns.
+    pub fn commit(self) -> Result<(), StoreError> {
+        self.batch.commit().map_err(failed)?;
+        self.store.written(self.bytes)
+    }
+}
+
+pub(super) struct State<'a> {
+    store: &'a Store,
+    snapshot: Snapshot,
+}
+
+impl State<'_> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<fjall::Slice>, StoreError> {
+        self.snapshot.get(&self.store.rows, key).map_err(failed)
+    }
+
+    /// Keys and values, in the order of the keys.
+    pub fn range(
+        &self,
+        range: Range,
+    ) -> impl Iterator<Item = Result<(fjall::Slice, fjall::Slice), StoreError>> + use<> {
+        self.snapshot.range(&self.store.rows, range).map(|entry| entry.into_inner().map_err(failed))
+    }
+}
+
+/// From a key to a key.
+pub(super) type Range = (std::ops::Bound<Vec<u8>>, std::ops::Bound<Vec<u8>>);
+
+fn failed(error: fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::Locked => {
+            StoreError::Unavailable(error.to_string())
+        }
+        other => StoreError::Damaged(other.to_string()),
+    }
+}

@@ -1,0 +1,192 @@
+//! `kith run`: configuration → telemetry → log and tables → bind → folds → serve → drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use kith_fold::engine::{self, FoldMetrics, Ports, Running};
+use kith_fold::{Group, Lag};
+use kith_runtime::Runtime;
+use kith_service::auth::{TokenIssuer, Verifier};
+use kith_service::config::{ServiceName, Settings};
+use kith_service::health::{Readiness, ReadinessCheck};
+use kith_service::keys::KeyFolder;
+use kith_service::kit::Kit;
+use kith_service::layers::Edge;
+use kith_service::metrics::Metrics;
+use kith_service::page_token::PageTokens;
+use kith_service::server::{self, Serving};
+use kith_service::telemetry::Telemetry;
+use tonic::service::{Routes, RoutesBuilder};
+
+use crate::{init, ports};
+
+/// The generation of tables that is served; a rebuild fills the next one.
+const GENERATION: u32 = 1;
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
+/// Servers that are only starting get this long before the process gives up.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The fold group of every service.
+pub fn groups(settings: &Settings) -> Vec<Group> {
+    ServiceName::ALL.into_iter().map(|service| group(service, settings)).collect()
+}
+
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(&settings, "kith")?;
+    let runtime = Runtime::system();
+    let metrics = Metrics::default();
+    let fold_metrics = FoldMetrics::register(&mut metrics.registry());
+    let ports = ports::open(&settings, &runtime, fold_metrics)?;
+    if ports::is_embedded(&settings) {
+        init::create_keys(&settings, &runtime)?;
+        init::create(&ports, &groups(&settings)).await?;
+    }
+    let callers = server::bind("listen", settings.listen).await?;
+    let admin = server::bind("admin_listen", settings.admin_listen).await?;
+    let readiness = Readiness::default();
+    let verifier = Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
+    let suite = Suite::start(&settings, &ports, &readiness, &verifier).await?;
+    let edge = Edge::new(&metrics, verifier, settings.deadlines())?;
+    announce(&settings);
+    let serving = Serving {
+        runtime: runtime.clone(),
+        routes: suite.routes.clone(),
+        services: suite.names.clone(),
+        callers,
+        admin,
+        edge,
+        readiness,
+        metrics,
+        reflection: settings.serves_reflection(),
+        drain: settings.deadlines().max + Duration::from_secs(1),
+    };
+    let ended = server::serve(serving, async {
+        if let Err(error) = server::termination().await {
+            tracing::error!(%error, "signals are not heard; the process ends by SIGKILL only");
+            std::future::pending::<()>().await;
+        }
+    });
+    let ended = ended.await;
+    drop(suite);
+    ports.log.close(CLOSE_LOG_WITHIN).await;
+    telemetry.flush(&runtime).await;
+    Ok(ended?)
+}
+
+/// The services of this process at work.
+struct Suite {
+    routes: Routes,
+    /// Full names, for health and reflection.
+    names: Vec<&'static str>,
+    _running: Vec<Arc<Running>>,
+}
+
+impl Suite {
+    async fn start(
+        settings: &Settings,
+        ports: &Ports,
+        readiness: &Readiness,
+        verifier: &Verifier,
+    ) -> anyhow::Result<Self> {
+        let keys = KeyFolder::at(&settings.keys_dir);
+        let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().context("the page-token key")?)?);
+        let mut routes = RoutesBuilder::default();
+        let (mut names, mut all) = (Vec::new(), Vec::new());
+        for &service in &settings.services {
+            let running = Arc::new(start_group(ports, group(service, settings)).await?);
+            let check = readiness.check(service.as_str());
+            ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::clone(&running.lag), check));
+            let kit = Kit::new(ports.runtime.clone(), &running, Arc::clone(&page_tokens), settings.max_lag_records);
+            names.extend(add(service, Arc::new(kit), settings, verifier, &mut routes)?);
+            all.push(running);
+        }
+        Ok(Self { routes: routes.routes(), names, _running: all })
+    }
+}
+
+fn group(service: ServiceName, settings: &Settings) -> Group {
+    match service {
+        ServiceName::Identity => kith_identity::group(GENERATION),
+        ServiceName::Posts => kith_posts::group(GENERATION),
+        ServiceName::Engagement => kith_engagement::group(GENERATION),
+        ServiceName::Messaging => kith_messaging::group(GENERATION),
+        ServiceName::Projector => {
+            let (push_threshold, partition_count) = (settings.push_threshold, settings.partitions);
+            kith_projector::group(GENERATION, kith_projector::Settings { push_threshold, partition_count })
+        }
+    }
+}
+
+/// Adds a service's RPCs; gives their full names.
+fn add(
+    service: ServiceName,
+    kit: Arc<Kit>,
+    settings: &Settings,
+    verifier: &Verifier,
+    routes: &mut RoutesBuilder,
+) -> anyhow::Result<Vec<&'static str>> {
+    Ok(match service {
+        ServiceName::Identity => {
+            let key = KeyFolder::at(&settings.keys_dir).signing_key().context("the signing key")?;
+            let deps = kith_identity::Deps {
+                issuer: TokenIssuer::new(key, kit.runtime.clone()),
+                kit,
+                verifier: verifier.clone(),
+                password_memory_kib: settings.password_memory_kib,
+                backfill_window_seconds: settings.backfill_window_seconds,
+            };
+            kith_identity::add_to(routes, deps)?
+        }
+        ServiceName::Posts => {
+            kith_posts::PostsService::new(kit).add_to(routes);
+            kith_posts::SERVICES.to_vec()
+        }
+        ServiceName::Engagement => {
+            kith_engagement::EngagementService::new(kit).add_to(routes);
+            kith_engagement::SERVICES.to_vec()
+        }
+        ServiceName::Messaging => {
+            kith_messaging::MessagingService::new(kit).add_to(routes);
+            kith_messaging::SERVICES.to_vec()
+        }
+        ServiceName::Projector => kith_projector::add_to(routes, kit),
+    })
+}
+
+/// A server that is only starting is waited for; topics or tables that are not as declared are not.
+async fn start_group(ports: &Ports, group: Group) -> anyhow::Result<Running> {
+    let started = tokio::time::Instant::now();
+    loop {
+        match engine::start(ports, group.clone(), true).await {
+            Ok(running) => return Ok(running),
+            Err(error) if started.elapsed() < START_PATIENCE => {
+                tracing::warn!(group = group.name(), %error, "waiting; `kith init` creates what is missing");
+            }
+            Err(error) => return Err(error).with_context(|| format!("starting {}", group.name())),
+        }
+        ports.runtime.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Ready while the log and the tables answer.
+async fn watch_lag(runtime: Runtime, lag: Arc<Lag>, check: ReadinessCheck) {
+    loop {
+        match lag.error() {
+            None if lag.looked_at_ms() > 0 => check.ready(),
+            None => {}
+            Some(reason) => check.not_ready(reason),
+        }
+        runtime.sleep(LOOK_EVERY).await;
+    }
+}
+
+fn announce(settings: &Settings) {
+    let (callers, admin) = (settings.listen, settings.admin_listen);
+    println!("Kith serves gRPC on {callers}; health and metrics are on http://{admin}");
+    println!("A first call:");
+    println!(
+        "  grpcurl -plaintext -d '{{\"handle\":\"ada\",\"password\":\"correct horse\"}}' {callers} kith.identity.v1.AccountService/CreateAccount"
+    );
+}

@@ -1,0 +1,111 @@
+//! Who is in a conversation, and how far each has read.
+
+use kith_log::RecordId;
+use kith_tables::{Cell, Kind, Value};
+
+/// The most members of a conversation.
+pub const MEMBERS_MAX: usize = 100;
+
+/// Sorted by account, each once. In its column it reads `account:number account:number`.
+///
+/// It stands in the summary row, not in rows of its own: what a message changes in every member's inbox is then a
+/// function of the one row that is loaded in any case, at its mark. Rows read from the store for it could be later than
+/// the mark that their values would be stamped with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members(Vec<Member>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub account_id: String,
+    /// Number up to which the member has read.
+    pub read_number: i64,
+}
+
+impl Members {
+    /// Nobody has read anything. `None` unless they are 2 to [`MEMBERS_MAX`] different accounts.
+    pub fn new(account_ids: &[String]) -> Option<Self> {
+        if account_ids.len() > MEMBERS_MAX || account_ids.iter().any(|id| RecordId::parse(id).is_none()) {
+            return None;
+        }
+        let mut sorted = account_ids.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let member = |account_id| Member { account_id, read_number: 0 };
+        (sorted.len() >= 2).then(|| Self(sorted.into_iter().map(member).collect()))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.0.iter()
+    }
+
+    pub fn get(&self, account_id: &str) -> Option<&Member> {
+        let at = self.0.binary_search_by(|member| member.account_id.as_str().cmp(account_id)).ok()?;
+        self.0.get(at)
+    }
+
+    pub fn account_ids(&self) -> Vec<String> {
+        self.0.iter().map(|member| member.account_id.clone()).collect()
+    }
+
+    /// Moves a member's marker forward; never back. Who is not in it has none.
+    pub fn read_up_to(&mut self, account_id: &str, number: i64) {
+        if let Ok(at) = self.0.binary_search_by(|member| member.account_id.as_str().cmp(account_id)) {
+            self.0[at].read_number = self.0[at].read_number.max(number);
+        }
+    }
+}
+
+impl Cell for Members {
+    const KIND: Kind = Kind::Text;
+
+    fn into_value(self) -> Value {
+        let shown = |member: &Member| format!("{}:{}", member.account_id, member.read_number);
+        Value::Text(self.0.iter().map(shown).collect::<Vec<_>>().join(" "))
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        let text = String::from_value(value)?;
+        let member = |shown: &str| {
+            let (account_id, number) = shown.split_once(':')?;
+            Some(Member { account_id: account_id.to_owned(), read_number: number.parse().ok()? })
+        };
+        text.split_terminator(' ').map(member).collect::<Option<Vec<_>>>().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> String {
+        RecordId([n; 16]).to_string()
+    }
+
+    #[test]
+    fn members_read_back_from_their_column() {
+        let mut members = Members::new(&[id(2), id(1)]).unwrap();
+        members.read_up_to(&id(2), 7);
+        members.read_up_to(&id(2), 3);
+        members.read_up_to(&id(3), 9);
+        assert_eq!(members.get(&id(2)).map(|member| member.read_number), Some(7));
+        assert_eq!(members.get(&id(3)), None);
+        assert_eq!(members.clone().into_value(), Value::Text(format!("{}:0 {}:7", id(1), id(2))));
+        assert_eq!(Members::from_value(members.clone().into_value()), Some(members));
+        assert_eq!(Members::from_value(Value::Text(String::new())), Some(Members::default()));
+        for damaged in ["a", "a:", "a:b", "a:1  b:2"] {
+            assert_eq!(Members::from_value(Value::Text(damaged.into())), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_has_two_members_to_a_hundred() {
+        let many: Vec<String> = (0..=100).map(id).collect();
+        assert_eq!(Members::new(&many[..100]).unwrap().account_ids().len(), 100);
+        let refused = [&many[..], &many[..1], &[], &[id(1), id(1)], &[id(1), "bob".into()], &[id(1), String::new()]];
+        assert!(refused.iter().all(|ids| Members::new(ids).is_none()));
+    }
+}

@@ -1,0 +1,137 @@
+//! `kith.feeds.v1.FeedService`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kith_proto::errors::v1::Reason;
+use kith_proto::feeds::v1::feed_service_server::FeedService;
+use kith_proto::feeds::v1::{
+    GetAuthorFeedRequest, GetAuthorFeedResponse, GetHomeFeedRequest, GetHomeFeedResponse, WaitForRequest,
+    WaitForResponse,
+};
+use kith_relations::account;
+use kith_relations::block::{BLOCKS, BlockRow};
+use kith_service::kit::Kit;
+use kith_service::page_token::page_size;
+use kith_service::{Failure, auth, deadline, ids};
+use kith_tables::Key;
+use tonic::{Request, Response, Status};
+
+use crate::entry::Place;
+use crate::feed::{self, Ask, Page};
+
+const HOME_FEED: &str = "kith.feeds.v1.FeedService/GetHomeFeed";
+const AUTHOR_FEED: &str = "kith.feeds.v1.FeedService/GetAuthorFeed";
+
+/// Serves feeds from the group's tables. Any replica can, whether it folds or not.
+#[derive(Clone)]
+pub struct Feeds {
+    kit: Arc<Kit>,
+}
+
+impl Feeds {
+    pub fn new(kit: Arc<Kit>) -> Self {
+        Self { kit }
+    }
+
+    /// `page_token` comes from the same query with the same filter, or is refused.
+    fn ask(&self, page: PageAsk<'_>) -> Result<Ask, Failure> {
+        let size = page_size("page_size", page.size)?;
+        let cursor = self.kit.page_tokens.open(page.query, page.filter, page.token)?;
+        let behind = cursor.map(|cursor| Place::from_cursor(&cursor).ok_or_else(Failure::page_token_invalid));
+        let now_ms = self.kit.runtime.now_ms();
+        Ok(Ask { behind: behind.transpose()?, size, include_shares: page.include_shares, now_ms })
+    }
+
+    fn next_page_token(&self, query: &str, filter: &[&[u8]], page: &Page) -> Result<String, Failure> {
+        match &page.next {
+            Some(place) => self.kit.page_tokens.seal(query, filter, &place.to_cursor()),
+            None => Ok(String::new()),
+        }
+    }
+
+    /// Whether a part of the log stands still here.
+    fn is_stopped(&self) -> bool {
+        let watermarks = self.kit.state.watermarks();
+        watermarks.partitions().any(|partition| watermarks.stopped(partition).is_some())
+    }
+
+    /// An account that blocks the caller is not there, as everywhere.
+    async fn check_author(&self, viewer: &str, author: &str) -> Result<(), Failure> {
+        let state = &self.kit.state;
+        let blocks_of_author = Key::text(author);
+        let blocked = state.row::<BlockRow>(&BLOCKS, &blocks_of_author, [viewer.into()]);
+        let (known, blocked) = tokio::try_join!(account::account(state, author), blocked)?;
+        if known.is_none() || blocked.is_some_and(|found| found.row.blocking) {
+            return Err(Failure::not_found(Reason::AccountNotFound, "account"));
+        }
+        Ok(())
+    }
+}
+
+/// What of a request says which page is asked for.
+struct PageAsk<'a> {
+    query: &'static str,
+    filter: &'a [&'a [u8]],
+    token: &'a str,
+    size: i32,
+    include_shares: bool,
+}
+
+#[async_trait]
+impl FeedService for Feeds {
+    async fn get_home_feed(
+        &self,
+        request: Request<GetHomeFeedRequest>,
+    ) -> Result<Response<GetHomeFeedResponse>, Status> {
+        let reader = auth::caller(&request)?.account_id.to_string();
+        let deadline = deadline::deadline(&request);
+        let GetHomeFeedRequest { include_shares, page_size: size, page_token, at_least } = request.into_inner();
+        let shares = [u8::from(include_shares)];
+        let filter: &[&[u8]] = &[reader.as_bytes(), &shares];
+        let ask = self.ask(PageAsk { query: HOME_FEED, filter, token: &page_token, size, include_shares })?;
+        self.kit.see(&at_least, deadline).await?;
+        // Before the rows are read: they hold at least this.
+        let as_of = self.kit.as_of();
+        let page = feed::home(&self.kit.state, &reader, ask).await.map_err(Failure::from)?;
+        Ok(Response::new(GetHomeFeedResponse {
+            next_page_token: self.next_page_token(HOME_FEED, filter, &page)?,
+            omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
+            incomplete: page.incomplete || self.is_stopped(),
+            items: page.items,
+            as_of,
+        }))
+    }
+
+    async fn get_author_feed(
+        &self,
+        request: Request<GetAuthorFeedRequest>,
+    ) -> Result<Response<GetAuthorFeedResponse>, Status> {
+        let viewer = auth::caller(&request)?.account_id.to_string();
+        let deadline = deadline::deadline(&request);
+        let GetAuthorFeedRequest { account_id, include_shares, page_size: size, page_token, at_least } =
+            request.into_inner();
+        let author = ids::parse_id("account_id", &account_id)?.to_string();
+        let shares = [u8::from(include_shares)];
+        let filter: &[&[u8]] = &[viewer.as_bytes(), author.as_bytes(), &shares];
+        let ask = self.ask(PageAsk { query: AUTHOR_FEED, filter, token: &page_token, size, include_shares })?;
+        self.kit.see(&at_least, deadline).await?;
+        self.check_author(&viewer, &author).await?;
+        let as_of = self.kit.as_of();
+        let page = feed::author(&self.kit.state, &viewer, &author, ask).await.map_err(Failure::from)?;
+        Ok(Response::new(GetAuthorFeedResponse {
+            next_page_token: self.next_page_token(AUTHOR_FEED, filter, &page)?,
+            omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
+            incomplete: page.incomplete || self.is_stopped(),
+            items: page.items,
+            as_of,
+        }))
+    }
+
+    async fn wait_for(&self, request: Request<WaitForRequest>) -> Result<Response<WaitForResponse>, Status> {
+        auth::caller(&request)?;
+        let deadline = deadline::deadline(&request);
+        self.kit.see(&request.get_ref().at_least, deadline).await?;
+        Ok(Response::new(WaitForResponse { as_of: self.kit.as_of() }))
+    }
+}

@@ -1,0 +1,83 @@
+//! Step two of a read: the rows behind the entries of a page, each once, read side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use kith_fold::State;
+use kith_proto::identity::v1::Account;
+use kith_relations::{account, block};
+use kith_tables::StoreError;
+
+use crate::entry::{Entry, Kind};
+use crate::views::cards::{self, Card};
+
+/// Rows read side by side for one page.
+const READS_IN_FLIGHT: usize = 32;
+
+/// What the entries of a page are shown with, and judged by.
+#[derive(Debug, Default)]
+pub struct Hydrated {
+    /// By post.
+    pub cards: BTreeMap<String, Card>,
+    /// By id; those of the posts' authors that are known.
+    pub accounts: BTreeMap<String, Account>,
+    /// Accounts in a block with the viewer, either way.
+    pub blocked: BTreeSet<String>,
+}
+
+/// Reads all of it. `entries` are those of one page.
+pub async fn hydrate(state: &State, viewer: &str, entries: &[Entry]) -> Result<Hydrated, StoreError> {
+    let (cards, accounts, blocked) =
+        tokio::try_join!(cards(state, viewer, entries), accounts(state, entries), blocked(state, viewer, entries))?;
+    Ok(Hydrated { cards, accounts, blocked })
+}
+
+async fn cards(state: &State, viewer: &str, entries: &[Entry]) -> Result<BTreeMap<String, Card>, StoreError> {
+    let mut actors: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for entry in entries {
+        let actors = actors.entry(&entry.post_id).or_insert_with(|| [viewer].into());
+        if entry.kind == Kind::Share {
+            actors.insert(&entry.author_id);
+        }
+    }
+    let read = |(post_id, actors): (&str, BTreeSet<&str>)| {
+        let (state, post_id) = (state.clone(), post_id.to_owned());
+        let actors: BTreeSet<String> = actors.into_iter().map(str::to_owned).collect();
+        async move {
+            let actors = actors.iter().map(String::as_str).collect();
+            let card = cards::card(&state, &post_id, &actors).await?;
+            Ok((post_id, card))
+        }
+    };
+    gather(actors.into_iter().map(read)).await
+}
+
+async fn accounts(state: &State, entries: &[Entry]) -> Result<BTreeMap<String, Account>, StoreError> {
+    let ids: BTreeSet<String> = entries.iter().map(|entry| entry.post_author_id.clone()).collect();
+    let read = |id: String| {
+        let state = state.clone();
+        async move {
+            let account = account::account(&state, &id).await?.map(|row| row.present(&id));
+            Ok((id, account))
+        }
+    };
+    let found: BTreeMap<String, Option<Account>> = gather(ids.into_iter().map(read)).await?;
+    Ok(found.into_iter().filter_map(|(id, account)| Some((id, account?))).collect())
+}
+
+async fn blocked(state: &State, viewer: &str, entries: &[Entry]) -> Result<BTreeSet<String>, StoreError> {
+    let both = entries.iter().flat_map(|entry| [&*entry.author_id, &*entry.post_author_id]);
+    let others: BTreeSet<&str> = both.filter(|&id| id != viewer).collect();
+    let others: Vec<&str> = others.into_iter().collect();
+    let blocked = block::between(state, viewer, &others).await?;
+    let those = others.into_iter().zip(blocked).filter(|(_, blocked)| *blocked);
+    Ok(those.map(|(id, _)| id.to_owned()).collect())
+}
+
+async fn gather<T, F>(reads: impl Iterator<Item = F>) -> Result<BTreeMap<String, T>, StoreError>
+where
+    F: Future<Output = Result<(String, T), StoreError>>,
+{
+    stream::iter(reads).buffer_unordered(READS_IN_FLIGHT).try_collect().await
+}

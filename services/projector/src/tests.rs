@@ -1,0 +1,7 @@
+//! The group on an embedded log and embedded tables, its handlers called as the server calls them.
+
+mod feeds;
+mod history;
+mod jitter;
+mod join;
+mod suite;

@@ -1,0 +1,171 @@
+//! The property that the projector stands on: whatever met when, every home feed is the naive join of the final states.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_proto::feeds::v1::GetHomeFeedRequest;
+use proptest::prelude::*;
+
+use super::history::{Naive, Op, Shown, Writer, kinds, person};
+use super::suite::Suite;
+
+const PEOPLE: usize = 4;
+const CASES: u32 = 40;
+
+fn op() -> impl Strategy<Value = Op> {
+    let (who, thing) = (|| 0..PEOPLE, || 0..32_usize);
+    prop_oneof![
+        8 => (who(), who(), any::<bool>(), prop_oneof![Just(0), 0..200_u32, Just(10_000)], 0..4_u64).prop_map(
+            |(who, whom, shows_shares, window_hours, seen)| Op::Follow { who, whom, shows_shares, window_hours, seen }
+        ),
+        2 => (who(), who()).prop_map(|(who, whom)| Op::Unfollow { who, whom }),
+        1 => (who(), who(), 0..4_u64).prop_map(|(who, whom, block_offset)| Op::Cut { who, whom, block_offset }),
+        1 => (who(), who()).prop_map(|(who, whom)| Op::Block { who, whom }),
+        1 => (who(), who()).prop_map(|(who, whom)| Op::Unblock { who, whom }),
+        8 => who().prop_map(|who| Op::Post { who }),
+        1 => thing().prop_map(|post| Op::Edit { post }),
+        1 => thing().prop_map(|post| Op::Delete { post }),
+        4 => (who(), thing()).prop_map(|(who, post)| Op::Share { who, post }),
+        1 => thing().prop_map(|share| Op::Unshare { share }),
+        1 => (who(), thing(), kinds()).prop_map(|(who, post, kind)| Op::React { who, post, kind }),
+        1 => (who(), thing()).prop_map(|(who, post)| Op::Comment { who, post }),
+        2 => thing().prop_map(|back| Op::Repeat { back }),
+        6 => (0..60_usize).prop_map(|yields| Op::Lull { yields }),
+        1 => Just(Op::Crash),
+    ]
+}
+
+/// Much happens around one author, who becomes one that is pulled.
+fn op_of_a_rising_author() -> impl Strategy<Value = Op> {
+    let follow = |who| Op::Follow { who, whom: 0, shows_shares: true, window_hours: 10_000, seen: 0 };
+    prop_oneof![
+        6 => (1..PEOPLE).prop_map(follow),
+        1 => (1..PEOPLE).prop_map(|who| Op::Unfollow { who, whom: 0 }),
+        6 => Just(Op::Post { who: 0 }),
+        1 => (0..32_usize).prop_map(|post| Op::Share { who: 0, post }),
+        4 => (0..40_usize).prop_map(|yields| Op::Lull { yields }),
+        1 => Just(Op::Crash),
+    ]
+}
+
+/// Appends the history while it is folded; gives what it was.
+async fn happen(suite: &mut Suite, ops: &[Op]) -> Naive {
+    let mut writer = Writer::new(PEOPLE);
+    let mut log = writer.records.clone();
+    for (id, event) in &log {
+        suite.append(*id, event.clone()).await;
+    }
+    for op in ops {
+        match op {
+            Op::Lull { yields } => {
+                for _ in 0..*yields {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Op::Crash => {
+                suite.kill();
+                suite.resume().await;
+            }
+            op => {
+                if let Some((id, event)) = writer.write(op) {
+                    suite.append(id, event.clone()).await;
+                    log.push((id, event));
+                }
+            }
+        }
+    }
+    Naive::of(&log)
+}
+
+async fn pages(suite: &Suite, reader: usize, include_shares: bool, page_size: i32) -> Vec<(Vec<Shown>, usize)> {
+    let (mut pages, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let ask = GetHomeFeedRequest { include_shares, page_size, page_token, at_least: Vec::new() };
+        let page = suite.home_page(person(reader), ask).await.unwrap();
+        assert!(!page.incomplete && page.items.len() <= page_size as usize);
+        pages.push((page.items.iter().map(Shown::of).collect(), page.omitted_count as usize));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return pages;
+        }
+    }
+}
+
+/// One large page is the join; small ones hold the same, each in order, each post at least for its strongest reason.
+async fn compare(suite: &Suite, naive: &Naive) {
+    for (reader, include_shares) in (0..PEOPLE).flat_map(|reader| [(reader, true), (reader, false)]) {
+        let (expected, omitted) = naive.home(person(reader), include_shares);
+        let whole = pages(suite, reader, include_shares, 100).await;
+        assert_eq!(by_time(whole.concat_items()), by_time(expected.clone()), "home feed of {reader}");
+        assert_eq!(whole.iter().map(|page| page.1).sum::<usize>(), omitted, "left out for {reader}");
+        let small = pages(suite, reader, include_shares, 3).await;
+        let all = small.concat_items();
+        assert!(all.is_sorted_by(|a, b| a.at_ms >= b.at_ms), "order for {reader}");
+        assert_eq!(small.iter().map(|page| page.1).sum::<usize>(), omitted);
+        let posts: BTreeSet<&str> = all.iter().map(|shown| &*shown.post_id).collect();
+        assert_eq!(posts.len(), expected.len(), "small pages of {reader}");
+        assert!(expected.iter().all(|shown| all.contains(shown)), "small pages of {reader}: {all:?}");
+    }
+}
+
+/// Entries of one moment stand in the order of ids that the naive join does not know.
+fn by_time(shown: Vec<Shown>) -> BTreeMap<std::cmp::Reverse<i64>, Vec<Shown>> {
+    assert!(shown.is_sorted_by(|a, b| a.at_ms >= b.at_ms));
+    let mut by_time: BTreeMap<_, Vec<Shown>> = BTreeMap::new();
+    for one in shown {
+        by_time.entry(std::cmp::Reverse(one.at_ms)).or_default().push(one);
+    }
+    by_time.values_mut().for_each(|moment| moment.sort_by(|a, b| a.post_id.cmp(&b.post_id)));
+    by_time
+}
+
+trait Items {
+    fn concat_items(&self) -> Vec<Shown>;
+}
+
+impl Items for Vec<(Vec<Shown>, usize)> {
+    fn concat_items(&self) -> Vec<Shown> {
+        self.iter().flat_map(|(items, _)| items.clone()).collect()
+    }
+}
+
+async fn holds(ops: &[Op], push_threshold: u64, seed: u64) {
+    let mut suite = Suite::start(push_threshold, seed).await;
+    let naive = happen(&mut suite, ops).await;
+    suite.settle().await;
+    suite.store.rest();
+    compare(&suite, &naive).await;
+    let before = suite.digest().await;
+    suite.store.stir();
+    suite.rebuild().await;
+    suite.settle().await;
+    suite.store.rest();
+    compare(&suite, &naive).await;
+    assert_eq!(suite.digest().await, before, "after a rebuild");
+}
+
+fn run(ops: &[Op], push_threshold: u64, seed: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(holds(ops, push_threshold, seed));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_home_feed_is_the_join_of_the_final_states(
+        ops in prop::collection::vec(op(), 10..90),
+        push_threshold in prop_oneof![Just(0_u64), Just(1), Just(2), Just(10_000)],
+        seed in any::<u64>(),
+    ) {
+        run(&ops, push_threshold, seed);
+    }
+
+    #[test]
+    fn an_author_who_becomes_pulled_is_missed_by_nobody(
+        ops in prop::collection::vec(op_of_a_rising_author(), 5..40),
+        push_threshold in 1_u64..3,
+        seed in any::<u64>(),
+    ) {
+        run(&ops, push_threshold, seed);
+    }
+}

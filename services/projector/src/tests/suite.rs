@@ -1,0 +1,141 @@
+//! Feeds at work on an embedded log and embedded tables, in one thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_fold::engine::{self, FoldMetrics, Ports, Running};
+use kith_fold::{Cause, Publisher, Token, WaitError};
+use kith_log::embedded::EmbeddedLog;
+use kith_log::{EventLog, LogPartition, Position, RecordId, topics};
+use kith_proto::Event;
+use kith_proto::feeds::v1::feed_service_server::FeedService;
+use kith_proto::feeds::v1::{GetHomeFeedRequest, GetHomeFeedResponse};
+use kith_runtime::Runtime;
+use kith_service::auth::{Authentication, Caller};
+use kith_service::deadline::Deadline;
+use kith_service::kit::Kit;
+use kith_service::page_token::PageTokens;
+use kith_tables::embedded::EmbeddedTables;
+use kith_tables::{Digest, TableStore};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tonic::{Request, Status};
+
+use super::jitter::Jitter;
+use crate::{Feeds, Settings, digest, group};
+
+pub const PARTITIONS: u16 = 3;
+/// Every history happens in the hundred days before.
+pub const NOW_MS: i64 = 1_700_000_000_000;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub struct Suite {
+    pub ports: Ports,
+    pub store: Arc<Jitter>,
+    pub settings: Settings,
+    publisher: Publisher,
+    running: Option<Running>,
+    _folders: [TempDir; 2],
+}
+
+impl Suite {
+    /// `seed` decides how the store behaves while it is restless.
+    pub async fn start(push_threshold: u64, seed: u64) -> Self {
+        let runtime = Runtime::simulated(seed, NOW_MS);
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let log: Arc<dyn EventLog> = EmbeddedLog::open(folders[0].path(), PARTITIONS, runtime.clone()).unwrap();
+        let tables = EmbeddedTables::open(folders[1].path(), runtime.clone()).unwrap();
+        let store = Arc::new(Jitter::new(tables, seed));
+        let tables: Arc<dyn TableStore> = Arc::clone(&store) as Arc<dyn TableStore>;
+        let ports = Ports { runtime: runtime.clone(), log: Arc::clone(&log), tables, metrics: FoldMetrics::default() };
+        let publisher = Publisher::new(log, runtime, "test");
+        let settings = Settings { push_threshold, partition_count: PARTITIONS };
+        let mut suite = Self { ports, store, settings, publisher, running: None, _folders: folders };
+        suite.resume().await;
+        suite
+    }
+
+    /// As after kill -9: nothing is finished, nothing is told.
+    pub fn kill(&mut self) {
+        self.running = None;
+    }
+
+    pub async fn resume(&mut self) {
+        let group = group(1, self.settings);
+        engine::create(&self.ports, &group).await.unwrap();
+        self.running = Some(engine::start(&self.ports, group, true).await.unwrap());
+    }
+
+    /// Drops every table and folds the log again.
+    pub async fn rebuild(&mut self) {
+        self.kill();
+        self.ports.tables.drop_keyspace(&group(1, self.settings).keyspace()).await.unwrap();
+        self.resume().await;
+    }
+
+    pub async fn append(&self, id: RecordId, event: impl Into<Event>) -> Position {
+        let event = event.into();
+        let topic = topics::ALL.into_iter().find(|topic| topic.name == event.topic_name()).unwrap();
+        let key = event.subject().to_owned();
+        self.publisher.append(topic, &key, id, &event, &Cause::default()).await.unwrap()
+    }
+
+    /// Stands for everything in the log.
+    pub async fn everything(&self) -> Token {
+        let mut token = Token::default();
+        for topic in [topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT] {
+            for (index, head) in (0..).zip(self.ports.log.heads(topic).await.unwrap()) {
+                let offset = head.checked_sub(1);
+                offset.map(|offset| token.add(Position { partition: LogPartition { topic, index }, offset }));
+            }
+        }
+        token
+    }
+
+    /// Waits until all of the log is folded, also over a store that fails now and then.
+    pub async fn settle(&self) {
+        let token = self.everything().await;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self.running().state.at_least(&token, until).await {
+                Ok(()) => return,
+                Err(WaitError::Store(_)) => self.ports.runtime.sleep(Duration::from_millis(10)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub fn feeds(&self) -> Feeds {
+        Self::feeds_of(&self.ports, self.running())
+    }
+
+    pub fn feeds_of(ports: &Ports, running: &Running) -> Feeds {
+        let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
+        Feeds::new(Arc::new(Kit::new(ports.runtime.clone(), running, page_tokens, 1_000)))
+    }
+
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    pub async fn digest(&self) -> Digest {
+        digest(&self.running().state, self.settings, NOW_MS).await.unwrap()
+    }
+
+    pub async fn home_page(&self, reader: RecordId, ask: GetHomeFeedRequest) -> Result<GetHomeFeedResponse, Status> {
+        Ok(self.feeds().get_home_feed(as_caller(reader, ask)).await?.into_inner())
+    }
+}
+
+/// The request as the layers hand it on.
+pub fn as_caller<T>(account_id: RecordId, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
+    request.extensions_mut().insert(Deadline::after(Duration::from_secs(5)));
+    request
+}
+
+pub fn reason(status: &Status) -> String {
+    use tonic_types::StatusExt;
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}

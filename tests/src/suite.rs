@@ -1,0 +1,134 @@
+//! Whole suites of `kith` processes, and the demo as their client.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::process::Child;
+
+use crate::kith::{self, ADMIN_PORT, Launch, PORT};
+use crate::server::Server;
+use crate::{cassandra_server, http, kafka_server, wait};
+
+/// The services, as they are named on the command line.
+pub const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "projector"];
+/// A demo of 120 people, beside a build, with processes killed under it.
+const DEMO_WITHIN: Duration = Duration::from_secs(300);
+
+/// Processes by name.
+pub struct Suite {
+    pub processes: BTreeMap<String, Server>,
+}
+
+impl Suite {
+    /// Everything in one process, embedded log and tables in its own folder.
+    pub async fn embedded(push_threshold: u64) -> Result<Self> {
+        let launch = Launch::run("suite").set("push_threshold", push_threshold.to_string());
+        Ok(Self { processes: BTreeMap::from([("suite".to_owned(), launch.start().await?)]) })
+    }
+
+    /// A process a service over a real broker and a real CQL server, which are emptied first.
+    pub async fn live(kafka: &mut Server, cql: &mut Server, keys: &Path) -> Result<Self> {
+        kafka.wipe().await?;
+        cql.wipe().await?;
+        init(kafka, cql, keys).await?;
+        let mut suite = Self { processes: BTreeMap::new() };
+        for service in SERVICES {
+            suite.add(service, service, kafka, cql, keys).await?;
+        }
+        Ok(suite)
+    }
+
+    /// One more process of `service`, under `name`.
+    pub async fn add(&mut self, name: &str, service: &str, kafka: &Server, cql: &Server, keys: &Path) -> Result<()> {
+        let mut launch = Launch::run(name).set("services", service);
+        for (key, value) in places(kafka, cql, keys) {
+            launch = launch.set(key, value);
+        }
+        self.processes.insert(name.to_owned(), launch.start().await?);
+        Ok(())
+    }
+
+    pub fn process(&mut self, name: &str) -> Result<&mut Server> {
+        self.processes.get_mut(name).with_context(|| format!("no process {name}"))
+    }
+
+    /// Where the services are, as `kith demo --addresses` takes it.
+    pub fn addresses(&self) -> String {
+        let socket = |name: &str| self.processes.get(name).map(|process| process.socket(PORT));
+        match socket("suite") {
+            Some(one) => one.to_string(),
+            None => {
+                let named = |service: &str| {
+                    let name = if service == "projector" { "feeds" } else { service };
+                    socket(service).map(|socket| format!("{name}={socket}"))
+                };
+                SERVICES.iter().filter_map(|service| named(service)).collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+
+    /// Starts the demo against these processes; it runs beside the caller.
+    pub async fn start_demo(&self, accounts: usize) -> Result<Demo> {
+        let mut command = tokio::process::Command::from(kith::command().await?);
+        command.args(["demo", "--json", "--accounts", &accounts.to_string(), "--addresses", &self.addresses()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Ok(Demo { child: command.spawn()? })
+    }
+
+    /// Runs the demo to its end.
+    pub async fn demo(&self, accounts: usize) -> Result<()> {
+        self.start_demo(accounts).await?.passes().await
+    }
+
+    /// Waits until `process` has folded at least `records` records since it started.
+    pub async fn folded(&self, process: &str, records: u64) -> Result<()> {
+        let socket = self.processes.get(process).with_context(|| format!("no process {process}"))?.socket(ADMIN_PORT);
+        wait::until(&format!("{process} folds {records} records"), DEMO_WITHIN, async || {
+            let Ok(metrics) = http::get(socket, "/metrics").await else { return Ok(None) };
+            let folded = metrics.body.lines().filter(|line| line.starts_with("kith_fold_records_total"));
+            let folded: u64 = folded.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+            Ok((folded >= records).then_some(()))
+        })
+        .await
+    }
+}
+
+/// A running `kith demo`.
+pub struct Demo {
+    child: Child,
+}
+
+impl Demo {
+    /// Waits for its end: it must have found no difference.
+    pub async fn passes(self) -> Result<()> {
+        let output = tokio::time::timeout(DEMO_WITHIN, self.child.wait_with_output()).await;
+        let output = output.context("the demo did not end")??;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "the demo failed ({}):\n{err}\n{out}", output.status);
+        ensure!(out.contains("\"feed_entries\""), "the demo gave no verdict:\n{out}");
+        Ok(())
+    }
+}
+
+/// `kith init` against real servers.
+pub async fn init(kafka: &Server, cql: &Server, keys: &Path) -> Result<()> {
+    let mut command = tokio::process::Command::from(kith::command().await?);
+    command.arg("init").kill_on_drop(true);
+    for (key, value) in places(kafka, cql, keys) {
+        command.env(format!("KITH_{}", key.to_uppercase()), value);
+    }
+    let output = command.output().await?;
+    ensure!(output.status.success(), "kith init: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn places(kafka: &Server, cql: &Server, keys: &Path) -> [(&'static str, String); 3] {
+    [
+        ("log", format!("kafka:{}", kafka.socket(kafka_server::PORT))),
+        ("tables", format!("cql:{}", cql.socket(cassandra_server::PORT))),
+        ("keys_dir", keys.display().to_string()),
+    ]
+}

@@ -1,0 +1,84 @@
+//! House rules that no linter knows.
+
+use std::path::{Path, PathBuf};
+
+const MAX_LINES: usize = 400;
+const FORBIDDEN_NAMES: [&str; 5] = ["common", "utils", "helpers", "types", "misc"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every Rust file of the project, with its text.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = ["proto", "crates", "services", "tests"].map(|folder| root().join(folder)).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(found.len() > 50, "the sources are not where they were");
+    found
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = sources()
+        .into_iter()
+        .filter(|(_, text)| text.lines().count() > MAX_LINES)
+        .map(|(path, text)| format!("{}: {} lines", path.display(), text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "over {MAX_LINES} lines: {long:#?}");
+}
+
+#[test]
+fn nothing_is_called_utils() {
+    for (path, _) in sources() {
+        let named = path.components().filter_map(|part| part.as_os_str().to_str()).any(|part| {
+            FORBIDDEN_NAMES.contains(&part.trim_end_matches(".rs"))
+        });
+        assert!(!named, "{}", path.display());
+    }
+}
+
+/// A file that implements `Fold` or `Noun` holds rules: pure, but for the queries at its side, which only await.
+#[test]
+fn rules_know_no_clock_and_no_store() {
+    for (path, text) in sources() {
+        let tests_begin = text.find("#[cfg(test)]").unwrap_or(text.len());
+        let rules = &text[..tests_begin];
+        if rules.contains("impl Fold for") || rules.contains("impl Noun for") {
+            for forbidden in ["now_ms()", "fill_random(", ".spawn(", "Instant::now", "HashMap", "HashSet"] {
+                assert!(!rules.contains(forbidden), "{} holds rules and says `{forbidden}`", path.display());
+            }
+        }
+    }
+}
+
+/// `fn home`, `fn apply`, `fn effects`, `fn decide`, `fn evolve` are plain functions everywhere.
+#[test]
+fn rules_are_not_async() {
+    for (path, text) in sources() {
+        for rule in ["home(", "apply(&self, rows", "effects(", "decide(", "evolve("] {
+            assert!(!text.contains(&format!("async fn {rule}")), "{}: {rule}", path.display());
+        }
+    }
+}
+
+#[test]
+fn services_do_not_import_each_other() {
+    const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "projector"];
+    for service in SERVICES {
+        let manifest = std::fs::read_to_string(root().join("services").join(service).join("Cargo.toml")).unwrap();
+        for other in SERVICES.iter().filter(|other| **other != service) {
+            assert!(!manifest.contains(&format!("kith-{other}")), "{service} imports {other}");
+        }
+    }
+}
