@@ -4,6 +4,7 @@ mod guard;
 mod jars;
 
 pub mod cassandra_server;
+pub mod digests;
 pub mod http;
 pub mod kafka_server;
 pub mod kith;
@@ -11,4 +12,5 @@ pub mod process;
 pub mod server;
 pub mod servers;
 pub mod simulated;
+pub mod suite;
 pub mod wait;

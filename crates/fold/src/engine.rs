@@ -49,6 +49,17 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
 }
 
+impl Running {
+    /// Ends its tasks, and waits until they hold the log and the tables no longer.
+    pub async fn close(mut self) {
+        for task in std::mem::take(&mut self.tasks) {
+            task.abort();
+            // Cancelled, as asked.
+            let _ = task.await;
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
@@ -94,6 +105,7 @@ async fn fold(context: Arc<Context>) {
             tracing::warn!(group = context.group.name(), %error, "membership lost; joining again");
         }
         context.state.watermarks.folds_here(&[]);
+        context.metrics.partitions(&context.group, 0);
         context.runtime.sleep(REJOIN_AFTER).await;
     }
 }
@@ -116,6 +128,7 @@ async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
         drop(std::mem::take(&mut working));
         tracing::info!(group = context.group.name(), partitions = partitions.len(), "partitions assigned");
         context.state.watermarks.folds_here(&partitions);
+        context.metrics.partitions(&context.group, partitions.len());
         working = start_workers(context, &mut *membership, partitions).await?;
     }
 }

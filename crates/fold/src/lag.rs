@@ -87,6 +87,7 @@ pub struct FoldMetrics {
     folded: Family<TopicLabels, Counter>,
     poisoned: Family<TopicLabels, Counter>,
     stopped: Family<PartitionLabels, Gauge>,
+    partitions: Family<GroupLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -94,6 +95,11 @@ struct PartitionLabels {
     group: String,
     topic: &'static str,
     partition: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabels {
+    group: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,6 +138,11 @@ impl FoldMetrics {
 
     pub(crate) fn poisoned(&self, group: &Group, topic: Topic) {
         self.poisoned.get_or_create(&topic_labels(group, topic)).inc();
+    }
+
+    pub(crate) fn partitions(&self, group: &Group, partitions: usize) {
+        let folded = self.partitions.get_or_create(&GroupLabels { group: group.name() });
+        folded.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn stopped(&self, group: &Group, partition: LogPartition, stopped: bool) {

@@ -116,7 +116,9 @@ impl Worker {
     async fn go_live(&mut self) -> Result<(), FoldError> {
         self.live = true;
         let (from, until) = (self.append_next, self.next);
-        if !self.context.group.folds.iter().any(|fold| fold.appends()) || from >= until {
+        let group = &self.context.group;
+        let may_append = group.owns(self.partition.topic) || group.folds.iter().any(|fold| fold.appends());
+        if !may_append || from >= until {
             return Ok(());
         }
         tracing::info!(partition = %self.partition, from, until, "looking for appends not made");

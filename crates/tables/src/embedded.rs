@@ -114,13 +114,16 @@ impl Inner {
     }
 
     fn drop_keyspace(&self, name: &str) -> Result<(), StoreError> {
-        let _one_at_a_time = held(&self.catalog_lock);
-        let Some(number) = self.catalog().keyspace(name)? else { return Ok(()) };
-        if let Some(alive) = held(&self.open).remove(&number) {
-            alive.write().unwrap_or_else(PoisonError::into_inner).0 = false;
-        }
-        self.catalog().start_drop(name, number)?;
-        self.catalog().finish_drops()
+        let number = {
+            let _one_at_a_time = held(&self.catalog_lock);
+            let Some(number) = self.catalog().keyspace(name)? else { return Ok(()) };
+            if let Some(alive) = held(&self.open).remove(&number) {
+                alive.write().unwrap_or_else(PoisonError::into_inner).0 = false;
+            }
+            self.catalog().start_drop(name, number)?;
+            number
+        };
+        self.catalog().finish_drop(number)
     }
 }
 

@@ -5,7 +5,12 @@ use kith_service::config::{ConfigError, KEYS, Settings};
 
 /// Kith: a social engagement suite over an event log.
 #[derive(Debug, Parser)]
-#[command(name = "kith", version, about, after_help = "Settings: `kith settings` lists them; flags win over KITH_* over kith.toml.")]
+#[command(
+    name = "kith",
+    version,
+    about,
+    after_help = "Settings: `kith settings` lists them; flags win over KITH_* over kith.toml."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -14,7 +19,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serves: all services in this process, or those named by --services.
-    #[command(after_help = "Example:\n  kith run\n  kith run --services identity --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042")]
+    #[command(
+        after_help = "Example:\n  kith run\n  kith run --services identity --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042"
+    )]
     Run(SettingFlags),
     /// Creates topics, keyspaces and keys that are missing; idempotent. An embedded `kith run` does it by itself.
     #[command(after_help = "Example:\n  kith init --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042")]
@@ -49,7 +56,8 @@ pub struct SettingFlags {
 
 impl Args for SettingFlags {
     fn augment_args(command: clap::Command) -> clap::Command {
-        let file = Arg::new("config").long("config").value_name("FILE").help("the configuration file instead of kith.toml");
+        let file =
+            Arg::new("config").long("config").value_name("FILE").help("the configuration file instead of kith.toml");
         KEYS.iter().fold(command.arg(file), |command, key| {
             let help = match key.default {
                 "" => key.meaning.to_owned(),

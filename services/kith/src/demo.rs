@@ -105,7 +105,12 @@ async fn load_and_check(addresses: &str, options: &DemoOptions) -> anyhow::Resul
         println!("\n{steps} steps in {seconds:.1} s: {:.0} a second", steps as f64 / seconds);
         println!(
             "Compared with a recount of the inputs: {} home feeds ({} entries), counts of {} posts, {} posts, {} follow lists, {} unread numbers",
-            verdict.feeds, verdict.feed_entries, verdict.counts, verdict.posts, verdict.follow_lists, verdict.unread_counts
+            verdict.feeds,
+            verdict.feed_entries,
+            verdict.counts,
+            verdict.posts,
+            verdict.follow_lists,
+            verdict.unread_counts
         );
     }
     conclude(&verdict)
@@ -140,7 +145,10 @@ async fn start_if_down(settings: &Settings, flags: &SettingFlags) -> anyhow::Res
         command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
     }
     if settings.origin("password_memory_kib") == Some(&kith_service::config::Origin::Default) {
-        eprintln!("passwords of the demo are hashed with {DEMO_PASSWORD_MEMORY_KIB} KiB each, not {}", settings.password_memory_kib);
+        eprintln!(
+            "passwords of the demo are hashed with {DEMO_PASSWORD_MEMORY_KIB} KiB each, not {}",
+            settings.password_memory_kib
+        );
         command.env("KITH_PASSWORD_MEMORY_KIB", DEMO_PASSWORD_MEMORY_KIB.to_string());
     }
     let mut child = command.spawn().context("starting `kith run`")?;

@@ -40,7 +40,8 @@ pub async fn run(options: LatencyOptions) -> anyhow::Result<()> {
     let followed = ask!(graph.follow(reader, follow)).await?;
     let (mut ok, mut visible) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
     for post in 0..WARM_UP_POSTS + options.posts {
-        let (answered, seen) = one(&services, &author, &reader, &followed.consistency_token, &format!("{run}-{post}")).await?;
+        let (answered, seen) =
+            one(&services, &author, &reader, &followed.consistency_token, &format!("{run}-{post}")).await?;
         if post >= WARM_UP_POSTS {
             ok.record(micros(answered))?;
             visible.record(micros(seen))?;
@@ -48,7 +49,10 @@ pub async fn run(options: LatencyOptions) -> anyhow::Result<()> {
     }
     if options.json {
         let figures = |h: &Histogram<u64>| serde_json::json!({"p50_us": h.value_at_quantile(0.5), "p99_us": h.value_at_quantile(0.99)});
-        println!("{}", serde_json::json!({"posts": options.posts, "ok": figures(&ok), "ok_to_visible": figures(&visible)}));
+        println!(
+            "{}",
+            serde_json::json!({"posts": options.posts, "ok": figures(&ok), "ok_to_visible": figures(&visible)})
+        );
         return Ok(());
     }
     for (what, of) in [("CreatePost until OK", &ok), ("OK until in the follower's home feed", &visible)] {
@@ -69,7 +73,8 @@ async fn one(
     let posts = PostServiceClient::new(services.posts.clone());
     let feeds = FeedServiceClient::new(services.feeds.clone());
     let text = format!("measuring {request_id}");
-    let message = CreatePostRequest { text, languages: Vec::new(), request_id: request_id.to_owned(), at_least: Vec::new() };
+    let message =
+        CreatePostRequest { text, languages: Vec::new(), request_id: request_id.to_owned(), at_least: Vec::new() };
     let started = Instant::now();
     let created = ask!(posts.create_post(author, message)).await?;
     let answered = Instant::now();

@@ -46,7 +46,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let callers = server::bind("listen", settings.listen).await?;
     let admin = server::bind("admin_listen", settings.admin_listen).await?;
     let readiness = Readiness::default();
-    let verifier = Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
+    let verifier =
+        Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
     let suite = Suite::start(&settings, &ports, &readiness, &verifier).await?;
     let edge = Edge::new(&metrics, verifier, settings.deadlines())?;
     announce(&settings);

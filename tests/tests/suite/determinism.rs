@@ -10,17 +10,18 @@ use kith_tests::simulated::{SimulatedLog, SimulatedTables};
 
 mod slice;
 
+const PARTITIONS: u16 = 4;
 /// 2026-01-01T00:00:00Z.
 const EPOCH_MS: i64 = 1_767_225_600_000;
 
 async fn run(seed: u64) -> Vec<Record> {
     let runtime = Runtime::simulated(seed, EPOCH_MS);
-    let log = SimulatedLog::new(runtime.clone(), 4);
+    let log = SimulatedLog::new(runtime.clone(), PARTITIONS);
     let tables = SimulatedTables::new();
     let ports = Ports { runtime, log: log.clone(), tables, metrics: FoldMetrics::default() };
     log.create_topics(&topics::ALL).await.unwrap();
     let mut running = Vec::new();
-    for group in digests::groups(10_000) {
+    for group in digests::groups(10_000, PARTITIONS) {
         engine::create(&ports, &group).await.unwrap();
         running.push(Arc::new(engine::start(&ports, group, true).await.unwrap()));
     }

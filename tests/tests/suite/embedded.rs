@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kith_fold::engine::{FoldMetrics, Ports};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, topics};
 use kith_runtime::Runtime;
@@ -25,7 +26,7 @@ async fn stop(suite: &mut Suite) {
 }
 
 async fn heads(suite: &mut Suite) -> BTreeMap<&'static str, Vec<u64>> {
-    let log = EmbeddedLog::open(&folder(suite, "log"), 16, Runtime::system()).unwrap();
+    let log = EmbeddedLog::open(&folder(suite, "log"), digests::PARTITIONS, Runtime::system()).unwrap();
     let mut heads = BTreeMap::new();
     for topic in topics::ALL {
         heads.insert(topic.name, log.heads(topic).await.unwrap());
@@ -34,8 +35,11 @@ async fn heads(suite: &mut Suite) -> BTreeMap<&'static str, Vec<u64>> {
 }
 
 async fn digests(suite: &mut Suite, push_threshold: u64) -> BTreeMap<String, (u64, [u8; 32])> {
-    let tables = EmbeddedTables::open(folder(suite, "tables"), Runtime::system()).unwrap();
-    digests::of(tables, push_threshold).await.unwrap()
+    let runtime = Runtime::system();
+    let log = EmbeddedLog::open(&folder(suite, "log"), digests::PARTITIONS, runtime.clone()).unwrap();
+    let tables = EmbeddedTables::open(folder(suite, "tables"), runtime.clone()).unwrap();
+    let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
+    digests::of(&ports, push_threshold).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,33 +4,49 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kith_fold::engine::{FoldMetrics, Ports};
+use kith_log::kafka::{KafkaLog, KafkaSettings};
+use kith_runtime::Runtime;
 use kith_tables::TableStore;
 use kith_tables::cql::{CqlSettings, CqlTables};
 use kith_tests::kith::ADMIN_PORT;
 use kith_tests::server::Server;
 use kith_tests::suite::{self, SERVICES, Suite};
-use kith_tests::{cassandra_server, digests, http, servers, wait};
+use kith_tests::{cassandra_server, digests, http, kafka_server, servers, wait};
 
 const NOBODY_IS_PULLED: u64 = 10_000;
+/// Two topics of 16 partitions, shared by two.
+const HALF_OF_IDENTITY: usize = 16;
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(15);
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
-fn cql(server: &Server) -> Arc<dyn TableStore> {
-    CqlTables::connect(CqlSettings {
-        contact_points: vec![server.socket(cassandra_server::PORT).to_string()],
-        ..CqlSettings::default()
-    })
+fn tables(server: &Server) -> Arc<dyn TableStore> {
+    CqlTables::connect(CqlSettings::new(vec![server.socket(cassandra_server::PORT).to_string()]))
 }
 
 async fn drop_keyspaces(server: &Server) {
-    for group in digests::groups(NOBODY_IS_PULLED) {
-        cql(server).drop_keyspace(&group.keyspace()).await.unwrap();
+    let tables = tables(server);
+    for group in digests::groups(NOBODY_IS_PULLED, digests::PARTITIONS) {
+        tables.drop_keyspace(&group.keyspace()).await.unwrap();
     }
 }
 
-async fn digests_of(server: &Server) -> BTreeMap<String, (u64, [u8; 32])> {
-    digests::of(cql(server), NOBODY_IS_PULLED).await.unwrap()
+async fn digests_of(kafka: &Server, cassandra: &Server) -> BTreeMap<String, (u64, [u8; 32])> {
+    let runtime = Runtime::system();
+    let log = KafkaLog::connect(
+        KafkaSettings {
+            bootstrap: kafka.socket(kafka_server::PORT).to_string(),
+            client_id: "kith-tests".to_owned(),
+            replication_factor: 1,
+            production: false,
+            extra: Vec::new(),
+        },
+        digests::PARTITIONS,
+        runtime.clone(),
+    );
+    let ports = Ports { runtime, log: log.unwrap(), tables: tables(cassandra), metrics: FoldMetrics::default() };
+    digests::of(&ports, NOBODY_IS_PULLED).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +58,7 @@ async fn the_demo_finds_no_difference_and_dropped_keyspaces_come_back_the_same()
     for service in SERVICES {
         suite.process(service).unwrap().stop(STOP_WITHIN).await.unwrap();
     }
-    let before = digests_of(&cassandra).await;
+    let before = digests_of(&kafka, &cassandra).await;
     drop_keyspaces(&cassandra).await;
     suite::init(&kafka, &cassandra, keys.path()).await.unwrap();
     for service in SERVICES {
@@ -50,7 +66,7 @@ async fn the_demo_finds_no_difference_and_dropped_keyspaces_come_back_the_same()
     }
     suite.demo(60).await.unwrap();
     assert!(before.values().any(|(rows, _)| *rows > 1_000), "{before:?}");
-    assert_eq!(before, digests_of(&cassandra).await);
+    assert_eq!(before, digests_of(&kafka, &cassandra).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +75,9 @@ async fn each_process_killed_in_the_middle_the_demo_ends_without_a_difference() 
     let keys = tempfile::tempdir().unwrap();
     let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
     let demo = suite.start_demo(120).await.unwrap();
-    for (service, folded) in [("identity", 200), ("projector", 1_000), ("posts", 1_500), ("engagement", 2_000), ("messaging", 1_500)] {
+    for (service, folded) in
+        [("identity", 200), ("projector", 1_000), ("posts", 1_500), ("engagement", 2_000), ("messaging", 1_500)]
+    {
         suite.folded(service, folded).await.unwrap();
         let process = suite.process(service).unwrap();
         process.kill_9().unwrap();
@@ -68,12 +86,26 @@ async fn each_process_killed_in_the_middle_the_demo_ends_without_a_difference() 
     demo.passes().await.unwrap();
 }
 
+/// Waits until the process folds exactly so many partitions.
+async fn folds(suite: &mut Suite, process: &str, partitions: usize) {
+    let socket = suite.process(process).unwrap().socket(ADMIN_PORT);
+    let line = format!("kith_fold_partitions{{group=\"kith.identity.g1\"}} {partitions}");
+    wait::until(&format!("{process} folds {partitions} partitions"), HANDED_OVER_WITHIN, async || {
+        Ok(http::get(socket, "/metrics").await?.body.lines().any(|found| found == line).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_share_partitions_and_one_takes_over_from_the_other() {
     let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
     let keys = tempfile::tempdir().unwrap();
     let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
     suite.add("identity-2", "identity", &kafka, &cassandra, keys.path()).await.unwrap();
+    for replica in ["identity", "identity-2"] {
+        folds(&mut suite, replica, HALF_OF_IDENTITY).await;
+    }
     let demo = suite.start_demo(60).await.unwrap();
     for replica in ["identity", "identity-2"] {
         suite.folded(replica, 50).await.unwrap();
@@ -81,14 +113,7 @@ async fn two_replicas_share_partitions_and_one_takes_over_from_the_other() {
     // The demo's calls go to `identity`: the claims of what `identity-2` folded must be answered all the while.
     suite.process("identity-2").unwrap().kill_9().unwrap();
     let killed = Instant::now();
-    let socket = suite.process("identity").unwrap().socket(ADMIN_PORT);
-    wait::until("the first replica folds everything", HANDED_OVER_WITHIN, async || {
-        let metrics = http::get(socket, "/metrics").await?.body;
-        let owned = metrics.lines().filter(|line| line.starts_with("kith_fold_stopped")).count();
-        Ok((owned >= 32).then_some(()))
-    })
-    .await
-    .unwrap();
+    folds(&mut suite, "identity", 2 * HALF_OF_IDENTITY).await;
     println!("partitions were handed over after {:?}", killed.elapsed());
     demo.passes().await.unwrap();
 }

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod determinism;
+mod embedded;
 mod harness;
+mod live;
 mod log_contract;
 mod table_contract;
+mod tidy;
 
 /// Every `pub async fn` of the Rust files in `folder`, seen from the workspace: to notice a rule that nobody lists.
 fn rules_in(folder: &str) -> Vec<String> {

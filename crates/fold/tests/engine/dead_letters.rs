@@ -72,7 +72,6 @@ async fn what_came_while_nobody_folded_is_set_aside_too() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "a group without a fold that appends never looks for letters not made: Worker::go_live returns early"]
 async fn it_is_also_where_no_fold_appends() {
     sets_aside_what_came_before(Group { folds: vec![Arc::new(Moods)], ..group() }).await;
 }

@@ -61,16 +61,20 @@ async fn a_record_counts_once_where_folds_start_again_further_back() {
 async fn effects_that_were_cut_off_are_emitted_again() {
     let mut stage = Stage::set(NO_MARGIN).await;
     stage.plan.stick(Some(MOODS_OF.name));
+    for actor in ["a", "b"] {
+        stage.react("p", actor, 1).await;
+    }
     stage.start().await;
-    stage.react("p", "a", 1).await;
-    stage.until(async || stage.sum("p").await.records == 1).await;
+    stage.until(async || stage.sum("p").await.records == 2).await;
     stage.kill().await;
     stage.plan.stick(None);
     stage.start().await;
     stage.settle().await;
-    assert_eq!(stage.sum("p").await.records, 1, "the home was written before, and is not evolved again");
-    let spread = stage.state().row::<MoodOfRow>(&MOODS_OF, &Key::text("a"), ["p".into()]).await.unwrap();
-    assert_eq!(spread.unwrap().row, MoodOfRow { at_offset: 0 });
+    assert_eq!(stage.sum("p").await.records, 2, "the home was written before, and is not evolved again");
+    for (actor, at_offset) in [("a", 0), ("b", 1)] {
+        let spread = stage.state().row::<MoodOfRow>(&MOODS_OF, &Key::text(actor), ["p".into()]).await.unwrap();
+        assert_eq!(spread.map(|found| found.row), Some(MoodOfRow { at_offset }), "{actor}");
+    }
 }
 
 fn mood(actor: &str, kind: i64, position: u64) -> Row {

@@ -54,7 +54,7 @@ impl Catalog<'_> {
         Ok((keyspace, places))
     }
 
-    /// Forgets a keyspace at once; [`Self::finish_drops`] then removes its rows, also after a crash.
+    /// Forgets a keyspace at once; [`Self::finish_drop`] then removes its rows, also after a crash.
     pub fn start_drop(&self, name: &str, keyspace: u32) -> Result<(), StoreError> {
         let mut batch = self.0.batch();
         batch.remove(keyspace_key(name));
@@ -62,13 +62,18 @@ impl Catalog<'_> {
         batch.commit()
     }
 
+    /// Takes seconds for each million rows; nobody else can see them any more.
+    pub fn finish_drop(&self, keyspace: u32) -> Result<(), StoreError> {
+        self.remove_under(Place::keyspace_prefix(keyspace))?;
+        self.remove_under(table_key(keyspace, ""))?;
+        self.remove_under(dropping_key(keyspace))
+    }
+
+    /// Those that a crash cut short.
     pub fn finish_drops(&self) -> Result<(), StoreError> {
         for (key, _) in self.under(&dropping_prefix())? {
             let number = key.get(dropping_prefix().len()..).and_then(|n| n.try_into().ok()).ok_or_else(damaged)?;
-            let keyspace = u32::from_be_bytes(number);
-            self.remove_under(Place::keyspace_prefix(keyspace))?;
-            self.remove_under(table_key(keyspace, ""))?;
-            self.remove_under(key)?;
+            self.finish_drop(u32::from_be_bytes(number))?;
         }
         Ok(())
     }

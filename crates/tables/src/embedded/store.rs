@@ -10,8 +10,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fjall::config::PinningPolicy as Levels;
 use fjall::{Database, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot, compaction::Leveled};
 use kith_runtime::Runtime;
+use tokio::sync::Mutex;
 
 use crate::StoreError;
 
@@ -37,6 +39,8 @@ pub(super) struct Store {
     db: Database,
     rows: fjall::Keyspace,
     unflushed_bytes: AtomicU64,
+    /// Writers that wait for the disk go on in the order in which they came.
+    queue: Mutex<()>,
 }
 
 /// Writes that happen together or not at all.
@@ -58,7 +62,7 @@ impl Store {
         let options =
             || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX).compaction_strategy(files.clone());
         let rows = db.keyspace("rows", options).map_err(failed)?;
-        Ok(Self { db, rows, unflushed_bytes: AtomicU64::new(0) })
+        Ok(Self { db, rows, unflushed_bytes: AtomicU64::new(0), queue: Mutex::new(()) })
     }
 
     /// The row as it now is, also of a batch that is being committed.
@@ -77,6 +81,7 @@ impl Store {
 
     /// Waits while the disk is behind.
     pub async fn room(&self, runtime: &Runtime) {
+        let _turn = self.queue.lock().await;
         for _ in 0..ROOM_ATTEMPTS {
             // A simulation's clock must not depend on how fast the disk is.
             if self.rows.sealed_memtable_count() < FULL_MEMTABLES || runtime.is_simulated() {

@@ -17,14 +17,14 @@ fn react(subject: Subject, kind: ReactionKind, request_id: &str, at_least: &[&St
     ReactRequest { subject: Some(subject), kind: kind.into(), request_id: request_id.into(), at_least }
 }
 
-async fn counts(suite: &Suite, subject: Subject, at_least: &String) -> Counts {
-    let request = BatchGetCountsRequest { subjects: vec![subject], at_least: vec![at_least.clone()] };
+async fn counts(suite: &Suite, subject: Subject, at_least: &str) -> Counts {
+    let request = BatchGetCountsRequest { subjects: vec![subject], at_least: vec![at_least.to_owned()] };
     let mut answer = ok(suite.service.batch_get_counts(by(EVE, request)).await);
     answer.entries.remove(0).counts.unwrap()
 }
 
-async fn viewer_state(suite: &Suite, viewer: u8, subject: Subject, at_least: &String) -> ViewerState {
-    let request = BatchGetViewerStatesRequest { subjects: vec![subject], at_least: vec![at_least.clone()] };
+async fn viewer_state(suite: &Suite, viewer: u8, subject: Subject, at_least: &str) -> ViewerState {
+    let request = BatchGetViewerStatesRequest { subjects: vec![subject], at_least: vec![at_least.to_owned()] };
     let mut answer = ok(suite.service.batch_get_viewer_states(by(viewer, request)).await);
     answer.entries.remove(0).viewer_state.unwrap()
 }

@@ -11,12 +11,12 @@ use super::suite::{ADA, BOB, EVE, Suite, by, hex, ok, on_comment, on_post, reaso
 
 const POST: u8 = 1;
 
-async fn comment(suite: &Suite, author: u8, parent: &str, text: &str, at_least: &String) -> (String, String) {
+async fn comment(suite: &Suite, author: u8, parent: &str, text: &str, at_least: &str) -> (String, String) {
     let request = CreateCommentRequest {
         post_id: hex(POST),
         parent_comment_id: parent.into(),
         text: text.into(),
-        at_least: vec![at_least.clone()],
+        at_least: vec![at_least.to_owned()],
         ..CreateCommentRequest::default()
     };
     let made = ok(suite.service.create_comment(by(author, request)).await);

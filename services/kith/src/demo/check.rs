@@ -103,7 +103,8 @@ impl Checker<'_> {
         .await?;
         let accounts = AccountServiceClient::new(self.services.identity.clone());
         self.each(eights(tokens.identity.iter()).into_iter(), |at_least| {
-            let message = identity::GetAccountRequest { account_id: self.loaded.people[0].account_id.clone(), at_least };
+            let message =
+                identity::GetAccountRequest { account_id: self.loaded.people[0].account_id.clone(), at_least };
             let accounts = accounts.clone();
             async move { ask!(accounts.get_account(self.loaded.people[0], message)).await }
         })
@@ -141,7 +142,8 @@ impl Checker<'_> {
         let mut differences = Vec::new();
         let (mut page_token, mut last, mut entries) = (String::new(), i64::MAX, 0);
         loop {
-            let message = feeds::GetHomeFeedRequest { include_shares: true, page_size: PAGE, page_token, at_least: vec![] };
+            let message =
+                feeds::GetHomeFeedRequest { include_shares: true, page_size: PAGE, page_token, at_least: vec![] };
             let page = ask!(client.get_home_feed(self.loaded.people[reader], message)).await?;
             for item in &page.items {
                 let post = item.post.as_ref().context("an entry without a post")?;
@@ -182,12 +184,14 @@ impl Checker<'_> {
         let asker = &self.loaded.people[self.plan.posts[numbers[0]].author];
         let answer = ask!(client.batch_get_counts(asker, message)).await?;
         for (&number, entry) in numbers.iter().zip(&answer.entries) {
-            if entry.counts.is_none() && self.parted(self.plan.posts[numbers[0]].author, self.plan.posts[number].author) {
+            if entry.counts.is_none() && self.parted(self.plan.posts[numbers[0]].author, self.plan.posts[number].author)
+            {
                 continue;
             }
             let counts = counts_of(entry.counts.as_ref());
             if counts != self.expected.counts[number] {
-                differences.push(format!("counts of post {number}: {counts:?}, not {:?}", self.expected.counts[number]));
+                differences
+                    .push(format!("counts of post {number}: {counts:?}, not {:?}", self.expected.counts[number]));
             }
         }
         Ok(differences)
@@ -304,7 +308,8 @@ fn compare_feeds(
     seen: &BTreeMap<usize, BTreeSet<Reason>>,
 ) -> Vec<String> {
     let missing = expected.keys().filter(|post| !seen.contains_key(post)).map(|post| format!("post {post} is missing"));
-    let foreign = seen.keys().filter(|post| !expected.contains_key(post)).map(|post| format!("post {post} should not be there"));
+    let foreign =
+        seen.keys().filter(|post| !expected.contains_key(post)).map(|post| format!("post {post} should not be there"));
     let wrong = seen.iter().filter_map(|(post, reasons)| {
         let right = expected.get(post)?;
         let strongest = right.first();

@@ -128,7 +128,8 @@ fn may_pass(code: Code) -> bool {
 /// Creates person number `person` of `run`, or finds them created, and signs in.
 pub async fn join(services: &Services, run: &str, person: usize) -> anyhow::Result<Session> {
     let accounts = AccountServiceClient::new(services.identity.clone());
-    let handle = if run.starts_with("demo") { super::handle(person) } else { format!("{}_{person}", run.replace('-', "_")) };
+    let handle =
+        if run.starts_with("demo") { super::handle(person) } else { format!("{}_{person}", run.replace('-', "_")) };
     let password = format!("password-of-{person}");
     let message = CreateAccountRequest {
         handle: handle.clone(),

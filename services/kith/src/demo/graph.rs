@@ -12,7 +12,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The whole graph, or the subgraph that the first `accounts` people induce.
+    /// The whole graph, or the subgraph that as many people induce, below the upper eighth by number of friends:
+    /// those above all know each other, those far below know nobody.
     pub fn load(accounts: Option<usize>) -> anyhow::Result<Self> {
         let mut pairs = BTreeSet::new();
         for line in EDGES.lines().filter(|line| !line.trim().is_empty()) {
@@ -23,11 +24,13 @@ impl Graph {
             }
         }
         let people = pairs.iter().map(|(_, b)| b + 1).max().unwrap_or(0);
-        let people = accounts.map_or(people, |accounts| accounts.min(people));
-        let mut friends = vec![Vec::new(); people];
-        for (a, b) in pairs.into_iter().filter(|(_, b)| *b < people) {
-            friends[a].push(b);
-            friends[b].push(a);
+        let chosen = choose(&pairs, people, accounts.unwrap_or(people).min(people));
+        let mut friends = vec![Vec::new(); chosen.len()];
+        for (a, b) in pairs {
+            if let (Ok(a), Ok(b)) = (chosen.binary_search(&a), chosen.binary_search(&b)) {
+                friends[a].push(b);
+                friends[b].push(a);
+            }
         }
         friends.iter_mut().for_each(|of_one| of_one.sort_unstable());
         Ok(Self { friends })
@@ -36,6 +39,21 @@ impl Graph {
     pub fn people(&self) -> usize {
         self.friends.len()
     }
+}
+
+/// `accounts` people, ascending: below the upper eighth by number of friends.
+fn choose(pairs: &BTreeSet<(usize, usize)>, people: usize, accounts: usize) -> Vec<usize> {
+    let mut friends = vec![0_usize; people];
+    for &(a, b) in pairs {
+        friends[a] += 1;
+        friends[b] += 1;
+    }
+    let mut by_friends: Vec<usize> = (0..people).collect();
+    by_friends.sort_by_key(|&person| (std::cmp::Reverse(friends[person]), person));
+    let first = (people / 8).min(people - accounts);
+    let mut chosen = by_friends[first..first + accounts].to_vec();
+    chosen.sort_unstable();
+    chosen
 }
 
 #[cfg(test)]

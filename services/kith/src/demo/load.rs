@@ -53,7 +53,9 @@ impl Loader<'_> {
         let mut tokens = Tokens::default();
         let people = self.all("people", (0..self.plan.people).map(|person| self.join(person))).await?;
         tokens.identity.extend(people.iter().map(|person| person.token.clone()));
-        tokens.identity.extend(self.each("follow", &self.plan.follows, |n, &pair| self.follow(&people, n, pair)).await?);
+        tokens
+            .identity
+            .extend(self.each("follow", &self.plan.follows, |n, &pair| self.follow(&people, n, pair)).await?);
         let posts = self.each("post", &self.plan.posts, |n, post| self.post(&people, n, post)).await?;
         tokens.posts.extend(posts.iter().map(|(_, token)| token.clone()));
         let mut loaded = Loaded { people, posts, conversations: Vec::new(), tokens };
@@ -68,7 +70,8 @@ impl Loader<'_> {
     }
 
     async fn engage(&self, loaded: &mut Loaded) -> anyhow::Result<()> {
-        let reactions = self.each("react", &self.plan.reactions, |n, step| self.react(loaded, "react", n, *step)).await?;
+        let reactions =
+            self.each("react", &self.plan.reactions, |n, step| self.react(loaded, "react", n, *step)).await?;
         let comments = self.each("comment", &self.plan.comments, |n, step| self.comment(loaded, n, step)).await?;
         let shares = self.each("share", &self.plan.shares, |n, step| self.share(loaded, n, *step)).await?;
         loaded.tokens.engagement.extend([reactions, comments, shares].into_iter().flatten());
@@ -223,7 +226,12 @@ impl Loader<'_> {
         let client = ShareServiceClient::new(self.services.engagement.clone());
         let (post_id, token) = loaded.posts[post].clone();
         let via_account_id = String::new();
-        let request = engagement::ShareRequest { post_id, via_account_id, request_id: self.id("share", n), at_least: vec![token] };
+        let request = engagement::ShareRequest {
+            post_id,
+            via_account_id,
+            request_id: self.id("share", n),
+            at_least: vec![token],
+        };
         let answer = ask!(client.share(loaded.people[actor], request));
         self.or_gone(actor, post, answer.await.map(|answer| answer.consistency_token))
     }
@@ -240,7 +248,9 @@ impl Loader<'_> {
     fn or_gone(&self, actor: usize, post: usize, answer: anyhow::Result<String>) -> anyhow::Result<String> {
         let gone = self.plan.deletes.contains(&post) || self.parted(actor, self.plan.posts[post].author);
         match answer {
-            Err(error) if gone && refused_with(&error, &[Code::NotFound, Code::FailedPrecondition]) => Ok(String::new()),
+            Err(error) if gone && refused_with(&error, &[Code::NotFound, Code::FailedPrecondition]) => {
+                Ok(String::new())
+            }
             answer => answer,
         }
     }
@@ -270,7 +280,10 @@ impl Loader<'_> {
         };
         let opened = ask!(conversations.get_or_create_direct(a, request));
         let opened = match opened.await {
-            Err(error) if self.parted(talk.between.0, talk.between.1) && refused_with(&error, &[Code::NotFound, Code::FailedPrecondition]) => {
+            Err(error)
+                if self.parted(talk.between.0, talk.between.1)
+                    && refused_with(&error, &[Code::NotFound, Code::FailedPrecondition]) =>
+            {
                 return Ok((String::new(), Vec::new()));
             }
             opened => opened?,
@@ -298,7 +311,8 @@ impl Loader<'_> {
         let conversation_id = conversation_id.to_owned();
         match line {
             Line::Says { by, text } => {
-                let request = messaging::SendMessageRequest { conversation_id, text: text.clone(), request_id, at_least };
+                let request =
+                    messaging::SendMessageRequest { conversation_id, text: text.clone(), request_id, at_least };
                 let answer = ask!(client.send_message(loaded.people[*by], request));
                 match answer.await {
                     Err(error) if refused_with(&error, &[Code::FailedPrecondition]) => Ok(String::new()),
@@ -306,7 +320,8 @@ impl Loader<'_> {
                 }
             }
             Line::Reads { by, up_to } => {
-                let request = messaging::MarkReadRequest { conversation_id, up_to_number: *up_to, request_id, at_least };
+                let request =
+                    messaging::MarkReadRequest { conversation_id, up_to_number: *up_to, request_id, at_least };
                 Ok(ask!(client.mark_read(loaded.people[*by], request)).await?.consistency_token)
             }
         }

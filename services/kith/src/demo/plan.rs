@@ -63,9 +63,15 @@ pub struct Conversation {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line {
-    Says { by: usize, text: String },
+    Says {
+        by: usize,
+        text: String,
+    },
     /// Reads everything up to this message number.
-    Reads { by: usize, up_to: u64 },
+    Reads {
+        by: usize,
+        up_to: u64,
+    },
 }
 
 impl Plan {
@@ -90,7 +96,14 @@ impl Plan {
         let lines: usize = self.conversations.iter().map(|conversation| conversation.lines.len() + 1).sum();
         let engagement = self.reactions.len() + self.comments.len() + self.shares.len() + self.second_reactions.len();
         let undone = self.unreactions.len() + self.unshares.len() + self.unfollows.len() + self.deletes.len();
-        self.people * 2 + self.follows.len() + self.posts.len() + engagement + undone + lines + self.edits.len() + self.blocks.len()
+        self.people * 2
+            + self.follows.len()
+            + self.posts.len()
+            + engagement
+            + undone
+            + lines
+            + self.edits.len()
+            + self.blocks.len()
     }
 
     fn engage(&mut self, graph: &Graph, dice: &mut Dice) {
@@ -144,8 +157,7 @@ impl Plan {
             }
         }
         let parted = |a: usize, b: usize| blocked.contains(&(a.min(b), a.max(b)));
-        self.unfollows =
-            self.follows.iter().copied().filter(|&(a, b)| !parted(a, b) && dice.hits(UNFOLLOWS)).collect();
+        self.unfollows = self.follows.iter().copied().filter(|&(a, b)| !parted(a, b) && dice.hits(UNFOLLOWS)).collect();
         // Who was blocked could no longer write: such conversations come before the blocks, as all of them do.
     }
 }

@@ -424,7 +424,7 @@ impl Naive {
     /// The reader's home feed as one page, and how much is left out.
     pub fn home(&self, reader: RecordId, include_shares: bool) -> (Vec<Shown>, usize) {
         let reader = reader.to_string();
-        let mut shown: BTreeMap<String, Shown> = BTreeMap::new();
+        let mut shown: BTreeMap<String, (Strength, Shown)> = BTreeMap::new();
         let mut omitted = 0;
         for entry in self.entries(&reader, include_shares) {
             let (post, stands) = &self.posts[&entry.post_id];
@@ -433,14 +433,13 @@ impl Naive {
                 omitted += 1;
                 continue;
             }
-            let item = self.item(&reader, post, &entry);
-            let better =
-                |known: &Shown| (item.shared_by.is_none(), item.at_ms) > (known.shared_by.is_none(), known.at_ms);
-            if shown.get(&entry.post_id).is_none_or(better) {
-                shown.insert(entry.post_id.clone(), item);
+            let item_id = entry.share.as_ref().map_or(&entry.post_id, |share| &share.share_id);
+            let strength = (entry.share.is_none(), entry.at_ms, item_id.clone());
+            if shown.get(&entry.post_id).is_none_or(|(known, _)| strength > *known) {
+                shown.insert(entry.post_id.clone(), (strength, self.item(&reader, post, &entry)));
             }
         }
-        let mut all: Vec<Shown> = shown.into_values().collect();
+        let mut all: Vec<Shown> = shown.into_values().map(|(_, shown)| shown).collect();
         all.sort_by(|a, b| b.at_ms.cmp(&a.at_ms));
         (all, omitted)
     }
@@ -498,6 +497,9 @@ impl Naive {
         }
     }
 }
+
+/// Whether the author is followed; if it is a share, the newest; of one moment, that of the greatest id.
+type Strength = (bool, i64, String);
 
 struct NaiveEntry {
     post_id: String,

@@ -1,6 +1,6 @@
 //! A store that takes its time and sometimes fails, so that what meets in the tables meets in every order.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,16 +18,18 @@ pub struct Chance {
     state: Mutex<u64>,
     /// Of a thousand calls so many fail.
     failing: u64,
-    pub restless: AtomicBool,
+    /// How often more: so that large batches get through in the end.
+    failures_left: AtomicU64,
+    restless: AtomicBool,
 }
+
+const FAILURES: u64 = 24;
 
 impl Jitter {
     pub fn new(inner: Arc<dyn TableStore>, seed: u64) -> Self {
-        let chance = Chance {
-            state: Mutex::new(seed),
-            failing: [2, 10, 50][(seed % 3) as usize],
-            restless: AtomicBool::new(true),
-        };
+        let failing = [2, 30, 120][(seed % 3) as usize];
+        let (state, failures_left) = (Mutex::new(seed), AtomicU64::new(FAILURES));
+        let chance = Chance { state, failing, failures_left, restless: AtomicBool::new(true) };
         Self { inner, chance: Arc::new(chance) }
     }
 
@@ -37,6 +39,7 @@ impl Jitter {
     }
 
     pub fn stir(&self) {
+        self.chance.failures_left.store(FAILURES, Ordering::Relaxed);
         self.chance.restless.store(true, Ordering::Relaxed);
     }
 }
@@ -51,7 +54,8 @@ impl Chance {
 
     async fn pause(&self) {
         if self.restless.load(Ordering::Relaxed) {
-            for _ in 0..self.draw(6) {
+            let yields = if self.draw(16) == 0 { 60 } else { self.draw(6) };
+            for _ in 0..yields {
                 tokio::task::yield_now().await;
             }
         }
@@ -59,7 +63,11 @@ impl Chance {
 
     fn fails(&self) -> Result<(), StoreError> {
         let fails = self.restless.load(Ordering::Relaxed) && self.draw(1_000) < self.failing;
-        if fails { Err(StoreError::Unavailable("by chance".to_owned())) } else { Ok(()) }
+        let left = |left: u64| left.checked_sub(1);
+        if fails && self.failures_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok() {
+            return Err(StoreError::Unavailable("by chance".to_owned()));
+        }
+        Ok(())
     }
 }
 

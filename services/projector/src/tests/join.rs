@@ -9,7 +9,7 @@ use super::history::{Naive, Op, Shown, Writer, kinds, person};
 use super::suite::Suite;
 
 const PEOPLE: usize = 4;
-const CASES: u32 = 40;
+const CASES: u32 = 400;
 
 fn op() -> impl Strategy<Value = Op> {
     let (who, thing) = (|| 0..PEOPLE, || 0..32_usize);
