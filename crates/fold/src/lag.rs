@@ -124,6 +124,7 @@ impl FoldMetrics {
         );
         registry.register("kith_fold_records", "Records folded, replayed ones included", all.folded.clone());
         registry.register("kith_dead_letters", "Records met that nobody can decode", all.poisoned.clone());
+        registry.register("kith_fold_partitions", "Log partitions that this process folds", all.partitions.clone());
         registry.register(
             "kith_fold_stopped",
             "1: the partition stands still until someone helps",

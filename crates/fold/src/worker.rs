@@ -15,6 +15,8 @@ use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
 
 /// Records folded together at most.
 const BATCH_RECORDS: usize = 256;
+/// Their bytes at most: what they change in one table partition must fit into one `apply`.
+const BATCH_BYTES: usize = 1024 * 1024;
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -99,7 +101,7 @@ impl Worker {
             let Some(more) = reader.try_next() else { break };
             records.extend(more?);
         }
-        for batch in records.chunks(BATCH_RECORDS) {
+        for batch in batches(&records) {
             let until = batch.last().map_or(self.next, |record| record.position.offset + 1);
             let lost_connection = self.context.store.reconnects() != self.reconnects;
             let folded = if lost_connection { Err(reconnected()) } else { self.fold(batch).await };
@@ -173,7 +175,7 @@ impl Worker {
             let Some(records) = reader.next().await else { return Err(LogError::Closed.into()) };
             let mut records = records?;
             records.retain(|record| record.position.offset < until);
-            for batch in records.chunks(BATCH_RECORDS) {
+            for batch in batches(&records) {
                 self.fold(batch).await?;
                 next = batch.last().map_or(next, |record| record.position.offset + 1);
             }
@@ -252,6 +254,22 @@ impl RestartHistory {
         self.samples.drain(..old);
         due.then(|| (self.samples[0].1, self.samples[0].2))
     }
+}
+
+/// Cuts records into micro-batches; one record may exceed the bytes.
+fn batches(records: &[RawRecord]) -> Vec<&[RawRecord]> {
+    let mut cut = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (index, record) in records.iter().enumerate() {
+        bytes += record.held_bytes();
+        if index > from && (bytes > BATCH_BYTES || index - from == BATCH_RECORDS) {
+            cut.push(&records[from..index]);
+            (from, bytes) = (index, record.held_bytes());
+        }
+    }
+    cut.push(&records[from..]);
+    cut.retain(|batch| !batch.is_empty());
+    cut
 }
 
 /// Whether trying again can help: a server that is down may come back; a row too large stays too large, and tables or a

@@ -124,8 +124,10 @@ struct CqlKeyspace {
     timeout: Duration,
     /// Each statement is prepared once, when it is first needed: a server's cache of them is small, and most tables
     /// are read in few of the shapes there are.
-    prepared: Mutex<BTreeMap<(&'static str, Purpose), Arc<OnceCell<Prepared>>>>,
+    prepared: Mutex<PreparedStatements>,
 }
+
+type PreparedStatements = BTreeMap<(&'static str, Purpose), Arc<OnceCell<Prepared>>>;
 
 #[derive(Clone)]
 struct Prepared {

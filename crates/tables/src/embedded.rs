@@ -4,10 +4,10 @@
 //! written: rows, marks and watermarks never part. Nothing here waits for the disk: a write is in the operating system's
 //! hands when `apply` returns, which kill -9 cannot take back; what a power cut takes, the fold makes again from the log.
 //!
-//! fjall's calls block, but work on memory: they run on the async workers. Measured in the release profile: a read of
-//! a row under 5 µs, an `apply` of ten rows under 50 µs, a slice of a thousand rows under 1 ms; handing each to a
-//! blocking thread would cost as much as the call. A worker waits longer when fjall syncs its journal before it flushes
-//! a memtable.
+//! fjall's calls block, but work on memory: they run on the async workers. Measured on two busy cores: a `get` of one row
+//! 7 µs, of ten 40 µs, an `apply` of one row 10 µs, of ten 50 µs, a slice of fifty rows 0.1 ms, of a thousand 3 ms; handing
+//! each to a blocking thread would cost as much as most of them. A worker waits longer while fjall syncs its journal, once
+//! a memtable; it does not wait for memtables to be written, see `store.rs`.
 
 mod catalog;
 mod folder;

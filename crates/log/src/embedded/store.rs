@@ -1,6 +1,7 @@
 //! The records on disk. Everything here blocks.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -11,6 +12,8 @@ use crate::{LogError, LogPartition, Offset, PartitionIndex, Position, Record, To
 
 /// Records not yet in sorted files, bytes of memory.
 const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
+/// What an entry takes in the memtable beside its key and value, bytes, about.
+const MEMTABLE_ENTRY_BYTES: usize = 64;
 /// Blocks of sorted files kept in memory, bytes. Small: readers go through a partition once, and the head is kept apart.
 const BLOCK_CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Flushing and merging go on in the background and must not take the cores from the folds.
@@ -22,6 +25,9 @@ pub(super) struct Store {
     topics: Keyspace,
     database: Database,
     persist: PersistMode,
+    /// In the memtable, so that we take it out of use: left to itself fjall 3.1 asks its one worker with every write, and
+    /// a queue full of such requests stands still for ever.
+    unflushed_bytes: AtomicU64,
     #[cfg(test)]
     pub(super) fail_writes: std::sync::atomic::AtomicBool,
     /// Last, so that the folder is free only when the database is closed.
@@ -51,7 +57,7 @@ impl Store {
             .manual_journal_persist(true)
             .open()
             .map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX);
         let records = database.keyspace("records", options).map_err(failed)?;
         let topics = database.keyspace("topics", KeyspaceCreateOptions::default).map_err(failed)?;
         // The journal is one file that is only appended to: its data and length are all that must be on the disk, and
@@ -62,6 +68,7 @@ impl Store {
             topics,
             database,
             persist,
+            unflushed_bytes: AtomicU64::new(0),
             #[cfg(test)]
             fail_writes: false.into(),
             _lock: lock,
@@ -110,13 +117,26 @@ impl Store {
         }
         // fsync comes before the memtable in fjall's commit: what it could not sync is never seen by a reader.
         let mut batch = self.database.batch().durability(Some(self.persist));
+        let mut bytes = 0;
         for (key, frame) in records {
+            bytes += (key.len() + frame.len() + MEMTABLE_ENTRY_BYTES) as u64;
             batch.insert(&self.records, key, frame);
         }
         batch.commit().map_err(|error| match error {
             fjall::Error::Poisoned => WriteError::Nothing("an earlier write failed".to_owned()),
             error => WriteError::Unknown(error.to_string()),
-        })
+        })?;
+        self.make_room(bytes);
+        Ok(())
+    }
+
+    /// Lets the background write a full memtable to a sorted file. The records are durable either way.
+    fn make_room(&self, bytes: u64) {
+        let unflushed = self.unflushed_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let is_full = unflushed >= MEMTABLE_BYTES && self.unflushed_bytes.swap(0, Ordering::AcqRel) >= MEMTABLE_BYTES;
+        if is_full && let Err(error) = self.records.rotate_memtable() {
+            tracing::warn!(%error, "a full memtable stays in memory");
+        }
     }
 
     /// Records from `from` on, before `head`, one batch of them.

@@ -96,9 +96,9 @@ impl Catalog<'_> {
     }
 
     /// Catalog entries only: they are few.
-    fn under(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn under(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, fjall::Slice)>, StoreError> {
         let entries = self.0.state().range(under(prefix.to_vec()));
-        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
+        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value))).collect()
     }
 
     /// Row by row, because fjall has no deletion of a range; the space comes back with compaction.

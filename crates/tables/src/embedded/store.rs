@@ -59,8 +59,14 @@ impl Store {
             .open()
             .map_err(failed)?;
         let files = std::sync::Arc::new(Leveled::default().with_table_target_size(TABLE_FILE_BYTES));
-        let options =
-            || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX).compaction_strategy(files.clone());
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(u64::MAX)
+                .compaction_strategy(files.clone())
+                // In parts, so that a look-up does not bring a whole file's into so small a cache.
+                .index_block_partitioning_policy(Levels::all(true))
+                .filter_block_partitioning_policy(Levels::all(true))
+        };
         let rows = db.keyspace("rows", options).map_err(failed)?;
         Ok(Self { db, rows, unflushed_bytes: AtomicU64::new(0), queue: Mutex::new(()) })
     }
@@ -94,6 +100,12 @@ impl Store {
     /// Hands on what fjall holds back of its journal; refused when a write to disk ever failed.
     pub fn check(&self) -> Result<(), StoreError> {
         self.db.persist(PersistMode::Buffer).map_err(failed)
+    }
+
+    /// Files of sorted rows.
+    #[cfg(test)]
+    pub fn files(&self) -> usize {
+        self.rows.table_count()
     }
 
     fn written(&self, bytes: usize) -> Result<(), StoreError> {

@@ -87,6 +87,28 @@ async fn a_drop_that_was_cut_short_is_finished_at_the_next_start() {
     assert!(tables.inner.catalog().keyspace("k").unwrap().unwrap() > number);
 }
 
+/// A store that never writes its memtables keeps every row in memory; see `store.rs` for how that can happen.
+#[tokio::test]
+async fn rows_leave_memory_for_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = EmbeddedTables::open(dir.path(), Runtime::system()).unwrap();
+    tables.create("k", &[&NOTES]).await.unwrap();
+    let keyspace = tables.open("k", &[&NOTES]).await.unwrap();
+    let text = "x".repeat(20_000);
+    for position in 0..1_000 {
+        let note = Note { text: text.clone(), ..Note::default() };
+        let write = Write { columns: note.into_columns(), ..row_at(position) };
+        keyspace.apply(&NOTES, &Key::text("a"), &[write]).await.unwrap();
+    }
+    let deadline = Duration::from_secs(20);
+    let flushed = async {
+        while tables.inner.store.files() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(deadline, flushed).await.unwrap();
+}
+
 fn row_at(position: u64) -> Write {
     let note = Note { count: position as i64, ..Note::default() };
     let clustering = [(position as i64).into(), "".into()];
