@@ -40,7 +40,10 @@ fn main() -> ExitCode {
             Command::Init(_) => init::run(settings).await,
             Command::Demo(options) => demo::run(settings, options).await,
             Command::Latency(options) => latency::run(options).await,
-            Command::Settings => Ok(print!("{}", kith_service::config::table_markdown())),
+            Command::Settings => {
+                print!("{}", kith_service::config::table_markdown());
+                Ok(())
+            }
         }
     });
     // What still hangs (a broker that does not answer) is left to the operating system: recovery is crash-safe.

@@ -4,4 +4,5 @@ mod feeds;
 mod history;
 mod jitter;
 mod join;
+mod naive;
 mod suite;

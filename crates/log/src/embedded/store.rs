@@ -112,7 +112,7 @@ impl Store {
     /// Writes all or none; when it returns `Ok` they are on the disk.
     pub fn write(&self, records: Vec<([u8; frame::KEY_BYTES], Vec<u8>)>) -> Result<(), WriteError> {
         #[cfg(test)]
-        if self.fail_writes.load(std::sync::atomic::Ordering::SeqCst) {
+        if self.fail_writes.load(Ordering::SeqCst) {
             return Err(WriteError::Unknown("the test's disk is broken".to_owned()));
         }
         // fsync comes before the memtable in fjall's commit: what it could not sync is never seen by a reader.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kith_fold::engine;
 use kith_log::headers;
-use kith_log::{EventLog, NewRecord, Position, topics};
+use kith_log::{NewRecord, Position, topics};
 use kith_proto::feeds::v1::feed_service_server::FeedService;
 use kith_proto::feeds::v1::{GetAuthorFeedRequest, GetAuthorFeedResponse, GetHomeFeedRequest, WaitForRequest};
 use kith_proto::identity::v1::identity_event::Event as Identity;

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use kith_proto::feeds::v1::GetHomeFeedRequest;
 use proptest::prelude::*;
 
-use super::history::{Naive, Op, Shown, Writer, kinds, person};
+use super::history::{Op, Writer, person};
+use super::naive::{Naive, Shown, kinds};
 use super::suite::Suite;
 
 const PEOPLE: usize = 6;
-const CASES: u32 = 500;
+const CASES: u32 = 120;
 
 fn op() -> impl Strategy<Value = Op> {
     let (who, thing) = (|| 0..4_usize, || 0..32_usize);
@@ -150,7 +151,7 @@ fn run(ops: &[Op], push_threshold: u64, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn every_home_feed_is_the_join_of_the_final_states(

@@ -85,8 +85,9 @@ impl Suite {
         let mut token = Token::default();
         for topic in [topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT] {
             for (index, head) in (0..).zip(self.ports.log.heads(topic).await.unwrap()) {
-                let offset = head.checked_sub(1);
-                offset.map(|offset| token.add(Position { partition: LogPartition { topic, index }, offset }));
+                if let Some(offset) = head.checked_sub(1) {
+                    token.add(Position { partition: LogPartition { topic, index }, offset });
+                }
             }
         }
         token
