@@ -181,7 +181,7 @@ impl Loaded {
             }
             self.rows.forget();
         }
-        let what = format!("{} {:?} is being written by another process", self.table.name, self.partition);
+        let what = format!("a partition of {} is being written by another process", self.table.name);
         Err(kith_tables::StoreError::Unavailable(what).into())
     }
 

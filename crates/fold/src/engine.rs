@@ -8,12 +8,12 @@ use futures::future::try_join_all;
 use kith_log::{EventLog, LogError, LogPartition, Membership, Position};
 use kith_runtime::Runtime;
 use kith_tables::TableStore;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::worker::Worker;
-use crate::{FoldError, Group, Lag, Publisher, State, Watermarks};
+use crate::{FoldError, Group, Lag, Publisher, State, WaitError, Watermarks};
 
 pub use crate::lag::FoldMetrics;
 
@@ -39,6 +39,8 @@ pub(crate) struct Context {
     pub state: State,
     pub publisher: Publisher,
     pub metrics: FoldMetrics,
+    /// A worker's reader failed in a way that may pass: the process joins the group anew.
+    pub rejoin: Notify,
 }
 
 /// A group at work. Dropping it ends its tasks: what they had not finished is folded again by whoever comes next.
@@ -90,6 +92,7 @@ pub async fn start(ports: &Ports, group: Group, folding: bool) -> Result<Running
         state: state.clone(),
         publisher: publisher.clone(),
         metrics: ports.metrics.clone(),
+        rejoin: Notify::new(),
     });
     let mut tasks = vec![ports.runtime.spawn(crate::lag::watch(Arc::clone(&context), Arc::clone(&lag)))];
     if folding {
@@ -117,6 +120,7 @@ async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
         let partitions = tokio::select! {
             biased;
             partitions = membership.assigned() => partitions?,
+            () = context.rejoin.notified() => return Err(LogError::Closed.into()),
             () = context.runtime.sleep(REPORT_EVERY) => {
                 let at = |&p| (p, context.state.watermarks.next_offset(p));
                 membership.report(&working.partitions.iter().map(at).collect::<Vec<_>>()).await;
@@ -166,8 +170,13 @@ async fn start_workers(
         let caught_up = caught_up.clone();
         context.metrics.stopped(&context.group, partition, false);
         tasks.push(context.runtime.clone().spawn(async move {
-            if let Err(error) = worker.run(reader, caught_up).await {
-                stop(&context, partition, &error);
+            match worker.run(reader, caught_up).await {
+                Ok(()) => {}
+                Err(error) if error.may_pass() => {
+                    tracing::warn!(%partition, %error, "reading failed; joining again");
+                    context.rejoin.notify_one();
+                }
+                Err(error) => stop(&context, partition, &error),
             }
         }));
     }
@@ -212,7 +221,7 @@ async fn heads(context: &Context) -> Result<Heads, LogError> {
 async fn catch_up(context: Arc<Context>, heads: Heads, reached: watch::Sender<bool>) {
     let last =
         |(&partition, &next): (&LogPartition, &u64)| next.checked_sub(1).map(|offset| Position { partition, offset });
-    let wanted: Vec<Position> = heads.iter().filter_map(last).collect();
+    let mut wanted: Vec<Position> = heads.iter().filter_map(last).collect();
     loop {
         let until = Instant::now() + REPORT_EVERY;
         match context.state.watermarks.wait(wanted.iter().copied(), until).await {
@@ -221,6 +230,8 @@ async fn catch_up(context: Arc<Context>, heads: Heads, reached: watch::Sender<bo
                 // Workers take the closing of the channel as the end of the assignment.
                 return std::future::pending().await;
             }
+            // What stands still is for an operator; the other partitions' appends do not wait for that.
+            Err(WaitError::Stopped { partition, .. }) => wanted.retain(|position| position.partition != partition),
             Err(error) => tracing::info!(group = context.group.name(), %error, "catching up before appending"),
         }
         context.runtime.sleep(Duration::from_millis(50)).await;

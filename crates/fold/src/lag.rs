@@ -61,7 +61,9 @@ async fn look(context: &Context, lag: &Lag, behind_since: &mut BTreeMap<LogParti
     for &topic in &context.group.topics {
         for (partition, head) in heads(context, topic).await? {
             let behind = head.saturating_sub(context.state.watermarks.next_offset(partition));
-            worst = worst.max(behind);
+            // Commands are not refused for a partition that an operator must help: reads that need it say so.
+            let stopped = context.state.watermarks.stopped(partition).is_some();
+            worst = if stopped { worst } else { worst.max(behind) };
             let since = match behind {
                 0 => behind_since.remove(&partition).map_or(now_ms, |_| now_ms),
                 _ => *behind_since.entry(partition).or_insert(now_ms),

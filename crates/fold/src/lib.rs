@@ -59,3 +59,17 @@ pub enum FoldError {
     #[error("stopped: {0}")]
     Stopped(String),
 }
+
+impl FoldError {
+    /// Whether trying again can help: a server that is down may come back; a row too large stays too large, and tables
+    /// or a log that are not what they were are for an operator.
+    pub(crate) fn may_pass(&self) -> bool {
+        use kith_log::LogError::{Closed, Unavailable};
+        match self {
+            Self::Store(kith_tables::StoreError::Unavailable(_))
+            | Self::Log(Unavailable(_) | Closed)
+            | Self::Append(_) => true,
+            Self::Store(_) | Self::Log(_) | Self::Stopped(_) => false,
+        }
+    }
+}

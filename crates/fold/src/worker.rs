@@ -54,7 +54,8 @@ impl Worker {
             expected.extend(id.map(|id| (row.position, id)));
         }
         let reached_next = reached.as_ref().map_or(0, |row| row.position + 1);
-        if reached_next > head {
+        // Another owner may have gone on between the look at the head and the look at the watermark.
+        if reached_next > head && reached_next > head_now(&context, partition).await? {
             return Err(FoldError::Stopped(format!("{partition} ends at {head}, its tables at {reached_next}")));
         }
         watermarks.advance(partition, reached_next);
@@ -137,7 +138,7 @@ impl Worker {
         let mut error = error;
         let mut backoff = MIN_BACKOFF;
         loop {
-            if !may_pass(&error) {
+            if !error.may_pass() {
                 return Err(FoldError::Stopped(error.to_string()));
             }
             tracing::warn!(partition = %self.partition, %error, retry_in_ms = backoff.as_millis(), "fold goes back");
@@ -272,15 +273,9 @@ fn batches(records: &[RawRecord]) -> Vec<&[RawRecord]> {
     cut
 }
 
-/// Whether trying again can help: a server that is down may come back; a row too large stays too large, and tables or a
-/// log that are not what they were are for an operator.
-fn may_pass(error: &FoldError) -> bool {
-    match error {
-        FoldError::Store(StoreError::Unavailable(_))
-        | FoldError::Log(LogError::Unavailable(_) | LogError::Closed)
-        | FoldError::Append(_) => true,
-        FoldError::Store(_) | FoldError::Log(_) | FoldError::Stopped(_) => false,
-    }
+async fn head_now(context: &Context, partition: LogPartition) -> Result<Offset, LogError> {
+    let heads = context.log.heads(partition.topic).await?;
+    Ok(heads.get(usize::from(partition.index)).copied().unwrap_or(0))
 }
 
 /// False when the assignment is over.

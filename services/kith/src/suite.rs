@@ -156,7 +156,7 @@ fn add(
     })
 }
 
-/// A server that is only starting is waited for; topics or tables that are not as declared are not.
+/// Waits for a server that is only starting, and for topics and tables that `kith init` may be about to create.
 async fn start_group(ports: &Ports, group: Group) -> anyhow::Result<Running> {
     let started = tokio::time::Instant::now();
     loop {

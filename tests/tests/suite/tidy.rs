@@ -83,3 +83,12 @@ fn services_do_not_import_each_other() {
         }
     }
 }
+
+/// The README's tables are printed from the code that they describe.
+#[test]
+fn the_readme_has_the_tables_as_they_are() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for table in [kith_service::config::table_markdown(), kith_service::limits::table_markdown()] {
+        assert!(readme.contains(&table), "README.md lacks, as it stands:\n{table}");
+    }
+}
