@@ -6,9 +6,9 @@ use lru::LruCache;
 use crate::Rows;
 
 /// Rows that one worker keeps of the table partitions it touched last.
-const CACHE_ROWS: usize = 2_048;
+const CACHE_ROWS: usize = 256;
 /// A table partition with more known rows than this starts over instead of growing.
-const CACHE_ROWS_PER_PARTITION: usize = 256;
+const CACHE_ROWS_PER_PARTITION: usize = 64;
 
 /// Recent state of owned table partitions. It belongs to one worker and ends with it: a new owner starts empty.
 pub(crate) struct Cache {

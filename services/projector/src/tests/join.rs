@@ -10,7 +10,7 @@ use super::naive::{Naive, Shown, kinds};
 use super::suite::Suite;
 
 const PEOPLE: usize = 6;
-const CASES: u32 = 120;
+const CASES: u32 = 40;
 
 fn op() -> impl Strategy<Value = Op> {
     let (who, thing) = (|| 0..4_usize, || 0..32_usize);

@@ -165,7 +165,7 @@ fn flag(author: &str) -> Vec<Effect> {
     let pull =
         move |follower: &str, row: &FollowRow| vec![pulls::put(follower, &of_author, unsigned(row.follow_position))];
     let flag = Effect::put(&FOLLOWERS, Key::text(author), flag_key().clustering, FlagRow { pulled: true }, 0);
-    vec![flag, Effect::After(vec![each_follower(author, pull)])]
+    vec![each_follower(author, pull), Effect::After(vec![flag])]
 }
 
 fn each_follower(author: &str, then: impl Fn(&str, &FollowRow) -> Vec<Effect> + Send + Sync + 'static) -> Effect {
