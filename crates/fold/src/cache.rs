@@ -5,10 +5,11 @@ use lru::LruCache;
 
 use crate::Rows;
 
-/// Rows that one worker keeps of the table partitions it touched last.
-const CACHE_ROWS: usize = 256;
+/// Rows that one worker keeps of the table partitions it touched last. A process of all services has 208 workers, and a
+/// row takes about 1 KiB with what stands around it.
+const CACHE_ROWS: usize = 64;
 /// A table partition with more known rows than this starts over instead of growing.
-const CACHE_ROWS_PER_PARTITION: usize = 64;
+const CACHE_ROWS_PER_PARTITION: usize = 32;
 
 /// Recent state of owned table partitions. It belongs to one worker and ends with it: a new owner starts empty.
 pub(crate) struct Cache {
