@@ -59,7 +59,7 @@ pub(crate) fn folder(server: &str) -> Result<PathBuf> {
     Ok(folder.join(server))
 }
 
-/// Cargo's target folder: this executable is in `<target>/<profile>/deps`.
+/// Cargo's target folder: this executable is in `<target>/<profile>/deps`, or, the binary, right in `<target>/<profile>`.
 pub(crate) fn target_folder() -> Result<PathBuf> {
     Ok(profile_folder()?.parent().context("no target folder")?.to_owned())
 }
@@ -67,5 +67,8 @@ pub(crate) fn target_folder() -> Result<PathBuf> {
 /// `<target>/<profile>` of this executable.
 pub(crate) fn profile_folder() -> Result<PathBuf> {
     let executable = std::env::current_exe()?;
-    Ok(executable.ancestors().nth(2).context("no profile folder")?.to_owned())
+    let folder = executable.parent().context("no folder")?;
+    let is_test = folder.file_name().is_some_and(|name| name == "deps");
+    let profile = if is_test { folder.parent() } else { Some(folder) };
+    Ok(profile.context("no profile folder")?.to_owned())
 }
