@@ -64,9 +64,11 @@ async fn look(context: &Context, lag: &Lag, behind_since: &mut BTreeMap<LogParti
             // Commands are not refused for a partition that an operator must help: reads that need it say so.
             let stopped = context.state.watermarks.stopped(partition).is_some();
             worst = if stopped { worst } else { worst.max(behind) };
-            let since = match behind {
-                0 => behind_since.remove(&partition).map_or(now_ms, |_| now_ms),
-                _ => *behind_since.entry(partition).or_insert(now_ms),
+            let since = if behind == 0 {
+                behind_since.remove(&partition);
+                now_ms
+            } else {
+                *behind_since.entry(partition).or_insert(now_ms)
             };
             context.metrics.lag(&context.group, partition, behind, now_ms - since);
         }

@@ -64,22 +64,20 @@ impl Checker<'_> {
         self.progress.set_message("checking counts, lists and unread numbers");
         let standing: Vec<usize> = (0..self.plan.posts.len()).filter(|p| !self.expected.deleted.contains(p)).collect();
         let batches: Vec<&[usize]> = standing.chunks(BATCH).collect();
-        verdict.differences.extend(self.flat(self.each(batches.iter(), |batch| self.counts(batch)).await?));
+        verdict.differences.extend(self.each(batches.iter(), |batch| self.counts(batch)).await?.into_iter().flatten());
         verdict.counts = standing.len();
         let all: Vec<usize> = (0..self.plan.posts.len()).collect();
         let batches: Vec<&[usize]> = all.chunks(BATCH).collect();
-        verdict.differences.extend(self.flat(self.each(batches.iter(), |batch| self.posts(batch)).await?));
+        verdict.differences.extend(self.each(batches.iter(), |batch| self.posts(batch)).await?.into_iter().flatten());
         verdict.posts = all.len();
-        verdict.differences.extend(self.flat(self.each(0..self.plan.people, |person| self.lists(person)).await?));
+        verdict
+            .differences
+            .extend(self.each(0..self.plan.people, |person| self.lists(person)).await?.into_iter().flatten());
         verdict.follow_lists = self.plan.people * 2;
         let talks: Vec<usize> = (0..self.plan.conversations.len()).collect();
-        verdict.differences.extend(self.flat(self.each(talks.iter(), |&talk| self.unread(talk)).await?));
+        verdict.differences.extend(self.each(talks.iter(), |&talk| self.unread(talk)).await?.into_iter().flatten());
         verdict.unread_counts = talks.len() * 2;
         Ok(verdict)
-    }
-
-    fn flat(&self, all: Vec<Vec<String>>) -> Vec<String> {
-        all.into_iter().flatten().collect()
     }
 
     async fn each<I, T, F, Fut>(&self, items: impl Iterator<Item = I>, run: F) -> anyhow::Result<Vec<T>>
