@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_log::{AppendError, EventLog, Header, NewRecord, Position, RecordId, Topic, headers};
+use kith_log::{
+    AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Position, RecordId, Topic, headers,
+};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
 
@@ -30,6 +32,14 @@ impl Publisher {
 
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.log
+    }
+
+    /// The last record of the partition that `key` decides, as the log has it now; `None`: it has none.
+    pub async fn last(&self, topic: Topic, key: &str) -> Result<Option<Position>, LogError> {
+        let partition = LogPartition::of_key(topic, key, self.log.partition_count());
+        let heads = self.log.heads(topic).await?;
+        let head = heads.get(usize::from(partition.index)).copied().unwrap_or(0);
+        Ok(head.checked_sub(1).map(|offset| Position { partition, offset }))
     }
 
     /// Appends `event` under `key`. Durable when it returns; a future dropped half way may still have appended.

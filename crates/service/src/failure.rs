@@ -164,14 +164,14 @@ impl Failure {
         Self::new(Reason::DeadlineExceeded, message)
     }
 
-    /// The tables did not reach the token within the deadline. `records_behind`: how many records they lack, if known.
+    /// The tables did not reach the tokens, or what a decision rests on, within the deadline. `records_behind`: how many records they lack, if known.
     pub fn behind_token(records_behind: Option<u64>) -> Self {
         match records_behind {
             Some(behind) => {
-                Self::new(Reason::BehindToken, format!("the tables are {behind} records behind the tokens of at_least"))
+                Self::new(Reason::BehindToken, format!("the tables are {behind} records behind what was asked for"))
                     .with("records_behind", behind)
             }
-            None => Self::new(Reason::BehindToken, "the tables are behind the tokens of at_least"),
+            None => Self::new(Reason::BehindToken, "the tables are behind what was asked for"),
         }
     }
 

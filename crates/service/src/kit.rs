@@ -1,11 +1,12 @@
 //! What every handler uses: waiting for tokens, appending, answering with tokens.
 
+use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kith_fold::engine::Running;
 use kith_fold::{Cause, Lag, Publisher, State, Token, WaitError};
-use kith_log::{AppendError, Position, RecordId, Topic};
+use kith_log::{AppendError, LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_runtime::Runtime;
 use kith_tables::StoreError;
@@ -69,6 +70,34 @@ impl Kit {
     /// What an answer made from the tables as they are now has seen.
     pub fn as_of(&self) -> String {
         self.state.as_of().encode()
+    }
+
+    /// Decides a command that can be taken back. Where `decide` finds nothing to do it is asked once more, of tables that
+    /// hold all that the log had under the key by then: nothing is written that would put a hasty "it is so already" right.
+    pub async fn decide<E, T, F, Fut>(
+        &self,
+        (topic, key): (Topic, &str),
+        deadline: Deadline,
+        decide: F,
+    ) -> Result<(Option<E>, T), Failure>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<(Option<E>, T), Failure>>,
+    {
+        let partition = LogPartition::of_key(topic, key, self.state.partition_count());
+        let seen = self.state.watermarks().next_offset(partition);
+        let decided = decide().await?;
+        if decided.0.is_some() {
+            return Ok(decided);
+        }
+        let last = tokio::time::timeout_at(deadline.at(), self.publisher.last(topic, key)).await;
+        let last = last.map_err(|_| Failure::deadline_exceeded())?.map_err(|error| {
+            tracing::warn!(%error, "the log did not say how far it is");
+            Failure::log_unavailable()
+        })?;
+        let Some(last) = last.filter(|last| last.offset >= seen) else { return Ok(decided) };
+        self.state.at_least(&last.into(), deadline.at()).await?;
+        decide().await
     }
 
     /// Appends a command's record. When it returns `Ok` the record is durable.

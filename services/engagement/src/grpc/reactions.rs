@@ -1,5 +1,6 @@
 use futures::try_join;
 use kith_fold::Found;
+use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
 use kith_proto::engagement::v1::reaction_service_server::ReactionService;
 use kith_proto::time;
@@ -60,12 +61,15 @@ impl EngagementService {
         let Command { id, actor_id, subject, wish, at_ms } = command;
         let Subject { post_id, comment_id } = subject;
         let state = &self.kit.state;
-        let (scene, own) =
-            try_join!(scene::load(state, actor_id, post_id, comment_id), reaction::own(state, subject, actor_id))?;
-        let seen = own.as_ref().map(|own| own.position);
-        let own = own.map(|own: Found<ReactionRow>| own.row).unwrap_or_default();
-        let stands_since_ms = own.at.0;
-        let event = reaction::decide(&Before { scene, own }, command)?;
+        let look = || async {
+            let (scene, own) =
+                try_join!(scene::load(state, actor_id, post_id, comment_id), reaction::own(state, subject, actor_id))?;
+            let seen = own.as_ref().map(|own| own.position);
+            let own = own.map(|own: Found<ReactionRow>| own.row).unwrap_or_default();
+            let stands_since_ms = own.at.0;
+            Ok((reaction::decide(&Before { scene, own }, command)?, (seen, stands_since_ms)))
+        };
+        let (event, (seen, stands_since_ms)) = self.kit.decide((topics::ENGAGEMENT, post_id), deadline, look).await?;
         let since_ms = if event.is_some() { *at_ms } else { stands_since_ms };
         let digest = payload_digest(&[post_id.as_bytes(), comment_id.as_bytes(), &wish_bytes(*wish)]);
         let decided = Decided { post_id, id: *id, digest, event };

@@ -1,5 +1,6 @@
 use futures::try_join;
 use kith_fold::Found;
+use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::share_service_server::ShareService;
@@ -61,13 +62,17 @@ impl EngagementService {
         self.kit.see(at_least, deadline).await?;
         let state = &self.kit.state;
         let (post_id, actor_id) = (&*command.post_id, &*command.actor_id);
-        let (scene, own) = try_join!(scene::load(state, actor_id, post_id, ""), share::own(state, post_id, actor_id))?;
-        let seen = own.as_ref().map(|own| own.position);
-        let before = Before { scene, own: own.map(|own: Found<ShareRow>| own.row).unwrap_or_default() };
-        let event = share::decide(&before, &command)?;
+        let look = || async {
+            let (scene, own) =
+                try_join!(scene::load(state, actor_id, post_id, ""), share::own(state, post_id, actor_id))?;
+            let seen = own.as_ref().map(|own| own.position);
+            let before = Before { scene, own: own.map(|own: Found<ShareRow>| own.row).unwrap_or_default() };
+            Ok((share::decide(&before, &command)?, (seen, before.own)))
+        };
+        let (event, (seen, own)) = self.kit.decide((topics::ENGAGEMENT, post_id), deadline, look).await?;
         let share = match &event {
             Some(Event::Shared(event)) => made(event),
-            _ => standing(&command, before.own),
+            _ => standing(&command, own),
         };
         let digest = digest(&command);
         let decided = Decided { post_id, id: command.id, digest, event };

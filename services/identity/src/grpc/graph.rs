@@ -158,9 +158,11 @@ impl IdentityService {
     async fn carry_out(&self, command: Command, deadline: Deadline) -> Result<(Relationship, String), Failure> {
         let kit = self.kit();
         let (actor, target) = (command.actor.to_string(), command.target.to_string());
-        let standing = Standing::load(&kit.state, &actor, &target).await?;
-        let event = decide(&standing, &command)?;
-        let mut pair = standing.pair;
+        let look = || async {
+            let standing = Standing::load(&kit.state, &actor, &target).await?;
+            Ok((decide(&standing, &command)?, standing.pair))
+        };
+        let (event, mut pair) = kit.decide((topics::IDENTITY, &actor), deadline, look).await?;
         let mut token = match event {
             None => pair.position(&kit.state, &actor).map_or_else(|| kit.state.as_of(), Token::from),
             Some(event) => {

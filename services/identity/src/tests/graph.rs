@@ -79,6 +79,30 @@ async fn a_follow_is_seen_with_its_token_and_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn tables_that_are_behind_are_no_reason_to_call_a_command_done() {
+    let suite = Suite::new().await;
+    let (ada, bob) = apart(&suite, "one").await;
+    suite.settled().await;
+    let Suite { service, running, world } = suite;
+    drop(service);
+    running.close().await;
+    let (running, service) = world.replica(false).await;
+    let mut suite = Suite { service, running, world };
+    suite.follow(ada, bob).await.unwrap();
+    let mut unfollow = by(ada, UnfollowRequest { target_id: bob.to_string(), ..UnfollowRequest::default() });
+    unfollow.extensions_mut().insert(Deadline::after(Duration::from_millis(50)));
+    let refused = suite.service.unfollow(unfollow).await.unwrap_err();
+    assert_eq!(reason(&refused), "BEHIND_TOKEN", "nobody has folded the follow that is to end");
+
+    (suite.running, suite.service) = suite.world.replica(true).await;
+    let unfollowed = suite.unfollow(ada, bob).await;
+    assert!(!suite.relationship(ada, bob, &unfollowed).await.following);
+    let heads = suite.settled().await;
+    suite.unfollow(ada, bob).await;
+    assert_eq!(suite.settled().await, heads);
+}
+
+#[tokio::test]
 async fn a_block_ends_both_follows_and_its_token_stands_for_that() {
     let suite = Suite::new().await;
     let (ada, bob) = apart(&suite, "one").await;
