@@ -61,14 +61,33 @@ pub enum Effect {
     Append(Box<Append>),
     /// Reads rows from the store, never from a cache, after the home is written; then goes on.
     Read { table: &'static Table, partition: Key, rows: Vec<RowKey>, then: Then<[Option<Row>]> },
-    /// The same for every row of a range, a page at a time.
-    ForEach { table: &'static Table, partition: Key, range: RowRange, then: Then<Row> },
+    /// Reads the rows of a range in the same way, a page at a time.
+    ForEach(Box<Walk>),
     /// Once everything else that the batch of records causes is durable.
     After(Vec<Effect>),
 }
 
 /// What follows from what was read. Pure.
 pub type Then<T> = Arc<dyn Fn(&T) -> Vec<Effect> + Send + Sync>;
+
+/// A walk over rows that follow each other.
+#[derive(Clone)]
+pub struct Walk {
+    pub table: &'static Table,
+    pub partition: Key,
+    pub range: RowRange,
+    /// `None`: it begins whatever else stands in the table partition.
+    pub unless: Option<Unless>,
+    /// What follows from a row; `None` ends the walk: neither it nor what is behind it is wanted. Pure.
+    pub then: Arc<dyn Fn(&Row) -> Option<Vec<Effect>> + Send + Sync>,
+}
+
+/// A row of the same table partition, read beside the first page: where it is there and `holds`, nothing is walked.
+#[derive(Clone)]
+pub struct Unless {
+    pub row: RowKey,
+    pub holds: fn(&Row) -> bool,
+}
 
 /// A row that a record causes in another table partition, at a position of the record's own log partition.
 #[derive(Debug, Clone)]

@@ -1,12 +1,10 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
-use futures::FutureExt;
+use futures::{FutureExt, try_join};
 use kith_tables::{Key, Keyspace, MAX_APPLY_ROWS, Row, RowKey, RowRange, Slice, Table, Value, Write};
 
-use crate::fold::Then;
 use crate::side_by_side::side_by_side;
-use crate::{Append, Cause, Effect, FoldError, Publisher, Put};
+use crate::{Append, Cause, Effect, FoldError, Publisher, Put, Then, Unless, Walk};
 
 /// Rows of the other side read at once.
 const PAGE_ROWS: usize = 1_000;
@@ -39,7 +37,7 @@ struct Target {
 
 enum Read {
     Some { table: &'static Table, partition: Key, rows: Vec<RowKey>, then: Then<[Option<Row>]> },
-    Each { table: &'static Table, partition: Key, range: RowRange, then: Then<Row> },
+    Each(Box<Walk>),
 }
 
 impl<'a> Spreader<'a> {
@@ -78,9 +76,7 @@ impl<'a> Spreader<'a> {
                 Effect::Read { table, partition, rows, then } => {
                     self.reads.push_back(Read::Some { table, partition, rows, then });
                 }
-                Effect::ForEach { table, partition, range, then } => {
-                    self.reads.push_back(Read::Each { table, partition, range, then });
-                }
+                Effect::ForEach(walk) => self.reads.push_back(Read::Each(walk)),
                 Effect::After(effects) => self.later.extend(effects),
             }
         }
@@ -153,14 +149,29 @@ async fn page(keyspace: &dyn Keyspace, read: Read) -> Result<Page, FoldError> {
             let rows = keyspace.get(table, &partition, &rows).await?;
             Ok((then(&rows), None))
         }
-        Read::Each { table, partition, range, then } => {
-            let slice = Slice { range, limit: PAGE_ROWS };
-            let rows = keyspace.slice(table, &partition, &slice).await?;
-            let effects = rows.iter().flat_map(|row| then(row)).collect();
-            let next = (rows.len() == PAGE_ROWS).then(|| rows.last().map(|row| after(&slice.range, row))).flatten();
-            Ok((effects, next.map(|range| Read::Each { table, partition, range, then: Arc::clone(&then) })))
-        }
+        Read::Each(walk) => step(keyspace, walk).await,
     }
+}
+
+/// One page of a walk, and the rest of it.
+async fn step(keyspace: &dyn Keyspace, mut walk: Box<Walk>) -> Result<Page, FoldError> {
+    let slice = Slice { range: walk.range.clone(), limit: PAGE_ROWS };
+    let unless = walk.unless.take();
+    let holds = async {
+        let Some(Unless { row, holds }) = unless else { return Ok(false) };
+        let found = keyspace.get(walk.table, &walk.partition, &[row]).await?;
+        Ok(found.iter().flatten().any(holds))
+    };
+    let (rows, holds) = try_join!(keyspace.slice(walk.table, &walk.partition, &slice), holds)?;
+    if holds {
+        return Ok(Page::default());
+    }
+    let steps: Vec<Vec<Effect>> = rows.iter().map_while(|row| (walk.then)(row)).collect();
+    let goes_on = steps.len() == PAGE_ROWS;
+    let effects = steps.into_iter().flatten().collect();
+    let Some(last) = rows.last().filter(|_| goes_on) else { return Ok((effects, None)) };
+    walk.range = after(&walk.range, last);
+    Ok((effects, Some(Read::Each(walk))))
 }
 
 /// The range that goes on behind `row`.
@@ -171,6 +182,8 @@ fn after(range: &RowRange, row: &Row) -> RowRange {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kith_log::embedded::EmbeddedLog;
     use kith_log::{EventLog, LogPartition, RecordId, topics};
     use kith_proto::Event;
@@ -233,6 +246,16 @@ mod tests {
         Effect::put(&NOTES, Key::text(book), [page.into()], NoteRow { text: text.to_owned() }, position)
     }
 
+    /// Copies the pages of a book below `end` into two others.
+    fn copy(book: &str, end: i64, unless: Option<Unless>) -> Effect {
+        let then = move |row: &Row| {
+            let Some(&Value::BigInt(page)) = row.key.clustering.first() else { return Some(Vec::new()) };
+            (page < end).then(|| vec![put(&format!("copy{}", page % 2), page, "y", 2)])
+        };
+        let (partition, range) = (Key::text(book), RowRange::all::<NoteRow>());
+        Effect::ForEach(Box::new(Walk { table: &NOTES, partition, range, unless, then: Arc::new(then) }))
+    }
+
     fn letter(n: u8) -> Effect {
         let letter = DeadLetter { origin_offset: u64::from(n), ..DeadLetter::default() };
         let (id, causation) = (RecordId([n; 16]), RecordId::default());
@@ -254,14 +277,23 @@ mod tests {
         let desk = desk().await;
         let wide = PAGE_ROWS as i64 + 500;
         desk.run((0..wide).map(|page| put("wide", page, "x", 1)).collect()).await;
-        let then: Then<Row> = Arc::new(|row| {
-            let Some(Value::BigInt(page)) = row.key.clustering.first() else { return Vec::new() };
-            vec![put(&format!("copy{}", page % 2), *page, "y", 2)]
-        });
-        let range = RowRange { section: NoteRow::SECTION, prefix: Vec::new(), after: None };
-        desk.run(vec![Effect::ForEach { table: &NOTES, partition: Key::text("wide"), range, then }]).await;
+        desk.run(vec![copy("wide", i64::MAX, None)]).await;
         let copies = desk.notes("copy0").await.len() + desk.notes("copy1").await.len();
         assert_eq!(copies, wide as usize);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_walk_ends_where_it_is_told_to_and_does_not_begin_where_it_must_not() {
+        let desk = desk().await;
+        desk.run((0..10).map(|page| put("a", page, "x", 1)).collect()).await;
+        let unless = |page: i64| Unless {
+            row: RowKey::of::<NoteRow>([page.into()]),
+            holds: |row| row.read::<NoteRow>().is_some_and(|note| note.text == "x"),
+        };
+        desk.run(vec![copy("a", 10, Some(unless(5)))]).await;
+        assert!(desk.notes("copy0").await.is_empty());
+        desk.run(vec![copy("a", 4, Some(unless(99)))]).await;
+        assert_eq!((desk.notes("copy0").await.len(), desk.notes("copy1").await.len()), (2, 2));
     }
 
     #[tokio::test(start_paused = true)]
@@ -280,11 +312,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_comes_after_sees_all_that_came_before() {
         let desk = desk().await;
-        let then: Then<Row> = Arc::new(|_| vec![put("seen", 0, "yes", 1)]);
-        let range = RowRange::all::<NoteRow>();
-        let look = Effect::ForEach { table: &NOTES, partition: Key::text("a"), range, then };
-        desk.run(vec![Effect::After(vec![look]), put("a", 1, "written", 1)]).await;
-        assert_eq!(desk.notes("seen").await.len(), 1);
+        desk.run(vec![Effect::After(vec![copy("a", i64::MAX, None)]), put("a", 1, "written", 1)]).await;
+        assert_eq!(desk.notes("copy1").await.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -205,8 +205,9 @@ impl Worker {
         batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
     }
 
-    /// All that records up to here cause is durable.
+    /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it.
     async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<(), FoldError> {
+        self.context.state.watermarks.advance(self.partition, reached + 1);
         let restart = self.restart.at(self.context.runtime.now_ms(), reached, id);
         let marks = StoredMarks { appended: self.live.then_some(reached), restart };
         let position = Position { partition: self.partition, offset: reached };
@@ -214,7 +215,6 @@ impl Worker {
         if self.live {
             self.append_next = self.append_next.max(reached + 1);
         }
-        self.context.state.watermarks.advance(self.partition, reached + 1);
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! Step one of a read: which entries there are, newest first.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream, try_join};
 use kith_fold::State;
 use kith_tables::StoreError;
 
@@ -11,7 +12,9 @@ use crate::views::{author_feed, follows, home, pulls};
 
 /// Weeks of a home feed that one call looks through; a reader who hears from few people walks on with page tokens.
 const WEEKS_PER_CALL: i64 = 64;
-/// Weeks read side by side, at most: one first, then twice as many each time.
+/// Weeks read side by side: first these, with all else that is needed to begin, then twice as many each time.
+const FIRST_WEEKS: i64 = 2;
+/// At most.
 const WEEKS_IN_FLIGHT: i64 = 8;
 /// Authors pulled in one call. A reader who follows more very large ones than that is told that the page is incomplete.
 const PULLED_AUTHORS_MAX: usize = 2_000;
@@ -72,11 +75,18 @@ pub fn newest(now_ms: i64) -> Place {
 /// Entries that may be in the reader's home feed, from behind `from`: pushed ones and pulled ones.
 pub async fn of_home(state: &State, reader: &str, from: &Place, limit: usize) -> Result<Skeleton, StoreError> {
     let mut merge = Merge::new(limit);
-    let mut incomplete = false;
-    if let Some(earliest_ms) = follows::earliest_ms(state, reader).await? {
-        let (entries, rest) = pushed(state, reader, from, home::week_of(earliest_ms), limit).await?;
+    let newest = week_behind(from);
+    let (earliest_ms, pulled, first) = try_join!(
+        follows::earliest_ms(state, reader),
+        pulls::authors(state, reader, PULLED_AUTHORS_MAX + 1),
+        weeks(state, reader, newest - FIRST_WEEKS + 1..=newest, from, limit),
+    )?;
+    let incomplete = pulled.len() > PULLED_AUTHORS_MAX;
+    if let Some(earliest_ms) = earliest_ms {
+        let walk = Weeks { next: newest - FIRST_WEEKS, oldest: home::week_of(earliest_ms), entries: first };
+        let (entries, rest) = pushed(state, reader, from, walk, limit).await?;
         merge.add(entries, rest);
-        incomplete = pull(state, reader, from, limit, &mut merge).await?;
+        pull(state, reader, from, limit, pulled, &mut merge).await?;
     }
     let (entries, rest) = merge.finish();
     Ok(Skeleton { entries, rest, incomplete })
@@ -94,30 +104,50 @@ pub async fn of_author(
     Ok(Skeleton { entries, rest, incomplete: false })
 }
 
-/// Walks the reader's weeks back from `from` to the oldest in which anything can be.
+/// How far a walk through the reader's weeks has come.
+struct Weeks {
+    /// The week to read next; what is behind `from` in later ones is in `entries`.
+    next: i64,
+    /// Nothing is in an earlier one.
+    oldest: i64,
+    entries: Vec<Entry>,
+}
+
+/// Walks the reader's weeks back to the oldest in which anything can be.
 async fn pushed(
     state: &State,
     reader: &str,
     from: &Place,
-    oldest_week: i64,
+    walk: Weeks,
     limit: usize,
 ) -> Result<(Vec<Entry>, Option<Place>), StoreError> {
-    let mut week = week_behind(from);
-    let last = oldest_week.max(week.saturating_sub(WEEKS_PER_CALL - 1));
-    let (mut entries, mut in_flight) = (Vec::new(), 1);
-    while week >= last && entries.len() < limit {
-        let low = last.max(week - in_flight + 1);
-        let slices = (low..=week).rev().map(|week| home::slice(state, reader, week, from, limit));
-        entries.extend(futures::future::try_join_all(slices).await?.into_iter().flatten());
-        week = low - 1;
+    let Weeks { mut next, oldest, mut entries } = walk;
+    let last = oldest.max(next.saturating_sub(WEEKS_PER_CALL - 1));
+    let mut in_flight = FIRST_WEEKS;
+    while next >= last && entries.len() < limit {
         in_flight = (in_flight * 2).min(WEEKS_IN_FLIGHT);
+        let low = last.max(next - in_flight + 1);
+        entries.extend(weeks(state, reader, low..=next, from, limit).await?);
+        next = low - 1;
     }
     if entries.len() >= limit {
         entries.truncate(limit);
         let rest = entries.last().map(|last| last.place.clone());
         return Ok((entries, rest));
     }
-    Ok((entries, (week >= oldest_week).then(|| Place::before(home::start_of(week + 1)))))
+    Ok((entries, (next >= oldest).then(|| Place::before(home::start_of(next + 1)))))
+}
+
+/// What is behind `from` in some weeks, read side by side, up to `limit` of each; newest first.
+async fn weeks(
+    state: &State,
+    reader: &str,
+    weeks: RangeInclusive<i64>,
+    from: &Place,
+    limit: usize,
+) -> Result<Vec<Entry>, StoreError> {
+    let slices = weeks.rev().map(|week| home::slice(state, reader, week, from, limit));
+    Ok(futures::future::try_join_all(slices).await?.into_iter().flatten().collect())
 }
 
 /// The newest week in which something can be behind this place.
@@ -126,10 +156,15 @@ fn week_behind(place: &Place) -> i64 {
     home::week_of(place.at_ms.saturating_sub(i64::from(nothing_at_it)))
 }
 
-/// Merges what those wrote whom the reader follows and whose posts are not pushed. True: there were too many.
-async fn pull(state: &State, reader: &str, from: &Place, limit: usize, merge: &mut Merge) -> Result<bool, StoreError> {
-    let mut pulled = pulls::authors(state, reader, PULLED_AUTHORS_MAX + 1).await?;
-    let too_many = pulled.len() > PULLED_AUTHORS_MAX;
+/// Merges what those wrote whom the reader follows and whose posts are not pushed.
+async fn pull(
+    state: &State,
+    reader: &str,
+    from: &Place,
+    limit: usize,
+    mut pulled: Vec<String>,
+    merge: &mut Merge,
+) -> Result<(), StoreError> {
     pulled.truncate(PULLED_AUTHORS_MAX);
     let targets: Vec<&str> = pulled.iter().map(String::as_str).collect();
     let follows = follows::standing(state, reader, &targets).await?;
@@ -141,7 +176,7 @@ async fn pull(state: &State, reader: &str, from: &Place, limit: usize, merge: &m
     while let Some((entries, rest)) = slices.try_next().await? {
         merge.add(entries, rest);
     }
-    Ok(too_many)
+    Ok(())
 }
 
 /// What of a slice of `limit` entries is not too old, and where more may be.

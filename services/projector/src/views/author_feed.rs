@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Effect, Fold, Found, Home, Record, Rows, State};
+use kith_fold::{Effect, Fold, Found, Home, Record, Rows, State, Walk};
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::{Event, time};
@@ -142,22 +142,20 @@ fn push(entry: Entry, created_at: u64) -> Effect {
     followers::unless_pulled(&author, move |follower| vec![home::put(follower, &entry, created_at)])
 }
 
-/// Puts before the reader what the author wrote and shared since `since_ms`, however much that is, also what is over:
-/// what a home feed leaves out it counts, and that must not depend on which side came first.
+/// Puts before the reader what the author wrote and shared since `since_ms`, however much that is, and reads no further.
+/// Also what is over: what a home feed leaves out it counts, and that must not depend on which side came first.
 pub(super) fn backfill(author: &str, reader: &str, since_ms: i64) -> Effect {
     let (of_author, reader) = (author.to_owned(), reader.to_owned());
     let each = move |row: &Row| {
-        let item = Place::of(&row.key.clustering).zip(row.read::<ItemRow>());
-        match item {
-            Some((place, item)) if place.at_ms >= since_ms => {
-                let created_at = unsigned(item.created_at_offset);
-                vec![home::put(&reader, &item.entry(&of_author, place), created_at)]
-            }
-            _ => Vec::new(),
-        }
+        // A row that does not read as one is shown to nobody either.
+        let Some((place, item)) = Place::of(&row.key.clustering).zip(row.read::<ItemRow>()) else {
+            return Some(Vec::new());
+        };
+        let put = |place| home::put(&reader, &item.entry(&of_author, place), unsigned(item.created_at_offset));
+        (place.at_ms >= since_ms).then(|| vec![put(place)])
     };
-    let range = RowRange::all::<ItemRow>();
-    Effect::ForEach { table: &AUTHOR_FEED, partition: Key::text(author), range, then: Arc::new(each) }
+    let (partition, range) = (Key::text(author), RowRange::all::<ItemRow>());
+    Effect::ForEach(Box::new(Walk { table: &AUTHOR_FEED, partition, range, unless: None, then: Arc::new(each) }))
 }
 
 /// Up to `limit` items of an author, newest first, from behind a place.

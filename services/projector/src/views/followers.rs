@@ -5,7 +5,8 @@
 //! A reader must find each entry of an author followed either in `home`, or in the author's feed by way of `pulls`.
 //! Three kinds of writers meet, each first making its own row durable and then reading what the others write:
 //!
-//! * **post**: P1 write the author's feed; P2 read the flag; P3 if it is not there, read the followers, write `home`;
+//! * **post**: P1 write the author's feed; P2 read the flag and, beside it, P3 the followers, and write `home` if the flag
+//!   is not there;
 //! * **follow**: F1 write the follower's row and the highest count; F2 read all highest counts (their sum above the
 //!   threshold: *big*) and the flag; F3 if big or flagged, write this reader's `pulls`, and if not flagged, read the
 //!   author's feed, write `home`;
@@ -28,7 +29,7 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Effect, Fold, Home, Record, Rows, Then};
+use kith_fold::{Effect, Fold, Home, Record, Rows, Then, Unless, Walk};
 use kith_log::{LogPartition, PartitionIndex, topics};
 use kith_tables::{Column, Key, MAX_GET_ROWS, Order, Row, RowKey, RowRange, RowType, Section, Table, Value, row};
 
@@ -121,7 +122,7 @@ impl Followers {
         let threshold = self.push_threshold;
         let author = Key::text(&follow.author);
         let then = move |read: &[Option<Row>]| {
-            let flagged = read.first().is_some_and(|row| is_flagged(row.as_ref()));
+            let flagged = read.iter().take(1).flatten().any(is_flagged);
             let highest: u64 = read.iter().skip(1).flatten().map(highest_count).sum();
             follow.reaches(flagged, highest > threshold)
         };
@@ -145,18 +146,11 @@ impl Follow {
     }
 }
 
-/// For each follower of the author that follows now, as the author's posts are pushed: unless they are pulled.
-pub(super) fn unless_pulled(
-    author: &str,
-    then: impl Fn(&str) -> Vec<Effect> + Clone + Send + Sync + 'static,
-) -> Effect {
-    let of_author = author.to_owned();
-    let after_flag = move |read: &[Option<Row>]| {
-        let flagged = read.iter().any(|row| is_flagged(row.as_ref()));
-        let then = then.clone();
-        if flagged { Vec::new() } else { vec![each_follower(&of_author, move |follower, _| then(follower))] }
-    };
-    Effect::Read { table: &FOLLOWERS, partition: Key::text(author), rows: vec![flag_key()], then: Arc::new(after_flag) }
+/// For each follower of the author that follows now, as the author's posts are pushed: unless they are pulled. The flag
+/// is read beside the first followers, not before them: one that is not seen yet costs rows that are pulled as well.
+pub(super) fn unless_pulled(author: &str, then: impl Fn(&str) -> Vec<Effect> + Send + Sync + 'static) -> Effect {
+    let unless = Unless { row: flag_key(), holds: is_flagged };
+    each_follower(author, Some(unless), move |follower, _| then(follower))
 }
 
 /// G1 and G2.
@@ -165,16 +159,20 @@ fn flag(author: &str) -> Vec<Effect> {
     let pull =
         move |follower: &str, row: &FollowRow| vec![pulls::put(follower, &of_author, unsigned(row.follow_position))];
     let flag = Effect::put(&FOLLOWERS, Key::text(author), flag_key().clustering, FlagRow { pulled: true }, 0);
-    vec![each_follower(author, pull), Effect::After(vec![flag])]
+    vec![each_follower(author, None, pull), Effect::After(vec![flag])]
 }
 
-fn each_follower(author: &str, then: impl Fn(&str, &FollowRow) -> Vec<Effect> + Send + Sync + 'static) -> Effect {
+fn each_follower(
+    author: &str,
+    unless: Option<Unless>,
+    then: impl Fn(&str, &FollowRow) -> Vec<Effect> + Send + Sync + 'static,
+) -> Effect {
     let each = move |row: &Row| match (row.key.clustering.first(), row.read::<FollowRow>()) {
-        (Some(Value::Text(follower)), Some(follow)) if follow.following => then(follower, &follow),
-        _ => Vec::new(),
+        (Some(Value::Text(follower)), Some(follow)) if follow.following => Some(then(follower, &follow)),
+        _ => Some(Vec::new()),
     };
-    let range = RowRange::all::<FollowRow>();
-    Effect::ForEach { table: &FOLLOWERS, partition: Key::text(author), range, then: Arc::new(each) }
+    let (partition, range) = (Key::text(author), RowRange::all::<FollowRow>());
+    Effect::ForEach(Box::new(Walk { table: &FOLLOWERS, partition, range, unless, then: Arc::new(each) }))
 }
 
 /// Reads any number of rows, as many at once as a store gives. What is asked here only grows, so that it does not
@@ -196,8 +194,8 @@ fn flag_key() -> RowKey {
     RowKey::of::<FlagRow>(["".into()])
 }
 
-fn is_flagged(row: Option<&Row>) -> bool {
-    row.and_then(Row::read::<FlagRow>).is_some_and(|flag| flag.pulled)
+fn is_flagged(row: &Row) -> bool {
+    row.read::<FlagRow>().is_some_and(|flag| flag.pulled)
 }
 
 /// Of a summary row, whose first column is the mark.
@@ -249,7 +247,7 @@ mod tests {
         let kinds = |flagged, big| -> Vec<&str> {
             let kind = |effect: &Effect| match effect {
                 Effect::Put(put) => put.table.name,
-                Effect::ForEach { table, .. } => table.name,
+                Effect::ForEach(walk) => walk.table.name,
                 Effect::After(_) => "after",
                 Effect::Read { .. } | Effect::Append(_) => "other",
             };
