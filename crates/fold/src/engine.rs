@@ -176,7 +176,7 @@ async fn start_workers(
                     tracing::warn!(%partition, %error, "reading failed; joining again");
                     context.rejoin.notify_one();
                 }
-                Err(error) => stop(&context, partition, &error),
+                Err(error) => stop(&context, partition, &error).await,
             }
         }));
     }
@@ -193,17 +193,19 @@ async fn resume(context: &Arc<Context>, partition: LogPartition, heads: &Heads) 
     match Worker::resume(Arc::clone(context), partition, head).await {
         Ok(worker) => Ok(Some(worker)),
         Err(error @ FoldError::Stopped(_)) => {
-            stop(context, partition, &error);
+            stop(context, partition, &error).await;
             Ok(None)
         }
         Err(error) => Err(error),
     }
 }
 
-fn stop(context: &Context, partition: LogPartition, error: &FoldError) {
+async fn stop(context: &Context, partition: LogPartition, error: &FoldError) {
     tracing::error!(group = context.group.name(), %partition, %error, "fold stopped");
     context.metrics.stopped(&context.group, partition, true);
-    context.state.watermarks.stop(partition, &error.to_string());
+    if let Err(unsaid) = context.state.watermarks.stop(partition, &error.to_string()).await {
+        tracing::warn!(%partition, error = %unsaid, "other replicas are not told that the fold stopped");
+    }
 }
 
 type Heads = BTreeMap<LogPartition, u64>;

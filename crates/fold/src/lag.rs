@@ -9,12 +9,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 use crate::engine::Context;
 use crate::{FoldError, Group};
 
 /// How often heads and foreign watermarks are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A fold that is behind, with log and tables that answer, and folds nothing for this long: its reader has lost its way
+/// (consumers have stalled so in the past), and the process joins the group anew.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// How far a group's folds are behind the log.
 #[derive(Debug, Default)]
@@ -45,15 +49,23 @@ impl Lag {
 
 /// Looks again and again, until the task is ended.
 pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
-    let mut behind_since: BTreeMap<LogPartition, i64> = BTreeMap::new();
+    let mut behind = BTreeMap::new();
     loop {
-        let looked = look(&context, &lag, &mut behind_since).await;
+        let looked = look(&context, &lag, &mut behind).await;
         *lag.error.lock().unwrap_or_else(PoisonError::into_inner) = looked.err().map(|error| error.to_string());
         context.runtime.sleep(LOOK_EVERY).await;
     }
 }
 
-async fn look(context: &Context, lag: &Lag, behind_since: &mut BTreeMap<LogPartition, i64>) -> Result<(), FoldError> {
+/// A partition that is behind.
+struct Behind {
+    since_ms: i64,
+    /// Of how many batches folded here we know, and since when there were no more.
+    batches: u64,
+    still_since: Instant,
+}
+
+async fn look(context: &Context, lag: &Lag, all: &mut BTreeMap<LogPartition, Behind>) -> Result<(), FoldError> {
     context.store.check().await?;
     context.state.watermarks.refresh_all().await?;
     let now_ms = context.runtime.now_ms();
@@ -64,18 +76,38 @@ async fn look(context: &Context, lag: &Lag, behind_since: &mut BTreeMap<LogParti
             // Commands are not refused for a partition that an operator must help: reads that need it say so.
             let stopped = context.state.watermarks.stopped(partition).is_some();
             worst = if stopped { worst } else { worst.max(behind) };
-            let since = if behind == 0 {
-                behind_since.remove(&partition);
+            let since_ms = if behind == 0 {
+                all.remove(&partition);
                 now_ms
             } else {
-                *behind_since.entry(partition).or_insert(now_ms)
+                still_behind(context, partition, all, now_ms)
             };
-            context.metrics.lag(&context.group, partition, behind, now_ms - since);
+            context.metrics.lag(&context.group, partition, behind, now_ms - since_ms);
         }
     }
     lag.worst_records.store(worst, Ordering::Relaxed);
     lag.looked_at_ms.store(now_ms, Ordering::Relaxed);
     Ok(())
+}
+
+/// Since when the partition is behind; sees to one whose fold stands still.
+fn still_behind(
+    context: &Context,
+    partition: LogPartition,
+    all: &mut BTreeMap<LogPartition, Behind>,
+    now_ms: i64,
+) -> i64 {
+    let watermarks = &context.state.watermarks;
+    let (batches, still_since) = (watermarks.batches(partition), Instant::now());
+    let known = all.entry(partition).or_insert(Behind { since_ms: now_ms, batches, still_since });
+    if known.batches != batches || !watermarks.is_folded_here(partition) || watermarks.stopped(partition).is_some() {
+        (known.batches, known.still_since) = (batches, still_since);
+    } else if known.still_since.elapsed() >= STUCK_AFTER {
+        known.still_since = still_since;
+        tracing::error!(group = context.group.name(), %partition, "the fold stands still; joining again");
+        context.rejoin.notify_one();
+    }
+    known.since_ms
 }
 
 async fn heads(context: &Context, topic: Topic) -> Result<Vec<(LogPartition, u64)>, LogError> {

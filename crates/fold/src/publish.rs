@@ -1,9 +1,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_log::{
-    AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Position, RecordId, Topic, headers,
-};
+use kith_log::{AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Position, RecordId, Topic, headers};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
 

@@ -190,7 +190,7 @@ mod tests {
     use kith_proto::deadletters::v1::DeadLetter;
     use kith_runtime::Runtime;
     use kith_tables::embedded::EmbeddedTables;
-    use kith_tables::{Column, Order, RowType, Section, TableStore, row};
+    use kith_tables::{Column, Order, Section, TableStore, row};
 
     use super::*;
 

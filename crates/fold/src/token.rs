@@ -5,8 +5,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kith_log::{LogPartition, Offset, PartitionIndex, Position, topics};
 use sha2::{Digest, Sha256};
 
-/// A token longer than this is not one of ours.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// A token longer than this is not one of ours: every partition of every topic takes less. As many as a request may
+/// bring fit into one.
+pub const MAX_TOKEN_BYTES: usize = 24 * 1024;
 const VERSION: u8 = 1;
 const CHECK_BYTES: usize = 4;
 

@@ -207,6 +207,7 @@ impl Worker {
 
     /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it.
     async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<(), FoldError> {
+        self.context.state.watermarks.count_batch(self.partition);
         self.context.state.watermarks.advance(self.partition, reached + 1);
         let restart = self.restart.at(self.context.runtime.now_ms(), reached, id);
         let marks = StoredMarks { appended: self.live.then_some(reached), restart };

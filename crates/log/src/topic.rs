@@ -54,8 +54,8 @@ pub struct LogPartition {
 }
 
 impl LogPartition {
-    /// The most partitions a topic may have.
-    pub const MAX_COUNT: PartitionIndex = 999;
+    /// The most partitions a topic may have: so many that the positions of all still fit into one consistency token.
+    pub const MAX_COUNT: PartitionIndex = 256;
 
     /// The number that stands for this partition in tables: readable in decimal (`1003`: topic 1, partition 3).
     pub fn source(self) -> i32 {

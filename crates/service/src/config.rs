@@ -166,7 +166,7 @@ impl Settings {
             return refused("services", "is empty: name at least one");
         }
         if self.partitions == 0 || self.partitions > kith_log::LogPartition::MAX_COUNT {
-            return refused("partitions", "is not from 1 to 999");
+            return refused("partitions", "is not from 1 to 256");
         }
         if self.password_memory_kib < 8 || self.password_memory_kib > 1024 * 1024 {
             return refused("password_memory_kib", "is not from 8 to 1048576");
@@ -298,7 +298,7 @@ mod tests {
             ("services", ""),
             ("listen", "localhost"),
             ("partitions", "0"),
-            ("partitions", "1000"),
+            ("partitions", "257"),
             ("partitions", "many"),
             ("default_deadline_ms", "40000"),
             ("reflection", "maybe"),

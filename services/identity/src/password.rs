@@ -25,6 +25,7 @@ const STORED_PASSES_MAX: u32 = 16;
 const STORED_LANES_MAX: u32 = 16;
 
 /// A password as it was given, in NFC. Overwritten when dropped; shown nowhere.
+#[derive(Clone)]
 pub struct Password(Vec<u8>);
 
 impl Password {

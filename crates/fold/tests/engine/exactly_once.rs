@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kith_fold::Token;
 use kith_log::topics;
 use kith_tables::{Key, Row, RowKey, RowType, Value};
 
@@ -55,6 +56,19 @@ async fn a_record_counts_once_over_restarts_and_failures() {
 #[tokio::test(start_paused = true)]
 async fn a_record_counts_once_where_folds_start_again_further_back() {
     survives(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fold_that_stands_still_is_started_anew() {
+    let mut stage = Stage::set(NO_MARGIN).await;
+    stage.plan.stick(Some(MOODS_OF.name));
+    stage.start().await;
+    let position = stage.react("p", "a", 1).await;
+    stage.until(async || stage.sum("p").await.records == 1).await;
+    stage.plan.stick(None);
+    // What was asked of the table before is never answered: without the watch over lag this waits for ever.
+    stage.see(&Token::from(position)).await;
+    assert_eq!(stage.sum("p").await.records, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -92,9 +92,11 @@ impl IdentityService {
         // A claim stands for ever: who has lost already need not hash, nor write.
         if let Some(claim) = claim(&kit.state, &account.handle).await? {
             account.verdict(&claim.row)?;
+            self.same_password(password, &claim.row, deadline).await?;
             return self.created(account, claim, deadline).await;
         }
-        let password_hash = self.shared.passwords.hash(password, deadline).await?;
+        let password_hash = self.shared.passwords.hash(password.clone(), deadline).await?;
+        let own_hash = password_hash.clone();
         let event = account.requested(password_hash, kit.runtime.now_ms()).into();
         let key = account.handle.key();
         let intent = Command { topic: topics::IDENTITY_PRIVATE, key: &key, id: account.id, event };
@@ -106,7 +108,17 @@ impl IdentityService {
             Failure::internal()
         })?;
         account.verdict(&claim.row)?;
+        if claim.row.password_hash != own_hash {
+            // A copy of this request was first.
+            self.same_password(password, &claim.row, deadline).await?;
+        }
         self.created(account, claim, deadline).await
+    }
+
+    /// The digest of a request leaves the password out: a copy with another one is told by the hash that is stored.
+    async fn same_password(&self, password: Password, claim: &ClaimRow, deadline: Deadline) -> Result<(), Failure> {
+        let same = self.shared.passwords.verify(password, Some(&claim.password_hash), deadline).await?;
+        if same { Ok(()) } else { Err(Failure::request_id_reused()) }
     }
 
     /// Waits for the fact that the arbiter appends; the token covers the intent and the fact.

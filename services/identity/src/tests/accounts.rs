@@ -44,9 +44,12 @@ async fn a_repeated_request_does_nothing_and_gets_the_same_answer() {
     let heads = suite.settled().await;
     let again = suite.created("ada").await;
     assert_eq!(first, again);
-    let other = CreateAccountRequest { profile: None, ..new_account("ada", "r-1") };
-    let refused = suite.service.create_account(anonymous(other)).await.unwrap_err();
-    assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
+    let other_profile = CreateAccountRequest { profile: None, ..new_account("ada", "r-1") };
+    let other_password = CreateAccountRequest { password: "battery staple".into(), ..new_account("ada", "r-1") };
+    for other in [other_profile, other_password] {
+        let refused = suite.service.create_account(anonymous(other)).await.unwrap_err();
+        assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
+    }
     let taken = suite.service.create_account(anonymous(new_account("ada", "r-2"))).await.unwrap_err();
     assert_eq!((taken.code(), &*reason(&taken)), (tonic::Code::AlreadyExists, "HANDLE_TAKEN"));
     assert_eq!(suite.settled().await, heads, "nothing was appended");

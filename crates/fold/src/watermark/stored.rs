@@ -1,0 +1,59 @@
+//! Watermarks as they are stored: one row of each kind for a log partition.
+
+use kith_log::{LogPartition, Offset, RecordId};
+use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, row};
+
+/// Four sections, each row a function of its position alone, as every row must be.
+pub(crate) static WATERMARKS: Table = Table {
+    name: "watermarks",
+    partition: &[Column::text("topic")],
+    clustering: &[Column::bigint("log_partition")],
+    order: Order::Ascending,
+    sections: &[
+        Section::of::<ReachedRow>("reached"),
+        Section::of::<AppendedRow>("appended"),
+        Section::of::<RestartRow>("restart"),
+        Section::of::<StoppedRow>("stopped"),
+    ],
+    summary: &[],
+};
+
+row! {
+    /// Everything up to here is in the tables. `record_id` tells a log that lost its tail.
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct ReachedRow in 0 { pub record_offset: i64, pub record_id: String }
+}
+row! {
+    /// Everything that records up to here cause in the log has been appended.
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct AppendedRow in 1 { pub record_offset: i64 }
+}
+row! {
+    /// Why the fold could not go on here. It counts until the watermark has passed it: then someone could.
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct StoppedRow in 3 { pub reason: String }
+}
+row! {
+    /// A watermark of a while ago, from which a fold starts again.
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct RestartRow in 2 { pub record_offset: i64, pub record_id: String }
+}
+
+/// What is stored beside the watermark itself.
+#[derive(Default)]
+pub(crate) struct StoredMarks {
+    pub appended: Option<Offset>,
+    pub restart: Option<(Offset, RecordId)>,
+}
+
+pub(super) fn row_key<R: RowType>(partition: LogPartition) -> RowKey {
+    RowKey::of::<R>([i64::from(partition.index).into()])
+}
+
+pub(super) fn stored_row<R: RowType>(partition: LogPartition, row: R, position: Offset) -> Row {
+    Row { key: row_key::<R>(partition), columns: row.into_columns(), position }
+}
+
+pub(super) fn signed(offset: Offset) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,128 @@
+use kith_log::topics;
+use kith_tables::TableStore;
+use kith_tables::embedded::EmbeddedTables;
+
+use super::*;
+
+const HERE: LogPartition = LogPartition { topic: topics::POSTS, index: 1 };
+
+struct Store {
+    tables: Arc<EmbeddedTables>,
+    runtime: Runtime,
+    _folder: tempfile::TempDir,
+}
+
+async fn store() -> Store {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Runtime::simulated(1, 0);
+    let tables = EmbeddedTables::open(folder.path(), runtime.clone()).unwrap();
+    tables.create("kith_posts_g1", &[&WATERMARKS]).await.unwrap();
+    Store { tables, runtime, _folder: folder }
+}
+
+impl Store {
+    /// As one process of several sees it.
+    async fn process(&self) -> Arc<Watermarks> {
+        let keyspace = self.tables.open("kith_posts_g1", &[&WATERMARKS]).await.unwrap();
+        Arc::new(Watermarks::new(self.runtime.clone(), keyspace, &[topics::POSTS], 4))
+    }
+}
+
+fn at(offset: Offset) -> Position {
+    Position { partition: HERE, offset }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(5)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_when_the_fold_has_passed() {
+    let here = store().await.process().await;
+    here.folds_here(&[HERE]);
+    let waiting = Arc::clone(&here);
+    let waiter = here.runtime.spawn(async move { waiting.wait([at(4)], soon()).await });
+    for next in 1..=5 {
+        assert!(!waiter.is_finished());
+        here.advance(HERE, next);
+        tokio::task::yield_now().await;
+    }
+    waiter.await.unwrap().unwrap();
+    here.advance(HERE, 2);
+    assert_eq!(here.next_offset(HERE), 5, "it never goes back");
+    assert_eq!(here.known().collect::<Vec<_>>(), [at(4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_lasts_too_long_says_how_far_the_tables_are() {
+    let here = store().await.process().await;
+    here.folds_here(&[HERE]);
+    here.advance(HERE, 3);
+    let Err(WaitError::Behind { wanted, next }) = here.wait([at(2), at(8)], soon()).await else { panic!("not behind") };
+    assert_eq!((wanted, next), (at(8), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_process_is_seen_through_the_store() {
+    let store = store().await;
+    let (here, there) = (store.process().await, store.process().await);
+    let waiter = store.runtime.spawn(async move { here.wait([at(6)], soon()).await });
+    there.store(at(6), RecordId([6; 16]), StoredMarks::default()).await.unwrap();
+    waiter.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_partition_is_said_at_once_and_others_go_on() {
+    let here = store().await.process().await;
+    let other = LogPartition { index: 2, ..HERE };
+    here.folds_here(&[HERE, other]);
+    let waiting = Arc::clone(&here);
+    let waiter = here.runtime.spawn(async move { waiting.wait([at(0)], soon()).await });
+    tokio::task::yield_now().await;
+    here.stop(HERE, "newer").await.unwrap();
+    assert!(matches!(waiter.await.unwrap(), Err(WaitError::Stopped { partition: HERE, .. })));
+    here.advance(other, 1);
+    here.wait([Position { partition: other, offset: 0 }], soon()).await.unwrap();
+    here.folds_here(&[HERE]);
+    assert_eq!(here.stopped(HERE), None, "a new word of the group starts anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_stopped_elsewhere_is_said_until_someone_goes_on() {
+    let store = store().await;
+    let (here, there, upgraded) = (store.process().await, store.process().await, store.process().await);
+    there.folds_here(&[HERE]);
+    there.advance(HERE, 4);
+    there.stop(HERE, "newer").await.unwrap();
+    here.refresh_all().await.unwrap();
+    let waited = here.wait([at(4)], soon()).await;
+    assert!(matches!(waited, Err(WaitError::Stopped { partition: HERE, reason }) if reason == "newer"));
+    upgraded.store(at(4), RecordId([4; 16]), StoredMarks::default()).await.unwrap();
+    here.refresh(HERE).await.unwrap();
+    assert_eq!(here.stopped(HERE), None);
+    here.wait([at(4)], soon()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn topics_that_the_group_does_not_read_are_not_waited_for() {
+    let here = store().await.process().await;
+    let foreign = LogPartition { topic: topics::MESSAGING, index: 0 };
+    here.wait([Position { partition: foreign, offset: 99 }], Instant::now()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_read_back_and_never_goes_back() {
+    let store = store().await;
+    let there = store.process().await;
+    let marks = || StoredMarks { appended: Some(9), restart: Some((3, RecordId([3; 16]))) };
+    there.store(at(9), RecordId([9; 16]), marks()).await.unwrap();
+    there.store(at(5), RecordId([5; 16]), StoredMarks::default()).await.unwrap();
+    let here = store.process().await;
+    here.refresh_all().await.unwrap();
+    assert_eq!(here.next_offset(HERE), 10);
+    let reached = here.stored::<ReachedRow>(HERE).await.unwrap().unwrap();
+    assert_eq!((reached.position, reached.read::<ReachedRow>().unwrap().record_id), (9, RecordId([9; 16]).to_string()));
+    assert_eq!(here.stored::<AppendedRow>(HERE).await.unwrap().unwrap().position, 9);
+    assert_eq!(here.stored::<RestartRow>(HERE).await.unwrap().unwrap().position, 3);
+    assert!(here.stored::<ReachedRow>(LogPartition { index: 3, ..HERE }).await.unwrap().is_none());
+}
