@@ -21,11 +21,11 @@ fn folder(suite: &mut Suite, name: &str) -> PathBuf {
     suite.process("suite").unwrap().folder().join(".kith").join(name)
 }
 
-async fn stop(suite: &mut Suite) {
+pub async fn stop(suite: &mut Suite) {
     suite.process("suite").unwrap().stop(STOP_WITHIN).await.unwrap();
 }
 
-async fn heads(suite: &mut Suite) -> BTreeMap<&'static str, Vec<u64>> {
+pub async fn heads(suite: &mut Suite) -> BTreeMap<&'static str, Vec<u64>> {
     let log = EmbeddedLog::open(&folder(suite, "log"), digests::PARTITIONS, Runtime::system()).unwrap();
     let mut heads = BTreeMap::new();
     for topic in topics::ALL {
