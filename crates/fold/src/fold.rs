@@ -78,9 +78,11 @@ pub struct Walk {
     pub range: RowRange,
     /// `None`: it begins whatever else stands in the table partition.
     pub unless: Option<Unless>,
-    /// What follows from a row; `None` ends the walk: neither it nor what is behind it is wanted. Pure.
-    pub then: Arc<dyn Fn(&Row) -> Option<Vec<Effect>> + Send + Sync>,
+    pub then: Step,
 }
+
+/// What follows from a row; `None` ends the walk: neither it nor what is behind it is wanted. Pure.
+pub type Step = Arc<dyn Fn(&Row) -> Option<Vec<Effect>> + Send + Sync>;
 
 /// A row of the same table partition, read beside the first page: where it is there and `holds`, nothing is walked.
 #[derive(Clone)]

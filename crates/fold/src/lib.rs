@@ -34,7 +34,7 @@ mod watermark;
 mod worker;
 
 pub use applied::{APPLIED_IDS_PER_ROW, AppliedIds};
-pub use fold::{Append, Effect, Fold, Home, Put, Then, Unless, Walk};
+pub use fold::{Append, Effect, Fold, Home, Put, Step, Then, Unless, Walk};
 pub use group::Group;
 pub use lag::Lag;
 pub use noun::Noun;
