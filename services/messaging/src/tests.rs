@@ -2,15 +2,16 @@
 
 mod harness;
 
-use kith_log::{RecordId, topics};
+use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{AccountCreated, Blocked, Unblocked};
 use kith_proto::messaging::v1::conversation_service_server::ConversationService;
 use kith_proto::messaging::v1::message_service_server::MessageService;
 use kith_proto::messaging::v1::*;
+use kith_stage::{by, refusal};
 use tonic::Code;
 
-use harness::{ADA, BOB, EVE, World, call, reason};
+use harness::{ADA, BOB, EVE, World};
 
 type Refused = (Code, String);
 
@@ -23,15 +24,15 @@ async fn people(world: &World) -> Vec<String> {
             handle: format!("person_{n}"),
             ..AccountCreated::default()
         });
-        tokens.push(world.fact(topics::IDENTITY, who, RecordId([n; 16]), event.into()).await);
+        tokens.push(world.publish(RecordId([n; 16]), event).await);
     }
-    world.folded().await;
+    world.settle().await;
     tokens
 }
 
 async fn direct(world: &World, who: RecordId, with: RecordId) -> Result<(Conversation, String), Refused> {
     let request = GetOrCreateDirectRequest { account_id: with.to_string(), ..GetOrCreateDirectRequest::default() };
-    let answer = world.messaging.get_or_create_direct(call(who, request)).await.map_err(|status| reason(&status))?;
+    let answer = world.messaging.get_or_create_direct(by(who, request)).await.map_err(|status| refusal(&status))?;
     let answer = answer.into_inner();
     Ok((answer.conversation.unwrap(), answer.consistency_token))
 }
@@ -46,7 +47,7 @@ fn writing(conversation_id: &str, text: &str, request_id: &str, token: &str) -> 
 }
 
 async fn send(world: &World, who: RecordId, request: SendMessageRequest) -> Result<(Message, String), Refused> {
-    let answer = world.messaging.send_message(call(who, request)).await.map_err(|status| reason(&status))?.into_inner();
+    let answer = world.messaging.send_message(by(who, request)).await.map_err(|status| refusal(&status))?.into_inner();
     Ok((answer.message.unwrap(), answer.consistency_token))
 }
 
@@ -59,14 +60,14 @@ async fn mark(
 ) -> Result<MarkReadResponse, Refused> {
     let (conversation_id, at_least) = (id.to_owned(), vec![token.to_owned()]);
     let request = MarkReadRequest { conversation_id, up_to_number, request_id: String::new(), at_least };
-    let answer = world.messaging.mark_read(call(who, request)).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| reason(&status))
+    let answer = world.messaging.mark_read(by(who, request)).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status))
 }
 
 async fn unread(world: &World, who: RecordId, ids: &[&str], token: &str) -> (Vec<u64>, u64, u64) {
     let conversation_ids = ids.iter().map(|&id| id.to_owned()).collect();
     let request = GetUnreadCountsRequest { conversation_ids, at_least: vec![token.into()] };
-    let answer = world.messaging.get_unread_counts(call(who, request)).await.unwrap().into_inner();
+    let answer = world.messaging.get_unread_counts(by(who, request)).await.unwrap().into_inner();
     assert!(!answer.incomplete);
     let counts = answer.counts.into_iter().map(|count| count.unread_count).collect();
     (counts, answer.total_unread_count, answer.unread_conversation_count)
@@ -79,7 +80,7 @@ async fn walk(world: &World, who: RecordId, id: &str, page_size: i32, token: &st
     loop {
         let (conversation_id, at_least) = (id.to_owned(), vec![token.to_owned()]);
         let request = ListMessagesRequest { conversation_id, page_size, page_token, at_least };
-        let answer = world.messaging.list_messages(call(who, request)).await.map_err(|status| reason(&status))?;
+        let answer = world.messaging.list_messages(by(who, request)).await.map_err(|status| refusal(&status))?;
         let answer = answer.into_inner();
         all.extend(answer.messages);
         page_token = answer.next_page_token;
@@ -94,7 +95,7 @@ async fn inbox(world: &World, who: RecordId, page_size: i32, token: &str) -> Vec
     let mut page_token = String::new();
     loop {
         let request = ListConversationsRequest { page_size, page_token, at_least: vec![token.to_owned()] };
-        let answer = world.messaging.list_conversations(call(who, request)).await.unwrap().into_inner();
+        let answer = world.messaging.list_conversations(by(who, request)).await.unwrap().into_inner();
         assert!(!answer.incomplete);
         all.extend(answer.conversations);
         page_token = answer.next_page_token;
@@ -116,10 +117,10 @@ async fn there_is_one_conversation_of_two_whoever_asks_and_however_often() {
     let ((left, _), (right, token)) = (left.unwrap(), right.unwrap());
     assert_eq!(left.conversation_id, right.conversation_id);
     assert_eq!(left.member_ids, [ADA.to_string(), BOB.to_string()]);
-    world.folded().await;
-    let heads = world.heads().await;
+    world.settle().await;
+    let heads = world.everything().await;
     let (again, token_again) = direct(&world, ADA, BOB).await.unwrap();
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(world.everything().await, heads);
     assert_eq!(inbox(&world, BOB, 0, &token_again).await, std::slice::from_ref(&again));
     assert_eq!(inbox(&world, ADA, 0, &token).await, std::slice::from_ref(&again));
     assert!(inbox(&world, EVE, 0, &token).await.is_empty());
@@ -148,10 +149,10 @@ async fn messages_are_read_with_their_token_numbered_and_newest_first() {
     assert_eq!(unread(&world, ADA, &[id], &token).await, (vec![0], 0, 0));
     assert_eq!(walk(&world, EVE, id, 0, &token).await, refused(Code::NotFound, "CONVERSATION_NOT_FOUND"));
     let page = ListMessagesRequest { conversation_id: id.into(), page_size: 2, ..ListMessagesRequest::default() };
-    let stolen = world.messaging.list_messages(call(ADA, page.clone())).await.unwrap().into_inner().next_page_token;
+    let stolen = world.messaging.list_messages(by(ADA, page.clone())).await.unwrap().into_inner().next_page_token;
     let request = ListMessagesRequest { page_token: stolen, ..page };
-    let status = world.messaging.list_messages(call(BOB, request)).await.unwrap_err();
-    assert_eq!(reason(&status), (Code::InvalidArgument, "PAGE_TOKEN_INVALID".into()));
+    let status = world.messaging.list_messages(by(BOB, request)).await.unwrap_err();
+    assert_eq!(refusal(&status), (Code::InvalidArgument, "PAGE_TOKEN_INVALID".into()));
 }
 
 #[tokio::test]
@@ -162,13 +163,13 @@ async fn a_message_sent_again_is_the_same_one_and_another_text_is_refused() {
     let id = conversation.conversation_id.as_str();
     let (message, token) = send(&world, ADA, writing(id, "hello", "r-1", &token)).await.unwrap();
     walk(&world, ADA, id, 0, &token).await.unwrap();
-    let heads = world.heads().await;
+    let heads = world.everything().await;
     let (again, token_again) = send(&world, ADA, writing(id, "hello", "r-1", &token)).await.unwrap();
     assert_eq!((again.number, &token_again), (1, &token));
     assert_eq!(Message { number: 0, ..again }, message);
     let other = send(&world, ADA, writing(id, "other", "r-1", &token)).await;
     assert_eq!(other, refused(Code::AlreadyExists, "REQUEST_ID_REUSED"));
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(world.everything().await, heads);
 }
 
 #[tokio::test]
@@ -184,13 +185,13 @@ async fn a_marker_moves_forward_only_and_counts_follow_it() {
     let moved = mark(&world, BOB, id, 2, &token).await.unwrap();
     assert_eq!(moved.read_number, 2);
     assert_eq!(unread(&world, BOB, &[id, id], &moved.consistency_token).await, (vec![1, 1], 1, 1));
-    let heads = world.heads().await;
+    let heads = world.everything().await;
     let back = mark(&world, BOB, id, 1, &moved.consistency_token).await.unwrap();
     assert_eq!(back.read_number, 2);
     assert_eq!(unread(&world, BOB, &[id], &back.consistency_token).await.1, 1);
     assert_eq!(mark(&world, BOB, id, 4, &token).await, refused(Code::InvalidArgument, "FIELD_INVALID"));
     assert_eq!(mark(&world, EVE, id, 1, &token).await, refused(Code::NotFound, "CONVERSATION_NOT_FOUND"));
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(world.everything().await, heads);
 }
 
 #[tokio::test]
@@ -199,10 +200,10 @@ async fn the_conversation_written_in_last_comes_first() {
     people(&world).await;
     let (with_bob, token) = direct(&world, ADA, BOB).await.unwrap();
     send(&world, BOB, writing(&with_bob.conversation_id, "first", "", &token)).await.unwrap();
-    world.runtime.sleep(std::time::Duration::from_millis(2)).await;
+    world.ports.runtime.sleep(std::time::Duration::from_millis(2)).await;
     let (with_eve, token) = direct(&world, ADA, EVE).await.unwrap();
     let (_, token) = send(&world, EVE, writing(&with_eve.conversation_id, "second", "", &token)).await.unwrap();
-    world.folded().await;
+    world.settle().await;
     for page_size in [1, 2] {
         let inbox = inbox(&world, ADA, page_size, &token).await;
         let ids: Vec<_> = inbox.iter().map(|conversation| &conversation.conversation_id).collect();
@@ -223,9 +224,9 @@ async fn a_block_ends_the_talk_both_ways_until_it_is_lifted() {
     let id = conversation.conversation_id.as_str();
     let (message, _) = send(&world, BOB, writing(id, "before", "r-1", &token)).await.unwrap();
     let block = Blocked { actor_id: ADA.to_string(), target_id: BOB.to_string(), create_time: None };
-    let token = world.fact(topics::IDENTITY, ADA, RecordId([60; 16]), Identity::Blocked(block).into()).await;
-    world.folded().await;
-    let heads = world.heads().await;
+    let token = world.publish(RecordId([60; 16]), Identity::Blocked(block)).await;
+    world.settle().await;
+    let heads = world.everything().await;
     for who in [ADA, BOB] {
         let sent = send(&world, who, writing(id, "hello", "r-2", &token)).await;
         assert_eq!(sent, refused(Code::FailedPrecondition, "BLOCKED"));
@@ -234,9 +235,9 @@ async fn a_block_ends_the_talk_both_ways_until_it_is_lifted() {
     assert_eq!(direct(&world, ADA, BOB).await, refused(Code::FailedPrecondition, "BLOCKED"));
     assert_eq!(direct(&world, BOB, ADA).await, refused(Code::NotFound, "ACCOUNT_NOT_FOUND"));
     assert_eq!(walk(&world, BOB, id, 0, &token).await.unwrap().len(), 1, "what was written stays");
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(world.everything().await, heads);
     let unblock = Unblocked { actor_id: ADA.to_string(), target_id: BOB.to_string(), create_time: None };
-    let token = world.fact(topics::IDENTITY, ADA, RecordId([61; 16]), Identity::Unblocked(unblock).into()).await;
+    let token = world.publish(RecordId([61; 16]), Identity::Unblocked(unblock)).await;
     assert!(send(&world, BOB, writing(id, "hello", "r-2", &token)).await.is_ok());
 }
 
@@ -247,12 +248,12 @@ async fn bad_input_gets_its_reason_and_appends_nothing() {
     let (conversation, token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     inbox(&world, ADA, 0, &token).await;
-    let heads = world.heads().await;
+    let heads = world.everything().await;
     assert_eq!(direct(&world, ADA, ADA).await, refused(Code::FailedPrecondition, "SELF_NOT_ALLOWED"));
     assert_eq!(direct(&world, ADA, RecordId([99; 16])).await, refused(Code::NotFound, "ACCOUNT_NOT_FOUND"));
     let malformed = GetOrCreateDirectRequest { account_id: "bob".into(), ..GetOrCreateDirectRequest::default() };
-    let status = world.messaging.get_or_create_direct(call(ADA, malformed)).await.unwrap_err();
-    assert_eq!(reason(&status), (Code::InvalidArgument, "ID_MALFORMED".into()));
+    let status = world.messaging.get_or_create_direct(by(ADA, malformed)).await.unwrap_err();
+    assert_eq!(refusal(&status), (Code::InvalidArgument, "ID_MALFORMED".into()));
     let long = "é".repeat(2_001);
     let not_found = (Code::NotFound, "CONVERSATION_NOT_FOUND");
     let invalid = |reason| (Code::InvalidArgument, reason);
@@ -268,14 +269,14 @@ async fn bad_input_gets_its_reason_and_appends_nothing() {
     }
     let (mut many, many_ids) = (GetUnreadCountsRequest::default(), vec![id.to_owned(); 101]);
     many.conversation_ids = many_ids;
-    let status = world.messaging.get_unread_counts(call(ADA, many)).await.unwrap_err();
-    assert_eq!(reason(&status), (Code::InvalidArgument, "BATCH_TOO_LONG".into()));
+    let status = world.messaging.get_unread_counts(by(ADA, many)).await.unwrap_err();
+    assert_eq!(refusal(&status), (Code::InvalidArgument, "BATCH_TOO_LONG".into()));
     let bad_page = ListConversationsRequest { page_token: "nonsense".into(), ..ListConversationsRequest::default() };
-    let status = world.messaging.list_conversations(call(ADA, bad_page)).await.unwrap_err();
-    assert_eq!(reason(&status).1, "PAGE_TOKEN_INVALID");
+    let status = world.messaging.list_conversations(by(ADA, bad_page)).await.unwrap_err();
+    assert_eq!(refusal(&status).1, "PAGE_TOKEN_INVALID");
     let anonymous = tonic::Request::new(writing(id, "hello", "", &token));
     assert_eq!(world.messaging.send_message(anonymous).await.unwrap_err().code(), Code::Unauthenticated);
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(world.everything().await, heads);
 }
 
 #[tokio::test]
@@ -292,12 +293,12 @@ async fn tables_folded_again_are_the_same() {
         mark(&world, with, &id, 3, &token).await.unwrap();
         mark(&world, with, &id, 5, &token).await.unwrap();
     }
-    world.folded().await;
-    let (before, heads) = (world.digest().await, world.heads().await);
+    world.settle().await;
+    let (before, heads) = (world.digest().await, world.everything().await);
     assert!(before.rows > 40);
     let counts = unread(&world, ADA, &[], &token).await;
     world.fold_again().await;
     assert_eq!(world.digest().await, before);
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(world.everything().await, heads);
     assert_eq!(unread(&world, ADA, &[], &token).await, counts);
 }

@@ -2,14 +2,16 @@
 
 mod harness;
 
+use kith_fold::Token;
 use kith_log::{RecordId, topics};
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{AccountCreated, Blocked};
 use kith_proto::posts::v1::post_service_server::PostService;
 use kith_proto::posts::v1::*;
+use kith_stage::{by, refusal};
 use tonic::Code;
 
-use harness::{ADA, BOB, World, call, reason};
+use harness::{ADA, BOB, World};
 
 fn creation(text: &str, request_id: &str) -> CreatePostRequest {
     CreatePostRequest { text: text.into(), request_id: request_id.into(), ..CreatePostRequest::default() }
@@ -25,14 +27,14 @@ fn deletion(post_id: &str, request_id: &str) -> DeletePostRequest {
 }
 
 async fn published(world: &World, who: RecordId, text: &str, request_id: &str) -> (Post, String) {
-    let made = world.posts.create_post(call(who, creation(text, request_id))).await.unwrap().into_inner();
+    let made = world.posts.create_post(by(who, creation(text, request_id))).await.unwrap().into_inner();
     (made.post.unwrap(), made.consistency_token)
 }
 
 async fn got(world: &World, who: RecordId, post_id: &str, token: &str) -> Result<Post, (Code, String)> {
     let request = GetPostRequest { post_id: post_id.into(), at_least: vec![token.into()] };
-    let answer = world.posts.get_post(call(who, request)).await;
-    answer.map(|answer| answer.into_inner().post.unwrap()).map_err(|status| reason(&status))
+    let answer = world.posts.get_post(by(who, request)).await;
+    answer.map(|answer| answer.into_inner().post.unwrap()).map_err(|status| refusal(&status))
 }
 
 #[tokio::test]
@@ -43,14 +45,14 @@ async fn a_post_is_read_with_its_token_as_it_was_written() {
         handle: "bob".into(),
         ..AccountCreated::default()
     });
-    let bob_is_there = world.fact(topics::IDENTITY, BOB, RecordId([50; 16]), event.into()).await;
+    let bob_is_there = world.publish(RecordId([50; 16]), event).await;
     let request = CreatePostRequest {
         text: "Hi @bob and @nobody: #Rust".into(),
         languages: vec!["en".into()],
         at_least: vec![bob_is_there],
         request_id: String::new(),
     };
-    let made = world.posts.create_post(call(ADA, request)).await.unwrap().into_inner();
+    let made = world.posts.create_post(by(ADA, request)).await.unwrap().into_inner();
     let post = made.post.unwrap();
     let read = got(&world, BOB, &post.post_id, &made.consistency_token).await.unwrap();
     assert_eq!(read, post);
@@ -66,11 +68,11 @@ async fn a_repeated_command_appends_nothing_and_another_payload_is_refused() {
     let world = World::start().await;
     let (post, token) = published(&world, ADA, "one", "r-1").await;
     got(&world, ADA, &post.post_id, &token).await.unwrap();
-    let heads = world.heads().await;
+    let heads = world.everything().await;
     assert_eq!(published(&world, ADA, "one", "r-1").await, (post.clone(), token));
-    let reused = world.posts.create_post(call(ADA, creation("two", "r-1"))).await.unwrap_err();
-    assert_eq!(reason(&reused), (Code::AlreadyExists, "REQUEST_ID_REUSED".into()));
-    assert_eq!(world.heads().await, heads);
+    let reused = world.posts.create_post(by(ADA, creation("two", "r-1"))).await.unwrap_err();
+    assert_eq!(refusal(&reused), (Code::AlreadyExists, "REQUEST_ID_REUSED".into()));
+    assert_eq!(world.everything().await, heads);
     let (by_another, _) = published(&world, BOB, "one", "r-1").await;
     assert_ne!(by_another.post_id, post.post_id);
 }
@@ -81,12 +83,12 @@ async fn of_two_edits_from_one_revision_the_first_in_the_log_wins() {
     let (post, token) = published(&world, ADA, "one", "r-1").await;
     let edit = |text: &str, request_id: &str| {
         let request = EditPostRequest { at_least: vec![token.clone()], ..edition(&post, text, 1, request_id) };
-        world.posts.edit_post(call(ADA, request))
+        world.posts.edit_post(by(ADA, request))
     };
     let (left, right) = tokio::join!(edit("left", "e-1"), edit("right", "e-2"));
     let (won, lost) = if left.is_ok() { (left, right) } else { (right, left) };
     let (won, lost) = (won.unwrap().into_inner(), lost.unwrap_err());
-    assert_eq!(reason(&lost), (Code::Aborted, "REVISION_STALE".into()));
+    assert_eq!(refusal(&lost), (Code::Aborted, "REVISION_STALE".into()));
     assert_eq!(harness::metadata(&lost, "current_revision"), Some("2".into()));
     let edited = won.post.unwrap();
     assert_eq!(edited.revision, 2);
@@ -99,16 +101,16 @@ async fn an_edit_repeated_gets_its_verdict_again_won_or_lost() {
     let world = World::start().await;
     let (post, token) = published(&world, ADA, "one", "r-1").await;
     got(&world, ADA, &post.post_id, &token).await.unwrap();
-    let edit = |text: &str, expected, id: &str| world.posts.edit_post(call(ADA, edition(&post, text, expected, id)));
+    let edit = |text: &str, expected, id: &str| world.posts.edit_post(by(ADA, edition(&post, text, expected, id)));
     let won = edit("two", 1, "e-1").await.unwrap().into_inner();
     let from_the_future = edit("three", 9, "e-2").await.unwrap_err();
-    assert_eq!(reason(&from_the_future), (Code::Aborted, "REVISION_STALE".into()));
-    let heads = world.heads().await;
+    assert_eq!(refusal(&from_the_future), (Code::Aborted, "REVISION_STALE".into()));
+    let heads = world.everything().await;
     assert_eq!(edit("two", 1, "e-1").await.unwrap().into_inner(), won);
-    assert_eq!(reason(&edit("three", 9, "e-2").await.unwrap_err()).1, "REVISION_STALE");
-    assert_eq!(reason(&edit("other", 1, "e-1").await.unwrap_err()).1, "REQUEST_ID_REUSED");
-    assert_eq!(reason(&edit("late", 1, "e-3").await.unwrap_err()).1, "REVISION_STALE");
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(refusal(&edit("three", 9, "e-2").await.unwrap_err()).1, "REVISION_STALE");
+    assert_eq!(refusal(&edit("other", 1, "e-1").await.unwrap_err()).1, "REQUEST_ID_REUSED");
+    assert_eq!(refusal(&edit("late", 1, "e-3").await.unwrap_err()).1, "REVISION_STALE");
+    assert_eq!(world.everything().await, heads);
     assert_eq!(edit("whatever it is", 0, "e-4").await.unwrap().into_inner().post.unwrap().revision, 3);
 }
 
@@ -117,11 +119,11 @@ async fn a_copy_of_a_won_intent_makes_no_second_fact() {
     let world = World::start().await;
     let (post, token) = published(&world, ADA, "one", "r-1").await;
     got(&world, ADA, &post.post_id, &token).await.unwrap();
-    let won = world.posts.edit_post(call(ADA, edition(&post, "two", 0, "e-1"))).await.unwrap().into_inner();
+    let won = world.posts.edit_post(by(ADA, edition(&post, "two", 0, "e-1"))).await.unwrap().into_inner();
     let copied = world.copy_last(topics::POSTS_PRIVATE, &post.post_id).await;
     let read = got(&world, ADA, &post.post_id, &copied).await.unwrap();
     assert_eq!(read, won.post.unwrap());
-    assert_eq!(world.records(topics::POSTS, &post.post_id).await, 2);
+    assert_eq!(world.head(topics::POSTS, &post.post_id).await, 2);
 }
 
 #[tokio::test]
@@ -129,18 +131,18 @@ async fn a_deleted_post_is_gone_for_all_and_for_ever() {
     let world = World::start().await;
     let (post, token) = published(&world, ADA, "one", "r-1").await;
     got(&world, ADA, &post.post_id, &token).await.unwrap();
-    let delete = |who, id: &str| world.posts.delete_post(call(who, deletion(&post.post_id, id)));
-    assert_eq!(reason(&delete(BOB, "d-0").await.unwrap_err()), (Code::PermissionDenied, "NOT_THE_AUTHOR".into()));
+    let delete = |who, id: &str| world.posts.delete_post(by(who, deletion(&post.post_id, id)));
+    assert_eq!(refusal(&delete(BOB, "d-0").await.unwrap_err()), (Code::PermissionDenied, "NOT_THE_AUTHOR".into()));
     let gone = delete(ADA, "d-1").await.unwrap().into_inner();
     let not_found = Err((Code::NotFound, "POST_NOT_FOUND".to_owned()));
     assert_eq!(got(&world, ADA, &post.post_id, &gone.consistency_token).await, not_found);
-    let heads = world.heads().await;
+    let heads = world.everything().await;
     assert_eq!(delete(ADA, "d-2").await.unwrap().into_inner(), gone);
-    assert_eq!(reason(&delete(BOB, "d-3").await.unwrap_err()).1, "POST_NOT_FOUND");
-    let edited = world.posts.edit_post(call(ADA, edition(&post, "two", 0, "e-1"))).await;
-    assert_eq!(reason(&edited.unwrap_err()).1, "POST_NOT_FOUND");
+    assert_eq!(refusal(&delete(BOB, "d-3").await.unwrap_err()).1, "POST_NOT_FOUND");
+    let edited = world.posts.edit_post(by(ADA, edition(&post, "two", 0, "e-1"))).await;
+    assert_eq!(refusal(&edited.unwrap_err()).1, "POST_NOT_FOUND");
     assert_eq!(published(&world, ADA, "one", "r-1").await.0, post, "a late repeat gets the answer it had");
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(world.everything().await, heads);
 }
 
 #[tokio::test]
@@ -149,20 +151,20 @@ async fn across_a_block_a_post_looks_like_none_either_way() {
     let (by_ada, _) = published(&world, ADA, "by ada", "r-1").await;
     let (by_bob, _) = published(&world, BOB, "by bob", "r-1").await;
     let block = Blocked { actor_id: ADA.to_string(), target_id: BOB.to_string(), create_time: None };
-    let token = world.fact(topics::IDENTITY, ADA, RecordId([60; 16]), Identity::Blocked(block).into()).await;
-    world.folded().await;
+    let token = world.publish(RecordId([60; 16]), Identity::Blocked(block)).await;
+    world.settle().await;
     let not_found = Err((Code::NotFound, "POST_NOT_FOUND".to_owned()));
     assert_eq!(got(&world, BOB, &by_ada.post_id, &token).await, not_found);
     assert_eq!(got(&world, ADA, &by_bob.post_id, &token).await, not_found);
     let unknown = RecordId([99; 16]).to_string();
     let ids = vec![by_bob.post_id.clone(), by_ada.post_id.clone(), unknown.clone(), by_bob.post_id.clone()];
     let request = BatchGetPostsRequest { post_ids: ids.clone(), at_least: vec![token] };
-    let batch = world.posts.batch_get_posts(call(BOB, request)).await.unwrap().into_inner();
+    let batch = world.posts.batch_get_posts(by(BOB, request)).await.unwrap().into_inner();
     assert_eq!(batch.entries.iter().map(|entry| entry.post_id.clone()).collect::<Vec<_>>(), ids);
     let found: Vec<_> = batch.entries.into_iter().map(|entry| entry.post).collect();
     assert_eq!(found, [Some(by_bob.clone()), None, None, Some(by_bob)]);
-    let delete = world.posts.delete_post(call(BOB, deletion(&by_ada.post_id, "d-1"))).await;
-    assert_eq!(reason(&delete.unwrap_err()).1, "POST_NOT_FOUND");
+    let delete = world.posts.delete_post(by(BOB, deletion(&by_ada.post_id, "d-1"))).await;
+    assert_eq!(refusal(&delete.unwrap_err()).1, "POST_NOT_FOUND");
 }
 
 #[tokio::test]
@@ -170,32 +172,32 @@ async fn bad_input_gets_its_reason_and_appends_nothing() {
     let world = World::start().await;
     let (post, token) = published(&world, ADA, "one", "r-1").await;
     got(&world, ADA, &post.post_id, &token).await.unwrap();
-    let heads = world.heads().await;
+    let heads = world.everything().await;
     let long = "é".repeat(501);
     for (text, expected) in [("", "TEXT_EMPTY"), (" \u{200b}", "TEXT_EMPTY"), (long.as_str(), "TEXT_TOO_LONG")] {
-        let created = world.posts.create_post(call(ADA, creation(text, "r-2"))).await.unwrap_err();
-        assert_eq!(reason(&created), (Code::InvalidArgument, expected.into()), "{text}");
-        let edited = world.posts.edit_post(call(ADA, edition(&post, text, 0, "e-1"))).await.unwrap_err();
-        assert_eq!(reason(&edited).1, expected);
+        let created = world.posts.create_post(by(ADA, creation(text, "r-2"))).await.unwrap_err();
+        assert_eq!(refusal(&created), (Code::InvalidArgument, expected.into()), "{text}");
+        let edited = world.posts.edit_post(by(ADA, edition(&post, text, 0, "e-1"))).await.unwrap_err();
+        assert_eq!(refusal(&edited).1, expected);
     }
     let languages = CreatePostRequest { languages: vec!["x".into()], ..creation("a", "r-2") };
-    assert_eq!(reason(&world.posts.create_post(call(ADA, languages)).await.unwrap_err()).1, "FIELD_INVALID");
+    assert_eq!(refusal(&world.posts.create_post(by(ADA, languages)).await.unwrap_err()).1, "FIELD_INVALID");
     let at_least = CreatePostRequest { at_least: vec!["?".into()], ..creation("a", "r-2") };
-    let refused = world.posts.create_post(call(ADA, at_least)).await.unwrap_err();
-    assert_eq!(reason(&refused).1, "CONSISTENCY_TOKEN_INVALID");
+    let refused = world.posts.create_post(by(ADA, at_least)).await.unwrap_err();
+    assert_eq!(refusal(&refused).1, "CONSISTENCY_TOKEN_INVALID");
     let request_id = creation("a", &"r".repeat(65));
-    assert_eq!(reason(&world.posts.create_post(call(ADA, request_id)).await.unwrap_err()).1, "FIELD_INVALID");
+    assert_eq!(refusal(&world.posts.create_post(by(ADA, request_id)).await.unwrap_err()).1, "FIELD_INVALID");
     assert_eq!(got(&world, ADA, "nonsense", &token).await.unwrap_err().1, "ID_MALFORMED");
-    let by_bob = world.posts.edit_post(call(BOB, edition(&post, "two", 0, "e-1"))).await.unwrap_err();
-    assert_eq!(reason(&by_bob), (Code::PermissionDenied, "NOT_THE_AUTHOR".into()));
+    let by_bob = world.posts.edit_post(by(BOB, edition(&post, "two", 0, "e-1"))).await.unwrap_err();
+    assert_eq!(refusal(&by_bob), (Code::PermissionDenied, "NOT_THE_AUTHOR".into()));
     let unknown = Post { post_id: RecordId([99; 16]).to_string(), ..Post::default() };
-    let edited = world.posts.edit_post(call(ADA, edition(&unknown, "two", 0, "e-1"))).await.unwrap_err();
-    assert_eq!(reason(&edited), (Code::NotFound, "POST_NOT_FOUND".into()));
+    let edited = world.posts.edit_post(by(ADA, edition(&unknown, "two", 0, "e-1"))).await.unwrap_err();
+    assert_eq!(refusal(&edited), (Code::NotFound, "POST_NOT_FOUND".into()));
     let many = BatchGetPostsRequest { post_ids: vec![post.post_id.clone(); 101], at_least: Vec::new() };
-    assert_eq!(reason(&world.posts.batch_get_posts(call(ADA, many)).await.unwrap_err()).1, "BATCH_TOO_LONG");
+    assert_eq!(refusal(&world.posts.batch_get_posts(by(ADA, many)).await.unwrap_err()).1, "BATCH_TOO_LONG");
     let anonymous = tonic::Request::new(creation("a", "r-2"));
     assert_eq!(world.posts.create_post(anonymous).await.unwrap_err().code(), Code::Unauthenticated);
-    assert_eq!(world.heads().await, heads);
+    assert_eq!(world.everything().await, heads);
 }
 
 #[tokio::test]
@@ -205,21 +207,21 @@ async fn tables_folded_again_are_the_same_and_no_fact_is_made_twice() {
         let (post, token) = published(&world, ADA, &format!("post {n} #tag"), &format!("r-{n}")).await;
         got(&world, ADA, &post.post_id, &token).await.unwrap();
         let edits = (0..3)
-            .map(|e| world.posts.edit_post(call(ADA, edition(&post, &format!("edit {e}"), 1, &format!("{n}-{e}")))));
+            .map(|e| world.posts.edit_post(by(ADA, edition(&post, &format!("edit {e}"), 1, &format!("{n}-{e}")))));
         futures::future::join_all(edits).await;
         if n % 3 == 0 {
-            world.posts.delete_post(call(ADA, deletion(&post.post_id, &format!("d-{n}")))).await.unwrap();
+            world.posts.delete_post(by(ADA, deletion(&post.post_id, &format!("d-{n}")))).await.unwrap();
         }
     }
-    world.folded().await;
-    let (before, heads) = (world.digest().await, world.heads().await);
+    world.settle().await;
+    let (before, heads) = (world.digest().await, world.everything().await);
     assert!(before.rows > 20);
     world.fold_again().await;
     assert_eq!(world.digest().await, before);
     // The sweep for appends not made is over when a new edit has got its fact.
     let (post, token) = published(&world, ADA, "last", "r-last").await;
     got(&world, ADA, &post.post_id, &token).await.unwrap();
-    world.posts.edit_post(call(ADA, edition(&post, "edited", 1, "e-last"))).await.unwrap();
-    let now: u64 = world.heads().await.into_iter().flatten().sum();
-    assert_eq!(now, heads.into_iter().flatten().sum::<u64>() + 3);
+    world.posts.edit_post(by(ADA, edition(&post, "edited", 1, "e-last"))).await.unwrap();
+    let records = |all: Token| all.positions().map(|last| last.offset + 1).sum::<u64>();
+    assert_eq!(records(world.everything().await), records(heads) + 3);
 }

@@ -74,7 +74,7 @@ async fn a_command_repeated_appends_nothing_and_gets_its_answer() {
     };
     let shared = ok(suite.service.share(by(BOB, share(String::new()))).await);
     suite.settle().await;
-    let heads = suite.heads().await;
+    let heads = suite.everything().await;
 
     let again = ok(suite.service.react(like(ReactionKind::Like, "r1", &love.consistency_token)).await);
     assert_eq!(again.reaction.unwrap().kind(), ReactionKind::Like);
@@ -84,7 +84,7 @@ async fn a_command_repeated_appends_nothing_and_gets_its_answer() {
     assert_eq!(already.consistency_token, love.consistency_token, "the position of the row that says so");
     assert_eq!(ok(suite.service.share(by(BOB, share(String::new()))).await), shared);
     assert_eq!(reason(suite.service.share(by(BOB, share(hex(EVE)))).await), "REQUEST_ID_REUSED");
-    assert_eq!(suite.heads().await, heads);
+    assert_eq!(suite.everything().await, heads);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,12 +102,12 @@ async fn a_comment_is_made_once_also_by_a_process_that_came_back() {
     let comment = made.comment.unwrap();
     assert_eq!((comment.text.as_str(), comment.author_id), ("h\u{e9}llo", hex(BOB)));
     assert_eq!(counts(&suite, on_post(POST), &made.consistency_token).await.comment_count, 1);
-    let heads = suite.heads().await;
+    let heads = suite.everything().await;
     let suite = suite.restart(false).await;
     let again = ok(suite.service.create_comment(by(BOB, say("h\u{e9}llo"))).await);
     assert_eq!(again.comment.unwrap().create_time, comment.create_time);
     assert_eq!(reason(suite.service.create_comment(by(BOB, say("bye"))).await), "REQUEST_ID_REUSED");
-    assert_eq!(suite.heads().await, heads);
+    assert_eq!(suite.everything().await, heads);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! What bad input gets: its reason, and nothing in the log.
 
+use kith_fold::Token;
 use kith_proto::engagement::v1 as proto;
 use proto::comment_service_server::CommentService;
 use proto::engagement_service_server::EngagementService as _;
@@ -16,13 +17,13 @@ const POST: u8 = 1;
 const GONE: u8 = 2;
 const NEVER: u8 = 3;
 
-async fn suite() -> (Suite, Vec<u64>) {
+async fn suite() -> (Suite, Token) {
     let suite = Suite::start().await;
     suite.post(POST, ADA).await;
     suite.post(GONE, ADA).await;
     suite.delete(GONE, ADA).await;
     suite.settle().await;
-    let heads = suite.heads().await;
+    let heads = suite.everything().await;
     (suite, heads)
 }
 
@@ -52,7 +53,7 @@ async fn bad_reactions_are_refused() {
     assert_eq!(reason(suite.service.react(nobody).await), "UNAUTHENTICATED");
     let unreact = UnreactRequest { subject: Some(on_post(GONE)), ..UnreactRequest::default() };
     assert_eq!(reason(suite.service.unreact(by(BOB, unreact)).await), "POST_NOT_FOUND");
-    assert_eq!(suite.heads().await, heads);
+    assert_eq!(suite.everything().await, heads);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +83,7 @@ async fn bad_comments_are_refused() {
     ] {
         assert_eq!(reason(suite.service.list_comments(by(BOB, bad.clone())).await), expected, "{bad:?}");
     }
-    assert_eq!(suite.heads().await, heads);
+    assert_eq!(suite.everything().await, heads);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +109,7 @@ async fn bad_shares_and_batches_are_refused() {
     }
     let request = BatchGetCountsRequest { subjects: vec![on_post(POST); 100], ..BatchGetCountsRequest::default() };
     assert_eq!(reason(suite.service.batch_get_counts(by(BOB, request)).await), "OK");
-    assert_eq!(suite.heads().await, heads);
+    assert_eq!(suite.everything().await, heads);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +117,7 @@ async fn across_a_block_a_post_is_not_there() {
     let (suite, _) = suite().await;
     suite.block(ADA, BOB).await;
     suite.settle().await;
-    let heads = suite.heads().await;
+    let heads = suite.everything().await;
     let react = ReactRequest { subject: Some(on_post(POST)), kind: 1, ..ReactRequest::default() };
     assert_eq!(reason(suite.service.react(by(BOB, react)).await), "POST_NOT_FOUND");
     let share = ShareRequest { post_id: hex(POST), ..ShareRequest::default() };
@@ -125,5 +126,5 @@ async fn across_a_block_a_post_is_not_there() {
     assert_eq!(reason(suite.service.create_comment(by(BOB, comment)).await), "POST_NOT_FOUND");
     let list = ListCommentsRequest { post_id: hex(POST), ..ListCommentsRequest::default() };
     assert_eq!(reason(suite.service.list_comments(by(BOB, list)).await), "POST_NOT_FOUND");
-    assert_eq!(suite.heads().await, heads);
+    assert_eq!(suite.everything().await, heads);
 }
