@@ -51,8 +51,8 @@ impl Batch {
         let mut batch = Self { partition, records: Vec::with_capacity(raw.len()), last: None, stopped_at: None };
         for record in raw {
             let item = match Decoded::of(record) {
-                Decoded::Event(event) => {
-                    let span = trace::process_span(&event);
+                Decoded::Event(mut event) => {
+                    let span = trace::process_span(&mut event, &context.group);
                     Item::Event(event, span)
                 }
                 Decoded::Poison(reason) => {

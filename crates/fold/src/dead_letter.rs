@@ -1,10 +1,10 @@
 use bytes::Bytes;
-use kith_log::{MAX_RECORD_BYTES, Record, RecordId, topics};
+use kith_log::{MAX_RECORD_BYTES, Record, RecordId, headers, topics};
 use kith_proto::Event;
 use kith_proto::deadletters::v1::{DeadLetter, dead_letter::Header};
 use sha2::{Digest, Sha256};
 
-use crate::{Append, Effect};
+use crate::{Append, Cause, Effect};
 
 /// A letter carries the record's bytes up to this; a longer record is read at its origin, which the log keeps.
 const MAX_LETTER_BYTES: usize = MAX_RECORD_BYTES - 4 * 1024;
@@ -32,7 +32,7 @@ pub(crate) fn effect(record: &Record, reason: &str) -> Effect {
         key: origin.partition.to_string(),
         id,
         event: Event::DeadLetter(letter),
-        causation: record.id().unwrap_or_default(),
+        cause: Cause { causation: record.id(), trace_parent: record.header(headers::TRACE_PARENT).map(str::to_owned) },
     })
 }
 

@@ -4,7 +4,7 @@ use kith_log::{RecordId, Topic};
 use kith_proto::Event;
 use kith_tables::{Key, Row, RowKey, RowRange, RowType, Table, Value, Write};
 
-use crate::{Record, Rows};
+use crate::{Cause, Record, Rows};
 
 /// One view. Pure: the engine loads the rows asked for, skips what the mark says is in, writes what changed at once.
 pub trait Fold: Send + Sync + 'static {
@@ -107,7 +107,7 @@ pub struct Append {
     /// The same for every copy of this append.
     pub id: RecordId,
     pub event: Event,
-    pub causation: RecordId,
+    pub cause: Cause,
 }
 
 impl Effect {

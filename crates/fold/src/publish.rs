@@ -4,13 +4,16 @@ use bytes::Bytes;
 use kith_log::{AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Position, RecordId, Topic, headers};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
+use tracing::Instrument;
+
+use crate::trace;
 
 /// Why a record exists.
 #[derive(Debug, Clone, Default)]
 pub struct Cause {
     /// The record that caused it, if one did.
     pub causation: Option<RecordId>,
-    /// W3C trace context of the request, if it is traced.
+    /// W3C trace context of what caused it, if that was traced; `None`: the current span, if there is one.
     pub trace_parent: Option<String>,
 }
 
@@ -50,9 +53,14 @@ impl Publisher {
         cause: &Cause,
     ) -> Result<Position, AppendError> {
         debug_assert_eq!(topic.name, event.topic_name());
-        let headers = self.headers(id, event, cause);
+        let span = trace::send_span(topic, cause);
+        let trace_parent = trace::trace_parent(&span).or_else(|| cause.trace_parent.clone());
+        let headers = self.headers(id, event, &Cause { causation: cause.causation, trace_parent });
         let value = Bytes::from(event.encode());
-        self.log.append(NewRecord { topic, key: key.to_owned(), headers, value }).await
+        let record = NewRecord { topic, key: key.to_owned(), headers, value };
+        let appended = self.log.append(record).instrument(span.clone()).await;
+        trace::sent(&span, &appended);
+        appended
     }
 
     fn headers(&self, id: RecordId, event: &Event, cause: &Cause) -> Vec<Header> {

@@ -1,14 +1,23 @@
 use kith_log::{Position, RecordId, headers};
 use kith_proto::{DecodeError, Event};
 
+use crate::Cause;
+
 /// A record of the log, decoded: what folds see.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub position: Position,
     pub id: RecordId,
     pub event: Event,
-    /// W3C trace context of the RPC that made the record, when it was traced.
+    /// W3C trace context of what made the record, when that was traced.
     pub trace_parent: Option<String>,
+}
+
+impl Record {
+    /// This record as the cause of another.
+    pub fn cause(&self) -> Cause {
+        Cause { causation: Some(self.id), trace_parent: self.trace_parent.clone() }
+    }
 }
 
 /// What a record turns out to be.

@@ -4,7 +4,7 @@ use futures::{FutureExt, try_join};
 use kith_tables::{Key, Keyspace, MAX_APPLY_ROWS, Row, RowKey, RowRange, Slice, Table, Value, Write};
 
 use crate::side_by_side::side_by_side;
-use crate::{Append, Cause, Effect, FoldError, Publisher, Put, Then, Unless, Walk};
+use crate::{Append, Effect, FoldError, Publisher, Put, Then, Unless, Walk};
 
 /// Rows of the other side read at once.
 const PAGE_ROWS: usize = 1_000;
@@ -135,8 +135,7 @@ impl<'a> Spreader<'a> {
 
 async fn append_all(publisher: &Publisher, appends: Vec<Append>) -> Result<(), FoldError> {
     for append in appends {
-        let cause = Cause { causation: Some(append.causation), trace_parent: None };
-        publisher.append(append.topic, &append.key, append.id, &append.event, &cause).await?;
+        publisher.append(append.topic, &append.key, append.id, &append.event, &append.cause).await?;
     }
     Ok(())
 }
@@ -193,6 +192,7 @@ mod tests {
     use kith_tables::{Column, Order, Section, TableStore, row};
 
     use super::*;
+    use crate::Cause;
 
     static NOTES: Table = Table {
         name: "notes",
@@ -258,9 +258,8 @@ mod tests {
 
     fn letter(n: u8) -> Effect {
         let letter = DeadLetter { origin_offset: u64::from(n), ..DeadLetter::default() };
-        let (id, causation) = (RecordId([n; 16]), RecordId::default());
-        let event = Event::DeadLetter(letter);
-        Effect::append(Append { topic: topics::DEAD_LETTERS, key: "k".to_owned(), id, event, causation })
+        let (id, event, cause) = (RecordId([n; 16]), Event::DeadLetter(letter), Cause::default());
+        Effect::append(Append { topic: topics::DEAD_LETTERS, key: "k".to_owned(), id, event, cause })
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use lru::LruCache;
 
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
-use crate::{Failure, limits, telemetry};
+use crate::{Failure, limits};
 
 /// Commands whose content this process remembers, to refuse a request id that is used again for something else. What a
 /// command makes keeps its digest for ever in its row; this is for commands that make nothing of their own.
@@ -105,7 +105,7 @@ impl Kit {
         if self.lag.worst_records() > self.max_lag_records {
             return Err(Failure::overloaded());
         }
-        let cause = Cause { causation: None, trace_parent: telemetry::traceparent() };
+        let cause = Cause::default();
         let append = self.publisher.append(command.topic, command.key, command.id, &command.event, &cause);
         match tokio::time::timeout_at(deadline.at(), append).await {
             Ok(appended) => Ok(appended?),

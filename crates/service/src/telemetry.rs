@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kith_runtime::Runtime;
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -17,9 +17,10 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{LogFormat, Settings};
 
-/// W3C trace context, in metadata and in record headers.
+/// W3C trace context, in metadata.
 pub const TRACE_PARENT: &str = "traceparent";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+const TRACED_LEVEL: &str = "info";
 /// Transports below this level say nothing that helps, and the exporter's own calls would trace themselves.
 const QUIET: [&str; 6] = ["h2=warn", "hyper=warn", "hyper_util=warn", "tonic=warn", "tower=warn", "opentelemetry=warn"];
 
@@ -47,14 +48,18 @@ impl Telemetry {
             "" => None,
             endpoint => Some(otlp_provider(endpoint, name)?),
         };
+        // What is traced does not hang on what is said.
+        let traced = filter(TRACED_LEVEL)?;
         let traces = provider.as_ref().map(|provider| {
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("kith")).with_location(false).boxed()
+            let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("kith"));
+            let layer = layer.with_location(false).with_threads(false).with_target(false);
+            layer.with_tracked_inactivity(false).with_filter(traced)
         });
         let lines: Box<dyn Layer<_> + Send + Sync> = match settings.log_format {
             LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
             LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
         };
-        Registry::default().with(filter(&settings.log_level)?).with(lines).with(traces).try_init()?;
+        Registry::default().with(lines.with_filter(filter(&settings.log_level)?)).with(traces).try_init()?;
         Ok(Self { provider })
     }
 
@@ -69,22 +74,10 @@ impl Telemetry {
     }
 }
 
-/// The current span as a `traceparent`, to be sent along; `None` when nothing is traced.
-pub fn traceparent() -> Option<String> {
-    traceparent_of(&Span::current())
-}
-
-/// `span` as a `traceparent`; `None` when it is not traced.
-pub fn traceparent_of(span: &Span) -> Option<String> {
-    let mut carrier = Carrier(String::new());
-    TraceContextPropagator::new().inject_context(&span.context(), &mut carrier);
-    (!carrier.0.is_empty()).then_some(carrier.0)
-}
-
 /// Makes `span`, not yet entered, a child of the remote span that `traceparent` names. One that cannot be read, or a
 /// process that does not trace, changes nothing.
 pub fn set_parent(span: &Span, traceparent: &str) {
-    let parent = TraceContextPropagator::new().extract(&Carrier(traceparent.to_owned()));
+    let parent = TraceContextPropagator::new().extract(&Carrier(traceparent));
     if parent.span().span_context().is_valid() {
         // It fails only when nothing is traced, or the span has started: then it keeps the parent that it has.
         let _ = span.set_parent(parent);
@@ -99,23 +92,15 @@ pub fn trace_id() -> Option<String> {
     id.is_valid().then(|| id.trace_id().to_string())
 }
 
-struct Carrier(String);
+struct Carrier<'a>(&'a str);
 
-impl Extractor for Carrier {
+impl Extractor for Carrier<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        (key == TRACE_PARENT).then_some(&self.0)
+        (key == TRACE_PARENT).then_some(self.0)
     }
 
     fn keys(&self) -> Vec<&str> {
         vec![TRACE_PARENT]
-    }
-}
-
-impl Injector for Carrier {
-    fn set(&mut self, key: &str, value: String) {
-        if key == TRACE_PARENT {
-            self.0 = value;
-        }
     }
 }
 
@@ -148,9 +133,8 @@ mod tests {
             let span = tracing::info_span!("rpc");
             set_parent(&span, PARENT);
             let _entered = span.enter();
-            let child = traceparent().unwrap();
-            assert_eq!(child[..36], PARENT[..36], "the trace is the same");
-            assert_ne!(child, PARENT, "the span is another");
+            let own = span.context().span().span_context().span_id().to_string();
+            assert_ne!(own, PARENT[36..52], "the span is another");
             assert_eq!(trace_id().as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
         });
     }
@@ -163,14 +147,15 @@ mod tests {
             for bad in ["", "00", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "\u{0}"] {
                 let span = tracing::info_span!("rpc");
                 set_parent(&span, bad);
-                assert!(traceparent_of(&span).is_some_and(|own| own.len() == PARENT.len()));
+                let _entered = span.enter();
+                assert!(trace_id().is_some_and(|own| own != "0".repeat(32)));
             }
         });
     }
 
     #[test]
-    fn without_traces_there_is_nothing_to_send_along() {
-        assert_eq!((traceparent(), trace_id()), (None, None));
+    fn without_traces_there_is_no_trace_to_show() {
+        assert_eq!(trace_id(), None);
         set_parent(&Span::current(), PARENT);
     }
 

@@ -63,7 +63,7 @@ impl Fold for Claims {
         let offset = record.position.offset;
         match (valid(record), rows.get::<ClaimRow>([])) {
             (Some(intent), Some(claim)) if rows.position::<ClaimRow>([]) == Some(offset) => {
-                vec![create_account(claim, &intent.handle, offset, record.id)]
+                vec![create_account(claim, &intent.handle, record)]
             }
             _ => Vec::new(),
         }
@@ -106,21 +106,21 @@ fn valid(record: &Record) -> Option<&AccountRequested> {
 }
 
 /// Appends `AccountCreated` unless the account is there.
-fn create_account(claim: ClaimRow, handle: &str, intent_offset: u64, intent_id: RecordId) -> Effect {
+fn create_account(claim: ClaimRow, handle: &str, intent: &Record) -> Effect {
     let account_id = claim.account_id;
     let created = AccountCreated {
         account_id: account_id.clone(),
         handle: handle.to_owned(),
         profile: Some(Profile { display_name: claim.display_name, bio: claim.bio }),
         create_time: Some(time::timestamp(claim.create_time.0)),
-        intent_offset,
+        intent_offset: intent.position.offset,
     };
     let append = Append {
         topic: topics::IDENTITY,
         key: account_id.clone(),
-        id: ids::item_id(intent_id, b"AccountCreated"),
+        id: ids::item_id(intent.id, b"AccountCreated"),
         event: Identity::AccountCreated(created).into(),
-        causation: intent_id,
+        cause: intent.cause(),
     };
     let then = move |found: &[Option<Row>]| match found.first() {
         Some(Some(_)) => Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Append, Effect, Fold, Home, Record, Rows};
+use kith_fold::{Append, Cause, Effect, Fold, Home, Record, Rows};
 use kith_log::{RecordId, topics};
 use kith_proto::identity::v1::FollowCut;
 use kith_proto::identity::v1::identity_event::Event as Identity;
@@ -62,17 +62,18 @@ impl Fold for Edges {
     fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
         let Some((event, actor, target)) = ends(record) else { return Vec::new() };
         let Some(mine) = rows.get::<EdgeRow>([target.into()]) else { return Vec::new() };
-        let (actor, target, cause, offset) = (actor.to_owned(), target.to_owned(), record.id, record.position.offset);
+        let (actor, target, cause, offset) =
+            (actor.to_owned(), target.to_owned(), record.cause(), record.position.offset);
         match event {
             // A later one, or none that was applied, settles it instead.
             Identity::Blocked(_) if mine.last_block_offset() == Some(offset) => {
                 read_other_side(actor, target, move |theirs, actor, target| {
-                    cut((target, theirs), (actor, &mine), cause)
+                    cut((target, theirs), (actor, &mine), cause.clone())
                 })
             }
             Identity::Followed(_) if mine.following && u64::try_from(mine.follow_position) == Ok(offset) => {
                 read_other_side(actor, target, move |theirs, actor, target| {
-                    cut((actor, &mine), (target, theirs), cause)
+                    cut((actor, &mine), (target, theirs), cause.clone())
                 })
             }
             _ => Vec::new(),
@@ -100,7 +101,7 @@ where
 
 /// The cut of the follow, if the other's block cuts it. The same from both sides. Once it is folded the follow is
 /// gone, and there is nothing to cut.
-fn cut(follow: (&str, &EdgeRow), block: (&str, &EdgeRow), cause: RecordId) -> Option<Effect> {
+fn cut(follow: (&str, &EdgeRow), block: (&str, &EdgeRow), cause: Cause) -> Option<Effect> {
     let ((follower, follow), (blocker, block)) = (follow, block);
     let block_offset = block.last_block_offset().filter(|_| follow.is_cut_by(block))?;
     let event = Identity::FollowCut(FollowCut {
@@ -114,7 +115,7 @@ fn cut(follow: (&str, &EdgeRow), block: (&str, &EdgeRow), cause: RecordId) -> Op
         key: follower.to_owned(),
         id: cut_id(follower, blocker, follow.follow_position, block_offset),
         event: event.into(),
-        causation: cause,
+        cause,
     }))
 }
 

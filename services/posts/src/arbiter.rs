@@ -141,7 +141,7 @@ fn won(event: &EditRequested, claim: &ClaimRow, record: &Record) -> Append {
         key: event.post_id.clone(),
         id: ids::item_id(record.id, b"PostEdited"),
         event: Event::Posts(PostEvent::PostEdited(fact)),
-        causation: record.id,
+        cause: record.cause(),
     }
 }
 

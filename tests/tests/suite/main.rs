@@ -10,6 +10,7 @@ mod live;
 mod log_contract;
 mod table_contract;
 mod tidy;
+mod traces;
 
 /// Every `pub async fn` of the Rust files in `folder`, seen from the workspace: to notice a rule that nobody lists.
 fn rules_in(folder: &str) -> Vec<String> {

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kith_log::topics;
+use kith_fold::Cause;
+use kith_log::{RecordId, headers, topics};
+use kith_proto::posts::v1::PostCreated;
+use kith_proto::posts::v1::post_event::Event as Post;
 use kith_tables::Key;
 
 use crate::stage::{Stage, one_key_each};
@@ -51,6 +54,20 @@ async fn appends_are_made_once_wherever_the_process_was_killed() {
     posts.extend(wait_for_every_worker(&mut stage, "last").await);
     let expected: BTreeMap<String, usize> = posts.into_iter().map(|post| (post, 1)).collect();
     assert_eq!(shares(&stage).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_record_causes_names_it_and_carries_its_trace_on() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut stage = Stage::set(Duration::ZERO).await;
+    stage.start().await;
+    let cause = Cause { causation: None, trace_parent: Some(TRACE.to_owned()) };
+    let (id, event) = (RecordId([7; 16]), Post::PostCreated(PostCreated { post_id: "p".into(), ..Default::default() }));
+    stage.publisher.append(topics::POSTS, "p", id, &event.into(), &cause).await.unwrap();
+    stage.until(async || echoed(&stage, "p").await).await;
+    let share = &stage.records(topics::ENGAGEMENT).await[0];
+    assert_eq!(share.header(headers::CAUSATION_ID), Some(&*id.to_string()));
+    assert_eq!(share.header(headers::TRACE_PARENT), Some(TRACE));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Append, Effect, Fold, Home, Record, Rows, Then};
+use kith_fold::{Append, Cause, Effect, Fold, Home, Record, Rows, Then};
 use kith_log::{RecordId, topics};
 use kith_proto::Event;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
@@ -115,10 +115,10 @@ impl Fold for Calls {
 
     fn effects(&self, _rows: &Rows, record: &Record) -> Vec<Effect> {
         let Some(event) = created(record) else { return Vec::new() };
-        let (post_id, causation) = (event.post_id.clone(), record.id);
+        let (post_id, cause) = (event.post_id.clone(), record.cause());
         let then: Then<[Option<Row>]> = Arc::new(move |rows| {
             let missing = rows.iter().all(Option::is_none);
-            missing.then(|| Effect::append(echo(&post_id, causation))).into_iter().collect()
+            missing.then(|| Effect::append(echo(&post_id, cause.clone()))).into_iter().collect()
         });
         let rows = vec![RowKey::of::<EchoRow>([])];
         vec![Effect::Read { table: &ECHOES, partition: Key::text(&event.post_id), rows, then }]
@@ -146,16 +146,10 @@ impl Fold for Echoes {
     }
 }
 
-fn echo(post_id: &str, causation: RecordId) -> Append {
+fn echo(post_id: &str, cause: Cause) -> Append {
     let event = Shared { post_id: post_id.to_owned(), ..Shared::default() };
-    let id = RecordId(causation.0.map(|byte| !byte));
-    Append {
-        topic: topics::ENGAGEMENT,
-        key: post_id.to_owned(),
-        id,
-        event: Engagement::Shared(event).into(),
-        causation,
-    }
+    let id = RecordId(cause.causation.unwrap_or_default().0.map(|byte| !byte));
+    Append { topic: topics::ENGAGEMENT, key: post_id.to_owned(), id, event: Engagement::Shared(event).into(), cause }
 }
 
 fn reacted(record: &Record) -> Option<&Reacted> {
