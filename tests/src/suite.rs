@@ -36,16 +36,27 @@ impl Suite {
         init(kafka, cql, keys).await?;
         let mut suite = Self { processes: BTreeMap::new() };
         for service in SERVICES {
-            suite.add(service, service, kafka, cql, keys).await?;
+            suite.add(service, &[("services", service)], kafka, cql, keys).await?;
         }
         Ok(suite)
     }
 
-    /// One more process of `service`, under `name`.
-    pub async fn add(&mut self, name: &str, service: &str, kafka: &Server, cql: &Server, keys: &Path) -> Result<()> {
-        let mut launch = Launch::run(name).set("services", service);
+    /// One more process, under `name`; it takes the place of one that has it.
+    pub async fn add(
+        &mut self,
+        name: &str,
+        settings: &[(&str, &str)],
+        kafka: &Server,
+        cql: &Server,
+        keys: &Path,
+    ) -> Result<()> {
+        self.processes.remove(name);
+        let mut launch = Launch::run(name);
         for (key, value) in places(kafka, cql, keys) {
             launch = launch.set(key, value);
+        }
+        for (key, value) in settings {
+            launch = launch.set(key, *value);
         }
         self.processes.insert(name.to_owned(), launch.start().await?);
         Ok(())

@@ -13,7 +13,7 @@ use config::{Config, Environment, File, FileFormat, Source};
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, table_markdown};
-pub use values::{LogAddress, LogFormat, Profile, Reflection, ServiceName, TablesAddress};
+pub use values::{LogAddress, LogFormat, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
 use crate::deadline::DeadlineRules;
 
@@ -34,6 +34,7 @@ pub struct Settings {
     jwks_file: PathBuf,
     #[serde(deserialize_with = "values::service_names")]
     pub services: Vec<ServiceName>,
+    pub projector_role: ProjectorRole,
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub partitions: u16,
@@ -127,6 +128,11 @@ impl Settings {
         self.sources.get(key).map(|(_, origin)| origin)
     }
 
+    /// Whether this process has the log or the tables to itself.
+    pub fn is_embedded(&self) -> bool {
+        matches!(self.log, LogAddress::Embedded(_)) || matches!(self.tables, TablesAddress::Embedded(_))
+    }
+
     /// Replicas of topics and keyspaces; what the profile asks for unless it is set.
     pub fn replication_factor(&self) -> u16 {
         match (self.replication_factor, self.profile) {
@@ -164,6 +170,9 @@ impl Settings {
         let refused = |key, problem| Err(ConfigError::Refused { key, problem });
         if self.services.is_empty() {
             return refused("services", "is empty: name at least one");
+        }
+        if self.projector_role != ProjectorRole::All && self.is_embedded() {
+            return refused("projector_role", "is not `all`, and no other process can share an embedded log or tables");
         }
         if self.partitions == 0 || self.partitions > kith_log::LogPartition::MAX_COUNT {
             return refused("partitions", "is not from 1 to 256");
@@ -278,7 +287,8 @@ mod tests {
             ("KITH_SERVICES", "identity, projector"),
             ("KITH_PROFILE", "production"),
         ];
-        let settings = load(&[], &environment).unwrap();
+        let settings = load(&[("projector_role", "serve")], &environment).unwrap();
+        assert!(settings.projector_role.serves() && !settings.projector_role.folds());
         assert_eq!(settings.log, LogAddress::Kafka(vec!["127.0.0.1:9092".into(), "broker-2:9092".into()]));
         assert_eq!(settings.tables, TablesAddress::Cql(vec!["127.0.0.1:9042".into()]));
         assert_eq!(settings.services, [ServiceName::Identity, ServiceName::Projector]);
@@ -302,6 +312,8 @@ mod tests {
             ("partitions", "many"),
             ("default_deadline_ms", "40000"),
             ("reflection", "maybe"),
+            ("projector_role", "read"),
+            ("projector_role", "serve"),
             ("max_lag_records", "0"),
         ] {
             let error = load(&[(key, value)], &[]).unwrap_err();

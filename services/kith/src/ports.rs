@@ -22,11 +22,6 @@ pub fn open(settings: &Settings, runtime: &Runtime, metrics: FoldMetrics) -> any
     Ok(Ports { runtime: runtime.clone(), log, tables, metrics })
 }
 
-/// Whether this process owns its log or its tables: then it creates what is missing by itself.
-pub fn is_embedded(settings: &Settings) -> bool {
-    matches!(settings.log, LogAddress::Embedded(_)) || matches!(settings.tables, TablesAddress::Embedded(_))
-}
-
 fn open_log(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn EventLog>> {
     match &settings.log {
         LogAddress::Embedded(folder) => {

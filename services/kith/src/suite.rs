@@ -39,7 +39,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let metrics = Metrics::default();
     let fold_metrics = FoldMetrics::register(&mut metrics.registry());
     let ports = ports::open(&settings, &runtime, fold_metrics)?;
-    if ports::is_embedded(&settings) {
+    if settings.is_embedded() {
         init::create_keys(&settings, &runtime)?;
         init::create(&ports, &groups(&settings)).await?;
     }
@@ -96,14 +96,26 @@ impl Suite {
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
         for &service in &settings.services {
-            let running = Arc::new(start_group(ports, group(service, settings)).await?);
+            let (folds, serves) = roles(service, settings);
+            let running = Arc::new(start_group(ports, group(service, settings), folds).await?);
             let check = readiness.check(service.as_str());
             ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::clone(&running.lag), check));
-            let kit = Kit::new(ports.runtime.clone(), &running, Arc::clone(&page_tokens), settings.max_lag_records);
-            names.extend(add(service, Arc::new(kit), settings, verifier, &mut routes)?);
+            if serves {
+                let kit = Kit::new(ports.runtime.clone(), &running, Arc::clone(&page_tokens), settings.max_lag_records);
+                names.extend(add(service, Arc::new(kit), settings, verifier, &mut routes)?);
+            }
             all.push(running);
         }
         Ok(Self { routes: routes.routes(), names, _running: all })
+    }
+}
+
+/// Whether a service folds here, and whether it serves here. Only the projector can do one without the other: the
+/// others decide against what they fold.
+fn roles(service: ServiceName, settings: &Settings) -> (bool, bool) {
+    match service {
+        ServiceName::Projector => (settings.projector_role.folds(), settings.projector_role.serves()),
+        ServiceName::Identity | ServiceName::Posts | ServiceName::Engagement | ServiceName::Messaging => (true, true),
     }
 }
 
@@ -157,10 +169,10 @@ fn add(
 }
 
 /// Waits for a server that is only starting, and for topics and tables that `kith init` may be about to create.
-async fn start_group(ports: &Ports, group: Group) -> anyhow::Result<Running> {
+async fn start_group(ports: &Ports, group: Group, folding: bool) -> anyhow::Result<Running> {
     let started = tokio::time::Instant::now();
     loop {
-        match engine::start(ports, group.clone(), true).await {
+        match engine::start(ports, group.clone(), folding).await {
             Ok(running) => return Ok(running),
             Err(error) if started.elapsed() < START_PATIENCE => {
                 tracing::warn!(group = group.name(), %error, "waiting; `kith init` creates what is missing");

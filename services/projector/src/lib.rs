@@ -1,6 +1,6 @@
 //! The projector: folds all topics into denormalised feeds, and serves them (`kith.feeds.v1`).
 //!
-//! Two roles, together or apart: a process *folds* when its group is started so
+//! Two roles, together or apart (the setting `projector_role`): a process *folds* when its group is started so
 //! (`kith_fold::engine::start(ports, group, true)`), and *serves* when [`add_to`] is called. Each read takes four
 //! steps: `skeleton` (ids from tables), `hydrate` (rows by id), `rules` (as of now), and `feed`, which presents. The tables
 //! are in [`views`], one file each; to add one, write the file and name its fold in [`group`].

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use kith_fold::engine::{FoldMetrics, Ports};
 use kith_log::kafka::{KafkaLog, KafkaSettings};
+use kith_proto::feeds::v1::WaitForRequest;
+use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
 use kith_runtime::Runtime;
 use kith_tables::TableStore;
 use kith_tables::cql::{CqlSettings, CqlTables};
-use kith_tests::kith::ADMIN_PORT;
+use kith_tests::kith::{ADMIN_PORT, PORT};
 use kith_tests::server::Server;
 use kith_tests::suite::{self, SERVICES, Suite};
 use kith_tests::{cassandra_server, digests, http, kafka_server, servers, wait};
+use tonic::Code;
 
 const NOBODY_IS_PULLED: u64 = 10_000;
 /// Two topics of 16 partitions, shared by two.
@@ -74,16 +77,41 @@ async fn each_process_killed_in_the_middle_the_demo_ends_without_a_difference() 
     let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
     let keys = tempfile::tempdir().unwrap();
     let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
+    // The projector in its two roles, apart; the demo's calls go to `projector`.
+    for (name, role) in [("projector", "serve"), ("projector-fold", "fold")] {
+        let settings = [("services", "projector"), ("projector_role", role)];
+        suite.add(name, &settings, &kafka, &cassandra, keys.path()).await.unwrap();
+    }
     let demo = suite.start_demo(120).await.unwrap();
-    for (service, folded) in
-        [("identity", 200), ("projector", 1_000), ("posts", 1_500), ("engagement", 2_000), ("messaging", 1_500)]
-    {
+    for (service, folded) in [
+        ("identity", 200),
+        ("projector-fold", 1_000),
+        ("projector", 0),
+        ("posts", 1_500),
+        ("engagement", 2_000),
+        ("messaging", 1_500),
+    ] {
         suite.folded(service, folded).await.unwrap();
         let process = suite.process(service).unwrap();
         process.kill_9().unwrap();
         process.restart().await.unwrap();
     }
     demo.passes().await.unwrap();
+    assert_eq!(feeds_answer(&mut suite, "projector").await, Code::Unauthenticated, "serves, and wants to know whom");
+    assert_eq!(feeds_answer(&mut suite, "projector-fold").await, Code::Unimplemented);
+    assert!(!folds_feeds(&mut suite, "projector").await && folds_feeds(&mut suite, "projector-fold").await);
+}
+
+/// What a process answers to a caller of feeds whom it does not know.
+async fn feeds_answer(suite: &mut Suite, process: &str) -> Code {
+    let address = format!("http://{}", suite.process(process).unwrap().socket(PORT));
+    let mut feeds = FeedServiceClient::connect(address).await.unwrap();
+    feeds.wait_for(WaitForRequest::default()).await.unwrap_err().code()
+}
+
+async fn folds_feeds(suite: &mut Suite, process: &str) -> bool {
+    let metrics = http::get(suite.process(process).unwrap().socket(ADMIN_PORT), "/metrics").await.unwrap();
+    metrics.body.contains("kith_fold_records_total{group=\"kith.feeds.g1\"")
 }
 
 /// Waits until the process folds exactly so many partitions.
@@ -102,7 +130,7 @@ async fn two_replicas_share_partitions_and_one_takes_over_from_the_other() {
     let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
     let keys = tempfile::tempdir().unwrap();
     let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
-    suite.add("identity-2", "identity", &kafka, &cassandra, keys.path()).await.unwrap();
+    suite.add("identity-2", &[("services", "identity")], &kafka, &cassandra, keys.path()).await.unwrap();
     for replica in ["identity", "identity-2"] {
         folds(&mut suite, replica, HALF_OF_IDENTITY).await;
     }

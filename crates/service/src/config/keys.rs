@@ -26,6 +26,11 @@ pub const KEYS: &[Key] = &[
     key("tables", "embedded:./.kith/tables", "where the tables are: `embedded:DIR` or `cql:HOST:PORT,…`"),
     key("profile", "development", "`development` or `production`; in production a failed self-check refuses to serve"),
     key("services", "identity,posts,engagement,messaging,projector", "which services this process runs"),
+    key(
+        "projector_role",
+        "all",
+        "what the projector does here: `fold`, `serve`, or `all`; apart only over Kafka and CQL",
+    ),
     key("listen", "127.0.0.1:7400", "the callers' address: gRPC"),
     key("admin_listen", "127.0.0.1:7401", "the operators' address: `/livez`, `/readyz`, `/metrics`, `grpc.health.v1`"),
     key("keys_dir", "./.kith/keys", "the folder of the signing key and of the page-token key, mode 0700"),
@@ -78,6 +83,6 @@ mod tests {
             assert_eq!(table.matches(&format!("| `{}` |", key.env())).count(), 1, "{}", key.name);
         }
         assert_eq!(table.lines().count(), KEYS.len() + 2);
-        assert_eq!(KEYS[5].flag(), "--admin-listen");
+        assert_eq!(KEYS[6].flag(), "--admin-listen");
     }
 }

@@ -53,6 +53,27 @@ pub enum Reflection {
     Off,
 }
 
+/// What the projector does in this process. Apart, each is scaled by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum ProjectorRole {
+    All,
+    /// Is a member of the consumer group and writes the feed tables; answers no call.
+    Fold,
+    /// Answers calls from the tables; is no member of the consumer group.
+    Serve,
+}
+
+impl ProjectorRole {
+    pub fn folds(self) -> bool {
+        self != Self::Serve
+    }
+
+    pub fn serves(self) -> bool {
+        self != Self::Fold
+    }
+}
+
 /// A service of the suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServiceName {
@@ -108,6 +129,14 @@ impl TryFrom<String> for Reflection {
 
     fn try_from(text: String) -> Result<Self, String> {
         one_of(&text, &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)])
+    }
+}
+
+impl TryFrom<String> for ProjectorRole {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("all", Self::All), ("fold", Self::Fold), ("serve", Self::Serve)])
     }
 }
 
