@@ -112,8 +112,9 @@ impl Batch {
         Ok(Homes { loaded, touches })
     }
 
-    /// Evolves every home in the order of the log; gives what follows elsewhere.
-    pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], homes: &mut Homes) -> Vec<Effect> {
+    /// Evolves every home in the order of the log; gives what follows elsewhere. `Stopped` where a fold read what it must
+    /// not.
+    pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], homes: &mut Homes) -> Result<Vec<Effect>, FoldError> {
         let mut effects: Vec<Effect> = self.poison().collect();
         for &(fold, record, home) in &homes.touches {
             let Item::Event(record, span) = &self.records[record] else { continue };
@@ -121,8 +122,11 @@ impl Batch {
             let rows = &mut homes.loaded[home].rows;
             rows.apply_at(record.position.offset, |rows| folds[fold].apply(rows, record));
             effects.extend(folds[fold].effects(rows, record));
+            if let Some(fault) = rows.fault() {
+                return Err(FoldError::Stopped(format!("{}: {fault}", record.position)));
+            }
         }
-        effects
+        Ok(effects)
     }
 
     fn poison(&self) -> impl Iterator<Item = Effect> + '_ {

@@ -14,7 +14,8 @@ pub(crate) fn effect(record: &Record, reason: &str) -> Effect {
     let origin = record.position;
     let id = id_of_origin(record);
     let size: usize = record.headers.iter().map(|h| h.name.len() + h.value.len() + 8).sum();
-    let fits = record.key.len() + record.value.len() + size <= MAX_LETTER_BYTES;
+    // What is in a private topic is for its service alone: passwords' hashes among it. It is read at its origin.
+    let fits = record.key.len() + record.value.len() + size <= MAX_LETTER_BYTES && !origin.partition.topic.is_private();
     let headers =
         record.headers.iter().filter(|_| fits).map(|h| Header { name: h.name.to_string(), value: h.value.clone() });
     let letter = DeadLetter {

@@ -1,14 +1,16 @@
 //! Runs a group's folds in this process: membership, workers, catching up, the watch over lag.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::try_join_all;
 use kith_log::{EventLog, LogError, LogPartition, Membership, Position};
 use kith_runtime::Runtime;
 use kith_tables::TableStore;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -18,6 +20,7 @@ use crate::{FoldError, Group, Lag, Publisher, State, WaitError, Watermarks};
 pub use crate::lag::FoldMetrics;
 
 const REJOIN_AFTER: Duration = Duration::from_millis(500);
+const REPLAYS_AT_ONCE: usize = 8;
 /// How often the group is told how far we are, and the wait for the heads is asked anew.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
@@ -39,6 +42,8 @@ pub(crate) struct Context {
     pub state: State,
     pub publisher: Publisher,
     pub metrics: FoldMetrics,
+    /// Replays under way: each opens a reader of its own, outside the group.
+    pub replays: Semaphore,
     /// A worker's reader failed in a way that may pass: the process joins the group anew.
     pub rejoin: Notify,
 }
@@ -92,8 +97,14 @@ pub async fn start(ports: &Ports, group: Group, folding: bool) -> Result<Running
         state: state.clone(),
         publisher: publisher.clone(),
         metrics: ports.metrics.clone(),
+        replays: Semaphore::new(REPLAYS_AT_ONCE),
         rejoin: Notify::new(),
     });
+    // Before anyone may ask: whether the log is still the one that the tables are of.
+    state.watermarks.refresh_all().await?;
+    for (partition, head) in heads(&context).await? {
+        state.watermarks.fits(partition, state.watermarks.next_offset(partition), head);
+    }
     let mut tasks = vec![ports.runtime.spawn(crate::lag::watch(Arc::clone(&context), Arc::clone(&lag)))];
     if folding {
         tasks.push(ports.runtime.spawn(fold(context)));
@@ -133,6 +144,8 @@ async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
         tracing::info!(group = context.group.name(), partitions = partitions.len(), "partitions assigned");
         context.state.watermarks.folds_here(&partitions);
         context.metrics.partitions(&context.group, partitions.len());
+        // What stopped here before may be another replica's now.
+        context.state.watermarks.partitions().for_each(|p| context.metrics.stopped(&context.group, p, false));
         working = start_workers(context, &mut *membership, partitions).await?;
     }
 }
@@ -157,20 +170,29 @@ async fn start_workers(
 ) -> Result<Working, FoldError> {
     let heads = heads(context).await?;
     let resumed = try_join_all(partitions.iter().map(|&partition| resume(context, partition, &heads))).await?;
-    let workers: BTreeMap<LogPartition, Worker> =
-        partitions.iter().copied().zip(resumed).filter_map(with_worker).collect();
+    let (mut workers, mut tasks) = (BTreeMap::new(), Vec::new());
+    for (&partition, resumed) in partitions.iter().zip(resumed) {
+        match resumed {
+            Ok(worker) => _ = workers.insert(partition, worker),
+            Err(stopped) => {
+                let context = Arc::clone(context);
+                tasks.push(context.runtime.clone().spawn(async move { stop(&context, partition, &stopped).await }));
+            }
+        }
+    }
     let from: Vec<_> = workers.iter().map(|(&partition, worker)| (partition, worker.start_offset())).collect();
     let mut readers: BTreeMap<_, _> =
         membership.start(&from).await?.into_iter().map(|reader| (reader.partition, reader)).collect();
     let (reached, caught_up) = watch::channel(false);
-    let mut tasks = vec![context.runtime.spawn(catch_up(Arc::clone(context), heads, reached))];
+    tasks.push(context.runtime.spawn(catch_up(Arc::clone(context), heads, reached)));
     for (partition, worker) in workers {
         let Some(reader) = readers.remove(&partition) else { continue };
         let context = Arc::clone(context);
         let caught_up = caught_up.clone();
-        context.metrics.stopped(&context.group, partition, false);
         tasks.push(context.runtime.clone().spawn(async move {
-            match worker.run(reader, caught_up).await {
+            // What panics is a defect of a fold: met again and again it would take the whole group down.
+            let ended = AssertUnwindSafe(worker.run(reader, caught_up)).catch_unwind().await;
+            match ended.unwrap_or_else(|_| Err(FoldError::Stopped("the fold panicked".to_owned()))) {
                 Ok(()) => {}
                 Err(error) if error.may_pass() => {
                     tracing::warn!(%partition, %error, "reading failed; joining again");
@@ -183,28 +205,32 @@ async fn start_workers(
     Ok(Working { partitions, tasks })
 }
 
-fn with_worker((partition, worker): (LogPartition, Option<Worker>)) -> Option<(LogPartition, Worker)> {
-    worker.map(|worker| (partition, worker))
-}
-
-/// A worker, or nothing where the partition must stand still.
-async fn resume(context: &Arc<Context>, partition: LogPartition, heads: &Heads) -> Result<Option<Worker>, FoldError> {
+/// A worker, or why the partition must stand still.
+async fn resume(
+    context: &Arc<Context>,
+    partition: LogPartition,
+    heads: &Heads,
+) -> Result<Result<Worker, FoldError>, FoldError> {
     let head = heads.get(&partition).copied().unwrap_or(0);
     match Worker::resume(Arc::clone(context), partition, head).await {
-        Ok(worker) => Ok(Some(worker)),
-        Err(error @ FoldError::Stopped(_)) => {
-            stop(context, partition, &error).await;
-            Ok(None)
-        }
+        Ok(worker) => Ok(Ok(worker)),
+        Err(stopped @ (FoldError::Stopped(_) | FoldError::LostTail { .. })) => Ok(Err(stopped)),
         Err(error) => Err(error),
     }
 }
 
+/// Says that the fold has stopped, and goes on trying until the other replicas can know.
 async fn stop(context: &Context, partition: LogPartition, error: &FoldError) {
     tracing::error!(group = context.group.name(), %partition, %error, "fold stopped");
     context.metrics.stopped(&context.group, partition, true);
-    if let Err(unsaid) = context.state.watermarks.stop(partition, &error.to_string()).await {
-        tracing::warn!(%partition, error = %unsaid, "other replicas are not told that the fold stopped");
+    let watermarks = &context.state.watermarks;
+    let from = match error {
+        FoldError::LostTail { from, .. } => *from,
+        _ => watermarks.next_offset(partition),
+    };
+    while let Err(unsaid) = watermarks.stop(partition, from, &error.to_string()).await {
+        tracing::warn!(%partition, error = %unsaid, "other replicas are not told yet that the fold stopped");
+        context.runtime.sleep(REPORT_EVERY).await;
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kith_log::{LogError, LogPartition, Topic};
+use kith_log::{LogError, LogPartition, Offset, Topic};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -60,8 +60,8 @@ pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
 /// A partition that is behind.
 struct Behind {
     since_ms: i64,
-    /// Of how many batches folded here we know, and since when there were no more.
-    batches: u64,
+    /// How much the fold here had done, and since when it has done no more.
+    steps: u64,
     still_since: Instant,
 }
 
@@ -71,7 +71,14 @@ async fn look(context: &Context, lag: &Lag, all: &mut BTreeMap<LogPartition, Beh
     let now_ms = context.runtime.now_ms();
     let mut worst = 0;
     for &topic in &context.group.topics {
+        let before = |&partition: &LogPartition| (partition, context.state.watermarks.next_offset(partition));
+        let of_topic = context.state.watermarks.partitions().filter(|partition| partition.topic == topic);
+        let before: BTreeMap<LogPartition, Offset> = of_topic.map(|partition| before(&partition)).collect();
         for (partition, head) in heads(context, topic).await? {
+            let tables_next = before.get(&partition).copied().unwrap_or(0);
+            if !context.state.watermarks.fits(partition, tables_next, head) {
+                return Err(FoldError::LostTail { partition, from: head });
+            }
             let behind = head.saturating_sub(context.state.watermarks.next_offset(partition));
             // Commands are not refused for a partition that an operator must help: reads that need it say so.
             let stopped = context.state.watermarks.stopped(partition).is_some();
@@ -98,10 +105,10 @@ fn still_behind(
     now_ms: i64,
 ) -> i64 {
     let watermarks = &context.state.watermarks;
-    let (batches, still_since) = (watermarks.batches(partition), Instant::now());
-    let known = all.entry(partition).or_insert(Behind { since_ms: now_ms, batches, still_since });
-    if known.batches != batches || !watermarks.is_folded_here(partition) || watermarks.stopped(partition).is_some() {
-        (known.batches, known.still_since) = (batches, still_since);
+    let (steps, still_since) = (watermarks.steps(partition), Instant::now());
+    let known = all.entry(partition).or_insert(Behind { since_ms: now_ms, steps, still_since });
+    if known.steps != steps || !watermarks.is_folded_here(partition) || watermarks.stopped(partition).is_some() {
+        (known.steps, known.still_since) = (steps, still_since);
     } else if known.still_since.elapsed() >= STUCK_AFTER {
         known.still_since = still_since;
         tracing::error!(group = context.group.name(), %partition, "the fold stands still; joining again");

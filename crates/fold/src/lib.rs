@@ -54,10 +54,13 @@ pub enum FoldError {
     Log(#[from] kith_log::LogError),
     #[error(transparent)]
     Append(#[from] kith_log::AppendError),
-    /// The partition stops until an operator or an upgrade helps: an unknown event type, a log that lost its tail, a
-    /// fold that reads a row it did not ask for.
+    /// The partition stops until an operator or an upgrade helps: an unknown event type, a fold that reads a row it did
+    /// not ask for.
     #[error("stopped: {0}")]
     Stopped(String),
+    /// The same, for a log that has other records than the tables, or none, from `from` on.
+    #[error("stopped: the log lost its tail, {partition} differs from its tables at offset {from}")]
+    LostTail { partition: kith_log::LogPartition, from: kith_log::Offset },
 }
 
 impl FoldError {
@@ -69,7 +72,7 @@ impl FoldError {
             Self::Store(kith_tables::StoreError::Unavailable(_))
             | Self::Log(Unavailable(_) | Closed)
             | Self::Append(_) => true,
-            Self::Store(_) | Self::Log(_) | Self::Stopped(_) => false,
+            Self::Store(_) | Self::Log(_) | Self::Stopped(_) | Self::LostTail { .. } => false,
         }
     }
 }

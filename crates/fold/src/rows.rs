@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use kith_log::Offset;
 use kith_tables::{Row, RowKey, RowType, Table, Value, Write};
@@ -13,13 +14,15 @@ pub struct Rows {
     dirty: BTreeSet<RowKey>,
     /// The offset of the record being applied; every row it changes gets it as its position.
     at: Offset,
+    /// What a fold read that it must not: its partition stops, or the row would be taken for one that is not there.
+    fault: OnceLock<String>,
 }
 
 impl Rows {
     /// For an engine, or a test of a fold: an empty table partition as log partition `source` sees it.
     pub fn new(table: &'static Table, source: i32) -> Self {
         let summary_key = table.summary_key(source);
-        Self { table, summary_key, known: BTreeMap::new(), dirty: BTreeSet::new(), at: 0 }
+        Self { table, summary_key, known: BTreeMap::new(), dirty: BTreeSet::new(), at: 0, fault: OnceLock::new() }
     }
 
     /// For a test of a fold: rows that `home` names and that are not known yet are known not to be there.
@@ -29,10 +32,15 @@ impl Rows {
         }
     }
 
-    /// The row of type `R`, if there is one. Only rows named by [`crate::Fold::home`], or put
-    /// before, may be asked for (debug builds assert it).
+    /// The row of type `R`, if there is one. Only rows named by [`crate::Fold::home`], or put before, may be asked for;
+    /// another one, or one that does not read as its type, stops the partition.
     pub fn get<R: RowType>(&self, clustering: impl IntoIterator<Item = Value>) -> Option<R> {
-        self.row::<R>(clustering).and_then(Row::read)
+        let row = self.row::<R>(clustering)?;
+        let read = row.read();
+        if read.is_none() {
+            self.blame(&row.key, "does not read as its type");
+        }
+        read
     }
 
     /// The position of that row.
@@ -47,8 +55,17 @@ impl Rows {
 
     /// The columns of the summary row, or their defaults.
     pub fn summary<S: RowType + Default>(&self) -> S {
-        let row = self.known.get(&self.summary_key).and_then(Option::as_ref);
-        row.and_then(|row| S::from_columns(row.columns[1..].to_vec())).unwrap_or_default()
+        let Some(row) = self.known.get(&self.summary_key).and_then(Option::as_ref) else { return S::default() };
+        let read = S::from_columns(row.columns.iter().skip(1).cloned().collect());
+        if read.is_none() {
+            self.blame(&row.key, "does not read as its type");
+        }
+        read.unwrap_or_default()
+    }
+
+    /// What a fold read that it must not, if it did.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.fault.get().map(String::as_str)
     }
 
     pub fn set_summary<S: RowType>(&mut self, summary: S) {
@@ -110,8 +127,16 @@ impl Rows {
 
     fn row<R: RowType>(&self, clustering: impl IntoIterator<Item = Value>) -> Option<&Row> {
         let key = RowKey::of::<R>(clustering);
-        debug_assert!(self.known.contains_key(&key), "table {}: row {key:?} was not asked for", self.table.name);
-        self.known.get(&key)?.as_ref()
+        let known = self.known.get(&key);
+        if known.is_none() {
+            self.blame(&key, "was not asked for");
+        }
+        known?.as_ref()
+    }
+
+    /// The first fault stands. Keys are ids of people and things: they are left out.
+    fn blame(&self, key: &RowKey, what: &str) {
+        let _ = self.fault.set(format!("a row of section {} of table {} {what}", key.section, self.table.name));
     }
 
     fn write(&mut self, key: RowKey, columns: Vec<Value>) {
@@ -224,9 +249,15 @@ mod tests {
     }
 
     #[test]
-    #[cfg(debug_assertions)]
-    #[should_panic(expected = "was not asked for")]
-    fn a_row_that_was_not_asked_for_is_a_defect() {
-        let _ = rows_with(&["a"]).get::<WordRow>(["b".into()]);
+    fn a_row_that_was_not_asked_for_or_does_not_read_is_a_fault() {
+        let rows = rows_with(&["a"]);
+        assert_eq!((rows.get::<WordRow>(["a".into()]), rows.fault()), (None, None));
+        assert_eq!(rows.get::<WordRow>(["b".into()]), None);
+        assert!(rows.fault().unwrap().contains("was not asked for"));
+        let mut rows = rows_with(&["a"]);
+        let key = RowKey::of::<WordRow>(["a".into()]);
+        rows.learn(key.clone(), Some(Row { key, columns: vec!["no number".into()], position: 1 }));
+        assert_eq!(rows.get::<WordRow>(["a".into()]), None);
+        assert!(rows.fault().unwrap().contains("does not read"));
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Spreader<'a> {
     keyspace: &'a dyn Keyspace,
     /// Who appends; nobody while the folds are catching up, or rebuild.
     publisher: Option<&'a Publisher>,
+    /// Told of each page read and each round written: a batch that spreads far takes long, but does not stand still.
+    progress: &'a (dyn Fn() + Sync),
     puts: BTreeMap<(&'static str, Key), Target>,
     held_rows: usize,
     appends: Vec<Append>,
@@ -41,15 +43,20 @@ enum Read {
 }
 
 impl<'a> Spreader<'a> {
-    pub(crate) fn new(keyspace: &'a dyn Keyspace, publisher: Option<&'a Publisher>) -> Self {
+    pub(crate) fn new(
+        keyspace: &'a dyn Keyspace,
+        publisher: Option<&'a Publisher>,
+        progress: &'a (dyn Fn() + Sync),
+    ) -> Self {
         let (puts, appends, reads, later) = (BTreeMap::new(), Vec::new(), VecDeque::new(), Vec::new());
-        Self { keyspace, publisher, puts, held_rows: 0, appends, reads, later }
+        Self { keyspace, publisher, progress, puts, held_rows: 0, appends, reads, later }
     }
 
     /// Everything is durable when it returns.
     pub(crate) async fn run(mut self, effects: Vec<Effect>) -> Result<(), FoldError> {
         self.take(effects);
         loop {
+            (self.progress)();
             if self.held_rows >= HELD_ROWS || self.reads.is_empty() {
                 self.write().await?;
             }
@@ -228,7 +235,7 @@ mod tests {
 
     impl Desk {
         async fn run(&self, effects: Vec<Effect>) {
-            Spreader::new(&*self.keyspace, Some(&self.publisher)).run(effects).await.unwrap();
+            Spreader::new(&*self.keyspace, Some(&self.publisher), &|| {}).run(effects).await.unwrap();
         }
 
         async fn notes(&self, book: &str) -> Vec<(String, u64)> {
@@ -318,7 +325,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn appends_are_made_in_order_and_only_by_who_may() {
         let desk = desk().await;
-        Spreader::new(&*desk.keyspace, None).run(vec![letter(1)]).await.unwrap();
+        Spreader::new(&*desk.keyspace, None, &|| {}).run(vec![letter(1)]).await.unwrap();
         assert_eq!(desk.appended().await, 0);
         desk.run((1..=20).map(letter).collect()).await;
         assert_eq!(desk.appended().await, 20);

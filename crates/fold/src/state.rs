@@ -111,6 +111,9 @@ impl State {
             if let Some(found) = look().await? {
                 return Ok(found);
             }
+            if let Some(reason) = self.watermarks.stopped(partition) {
+                return Err(WaitError::Stopped { partition, reason });
+            }
             if Instant::now() >= until {
                 let next = self.watermarks.next_offset(partition);
                 return Err(WaitError::Behind { wanted: kith_log::Position { partition, offset: next }, next });

@@ -11,6 +11,7 @@ use kith_tables::{Key, Keyspace, MAX_SLICE_ROWS, Row, RowRange, RowType, Slice, 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::FoldError;
 pub(crate) use stored::{AppendedRow, ReachedRow, RestartRow, StoppedRow, StoredMarks, WATERMARKS};
 use stored::{row_key, signed, stored_row};
 
@@ -29,16 +30,27 @@ pub struct Watermarks {
 struct Entry {
     /// The next offset: everything below is in the tables.
     next: watch::Sender<Offset>,
-    /// Batches folded here, replayed ones included.
-    batches: AtomicU64,
+    /// Steps of the fold here, of replays too: it stands still while the fold does.
+    steps: AtomicU64,
     state: Mutex<EntryState>,
+    /// Held by the one waiter that asks the tables how far another process is; the others hear of it from that one.
+    poll: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default, Clone)]
 struct EntryState {
     folded_here: bool,
-    /// The offset that cannot be folded, and why.
-    stopped: Option<(Offset, String)>,
+    stopped: Option<Stop>,
+}
+
+/// That a partition stands still.
+#[derive(Debug, Clone)]
+struct Stop {
+    /// Over when the watermark has passed this.
+    at: Offset,
+    /// What the log has from here on is not in the tables.
+    from: Offset,
+    reason: String,
 }
 
 /// Why a read cannot be answered as asked.
@@ -55,7 +67,12 @@ pub enum WaitError {
 impl Watermarks {
     pub(crate) fn new(runtime: Runtime, keyspace: Arc<dyn Keyspace>, topics: &[Topic], count: PartitionIndex) -> Self {
         let all = topics.iter().flat_map(|&topic| (0..count).map(move |index| LogPartition { topic, index }));
-        let entry = || Entry { next: watch::Sender::new(0), batches: AtomicU64::default(), state: Mutex::default() };
+        let entry = || Entry {
+            next: watch::Sender::new(0),
+            steps: AtomicU64::default(),
+            poll: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+        };
         Self { runtime, keyspace, partitions: all.map(|partition| (partition, entry())).collect() }
     }
 
@@ -83,8 +100,16 @@ impl Watermarks {
 
     /// Why the partition stands still, here or on the replica that folds it, if it does.
     pub fn stopped(&self, partition: LogPartition) -> Option<String> {
-        let (at, reason) = self.state(partition).stopped?;
-        (at >= self.next_offset(partition)).then_some(reason)
+        self.stop_of(partition).map(|stop| stop.reason)
+    }
+
+    /// Whether the log has lost records that are in the tables: what it gives out under their offsets is not.
+    pub fn lost_tail(&self, partition: LogPartition) -> bool {
+        self.stop_of(partition).is_some_and(|stop| stop.from < self.next_offset(partition))
+    }
+
+    fn stop_of(&self, partition: LogPartition) -> Option<Stop> {
+        self.state(partition).stopped.filter(|stop| stop.at >= self.next_offset(partition))
     }
 
     /// Waits until each of `positions` is in the tables. Positions of topics that the group does not read are in no
@@ -112,24 +137,34 @@ impl Watermarks {
     async fn wait_one(&self, wanted: Position, until: Instant) -> Result<(), WaitError> {
         let mut polls = 0;
         loop {
+            let stop = self.stop_of(wanted.partition).filter(|stop| wanted.offset >= stop.from);
+            if let Some(Stop { reason, .. }) = stop {
+                return Err(WaitError::Stopped { partition: wanted.partition, reason });
+            }
             let next = self.next_offset(wanted.partition);
             if next > wanted.offset || !self.partitions.contains_key(&wanted.partition) {
                 return Ok(());
             }
-            if let Some(reason) = self.stopped(wanted.partition) {
-                return Err(WaitError::Stopped { partition: wanted.partition, reason });
-            }
             if Instant::now() >= until {
                 return Err(WaitError::Behind { wanted, next });
             }
-            if !self.is_folded_here(wanted.partition) && self.refresh(wanted.partition).await? > wanted.offset {
-                return Ok(());
+            if !self.is_folded_here(wanted.partition) && self.ask(wanted.partition).await? > wanted.offset {
+                // Or it is stopped: the next turn tells.
+                continue;
             }
             tokio::select! {
                 biased;
                 () = self.changed(wanted.partition, polls) => polls += 1,
                 () = tokio::time::sleep_until(until) => {}
             }
+        }
+    }
+
+    /// As [`Self::refresh`], unless another waiter is asking the same just now.
+    async fn ask(&self, partition: LogPartition) -> Result<Offset, StoreError> {
+        match self.partitions.get(&partition).map(|entry| entry.poll.try_lock()) {
+            Some(Ok(_turn)) => self.refresh(partition).await,
+            Some(Err(_)) | None => Ok(self.next_offset(partition)),
         }
     }
 
@@ -162,8 +197,12 @@ impl Watermarks {
         match row.key.section {
             ReachedRow::SECTION => self.advance(partition, row.position + 1),
             StoppedRow::SECTION if !self.is_folded_here(partition) => {
-                let reason = row.read::<StoppedRow>().map(|row| row.reason).unwrap_or_default();
-                self.set_stopped(partition, Some((row.position, reason)));
+                let StoppedRow { reason, from_offset } = row.read().unwrap_or_else(|| StoppedRow {
+                    reason: "for a reason that does not read".to_owned(),
+                    from_offset: 0,
+                });
+                let from = Offset::try_from(from_offset).unwrap_or(0);
+                self.set_stopped(partition, Stop { at: row.position, from, reason });
             }
             _ => {}
         }
@@ -172,38 +211,50 @@ impl Watermarks {
     /// Says that this process folds exactly `partitions` from now on.
     pub(crate) fn folds_here(&self, partitions: &[LogPartition]) {
         for (partition, entry) in &self.partitions {
+            let lost_tail = self.lost_tail(*partition);
             let mut state = entry.state.lock().unwrap_or_else(PoisonError::into_inner);
-            *state = EntryState { folded_here: partitions.contains(partition), stopped: None };
+            let stopped = state.stopped.take().filter(|_| lost_tail);
+            *state = EntryState { folded_here: partitions.contains(partition), stopped };
         }
     }
 
-    /// Says here and, through the tables, to the other replicas that the fold cannot go on behind the watermark.
-    pub(crate) async fn stop(&self, partition: LogPartition, reason: &str) -> Result<(), StoreError> {
-        let at = self.next_offset(partition);
-        self.set_stopped(partition, Some((at, reason.to_owned())));
+    /// Says here and, through the tables, to the other replicas that nothing from the offset `from` on can be folded.
+    pub(crate) async fn stop(&self, partition: LogPartition, from: Offset, reason: &str) -> Result<(), StoreError> {
+        let at = self.next_offset(partition).max(from);
+        self.set_stopped(partition, Stop { at, from, reason: reason.to_owned() });
         if let Some(entry) = self.partitions.get(&partition) {
             entry.next.send_modify(|_| {});
         }
-        let row = stored_row(partition, StoppedRow { reason: reason.to_owned() }, at);
+        let row = stored_row(partition, StoppedRow { reason: reason.to_owned(), from_offset: signed(from) }, at);
         self.keyspace.apply(&WATERMARKS, &Key::text(partition.topic.name), &[row]).await
     }
 
-    fn set_stopped(&self, partition: LogPartition, stopped: Option<(Offset, String)>) {
+    /// The log ends at `head`. Where the tables have more, it has lost its tail: what it says from there on is not theirs.
+    /// False then.
+    pub(crate) fn fits(&self, partition: LogPartition, tables_next: Offset, head: Offset) -> bool {
+        if tables_next > head && !self.lost_tail(partition) {
+            let reason = FoldError::LostTail { partition, from: head }.to_string();
+            self.set_stopped(partition, Stop { at: self.next_offset(partition), from: head, reason });
+        }
+        tables_next <= head
+    }
+
+    fn set_stopped(&self, partition: LogPartition, stop: Stop) {
         if let Some(entry) = self.partitions.get(&partition) {
-            entry.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = stopped;
+            entry.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = Some(stop);
         }
     }
 
-    /// A batch was folded here.
-    pub(crate) fn count_batch(&self, partition: LogPartition) {
+    /// The fold here did something.
+    pub(crate) fn count_step(&self, partition: LogPartition) {
         if let Some(entry) = self.partitions.get(&partition) {
-            entry.batches.fetch_add(1, Ordering::Relaxed);
+            entry.steps.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How many batches of the partition were folded here: it stands still while the fold does.
-    pub(crate) fn batches(&self, partition: LogPartition) -> u64 {
-        self.partitions.get(&partition).map_or(0, |entry| entry.batches.load(Ordering::Relaxed))
+    /// How much the fold here has done.
+    pub(crate) fn steps(&self, partition: LogPartition) -> u64 {
+        self.partitions.get(&partition).map_or(0, |entry| entry.steps.load(Ordering::Relaxed))
     }
 
     /// Everything below `next` is in the tables. Never goes back.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kith_log::{LogError, LogPartition, Offset, Position, Record as RawRecord, RecordId, RecordReader};
 use kith_tables::StoreError;
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 
 use crate::FoldError;
 use crate::batch::Batch;
@@ -54,11 +54,12 @@ impl Worker {
             expected.extend(id.map(|id| (row.position, id)));
         }
         let reached_next = reached.as_ref().map_or(0, |row| row.position + 1);
-        // Another owner may have gone on between the look at the head and the look at the watermark.
-        if reached_next > head && reached_next > head_now(&context, partition).await? {
-            return Err(FoldError::Stopped(format!("{partition} ends at {head}, its tables at {reached_next}")));
-        }
         watermarks.advance(partition, reached_next);
+        // Another owner may have gone on between the look at the head and the look at the watermark.
+        let head = if reached_next > head { head_now(&context, partition).await? } else { head };
+        if reached_next > head {
+            return Err(FoldError::LostTail { partition, from: head });
+        }
         let margin = context.store.restart_margin();
         // The record at the restart point itself is read again, to compare its id.
         let from = if margin.is_zero() { reached } else { restart }.map_or(0, |row| row.position);
@@ -139,7 +140,7 @@ impl Worker {
         let mut backoff = MIN_BACKOFF;
         loop {
             if !error.may_pass() {
-                return Err(FoldError::Stopped(error.to_string()));
+                return Err(error);
             }
             tracing::warn!(partition = %self.partition, %error, retry_in_ms = backoff.as_millis(), "fold goes back");
             self.context.runtime.sleep(backoff).await;
@@ -170,6 +171,8 @@ impl Worker {
         if from >= until {
             return Ok(());
         }
+        let context = Arc::clone(&self.context);
+        let _turn = turn_to_replay(&context, self.partition).await?;
         let mut reader = self.context.log.read(self.partition, from).await?;
         let mut next = from;
         while next < until {
@@ -193,11 +196,12 @@ impl Worker {
         let batch = Batch::decode(&self.context, self.partition, records);
         let keyspace = &*self.context.state.keyspace;
         let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
-        let effects = batch.apply(&self.context.group.folds, &mut homes);
+        let effects = batch.apply(&self.context.group.folds, &mut homes)?;
         homes.write(keyspace).await?;
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
-        Spreader::new(keyspace, publisher).run(effects).await?;
+        let progress = || self.context.state.watermarks.count_step(self.partition);
+        Spreader::new(keyspace, publisher, &progress).run(effects).await?;
         if let Some((reached, id)) = batch.last() {
             self.pass(reached, id).await?;
         }
@@ -207,7 +211,6 @@ impl Worker {
 
     /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it.
     async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<(), FoldError> {
-        self.context.state.watermarks.count_batch(self.partition);
         self.context.state.watermarks.advance(self.partition, reached + 1);
         let restart = self.restart.at(self.context.runtime.now_ms(), reached, id);
         let marks = StoredMarks { appended: self.live.then_some(reached), restart };
@@ -223,10 +226,8 @@ impl Worker {
         for record in records {
             let expected = self.expected.get(&record.position.offset);
             if expected.is_some_and(|&id| record.id().unwrap_or_default() != id) {
-                let at = record.position;
-                return Err(FoldError::Stopped(format!(
-                    "{at} is another record than the tables hold: the log lost its tail"
-                )));
+                let Position { partition, offset: from } = record.position;
+                return Err(FoldError::LostTail { partition, from });
             }
         }
         Ok(())
@@ -272,6 +273,17 @@ fn batches(records: &[RawRecord]) -> Vec<&[RawRecord]> {
     cut.push(&records[from..]);
     cut.retain(|batch| !batch.is_empty());
     cut
+}
+
+/// Waiting for it is no standing still.
+async fn turn_to_replay(context: &Context, partition: LogPartition) -> Result<SemaphorePermit<'_>, FoldError> {
+    loop {
+        tokio::select! {
+            biased;
+            turn = context.replays.acquire() => return turn.map_err(|_| LogError::Closed.into()),
+            () = context.runtime.sleep(MAX_BACKOFF) => context.state.watermarks.count_step(partition),
+        }
+    }
 }
 
 async fn head_now(context: &Context, partition: LogPartition) -> Result<Offset, LogError> {

@@ -12,6 +12,13 @@ pub struct Topic {
     pub name: &'static str,
 }
 
+impl Topic {
+    /// Whether one service alone reads and writes it: it may hold secrets.
+    pub fn is_private(self) -> bool {
+        self.name.contains(".private.")
+    }
+}
+
 /// Every topic there is. To add one: a new id at the end.
 pub mod topics {
     use super::Topic;

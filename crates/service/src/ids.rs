@@ -7,11 +7,17 @@ use sha2::{Digest, Sha256};
 use crate::Failure;
 use crate::limits::REQUEST_ID_CHARS;
 
-/// The id of the one record that a command appends, and of the thing that it makes, if it makes one.
+/// The id of the one record that a command appends, and of what it makes, if that stands by itself (a post).
 ///
 /// The same (actor, rpc, request_id) gives the same id for ever: the formula is part of the contract of the log.
 pub fn record_id(actor: RecordId, rpc: &str, request_id: &RequestId) -> RecordId {
     truncated("kith.record.v1", &[&actor.0, rpc.as_bytes(), request_id.0.as_bytes()])
+}
+
+/// The id of what a command makes within something else: a comment on a post, a message in a conversation. A request id
+/// that is used again for another `home` makes another thing.
+pub fn made_in(command: RecordId, home: &str) -> RecordId {
+    truncated("kith.made-in.v1", &[&command.0, home.as_bytes()])
 }
 
 /// The id of one item of a batched command, which is a record of its own.
@@ -92,6 +98,8 @@ mod tests {
         let id = record_id(RecordId([7; 16]), "kith.posts.v1.PostService/CreatePost", &request("r-1"));
         assert_eq!(id.to_string(), "55c4a91267910ed25b6c773d697e8abd");
         assert_eq!(account_id("ada", &request("r-1")).to_string(), "e3061a9ff96bbf9e56bad06624622381");
+        assert_ne!(made_in(id, "one"), made_in(id, "other"));
+        assert_eq!(made_in(id, "one").to_string(), "d0060552db8fdb25f8f1100e56ee1815");
     }
 
     #[test]

@@ -31,6 +31,15 @@ pub struct Kit {
     recent: Mutex<LruCache<RecordId, [u8; 32]>>,
 }
 
+/// A command that is to be decided: where its record would go, its id, and the digest of its content.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub topic: Topic,
+    pub key: &'a str,
+    pub id: RecordId,
+    pub digest: [u8; 32],
+}
+
 /// A command's one record.
 pub struct Command<'a> {
     pub topic: Topic,
@@ -72,11 +81,13 @@ impl Kit {
         self.state.as_of().encode()
     }
 
-    /// Decides a command that can be taken back. Where `decide` finds nothing to do it is asked once more, of tables that
-    /// hold all that the log had under the key by then: nothing is written that would put a hasty "it is so already" right.
+    /// Decides a command. Where `decide` finds nothing to do, or the command was here before, it is asked once more, of
+    /// tables that hold all that the log had under the key by then: nothing would be written that puts a hasty "it is so
+    /// already" right, and a copy is answered as the first was. Fails when the command's id was used here lately for
+    /// other content.
     pub async fn decide<E, T, F, Fut>(
         &self,
-        (topic, key): (Topic, &str),
+        asked: Asked<'_>,
         deadline: Deadline,
         decide: F,
     ) -> Result<(Option<E>, T), Failure>
@@ -84,24 +95,36 @@ impl Kit {
         F: Fn() -> Fut,
         Fut: Future<Output = Result<(Option<E>, T), Failure>>,
     {
+        let Asked { topic, key, id, digest } = asked;
         let partition = LogPartition::of_key(topic, key, self.state.partition_count());
         let seen = self.state.watermarks().next_offset(partition);
         let decided = decide().await?;
-        if decided.0.is_some() {
+        let is_copy = self.remember(id, digest)?;
+        if decided.0.is_some() && !is_copy {
             return Ok(decided);
         }
-        let last = tokio::time::timeout_at(deadline.at(), self.publisher.last(topic, key)).await;
-        let last = last.map_err(|_| Failure::deadline_exceeded())?.map_err(|error| {
-            tracing::warn!(%error, "the log did not say how far it is");
-            Failure::log_unavailable()
-        })?;
+        let last = self.last(topic, key, deadline).await?;
         let Some(last) = last.filter(|last| last.offset >= seen) else { return Ok(decided) };
         self.state.at_least(&last.into(), deadline.at()).await?;
         decide().await
     }
 
+    /// The last record that the log now has in the partition of `key`, if there is one.
+    pub async fn last(&self, topic: Topic, key: &str, deadline: Deadline) -> Result<Option<Position>, Failure> {
+        let last = tokio::time::timeout_at(deadline.at(), self.publisher.last(topic, key)).await;
+        last.map_err(|_| Failure::deadline_exceeded())?.map_err(|error| {
+            tracing::warn!(%error, "the log did not say how far it is");
+            Failure::log_unavailable()
+        })
+    }
+
     /// Appends a command's record. When it returns `Ok` the record is durable.
     pub async fn append(&self, command: Command<'_>, deadline: Deadline) -> Result<Position, Failure> {
+        let partition = LogPartition::of_key(command.topic, command.key, self.state.partition_count());
+        if self.state.watermarks().lost_tail(partition) {
+            // What it would be given as its place is another record's in the tables.
+            return Err(Failure::fold_stopped());
+        }
         if self.lag.worst_records() > self.max_lag_records {
             return Err(Failure::overloaded());
         }
@@ -113,15 +136,15 @@ impl Kit {
         }
     }
 
-    /// Refuses a command whose id was used here lately with other content.
-    pub fn remember(&self, id: RecordId, digest: [u8; 32]) -> Result<(), Failure> {
+    /// Refuses a command whose id was used here lately with other content; whether it was here with this content.
+    pub fn remember(&self, id: RecordId, digest: [u8; 32]) -> Result<bool, Failure> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         match recent.get(&id) {
             Some(known) if *known != digest => Err(Failure::request_id_reused()),
-            Some(_) => Ok(()),
+            Some(_) => Ok(true),
             None => {
                 recent.put(id, digest);
-                Ok(())
+                Ok(false)
             }
         }
     }

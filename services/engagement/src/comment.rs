@@ -6,12 +6,13 @@ use kith_log::{RecordId, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{Comment, CommentContent, CommentCreated};
 use kith_proto::time;
+use kith_service::ids;
 use kith_tables::{Column, Key, Order, RowRange, RowType, Section, StoreError, Table, Timestamp, Value, row};
 
 use crate::scene::Scene;
 use crate::{Rejection, is_id};
 
-/// Asks for a comment. Its id is the command's.
+/// Asks for a comment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
     pub id: RecordId,
@@ -25,12 +26,19 @@ pub struct Command {
     pub at_ms: i64,
 }
 
+impl Command {
+    /// Of the comment that it makes.
+    pub fn comment_id(&self) -> String {
+        ids::made_in(self.id, &self.post_id).to_string()
+    }
+}
+
 /// What a command is decided on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Before {
     /// The post, or the comment that is replied to.
     pub scene: Scene,
-    /// The comment of the command's own id, if it was made before.
+    /// The command's own comment, if it was made before.
     pub made: Option<IndexRow>,
 }
 
@@ -226,7 +234,7 @@ pub async fn level(
 
 fn created(command: &Command, post_author_id: &str) -> Event {
     Event::CommentCreated(CommentCreated {
-        comment_id: command.id.to_string(),
+        comment_id: command.comment_id(),
         post_id: command.post_id.clone(),
         parent_comment_id: command.parent_comment_id.clone(),
         author_id: command.author_id.clone(),
@@ -261,7 +269,9 @@ mod tests {
     #[test]
     fn a_comment_is_made_once() {
         let Ok(Some(Event::CommentCreated(event))) = decide(&on_a_post(), &command()) else { panic!("not made") };
-        assert_eq!((&event.comment_id, &event.post_author_id), (&hex(5), &hex(0xb)));
+        assert_eq!((event.comment_id, event.post_author_id), (command().comment_id(), hex(0xb)));
+        let elsewhere = Command { post_id: hex(2), ..command() };
+        assert_ne!(elsewhere.comment_id(), command().comment_id());
         let made = IndexRow { payload_digest: event.payload_digest, ..IndexRow::default() };
         let made = Before { made: Some(made), ..on_a_post() };
         assert_eq!(decide(&made, &command()), Ok(None));

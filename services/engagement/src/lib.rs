@@ -78,8 +78,7 @@ impl EngagementService {
     /// Ends a command that was decided: appends its event, if it has one, and gives the token of what stands now.
     /// `seen`: the position of the row that the decision rests on.
     async fn conclude(&self, decided: Decided<'_>, seen: Option<u64>, deadline: Deadline) -> Result<String, Failure> {
-        let Decided { post_id, id, digest, event } = decided;
-        self.kit.remember(id, digest)?;
+        let Decided { post_id, id, event } = decided;
         let Some(event) = event else { return Ok(self.standing(post_id, seen).encode()) };
         let command = Command { topic: topics::ENGAGEMENT, key: post_id, id, event: event.into() };
         Ok(Token::from(self.kit.append(command, deadline).await?).encode())
@@ -98,7 +97,6 @@ impl EngagementService {
 struct Decided<'a> {
     post_id: &'a str,
     id: RecordId,
-    digest: [u8; 32],
     event: Option<Event>,
 }
 

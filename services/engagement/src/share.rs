@@ -5,12 +5,13 @@ use kith_log::{RecordId, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{Shared, Unshared};
 use kith_proto::time;
+use kith_service::ids;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
 use crate::scene::Scene;
 use crate::{Rejection, is_id};
 
-/// Asks for a share, or for none. The id of a share is that of the command that makes it.
+/// Asks for a share, or for none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
     pub id: RecordId,
@@ -185,7 +186,7 @@ pub async fn count(state: &State, post_id: &str) -> Result<i64, StoreError> {
 
 fn shared(command: &Command, via_account_id: &str, post_author_id: &str, post_create_time: Timestamp) -> Event {
     Event::Shared(Shared {
-        share_id: command.id.to_string(),
+        share_id: ids::made_in(command.id, &command.post_id).to_string(),
         post_id: command.post_id.clone(),
         actor_id: command.actor_id.clone(),
         post_author_id: post_author_id.to_owned(),
@@ -237,7 +238,8 @@ mod tests {
         let Ok(Some(Event::Shared(event))) = decide(&before(ShareRow::default()), &command(1, share_via(""))) else {
             panic!("not made")
         };
-        assert_eq!((event.share_id, event.post_author_id), (hex(1), hex(0xb)));
+        let share_id = ids::made_in(id(1), &event.post_id).to_string();
+        assert_eq!((event.share_id, event.post_author_id), (share_id, hex(0xb)));
         assert_eq!(time::unix_ms(event.post_create_time.as_ref()), 3);
         assert_eq!(decide(&before(standing(1)), &command(2, share_via(""))), Ok(None));
         assert_eq!(decide(&before(standing(1)), &command(1, share_via(""))), Ok(None));

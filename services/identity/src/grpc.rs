@@ -4,7 +4,6 @@ mod account;
 mod graph;
 mod session;
 
-use std::future::Future;
 use std::sync::Arc;
 
 use kith_fold::WaitError;
@@ -16,7 +15,6 @@ use kith_service::kit::Kit;
 use kith_service::{Failure, limited, limits};
 use kith_tables::StoreError;
 use tonic::service::RoutesBuilder;
-use tracing::Instrument;
 
 use crate::password::PasswordHasher;
 
@@ -70,17 +68,6 @@ impl IdentityService {
 
     fn kit(&self) -> &Kit {
         &self.shared.kit
-    }
-
-    /// Runs a command in a task of its own: tonic drops the handler when the caller goes away, and a command that has
-    /// appended has to see its consequences through.
-    async fn detached<T, F>(&self, command: impl FnOnce(Self) -> F) -> Result<T, Failure>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Failure>> + Send + 'static,
-    {
-        let task = command(self.clone()).instrument(tracing::Span::current());
-        self.kit().runtime.spawn(task).await.unwrap_or_else(|_| Err(Failure::outcome_unknown()))
     }
 }
 

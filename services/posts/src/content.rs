@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::State;
+use kith_log::RecordId;
 use kith_proto::posts::v1::facet::Feature;
 use kith_proto::posts::v1::{Facet, PostContent};
-use kith_relations::account;
+use kith_relations::{account, block};
 use kith_service::{Failure, limits, text};
 use kith_tables::StoreError;
 
@@ -35,8 +36,14 @@ pub fn parse_languages(languages: Vec<String>) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// The whole content. A mention keeps the account that has the handle now; a handle that nobody has stays text.
-pub async fn compose(state: &State, text: String, languages: Vec<String>) -> Result<PostContent, StoreError> {
+/// The whole content. A mention keeps the account that has the handle now; a handle that nobody has, or an account that
+/// must not meet the author, stays text.
+pub async fn compose(
+    state: &State,
+    author: RecordId,
+    text: String,
+    languages: Vec<String>,
+) -> Result<PostContent, StoreError> {
     let found = facets::find(&text);
     let handles: BTreeMap<&str, ()> = found.iter().filter_map(handle).map(|handle| (handle, ())).collect();
     let look_up = |handle: &str| {
@@ -44,10 +51,27 @@ pub async fn compose(state: &State, text: String, languages: Vec<String>) -> Res
         async move { account::by_handle(state, &handle).await.map(|account_id| (handle, account_id)) }
     };
     let look_ups: Vec<_> = handles.into_keys().map(look_up).collect();
-    let accounts: BTreeMap<String, Option<String>> =
+    let found_accounts: Vec<(String, Option<String>)> =
         stream::iter(look_ups).buffered(LOOKUPS_IN_FLIGHT).try_collect().await?;
+    let accounts = met(state, author, found_accounts).await?;
     let facets = found.into_iter().filter_map(|facet| resolved(facet, &accounts)).collect();
     Ok(PostContent { text, facets, languages })
+}
+
+/// Those of the accounts, by handle, that are there and that no block hides from the author.
+async fn met(
+    state: &State,
+    author: RecordId,
+    found: Vec<(String, Option<String>)>,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let found: BTreeMap<String, String> =
+        found.into_iter().filter_map(|(handle, account_id)| Some((handle, account_id?))).collect();
+    let ids: Vec<&str> = found.values().map(String::as_str).collect();
+    if ids.is_empty() {
+        return Ok(found);
+    }
+    let hidden = block::between(state, &author.to_string(), &ids).await?;
+    Ok(found.into_iter().zip(hidden).filter(|(_, hidden)| !hidden).map(|(account, _)| account).collect())
 }
 
 fn handle(facet: &Facet) -> Option<&str> {
@@ -57,9 +81,9 @@ fn handle(facet: &Facet) -> Option<&str> {
     }
 }
 
-fn resolved(mut facet: Facet, accounts: &BTreeMap<String, Option<String>>) -> Option<Facet> {
+fn resolved(mut facet: Facet, accounts: &BTreeMap<String, String>) -> Option<Facet> {
     if let Some(Feature::Mention(mention)) = &mut facet.feature {
-        mention.account_id = accounts.get(&mention.handle)?.clone()?;
+        mention.account_id = accounts.get(&mention.handle)?.clone();
     }
     Some(facet)
 }

@@ -14,7 +14,7 @@ use kith_proto::time;
 use kith_service::auth::caller;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::{self, RequestId};
-use kith_service::kit::{Command, Kit};
+use kith_service::kit::{Asked, Command, Kit};
 use kith_service::{Failure, limited, limits};
 use tonic::service::RoutesBuilder;
 use tonic::{Request, Response, Status};
@@ -94,7 +94,7 @@ impl PostsService {
         let id = ids::record_id(call.caller, CREATE_POST, &request_id);
         let digest = ids::payload_digest(&[text.as_bytes(), languages.join(",").as_bytes()]);
         self.kit.see(&request.at_least, call.deadline).await?;
-        let content = content::compose(&self.kit.state, text, languages).await?;
+        let content = content::compose(&self.kit.state, call.caller, text, languages).await?;
         let mut created = PostCreated {
             post_id: id.to_string(),
             author_id: call.caller.to_string(),
@@ -102,13 +102,15 @@ impl PostsService {
             create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
             payload_digest: Bytes::copy_from_slice(&digest),
         };
-        let known = post::post(&self.kit.state, id).await?;
-        let (state, place) = match known {
-            Some(found) => (Some(found.row.clone()), Some(post::position(&self.kit.state, id, &found))),
-            None => (None, None),
+        let key = id.to_string();
+        let look = || async {
+            let known = post::post(&self.kit.state, id).await?;
+            let place = known.as_ref().map(|found| post::position(&self.kit.state, id, found));
+            let state = known.map(|found| found.row);
+            Ok((Posts::decide(&state, &post::Command::Create(created.clone()))?, (state, place)))
         };
-        let event = Posts::decide(&state, &post::Command::Create(created.clone()))?;
-        self.kit.remember(id, digest)?;
+        let asked = Asked { topic: topics::POSTS, key: &key, id, digest };
+        let (event, (state, place)) = self.kit.decide(asked, call.deadline, look).await?;
         let (row, position) = match (event, state, place) {
             (None, Some(post), Some(place)) if !post.deleted => (post, place),
             (None, Some(post), Some(place)) => {
@@ -153,13 +155,17 @@ impl PostsService {
         let request_id = RequestId::parse("request_id", &request.request_id, &self.kit.runtime)?;
         let id = ids::record_id(call.caller, DELETE_POST, &request_id);
         self.kit.see(&request.at_least, call.deadline).await?;
-        let found = read::row(&self.kit.state, call.caller, post_id).await?;
-        let place = found.as_ref().map(|found| post::position(&self.kit.state, post_id, found));
-        let state = found.map(|found| found.row);
         let delete_time_ms = self.kit.runtime.now_ms();
         let command = post::Command::Delete { post_id, actor_id: call.caller.to_string(), delete_time_ms };
-        let event = Posts::decide(&state, &command)?;
-        self.kit.remember(id, ids::payload_digest(&[&post_id.0]))?;
+        let look = || async {
+            let found = read::row(&self.kit.state, call.caller, post_id).await?;
+            let place = found.as_ref().map(|found| post::position(&self.kit.state, post_id, found));
+            let state = found.map(|found| found.row);
+            Ok((Posts::decide(&state, &command)?, (state, place)))
+        };
+        let digest = ids::payload_digest(&[&post_id.0]);
+        let asked = Asked { topic: topics::POSTS, key: &request.post_id, id, digest };
+        let (event, (state, place)) = self.kit.decide(asked, call.deadline, look).await?;
         let (delete_time_ms, position) = match (event, state, place) {
             (Some(event), ..) => (delete_time_ms, self.append(post_id, id, event, call.deadline).await?),
             (None, Some(post), Some(place)) => (post.delete_time.0, place),
@@ -197,7 +203,7 @@ impl PostsService {
             post_id: post_id.to_string(),
             author_id: call.caller.to_string(),
             expected_revision,
-            content: Some(content::compose(state, text, languages).await?),
+            content: Some(content::compose(state, call.caller, text, languages).await?),
             post_create_time: post.map(|post| time::timestamp(post.create_time.0)),
             request_time: Some(time::timestamp(self.kit.runtime.now_ms())),
             payload_digest: Bytes::copy_from_slice(&digest),

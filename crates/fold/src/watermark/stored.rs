@@ -29,9 +29,10 @@ row! {
     pub(crate) struct AppendedRow in 1 { pub record_offset: i64 }
 }
 row! {
-    /// Why the fold could not go on here. It counts until the watermark has passed it: then someone could.
+    /// Why the fold could not go on here. It counts until the watermark has passed it: then someone could. Nothing from
+    /// `from_offset` on is in the tables: less than the row's own position where the log lost its tail.
     #[derive(Debug, Clone, PartialEq)]
-    pub(crate) struct StoppedRow in 3 { pub reason: String }
+    pub(crate) struct StoppedRow in 3 { pub reason: String, pub from_offset: i64 }
 }
 row! {
     /// A watermark of a while ago, from which a fold starts again.

@@ -79,7 +79,7 @@ async fn a_stopped_partition_is_said_at_once_and_others_go_on() {
     let waiting = Arc::clone(&here);
     let waiter = here.runtime.spawn(async move { waiting.wait([at(0)], soon()).await });
     tokio::task::yield_now().await;
-    here.stop(HERE, "newer").await.unwrap();
+    here.stop(HERE, 0, "newer").await.unwrap();
     assert!(matches!(waiter.await.unwrap(), Err(WaitError::Stopped { partition: HERE, .. })));
     here.advance(other, 1);
     here.wait([Position { partition: other, offset: 0 }], soon()).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_partition_stopped_elsewhere_is_said_until_someone_goes_on() {
     let (here, there, upgraded) = (store.process().await, store.process().await, store.process().await);
     there.folds_here(&[HERE]);
     there.advance(HERE, 4);
-    there.stop(HERE, "newer").await.unwrap();
+    there.stop(HERE, 4, "newer").await.unwrap();
     here.refresh_all().await.unwrap();
     let waited = here.wait([at(4)], soon()).await;
     assert!(matches!(waited, Err(WaitError::Stopped { partition: HERE, reason }) if reason == "newer"));
@@ -101,6 +101,25 @@ async fn a_partition_stopped_elsewhere_is_said_until_someone_goes_on() {
     here.refresh(HERE).await.unwrap();
     assert_eq!(here.stopped(HERE), None);
     here.wait([at(4)], soon()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_that_a_log_without_its_tail_gives_out_again_are_not_in_the_tables() {
+    let store = store().await;
+    let (here, there) = (store.process().await, store.process().await);
+    there.store(at(9), RecordId([9; 16]), StoredMarks::default()).await.unwrap();
+    there.folds_here(&[HERE]);
+    there.advance(HERE, 10);
+    there.stop(HERE, 6, "lost").await.unwrap();
+    here.refresh_all().await.unwrap();
+    for process in [&here, &there] {
+        assert!(process.lost_tail(HERE));
+        process.wait([at(5)], soon()).await.unwrap();
+        for given_again in [6, 9, 10] {
+            let waited = process.wait([at(given_again)], soon()).await;
+            assert!(matches!(waited, Err(WaitError::Stopped { .. })), "{given_again}: {waited:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

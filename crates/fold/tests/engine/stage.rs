@@ -31,7 +31,7 @@ pub struct Stage {
     pub publisher: Publisher,
     running: Option<Running>,
     next_id: u64,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 pub fn group() -> Group {
@@ -56,7 +56,7 @@ impl Stage {
         let tables = Arc::new(Faulty { inner, plan: Arc::clone(&plan), margin });
         let publisher = Publisher::new(Arc::clone(&log) as Arc<dyn EventLog>, runtime.clone(), "test");
         let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
-        Self { ports, plan, publisher, running: None, next_id: 0, _folder: folder }
+        Self { ports, plan, publisher, running: None, next_id: 0, folder }
     }
 
     pub async fn start(&mut self) {
@@ -79,11 +79,25 @@ impl Stage {
         self.ports.tables.drop_keyspace(&group().keyspace()).await.unwrap();
     }
 
+    /// Puts an empty log in the place of the one there is, as a restored backup may.
+    pub async fn lose_log(&mut self) {
+        self.kill().await;
+        let runtime = self.ports.runtime.clone();
+        let log = EmbeddedLog::open(&self.folder.path().join("another"), PARTITIONS, runtime.clone()).unwrap();
+        log.create_topics(&topics::ALL).await.unwrap();
+        self.publisher = Publisher::new(Arc::clone(&log) as Arc<dyn EventLog>, runtime, "test");
+        self.ports.log = log;
+    }
+
     /// Lets the folds work for a while.
     pub async fn turns(&self, count: usize) {
         for _ in 0..count {
             tokio::task::yield_now().await;
         }
+    }
+
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
     }
 
     pub fn state(&self) -> &State {

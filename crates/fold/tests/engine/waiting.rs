@@ -59,3 +59,30 @@ async fn partitions_move_to_whoever_stays() {
     stage.see(&Token::from(position)).await;
     assert_eq!(stage.sum("p").await.records, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_lost_its_tail_is_not_taken_for_the_one_that_was_folded() {
+    let mut stage = Stage::set(Duration::ZERO).await;
+    stage.start().await;
+    for kind in 1..=5 {
+        stage.react("p", "a", kind).await;
+    }
+    stage.settle().await;
+    stage.lose_log().await;
+    let last = stage.react("p", "b", 1).await;
+    stage.start().await;
+    let given_again = Position { offset: last.offset + 1, ..last };
+    let waited = stage.state().at_least(&Token::from(given_again), soon()).await;
+    assert!(matches!(waited, Err(WaitError::Stopped { .. })), "{waited:?}");
+    assert!(stage.state().watermarks().lost_tail(given_again.partition));
+    stage.until(async || stage.running().lag.error().is_some()).await;
+
+    // As long as the old one, it is told by the record that stands where the tables end.
+    for kind in 1..=5 {
+        stage.react("p", "b", kind).await;
+    }
+    stage.kill().await;
+    stage.start().await;
+    stage.until(async || stage.state().watermarks().stopped(given_again.partition).is_some()).await;
+    assert_eq!(stage.sum("p").await.records, 5, "nothing of the other log is folded");
+}

@@ -1,10 +1,12 @@
 use std::collections::BTreeSet;
 
 use futures::try_join;
+use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
 use kith_proto::engagement::v1::comment_service_server::CommentService;
 use kith_proto::time;
 use kith_service::ids::{parse_id, payload_digest};
+use kith_service::kit::Asked;
 use kith_service::page_token::page_size;
 use kith_service::text::parse_text;
 use kith_service::{Failure, limits};
@@ -41,16 +43,20 @@ impl EngagementService {
         let command = self.parse_comment(&call)?;
         self.kit.see(&call.request.at_least, call.deadline).await?;
         let state = &self.kit.state;
-        let comment_id = command.id.to_string();
-        let (scene, made) = try_join!(
-            scene::load(state, &command.author_id, &command.post_id, &command.parent_comment_id),
-            comment::by_id(state, &command.post_id, &comment_id),
-        )?;
-        let seen = made.as_ref().map(|made| made.position);
-        let made = made.map(|made| made.row);
-        let at_ms = made.as_ref().map_or(command.at_ms, |made| made.at.0);
-        let event = comment::decide(&Before { scene, made }, &command)?;
-        let decided = Decided { post_id: &command.post_id, id: command.id, digest: command.digest, event };
+        let comment_id = command.comment_id();
+        let look = || async {
+            let (scene, made) = try_join!(
+                scene::load(state, &command.author_id, &command.post_id, &command.parent_comment_id),
+                comment::by_id(state, &command.post_id, &comment_id),
+            )?;
+            let seen = made.as_ref().map(|made| made.position);
+            let made = made.map(|made| made.row);
+            let at_ms = made.as_ref().map_or(command.at_ms, |made| made.at.0);
+            Ok((comment::decide(&Before { scene, made }, &command)?, (seen, at_ms)))
+        };
+        let asked = Asked { topic: topics::ENGAGEMENT, key: &command.post_id, id: command.id, digest: command.digest };
+        let (event, (seen, at_ms)) = self.kit.decide(asked, call.deadline, look).await?;
+        let decided = Decided { post_id: &command.post_id, id: command.id, event };
         let consistency_token = self.conclude(decided, seen, call.deadline).await?;
         Ok(CreateCommentResponse { comment: Some(present(command, comment_id, at_ms)), consistency_token })
     }

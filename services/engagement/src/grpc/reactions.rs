@@ -6,6 +6,7 @@ use kith_proto::engagement::v1::reaction_service_server::ReactionService;
 use kith_proto::time;
 use kith_service::Failure;
 use kith_service::ids::payload_digest;
+use kith_service::kit::Asked;
 use proto::{ReactRequest, ReactResponse, Reaction, ReactionKind, Subject, UnreactRequest, UnreactResponse};
 use tonic::{Request, Response, Status};
 
@@ -69,10 +70,11 @@ impl EngagementService {
             let stands_since_ms = own.at.0;
             Ok((reaction::decide(&Before { scene, own }, command)?, (seen, stands_since_ms)))
         };
-        let (event, (seen, stands_since_ms)) = self.kit.decide((topics::ENGAGEMENT, post_id), deadline, look).await?;
-        let since_ms = if event.is_some() { *at_ms } else { stands_since_ms };
         let digest = payload_digest(&[post_id.as_bytes(), comment_id.as_bytes(), &wish_bytes(*wish)]);
-        let decided = Decided { post_id, id: *id, digest, event };
+        let asked = Asked { topic: topics::ENGAGEMENT, key: post_id, id: *id, digest };
+        let (event, (seen, stands_since_ms)) = self.kit.decide(asked, deadline, look).await?;
+        let since_ms = if event.is_some() { *at_ms } else { stands_since_ms };
+        let decided = Decided { post_id, id: *id, event };
         Ok((self.conclude(decided, seen, deadline).await?, since_ms))
     }
 }

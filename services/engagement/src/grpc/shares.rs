@@ -8,6 +8,7 @@ use kith_proto::time;
 use kith_service::Failure;
 use kith_service::deadline::Deadline;
 use kith_service::ids::{parse_id, payload_digest};
+use kith_service::kit::Asked;
 use proto::{ShareRequest, ShareResponse, UnshareRequest, UnshareResponse};
 use tonic::{Request, Response, Status};
 
@@ -69,13 +70,13 @@ impl EngagementService {
             let before = Before { scene, own: own.map(|own: Found<ShareRow>| own.row).unwrap_or_default() };
             Ok((share::decide(&before, &command)?, (seen, before.own)))
         };
-        let (event, (seen, own)) = self.kit.decide((topics::ENGAGEMENT, post_id), deadline, look).await?;
+        let asked = Asked { topic: topics::ENGAGEMENT, key: post_id, id: command.id, digest: digest(&command) };
+        let (event, (seen, own)) = self.kit.decide(asked, deadline, look).await?;
         let share = match &event {
             Some(Event::Shared(event)) => made(event),
             _ => standing(&command, own),
         };
-        let digest = digest(&command);
-        let decided = Decided { post_id, id: command.id, digest, event };
+        let decided = Decided { post_id, id: command.id, event };
         Ok((self.conclude(decided, seen, deadline).await?, share))
     }
 }

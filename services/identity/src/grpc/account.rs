@@ -32,12 +32,8 @@ impl AccountService for IdentityService {
         let handle = Handle::parse("handle", &request.handle)?;
         let request_id = RequestId::parse("request_id", &request.request_id, &self.kit().runtime)?;
         let account = NewAccount::parse(handle, request.profile, &request_id)?;
-        let at_least = request.at_least;
-        let create = |service: Self| async move {
-            service.kit().see(&at_least, deadline).await?;
-            service.create(&account, password, deadline).await
-        };
-        Ok(Response::new(self.detached(create).await?))
+        self.kit().see(&request.at_least, deadline).await?;
+        Ok(Response::new(self.create(&account, password, deadline).await?))
     }
 
     async fn get_account(&self, request: Request<GetAccountRequest>) -> Result<Response<GetAccountResponse>, Status> {

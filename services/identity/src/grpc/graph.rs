@@ -147,12 +147,8 @@ impl IdentityService {
         let id = record_id(asked.actor, rpc(asked.wish), &request_id);
         let now_ms = self.kit().runtime.now_ms();
         let command = Command { id, actor: asked.actor, target, wish: asked.wish, now_ms };
-        let carry_out = |service: Self| async move {
-            service.kit().see(&asked.at_least, asked.deadline).await?;
-            service.kit().remember(id, digest(&command))?;
-            service.carry_out(command, asked.deadline).await
-        };
-        self.detached(carry_out).await
+        self.kit().see(&asked.at_least, asked.deadline).await?;
+        self.carry_out(command, asked.deadline).await
     }
 
     async fn carry_out(&self, command: Command, deadline: Deadline) -> Result<(Relationship, String), Failure> {
@@ -162,7 +158,8 @@ impl IdentityService {
             let standing = Standing::load(&kit.state, &actor, &target).await?;
             Ok((decide(&standing, &command)?, standing.pair))
         };
-        let (event, mut pair) = kit.decide((topics::IDENTITY, &actor), deadline, look).await?;
+        let asked = kit::Asked { topic: topics::IDENTITY, key: &actor, id: command.id, digest: digest(&command) };
+        let (event, mut pair) = kit.decide(asked, deadline, look).await?;
         let mut token = match event {
             None => pair.position(&kit.state, &actor).map_or_else(|| kit.state.as_of(), Token::from),
             Some(event) => {
@@ -179,7 +176,7 @@ impl IdentityService {
         Ok((pair.present(target), token.encode()))
     }
 
-    /// Waits until the target's follow of the actor, if there is one that the block cuts, is cut; the token then covers
+    /// Waits until the target's follow of the actor, if the log has one that the block cuts, is cut; the token then covers
     /// that too.
     async fn await_cut(
         &self,
@@ -190,6 +187,10 @@ impl IdentityService {
     ) -> Result<(), Failure> {
         let state = &self.kit().state;
         let (actor, target) = (command.actor.to_string(), command.target.to_string());
+        // A follow that was answered before the block is in the log; it need not be folded yet.
+        let last =
+            self.kit().last(topics::IDENTITY, &target, deadline).await.map_err(|_| Failure::outcome_unknown())?;
+        last.into_iter().for_each(|position| token.add(position));
         state.at_least(token, deadline.at()).await.map_err(after_append)?;
         let (key, mine) = (Key::text(&target), &pair.mine);
         let look = || async {

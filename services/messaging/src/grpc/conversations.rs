@@ -57,8 +57,6 @@ impl MessagingService {
         self.may_meet(call.caller, other).await?;
 
         let conversation_id = conversation::direct_id(call.caller, other);
-        let found = conversation::summary(&self.kit.state, conversation_id).await?;
-        let mut state = Conversation { summary: found.row, message: None };
         let created = ConversationCreated {
             conversation_id: conversation_id.to_string(),
             kind: ConversationKind::Direct.into(),
@@ -66,6 +64,9 @@ impl MessagingService {
             creator_id: call.caller.to_string(),
             create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
         };
+        // One that is there stays: tables that are behind can only say too little.
+        let found = conversation::summary(&self.kit.state, conversation_id).await?;
+        let mut state = Conversation { summary: found.row, message: None };
         let event = Conversations::decide(&state, &Command::GetOrCreate(created))?;
         self.kit.remember(id, ids::payload_digest(&[&other.0]))?;
         let position = match event {

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use kith_fold::{Noun, Token};
-use kith_log::RecordId;
+use kith_log::{RecordId, topics};
 use kith_proto::messaging::v1::message_service_server::MessageService;
 use kith_proto::messaging::v1::{
     GetUnreadCountsRequest, GetUnreadCountsResponse, ListMessagesRequest, ListMessagesResponse, MarkReadRequest,
@@ -10,6 +10,7 @@ use kith_proto::messaging::v1::{
 use kith_proto::time;
 use kith_relations::block;
 use kith_service::ids::{self, RequestId};
+use kith_service::kit::Asked;
 use kith_service::page_token::page_size;
 use kith_service::{Failure, limits, text};
 use kith_tables::StoreError;
@@ -64,22 +65,26 @@ impl MessagingService {
         let digest = ids::payload_digest(&[&conversation_id.0, text.as_bytes()]);
         self.kit.see(&request.at_least, call.deadline).await?;
 
-        let summary = conversation::summary(&self.kit.state, conversation_id).await?.row;
-        let known = message::by_id(&self.kit.state, conversation_id, id).await?;
-        let blocked = self.is_blocked(call.caller, &summary).await?;
-        let known_digest = known.as_ref().map(|(known, _)| (known.number, known.row.payload_digest.clone()));
-        let state = Conversation { summary, message: known_digest };
+        let message_id = ids::made_in(id, &request.conversation_id);
         let sent = MessageSent {
             conversation_id: request.conversation_id.clone(),
-            message_id: id.to_string(),
+            message_id: message_id.to_string(),
             sender_id: call.caller.to_string(),
             content: Some(MessageContent { text: text.clone() }),
             create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
             payload_digest: Bytes::copy_from_slice(&digest),
         };
         let create_time = sent.create_time;
-        let event = Conversations::decide(&state, &Command::Send { message: sent, blocked })?;
-        self.kit.remember(id, digest)?;
+        let look = || async {
+            let summary = conversation::summary(&self.kit.state, conversation_id).await?.row;
+            let known = message::by_id(&self.kit.state, conversation_id, message_id).await?;
+            let blocked = self.is_blocked(call.caller, &summary).await?;
+            let known_digest = known.as_ref().map(|(known, _)| (known.number, known.row.payload_digest.clone()));
+            let state = Conversation { summary, message: known_digest };
+            Ok((Conversations::decide(&state, &Command::Send { message: sent.clone(), blocked })?, known))
+        };
+        let asked = Asked { topic: topics::MESSAGING, key: &request.conversation_id, id, digest };
+        let (event, known) = self.kit.decide(asked, call.deadline, look).await?;
         let (message, position) = match (event, known) {
             (None, Some((known, offset))) => {
                 let position = conversation::position(&self.kit.state, conversation_id, offset);
@@ -91,7 +96,7 @@ impl MessagingService {
                 // Its number is its place among the conversation's messages: the fold counts.
                 let message = Message {
                     conversation_id: request.conversation_id,
-                    message_id: id.to_string(),
+                    message_id: message_id.to_string(),
                     number: 0,
                     sender_id: call.caller.to_string(),
                     text,
@@ -126,17 +131,17 @@ impl MessagingService {
         let request_id = RequestId::parse("request_id", &request.request_id, &self.kit.runtime)?;
         let id = ids::record_id(call.caller, MARK_READ, &request_id);
         self.kit.see(&request.at_least, call.deadline).await?;
-        let found = conversation::summary(&self.kit.state, conversation_id).await?;
-        let state = Conversation { summary: found.row, message: None };
         let moved = ReadMarkerMoved {
             conversation_id: request.conversation_id.clone(),
             account_id: call.caller.to_string(),
             up_to_number: request.up_to_number,
             create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
         };
+        // A marker never goes back: tables that are behind can only say too little.
+        let found = conversation::summary(&self.kit.state, conversation_id).await?;
+        let state = Conversation { summary: found.row, message: None };
         let event = Conversations::decide(&state, &Command::MarkRead(moved))?;
-        let digest = ids::payload_digest(&[&conversation_id.0, &request.up_to_number.to_be_bytes()]);
-        self.kit.remember(id, digest)?;
+        self.kit.remember(id, ids::payload_digest(&[&conversation_id.0, &request.up_to_number.to_be_bytes()]))?;
         let (read_number, position) = match event {
             Some(event) => (request.up_to_number, self.append(conversation_id, id, event, call.deadline).await?),
             None => {

@@ -18,7 +18,10 @@ row! {
         pub shared: bool,
         /// The share that stands, or stood last.
         pub share_id: String,
-        pub applied: AppliedIds,
+        /// As engagement keeps them: of reactions and of shares apart, or a late copy that one of the two forgot would
+        /// be told by the other.
+        pub applied_reactions: AppliedIds,
+        pub applied_shares: AppliedIds,
     }
 }
 row! {
@@ -119,7 +122,7 @@ impl Fold for CardEngagement {
             Step::Actor(actor, act) => {
                 let before = rows.get::<ActorRow>([actor.into()]).unwrap_or_default();
                 let mut row = before.clone();
-                if row.applied.insert(record.id) {
+                if row.applied(&act).insert(record.id) {
                     row.evolve(&act);
                     rows.set_summary(summary.after(&before, &row));
                     rows.put([actor.into()], row);
@@ -149,6 +152,13 @@ impl ActorRow {
             }
             Act::Unshare(share_id) if self.share_id == *share_id => self.shared = false,
             Act::Share(_) | Act::Unshare(_) => {}
+        }
+    }
+
+    fn applied(&mut self, act: &Act<'_>) -> &mut AppliedIds {
+        match act {
+            Act::React(_) | Act::Unreact => &mut self.applied_reactions,
+            Act::Share(_) | Act::Unshare(_) => &mut self.applied_shares,
         }
     }
 
