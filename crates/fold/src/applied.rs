@@ -28,11 +28,6 @@ impl AppliedIds {
         self.0.push(id);
         true
     }
-
-    /// The command applied last.
-    pub fn last(&self) -> Option<RecordId> {
-        self.0.last().copied()
-    }
 }
 
 impl Cell for AppliedIds {

@@ -33,7 +33,11 @@ pub(crate) fn effect(record: &Record, reason: &str) -> Effect {
         key: origin.partition.to_string(),
         id,
         event: Event::DeadLetter(letter),
-        cause: Cause { causation: record.id(), trace_parent: record.header(headers::TRACE_PARENT).map(str::to_owned) },
+        cause: Cause {
+            causation: record.id(),
+            trace_parent: record.header(headers::TRACE_PARENT).map(str::to_owned),
+            ..Cause::default()
+        },
     })
 }
 

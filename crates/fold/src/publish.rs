@@ -13,6 +13,8 @@ use crate::trace;
 pub struct Cause {
     /// The record that caused it, if one did.
     pub causation: Option<RecordId>,
+    /// The record that started it all; `None`: this one does.
+    pub correlation: Option<RecordId>,
     /// W3C trace context of what caused it, if that was traced; `None`: the current span, if there is one.
     pub trace_parent: Option<String>,
 }
@@ -55,7 +57,7 @@ impl Publisher {
         debug_assert_eq!(topic.name, event.topic_name());
         let span = trace::send_span(topic, cause);
         let trace_parent = trace::trace_parent(&span).or_else(|| cause.trace_parent.clone());
-        let headers = self.headers(id, event, &Cause { causation: cause.causation, trace_parent });
+        let headers = self.headers(id, event, &Cause { trace_parent, ..cause.clone() });
         let value = Bytes::from(event.encode());
         let record = NewRecord { topic, key: key.to_owned(), headers, value };
         let appended = self.log.append(record).instrument(span.clone()).await;
@@ -76,6 +78,7 @@ impl Publisher {
             header(headers::SUBJECT, event.subject().to_owned()),
             fixed(headers::CONTENT_TYPE, "application/protobuf"),
         ];
+        all.push(header(headers::CORRELATION_ID, cause.correlation.unwrap_or(id).to_string()));
         if let Some(causation) = cause.causation {
             all.push(header(headers::CAUSATION_ID, causation.to_string()));
         }

@@ -9,14 +9,22 @@ pub struct Record {
     pub position: Position,
     pub id: RecordId,
     pub event: Event,
+    /// The record that all of its kind started with: a command's own, and that of what followed from it.
+    pub correlation: RecordId,
     /// W3C trace context of what made the record, when that was traced.
     pub trace_parent: Option<String>,
 }
 
 impl Record {
+    /// One that nothing caused, and that is not traced.
+    pub fn new(position: Position, id: RecordId, event: impl Into<Event>) -> Self {
+        Self { position, id, event: event.into(), correlation: id, trace_parent: None }
+    }
+
     /// This record as the cause of another.
     pub fn cause(&self) -> Cause {
-        Cause { causation: Some(self.id), trace_parent: self.trace_parent.clone() }
+        let (causation, correlation) = (Some(self.id), Some(self.correlation));
+        Cause { causation, correlation, trace_parent: self.trace_parent.clone() }
     }
 }
 
@@ -39,6 +47,7 @@ impl Decoded {
                 position: raw.position,
                 id,
                 event,
+                correlation: raw.header(headers::CORRELATION_ID).and_then(RecordId::parse).unwrap_or(id),
                 trace_parent: raw.header(headers::TRACE_PARENT).map(str::to_owned),
             })),
             Err(DecodeError::Malformed(reason)) => Self::Poison(reason),

@@ -102,11 +102,6 @@ impl EmbeddedLog {
         self.poisoned.load(Ordering::Acquire)
     }
 
-    /// Whether appends can succeed.
-    pub fn healthy(&self) -> bool {
-        !self.is_poisoned() && !*self.shared.closed.borrow()
-    }
-
     fn open_for_reading(&self) -> Result<(), LogError> {
         if *self.shared.closed.borrow() { Err(LogError::Closed) } else { Ok(()) }
     }

@@ -118,7 +118,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The value of every key as it was given, and where; for `doctor`. No key holds a secret.
+    /// The value of every key as it was given, and where. No key holds a secret.
     pub fn sources(&self) -> impl Iterator<Item = (&'static str, &str, &Origin)> {
         self.sources.iter().map(|(name, (value, origin))| (*name, value.as_str(), origin))
     }

@@ -1,7 +1,6 @@
 //! Who follows an account, by that account: the same edges, seen from the other end.
 
 use kith_fold::{Fold, Found, Home, Record, Rows, State};
-use kith_log::topics;
 use kith_tables::{Column, Key, Order, RowRange, RowType, Section, StoreError, Table, row};
 
 use crate::edge::{EdgeRow, ends, recount};
@@ -52,12 +51,6 @@ impl Fold for Followers {
         });
         rows.put([actor.into()], after);
     }
-}
-
-/// How many follow an account.
-pub async fn count(state: &State, account_id: &str) -> Result<i64, StoreError> {
-    let sources = state.summaries::<FollowersSummary>(&FOLLOWERS, &Key::text(account_id), topics::IDENTITY).await?;
-    Ok(sources.iter().map(|source| source.row.follower_count).sum())
 }
 
 /// Follows of one table partition, of [`FOLLOWERS`] or of edges, in the order of the other end's id.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use kith_fold::engine::{FoldMetrics, Ports, Running, create, start};
 use kith_fold::{Record, Token};
 use kith_log::embedded::EmbeddedLog;
-use kith_log::{LogPartition, Position, RecordId, Topic, headers, topics};
+use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::Event;
 use kith_proto::identity::v1::account_service_server::AccountService;
 use kith_proto::identity::v1::graph_service_server::GraphService;
@@ -104,8 +104,7 @@ impl World {
                 for raw in reader.next().await.unwrap().unwrap() {
                     next = raw.position.offset + 1;
                     let event = Event::decode(topic.name, &raw.value).unwrap();
-                    let trace_parent = raw.header(headers::TRACE_PARENT).map(str::to_owned);
-                    all.push(Record { position: raw.position, id: raw.id().unwrap(), event, trace_parent });
+                    all.push(Record::new(raw.position, raw.id().unwrap(), event));
                 }
             }
         }

@@ -37,15 +37,17 @@ async fn got(world: &World, who: RecordId, post_id: &str, token: &str) -> Result
     answer.map(|answer| answer.into_inner().post.unwrap()).map_err(|status| refusal(&status))
 }
 
+/// Gives the account its handle, and the token for it.
+async fn named(world: &World, account: RecordId, handle: &str) -> String {
+    let (account_id, handle) = (account.to_string(), handle.to_owned());
+    let event = AccountCreated { account_id, handle, ..AccountCreated::default() };
+    world.publish(account, Identity::AccountCreated(event)).await
+}
+
 #[tokio::test]
 async fn a_post_is_read_with_its_token_as_it_was_written() {
     let world = World::start().await;
-    let event = Identity::AccountCreated(AccountCreated {
-        account_id: BOB.to_string(),
-        handle: "bob".into(),
-        ..AccountCreated::default()
-    });
-    let bob_is_there = world.publish(RecordId([50; 16]), event).await;
+    let bob_is_there = named(&world, BOB, "bob").await;
     let request = CreatePostRequest {
         text: "Hi @bob and @nobody: #Rust".into(),
         languages: vec!["en".into()],
@@ -165,6 +167,11 @@ async fn across_a_block_a_post_looks_like_none_either_way() {
     assert_eq!(found, [Some(by_bob.clone()), None, None, Some(by_bob)]);
     let delete = world.posts.delete_post(by(BOB, deletion(&by_ada.post_id, "d-1"))).await;
     assert_eq!(refusal(&delete.unwrap_err()).1, "POST_NOT_FOUND");
+
+    named(&world, ADA, "ada").await;
+    world.settle().await;
+    let (mentions, _) = published(&world, BOB, "hello @ada", "r-2").await;
+    assert!(mentions.facets.is_empty(), "a handle tells nobody whom it is of across a block");
 }
 
 #[tokio::test]

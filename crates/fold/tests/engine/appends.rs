@@ -61,7 +61,7 @@ async fn what_a_record_causes_names_it_and_carries_its_trace_on() {
     const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let mut stage = Stage::set(Duration::ZERO).await;
     stage.start().await;
-    let cause = Cause { causation: None, trace_parent: Some(TRACE.to_owned()) };
+    let cause = Cause { trace_parent: Some(TRACE.to_owned()), ..Cause::default() };
     let (id, event) = (RecordId([7; 16]), Post::PostCreated(PostCreated { post_id: "p".into(), ..Default::default() }));
     stage.publisher.append(topics::POSTS, "p", id, &event.into(), &cause).await.unwrap();
     stage.until(async || echoed(&stage, "p").await).await;

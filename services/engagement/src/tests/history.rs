@@ -28,7 +28,7 @@ impl History {
 
     pub(crate) fn record(offset: u64, id: RecordId, event: Event) -> Record {
         let partition = LogPartition { topic: topics::ENGAGEMENT, index: 0 };
-        Record { position: Position { partition, offset }, id, event: event.into(), trace_parent: None }
+        Record::new(Position { partition, offset }, id, event)
     }
 
     pub(crate) fn append(&mut self, fold: &dyn Fold, event: Event) {

@@ -95,12 +95,8 @@ fn a_late_copy_undoes_nothing() {
 
 #[test]
 fn hostile_records_are_about_nobody() {
-    let record = |event: Identity| Record {
-        position: Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset: 0 },
-        id: id(1),
-        event: event.into(),
-        trace_parent: None,
-    };
+    let position = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset: 0 };
+    let record = |event: Identity| Record::new(position, id(1), event);
     assert!(ends(&record(followed(u64::MAX, i64::MAX))).is_some());
     let named = |follower: &str, target: &str| {
         let (follower_id, target_id) = (follower.to_owned(), target.to_owned());
@@ -178,19 +174,14 @@ impl Side {
             rows
         };
         let other = Identity::AccountCreated(kith_proto::identity::v1::AccountCreated::default());
-        let first = Record {
-            position: Position { partition, offset: 0 },
-            id: RecordId::default(),
-            event: other.into(),
-            trace_parent: None,
-        };
+        let first = Record::new(Position { partition, offset: 0 }, RecordId::default(), other);
         let (edges, followers) = (known(&EDGES, target), known(&FOLLOWERS, actor));
         Self { actor, target, log: vec![first], edges, followers, folded: 1 }
     }
 
     fn append(&mut self, id: RecordId, event: Event) {
         let position = Position { partition: self.log[0].position.partition, offset: self.log.len() as u64 };
-        self.log.push(Record { position, id, event, trace_parent: None });
+        self.log.push(Record::new(position, id, event));
     }
 
     fn edge(&self) -> EdgeRow {

@@ -111,12 +111,7 @@ impl Folded {
 
 fn record(offset: u64, (id, event): &Happened) -> Record {
     let partition = LogPartition { topic: topics::MESSAGING, index: 0 };
-    Record {
-        position: Position { partition, offset },
-        id: *id,
-        event: Event::Messaging(event.clone()),
-        trace_parent: None,
-    }
+    Record::new(Position { partition, offset }, *id, event.clone())
 }
 
 #[test]

@@ -63,7 +63,15 @@ impl Suite {
     pub async fn resume(&mut self) {
         let group = group(1, self.settings);
         engine::create(&self.ports, &group).await.unwrap();
-        self.running = Some(engine::start(&self.ports, group, true).await.unwrap());
+        let until = Instant::now() + PATIENCE;
+        self.running = loop {
+            // As the binary does while its servers do not answer.
+            match engine::start(&self.ports, group.clone(), true).await {
+                Ok(running) => break Some(running),
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+            self.ports.runtime.sleep(Duration::from_millis(10)).await;
+        };
     }
 
     /// Drops every table and folds the log again.

@@ -194,7 +194,7 @@ mod tests {
     fn record(offset: u64, event: Identity) -> Record {
         let partition = LogPartition { topic: topics::IDENTITY, index: 0 };
         let id = RecordId([u8::try_from(offset).unwrap(); 16]);
-        Record { position: Position { partition, offset }, id, event: Event::Identity(event), trace_parent: None }
+        Record::new(Position { partition, offset }, id, event)
     }
 
     fn followed(seconds: i64, seen_target_offset: u64) -> Identity {
