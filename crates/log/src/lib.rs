@@ -115,6 +115,9 @@ pub enum AppendError {
 pub enum LogError {
     #[error("the log does not answer: {0}")]
     Unavailable(String),
+    /// Another process has the embedded log's folder; one that was just killed still does for a moment.
+    #[error("{0} is open in another process")]
+    InUse(String),
     /// The offset is not in the log: it lost its tail, or its head was cut.
     #[error("{partition} holds offsets {first} to {next}, not {asked}")]
     OutOfRange { partition: LogPartition, asked: Offset, first: Offset, next: Offset },

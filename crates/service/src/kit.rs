@@ -154,7 +154,8 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => Self::tables_unavailable(),
-            StoreError::Contract(_)
+            StoreError::InUse(_)
+            | StoreError::Contract(_)
             | StoreError::Damaged(_)
             | StoreError::TooMany { .. }
             | StoreError::TooLarge { .. } => Self::defect("reading tables", &error),

@@ -100,6 +100,9 @@ pub struct ScanPage {
 pub enum StoreError {
     #[error("the tables do not answer: {0}")]
     Unavailable(String),
+    /// Another process has the embedded tables' folder; one that was just killed still does for a moment.
+    #[error("{0} is open in another process")]
+    InUse(String),
     /// Keyspace or table missing or different from its declaration.
     #[error("the tables differ from their declaration: {0}")]
     Contract(String),

@@ -19,7 +19,7 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Creates what is missing and says so; the second time it says that all was there.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = Runtime::system();
-    let ports = ports::open(&settings, &runtime, FoldMetrics::default())?;
+    let ports = ports::open(&settings, &runtime, FoldMetrics::default()).await?;
     let groups = suite::groups(&settings);
     let started = tokio::time::Instant::now();
     loop {

@@ -5,21 +5,41 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kith_fold::engine::{FoldMetrics, Ports};
-use kith_log::EventLog;
 use kith_log::embedded::EmbeddedLog;
 use kith_log::kafka::{KafkaLog, KafkaSettings};
+use kith_log::{EventLog, LogError};
 use kith_runtime::Runtime;
 use kith_service::config::{LogAddress, Profile, Settings, TablesAddress};
-use kith_tables::TableStore;
 use kith_tables::cql::{CqlSettings, CqlTables};
 use kith_tables::embedded::EmbeddedTables;
+use kith_tables::{StoreError, TableStore};
+use tokio::time::Instant;
 
 const CQL_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+const FOLDER_PATIENCE: Duration = Duration::from_secs(5);
+const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// Opens log and tables. Servers that are down are no error here: calls to them fail until they are back.
-pub fn open(settings: &Settings, runtime: &Runtime, metrics: FoldMetrics) -> anyhow::Result<Ports> {
-    let (log, tables) = (open_log(settings, runtime)?, open_tables(settings, runtime)?);
+/// Opens log and tables. Servers that are down are no error here: calls to them fail until they are back. A process that
+/// is just ending may have the folders for a moment longer.
+pub async fn open(settings: &Settings, runtime: &Runtime, metrics: FoldMetrics) -> anyhow::Result<Ports> {
+    let log = when_free(runtime, || open_log(settings, runtime)).await?;
+    let tables = when_free(runtime, || open_tables(settings, runtime)).await?;
     Ok(Ports { runtime: runtime.clone(), log, tables, metrics })
+}
+
+async fn when_free<T>(runtime: &Runtime, open: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let until = Instant::now() + FOLDER_PATIENCE;
+    loop {
+        match open() {
+            Err(error) if is_in_use(&error) && Instant::now() < until => runtime.sleep(ASK_EVERY).await,
+            opened => return opened,
+        }
+    }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(LogError::InUse(_)))
+        || matches!(error.downcast_ref(), Some(StoreError::InUse(_)))
 }
 
 fn open_log(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn EventLog>> {

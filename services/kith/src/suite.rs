@@ -38,7 +38,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = Runtime::system();
     let metrics = Metrics::default();
     let fold_metrics = FoldMetrics::register(&mut metrics.registry());
-    let ports = ports::open(&settings, &runtime, fold_metrics)?;
+    let ports = ports::open(&settings, &runtime, fold_metrics).await?;
     if settings.is_embedded() {
         init::create_keys(&settings, &runtime)?;
         init::create(&ports, &groups(&settings)).await?;

@@ -20,10 +20,7 @@ pub(super) fn take(dir: &Path, partitions: PartitionIndex) -> Result<File, LogEr
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let text = format!("another process has the log in {} open", dir.display());
-            return Err(LogError::Unavailable(text));
-        }
+        Err(TryLockError::WouldBlock) => return Err(LogError::InUse(dir.display().to_string())),
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
     match std::fs::read_to_string(dir.join(FORMAT)) {

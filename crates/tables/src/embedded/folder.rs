@@ -69,9 +69,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let file = file.map_err(|e| unavailable(path, &e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(StoreError::Unavailable(format!("{} is in use by another process", path.display())))
-        }
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.display().to_string())),
         Err(TryLockError::Error(e)) => Err(unavailable(path, &e)),
     }
 }
