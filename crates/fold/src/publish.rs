@@ -66,9 +66,8 @@ impl Publisher {
     }
 
     fn headers(&self, id: RecordId, event: &Event, cause: &Cause) -> Vec<Header> {
-        let header = |name: &str, value: String| Header { name: name.into(), value: value.into() };
-        let fixed =
-            |name: &str, value: &'static str| Header { name: name.into(), value: Bytes::from_static(value.as_bytes()) };
+        let header = |name: &str, value: String| Header::new(name, value);
+        let fixed = |name: &str, value: &'static str| Header::new(name, value);
         let mut all = vec![
             fixed(headers::SPEC_VERSION, "1.0"),
             header(headers::ID, id.to_string()),

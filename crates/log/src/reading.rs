@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{LogError, LogPartition, READ_AHEAD_BYTES, Record, RecordReader};
 
-/// Batches that wait for a reader's fold.
+/// Batches that may wait for a reader's fold.
 pub(crate) const READ_AHEAD_BATCHES: usize = 4;
 /// One batch, bytes (one record may exceed it). All that wait are half of what a partition's reader may hold; the other
 /// half is the client library's.
@@ -13,9 +13,9 @@ pub(crate) const BATCH_BYTES: usize = READ_AHEAD_BYTES / 2 / READ_AHEAD_BATCHES;
 /// The sending side of a reader.
 pub(crate) type Batches = mpsc::Sender<Result<Vec<Record>, LogError>>;
 
-/// A reader and the sender that feeds it.
-pub(crate) fn reader(partition: LogPartition) -> (Batches, RecordReader) {
-    let (batches, waiting) = mpsc::channel(READ_AHEAD_BATCHES);
+/// A reader, for which `ahead` batches may wait, and the sender that feeds it.
+pub(crate) fn reader(partition: LogPartition, ahead: usize) -> (Batches, RecordReader) {
+    let (batches, waiting) = mpsc::channel(ahead.min(READ_AHEAD_BATCHES));
     (batches, RecordReader::new(partition, waiting))
 }
 

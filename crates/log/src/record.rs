@@ -49,11 +49,18 @@ pub mod headers {
         [SPEC_VERSION, ID, SOURCE, TYPE, TIME, SUBJECT, CAUSATION_ID, CORRELATION_ID, CONTENT_TYPE, TRACE_PARENT];
 }
 
-/// One header; names are ours and few, so they are static when written and shared when read.
+/// One header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     pub name: Arc<str>,
     pub value: Bytes,
+}
+
+impl Header {
+    /// A header; names of [`headers`] are not copied.
+    pub fn new(name: &str, value: impl Into<Bytes>) -> Self {
+        Self { name: shared_name(name), value: value.into() }
+    }
 }
 
 /// A record that is to be appended.
@@ -120,8 +127,8 @@ impl Record {
     }
 }
 
-/// A header's name as read: names that are ours are shared, so that a record read does not hold ten strings of its own.
-pub(crate) fn shared_name(name: &str) -> Arc<str> {
+/// Names that are ours are shared, so that a record does not hold ten strings of its own.
+fn shared_name(name: &str) -> Arc<str> {
     static OURS: LazyLock<Vec<Arc<str>>> = LazyLock::new(|| headers::ALL.into_iter().map(Arc::from).collect());
     OURS.iter().find(|ours| &***ours == name).map_or_else(|| Arc::from(name), Arc::clone)
 }

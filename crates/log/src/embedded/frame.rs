@@ -6,7 +6,6 @@
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::record::shared_name;
 use crate::{Header, LogError, LogPartition, MAX_HEADERS, NewRecord, Offset, Position, Record};
 
 pub(super) const KEY_BYTES: usize = 12;
@@ -25,20 +24,25 @@ pub(super) fn offset_of(key: &[u8]) -> Option<Offset> {
     (key.len() == KEY_BYTES).then(|| Offset::from_be_bytes(offset))
 }
 
-/// The value under `key`. The record's size was checked, so that no length exceeds a u32.
-pub(super) fn encode(key: &[u8; KEY_BYTES], record: &NewRecord) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(12 + record.len_bytes() + 8 * record.headers.len() + 4);
-    frame.put_u32_le(0);
-    put(&mut frame, record.key.as_bytes());
-    frame.put_u32_le(record.headers.len() as u32);
+/// How long the record's value will be.
+pub(super) fn len_bytes(record: &NewRecord) -> usize {
+    16 + record.len_bytes() + 8 * record.headers.len()
+}
+
+/// Adds the value of the record that is to stand at `position`. Its size was checked, so that no length exceeds a u32.
+pub(super) fn encode(frames: &mut Vec<u8>, position: Position, record: &NewRecord) {
+    let start = frames.len();
+    frames.put_u32_le(0);
+    put(frames, record.key.as_bytes());
+    frames.put_u32_le(record.headers.len() as u32);
     for header in &record.headers {
-        put(&mut frame, header.name.as_bytes());
-        put(&mut frame, &header.value);
+        put(frames, header.name.as_bytes());
+        put(frames, &header.value);
     }
-    put(&mut frame, &record.value);
-    let checksum = checksum(key, &frame[4..]);
-    frame[..4].copy_from_slice(&checksum.to_le_bytes());
-    frame
+    put(frames, &record.value);
+    let body = start + 4;
+    let checksum = checksum(&key(position.partition, position.offset), &frames[body..]);
+    frames[start..body].copy_from_slice(&checksum.to_le_bytes());
 }
 
 /// The record that stands at `position`. The bytes may be anything: they are checked before they are believed.
@@ -57,8 +61,7 @@ fn parse(position: Position, frame: &mut Bytes) -> Option<Record> {
     let mut headers = Vec::with_capacity(count);
     for _ in 0..count {
         let name = take(frame)?;
-        let name = shared_name(std::str::from_utf8(&name).ok()?);
-        headers.push(Header { name, value: take(frame)? });
+        headers.push(Header::new(std::str::from_utf8(&name).ok()?, take(frame)?));
     }
     Some(Record { position, key, headers, value: take(frame)? })
 }
@@ -96,7 +99,10 @@ mod tests {
     }
 
     fn framed(offset: Offset, record: &NewRecord) -> Bytes {
-        encode(&key(position(offset).partition, offset), record).into()
+        let mut frame = Vec::new();
+        encode(&mut frame, position(offset), record);
+        assert_eq!(frame.len(), len_bytes(record));
+        frame.into()
     }
 
     prop_compose! {

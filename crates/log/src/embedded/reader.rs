@@ -2,12 +2,18 @@
 
 use std::sync::{Arc, PoisonError, Weak};
 
+use bytes::Bytes;
 use kith_runtime::Runtime;
 
+use super::frame;
 use super::store::Store;
 use super::{Partition, Shared};
-use crate::reading::{self, Batches, Lifetime};
-use crate::{LogError, Offset, Record, RecordReader};
+use crate::reading::{self, Batch, Batches, Lifetime};
+use crate::{LogError, Offset, Position, Record, RecordReader};
+
+/// Batches that wait for a fold: with the one in its hands more than it folds together. What is further ahead is most
+/// often in memory already, in less of it.
+const AHEAD_BATCHES: usize = 2;
 
 /// Starts the task that feeds a reader of `partition` from `from` on.
 pub(super) fn spawn(
@@ -18,7 +24,7 @@ pub(super) fn spawn(
     from: Offset,
     lifetime: Lifetime,
 ) -> RecordReader {
-    let (batches, reader) = reading::reader(partition.id);
+    let (batches, reader) = reading::reader(partition.id, AHEAD_BATCHES);
     let feed =
         Feed { runtime: runtime.clone(), shared: Arc::clone(shared), store: Weak::clone(store), partition, next: from };
     runtime.spawn(async move {
@@ -66,10 +72,21 @@ impl Feed {
     async fn batch(&self, head: Offset) -> Result<Vec<Record>, LogError> {
         let (partition, next) = (self.partition.id, self.next);
         let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).read(partition, next);
-        if let Some(records) = recent {
-            return Ok(records);
+        if let Some(frames) = recent {
+            return decoded(frames);
         }
         let store = self.store.upgrade().ok_or(LogError::Closed)?;
         self.runtime.blocking(move || store.read(partition, next, head)).await.unwrap_or(Err(LogError::Closed))
     }
+}
+
+/// A batch of them; the rest is read again with the next one.
+fn decoded(frames: Vec<(Position, Bytes)>) -> Result<Vec<Record>, LogError> {
+    let mut batch = Batch::default();
+    for (position, frame) in frames {
+        if !batch.push(frame::decode(position, frame)?) {
+            break;
+        }
+    }
+    Ok(batch.records)
 }

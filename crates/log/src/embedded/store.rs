@@ -110,7 +110,7 @@ impl Store {
     }
 
     /// Writes all or none; when it returns `Ok` they are on the disk.
-    pub fn write(&self, records: Vec<([u8; frame::KEY_BYTES], Vec<u8>)>) -> Result<(), WriteError> {
+    pub fn write(&self, records: &[(Position, Bytes)]) -> Result<(), WriteError> {
         #[cfg(test)]
         if self.fail_writes.load(Ordering::SeqCst) {
             return Err(WriteError::Unknown("the test's disk is broken".to_owned()));
@@ -118,9 +118,10 @@ impl Store {
         // fsync comes before the memtable in fjall's commit: what it could not sync is never seen by a reader.
         let mut batch = self.database.batch().durability(Some(self.persist));
         let mut bytes = 0;
-        for (key, frame) in records {
-            bytes += (key.len() + frame.len() + MEMTABLE_ENTRY_BYTES) as u64;
-            batch.insert(&self.records, key, frame);
+        for (position, frame) in records {
+            let key = frame::key(position.partition, position.offset);
+            bytes += (frame.len() + MEMTABLE_ENTRY_BYTES) as u64;
+            batch.insert(&self.records, key, &frame[..]);
         }
         batch.commit().map_err(|error| match error {
             fjall::Error::Poisoned => WriteError::Nothing("an earlier write failed".to_owned()),

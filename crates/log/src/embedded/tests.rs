@@ -157,10 +157,10 @@ async fn damage_is_told_not_skipped() {
     let dir = TempDir::new().unwrap();
     let log = prepared(&dir).await;
     let position = log.append(record(1, 8)).await.unwrap();
-    let key = frame::key(position.partition, position.offset);
-    let mut bytes = frame::encode(&key, &record(1, 8));
+    let mut bytes = Vec::new();
+    frame::encode(&mut bytes, position, &record(1, 8));
     bytes[20] ^= 1;
-    assert!(log.store.write(vec![(key, bytes)]).is_ok());
+    assert!(log.store.write(&[(position, bytes.into())]).is_ok());
     drop(log);
     let log = prepared(&dir).await;
     let mut reader = log.read(position.partition, position.offset).await.unwrap();

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Shared;
 use super::frame;
 use super::store::{Store, WriteError};
-use crate::{AppendError, NewRecord, Offset, Position, Record};
+use crate::{AppendError, NewRecord, Position};
 
 /// Appends that wait for the writer; as many again may be in its hands.
 pub(super) const QUEUE_APPENDS: usize = 16_384;
@@ -94,27 +95,21 @@ impl Writer {
         if self.poisoned.load(Ordering::Acquire) {
             return refuse(group, "an earlier write failed: restart");
         }
-        let offsets = offsets(&group);
-        let frames = group.iter().zip(&offsets).map(|(append, offset)| {
-            let key = frame::key(append.partition.id, *offset);
-            (key, frame::encode(&key, &append.record))
-        });
-        match self.store.write(frames.collect()) {
-            Ok(()) => self.publish(group, offsets),
+        let frames = frames(&group);
+        match self.store.write(&frames) {
+            Ok(()) => self.publish(group, frames),
             Err(error) => self.fail(group, error),
         }
     }
 
-    fn publish(&self, group: Vec<Append>, offsets: Vec<Offset>) {
+    fn publish(&self, group: Vec<Append>, frames: Vec<(Position, Bytes)>) {
         let mut heads = BTreeMap::new();
         let mut answers = Vec::with_capacity(group.len());
         let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for (append, offset) in group.into_iter().zip(offsets) {
-            let Append { record, partition, answer } = append;
-            let position = Position { partition: partition.id, offset };
-            recent.push(Record { position, key: record.key.into(), headers: record.headers, value: record.value });
+        for (Append { partition, answer, .. }, (position, frame)) in group.into_iter().zip(frames) {
+            recent.push(position, frame);
             answers.push((answer, position));
-            heads.insert(partition.id, (partition, offset + 1));
+            heads.insert(partition.id, (partition, position.offset + 1));
         }
         drop(recent);
         for (partition, head) in heads.into_values() {
@@ -140,13 +135,33 @@ impl Writer {
     }
 }
 
+/// Each append's place and frame. The frames of a group are one piece of memory: the recent records are let go of in
+/// about that order, and small pieces among those of fjall, which go at other times, would leave holes.
+fn frames(group: &[Append]) -> Vec<(Position, Bytes)> {
+    let mut bytes = Vec::with_capacity(group.iter().map(|append| frame::len_bytes(&append.record)).sum());
+    let mut ends = Vec::with_capacity(group.len());
+    for (append, position) in group.iter().zip(positions(group)) {
+        frame::encode(&mut bytes, position, &append.record);
+        ends.push((position, bytes.len()));
+    }
+    let mut bytes = Bytes::from(bytes);
+    let mut start = 0;
+    let mut frame = |(position, end)| {
+        let frame = bytes.split_to(end - start);
+        start = end;
+        (position, frame)
+    };
+    ends.into_iter().map(&mut frame).collect()
+}
+
 /// The place of each append: its partition's next, in the order of the group.
-fn offsets(group: &[Append]) -> Vec<Offset> {
+fn positions(group: &[Append]) -> Vec<Position> {
     let mut next = BTreeMap::new();
     let place = |append: &Append| {
-        let next = next.entry(append.partition.id).or_insert_with(|| *append.partition.head.borrow());
+        let partition = append.partition.id;
+        let next = next.entry(partition).or_insert_with(|| *append.partition.head.borrow());
         *next += 1;
-        *next - 1
+        Position { partition, offset: *next - 1 }
     };
     group.iter().map(place).collect()
 }

@@ -45,7 +45,7 @@ impl Membership for Member {
         let queues = self.consumer.start(self.heard, from.to_vec()).await?;
         if queues.is_empty() {
             // The group has said something else meanwhile: readers that end at once.
-            return Ok(from.iter().map(|(partition, _)| reading::reader(*partition).1).collect());
+            return Ok(from.iter().map(|(partition, _)| reading::reader(*partition, 1).1).collect());
         }
         let reader = |(queue, (partition, offset)): (_, &(LogPartition, Offset))| {
             let word = Some((self.consumer.words.clone(), self.heard));

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
-use crate::record::shared_name;
 use crate::{Header, LogPartition, Offset, Position, Record};
 
 /// `None` if its offset is none (it never is, of a message that was fetched).
@@ -25,9 +24,8 @@ pub(super) fn record(partition: LogPartition, message: &BorrowedMessage<'_>) -> 
 fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let Some(headers) = message.headers() else { return Vec::new() };
     let read = || {
-        let header = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-            name: shared_name(header.key),
-            value: Bytes::copy_from_slice(header.value.unwrap_or_default()),
+        let header = |header: rdkafka::message::Header<'_, &[u8]>| {
+            Header::new(header.key, Bytes::copy_from_slice(header.value.unwrap_or_default()))
         };
         headers.iter().map(header).collect()
     };

@@ -33,7 +33,7 @@ impl Readers {
         lifetime: Lifetime,
         consumer: Option<Consumer>,
     ) -> RecordReader {
-        let (batches, reader) = reading::reader(partition);
+        let (batches, reader) = reading::reader(partition, reading::READ_AHEAD_BATCHES);
         let grown = Arc::new(Notify::new());
         let waker = Arc::clone(&grown);
         queue.set_nonempty_callback(move || waker.notify_one());
