@@ -1,21 +1,27 @@
 //! The records on disk. Everything here blocks.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::{folder, frame};
 use crate::reading::Batch;
 use crate::{LogError, LogPartition, Offset, PartitionIndex, Position, Record, Topic};
 
-/// Records not yet in sorted files, bytes of memory.
-const MEMTABLE_BYTES: u64 = 8 * 1024 * 1024;
-/// What an entry takes in the memtable beside its key and value, bytes, about.
-const MEMTABLE_ENTRY_BYTES: usize = 64;
+/// Records not yet in sorted files, bytes of memory. fjall lets go of them only when the next such lot is full, so that
+/// twice as much is in memory.
+const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+/// What an entry takes in the memtable beside its value, bytes, about: its node, its key, the allocator's share.
+const MEMTABLE_ENTRY_BYTES: usize = 144;
+/// Sorted files that may stand beside each other before they are merged. Readers at the head do not look at them, and
+/// all partitions are in each of them, so that every merge writes the whole again.
+const UNMERGED_FILES: u8 = 8;
 /// Blocks of sorted files kept in memory, bytes. Small: readers go through a partition once, and the head is kept apart.
-const BLOCK_CACHE_BYTES: u64 = 4 * 1024 * 1024;
+const BLOCK_CACHE_BYTES: u64 = 1024 * 1024;
 /// Flushing and merging go on in the background and must not take the cores from the folds.
 const BACKGROUND_THREADS: usize = 1;
 
@@ -57,7 +63,9 @@ impl Store {
             .manual_journal_persist(true)
             .open()
             .map_err(failed)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX);
+        let merging = Arc::new(Leveled::default().with_l0_threshold(UNMERGED_FILES));
+        let options =
+            || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX).compaction_strategy(merging.clone());
         let records = database.keyspace("records", options).map_err(failed)?;
         let topics = database.keyspace("topics", KeyspaceCreateOptions::default).map_err(failed)?;
         // The journal is one file that is only appended to: its data and length are all that must be on the disk, and
