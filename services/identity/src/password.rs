@@ -1,7 +1,8 @@
-//! Passwords: argon2id, in as many buffers as there are cores, each used again and again. A buffer for every hash would
-//! leave hundreds of megabytes with the allocator.
+//! Passwords: argon2id, in as many buffers as there are cores, each used again and again, and let go of when no hash has
+//! needed it for a while. A buffer for every hash would have the operating system clear 19 MiB each time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
@@ -19,6 +20,8 @@ const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
 /// Hashes that may wait for each buffer: a second or two of work.
 const WAITING_PER_BUFFER: usize = 32;
+/// Buffers that stayed idle for all of such a while are let go of.
+const IDLE_BUFFERS_KEPT: Duration = Duration::from_secs(5);
 /// What a stored hash may ask for; one that asks for more is not ours, and never matches.
 const STORED_MEMORY_KIB_MAX: u32 = 1024 * 1024;
 const STORED_PASSES_MAX: u32 = 16;
@@ -72,13 +75,24 @@ struct Shared {
     admitted: Arc<Semaphore>,
     /// One permit for each buffer.
     running: Arc<Semaphore>,
-    idle: Mutex<Vec<Vec<Block>>>,
+    buffers: usize,
+    idle: Mutex<Idle>,
     /// What a hash takes as they are made now. A stored one may take more for a while.
     kept_blocks: usize,
 }
 
+/// Buffers that no hash is using.
+#[derive(Default)]
+struct Idle {
+    buffers: Vec<Vec<Block>>,
+    /// The fewest there were since the last look: so many were not needed.
+    fewest: usize,
+    /// Whether a task looks after them.
+    watched: bool,
+}
+
 impl PasswordHasher {
-    /// Each buffer takes `memory_kib` from its first use on. Fails under 8 KiB.
+    /// Each buffer takes `memory_kib` while hashes are asked for. Fails under 8 KiB.
     pub fn new(runtime: Runtime, memory_kib: u32) -> Result<Self, Failure> {
         let params = Params::new(memory_kib, PASSES, LANES, Some(OUTPUT_BYTES));
         let params = params.map_err(|error| Failure::defect("setting up password hashing", &error))?;
@@ -120,6 +134,10 @@ impl PasswordHasher {
         let turn = Arc::clone(&self.shared.running).acquire_owned();
         let turn = tokio::time::timeout_at(deadline.at(), turn).await.map_err(|_| Failure::deadline_exceeded())?;
         let turn = turn.map_err(|_| Failure::internal())?;
+        if self.shared.must_be_watched() {
+            let (runtime, shared) = (self.runtime.clone(), Arc::clone(&self.shared));
+            self.runtime.spawn(async move { shared.watch(&runtime).await });
+        }
         let shared = Arc::clone(&self.shared);
         let worked = self.runtime.blocking(move || {
             let mut buffer = shared.take();
@@ -135,17 +153,45 @@ impl PasswordHasher {
 impl Shared {
     fn new(buffers: usize, kept_blocks: usize) -> Self {
         let admitted = Arc::new(Semaphore::new(buffers * (1 + WAITING_PER_BUFFER)));
-        Self { admitted, running: Arc::new(Semaphore::new(buffers)), idle: Mutex::default(), kept_blocks }
+        let running = Arc::new(Semaphore::new(buffers));
+        Self { admitted, running, buffers, idle: Mutex::default(), kept_blocks }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> Vec<Block> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        let mut idle = self.idle();
+        let buffer = idle.buffers.pop().unwrap_or_default();
+        idle.fewest = idle.fewest.min(idle.buffers.len());
+        buffer
     }
 
     fn give_back(&self, mut buffer: Vec<Block>) {
         buffer.truncate(self.kept_blocks);
         buffer.shrink_to_fit();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        self.idle().buffers.push(buffer);
+    }
+
+    /// True for one caller, until its watch has ended. Ask with a turn in hand: a watch does not end before all are back.
+    fn must_be_watched(&self) -> bool {
+        !std::mem::replace(&mut self.idle().watched, true)
+    }
+
+    /// Lets go of buffers that are not needed, until none is left.
+    async fn watch(&self, runtime: &Runtime) {
+        loop {
+            runtime.sleep(IDLE_BUFFERS_KEPT).await;
+            let mut idle = self.idle();
+            let unneeded = idle.fewest;
+            drop(idle.buffers.drain(..unneeded));
+            idle.fewest = idle.buffers.len();
+            if idle.buffers.is_empty() && self.running.available_permits() == self.buffers {
+                idle.watched = false;
+                return;
+            }
+        }
     }
 }
 
@@ -246,8 +292,27 @@ mod tests {
             let now = PasswordHasher::new(Runtime::system(), memory_kib).unwrap();
             now.hash(password("another one"), soon()).await.unwrap();
             assert!(now.verify(password("correct horse"), Some(&stored), soon()).await.unwrap());
-            let idle = now.shared.idle.lock().unwrap();
-            assert_eq!(idle.iter().map(Vec::len).collect::<Vec<_>>(), [memory_kib as usize], "one buffer, of its size");
+            let idle = now.shared.idle();
+            assert_eq!(
+                idle.buffers.iter().map(Vec::len).collect::<Vec<_>>(),
+                [memory_kib as usize],
+                "one buffer, of its size"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn buffers_that_no_hash_needs_are_let_go_of() {
+        let hasher = PasswordHasher::new(Runtime::simulated(1, 0), MEMORY_KIB).unwrap();
+        let idle = || hasher.shared.idle().buffers.len();
+        for _ in 0..2 {
+            for _ in 0..10 {
+                hasher.hash(password("correct horse"), soon()).await.unwrap();
+                tokio::time::sleep(IDLE_BUFFERS_KEPT / 2).await;
+                assert_eq!(idle(), 1, "one hash after the other");
+            }
+            tokio::time::sleep(IDLE_BUFFERS_KEPT * 2).await;
+            assert_eq!(idle(), 0);
         }
     }
 
