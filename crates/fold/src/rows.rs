@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use kith_log::Offset;
@@ -10,7 +10,7 @@ pub struct Rows {
     table: &'static Table,
     summary_key: RowKey,
     /// Rows known to be there or known not to be.
-    known: BTreeMap<RowKey, Option<Row>>,
+    known: Known,
     dirty: BTreeSet<RowKey>,
     /// The offset of the record being applied; every row it changes gets it as its position.
     at: Offset,
@@ -22,13 +22,15 @@ impl Rows {
     /// For an engine, or a test of a fold: an empty table partition as log partition `source` sees it.
     pub fn new(table: &'static Table, source: i32) -> Self {
         let summary_key = table.summary_key(source);
-        Self { table, summary_key, known: BTreeMap::new(), dirty: BTreeSet::new(), at: 0, fault: OnceLock::new() }
+        Self { table, summary_key, known: Known::default(), dirty: BTreeSet::new(), at: 0, fault: OnceLock::new() }
     }
 
     /// For a test of a fold: rows that `home` names and that are not known yet are known not to be there.
     pub fn load_empty(&mut self, home: &crate::Home) {
         for key in &home.rows {
-            self.known.entry(key.clone()).or_insert(None);
+            if !self.knows(key) {
+                self.known.set(key.clone(), None);
+            }
         }
     }
 
@@ -55,7 +57,7 @@ impl Rows {
 
     /// The columns of the summary row, or their defaults.
     pub fn summary<S: RowType + Default>(&self) -> S {
-        let Some(row) = self.known.get(&self.summary_key).and_then(Option::as_ref) else { return S::default() };
+        let Some(row) = self.known.row(&self.summary_key) else { return S::default() };
         let read = S::from_columns(row.columns.iter().skip(1).cloned().collect());
         if read.is_none() {
             self.blame(&row.key, "does not read as its type");
@@ -76,7 +78,7 @@ impl Rows {
 
     /// The last offset that is in these rows: the position to stamp on what is a function of the rows as they stand.
     pub fn mark(&self) -> Option<Offset> {
-        let row = self.known.get(&self.summary_key).and_then(Option::as_ref)?;
+        let row = self.known.row(&self.summary_key)?;
         match row.columns.first() {
             Some(Value::BigInt(mark)) => Offset::try_from(*mark).ok(),
             _ => None,
@@ -90,7 +92,7 @@ impl Rows {
         }
         self.at = offset;
         apply(self);
-        let summary = match self.known.remove(&self.summary_key).flatten() {
+        let summary = match self.known.take(&self.summary_key) {
             Some(row) => row.columns.into_iter().skip(1).collect(),
             None => self.table.summary.iter().map(|c| c.kind.default_value()).collect::<Vec<_>>(),
         };
@@ -101,7 +103,7 @@ impl Rows {
     /// What must be written, in key order; the rows count as written from then on.
     pub(crate) fn take_dirty(&mut self) -> Vec<Write> {
         let dirty = std::mem::take(&mut self.dirty);
-        dirty.iter().filter_map(|key| self.known.get(key).cloned().flatten()).collect()
+        dirty.iter().filter_map(|key| self.known.row(key).cloned()).collect()
     }
 
     pub(crate) fn summary_key(&self) -> &RowKey {
@@ -109,29 +111,28 @@ impl Rows {
     }
 
     pub(crate) fn knows(&self, key: &RowKey) -> bool {
-        self.known.contains_key(key)
+        self.known.place(key).is_ok()
     }
 
     pub(crate) fn learn(&mut self, key: RowKey, row: Option<Row>) {
-        self.known.insert(key, row);
+        self.known.set(key, row);
     }
 
     pub(crate) fn forget(&mut self) {
-        self.known.clear();
+        self.known.0.clear();
         self.dirty.clear();
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.known.len()
+        self.known.0.len()
     }
 
     fn row<R: RowType>(&self, clustering: impl IntoIterator<Item = Value>) -> Option<&Row> {
         let key = RowKey::of::<R>(clustering);
-        let known = self.known.get(&key);
-        if known.is_none() {
+        if !self.knows(&key) {
             self.blame(&key, "was not asked for");
         }
-        known?.as_ref()
+        self.known.row(&key)
     }
 
     /// The first fault stands. Keys are ids of people and things: they are left out.
@@ -140,11 +141,39 @@ impl Rows {
     }
 
     fn write(&mut self, key: RowKey, columns: Vec<Value>) {
-        let same = matches!(self.known.get(&key), Some(Some(row)) if row.columns == columns);
+        let same = self.known.row(&key).is_some_and(|row| row.columns == columns);
         if !same {
             let row = Row { key: key.clone(), columns, position: self.at };
-            self.known.insert(key.clone(), Some(row));
+            self.known.set(key.clone(), Some(row));
             self.dirty.insert(key);
+        }
+    }
+}
+
+/// In the order of the keys. A list, as most table partitions have two or three known rows here, and many are cached: a
+/// tree's smallest node has room for eleven.
+#[derive(Debug, Clone, Default)]
+struct Known(Vec<(RowKey, Option<Row>)>);
+
+impl Known {
+    /// Where the key is, or where it would be.
+    fn place(&self, key: &RowKey) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| known.cmp(key))
+    }
+
+    fn row(&self, key: &RowKey) -> Option<&Row> {
+        self.place(key).ok().and_then(|at| self.0[at].1.as_ref())
+    }
+
+    /// Takes the row out; then it is known not to be there.
+    fn take(&mut self, key: &RowKey) -> Option<Row> {
+        self.place(key).ok().and_then(|at| self.0[at].1.take())
+    }
+
+    fn set(&mut self, key: RowKey, row: Option<Row>) {
+        match self.place(&key) {
+            Ok(at) => self.0[at].1 = row,
+            Err(at) => self.0.insert(at, (key, row)),
         }
     }
 }

@@ -12,8 +12,8 @@ const PAGE_ROWS: usize = 1_000;
 const READS_IN_FLIGHT: usize = 16;
 /// Table partitions written at once.
 const WRITES_IN_FLIGHT: usize = 64;
-/// Rows held before they are written.
-const HELD_ROWS: usize = 4_096;
+/// Writes that are held back, to be made together.
+const HELD_WRITES: usize = 4_096;
 /// Appends held before they are made.
 const HELD_APPENDS: usize = 1_024;
 
@@ -26,7 +26,7 @@ pub(crate) struct Spreader<'a> {
     /// Told of each page read and each round written: a batch that spreads far takes long, but does not stand still.
     progress: &'a (dyn Fn() + Sync),
     puts: BTreeMap<(&'static str, Key), Target>,
-    held_rows: usize,
+    held_writes: usize,
     appends: Vec<Append>,
     reads: VecDeque<Read>,
     later: Vec<Effect>,
@@ -34,7 +34,8 @@ pub(crate) struct Spreader<'a> {
 
 struct Target {
     table: &'static Table,
-    writes: BTreeMap<RowKey, Write>,
+    /// In the order in which they came.
+    writes: Vec<Write>,
 }
 
 enum Read {
@@ -49,7 +50,7 @@ impl<'a> Spreader<'a> {
         progress: &'a (dyn Fn() + Sync),
     ) -> Self {
         let (puts, appends, reads, later) = (BTreeMap::new(), Vec::new(), VecDeque::new(), Vec::new());
-        Self { keyspace, publisher, progress, puts, held_rows: 0, appends, reads, later }
+        Self { keyspace, publisher, progress, puts, held_writes: 0, appends, reads, later }
     }
 
     /// Everything is durable when it returns.
@@ -57,7 +58,7 @@ impl<'a> Spreader<'a> {
         self.take(effects);
         loop {
             (self.progress)();
-            if self.held_rows >= HELD_ROWS || self.reads.is_empty() {
+            if self.held_writes >= HELD_WRITES || self.reads.is_empty() {
                 self.write().await?;
             }
             if self.appends.len() >= HELD_APPENDS || self.reads.is_empty() {
@@ -89,15 +90,10 @@ impl<'a> Spreader<'a> {
         }
     }
 
-    /// Of two writes to one row the later position stays: it is what the row ends as.
     fn hold(&mut self, Put { table, partition, write }: Put) {
-        let target =
-            self.puts.entry((table.name, partition)).or_insert_with(|| Target { table, writes: BTreeMap::new() });
-        let held = target.writes.get(&write.key).map(|held| held.position);
-        if held.is_none_or(|held| held <= write.position) {
-            self.held_rows += usize::from(held.is_none());
-            target.writes.insert(write.key.clone(), write);
-        }
+        let target = self.puts.entry((table.name, partition)).or_insert_with(|| Target { table, writes: Vec::new() });
+        target.writes.push(write);
+        self.held_writes += 1;
     }
 
     async fn read(&mut self) -> Result<(), FoldError> {
@@ -113,12 +109,13 @@ impl<'a> Spreader<'a> {
 
     async fn write(&mut self) -> Result<(), FoldError> {
         let keyspace = self.keyspace;
-        self.held_rows = 0;
+        self.held_writes = 0;
         let targets = std::mem::take(&mut self.puts);
         let mut batches = Vec::new();
         for ((_, partition), target) in targets {
-            let writes: Vec<Write> = target.writes.into_values().collect();
-            for chunk in writes.chunks(MAX_APPLY_ROWS).map(<[Write]>::to_vec) {
+            let mut writes = last_of_each_row(target.writes).into_iter().peekable();
+            while writes.peek().is_some() {
+                let chunk: Vec<Write> = writes.by_ref().take(MAX_APPLY_ROWS).collect();
                 let partition = partition.clone();
                 batches.push(async move { keyspace.apply(target.table, &partition, &chunk).await }.boxed());
             }
@@ -138,6 +135,22 @@ impl<'a> Spreader<'a> {
         side_by_side(appends, WRITES_IN_FLIGHT).await?;
         Ok(())
     }
+}
+
+/// Of two writes to one row the later position stays, of one position the one that came last: it is what the row ends as.
+fn last_of_each_row(mut writes: Vec<Write>) -> Vec<Write> {
+    // Stable, so that writes of one position stay in the order in which they came.
+    writes.sort_by(|a, b| a.key.cmp(&b.key).then(b.position.cmp(&a.position)));
+    let mut last: Vec<Write> = Vec::with_capacity(writes.len());
+    for write in writes {
+        match last.last_mut() {
+            Some(held) if held.key != write.key => last.push(write),
+            Some(held) if held.position == write.position => *held = write,
+            Some(_) => {}
+            None => last.push(write),
+        }
+    }
+    last
 }
 
 async fn append_all(publisher: &Publisher, appends: Vec<Append>) -> Result<(), FoldError> {
@@ -272,7 +285,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_two_writes_to_a_row_the_later_position_stays() {
         let desk = desk().await;
-        desk.run(vec![put("a", 1, "late", 9), put("a", 1, "early", 3), put("b", 1, "other", 2)]).await;
+        let puts = [("first", 9), ("late", 9), ("early", 3)].map(|(text, position)| put("a", 1, text, position));
+        desk.run(puts.into_iter().chain([put("b", 1, "other", 2)]).collect()).await;
         desk.run(vec![put("a", 1, "again", 8)]).await;
         assert_eq!(desk.notes("a").await, [("late".to_owned(), 9)]);
         assert_eq!(desk.notes("b").await, [("other".to_owned(), 2)]);
