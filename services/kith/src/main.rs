@@ -13,6 +13,10 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+/// Gives memory that a burst took back to the operating system; see ADR 6.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Bad usage or configuration.
 const EXIT_USAGE: u8 = 2;
 /// The command ran and what it checked is not so, or it could not run.
