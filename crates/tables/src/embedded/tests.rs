@@ -51,7 +51,7 @@ async fn reopening_keeps_rows() {
 async fn a_folder_in_use_or_of_another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());
-    assert!(matches!(EmbeddedTables::open(dir.path(), Runtime::system()), Err(StoreError::Unavailable(_))));
+    assert!(matches!(EmbeddedTables::open(dir.path(), Runtime::system()), Err(StoreError::InUse(_))));
     drop(first);
     std::fs::write(dir.path().join("FORMAT"), "kith tables 0\n").unwrap();
     assert!(matches!(EmbeddedTables::open(dir.path(), Runtime::system()), Err(StoreError::Contract(_))));
