@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use kith_log::{EventLog, LogError, LogPartition, Membership, Position};
 use kith_runtime::Runtime;
 use kith_tables::TableStore;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -183,12 +183,12 @@ async fn start_workers(
     let from: Vec<_> = workers.iter().map(|(&partition, worker)| (partition, worker.start_offset())).collect();
     let mut readers: BTreeMap<_, _> =
         membership.start(&from).await?.into_iter().map(|reader| (reader.partition, reader)).collect();
-    let (reached, caught_up) = watch::channel(false);
-    tasks.push(context.runtime.spawn(catch_up(Arc::clone(context), heads, reached)));
+    let caught_up = Arc::new(Semaphore::new(0));
+    tasks.push(context.runtime.spawn(catch_up(Arc::clone(context), heads, Arc::clone(&caught_up))));
     for (partition, worker) in workers {
         let Some(reader) = readers.remove(&partition) else { continue };
         let context = Arc::clone(context);
-        let caught_up = caught_up.clone();
+        let caught_up = Arc::clone(&caught_up);
         tasks.push(context.runtime.clone().spawn(async move {
             // What panics is a defect of a fold: met again and again it would take the whole group down.
             let ended = AssertUnwindSafe(worker.run(reader, caught_up)).catch_unwind().await;
@@ -245,8 +245,9 @@ async fn heads(context: &Context) -> Result<Heads, LogError> {
     Ok(heads)
 }
 
-/// Says when the whole group, on whatever replicas, has reached the heads that stood at the start.
-async fn catch_up(context: Arc<Context>, heads: Heads, reached: watch::Sender<bool>) {
+/// Says when the whole group, on whatever replicas, has reached the heads that stood at the start: there are permits then,
+/// for workers in the order in which they wait.
+async fn catch_up(context: Arc<Context>, heads: Heads, reached: Arc<Semaphore>) {
     let last =
         |(&partition, &next): (&LogPartition, &u64)| next.checked_sub(1).map(|offset| Position { partition, offset });
     let mut wanted: Vec<Position> = heads.iter().filter_map(last).collect();
@@ -254,9 +255,8 @@ async fn catch_up(context: Arc<Context>, heads: Heads, reached: watch::Sender<bo
         let until = Instant::now() + REPORT_EVERY;
         match context.state.watermarks.wait(wanted.iter().copied(), until).await {
             Ok(()) => {
-                reached.send_replace(true);
-                // Workers take the closing of the channel as the end of the assignment.
-                return std::future::pending().await;
+                reached.add_permits(Semaphore::MAX_PERMITS);
+                return;
             }
             // What stands still is for an operator; the other partitions' appends do not wait for that.
             Err(WaitError::Stopped { partition, .. }) => wanted.retain(|position| position.partition != partition),

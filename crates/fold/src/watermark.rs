@@ -8,7 +8,7 @@ use std::time::Duration;
 use kith_log::{LogPartition, Offset, PartitionIndex, Position, RecordId, Topic};
 use kith_runtime::Runtime;
 use kith_tables::{Key, Keyspace, MAX_SLICE_ROWS, Row, RowRange, RowType, Slice, StoreError, Value};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::FoldError;
@@ -29,7 +29,9 @@ pub struct Watermarks {
 
 struct Entry {
     /// The next offset: everything below is in the tables.
-    next: watch::Sender<Offset>,
+    next: AtomicU64,
+    /// Wakes waiters in the order in which they came (a watch channel would not): a seed decides all that follows.
+    grown: Notify,
     /// Steps of the fold here, of replays too: it stands still while the fold does.
     steps: AtomicU64,
     state: Mutex<EntryState>,
@@ -68,7 +70,8 @@ impl Watermarks {
     pub(crate) fn new(runtime: Runtime, keyspace: Arc<dyn Keyspace>, topics: &[Topic], count: PartitionIndex) -> Self {
         let all = topics.iter().flat_map(|&topic| (0..count).map(move |index| LogPartition { topic, index }));
         let entry = || Entry {
-            next: watch::Sender::new(0),
+            next: AtomicU64::default(),
+            grown: Notify::new(),
             steps: AtomicU64::default(),
             poll: tokio::sync::Mutex::default(),
             state: Mutex::default(),
@@ -84,13 +87,13 @@ impl Watermarks {
     /// What is known here to be in the tables: the last offset of each partition that has any.
     pub fn known(&self) -> impl Iterator<Item = Position> + '_ {
         self.partitions.iter().filter_map(|(&partition, entry)| {
-            entry.next.borrow().checked_sub(1).map(|offset| Position { partition, offset })
+            entry.next.load(Ordering::Acquire).checked_sub(1).map(|offset| Position { partition, offset })
         })
     }
 
     /// The first offset of `partition` that is not known here to be in the tables; 0 for one that is not read.
     pub fn next_offset(&self, partition: LogPartition) -> Offset {
-        self.partitions.get(&partition).map_or(0, |entry| *entry.next.borrow())
+        self.partitions.get(&partition).map_or(0, |entry| entry.next.load(Ordering::Acquire))
     }
 
     /// Whether this process folds the partition now.
@@ -124,25 +127,25 @@ impl Watermarks {
     /// Waits until something new of `partition` is in the tables, or a little while: for asking the tables again.
     pub async fn changed(&self, partition: LogPartition, polls: u32) {
         let Some(entry) = self.partitions.get(&partition) else { return };
-        let mut next = entry.next.subscribe();
-        next.mark_unchanged();
-        let pause = MIN_POLL.saturating_mul(1 << polls.min(10)).min(MAX_POLL);
         tokio::select! {
             biased;
-            _ = next.changed() => {}
-            () = self.runtime.sleep(pause) => {}
+            () = entry.grown.notified() => {}
+            () = self.runtime.sleep(pause(polls)) => {}
         }
     }
 
     async fn wait_one(&self, wanted: Position, until: Instant) -> Result<(), WaitError> {
+        let Some(entry) = self.partitions.get(&wanted.partition) else { return Ok(()) };
         let mut polls = 0;
         loop {
+            // Made before the look, so that nothing that comes after it is missed.
+            let grown = entry.grown.notified();
             let stop = self.stop_of(wanted.partition).filter(|stop| wanted.offset >= stop.from);
             if let Some(Stop { reason, .. }) = stop {
                 return Err(WaitError::Stopped { partition: wanted.partition, reason });
             }
             let next = self.next_offset(wanted.partition);
-            if next > wanted.offset || !self.partitions.contains_key(&wanted.partition) {
+            if next > wanted.offset {
                 return Ok(());
             }
             if Instant::now() >= until {
@@ -154,9 +157,11 @@ impl Watermarks {
             }
             tokio::select! {
                 biased;
-                () = self.changed(wanted.partition, polls) => polls += 1,
+                () = grown => {}
+                () = self.runtime.sleep(pause(polls)) => {}
                 () = tokio::time::sleep_until(until) => {}
             }
+            polls += 1;
         }
     }
 
@@ -223,7 +228,7 @@ impl Watermarks {
         let at = self.next_offset(partition).max(from);
         self.set_stopped(partition, Stop { at, from, reason: reason.to_owned() });
         if let Some(entry) = self.partitions.get(&partition) {
-            entry.next.send_modify(|_| {});
+            entry.grown.notify_waiters();
         }
         let row = stored_row(partition, StoppedRow { reason: reason.to_owned(), from_offset: signed(from) }, at);
         self.keyspace.apply(&WATERMARKS, &Key::text(partition.topic.name), &[row]).await
@@ -259,12 +264,10 @@ impl Watermarks {
 
     /// Everything below `next` is in the tables. Never goes back.
     pub(crate) fn advance(&self, partition: LogPartition, next: Offset) {
-        if let Some(entry) = self.partitions.get(&partition) {
-            entry.next.send_if_modified(|known| {
-                let later = next > *known;
-                *known = next.max(*known);
-                later
-            });
+        if let Some(entry) = self.partitions.get(&partition)
+            && next > entry.next.fetch_max(next, Ordering::AcqRel)
+        {
+            entry.grown.notify_waiters();
         }
     }
 
@@ -292,6 +295,11 @@ impl Watermarks {
         let entry = self.partitions.get(&partition);
         entry.map(|e| e.state.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
+}
+
+/// Between two looks at what another process stores.
+fn pause(polls: u32) -> Duration {
+    MIN_POLL.saturating_mul(1 << polls.min(10)).min(MAX_POLL)
 }
 
 #[cfg(test)]

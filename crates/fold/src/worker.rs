@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kith_log::{LogError, LogPartition, Offset, Position, Record as RawRecord, RecordId, RecordReader};
 use kith_tables::StoreError;
-use tokio::sync::{SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::FoldError;
 use crate::batch::Batch;
@@ -75,20 +75,12 @@ impl Worker {
     }
 
     /// Runs until the partition is taken away. An `Err` stops it for good.
-    pub(crate) async fn run(
-        mut self,
-        mut reader: RecordReader,
-        mut caught_up: watch::Receiver<bool>,
-    ) -> Result<(), FoldError> {
+    pub(crate) async fn run(mut self, mut reader: RecordReader, caught_up: Arc<Semaphore>) -> Result<(), FoldError> {
         loop {
             tokio::select! {
                 biased;
-                reached = reached_heads(&mut caught_up), if !self.live => {
-                    if !reached {
-                        return Ok(());
-                    }
-                    self.go_live().await?;
-                }
+                // Never closed: a permit means that the heads are reached.
+                _ = caught_up.acquire(), if !self.live => self.go_live().await?,
                 records = reader.next() => {
                     let Some(records) = records else { return Ok(()) };
                     self.take(&mut reader, records?).await?;
@@ -289,11 +281,6 @@ async fn turn_to_replay(context: &Context, partition: LogPartition) -> Result<Se
 async fn head_now(context: &Context, partition: LogPartition) -> Result<Offset, LogError> {
     let heads = context.log.heads(partition.topic).await?;
     Ok(heads.get(usize::from(partition.index)).copied().unwrap_or(0))
-}
-
-/// False when the assignment is over.
-async fn reached_heads(caught_up: &mut watch::Receiver<bool>) -> bool {
-    caught_up.wait_for(|done| *done).await.is_ok()
 }
 
 fn reconnected() -> FoldError {

@@ -8,7 +8,7 @@ use kith_log::{
     Position, Record, RecordReader, Topic,
 };
 use kith_runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 const READ_BATCH: usize = 64;
 
@@ -24,7 +24,7 @@ impl SimulatedLog {
     pub fn new(runtime: Runtime, partition_count: PartitionIndex) -> Arc<Self> {
         Arc::new(Self {
             partition_count,
-            store: Store { runtime, records: Arc::default(), grown: watch::Sender::new(0) },
+            store: Store { runtime, records: Arc::default(), grown: Arc::default() },
             members: Mutex::default(),
             topics: Mutex::default(),
         })
@@ -70,7 +70,8 @@ impl EventLog for SimulatedLog {
             all.push(Record { position, key, headers, value });
             position
         };
-        self.store.grown.send_modify(|grown| *grown += 1);
+        // Readers wake in the order in which they wait: a watch channel would wake them at random.
+        self.store.grown.notify_waiters();
         Ok(position)
     }
 
@@ -103,18 +104,18 @@ impl EventLog for SimulatedLog {
 struct Store {
     runtime: Runtime,
     records: Arc<Mutex<BTreeMap<LogPartition, Vec<Record>>>>,
-    grown: watch::Sender<u64>,
+    grown: Arc<Notify>,
 }
 
 impl Store {
     fn reader(&self, partition: LogPartition, from: Offset, mut alive: Option<watch::Receiver<u64>>) -> RecordReader {
         let (sender, batches) = mpsc::channel(1);
         let records = Arc::clone(&self.records);
-        let mut grown = self.grown.subscribe();
+        let news = Arc::clone(&self.grown);
         let mut next = from as usize;
         self.runtime.spawn(async move {
             loop {
-                grown.mark_unchanged();
+                let grown = news.notified();
                 let batch: Vec<Record> = {
                     let records = records.lock().unwrap_or_else(PoisonError::into_inner);
                     let all = records.get(&partition).map_or(&[][..], Vec::as_slice);
@@ -137,7 +138,7 @@ impl Store {
                     biased;
                     () = replaced => return,
                     () = sender.closed() => return,
-                    changed = grown.changed() => if changed.is_err() { return },
+                    () = grown => {}
                 }
             }
         });
