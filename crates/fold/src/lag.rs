@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(60);
 pub struct Lag {
     /// Records in the log that are not in the tables, the worst partition's.
     worst_records: AtomicU64,
-    /// When the log and the tables last answered, milliseconds; 0: never.
-    looked_at_ms: AtomicI64,
+    /// Whether the tables have had all that was in the log at the first look.
+    caught_up: AtomicBool,
     error: Mutex<Option<String>>,
 }
 
@@ -36,25 +36,34 @@ impl Lag {
         self.worst_records.load(Ordering::Relaxed)
     }
 
+    /// Whether the tables ever had all that was in the log when this process started, stopped partitions aside. Before
+    /// that, who asks without a token would be told old news.
+    pub fn has_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Relaxed)
+    }
+
     /// Why the last look failed: the log or the tables do not answer. `None` when it went well.
     pub fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// When a look last went well, milliseconds since 1970; 0: never.
-    pub fn looked_at_ms(&self) -> i64 {
-        self.looked_at_ms.load(Ordering::Relaxed)
     }
 }
 
 /// Looks again and again, until the task is ended.
 pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
-    let mut behind = BTreeMap::new();
+    let mut seen = Seen::default();
     loop {
-        let looked = look(&context, &lag, &mut behind).await;
+        let looked = look(&context, &lag, &mut seen).await;
         *lag.error.lock().unwrap_or_else(PoisonError::into_inner) = looked.err().map(|error| error.to_string());
         context.runtime.sleep(LOOK_EVERY).await;
     }
+}
+
+/// What earlier looks saw.
+#[derive(Default)]
+struct Seen {
+    behind: BTreeMap<LogPartition, Behind>,
+    /// The heads of the first look that went well.
+    first_heads: Option<BTreeMap<LogPartition, Offset>>,
 }
 
 /// A partition that is behind.
@@ -65,16 +74,17 @@ struct Behind {
     still_since: Instant,
 }
 
-async fn look(context: &Context, lag: &Lag, all: &mut BTreeMap<LogPartition, Behind>) -> Result<(), FoldError> {
+async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldError> {
     context.store.check().await?;
     context.state.watermarks.refresh_all().await?;
     let now_ms = context.runtime.now_ms();
-    let mut worst = 0;
+    let (mut worst, mut all_heads) = (0, BTreeMap::new());
     for &topic in &context.group.topics {
         let before = |&partition: &LogPartition| (partition, context.state.watermarks.next_offset(partition));
         let of_topic = context.state.watermarks.partitions().filter(|partition| partition.topic == topic);
         let before: BTreeMap<LogPartition, Offset> = of_topic.map(|partition| before(&partition)).collect();
         for (partition, head) in heads(context, topic).await? {
+            all_heads.insert(partition, head);
             let tables_next = before.get(&partition).copied().unwrap_or(0);
             if !context.state.watermarks.fits(partition, tables_next, head) {
                 return Err(FoldError::LostTail { partition, from: head });
@@ -84,16 +94,22 @@ async fn look(context: &Context, lag: &Lag, all: &mut BTreeMap<LogPartition, Beh
             let stopped = context.state.watermarks.stopped(partition).is_some();
             worst = if stopped { worst } else { worst.max(behind) };
             let since_ms = if behind == 0 {
-                all.remove(&partition);
+                seen.behind.remove(&partition);
                 now_ms
             } else {
-                still_behind(context, partition, all, now_ms)
+                still_behind(context, partition, &mut seen.behind, now_ms)
             };
             context.metrics.lag(&context.group, partition, behind, now_ms - since_ms);
         }
     }
+    let watermarks = &context.state.watermarks;
+    let has = |(&partition, &head): (&LogPartition, &Offset)| {
+        watermarks.next_offset(partition) >= head || watermarks.stopped(partition).is_some()
+    };
+    if seen.first_heads.get_or_insert(all_heads).iter().all(has) {
+        lag.caught_up.store(true, Ordering::Relaxed);
+    }
     lag.worst_records.store(worst, Ordering::Relaxed);
-    lag.looked_at_ms.store(now_ms, Ordering::Relaxed);
     Ok(())
 }
 

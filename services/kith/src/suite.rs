@@ -183,12 +183,12 @@ async fn start_group(ports: &Ports, group: Group, folding: bool) -> anyhow::Resu
     }
 }
 
-/// Ready while the log and the tables answer.
+/// Ready while the log and the tables answer, once the tables have what was in the log at the start.
 async fn watch_lag(runtime: Runtime, lag: Arc<Lag>, check: ReadinessCheck) {
     loop {
         match lag.error() {
-            None if lag.looked_at_ms() > 0 => check.ready(),
-            None => {}
+            None if lag.has_caught_up() => check.ready(),
+            None => check.not_ready("the tables do not have yet what the log had at the start".to_owned()),
             Some(reason) => check.not_ready(reason),
         }
         runtime.sleep(LOOK_EVERY).await;
