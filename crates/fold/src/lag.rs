@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::engine::Context;
@@ -21,13 +22,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
 /// How far a group's folds are behind the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lag {
     /// Records in the log that are not in the tables, the worst partition's.
     worst_records: AtomicU64,
-    /// Whether the tables have had all that was in the log at the first look.
-    caught_up: AtomicBool,
+    /// Has permits once the tables have had all that was in the log at the first look. Closed never.
+    caught_up: Semaphore,
     error: Mutex<Option<String>>,
+}
+
+impl Default for Lag {
+    fn default() -> Self {
+        Self { worst_records: AtomicU64::default(), caught_up: Semaphore::new(0), error: Mutex::default() }
+    }
 }
 
 impl Lag {
@@ -39,7 +46,13 @@ impl Lag {
     /// Whether the tables ever had all that was in the log when this process started, stopped partitions aside. Before
     /// that, who asks without a token would be told old news.
     pub fn has_caught_up(&self) -> bool {
-        self.caught_up.load(Ordering::Relaxed)
+        self.caught_up.available_permits() > 0
+    }
+
+    /// Waits for that.
+    pub async fn caught_up(&self) {
+        // A permit that is given back at once.
+        let _ = self.caught_up.acquire().await;
     }
 
     /// Why the last look failed: the log or the tables do not answer. `None` when it went well.
@@ -107,7 +120,7 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
         watermarks.next_offset(partition) >= head || watermarks.stopped(partition).is_some()
     };
     if seen.first_heads.get_or_insert(all_heads).iter().all(has) {
-        lag.caught_up.store(true, Ordering::Relaxed);
+        lag.caught_up.add_permits(if lag.has_caught_up() { 0 } else { Semaphore::MAX_PERMITS });
     }
     lag.worst_records.store(worst, Ordering::Relaxed);
     Ok(())

@@ -55,9 +55,13 @@ impl Kit {
         Self { runtime, state, page_tokens, publisher, lag, max_lag_records, recent }
     }
 
-    /// Waits until the tables include what the request's `at_least` asks for; gives it parsed.
+    /// Waits until the tables include what the request's `at_least` asks for; gives it parsed. Every RPC that looks at
+    /// tables calls it first: while they are filled again (they were deleted, or this process was away for long) nothing
+    /// may be decided on them, nor read.
     pub async fn see(&self, at_least: &[String], deadline: Deadline) -> Result<Token, Failure> {
         let token = self.parse_tokens(at_least)?;
+        let caught_up = tokio::time::timeout_at(deadline.at(), self.lag.caught_up()).await;
+        caught_up.map_err(|_| Failure::behind_token(None))?;
         self.state.at_least(&token, deadline.at()).await?;
         Ok(token)
     }

@@ -35,8 +35,8 @@ const DIFFERENCES_SHOWN: usize = 20;
 #[derive(Debug, Args)]
 pub struct DemoOptions {
     /// How many people of the graph (all 962 unless given)
-    #[arg(long, value_name = "N")]
-    accounts: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    accounts: Option<u16>,
     /// What everybody does is a function of it
     #[arg(long, default_value_t = 98)]
     seed: u64,
@@ -73,7 +73,7 @@ pub async fn run(settings: Settings, options: DemoOptions) -> anyhow::Result<()>
 
 async fn load_and_check(addresses: &str, options: &DemoOptions) -> anyhow::Result<()> {
     let services = Services::at(addresses)?;
-    let graph = Graph::load(options.accounts)?;
+    let graph = Graph::load(options.accounts.map(usize::from))?;
     let plan = Plan::new(&graph, options.seed);
     let expected = Expected::of(&plan);
     let progress = progress_bar(plan.steps() as u64);

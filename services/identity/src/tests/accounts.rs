@@ -147,3 +147,20 @@ async fn who_blocks_a_caller_is_not_there_for_it() {
     }
     assert!(suite.service.get_account(by(ada, get(bob))).await.is_ok(), "to take the block back, it must be seen");
 }
+
+#[tokio::test]
+async fn tables_that_are_filled_again_answer_nobody() {
+    let suite = Suite::new().await;
+    suite.account("ada").await;
+    suite.settled().await;
+    let world = suite.kill();
+    world.ports.tables.drop_keyspace(&group(1).keyspace()).await.unwrap();
+    create(&world.ports, &group(1)).await.unwrap();
+    let (_running, service) = world.replica(false).await;
+    let mut log_in = anonymous(session("ada", "correct horse"));
+    log_in.extensions_mut().insert(Deadline::after(Duration::from_millis(50)));
+    let refused = service.create_session(log_in).await.unwrap_err();
+    assert_eq!(reason(&refused), "BEHIND_TOKEN", "nobody has folded the account");
+    let (_folding, service) = world.replica(true).await;
+    assert!(service.create_session(anonymous(session("ada", "correct horse"))).await.is_ok());
+}
