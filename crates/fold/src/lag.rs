@@ -17,6 +17,8 @@ use crate::{FoldError, Group};
 
 /// How often heads and foreign watermarks are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Until the tables have caught up: callers wait for that.
+const LOOK_AT_START_EVERY: Duration = Duration::from_millis(50);
 /// A fold that is behind, with log and tables that answer, and folds nothing for this long: its reader has lost its way
 /// (consumers have stalled so in the past), and the process joins the group anew.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -67,7 +69,7 @@ pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
     loop {
         let looked = look(&context, &lag, &mut seen).await;
         *lag.error.lock().unwrap_or_else(PoisonError::into_inner) = looked.err().map(|error| error.to_string());
-        context.runtime.sleep(LOOK_EVERY).await;
+        context.runtime.sleep(if lag.has_caught_up() { LOOK_EVERY } else { LOOK_AT_START_EVERY }).await;
     }
 }
 
