@@ -1,7 +1,7 @@
 //! The fold engine: from the log to tables, exactly once by construction.
 //!
 //! A service declares its [`Fold`]s; [`engine::start`] joins the consumer group, gives each log partition a worker, and
-//! keeps these rules (DESIGN.md, invariants 2 to 5):
+//! keeps these rules (ARCHITECTURE.md, invariants 2 to 5):
 //!
 //! 1. A record evolves one table partition in each fold that it concerns. What changed there is written together with
 //!    the mark, in one batch. A record at or below the mark is not applied again.

@@ -27,7 +27,7 @@ use session::{Connected, Server, execution_error, prepare_error};
 use statements::{Layout, Purpose, section_of_statement};
 use values::{Bound, Cells};
 
-/// What a server may lose that it had acknowledged, with some room: DESIGN.md, section 5.
+/// What a server may lose that it had acknowledged, with some room: `commitlog_sync` in batches loses nothing, `periodic` up to ten seconds.
 const RESTART_MARGIN: Duration = Duration::from_secs(60);
 
 /// Where the server is and how it is used.

@@ -1,5 +1,5 @@
 //! The engine with toy folds over real protos, on an embedded log and embedded tables, in one thread and on a clock of
-//! its own: what DESIGN.md promises about folds, each promise broken into on purpose.
+//! its own: what ARCHITECTURE.md promises about folds, each promise broken into on purpose.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a suite of tests")]
 
