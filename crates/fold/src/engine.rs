@@ -234,9 +234,10 @@ async fn stop(context: &Context, partition: LogPartition, error: &FoldError) {
     }
 }
 
-type Heads = BTreeMap<LogPartition, u64>;
+/// For each partition of a group the offset that its next record will get.
+pub(crate) type Heads = BTreeMap<LogPartition, u64>;
 
-async fn heads(context: &Context) -> Result<Heads, LogError> {
+pub(crate) async fn heads(context: &Context) -> Result<Heads, LogError> {
     let mut heads = Heads::new();
     for &topic in &context.group.topics {
         let next = context.log.heads(topic).await?;

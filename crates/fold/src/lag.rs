@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kith_log::{LogError, LogPartition, Offset, Topic};
+use kith_log::{LogPartition, Offset, Topic};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::engine::Context;
+use crate::engine::{self, Context, Heads};
 use crate::{FoldError, Group};
 
 /// How often heads and foreign watermarks are looked at.
@@ -78,7 +78,7 @@ pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
 struct Seen {
     behind: BTreeMap<LogPartition, Behind>,
     /// The heads of the first look that went well.
-    first_heads: Option<BTreeMap<LogPartition, Offset>>,
+    first_heads: Option<Heads>,
 }
 
 /// A partition that is behind.
@@ -92,37 +92,35 @@ struct Behind {
 async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldError> {
     context.store.check().await?;
     context.state.watermarks.refresh_all().await?;
-    let now_ms = context.runtime.now_ms();
-    let (mut worst, mut all_heads) = (0, BTreeMap::new());
-    for &topic in &context.group.topics {
-        let before = |&partition: &LogPartition| (partition, context.state.watermarks.next_offset(partition));
-        let of_topic = context.state.watermarks.partitions().filter(|partition| partition.topic == topic);
-        let before: BTreeMap<LogPartition, Offset> = of_topic.map(|partition| before(&partition)).collect();
-        for (partition, head) in heads(context, topic).await? {
-            all_heads.insert(partition, head);
-            let tables_next = before.get(&partition).copied().unwrap_or(0);
-            if !context.state.watermarks.fits(partition, tables_next, head) {
-                return Err(FoldError::LostTail { partition, from: head });
-            }
-            let behind = head.saturating_sub(context.state.watermarks.next_offset(partition));
-            // Commands are not refused for a partition that an operator must help: reads that need it say so.
-            let stopped = context.state.watermarks.stopped(partition).is_some();
-            worst = if stopped { worst } else { worst.max(behind) };
-            let since_ms = if behind == 0 {
-                seen.behind.remove(&partition);
-                now_ms
-            } else {
-                still_behind(context, partition, &mut seen.behind, now_ms)
-            };
-            context.metrics.lag(&context.group, partition, behind, now_ms - since_ms);
-        }
-    }
     let watermarks = &context.state.watermarks;
+    let now_ms = context.runtime.now_ms();
+    // Taken before the heads: what the tables have by then the log must have too.
+    let before: BTreeMap<LogPartition, Offset> =
+        watermarks.partitions().map(|partition| (partition, watermarks.next_offset(partition))).collect();
+    let heads = engine::heads(context).await?;
+    let mut worst = 0;
+    for (&partition, &head) in &heads {
+        let tables_next = before.get(&partition).copied().unwrap_or(0);
+        if !watermarks.fits(partition, tables_next, head) {
+            return Err(FoldError::LostTail { partition, from: head });
+        }
+        let behind = head.saturating_sub(watermarks.next_offset(partition));
+        // Commands are not refused for a partition that an operator must help: reads that need it say so.
+        let stopped = watermarks.stopped(partition).is_some();
+        worst = if stopped { worst } else { worst.max(behind) };
+        let since_ms = if behind == 0 {
+            seen.behind.remove(&partition);
+            now_ms
+        } else {
+            still_behind(context, partition, &mut seen.behind, now_ms)
+        };
+        context.metrics.lag(&context.group, partition, behind, now_ms - since_ms);
+    }
     let has = |(&partition, &head): (&LogPartition, &Offset)| {
         watermarks.next_offset(partition) >= head || watermarks.stopped(partition).is_some()
     };
-    if seen.first_heads.get_or_insert(all_heads).iter().all(has) {
-        lag.caught_up.add_permits(if lag.has_caught_up() { 0 } else { Semaphore::MAX_PERMITS });
+    if !lag.has_caught_up() && seen.first_heads.get_or_insert(heads).iter().all(has) {
+        lag.caught_up.add_permits(Semaphore::MAX_PERMITS);
     }
     lag.worst_records.store(worst, Ordering::Relaxed);
     Ok(())
@@ -146,11 +144,6 @@ fn still_behind(
         context.rejoin.notify_one();
     }
     known.since_ms
-}
-
-async fn heads(context: &Context, topic: Topic) -> Result<Vec<(LogPartition, u64)>, LogError> {
-    let heads = context.log.heads(topic).await?;
-    Ok((0..).zip(heads).map(|(index, head)| (LogPartition { topic, index }, head)).collect())
 }
 
 /// What folds tell Prometheus; one for a process, shared by its groups.
