@@ -31,11 +31,14 @@ pub struct Lag {
     /// Has permits once the tables have had all that was in the log at the first look. Closed never.
     caught_up: Semaphore,
     error: Mutex<Option<String>>,
+    /// Has a permit once log or tables take no more writes until a restart.
+    broken: Semaphore,
 }
 
 impl Default for Lag {
     fn default() -> Self {
-        Self { worst_records: AtomicU64::default(), caught_up: Semaphore::new(0), error: Mutex::default() }
+        let (caught_up, broken) = (Semaphore::new(0), Semaphore::new(0));
+        Self { worst_records: AtomicU64::default(), caught_up, error: Mutex::default(), broken }
     }
 }
 
@@ -57,6 +60,11 @@ impl Lag {
         let _ = self.caught_up.acquire().await;
     }
 
+    /// Waits until log or tables take no more writes before the process starts anew: a failed write to an embedded store.
+    pub async fn broken(&self) {
+        let _ = self.broken.acquire().await;
+    }
+
     /// Why the last look failed: the log or the tables do not answer. `None` when it went well.
     pub fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -68,6 +76,9 @@ pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
     let mut seen = Seen::default();
     loop {
         let looked = look(&context, &lag, &mut seen).await;
+        if looked.as_ref().is_err_and(FoldError::needs_restart) {
+            lag.broken.add_permits(1);
+        }
         *lag.error.lock().unwrap_or_else(PoisonError::into_inner) = looked.err().map(|error| error.to_string());
         context.runtime.sleep(if lag.has_caught_up() { LOOK_EVERY } else { LOOK_AT_START_EVERY }).await;
     }

@@ -72,7 +72,16 @@ impl FoldError {
             Self::Store(kith_tables::StoreError::Unavailable(_))
             | Self::Log(Unavailable(_) | Closed)
             | Self::Append(_) => true,
+            // With the process, which is about to start anew.
+            _ if self.needs_restart() => true,
             Self::Store(_) | Self::Log(_) | Self::Stopped(_) | Self::LostTail { .. } => false,
         }
+    }
+
+    /// Whether nothing more can be written until the process starts anew, and reads the disk back.
+    pub(crate) fn needs_restart(&self) -> bool {
+        use kith_log::LogError;
+        use kith_tables::StoreError;
+        matches!(self, Self::Store(StoreError::Broken(_)) | Self::Log(LogError::Broken(_)))
     }
 }

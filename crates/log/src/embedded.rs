@@ -163,7 +163,7 @@ impl EventLog for EmbeddedLog {
     async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError> {
         self.open_for_reading()?;
         if self.is_poisoned() {
-            return Err(LogError::Unavailable("a write failed: restart".to_owned()));
+            return Err(LogError::Broken("a write to the disk failed".to_owned()));
         }
         let head = |index| Ok(*self.shared.partition(LogPartition { topic, index })?.head.borrow());
         (0..self.shared.partition_count).map(head).collect()

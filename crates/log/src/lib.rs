@@ -115,6 +115,9 @@ pub enum AppendError {
 pub enum LogError {
     #[error("the log does not answer: {0}")]
     Unavailable(String),
+    /// A write to the disk failed, and no more are taken until the process starts anew and reads the disk back.
+    #[error("the log takes no more records until a restart: {0}")]
+    Broken(String),
     /// Another process has the embedded log's folder; one that was just killed still does for a moment.
     #[error("{0} is open in another process")]
     InUse(String),

@@ -218,6 +218,15 @@ impl Failure {
         Self::new(Reason::RequestTooLarge, format!("the request is over {limit} bytes")).with("limit", limit)
     }
 
+    pub(crate) fn headers_too_large() -> Self {
+        let limit = crate::limits::REQUEST_HEADER_BYTES;
+        Self::new(Reason::HeadersTooLarge, format!("the headers are over {limit} bytes")).with("limit", limit)
+    }
+
+    pub(crate) fn compression_unknown() -> Self {
+        Self::new(Reason::CompressionUnknown, "this server takes uncompressed messages only")
+    }
+
     pub(crate) fn method_unknown() -> Self {
         Self::new(Reason::MethodUnknown, "this server does not serve this method")
     }
@@ -261,6 +270,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::BatchTooLong
         | Reason::HandleInvalid
         | Reason::RequestMalformed
+        | Reason::HeadersTooLarge
         | Reason::RequestTooLarge => Code::InvalidArgument,
         Reason::HandleTaken | Reason::RequestIdReused => Code::AlreadyExists,
         Reason::AccountNotFound | Reason::PostNotFound | Reason::CommentNotFound | Reason::ConversationNotFound => {
@@ -276,7 +286,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::OutcomeUnknown
         | Reason::FoldStopped => Code::Unavailable,
         Reason::Overloaded => Code::ResourceExhausted,
-        Reason::MethodUnknown => Code::Unimplemented,
+        Reason::MethodUnknown | Reason::CompressionUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
 }

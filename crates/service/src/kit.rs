@@ -157,7 +157,7 @@ impl Kit {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::tables_unavailable(),
+            StoreError::Unavailable(_) | StoreError::Broken(_) => Self::tables_unavailable(),
             StoreError::InUse(_)
             | StoreError::Contract(_)
             | StoreError::Damaged(_)

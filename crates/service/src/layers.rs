@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -17,9 +17,12 @@ use tracing::{Instrument, Span, field};
 use crate::Failure;
 use crate::auth::{self, Verifier};
 use crate::deadline::DeadlineRules;
-use crate::limits::RPCS_IN_FLIGHT;
+use crate::limits::{REQUEST_HEADER_BYTES, RPCS_IN_FLIGHT, STREAMS_OPEN};
 use crate::metrics::{Metrics, RpcMethod, RpcMetrics, code_name};
+use crate::response::{Answer, Open, Untaken, UntakenBytes};
 use crate::telemetry::{self, TRACE_PARENT};
+
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 /// Sets the message limits of a generated server: requests of 256 KiB, responses of 4 MiB.
 #[macro_export]
@@ -41,8 +44,11 @@ struct EdgeShared {
     rpcs: RpcMetrics,
     verifier: Verifier,
     deadlines: DeadlineRules,
-    /// Over all connections; tonic's own limit is one a connection.
-    in_flight: Semaphore,
+    /// Over all connections. A place is held until the caller has taken the answer.
+    in_flight: Arc<Semaphore>,
+    /// The places of methods whose answers are streams, which may go on for ever.
+    streams: Arc<Semaphore>,
+    untaken: Arc<UntakenBytes>,
 }
 
 impl Edge {
@@ -54,8 +60,17 @@ impl Edge {
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         ];
         let rpcs = RpcMetrics::register(metrics, &descriptors)?;
-        let in_flight = Semaphore::new(RPCS_IN_FLIGHT);
-        Ok(Self { shared: Arc::new(EdgeShared { rpcs, verifier, deadlines, in_flight }) })
+        let (in_flight, streams) = (Semaphore::new(RPCS_IN_FLIGHT).into(), Semaphore::new(STREAMS_OPEN).into());
+        let shared = EdgeShared { rpcs, verifier, deadlines, in_flight, streams, untaken: Arc::default() };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Waits until nothing is in flight; what comes meanwhile is shed as soon as nothing else is.
+    pub(crate) async fn idle(&self) {
+        for (places, all) in [(&self.shared.in_flight, RPCS_IN_FLIGHT), (&self.shared.streams, STREAMS_OPEN)] {
+            // An error means that the semaphore is closed, which nobody does.
+            let _ = places.acquire_many(all as u32).await;
+        }
     }
 }
 
@@ -103,19 +118,46 @@ impl EdgeShared {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
         let mut call = Call { rpcs: &self.rpcs, method, started: Instant::now(), code: Code::Cancelled };
-        let response = match self.admit_and_handle(inner, request).await {
-            Ok(response) => with_reason(response),
-            Err(failure) => Status::from(failure).into_http(),
+        let handled = match call.method.is_streaming() {
+            true => self.open(inner, request).await,
+            false => self.answer(inner, request).await,
         };
-        call.code = code_in(&response);
+        let (code, response) = handled.unwrap_or_else(|failure| (failure.code(), Status::from(failure).into_http()));
+        call.code = code;
         response
     }
 
-    async fn admit_and_handle<S>(&self, mut inner: S, mut request: Request<Body>) -> Result<Response<Body>, Failure>
+    /// A stream: it has its place for as long as it goes on, and starts within the deadline.
+    async fn open<S>(&self, inner: S, request: Request<Body>) -> Result<(Code, Response<Body>), Failure>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
-        let _in_flight = self.in_flight.try_acquire().map_err(|_| Failure::overloaded())?;
+        let _place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Failure::overloaded())?;
+        let response = with_reason(self.handle(inner, request).await?);
+        Ok((code_in(response.headers()), response.map(|body| Body::new(Open { body, _place }))))
+    }
+
+    /// One answer: all of it within the deadline, and in memory no longer than its caller needs to take it.
+    async fn answer<S>(&self, inner: S, request: Request<Body>) -> Result<(Code, Response<Body>), Failure>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    {
+        let place = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Failure::overloaded())?;
+        let connection = request.extensions().get::<Arc<Untaken>>().cloned().unwrap_or_default();
+        let (head, body) = with_reason(self.handle(inner, request).await?).into_parts();
+        let answer = Answer::of(body).await.map_err(|status| Failure::defect("encoding an answer", &status))?;
+        let code = code_in(answer.trailers().unwrap_or(&head.headers));
+        let body = answer.into_body(connection, Arc::clone(&self.untaken), place).ok_or_else(Failure::overloaded)?;
+        Ok((code, Response::from_parts(head, body)))
+    }
+
+    async fn handle<S>(&self, mut inner: S, mut request: Request<Body>) -> Result<Response<Body>, Failure>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    {
+        if header_bytes(request.headers()) > REQUEST_HEADER_BYTES {
+            return Err(Failure::headers_too_large());
+        }
         let deadline = self.deadlines.admit(request.headers())?;
         let authentication = auth::authenticate(&self.verifier, request.headers());
         request.extensions_mut().insert(deadline);
@@ -126,6 +168,11 @@ impl EdgeShared {
             Err(_) => Err(Failure::deadline_exceeded()),
         }
     }
+}
+
+/// As HTTP/2 counts them (RFC 9113, section 6.5.2).
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
 }
 
 /// Counts the call when it ends, also when the caller goes away and the future is dropped.
@@ -161,9 +208,9 @@ fn span_of(method: &RpcMethod, request: &Request<Body>) -> Span {
     span
 }
 
-/// The status that a response starts with. One that comes later, in the trailers of a stream, is not seen here.
-fn code_in(response: &Response<Body>) -> Code {
-    response.headers().get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
+/// The status in the headers or trailers of a response. One that comes later, after a stream, is not seen here.
+fn code_in(headers: &HeaderMap) -> Code {
+    headers.get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
 /// What tonic answers by itself comes without a reason, and calls a request that it cannot decode INTERNAL.
@@ -174,12 +221,24 @@ fn with_reason(response: Response<Body>) -> Response<Body> {
     }
     let Some(status) = Status::from_header_map(headers) else { return response };
     let failure = match status.code() {
+        Code::Unimplemented if status.message().starts_with("Content is compressed") => {
+            return compression_unknown(headers);
+        }
         Code::Unimplemented => Failure::method_unknown(),
         Code::OutOfRange if status.message().contains("message length too large") => Failure::request_too_large(),
         Code::Internal if is_decoding_error(status.message()) => Failure::request_undecodable(),
         _ => return response,
     };
     Status::from(failure).into_http()
+}
+
+/// With the encodings that are known, as gRPC's specification of compression asks.
+fn compression_unknown(headers: &HeaderMap) -> Response<Body> {
+    let mut response = Status::from(Failure::compression_unknown()).into_http();
+    if let Some(known) = headers.get(ACCEPT_ENCODING) {
+        response.headers_mut().insert(ACCEPT_ENCODING, known.clone());
+    }
+    response
 }
 
 fn is_decoding_error(message: &str) -> bool {
@@ -282,7 +341,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_too_much_is_shed_at_once_and_counted() {
         let suite = suite();
-        let held = suite.edge.shared.in_flight.try_acquire_many(RPCS_IN_FLIGHT as u32).unwrap();
+        let held = suite.edge.shared.in_flight.clone().try_acquire_many_owned(RPCS_IN_FLIGHT as u32).unwrap();
         let status = call(&suite.edge, &[], service_fn(ok)).await;
         assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
         assert!(status.get_details_retry_info().is_some());
@@ -306,10 +365,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_place_is_held_until_the_answer_is_taken() {
+        let suite = suite();
+        let places = || suite.edge.shared.in_flight.available_permits();
+        let handler = service_fn(|_| async { Ok(Response::new(Body::new(http_body_util::Full::from("answer")))) });
+        let request = Request::post("/kith.identity.v1.AccountService/GetAccount").body(Body::empty()).unwrap();
+        let response = suite.edge.layer(handler).oneshot(request).await.unwrap();
+        assert_eq!(places(), RPCS_IN_FLIGHT - 1);
+        let idle = suite.edge.idle();
+        assert!(tokio::time::timeout(Duration::from_secs(1), idle).await.is_err());
+        drop(response);
+        assert_eq!(places(), RPCS_IN_FLIGHT);
+        suite.edge.idle().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn headers_over_the_limit_never_reach_the_handler() {
+        let suite = suite();
+        let handler = service_fn(|_| async { panic!("called") });
+        let status = call(&suite.edge, &[("x-large", &"x".repeat(REQUEST_HEADER_BYTES))], handler).await;
+        assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "HEADERS_TOO_LARGE"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_tonic_answers_by_itself_gets_a_reason() {
         let suite = suite();
         for (status, code, expected) in [
             (Status::unimplemented(""), Code::Unimplemented, "METHOD_UNKNOWN"),
+            (
+                Status::unimplemented("Content is compressed with `gzip` ..."),
+                Code::Unimplemented,
+                "COMPRESSION_UNKNOWN",
+            ),
             (Status::internal("failed to decode Protobuf message: x"), Code::InvalidArgument, "REQUEST_MALFORMED"),
             (
                 Status::out_of_range("Error, decoded message length too large: found 9 bytes"),

@@ -5,7 +5,9 @@
 
 pub mod auth;
 pub mod config;
+mod connections;
 pub mod deadline;
+mod descriptors;
 mod failure;
 pub mod health;
 pub mod ids;
@@ -16,6 +18,7 @@ pub mod layers;
 pub mod limits;
 pub mod metrics;
 pub mod page_token;
+mod response;
 pub mod server;
 pub mod telemetry;
 pub mod text;

@@ -65,8 +65,10 @@ limits! {
     REQUEST_BYTES: usize = 256 * 1024;
     /// One response message, in bytes.
     RESPONSE_BYTES: usize = 4 * 1024 * 1024;
-    /// The headers of one request, in bytes.
-    REQUEST_HEADER_BYTES: u32 = 16 * 1024;
+    /// The headers of one request, in bytes: names, values and 32 for each.
+    REQUEST_HEADER_BYTES: usize = 16 * 1024;
+    /// Headers over this many bytes get no reason, only a 431 of HTTP/2.
+    REQUEST_HEADER_BYTES_PARSED: u32 = 64 * 1024;
     /// Items on a page when the request does not say.
     PAGE_SIZE_DEFAULT: usize = 50;
     /// The most items on a page; a request for more gets this many.
@@ -89,6 +91,20 @@ limits! {
     RPCS_IN_FLIGHT: usize = 1_024;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
+    /// Streams that go on (watches, reflection) that one process has open at a time; more are shed.
+    STREAMS_OPEN: usize = 256;
+    /// Connections of callers to one process, where the limit of open files allows it; more are closed at once.
+    CONNECTIONS: usize = 4_096;
+    /// Connections to the operators' port; more are closed at once.
+    ADMIN_CONNECTIONS: usize = 64;
+    /// How long a connection may take to say that it speaks HTTP, in seconds.
+    HANDSHAKE_SECONDS: u64 = 10;
+    /// How long an answer may wait for its caller to take it before the connection is cut, in seconds.
+    ANSWER_TAKEN_SECONDS: u64 = 30;
+    /// Answers that wait for the callers of one connection, in bytes; more are shed.
+    UNTAKEN_BYTES_PER_CONNECTION: usize = 8 * 1024 * 1024;
+    /// Answers that wait for all callers of one process, in bytes; more are shed.
+    UNTAKEN_BYTES_PER_PROCESS: usize = 64 * 1024 * 1024;
     /// The age at which a connection is asked to close, so that callers spread over new replicas, in seconds.
     CONNECTION_AGE_SECONDS: u64 = 300;
     /// How often a connection is pinged, in seconds.

@@ -63,6 +63,7 @@ pub struct RpcMethod {
 
 struct RpcMethodShared {
     name: Arc<str>,
+    is_streaming: bool,
     series: [OnceLock<Histogram>; CODES],
 }
 
@@ -75,11 +76,11 @@ impl RpcMetrics {
         metrics.registry().register("rpc_server_call_duration_seconds", help, durations.clone());
         let mut methods = HashMap::new();
         for descriptors in descriptors {
-            for name in method_names(descriptors)? {
-                methods.insert(format!("/{name}"), RpcMethod::new(&name));
+            for (name, is_streaming) in methods_in(descriptors)? {
+                methods.insert(format!("/{name}"), RpcMethod::new(&name, is_streaming));
             }
         }
-        Ok(Self { durations, methods, other: RpcMethod::new(OTHER_METHOD) })
+        Ok(Self { durations, methods, other: RpcMethod::new(OTHER_METHOD, false) })
     }
 
     /// The method that `path` (`/package.Service/Method`) names.
@@ -104,9 +105,14 @@ impl RpcMethod {
         &self.shared.name
     }
 
-    fn new(name: &str) -> Self {
+    /// Whether the answer is a stream.
+    pub fn is_streaming(&self) -> bool {
+        self.shared.is_streaming
+    }
+
+    fn new(name: &str, is_streaming: bool) -> Self {
         let series = std::array::from_fn(|_| OnceLock::new());
-        Self { shared: Arc::new(RpcMethodShared { name: name.into(), series }) }
+        Self { shared: Arc::new(RpcMethodShared { name: name.into(), is_streaming, series }) }
     }
 }
 
@@ -114,15 +120,17 @@ fn histogram() -> Histogram {
     Histogram::new(DURATION_BUCKETS)
 }
 
-fn method_names(descriptors: &[u8]) -> Result<Vec<String>, prost::DecodeError> {
-    let mut names = Vec::new();
+/// The methods' names, and whether their answers are streams.
+fn methods_in(descriptors: &[u8]) -> Result<Vec<(String, bool)>, prost::DecodeError> {
+    let mut found = Vec::new();
     for file in FileDescriptorSet::decode(descriptors)?.file {
         for service in &file.service {
             let methods = service.method.iter();
-            names.extend(methods.map(|method| format!("{}.{}/{}", file.package(), service.name(), method.name())));
+            let name = |method: &str| format!("{}.{}/{method}", file.package(), service.name());
+            found.extend(methods.map(|method| (name(method.name()), method.server_streaming())));
         }
     }
-    Ok(names)
+    Ok(found)
 }
 
 /// The canonical name of a code, as labels and logs show it.

@@ -13,21 +13,19 @@ use axum::routing::get;
 use kith_runtime::Runtime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
-use tower::{Layer, layer::util::Identity};
+use tower::{Layer, ServiceExt};
 
+use crate::connections::{ConnectionMetrics, Port, Protocol};
+use crate::descriptors;
 use crate::health::{Health, Readiness};
 use crate::layers::Edge;
-use crate::limits::{
-    CONNECTION_AGE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_TIMEOUT_SECONDS, REQUEST_HEADER_BYTES,
-    STREAMS_PER_CONNECTION,
-};
+use crate::limits::ADMIN_CONNECTIONS;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
-/// How long the operators' port may take to close: a scrape that is under way, no more.
-const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+/// How long connections may take to close once nothing is in flight: the time of a goodbye, or of a scrape.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why the server is not there, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +34,6 @@ pub enum ServeError {
     Taken { key: &'static str, address: SocketAddr },
     #[error("cannot listen on {address} (`{key}`): {error}")]
     Bind { key: &'static str, address: SocketAddr, error: io::Error },
-    #[error("cannot serve: {0}")]
-    Transport(#[from] tonic::transport::Error),
     #[error("cannot describe the services for reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     #[error("cannot wait for the signals to end: {0}")]
@@ -90,15 +86,24 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
     let (end, ending) = watch::channel(false);
     let (end_admin, ending_admin) = watch::channel(false);
 
-    let admin_router = admin_router(&health, &readiness, &metrics);
-    let admin_server = axum::serve(admin, admin_router).with_graceful_shutdown(until(ending_admin));
-    let admin_server = runtime.spawn(admin_server.into_future());
-    let incoming = TcpIncoming::from(callers).with_nodelay(Some(true));
-    let server = server(edge).serve_with_incoming_shutdown(routes.prepare(), incoming, until(ending));
-    let mut server = std::pin::pin!(server);
+    let admin = Port {
+        listener: admin,
+        limit: ADMIN_CONNECTIONS,
+        protocol: Protocol::Any,
+        metrics: ConnectionMetrics::default(),
+    };
+    let operators = admin_router(&health, &readiness, &metrics);
+    let operators = ServiceExt::<http::Request<Body>>::map_response(operators, |response| response.map(Body::new));
+    let admin = runtime.spawn(admin.serve(runtime.clone(), operators, ending_admin));
+    let callers = Port {
+        listener: callers,
+        limit: descriptors::connections_allowed(),
+        protocol: Protocol::Http2,
+        metrics: ConnectionMetrics::register(&metrics),
+    };
+    let callers = runtime.spawn(callers.serve(runtime.clone(), edge.layer(routes.prepare()), ending));
 
     tokio::select! {
-        ended = &mut server => return Ok(ended?),
         () = health.follow(&readiness) => {}
         () = shutdown => {}
     }
@@ -106,28 +111,13 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
     readiness.drain();
     health.end().await;
     end.send_replace(true);
-    match tokio::time::timeout(drain, server).await {
-        Ok(ended) => ended?,
-        Err(_) => tracing::warn!(drain_ms = drain.as_millis(), "calls were still in flight at the end"),
+    if tokio::time::timeout(drain, edge.idle()).await.is_err() {
+        tracing::warn!(drain_ms = drain.as_millis(), "calls were still in flight at the end");
     }
     end_admin.send_replace(true);
-    // An operator's connection that stays open holds nothing up.
-    let _ = tokio::time::timeout(ADMIN_DRAIN, admin_server).await;
+    // A connection that stays open with nothing in flight holds nothing up.
+    let _ = tokio::time::timeout(CLOSE_WITHIN, async { tokio::join!(callers, admin) }).await;
     Ok(())
-}
-
-/// `max_connection_age_grace` stays unset: with it, tonic 0.14 cuts an old connection without asking it to close first.
-fn server<L>(layer: L) -> Server<tower::layer::util::Stack<L, Identity>>
-where
-    L: Layer<Routes>,
-{
-    Server::builder()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_max_header_list_size(REQUEST_HEADER_BYTES)
-        .http2_keepalive_interval(Some(Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(KEEPALIVE_TIMEOUT_SECONDS)))
-        .max_connection_age(Duration::from_secs(CONNECTION_AGE_SECONDS))
-        .layer(layer)
 }
 
 fn with_own_services(
@@ -174,17 +164,12 @@ async fn encoded_metrics(State(metrics): State<Metrics>) -> Response {
     }
 }
 
-async fn until(mut ending: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and the process with it.
-    let _ = ending.wait_for(|ending| *ending).await;
-}
-
 #[cfg(test)]
 mod tests {
     use kith_proto::identity::v1::session_service_client::SessionServiceClient;
     use kith_proto::identity::v1::session_service_server::{SessionService, SessionServiceServer};
     use kith_proto::identity::v1::{
-        CreateSessionRequest, CreateSessionResponse, GetSigningKeysRequest, GetSigningKeysResponse,
+        CreateSessionRequest, CreateSessionResponse, GetSigningKeysRequest, GetSigningKeysResponse, JsonWebKey,
     };
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
@@ -201,6 +186,7 @@ mod tests {
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
     use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
     use tonic_types::StatusExt;
+    use tower::Service;
 
     use super::*;
     use crate::auth::{Verifier, caller};
@@ -227,7 +213,8 @@ mod tests {
         async fn get_signing_keys(&self, _: Request<GetSigningKeysRequest>) -> Reply<GetSigningKeysResponse> {
             self.entered.notify_one();
             self.may_leave.notified().await;
-            Ok(tonic::Response::new(GetSigningKeysResponse::default()))
+            let large = JsonWebKey { kty: "x".repeat(1_000_000), ..Default::default() };
+            Ok(tonic::Response::new(GetSigningKeysResponse { keys: vec![large] }))
         }
     }
 
@@ -370,6 +357,67 @@ mod tests {
         call.await.unwrap().unwrap();
         drop((watcher, watch));
         running.served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_cut_and_holds_nothing_up() {
+        let running = start().await;
+        let mut silent = TcpStream::connect(running.callers).await.unwrap();
+        silent.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        let started = tokio::time::Instant::now();
+        silent.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!((10..12).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+        assert!(http(running.admin, "/metrics").await.contains("kith_connections_cut_total 1"));
+
+        let (mut silent, mut operator) =
+            (TcpStream::connect(running.callers).await.unwrap(), TcpStream::connect(running.admin).await.unwrap());
+        let idle = channel(running.callers).await;
+        let started = tokio::time::Instant::now();
+        running.end.send(()).unwrap();
+        running.served.await.unwrap().unwrap();
+        assert!(started.elapsed() <= CLOSE_WITHIN, "{:?}", started.elapsed());
+        silent.read_to_end(&mut Vec::new()).await.unwrap();
+        operator.read_to_end(&mut Vec::new()).await.unwrap();
+        drop(idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_does_not_read_is_cut() {
+        let running = start().await;
+        running.sessions.may_leave.notify_one();
+        // As little as HTTP/2 has room for by default.
+        let endpoint = Channel::from_shared(format!("http://{}", running.callers)).unwrap();
+        let mut channel = endpoint.initial_stream_window_size(65_535).connect().await.unwrap();
+        let request = http::Request::post("/kith.identity.v1.SessionService/GetSigningKeys")
+            .header("content-type", "application/grpc")
+            .body(Body::new(http_body_util::Full::from(&[0_u8; 5][..])))
+            .unwrap();
+        let answer = channel.ready().await.unwrap().call(request).await.unwrap().into_body();
+        tokio::time::sleep(Duration::from_secs(32)).await;
+        assert!(http_body_util::BodyExt::collect(answer).await.is_err());
+        assert!(http(running.admin, "/metrics").await.contains("kith_connections_cut_total 1"));
+    }
+
+    #[tokio::test]
+    async fn operators_connections_over_the_limit_are_closed_at_once() {
+        let running = start().await;
+        let mut held = Vec::new();
+        for _ in 0..ADMIN_CONNECTIONS {
+            held.push(TcpStream::connect(running.admin).await.unwrap());
+        }
+        let mut refused = TcpStream::connect(running.admin).await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(5), refused.read(&mut [0; 1])).await.unwrap();
+        assert!(matches!(ended, Ok(0) | Err(_)));
+        drop(held.pop());
+        let answered = async { while !is_answered(running.admin).await {} };
+        tokio::time::timeout(Duration::from_secs(5), answered).await.unwrap();
+    }
+
+    async fn is_answered(address: SocketAddr) -> bool {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut answer = String::new();
+        let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        stream.read_to_string(&mut answer).await.is_ok() && answer.starts_with("HTTP/1.1 200")
     }
 
     async fn until_refused(address: SocketAddr) {

@@ -100,6 +100,9 @@ pub struct ScanPage {
 pub enum StoreError {
     #[error("the tables do not answer: {0}")]
     Unavailable(String),
+    /// A write to the disk failed, and no more are taken until the process starts anew.
+    #[error("the tables take no more writes until a restart: {0}")]
+    Broken(String),
     /// Another process has the embedded tables' folder; one that was just killed still does for a moment.
     #[error("{0} is open in another process")]
     InUse(String),

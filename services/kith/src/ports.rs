@@ -45,8 +45,15 @@ fn is_in_use(error: &anyhow::Error) -> bool {
 fn open_log(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn EventLog>> {
     match &settings.log {
         LogAddress::Embedded(folder) => {
-            let log = EmbeddedLog::open(folder, settings.partitions, runtime.clone());
-            Ok(log.with_context(|| format!("the log in {}", folder.display()))?)
+            let opened = EmbeddedLog::open(folder, settings.partitions, runtime.clone());
+            let log = opened.map_err(|error| {
+                let advice = match &error {
+                    LogError::Damaged(_) => ", which is the truth of the suite: put a copy of the folder back",
+                    _ => "",
+                };
+                anyhow::Error::from(error).context(format!("the log in {}{advice}", folder.display()))
+            })?;
+            Ok(log)
         }
         LogAddress::Kafka(servers) => {
             let kafka = KafkaSettings {
@@ -64,8 +71,15 @@ fn open_log(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn Ev
 fn open_tables(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn TableStore>> {
     match &settings.tables {
         TablesAddress::Embedded(folder) => {
-            let tables = EmbeddedTables::open(folder, runtime.clone());
-            Ok(tables.with_context(|| format!("the tables in {}", folder.display()))?)
+            let opened = EmbeddedTables::open(folder, runtime.clone());
+            let tables = opened.map_err(|error| {
+                let advice = match &error {
+                    StoreError::Damaged(_) => ": delete the folder, and they are filled again from the log",
+                    _ => "",
+                };
+                anyhow::Error::from(error).context(format!("the tables in {}{advice}", folder.display()))
+            })?;
+            Ok(tables)
         }
         TablesAddress::Cql(servers) => Ok(CqlTables::connect(CqlSettings {
             contact_points: servers.clone(),

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use futures::future::select_all;
 use kith_fold::engine::{self, FoldMetrics, Ports, Running};
-use kith_fold::{Group, Lag};
+use kith_fold::{FoldError, Group, Lag};
+use kith_log::LogError;
 use kith_runtime::Runtime;
 use kith_service::auth::{TokenIssuer, Verifier};
 use kith_service::config::{ServiceName, Settings};
@@ -17,6 +19,7 @@ use kith_service::metrics::Metrics;
 use kith_service::page_token::PageTokens;
 use kith_service::server::{self, Serving};
 use kith_service::telemetry::Telemetry;
+use kith_tables::StoreError;
 use tonic::service::{Routes, RoutesBuilder};
 
 use crate::{init, ports};
@@ -63,17 +66,46 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         reflection: settings.serves_reflection(),
         drain: settings.deadlines().max + Duration::from_secs(1),
     };
-    let ended = server::serve(serving, async {
+    let mut end = End::Asked;
+    let ended = server::serve(serving, async { end = until_end(&suite).await }).await;
+    drop(suite);
+    ports.log.close(CLOSE_LOG_WITHIN).await;
+    telemetry.flush(&runtime).await;
+    ended?;
+    match end {
+        End::Asked => Ok(()),
+        End::Broken(why) => bail!("{why}; a new start reads the disk back"),
+    }
+}
+
+/// Why the process ends.
+enum End {
+    Asked,
+    /// Nothing more can be written: whoever supervises the process starts it anew.
+    Broken(String),
+}
+
+async fn until_end(suite: &Suite) -> End {
+    let asked = async {
         if let Err(error) = server::termination().await {
             tracing::error!(%error, "signals are not heard; the process ends by SIGKILL only");
             std::future::pending::<()>().await;
         }
-    });
-    let ended = ended.await;
-    drop(suite);
-    ports.log.close(CLOSE_LOG_WITHIN).await;
-    telemetry.flush(&runtime).await;
-    Ok(ended?)
+    };
+    let broken = suite.running.iter().map(|running| Box::pin(running.lag.broken()));
+    let broken = async {
+        match broken.len() {
+            0 => std::future::pending().await,
+            _ => select_all(broken).await,
+        }
+    };
+    tokio::select! {
+        () = asked => End::Asked,
+        ((), index, _) = broken => {
+            let error = suite.running.get(index).and_then(|running| running.lag.error());
+            End::Broken(error.unwrap_or_else(|| "a write to the disk failed".to_owned()))
+        }
+    }
 }
 
 /// The services of this process at work.
@@ -81,7 +113,7 @@ struct Suite {
     routes: Routes,
     /// Full names, for health and reflection.
     names: Vec<&'static str>,
-    _running: Vec<Arc<Running>>,
+    running: Vec<Arc<Running>>,
 }
 
 impl Suite {
@@ -106,7 +138,7 @@ impl Suite {
             }
             all.push(running);
         }
-        Ok(Self { routes: routes.routes(), names, _running: all })
+        Ok(Self { routes: routes.routes(), names, running: all })
     }
 }
 
@@ -175,11 +207,23 @@ async fn start_group(ports: &Ports, group: Group, folding: bool) -> anyhow::Resu
         match engine::start(ports, group.clone(), folding).await {
             Ok(running) => return Ok(running),
             Err(error) if started.elapsed() < START_PATIENCE => {
-                tracing::warn!(group = group.name(), %error, "waiting; `kith init` creates what is missing");
+                tracing::warn!(group = group.name(), %error, hint = hint(&error), "waiting");
             }
             Err(error) => return Err(error).with_context(|| format!("starting {}", group.name())),
         }
         ports.runtime.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What an operator can do about it.
+fn hint(error: &FoldError) -> &'static str {
+    match error {
+        FoldError::Log(LogError::Contract(_)) | FoldError::Store(StoreError::Contract(_)) => {
+            "`kith init` creates topics and tables that are missing"
+        }
+        FoldError::Log(_) => "is the broker up, and `log` its address?",
+        FoldError::Store(_) => "is the CQL server up, and `tables` its address?",
+        _ => "",
     }
 }
 

@@ -162,9 +162,8 @@ pub(super) type Range = (std::ops::Bound<Vec<u8>>, std::ops::Bound<Vec<u8>>);
 
 fn failed(error: fjall::Error) -> StoreError {
     match error {
-        fjall::Error::Io(_) | fjall::Error::Poisoned | fjall::Error::Locked => {
-            StoreError::Unavailable(error.to_string())
-        }
+        fjall::Error::Io(_) | fjall::Error::Locked => StoreError::Unavailable(error.to_string()),
+        fjall::Error::Poisoned => StoreError::Broken("an earlier write to the disk failed".to_owned()),
         other => StoreError::Damaged(other.to_string()),
     }
 }

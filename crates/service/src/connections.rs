@@ -1,0 +1,267 @@
+//! Connections: taken up to a limit, asked to close in the end, and cut when the other side says or takes nothing.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use kith_runtime::Runtime;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tonic::body::Body;
+use tower::{Service, ServiceExt};
+
+use crate::limits::{
+    ANSWER_TAKEN_SECONDS, CONNECTION_AGE_SECONDS, HANDSHAKE_SECONDS, KEEPALIVE_INTERVAL_SECONDS,
+    KEEPALIVE_TIMEOUT_SECONDS, REQUEST_HEADER_BYTES_PARSED, STREAMS_PER_CONNECTION,
+};
+use crate::metrics::Metrics;
+use crate::response::Untaken;
+
+/// How often a connection is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After an accept that failed, for want of descriptors above all.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// What HTTP/2 may keep of one stream's answer, bytes.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// With less than this the other side has not said yet that it speaks HTTP/2 ...
+const HTTP2_PREFACE_BYTES: usize = 24;
+/// ... or HTTP/1.1, whose shortest first line this is.
+const HTTP1_LINE_BYTES: usize = 16;
+
+/// Who listens, and to whom.
+pub(crate) struct Port {
+    pub listener: TcpListener,
+    /// The most connections at a time.
+    pub limit: usize,
+    pub protocol: Protocol,
+    pub metrics: ConnectionMetrics,
+}
+
+/// What is spoken on a port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Callers.
+    Http2,
+    /// Operators: HTTP/1.1 too.
+    Any,
+}
+
+/// How many connections there are, and how many were one too many.
+#[derive(Clone, Default)]
+pub(crate) struct ConnectionMetrics {
+    open: Gauge,
+    refused: Counter,
+    cut: Counter,
+}
+
+impl ConnectionMetrics {
+    pub fn register(metrics: &Metrics) -> Self {
+        let own = Self::default();
+        let mut registry = metrics.registry();
+        registry.register("kith_connections", "Connections of callers", own.open.clone());
+        registry.register("kith_connections_refused", "Connections of callers over the limit", own.refused.clone());
+        let help = "Connections cut because the other side said nothing or did not take its answers";
+        registry.register("kith_connections_cut", help, own.cut.clone());
+        drop(registry);
+        own
+    }
+}
+
+impl Port {
+    /// Takes connections until `ending`, then asks all of them to close and returns when they have.
+    pub async fn serve<S>(self, runtime: Runtime, service: S, mut ending: watch::Receiver<bool>)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone,
+        S: Send + Sync + 'static,
+    {
+        let places = Arc::new(Semaphore::new(self.limit));
+        let until_end = ending.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = ending.wait_for(|ending| *ending) => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    runtime.sleep(ACCEPT_AGAIN_AFTER).await;
+                    continue;
+                }
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                self.metrics.refused.inc();
+                continue;
+            };
+            let talk = Conversation::new(&runtime, self.protocol, self.metrics.clone(), until_end.clone());
+            let service = service.clone();
+            runtime.spawn(async move {
+                talk.run(stream, service).await;
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        // An error means that the semaphore is closed, which nobody does.
+        let _ = places.acquire_many(u32::try_from(self.limit).unwrap_or(u32::MAX)).await;
+    }
+}
+
+/// One connection from its first byte to its last.
+struct Conversation {
+    builder: Builder<Spawner>,
+    first_bytes: usize,
+    runtime: Runtime,
+    metrics: ConnectionMetrics,
+    ending: watch::Receiver<bool>,
+}
+
+impl Conversation {
+    fn new(runtime: &Runtime, protocol: Protocol, metrics: ConnectionMetrics, ending: watch::Receiver<bool>) -> Self {
+        let mut builder = Builder::new(Spawner(runtime.clone()));
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HANDSHAKE_SECONDS));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .max_header_list_size(REQUEST_HEADER_BYTES_PARSED)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .keep_alive_interval(Some(Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS)))
+            .keep_alive_timeout(Duration::from_secs(KEEPALIVE_TIMEOUT_SECONDS));
+        let (builder, first_bytes) = match protocol {
+            Protocol::Http2 => (builder.http2_only(), HTTP2_PREFACE_BYTES),
+            Protocol::Any => (builder, HTTP1_LINE_BYTES),
+        };
+        Self { builder, first_bytes, runtime: runtime.clone(), metrics, ending }
+    }
+
+    async fn run<S>(mut self, stream: TcpStream, service: S)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone,
+        S: Send + Sync + 'static,
+    {
+        self.metrics.open.inc();
+        let open = self.metrics.open.clone();
+        self.talk(stream, service).await;
+        open.dec();
+    }
+
+    async fn talk<S>(&mut self, stream: TcpStream, service: S)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone,
+        S: Send + Sync + 'static,
+    {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection that is gone already");
+            return;
+        }
+        let (heard, untaken) = (Arc::<AtomicUsize>::default(), Arc::<Untaken>::default());
+        let line = Arc::clone(&untaken);
+        let service = service.map_request(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(Arc::clone(&line));
+            request
+        });
+        let io = TokioIo::new(Heard { stream, bytes: Arc::clone(&heard) });
+        let connection = self.builder.serve_connection(io, TowerToHyperService::new(service));
+        let mut connection = std::pin::pin!(connection);
+        let started = Instant::now();
+        let mut asked_to_close = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended");
+                    }
+                    return;
+                }
+                _ = self.ending.wait_for(|ending| *ending), if !asked_to_close => {}
+                () = self.runtime.sleep(LOOK_EVERY) => {}
+            }
+            let is_silent = heard.load(Ordering::Relaxed) < self.first_bytes;
+            let too_late = |since: Instant, seconds| since.elapsed() >= Duration::from_secs(seconds);
+            let waits = untaken.oldest().is_some_and(|since| too_late(since, ANSWER_TAKEN_SECONDS));
+            let ending = *self.ending.borrow();
+            if is_silent && ending {
+                return;
+            }
+            if waits || is_silent && too_late(started, HANDSHAKE_SECONDS) {
+                self.metrics.cut.inc();
+                return;
+            }
+            if !asked_to_close && (ending || too_late(started, CONNECTION_AGE_SECONDS)) {
+                asked_to_close = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// HTTP/2's tasks, through the one seam.
+#[derive(Clone)]
+struct Spawner(Runtime);
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> Executor<F> for Spawner {
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// A stream that counts what was heard.
+struct Heard {
+    stream: TcpStream,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        self.bytes.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,43 @@
+//! File descriptors: how many the process may have, and how many of them callers may take.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::limits::CONNECTIONS;
+
+/// What the stores, the log's and the tables' connections and the operators' port need for themselves.
+const RESERVED: u64 = 512;
+
+/// Raises the soft limit to the hard one, as far as the process may, and gives how many connections of callers leave
+/// the rest of the process its share: an embedded store that gets no descriptor takes no more writes.
+pub fn connections_allowed() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit of open files stays as it was");
+    }
+    let allowed = share_of(getrlimit(Resource::Nofile).current);
+    if allowed < CONNECTIONS {
+        tracing::warn!(connections = allowed, "the limit of open files (ulimit -n) leaves room for few connections");
+    }
+    allowed
+}
+
+/// Of a limit of open files; `None` is none.
+fn share_of(open_files: Option<u64>) -> usize {
+    let left = open_files.map_or(u64::MAX, |files| files.saturating_sub(RESERVED).max(files / 4));
+    usize::try_from(left).unwrap_or(usize::MAX).min(CONNECTIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stores_keep_their_share() {
+        assert_eq!(share_of(None), CONNECTIONS);
+        assert_eq!(share_of(Some(1_048_576)), CONNECTIONS);
+        assert_eq!(share_of(Some(1_024)), 512);
+        assert_eq!(share_of(Some(256)), 64);
+    }
+}

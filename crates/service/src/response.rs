@@ -1,0 +1,241 @@
+//! Answers on their way out: how much of them may wait for callers that do not read, and for how long.
+//!
+//! A handler ends when it has an answer, but the answer is in memory until its caller has taken it. So the place among
+//! the RPCs in flight goes with the answer, the bytes count against a budget of the connection and one of the process,
+//! and a connection whose answers are not taken in time is cut.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::limits::{UNTAKEN_BYTES_PER_CONNECTION, UNTAKEN_BYTES_PER_PROCESS};
+
+/// The most that is handed to HTTP/2 at a time, bytes: what is handed over is out of our hands, and waits there.
+const PIECE_BYTES: usize = 16 * 1024;
+/// Answers of up to this many bytes are never refused: a command's is one of them, and it has happened already.
+const SMALL_BYTES: usize = 32 * 1024;
+
+/// The answers that the callers of one connection have not taken yet.
+#[derive(Default)]
+pub(crate) struct Untaken {
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    since: BTreeMap<u64, Instant>,
+    bytes: usize,
+}
+
+/// Over all connections.
+#[derive(Default)]
+pub(crate) struct UntakenBytes(AtomicUsize);
+
+impl Untaken {
+    /// When the oldest answer that still waits came to be.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.waiting().since.values().next().copied()
+    }
+
+    fn add(&self, bytes: usize) -> Option<u64> {
+        let mut waiting = self.waiting();
+        if bytes > SMALL_BYTES && waiting.bytes + bytes > UNTAKEN_BYTES_PER_CONNECTION {
+            return None;
+        }
+        let ticket = waiting.next;
+        waiting.next += 1;
+        waiting.bytes += bytes;
+        waiting.since.insert(ticket, Instant::now());
+        Some(ticket)
+    }
+
+    fn remove(&self, ticket: u64, bytes: usize) {
+        let mut waiting = self.waiting();
+        waiting.since.remove(&ticket);
+        waiting.bytes -= bytes;
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UntakenBytes {
+    fn add(&self, bytes: usize) -> bool {
+        let fits = |used: usize| {
+            let sum = used + bytes;
+            (bytes <= SMALL_BYTES || sum <= UNTAKEN_BYTES_PER_PROCESS).then_some(sum)
+        };
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    }
+}
+
+/// One answer's share of the budgets, and its place among the RPCs in flight, until it has been taken.
+struct Share {
+    bytes: usize,
+    ticket: u64,
+    connection: Arc<Untaken>,
+    process: Arc<UntakenBytes>,
+    _in_flight: OwnedSemaphorePermit,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.connection.remove(self.ticket, self.bytes);
+        self.process.0.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// The whole answer of a unary method, encoded.
+pub(crate) struct Answer {
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+}
+
+impl Answer {
+    /// All that a unary handler's body has; it is there already, so that nothing is waited for.
+    pub async fn of(body: Body) -> Result<Self, Status> {
+        let all = body.collect().await?;
+        let trailers = all.trailers().cloned();
+        Ok(Self { data: all.to_bytes(), trailers })
+    }
+
+    /// The status that the answer ends with.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
+    /// The answer as a body that holds its share until it has been taken; `None` when too much waits already.
+    pub fn into_body(
+        self,
+        connection: Arc<Untaken>,
+        process: Arc<UntakenBytes>,
+        in_flight: OwnedSemaphorePermit,
+    ) -> Option<Body> {
+        let bytes = self.data.len();
+        if !process.add(bytes) {
+            return None;
+        }
+        let Some(ticket) = connection.add(bytes) else {
+            process.0.fetch_sub(bytes, Ordering::AcqRel);
+            return None;
+        };
+        let share = Share { bytes, ticket, connection, process, _in_flight: in_flight };
+        Some(Body::new(Taking { answer: self, _share: share }))
+    }
+}
+
+/// An answer that is being taken, piece by piece.
+struct Taking {
+    answer: Answer,
+    _share: Share,
+}
+
+impl HttpBody for Taking {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let answer = &mut self.answer;
+        if !answer.data.is_empty() {
+            let piece = answer.data.split_to(answer.data.len().min(PIECE_BYTES));
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        Poll::Ready(answer.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.answer.data.is_empty() && self.answer.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.answer.data.len() as u64)
+    }
+}
+
+/// A body that goes on for as long as it likes, with its place among the streams that are open.
+pub(crate) struct Open {
+    pub body: Body,
+    pub _place: OwnedSemaphorePermit,
+}
+
+impl HttpBody for Open {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn answer(bytes: usize) -> Answer {
+        let trailers = Status::ok("").into_http::<Body>().headers().clone();
+        Answer { data: vec![7; bytes].into(), trailers: Some(trailers) }
+    }
+
+    #[tokio::test]
+    async fn an_answer_goes_out_whole_in_pieces_and_gives_its_share_back() {
+        let (connection, process) = (Arc::<Untaken>::default(), Arc::<UntakenBytes>::default());
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let bytes = 2 * PIECE_BYTES + 1;
+        let mut body = answer(bytes).into_body(Arc::clone(&connection), Arc::clone(&process), place).unwrap();
+        let mut sizes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            assert!(connection.oldest().is_some() && places.available_permits() == 0);
+            sizes.push(frame.unwrap().into_data().map_or(0, |data| data.len()));
+        }
+        assert_eq!(sizes, [PIECE_BYTES, PIECE_BYTES, 1, 0], "the last is the status");
+        drop(body);
+        assert_eq!((connection.oldest(), connection.waiting().bytes), (None, 0));
+        assert_eq!((process.0.load(Ordering::SeqCst), places.available_permits()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn no_more_waits_than_the_budgets_allow() {
+        let process = Arc::<UntakenBytes>::default();
+        let places = Arc::new(Semaphore::new(1_000));
+        let wait = |connection: &Arc<Untaken>| {
+            let place = Arc::clone(&places).try_acquire_owned().unwrap();
+            answer(UNTAKEN_BYTES_PER_CONNECTION / 2).into_body(Arc::clone(connection), Arc::clone(&process), place)
+        };
+        let connections = UNTAKEN_BYTES_PER_PROCESS / UNTAKEN_BYTES_PER_CONNECTION;
+        let mut waiting = Vec::new();
+        for _ in 0..connections {
+            let connection = Arc::default();
+            waiting.extend([wait(&connection).unwrap(), wait(&connection).unwrap()]);
+            assert!(wait(&connection).is_none(), "the connection's budget");
+        }
+        assert!(wait(&Arc::default()).is_none(), "the process's budget");
+        assert_eq!(places.available_permits(), 1_000 - waiting.len());
+        waiting.pop();
+        assert!(wait(&Arc::default()).is_some());
+    }
+}
