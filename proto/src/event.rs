@@ -5,6 +5,7 @@ use crate::engagement::v1::{EngagementEvent, Subject, engagement_event};
 use crate::identity::private::v1::{IdentityPrivateEvent, identity_private_event};
 use crate::identity::v1::{IdentityEvent, identity_event};
 use crate::messaging::v1::{MessagingEvent, messaging_event};
+use crate::ops::v1::{OpsEvent, ops_event};
 use crate::posts::private::v1::{PostPrivateEvent, post_private_event};
 use crate::posts::v1::{PostEvent, post_event};
 
@@ -15,6 +16,7 @@ const POSTS_PRIVATE: &str = "kith.posts.private.v1";
 const ENGAGEMENT: &str = "kith.engagement.v1";
 const MESSAGING: &str = "kith.messaging.v1";
 const DEAD_LETTERS: &str = "kith.dead-letters.v1";
+const OPS: &str = "kith.ops.v1";
 
 /// Any event that this release knows, of any topic.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +28,7 @@ pub enum Event {
     Engagement(engagement_event::Event),
     Messaging(messaging_event::Event),
     DeadLetter(DeadLetter),
+    Ops(ops_event::Event),
 }
 
 /// Why a record's value is not an event.
@@ -50,6 +53,7 @@ impl Event {
             ENGAGEMENT => wire::<EngagementEvent>(value)?.event.map(Self::Engagement),
             MESSAGING => wire::<MessagingEvent>(value)?.event.map(Self::Messaging),
             DEAD_LETTERS => Some(Self::DeadLetter(wire(value)?)),
+            OPS => wire::<OpsEvent>(value)?.event.map(Self::Ops),
             _ => None,
         }
         .ok_or(DecodeError::UnknownType)
@@ -68,6 +72,7 @@ impl Event {
             Self::Engagement(event) => event.encode(&mut value),
             Self::Messaging(event) => event.encode(&mut value),
             Self::DeadLetter(letter) => value = letter.encode_to_vec(),
+            Self::Ops(event) => event.encode(&mut value),
         }
         value
     }
@@ -82,6 +87,7 @@ impl Event {
             Self::Engagement(_) => ENGAGEMENT,
             Self::Messaging(_) => MESSAGING,
             Self::DeadLetter(_) => DEAD_LETTERS,
+            Self::Ops(_) => OPS,
         }
     }
 
@@ -97,11 +103,13 @@ impl Event {
             Self::Engagement(event) => engagement_type(event),
             Self::Messaging(event) => messaging_type(event),
             Self::DeadLetter(_) => "kith.deadletters.v1.DeadLetter",
+            Self::Ops(event) => ops_type(event),
         }
     }
 
-    /// The id of what it is about (`ce_subject`). It is the record's key too, but for two: an `AccountRequested` is about an
-    /// account and keyed by a handle's hash; a `DeadLetter` is about the topic it was found in.
+    /// The id of what it is about (`ce_subject`). It is the record's key too, but for three: an `AccountRequested` is about an
+    /// account and keyed by a handle's hash; a `DeadLetter` is about the topic it was found in; what operators decide is about
+    /// a service or a dead letter, and has one key.
     /// Empty only if the event was written without it.
     pub fn subject(&self) -> &str {
         match self {
@@ -112,6 +120,7 @@ impl Event {
             Self::Engagement(event) => engagement_subject(event),
             Self::Messaging(event) => messaging_subject(event),
             Self::DeadLetter(letter) => &letter.origin_topic,
+            Self::Ops(event) => ops_subject(event),
         }
     }
 }
@@ -210,6 +219,32 @@ fn messaging_subject(event: &messaging_event::Event) -> &str {
     }
 }
 
+fn ops_type(event: &ops_event::Event) -> &'static str {
+    use ops_event::Event::*;
+    match event {
+        RebuildStarted(_) => "kith.ops.v1.RebuildStarted",
+        GenerationPromoted(_) => "kith.ops.v1.GenerationPromoted",
+        GenerationDropped(_) => "kith.ops.v1.GenerationDropped",
+        ProjectionPaused(_) => "kith.ops.v1.ProjectionPaused",
+        ProjectionResumed(_) => "kith.ops.v1.ProjectionResumed",
+        DeadLetterRetried(_) => "kith.ops.v1.DeadLetterRetried",
+        DeadLetterDiscarded(_) => "kith.ops.v1.DeadLetterDiscarded",
+    }
+}
+
+fn ops_subject(event: &ops_event::Event) -> &str {
+    use ops_event::Event::*;
+    match event {
+        RebuildStarted(event) => &event.service,
+        GenerationPromoted(event) => &event.service,
+        GenerationDropped(event) => &event.service,
+        ProjectionPaused(event) => &event.service,
+        ProjectionResumed(event) => &event.service,
+        DeadLetterRetried(event) => &event.letter_id,
+        DeadLetterDiscarded(event) => &event.letter_id,
+    }
+}
+
 impl From<identity_event::Event> for Event {
     fn from(event: identity_event::Event) -> Self {
         Self::Identity(event)
@@ -249,5 +284,11 @@ impl From<messaging_event::Event> for Event {
 impl From<DeadLetter> for Event {
     fn from(letter: DeadLetter) -> Self {
         Self::DeadLetter(letter)
+    }
+}
+
+impl From<ops_event::Event> for Event {
+    fn from(event: ops_event::Event) -> Self {
+        Self::Ops(event)
     }
 }

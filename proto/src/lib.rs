@@ -70,6 +70,14 @@ pub mod messaging {
     }
 }
 
+/// `kith.ops.*`: what operators ask and decide.
+pub mod ops {
+    #[allow(clippy::all, clippy::pedantic, unused_qualifications)]
+    pub mod v1 {
+        tonic::include_proto!("kith.ops.v1");
+    }
+}
+
 /// `kith.posts.*`: posts.
 pub mod posts {
     #[allow(clippy::all, clippy::pedantic, unused_qualifications)]

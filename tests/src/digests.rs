@@ -39,7 +39,7 @@ pub async fn of(ports: &Ports, push_threshold: u64) -> Result<BTreeMap<String, (
             let folded: Vec<&'static Table> = tables.into_iter().filter(|table| table.name != WATERMARKS).collect();
             digest(&**running.state.keyspace(), &folded).await?
         };
-        running.close().await;
+        running.end().await;
         for table in of_group.tables {
             digests.insert(format!("{keyspace}.{}", table.name), (table.rows, table.bytes));
         }

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::try_join_all;
 use kith_log::{EventLog, LogError, LogPartition, Membership, Position};
 use kith_runtime::Runtime;
-use kith_tables::TableStore;
+use kith_tables::{Keyspace, TableStore};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::duty::Duty;
 use crate::worker::Worker;
 use crate::{FoldError, Group, Lag, Publisher, State, WaitError, Watermarks};
 
@@ -42,6 +43,7 @@ pub(crate) struct Context {
     pub state: State,
     pub publisher: Publisher,
     pub metrics: FoldMetrics,
+    pub duty: Arc<Duty>,
     /// Replays under way: each opens a reader of its own, outside the group.
     pub replays: Semaphore,
     /// A worker's reader failed in a way that may pass: the process joins the group anew.
@@ -53,23 +55,28 @@ pub struct Running {
     pub state: State,
     pub publisher: Publisher,
     pub lag: Arc<Lag>,
-    tasks: Vec<JoinHandle<()>>,
+    pub(crate) duty: Arc<Duty>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Running {
     /// Ends its tasks, and waits until they hold the log and the tables no longer.
-    pub async fn close(mut self) {
-        for task in std::mem::take(&mut self.tasks) {
+    pub async fn end(&self) {
+        for task in self.take_tasks() {
             task.abort();
             // Cancelled, as asked.
             let _ = task.await;
         }
     }
+
+    fn take_tasks(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.take_tasks().iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -82,11 +89,20 @@ pub async fn create(ports: &Ports, group: &Group) -> Result<(), FoldError> {
 /// Opens the group's tables and, where `folding`, joins its consumer group and folds. `Err` when topics or tables are
 /// not as declared.
 pub async fn start(ports: &Ports, group: Group, folding: bool) -> Result<Running, FoldError> {
+    start_as(ports, group, folding, Duty::new(ports.runtime.clone(), true)).await
+}
+
+/// As [`start`], for a generation that may not serve yet.
+pub(crate) async fn start_as(
+    ports: &Ports,
+    group: Group,
+    folding: bool,
+    duty: Arc<Duty>,
+) -> Result<Running, FoldError> {
     ports.log.check_topics(&group.topics).await?;
     let keyspace = ports.tables.open(&group.keyspace(), &group.tables()).await?;
-    let partition_count = ports.log.partition_count();
-    let watermarks = Watermarks::new(ports.runtime.clone(), Arc::clone(&keyspace), &group.topics, partition_count);
-    let state = State { keyspace, watermarks: Arc::new(watermarks), partition_count };
+    let watermarks = watermarks_in(ports, &group, Arc::clone(&keyspace));
+    let state = State { keyspace, watermarks, partition_count: ports.log.partition_count() };
     let publisher = Publisher::new(Arc::clone(&ports.log), ports.runtime.clone(), group.service);
     let lag = Arc::new(Lag::default());
     let context = Arc::new(Context {
@@ -97,6 +113,7 @@ pub async fn start(ports: &Ports, group: Group, folding: bool) -> Result<Running
         state: state.clone(),
         publisher: publisher.clone(),
         metrics: ports.metrics.clone(),
+        duty: Arc::clone(&duty),
         replays: Semaphore::new(REPLAYS_AT_ONCE),
         rejoin: Notify::new(),
     });
@@ -109,7 +126,18 @@ pub async fn start(ports: &Ports, group: Group, folding: bool) -> Result<Running
     if folding {
         tasks.push(ports.runtime.spawn(fold(context)));
     }
-    Ok(Running { state, publisher, lag, tasks })
+    Ok(Running { state, publisher, lag, duty, tasks: Mutex::new(tasks) })
+}
+
+/// Where the folds of a group are that does not run here.
+pub(crate) async fn watermarks(ports: &Ports, group: &Group) -> Result<Arc<Watermarks>, FoldError> {
+    let keyspace = ports.tables.open(&group.keyspace(), &group.tables()).await?;
+    Ok(watermarks_in(ports, group, keyspace))
+}
+
+fn watermarks_in(ports: &Ports, group: &Group, keyspace: Arc<dyn Keyspace>) -> Arc<Watermarks> {
+    let (runtime, count) = (ports.runtime.clone(), ports.log.partition_count());
+    Arc::new(Watermarks::new(runtime, keyspace, &group.topics, count))
 }
 
 /// Stays a member of the group, whatever happens.

@@ -4,6 +4,7 @@ use kith_log::Topic;
 use kith_tables::Table;
 
 use crate::Fold;
+use crate::verify::Shown;
 use crate::watermark::WATERMARKS;
 
 /// All folds of one service over all topics that it reads: one consumer group, one keyspace, watermarks included.
@@ -14,6 +15,8 @@ pub struct Group {
     pub generation: u32,
     pub topics: Vec<Topic>,
     pub folds: Vec<Arc<dyn Fold>>,
+    /// How tables that join two topics are compared; `None`: there are none.
+    pub shown: Option<Arc<dyn Shown>>,
 }
 
 impl Group {

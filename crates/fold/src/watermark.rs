@@ -277,6 +277,18 @@ impl Watermarks {
         Ok(rows.into_iter().next().flatten())
     }
 
+    /// The first offset of the partition whose appends this generation has not stored that it made.
+    pub(crate) async fn appended_next(&self, partition: LogPartition) -> Result<Offset, StoreError> {
+        Ok(self.stored::<AppendedRow>(partition).await?.map_or(0, |row| row.position + 1))
+    }
+
+    /// Stores that all below `next` is appended that the partition's records cause.
+    pub(crate) async fn store_appended(&self, partition: LogPartition, next: Offset) -> Result<(), StoreError> {
+        let Some(last) = next.checked_sub(1) else { return Ok(()) };
+        let row = stored_row(partition, AppendedRow { record_offset: signed(last) }, last);
+        self.keyspace.apply(&WATERMARKS, &Key::text(partition.topic.name), &[row]).await
+    }
+
     /// Stores how far a partition is. `appended` is written only when it moved with the watermark.
     pub(crate) async fn store(&self, reached: Position, id: RecordId, marks: StoredMarks) -> Result<(), StoreError> {
         let reached_row = ReachedRow { record_offset: signed(reached.offset), record_id: id.to_string() };

@@ -79,8 +79,7 @@ impl Worker {
         loop {
             tokio::select! {
                 biased;
-                // Never closed: a permit means that the heads are reached.
-                _ = caught_up.acquire(), if !self.live => self.go_live().await?,
+                () = may_append(&self.context, &caught_up), if !self.live => self.go_live().await?,
                 records = reader.next() => {
                     let Some(records) = records else { return Ok(()) };
                     self.take(&mut reader, records?).await?;
@@ -110,19 +109,28 @@ impl Worker {
     /// The folds of the whole group have reached the heads that stood at the start: from now on effects may append, and
     /// first those are looked for that a process that died did not make.
     async fn go_live(&mut self) -> Result<(), FoldError> {
-        self.live = true;
-        let (from, until) = (self.append_next, self.next);
-        let group = &self.context.group;
-        let may_append = group.owns(self.partition.topic) || group.folds.iter().any(|fold| fold.appends());
-        if !may_append || from >= until {
-            return Ok(());
-        }
-        tracing::info!(partition = %self.partition, from, until, "looking for appends not made");
-        match self.replay(from, until).await {
+        match self.make_up().await {
             Ok(()) => Ok(()),
             // Then it is made again, from a restart point no later than what was not appended.
             Err(error) => self.recover(error).await,
         }
+    }
+
+    async fn make_up(&mut self) -> Result<(), FoldError> {
+        let before = self.context.duty.appended_before(self.partition).await?;
+        self.live = true;
+        self.append_next = self.append_next.max(before);
+        let (from, until) = (self.append_next, self.next);
+        let group = &self.context.group;
+        let may_append = group.owns(self.partition.topic) || group.folds.iter().any(|fold| fold.appends());
+        if may_append && from < until {
+            tracing::info!(partition = %self.partition, from, until, "looking for appends not made");
+            return self.replay(from, until).await;
+        }
+        // What others made is known to be made here too.
+        self.context.state.watermarks.store_appended(self.partition, until).await?;
+        self.append_next = self.append_next.max(until);
+        Ok(())
     }
 
     /// After a failure nothing cached is trusted; the fold goes back to the restart point and comes forward to where the
@@ -184,6 +192,10 @@ impl Worker {
 
     /// One micro-batch: load, apply, write homes, carry out effects, move the watermark.
     async fn fold(&mut self, records: &[RawRecord]) -> Result<(), FoldError> {
+        let duty = Arc::clone(&self.context.duty);
+        let _turn = duty.turn(|| self.context.state.watermarks.count_step(self.partition)).await?;
+        // Another generation serves now: what is appended it appends.
+        self.live &= duty.is_live();
         self.compare_ids(records)?;
         let batch = Batch::decode(&self.context, self.partition, records);
         let keyspace = &*self.context.state.keyspace;
@@ -265,6 +277,13 @@ fn batches(records: &[RawRecord]) -> Vec<&[RawRecord]> {
     cut.push(&records[from..]);
     cut.retain(|batch| !batch.is_empty());
     cut
+}
+
+/// Waits until the folds of the whole group have reached the heads that stood at the start, and it serves.
+async fn may_append(context: &Context, caught_up: &Semaphore) {
+    // Never closed: a permit, given back at once, means that the heads are reached.
+    let _ = caught_up.acquire().await;
+    context.duty.served().await;
 }
 
 /// Waiting for it is no standing still.

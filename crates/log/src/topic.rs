@@ -33,8 +33,10 @@ pub mod topics {
     pub const MESSAGING_PRIVATE: Topic = Topic { id: 8, name: "kith.messaging.private.v1" };
     pub const FEEDS: Topic = Topic { id: 9, name: "kith.feeds.v1" };
     pub const DEAD_LETTERS: Topic = Topic { id: 10, name: "kith.dead-letters.v1" };
+    /// What operators decided: generations, pauses, dead letters. Its records have one key.
+    pub const OPS: Topic = Topic { id: 11, name: "kith.ops.v1" };
 
-    pub const ALL: [Topic; 10] = [
+    pub const ALL: [Topic; 11] = [
         IDENTITY,
         IDENTITY_PRIVATE,
         POSTS,
@@ -45,6 +47,7 @@ pub mod topics {
         MESSAGING_PRIVATE,
         FEEDS,
         DEAD_LETTERS,
+        OPS,
     ];
 
     /// The topic that `id` stands for.

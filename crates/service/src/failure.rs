@@ -273,10 +273,13 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::HeadersTooLarge
         | Reason::RequestTooLarge => Code::InvalidArgument,
         Reason::HandleTaken | Reason::RequestIdReused => Code::AlreadyExists,
-        Reason::AccountNotFound | Reason::PostNotFound | Reason::CommentNotFound | Reason::ConversationNotFound => {
-            Code::NotFound
-        }
-        Reason::SelfNotAllowed | Reason::Blocked => Code::FailedPrecondition,
+        Reason::AccountNotFound
+        | Reason::PostNotFound
+        | Reason::CommentNotFound
+        | Reason::ConversationNotFound
+        | Reason::GenerationNotFound
+        | Reason::DeadLetterNotFound => Code::NotFound,
+        Reason::SelfNotAllowed | Reason::Blocked | Reason::GenerationState => Code::FailedPrecondition,
         Reason::NotTheAuthor => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,

@@ -10,6 +10,11 @@ use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{AccountCreated, Blocked, FollowCut, Followed, Profile, Unblocked, Unfollowed};
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent, ReadMarkerMoved};
+use kith_proto::ops::v1::ops_event::Event as Ops;
+use kith_proto::ops::v1::{
+    DeadLetterDiscarded, DeadLetterRetried, GenerationDropped, GenerationPromoted, ProjectionPaused, ProjectionResumed,
+    RebuildStarted,
+};
 use kith_proto::posts::private::v1::{EditRequested, post_private_event::Event as PostsPrivate};
 use kith_proto::posts::v1::facet::{Feature, Hashtag, Link, Mention};
 use kith_proto::posts::v1::post_event::Event as Posts;
@@ -29,7 +34,7 @@ const MESSAGE: &str = "3e55a6e0000000000000000000000006";
 const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 pub fn all() -> Vec<Event> {
-    [identity(), posts(), engagement(), messaging(), vec![dead_letter()]].concat()
+    [identity(), posts(), engagement(), messaging(), vec![dead_letter()], ops()].concat()
 }
 
 fn identity() -> Vec<Event> {
@@ -209,4 +214,32 @@ fn content() -> Option<PostContent> {
 /// A moment `step` seconds and 5 ms into 2026.
 fn at(step: i64) -> Option<Timestamp> {
     Some(time::timestamp(1_767_225_600_005 + step * 1_000))
+}
+
+fn ops() -> Vec<Event> {
+    let service = || "posts".to_owned();
+    let letter_id = || MESSAGE.to_owned();
+    let events = [
+        Ops::RebuildStarted(RebuildStarted { service: service(), generation: 2, start_time: at(30) }),
+        Ops::GenerationPromoted(GenerationPromoted {
+            service: service(),
+            generation: 2,
+            previous_generation: 1,
+            promote_time: at(31),
+        }),
+        Ops::GenerationDropped(GenerationDropped { service: service(), generation: 1, drop_time: at(32) }),
+        Ops::ProjectionPaused(ProjectionPaused { service: service(), note: "a look".into(), pause_time: at(33) }),
+        Ops::ProjectionResumed(ProjectionResumed { service: service(), resume_time: at(34) }),
+        Ops::DeadLetterRetried(DeadLetterRetried {
+            letter_id: letter_id(),
+            record_id: SHARE.into(),
+            retry_time: at(35),
+        }),
+        Ops::DeadLetterDiscarded(DeadLetterDiscarded {
+            letter_id: letter_id(),
+            note: "a test of the broker".into(),
+            discard_time: at(36),
+        }),
+    ];
+    events.into_iter().map(Event::from).collect()
 }

@@ -33,7 +33,8 @@ pub fn group(generation: u32) -> Group {
         service: SERVICE,
         generation,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
-        folds: vec![
+        folds: vec![,
+        shown: None,
             Arc::new(arbiter::Claims),
             Arc::new(Accounts),
             Arc::new(Handles),

@@ -35,7 +35,13 @@ pub fn group(generation: u32) -> Group {
         Arc::new(Blocks),
         Arc::new(BlockedBy),
     ];
-    Group { service: "posts", generation, topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY], folds }
+    Group {
+        service: "posts",
+        generation,
+        topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],
+        folds,
+        shown: None,
+    }
 }
 
 #[cfg(test)]

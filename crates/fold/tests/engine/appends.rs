@@ -27,7 +27,7 @@ async fn wait_for_every_worker(stage: &mut Stage, name: &str) -> Vec<String> {
 }
 
 /// Shares by post.
-async fn shares(stage: &Stage) -> BTreeMap<String, usize> {
+pub async fn shares(stage: &Stage) -> BTreeMap<String, usize> {
     let mut shares = BTreeMap::new();
     for record in stage.records(topics::ENGAGEMENT).await {
         *shares.entry(String::from_utf8(record.key.to_vec()).unwrap()).or_default() += 1;

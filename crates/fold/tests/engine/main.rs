@@ -7,6 +7,7 @@ mod appends;
 mod dead_letters;
 mod exactly_once;
 mod faulty;
+mod generations;
 mod stage;
 mod toy;
 mod waiting;

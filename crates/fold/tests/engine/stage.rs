@@ -41,6 +41,7 @@ pub fn group() -> Group {
         generation: 1,
         topics,
         folds: vec![Arc::new(Moods), Arc::new(Calls), Arc::new(Echoes)],
+        shown: None,
     }
 }
 

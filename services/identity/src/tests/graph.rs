@@ -91,7 +91,7 @@ async fn tables_that_are_behind_are_no_reason_to_call_a_command_done() {
     suite.settled().await;
     let Suite { service, running, world } = suite;
     drop(service);
-    running.close().await;
+    running.end().await;
     let (running, service) = world.replica(false).await;
     let mut suite = Suite { service, running, world };
     suite.follow(ada, bob).await.unwrap();

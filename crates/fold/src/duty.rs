@@ -1,0 +1,140 @@
+//! What the workers of one generation of tables are to do just now.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kith_log::{LogPartition, Offset};
+use kith_runtime::Runtime;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+use crate::{FoldError, Lag, Watermarks};
+
+/// Micro-batches that a generation beside the live one folds at a time, in one process.
+const BESIDE_BATCHES_AT_ONCE: usize = 1;
+/// While the live folds are further behind than this, nothing is folded beside them.
+const LIVE_LAG_RECORDS: u64 = 500;
+/// Between two looks whether they have caught up.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// One for a generation in a process.
+pub(crate) struct Duty {
+    runtime: Runtime,
+    /// Whether callers are answered from this generation: then its folds append, and wait for nobody.
+    live: AtomicBool,
+    paused: AtomicBool,
+    changed: Notify,
+    beside: Mutex<Beside>,
+    turns: Semaphore,
+}
+
+/// What a generation looks at that is not the live one, or has just become it.
+#[derive(Default)]
+struct Beside {
+    /// How far the live one is behind.
+    live_lag: Option<Arc<Lag>>,
+    /// The generations that served before: what they appended need not be looked for again.
+    served_before: Vec<Arc<Watermarks>>,
+}
+
+/// A worker's leave to fold one batch.
+pub(crate) struct Turn<'a>(#[allow(dead_code, reason = "held, not read")] Option<SemaphorePermit<'a>>);
+
+impl Duty {
+    pub fn new(runtime: Runtime, live: bool) -> Arc<Self> {
+        Arc::new(Self {
+            runtime,
+            live: live.into(),
+            paused: false.into(),
+            changed: Notify::new(),
+            beside: Mutex::default(),
+            turns: Semaphore::new(BESIDE_BATCHES_AT_ONCE),
+        })
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Callers are answered from this generation from now on.
+    pub fn serve(&self, served_before: Vec<Arc<Watermarks>>) {
+        self.beside().served_before = served_before;
+        self.live.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// It is folded beside the live one from now on, and lets that one go first.
+    pub fn stand_beside(&self, live_lag: Arc<Lag>) {
+        self.beside().live_lag = Some(live_lag);
+        self.live.store(false, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Waits until this generation serves.
+    pub async fn served(&self) {
+        self.until(|| self.is_live()).await;
+    }
+
+    /// Waits until the next batch may be folded. `waits` is told now and then that the fold waits, and does not stand
+    /// still.
+    pub async fn turn(&self, waits: impl Fn()) -> Result<Turn<'_>, FoldError> {
+        loop {
+            if self.is_paused() {
+                tokio::select! {
+                    biased;
+                    () = self.until(|| !self.is_paused()) => {}
+                    () = self.runtime.sleep(LOOK_AGAIN_AFTER * 20) => waits(),
+                }
+            } else if self.is_live() {
+                return Ok(Turn(None));
+            } else if self.live_is_behind() {
+                waits();
+                self.runtime.sleep(LOOK_AGAIN_AFTER).await;
+            } else {
+                // Closed never.
+                let turn = self.turns.acquire().await.map_err(|_| kith_log::LogError::Closed)?;
+                waits();
+                return Ok(Turn(Some(turn)));
+            }
+        }
+    }
+
+    /// The first offset of the partition whose appends are not known to be made by a generation that served before.
+    pub async fn appended_before(&self, partition: LogPartition) -> Result<Offset, FoldError> {
+        let served_before = self.beside().served_before.clone();
+        let mut next = 0;
+        for watermarks in served_before {
+            next = next.max(watermarks.appended_next(partition).await?);
+        }
+        Ok(next)
+    }
+
+    fn live_is_behind(&self) -> bool {
+        let live_lag = self.beside().live_lag.clone();
+        live_lag.is_some_and(|lag| lag.worst_records() > LIVE_LAG_RECORDS)
+    }
+
+    async fn until(&self, is_so: impl Fn() -> bool) {
+        loop {
+            // Made before the look, so that nothing that comes after it is missed.
+            let changed = self.changed.notified();
+            if is_so() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn beside(&self) -> std::sync::MutexGuard<'_, Beside> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,181 @@
+//! What operators decided, as every process knows it: the one partition of `kith.ops.v1`, followed from its beginning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kith_log::{EventLog, LogError, LogPartition, Offset, Position, Record as RawRecord, RecordId, topics};
+use kith_proto::Event;
+use kith_proto::ops::v1::ops_event::Event as OpsEvent;
+use kith_runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::{Cause, FoldError, Generations, Publisher};
+
+/// The key of every record of the topic, so that all are in one order.
+const KEY: &str = "operators";
+/// `ce_source`: `/kith/ops`.
+const SERVICE: &str = "ops";
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// One for a process.
+pub struct Operations {
+    shared: Arc<Shared>,
+    following: JoinHandle<()>,
+}
+
+struct Shared {
+    runtime: Runtime,
+    publisher: Publisher,
+    partition: LogPartition,
+    known: Mutex<Known>,
+    changed: Notify,
+}
+
+/// What the records so far say. Operators decide little: all of it is kept.
+#[derive(Default)]
+struct Known {
+    next: Offset,
+    /// A late copy of a decision must not take back what came between.
+    ids: BTreeSet<RecordId>,
+    generations: BTreeMap<String, Generations>,
+    letters: BTreeMap<RecordId, LetterFate>,
+}
+
+/// What became of a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LetterFate {
+    /// Its bytes are the value of this record too.
+    Retried(String),
+    /// With a note.
+    Discarded(String),
+}
+
+impl Operations {
+    /// Reads what has been decided so far, and follows what comes.
+    pub async fn open(log: Arc<dyn EventLog>, runtime: Runtime) -> Result<Self, FoldError> {
+        log.check_topics(&[topics::OPS]).await?;
+        let partition = LogPartition::of_key(topics::OPS, KEY, log.partition_count());
+        let publisher = Publisher::new(log, runtime.clone(), SERVICE);
+        let head = publisher.last(topics::OPS, KEY).await?;
+        let (known, changed) = (Mutex::default(), Notify::new());
+        let shared = Arc::new(Shared { runtime, publisher, partition, known, changed });
+        let follower = Arc::clone(&shared);
+        let following = shared.runtime.spawn(async move {
+            loop {
+                if let Err(error) = follower.follow().await {
+                    tracing::warn!(%error, "what operators decide cannot be followed; reading again");
+                }
+                follower.runtime.sleep(READ_AGAIN_AFTER).await;
+            }
+        });
+        let own = Self { shared, following };
+        if let Some(head) = head {
+            own.shared.until(head).await;
+        }
+        Ok(own)
+    }
+
+    /// The generations of a service.
+    pub fn generations(&self, service: &str) -> Generations {
+        self.shared.known().generations.get(service).cloned().unwrap_or_default()
+    }
+
+    /// What became of a dead letter, if anything was decided about it.
+    pub fn fate(&self, letter: RecordId) -> Option<LetterFate> {
+        self.shared.known().letters.get(&letter).cloned()
+    }
+
+    /// Waits until `is_so` of a service's generations.
+    pub async fn when(&self, service: &str, is_so: impl Fn(&Generations) -> bool) -> Generations {
+        loop {
+            // Made before the look, so that nothing that comes after it is missed.
+            let changed = self.shared.changed.notified();
+            let generations = self.generations(service);
+            if is_so(&generations) {
+                return generations;
+            }
+            changed.await;
+        }
+    }
+
+    /// Says what an operator decided. It is known here when this returns.
+    pub async fn decide(&self, event: OpsEvent) -> Result<(), FoldError> {
+        let mut id = [0; 16];
+        let no_randomness = |_| LogError::Unavailable("no random bytes for a record's id".to_owned());
+        self.shared.runtime.fill_random(&mut id).map_err(no_randomness)?;
+        let (event, cause) = (Event::Ops(event), Cause::default());
+        let position = self.shared.publisher.append(topics::OPS, KEY, RecordId(id), &event, &cause).await?;
+        self.shared.until(position).await;
+        Ok(())
+    }
+}
+
+impl Drop for Operations {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}
+
+impl Shared {
+    /// Waits until all up to `position` is known.
+    async fn until(&self, position: Position) {
+        loop {
+            let changed = self.changed.notified();
+            if self.known().next > position.offset {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    async fn follow(&self) -> Result<(), FoldError> {
+        let from = self.known().next;
+        let mut reader = self.publisher.log().read(self.partition, from).await?;
+        while let Some(records) = reader.next().await {
+            records?.iter().for_each(|record| self.known().take(record));
+            self.changed.notify_waiters();
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Total: what does not read as a decision is none.
+    fn take(&mut self, record: &RawRecord) {
+        self.next = self.next.max(record.position.offset + 1);
+        let is_new = record.id().is_some_and(|id| self.ids.insert(id));
+        match Event::decode(topics::OPS.name, &record.value) {
+            Ok(Event::Ops(event)) if is_new => self.evolve(&event),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(position = %record.position, %error, "a decision that does not read"),
+        }
+    }
+
+    fn evolve(&mut self, event: &OpsEvent) {
+        let letter = |id: &str| RecordId::parse(id);
+        let service = match event {
+            OpsEvent::RebuildStarted(event) => &event.service,
+            OpsEvent::GenerationPromoted(event) => &event.service,
+            OpsEvent::GenerationDropped(event) => &event.service,
+            OpsEvent::ProjectionPaused(event) => &event.service,
+            OpsEvent::ProjectionResumed(event) => &event.service,
+            OpsEvent::DeadLetterRetried(event) => {
+                let fate = LetterFate::Retried(event.record_id.clone());
+                self.letters.extend(letter(&event.letter_id).map(|id| (id, fate)));
+                return;
+            }
+            OpsEvent::DeadLetterDiscarded(event) => {
+                let fate = LetterFate::Discarded(event.note.clone());
+                self.letters.extend(letter(&event.letter_id).map(|id| (id, fate)));
+                return;
+            }
+        };
+        self.generations.entry(service.clone()).or_default().evolve(event);
+    }
+}

@@ -1,0 +1,318 @@
+//! Whether two generations of a group's tables hold the same, table partition by table partition.
+//!
+//! Both go on being folded meanwhile, so a partition that differs at first sight is looked at again once both
+//! generations have folded all that the log had then. What still differs, and has changed on neither side in between, is
+//! different: each side holds everything that the other had shown, and nothing newer came.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kith_log::{LogPartition, Position};
+use kith_runtime::UnixMillis;
+use kith_tables::{Key, MAX_GET_ROWS, MAX_SLICE_ROWS, Row, RowKey, RowRange, Slice, StoreError, Table, Value};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use crate::engine::Ports;
+use crate::watermark::WATERMARKS;
+use crate::{FoldError, Group, State, WaitError};
+
+/// How often a partition that is written all the time is looked at before it is called different.
+const LOOKS: usize = 50;
+/// How long both generations get to fold what the log has.
+const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
+/// Differences that are told; all are counted.
+const TOLD: usize = 20;
+
+/// What a table holds for its readers, where its rows also hold what no reader is shown: a join of two topics, whose
+/// rows depend on what met when.
+#[async_trait]
+pub trait Shown: Send + Sync {
+    /// The tables that are compared by what is shown.
+    fn tables(&self) -> Vec<&'static Table>;
+
+    /// Whether a row of another table is compared.
+    fn counts(&self, table: &'static Table, row: &RowKey) -> bool;
+
+    /// What is shown of: the keys of readers, a page at a time.
+    async fn readers(
+        &self,
+        state: &State,
+        cursor: Option<Vec<u8>>,
+    ) -> Result<(Vec<String>, Option<Vec<u8>>), StoreError>;
+
+    /// What a reader is shown, in order, each entry in a form that is the same for the same entry.
+    async fn entries(&self, state: &State, reader: &str, now_ms: UnixMillis) -> Result<Vec<String>, StoreError>;
+}
+
+/// How far a comparison is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compared {
+    pub table: &'static str,
+    /// Table partitions, and rows of one side, so far.
+    pub partitions: u64,
+    pub rows: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Over everything that both hold; `None` if they differ.
+    pub digest: Option<[u8; 32]>,
+    pub partitions: u64,
+    pub rows: u64,
+    pub partitions_different: u64,
+    /// The first of them.
+    pub differences: Vec<Difference>,
+}
+
+/// A row that is not the same on both sides; `None`: there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub table: &'static str,
+    pub partition: String,
+    pub row: String,
+    pub left: Option<String>,
+    pub right: Option<String>,
+}
+
+/// Why two generations could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("a generation does not catch up: {0}")]
+    Wait(#[from] WaitError),
+}
+
+/// Compares all tables of a group. `told` hears how far it is, after each page.
+pub async fn verify(
+    ports: &Ports,
+    group: &Group,
+    (left, right): (&State, &State),
+    told: &(dyn Fn(Compared) + Send + Sync),
+) -> Result<Verdict, VerifyError> {
+    let mut run = Run { ports, group, left, right, verdict: Verdict::default(), hash: Sha256::new() };
+    let by_entries = group.shown.as_ref().map(|shown| shown.tables()).unwrap_or_default();
+    for table in group.tables() {
+        // Where the folds are is no part of what they hold.
+        if table.name == WATERMARKS.name || by_entries.iter().any(|shown| shown.name == table.name) {
+            continue;
+        }
+        run.table(table, told).await?;
+    }
+    if let Some(shown) = &group.shown {
+        run.entries(&**shown, told).await?;
+    }
+    let Run { mut verdict, hash, .. } = run;
+    verdict.digest = (verdict.partitions_different == 0).then(|| hash.finalize().into());
+    Ok(verdict)
+}
+
+/// Rows by their keys, both as text: what is compared of a partition.
+type Rows = BTreeMap<String, String>;
+
+struct Run<'a> {
+    ports: &'a Ports,
+    group: &'a Group,
+    left: &'a State,
+    right: &'a State,
+    verdict: Verdict,
+    hash: Sha256,
+}
+
+/// One thing that is compared: a table partition, or what a reader is shown.
+struct Subject<'a> {
+    table: &'static Table,
+    name: String,
+    kind: Kind<'a>,
+}
+
+enum Kind<'a> {
+    Partition(Key),
+    Reader(&'a dyn Shown, String),
+}
+
+impl Run<'_> {
+    /// All partitions of the left side, then those that only the right side has.
+    async fn table(
+        &mut self,
+        table: &'static Table,
+        told: &(dyn Fn(Compared) + Send + Sync),
+    ) -> Result<(), VerifyError> {
+        for (side, is_left) in [(self.left, true), (self.right, false)] {
+            let (mut cursor, mut last) = (None, None);
+            loop {
+                let page = side.keyspace.scan(table, cursor).await?;
+                for (key, _) in page.rows {
+                    if last.as_ref() == Some(&key) {
+                        continue;
+                    }
+                    last = Some(key.clone());
+                    let subject = Subject { table, name: text_of(&key.0), kind: Kind::Partition(key) };
+                    if is_left || self.rows(self.left, &subject).await?.is_empty() {
+                        self.compare(subject).await?;
+                    }
+                }
+                told(Compared { table: table.name, partitions: self.verdict.partitions, rows: self.verdict.rows });
+                cursor = page.next;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn entries(&mut self, shown: &dyn Shown, told: &(dyn Fn(Compared) + Send + Sync)) -> Result<(), VerifyError> {
+        let Some(&table) = shown.tables().first() else { return Ok(()) };
+        let (mut cursor, mut last) = (None, None);
+        loop {
+            let (readers, next) = shown.readers(self.left, cursor).await?;
+            for reader in readers {
+                if last.as_ref() == Some(&reader) {
+                    continue;
+                }
+                last = Some(reader.clone());
+                self.compare(Subject { table, name: reader.clone(), kind: Kind::Reader(shown, reader) }).await?;
+            }
+            told(Compared { table: table.name, partitions: self.verdict.partitions, rows: self.verdict.rows });
+            cursor = next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn compare(&mut self, subject: Subject<'_>) -> Result<(), VerifyError> {
+        let mut before = self.both(&subject).await?;
+        for _ in 0..LOOKS {
+            if before.0 == before.1 {
+                return Ok(self.same(&subject, &before.0));
+            }
+            self.catch_up().await?;
+            let now = self.both(&subject).await?;
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        if before.0 == before.1 {
+            return Ok(self.same(&subject, &before.0));
+        }
+        self.different(&subject, &before);
+        Ok(())
+    }
+
+    fn same(&mut self, subject: &Subject<'_>, rows: &Rows) {
+        self.verdict.partitions += 1;
+        self.verdict.rows += rows.len() as u64;
+        for part in [subject.table.name, &subject.name] {
+            hash_text(&mut self.hash, part);
+        }
+        for (key, row) in rows {
+            hash_text(&mut self.hash, key);
+            hash_text(&mut self.hash, row);
+        }
+    }
+
+    fn different(&mut self, subject: &Subject<'_>, (left, right): &(Rows, Rows)) {
+        self.verdict.partitions += 1;
+        self.verdict.partitions_different += 1;
+        let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+        let differing = keys.into_iter().filter(|key| left.get(*key) != right.get(*key));
+        let room = TOLD.saturating_sub(self.verdict.differences.len());
+        self.verdict.differences.extend(differing.take(room).map(|key| Difference {
+            table: subject.table.name,
+            partition: subject.name.clone(),
+            row: key.clone(),
+            left: left.get(key).cloned(),
+            right: right.get(key).cloned(),
+        }));
+    }
+
+    async fn both(&self, subject: &Subject<'_>) -> Result<(Rows, Rows), StoreError> {
+        futures::try_join!(self.rows(self.left, subject), self.rows(self.right, subject))
+    }
+
+    async fn rows(&self, state: &State, subject: &Subject<'_>) -> Result<Rows, StoreError> {
+        match &subject.kind {
+            Kind::Partition(key) => self.partition(state, subject.table, key).await,
+            Kind::Reader(shown, reader) => {
+                let entries = shown.entries(state, reader, self.ports.runtime.now_ms()).await?;
+                Ok(entries.into_iter().enumerate().map(|(place, entry)| (format!("{place:010}"), entry)).collect())
+            }
+        }
+    }
+
+    /// Every row of a table partition: of its sections, and the summaries of the log partitions that evolve it.
+    async fn partition(&self, state: &State, table: &'static Table, key: &Key) -> Result<Rows, StoreError> {
+        let mut rows = Rows::new();
+        let mut put = |row: Row| {
+            if self.group.shown.as_ref().is_none_or(|shown| shown.counts(table, &row.key)) {
+                let place = format!("{} {}", row.key.section, text_of(&row.key.clustering));
+                rows.insert(place, text_of(&row.columns));
+            }
+        };
+        for section in table.sections {
+            let mut range = RowRange { section: section.id, prefix: Vec::new(), after: None };
+            loop {
+                let slice = Slice { range: range.clone(), limit: MAX_SLICE_ROWS };
+                let found = state.keyspace.slice(table, key, &slice).await?;
+                let (is_last, after) =
+                    (found.len() < MAX_SLICE_ROWS, found.last().map(|row| row.key.clustering.clone()));
+                found.into_iter().for_each(&mut put);
+                if is_last {
+                    break;
+                }
+                range.after = after;
+            }
+        }
+        for chunk in self.summaries(state, table).chunks(MAX_GET_ROWS) {
+            state.keyspace.get(table, key, chunk).await?.into_iter().flatten().for_each(&mut put);
+        }
+        Ok(rows)
+    }
+
+    fn summaries(&self, state: &State, table: &'static Table) -> Vec<RowKey> {
+        state.watermarks().partitions().map(|partition| table.summary_key(partition.source())).collect()
+    }
+
+    /// Waits until both generations have folded all that the log has now.
+    async fn catch_up(&self) -> Result<(), VerifyError> {
+        let mut positions = Vec::new();
+        for &topic in &self.group.topics {
+            let heads = self.ports.log.heads(topic).await.map_err(FoldError::from)?;
+            let last = |(index, head): (u16, u64)| {
+                let partition = LogPartition { topic, index };
+                head.checked_sub(1).map(|offset| Position { partition, offset })
+            };
+            positions.extend((0..).zip(heads).filter_map(last));
+        }
+        let until = Instant::now() + CATCH_UP_WITHIN;
+        for state in [self.left, self.right] {
+            state.watermarks.wait(positions.iter().copied(), until).await?;
+        }
+        Ok(())
+    }
+}
+
+fn hash_text(hash: &mut Sha256, text: &str) {
+    hash.update((text.len() as u64).to_be_bytes());
+    hash.update(text);
+}
+
+/// Values for people, and the same for the same values only.
+fn text_of(values: &[Value]) -> String {
+    let text = |value: &Value| match value {
+        Value::Text(text) => format!("{text:?}"),
+        Value::BigInt(number) => number.to_string(),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Timestamp(at) => format!("@{}", at.0),
+        Value::Blob(bytes) => format!("0x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    };
+    values.iter().map(text).collect::<Vec<_>>().join(" ")
+}

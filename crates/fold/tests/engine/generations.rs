@@ -1,0 +1,253 @@
+//! A new generation of tables is filled beside the live one, compared, promoted, rolled back, dropped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_fold::engine::{self, Running};
+use kith_fold::verify::{self, Verdict};
+use kith_fold::{GenerationError, Generations, Group, MakeGroup, Operations, Projection, Token};
+use kith_log::topics;
+use kith_proto::ops::v1::ops_event::Event;
+use kith_tables::{Key, Row, RowKey};
+use tokio::time::Instant;
+
+use crate::appends::shares;
+use crate::stage::{Stage, group};
+use crate::toy::{ECHOES, EchoRow, MOODS};
+
+const SERVICE: &str = "engagement";
+const PATIENCE: Duration = Duration::from_secs(600);
+
+struct Process {
+    operations: Arc<Operations>,
+    projection: Arc<Projection>,
+}
+
+fn make() -> MakeGroup {
+    Arc::new(|generation| Group { generation, ..group() })
+}
+
+impl Process {
+    async fn start(stage: &Stage) -> Self {
+        let (log, runtime) = (Arc::clone(&stage.ports.log), stage.ports.runtime.clone());
+        let operations = Arc::new(Operations::open(log, runtime).await.unwrap());
+        let projection = Projection::start(&stage.ports, &operations, make(), true).await.unwrap();
+        Self { operations, projection }
+    }
+
+    fn now(&self) -> Generations {
+        self.operations.generations(SERVICE)
+    }
+
+    async fn decide(&self, event: Result<Event, GenerationError>) {
+        self.operations.decide(event.unwrap()).await.unwrap();
+    }
+
+    async fn rebuild(&self, stage: &Stage) -> Arc<Running> {
+        let number = self.now().all().keys().max().unwrap() + 1;
+        engine::create(&stage.ports, &self.projection.group(number)).await.unwrap();
+        self.decide(self.now().start_rebuild(SERVICE, 1)).await;
+        until(stage, || self.projection.generation(number).is_some()).await;
+        self.projection.generation(number).unwrap()
+    }
+
+    async fn promote(&self, stage: &Stage, number: u32) {
+        self.decide(self.now().promote(SERVICE, number, 2)).await;
+        until(stage, || self.projection.live_number() == number).await;
+    }
+
+    async fn verify(&self, stage: &Stage, left: u32, right: u32) -> Verdict {
+        let both = [left, right].map(|number| self.projection.generation(number).unwrap());
+        let (left, right) = (&both[0].state, &both[1].state);
+        verify::verify(&stage.ports, &group(), (left, right), &|_| {}).await.unwrap()
+    }
+}
+
+async fn until(stage: &Stage, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came");
+        stage.ports.runtime.sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn see(running: &Running, token: &Token) {
+    running.state.at_least(token, Instant::now() + PATIENCE).await.unwrap();
+}
+
+async fn history(stage: &mut Stage, posts: usize) -> Token {
+    let mut token = Token::default();
+    for post in 0..posts {
+        for actor in ["ada", "bob"] {
+            token.merge(&stage.react(&format!("post-{post}"), actor, 1 + (post % 3) as i32).await.into());
+        }
+    }
+    token
+}
+
+async fn created(stage: &Stage) {
+    engine::create(&stage.ports, &group()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_ends_equal_and_is_promoted_and_rolled_back() {
+    let mut stage = Stage::set(Duration::ZERO).await;
+    created(&stage).await;
+    let process = Process::start(&stage).await;
+    let token = history(&mut stage, 20).await;
+    see(&process.projection.live(), &token).await;
+    let beside = process.rebuild(&stage).await;
+    let token = history(&mut stage, 25).await;
+    see(&beside, &token).await;
+    let verdict = process.verify(&stage, 1, 2).await;
+    assert_eq!((verdict.partitions_different, &verdict.differences[..]), (0, &[][..]));
+    assert!(verdict.digest.is_some() && verdict.rows > 50, "{verdict:?}");
+
+    process.promote(&stage, 2).await;
+    let live = process.projection.live();
+    assert!(Arc::ptr_eq(&live, &beside));
+    let token = history(&mut stage, 30).await;
+    see(&live, &token).await;
+    see(&process.projection.generation(1).unwrap(), &token).await;
+
+    process.decide(process.now().roll_back(SERVICE, 3)).await;
+    until(&stage, || process.projection.live_number() == 1).await;
+    process.decide(process.now().drop(SERVICE, 2, 4)).await;
+    until(&stage, || process.projection.generation(2).is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_starts_anew_goes_on_with_every_generation() {
+    let mut stage = Stage::set(Duration::ZERO).await;
+    created(&stage).await;
+    let process = Process::start(&stage).await;
+    let token = history(&mut stage, 20).await;
+    see(&process.projection.live(), &token).await;
+    process.rebuild(&stage).await;
+    drop(process);
+    stage.turns(3).await;
+    let token = history(&mut stage, 22).await;
+
+    let process = Process::start(&stage).await;
+    until(&stage, || process.projection.generation(2).is_some()).await;
+    see(&process.projection.generation(2).unwrap(), &token).await;
+    assert_eq!(process.verify(&stage, 1, 2).await.partitions_different, 0);
+    process.promote(&stage, 2).await;
+    drop(process);
+    stage.turns(3).await;
+
+    let process = Process::start(&stage).await;
+    assert_eq!(process.projection.live_number(), 2, "from its first moment");
+}
+
+/// Posts, each of which the generation that serves answers with a share.
+async fn posts(stage: &mut Stage, process: &Process, name: &str) -> Vec<String> {
+    let posts: Vec<String> = (0..6).map(|n| format!("{name}-{n}")).collect();
+    for post in &posts {
+        stage.post(post).await;
+    }
+    for post in &posts {
+        let echoed = async || {
+            let state = &process.projection.live().state;
+            state.row::<EchoRow>(&ECHOES, &Key::text(post), []).await.unwrap().is_some()
+        };
+        stage.until(echoed).await;
+    }
+    posts
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_generation_that_serves_appends() {
+    let mut stage = Stage::set(Duration::ZERO).await;
+    created(&stage).await;
+    let process = Process::start(&stage).await;
+    let mut all = posts(&mut stage, &process, "first").await;
+    let beside = process.rebuild(&stage).await;
+    all.extend(posts(&mut stage, &process, "beside").await);
+    process.promote(&stage, 2).await;
+    all.extend(posts(&mut stage, &process, "promoted").await);
+    see(&beside, &all_of(&stage).await).await;
+    drop(beside);
+    process.decide(process.now().roll_back(SERVICE, 3)).await;
+    until(&stage, || process.projection.live_number() == 1).await;
+    all.extend(posts(&mut stage, &process, "back").await);
+    drop(process);
+    // Nobody is there to answer this one; another generation is promoted meanwhile.
+    stage.post("unanswered").await;
+    let operations = Operations::open(Arc::clone(&stage.ports.log), stage.ports.runtime.clone()).await.unwrap();
+    operations.decide(operations.generations(SERVICE).promote(SERVICE, 2, 5).unwrap()).await.unwrap();
+    let process = Process::start(&stage).await;
+    all.extend(posts(&mut stage, &process, "again").await);
+    all.push("unanswered".to_owned());
+    let expected: BTreeMap<String, usize> = all.into_iter().map(|post| (post, 1)).collect();
+    assert_eq!(shares(&stage).await, expected);
+}
+
+async fn all_of(stage: &Stage) -> Token {
+    let mut token = Token::default();
+    for topic in group().topics {
+        for record in stage.records(topic).await {
+            token.merge(&record.position.into());
+        }
+    }
+    token
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_differs_is_named() {
+    let mut stage = Stage::set(Duration::ZERO).await;
+    created(&stage).await;
+    let process = Process::start(&stage).await;
+    let token = history(&mut stage, 6).await;
+    let beside = process.rebuild(&stage).await;
+    see(&beside, &token).await;
+    see(&process.projection.live(), &token).await;
+
+    let (key, partition) = (Key::text("post-3"), crate::stage::partition_of(topics::ENGAGEMENT, "post-3"));
+    let summary = MOODS.summary_key(partition.source());
+    let found = beside.state.keyspace().get(&MOODS, &key, std::slice::from_ref(&summary)).await.unwrap();
+    let mut row = found[0].clone().unwrap();
+    *row.columns.last_mut().unwrap() = 77_i64.into();
+    row.position += 1;
+    beside.state.keyspace().apply(&MOODS, &key, &[Row { key: summary, ..row }]).await.unwrap();
+    let extra = Row { key: RowKey { section: 0, clustering: vec!["eve".into()] }, ..mood_row(&beside, "post-4").await };
+    beside.state.keyspace().apply(&MOODS, &Key::text("nobody's"), &[extra]).await.unwrap();
+
+    let verdict = process.verify(&stage, 1, 2).await;
+    assert_eq!((verdict.digest, verdict.partitions_different), (None, 2));
+    let names: Vec<_> = verdict.differences.iter().map(|d| (d.table, &*d.partition)).collect();
+    assert_eq!(names, [("moods", "\"post-3\""), ("moods", "\"nobody's\"")]);
+    assert!(verdict.differences[0].right.as_ref().unwrap().contains("77"));
+    assert_eq!(verdict.differences[1].left, None);
+}
+
+async fn mood_row(running: &Running, post: &str) -> Row {
+    let key = RowKey { section: 0, clustering: vec!["ada".into()] };
+    let found = running.state.keyspace().get(&MOODS, &Key::text(post), &[key]).await.unwrap();
+    found[0].clone().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_stops_every_generation_and_a_resume_lets_them_go_on() {
+    let mut stage = Stage::set(Duration::ZERO).await;
+    created(&stage).await;
+    let process = Process::start(&stage).await;
+    let token = history(&mut stage, 2).await;
+    see(&process.projection.live(), &token).await;
+    let pause = Event::ProjectionPaused(kith_proto::ops::v1::ProjectionPaused {
+        service: SERVICE.to_owned(),
+        ..Default::default()
+    });
+    process.decide(Ok(pause)).await;
+    stage.turns(20).await;
+    let token = history(&mut stage, 3).await;
+    let waited = process.projection.live().state.at_least(&token, Instant::now() + Duration::from_secs(200)).await;
+    assert!(waited.is_err(), "it folds while it is paused");
+    let resume = Event::ProjectionResumed(kith_proto::ops::v1::ProjectionResumed {
+        service: SERVICE.to_owned(),
+        ..Default::default()
+    });
+    process.decide(Ok(resume)).await;
+    see(&process.projection.live(), &token).await;
+}
