@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use kith_service::config::Settings;
 use tokio::net::TcpStream;
@@ -35,17 +36,19 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 const DIFFERENCES_SHOWN: usize = 20;
+/// A process sheds what is above.
+const IN_FLIGHT_MAX: u64 = kith_service::limits::RPCS_IN_FLIGHT as u64;
 
 #[derive(Debug, Args)]
 pub struct DemoOptions {
     /// How many people of the graph (all 962 unless given)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
-    accounts: Option<u16>,
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..=graph::PEOPLE))]
+    accounts: Option<usize>,
     /// What everybody does is a function of it
     #[arg(long, default_value_t = 98)]
     seed: u64,
     /// Steps on their way at once
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=IN_FLIGHT_MAX))]
     in_flight: usize,
     /// HOST:PORT of all services, or identity=HOST:PORT,posts=…,engagement=…,messaging=…,feeds=… [the setting `listen`]
     #[arg(long, value_name = "ADDRESSES")]
@@ -77,7 +80,7 @@ pub async fn run(settings: Settings, options: DemoOptions) -> anyhow::Result<()>
 
 async fn load_and_check(addresses: &Addresses, options: &DemoOptions) -> anyhow::Result<()> {
     let services = Services::reach(addresses, FIRST_ANSWER_PATIENCE).await?;
-    let graph = Graph::load(options.accounts.map(usize::from))?;
+    let graph = Graph::load(options.accounts)?;
     let plan = Plan::new(&graph, options.seed);
     let expected = Expected::of(&plan);
     let progress = progress_bar(plan.steps() as u64);
@@ -87,7 +90,7 @@ async fn load_and_check(addresses: &Addresses, options: &DemoOptions) -> anyhow:
         services: services.clone(),
         plan: &plan,
         run,
-        in_flight: options.in_flight.max(1),
+        in_flight: options.in_flight,
         progress: progress.clone(),
     };
     let loaded = loader.load().await?;
@@ -97,7 +100,7 @@ async fn load_and_check(addresses: &Addresses, options: &DemoOptions) -> anyhow:
         plan: &plan,
         expected: &expected,
         loaded: &loaded,
-        in_flight: options.in_flight.max(1),
+        in_flight: options.in_flight,
         progress: progress.clone(),
     };
     let verdict = checker.check().await?;
