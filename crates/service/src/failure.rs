@@ -113,7 +113,7 @@ impl Failure {
     }
 
     pub fn text_control_character(field: &str) -> Self {
-        Self::field_invalid(field, "has a control character other than newline and tab")
+        Self::field_invalid(field, "has a control character other than newline and tab, or overrides direction")
     }
 
     pub fn text_too_long(field: &str, has: usize, limit: usize, unit: &'static str) -> Self {
