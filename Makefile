@@ -23,10 +23,10 @@ servers: ## fetch Apache Kafka and Apache Cassandra from Maven for the live test
 	tests/servers/fetch
 
 demo-live: build servers ## the same over five processes, a real Kafka and a real Cassandra
-	KITH_BIN=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin live -- demo $(DEMO)
+	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin live -- demo $(DEMO)
 
 latency: build servers ## print the time from a post's OK to a follower's home feed over Kafka and Cassandra
-	KITH_BIN=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin live -- latency
+	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin live -- latency
 
 test: ## every test, with real Kafka and Cassandra where Java and Maven are there
 	cargo test --workspace --no-fail-fast

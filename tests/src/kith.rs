@@ -78,11 +78,12 @@ pub async fn command() -> Result<Command> {
     Ok(clean_command(&binary().await?))
 }
 
-/// The binary of the sources as they are: `KITH_BIN` when that is set, else cargo builds it in this profile, once a run.
+/// The binary of the sources as they are: `TESTED_KITH` when that is set (no `KITH_…`, which would be a setting), else
+/// cargo builds it in this profile, once a run.
 pub async fn binary() -> Result<PathBuf> {
     static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
     BINARY
-        .get_or_try_init(async || std::env::var_os("KITH_BIN").map_or_else(build, |path| Ok(path.into())))
+        .get_or_try_init(async || std::env::var_os("TESTED_KITH").map_or_else(build, |path| Ok(path.into())))
         .await
         .cloned()
 }

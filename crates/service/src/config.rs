@@ -13,7 +13,7 @@ use config::{Config, Environment, File, FileFormat, Source};
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, table_markdown};
-pub use values::{LogAddress, LogFormat, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
+pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
 use crate::deadline::DeadlineRules;
 
@@ -48,7 +48,7 @@ pub struct Settings {
     pub max_deadline_ms: u64,
     pub otlp_endpoint: String,
     pub log_format: LogFormat,
-    pub log_level: String,
+    pub log_level: LogLevel,
     pub reflection: Reflection,
     #[serde(skip)]
     sources: BTreeMap<&'static str, (String, Origin)>,
@@ -273,7 +273,7 @@ mod tests {
             &[("KITH_PARTITIONS", "6"), ("KITH_PUSH_THRESHOLD", "7"), ("KITH_CONFIG", path)],
         )
         .unwrap();
-        assert_eq!((settings.partitions, settings.push_threshold, &*settings.log_level), (8, 7, "debug"));
+        assert_eq!((settings.partitions, settings.push_threshold, settings.log_level.as_str()), (8, 7, "debug"));
         assert_eq!(settings.services, [ServiceName::Posts]);
         let origins = ["partitions", "push_threshold", "log_level", "listen"].map(|key| settings.origin(key).unwrap());
         assert_eq!(origins, [&Origin::Flag, &Origin::Environment, &Origin::File(path.into()), &Origin::Default]);
@@ -312,6 +312,7 @@ mod tests {
             ("partitions", "many"),
             ("default_deadline_ms", "40000"),
             ("reflection", "maybe"),
+            ("log_level", "inof"),
             ("projector_role", "read"),
             ("projector_role", "serve"),
             ("max_lag_records", "0"),

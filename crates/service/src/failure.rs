@@ -49,6 +49,19 @@ impl Failure {
         self
     }
 
+    /// Both values; or what is wrong with either, so that a caller learns of all its fields at once. When both are, the
+    /// reason, message and metadata are those of `a`.
+    pub fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
+        match (a, b) {
+            (Ok(a), Ok(b)) => Ok((a, b)),
+            (Err(mut first), Err(second)) => {
+                first.violations.extend(second.violations);
+                Err(first)
+            }
+            (Err(failure), Ok(_)) | (Ok(_), Err(failure)) => Err(failure),
+        }
+    }
+
     /// Adds metadata; a key once shown to callers stays. Keys are lowerCamelCase or snake_case, at most 64 characters.
     pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
         self.metadata.insert(key, value.to_string());
@@ -100,7 +113,7 @@ impl Failure {
     }
 
     pub fn text_control_character(field: &str) -> Self {
-        Self::field_invalid(field, "has a control character other than newline and tab")
+        Self::field_invalid(field, "has a control character other than newline and tab, or overrides direction")
     }
 
     pub fn text_too_long(field: &str, has: usize, limit: usize, unit: &'static str) -> Self {
@@ -323,6 +336,18 @@ mod tests {
             ("text", "has 501 graphemes, the limit is 500")
         );
         assert!(status.get_details_retry_info().is_none());
+    }
+
+    #[test]
+    fn of_two_bad_fields_both_are_named() {
+        let (first, second) = (Failure::text_empty("text"), Failure::field_missing("kind"));
+        let both = Failure::both::<(), ()>(Err(first.clone()), Err(second.clone())).unwrap_err();
+        assert_eq!((both.reason(), both.message()), (Reason::TextEmpty, "text is empty"));
+        let fields: Vec<_> = both.field_violations().iter().map(|violation| &*violation.field).collect();
+        assert_eq!(fields, ["text", "kind"]);
+        assert_eq!(Failure::both(Ok(1), Err::<(), _>(second.clone())), Err(second));
+        assert_eq!(Failure::both(Err::<(), _>(first.clone()), Ok(1)), Err(first));
+        assert_eq!(Failure::both(Ok(1), Ok(2)), Ok((1, 2)));
     }
 
     #[test]

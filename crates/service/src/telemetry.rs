@@ -1,5 +1,6 @@
 //! The process's own messages and its traces: structured lines on standard error, spans over OTLP when it is set.
 
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use kith_runtime::Runtime;
@@ -21,8 +22,18 @@ use crate::config::{LogFormat, Settings};
 pub const TRACE_PARENT: &str = "traceparent";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const TRACED_LEVEL: &str = "info";
-/// Transports below this level say nothing that helps, and the exporter's own calls would trace themselves.
-const QUIET: [&str; 6] = ["h2=warn", "hyper=warn", "hyper_util=warn", "tonic=warn", "tower=warn", "opentelemetry=warn"];
+/// Transports and the embedded store below this level say nothing that helps, and the exporter's own calls would trace
+/// themselves.
+const QUIET: [&str; 8] = [
+    "h2=warn",
+    "hyper=warn",
+    "hyper_util=warn",
+    "tonic=warn",
+    "tower=warn",
+    "opentelemetry=warn",
+    "fjall=warn",
+    "lsm_tree=warn",
+];
 
 /// Keep it until the process ends, then [`Telemetry::flush`] it.
 #[must_use = "traces are lost unless it is flushed"]
@@ -55,11 +66,8 @@ impl Telemetry {
             let layer = layer.with_location(false).with_threads(false).with_target(false);
             layer.with_tracked_inactivity(false).with_filter(traced)
         });
-        let lines: Box<dyn Layer<_> + Send + Sync> = match settings.log_format {
-            LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
-            LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
-        };
-        Registry::default().with(lines.with_filter(filter(&settings.log_level)?)).with(traces).try_init()?;
+        let lines = lines(settings.log_format).with_filter(filter(settings.log_level.as_str())?);
+        Registry::default().with(lines).with(traces).try_init()?;
         Ok(Self { provider })
     }
 
@@ -101,6 +109,16 @@ impl Extractor for Carrier<'_> {
 
     fn keys(&self) -> Vec<&str> {
         vec![TRACE_PARENT]
+    }
+}
+
+/// Colours are for people at a terminal; what is read by a file or a collector has none. NO_COLOR is heeded.
+fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Text if std::io::stderr().is_terminal() => layer.boxed(),
+        LogFormat::Text => layer.with_ansi(false).boxed(),
     }
 }
 

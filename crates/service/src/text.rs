@@ -1,6 +1,7 @@
 //! Texts that people write: parsed once at the edge, then trusted.
 
 use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::Failure;
@@ -8,8 +9,8 @@ use crate::limits::TextLimit;
 
 /// The text in NFC, otherwise as it was written.
 ///
-/// Refused: a text with nothing to see in it, control characters other than newline and tab, more graphemes or bytes
-/// than `limit` (counted after normalisation). `field` is the request's field, for the violation.
+/// Refused: a text with nothing to see in it, control characters other than newline and tab, bidirectional overrides,
+/// more graphemes or bytes than `limit` (counted after normalisation). `field` is the request's field, for the violation.
 pub fn parse_text(field: &str, text: &str, limit: TextLimit) -> Result<String, Failure> {
     let text = parse_text_or_empty(field, text, limit)?;
     if text.chars().all(is_blank) {
@@ -37,18 +38,28 @@ pub fn parse_text_or_empty(field: &str, text: &str, limit: TextLimit) -> Result<
     Ok(text)
 }
 
+/// Overrides show letters in another order than they stand in, so that one name reads as another. Embeddings and isolates
+/// do not: who mixes scripts needs them.
 fn is_refused_control(c: char) -> bool {
-    c.is_control() && c != '\n' && c != '\t'
+    c.is_control() && c != '\n' && c != '\t' || matches!(c, '\u{202D}' | '\u{202E}')
 }
 
-/// White space, and the characters without width that would make an empty text look like one that is not.
+/// What shows nothing by itself: white space, the empty Braille pattern, marks (which need a letter to stand on), and what
+/// is not drawn.
 fn is_blank(c: char) -> bool {
-    let without_width = matches!(
+    c.is_whitespace() || c == '\u{2800}' || is_combining_mark(c) || is_default_ignorable(c)
+}
+
+/// `Default_Ignorable_Code_Point` of Unicode's DerivedCoreProperties.txt. It has what is reserved for such characters to
+/// come, so that the list is the same from version 14 to 17.
+fn is_default_ignorable(c: char) -> bool {
+    matches!(
         c,
-        '\u{00AD}' | '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{200B}'..='\u{200F}' | '\u{2060}'..='\u{2064}'
-            | '\u{2800}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
-    );
-    c.is_whitespace() || without_width
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}'
+            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}'
+    )
 }
 
 #[cfg(test)]
@@ -75,13 +86,45 @@ mod tests {
 
     #[test]
     fn what_is_not_a_text_is_refused_with_its_reason() {
-        for blank in ["", "  \n\t", "\u{200B}\u{FEFF}", "\u{3164}"] {
+        for blank in ["", "  \n\t", "\u{200B}\u{FEFF}", "\u{3164}", "\u{2800}"] {
             assert_eq!(reason(blank), "TEXT_EMPTY", "{blank:?}");
             assert_eq!(parse_text_or_empty("bio", blank, LIMIT).unwrap(), "", "{blank:?}");
         }
         assert_eq!(reason("abcdef"), "TEXT_TOO_LONG");
         for control in ["a\0", "a\u{1b}[2J", "\r", "\u{85}"] {
             assert_eq!(parse_text("text", control, LIMIT).unwrap_err().field_violations()[0].field, "text");
+        }
+    }
+    #[test]
+    fn what_shows_nothing_by_itself_is_no_text() {
+        for blank in [
+            "\u{180E}",
+            "\u{E0001}\u{E0041}\u{E007F}",
+            "\u{E0100}\u{E01EF}",
+            "\u{FE0F}",
+            "\u{202A}\u{202C}",
+            "\u{2066}\u{2069}",
+            "\u{206A}\u{206F}",
+            "\u{FFF0}",
+            "\u{301}\u{20DD}",
+            "\u{93E}",
+        ] {
+            assert_eq!(reason(blank), "TEXT_EMPTY", "{blank:?}");
+            assert_eq!(reason(&format!("\u{2068} {blank}")), "TEXT_EMPTY", "{blank:?}");
+            assert!(parse_text("text", &format!("क{blank}"), LIMIT).is_ok(), "{blank:?}");
+        }
+        for seen in ["❤\u{FE0F}", "x\u{301}", "\u{2067}של\u{2069}", "葛\u{E0100}", "🏴\u{E0067}\u{E007F}"] {
+            assert_eq!(parse_text("text", seen, LIMIT).unwrap(), seen);
+        }
+    }
+
+    #[test]
+    fn overrides_of_direction_are_refused_wherever_they_stand() {
+        for text in ["\u{202E}", "a\u{202E}b", "\u{202D}1"] {
+            for refused in [parse_text("text", text, LIMIT), parse_text_or_empty("text", text, LIMIT)] {
+                let failure = refused.unwrap_err();
+                assert_eq!(failure, Failure::text_control_character("text"), "{text:?}");
+            }
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Shares of posts: one an account and post.
 
+use std::collections::BTreeSet;
+
+use futures::try_join;
 use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
 use kith_log::{RecordId, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
@@ -8,7 +11,7 @@ use kith_proto::time;
 use kith_service::ids;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
-use crate::scene::Scene;
+use crate::scene::{self, Scene, Seen};
 use crate::{Rejection, is_id};
 
 /// Asks for a share, or for none.
@@ -36,6 +39,16 @@ pub struct Before {
     pub scene: Scene,
     /// The caller's own share of the post.
     pub own: ShareRow,
+    /// The share that the caller met the post through; `None`: none is stated.
+    pub via: Option<Seen<ShareRow>>,
+}
+
+impl Before {
+    /// That nobody is credited who never shared the post, or whom the caller may not see.
+    fn via_is_there(&self) -> Result<(), Rejection> {
+        let is_there = |via: &Seen<ShareRow>| via.row.is_some() && !via.blocked;
+        if self.via.as_ref().is_none_or(is_there) { Ok(()) } else { Err(Rejection::ViaNotFound) }
+    }
 }
 
 /// `None`: it stands as asked already, or this very command was applied before.
@@ -47,9 +60,13 @@ pub fn decide(before: &Before, command: &Command) -> Result<Option<Event>, Rejec
             if same { Ok(None) } else { Err(Rejection::RequestIdReused) }
         }
         _ if own.applied.contains(command.id) => Ok(None),
-        (Wish::Share { .. }, true) => before.scene.visible().map(|_| None),
+        (Wish::Share { .. }, true) => {
+            before.scene.visible()?;
+            before.via_is_there().map(|()| None)
+        }
         (Wish::Share { via_account_id }, false) => {
             let (post, _) = before.scene.visible()?;
+            before.via_is_there()?;
             Ok(Some(shared(command, via_account_id, &post.author_id, post.create_time)))
         }
         (Wish::Unshare, true) => {
@@ -178,6 +195,20 @@ pub async fn own(state: &State, post_id: &str, actor_id: &str) -> Result<Option<
     state.row(&SHARES, &Key::text(post_id), [actor_id.into()]).await
 }
 
+/// The share that `command` names as the one through which its actor met the post, also one that is over.
+pub async fn via(state: &State, command: &Command) -> Result<Option<Seen<ShareRow>>, StoreError> {
+    let Wish::Share { via_account_id } = &command.wish else { return Ok(None) };
+    if via_account_id.is_empty() {
+        return Ok(None);
+    }
+    let (share, blocked) = try_join!(
+        own(state, &command.post_id, via_account_id),
+        scene::blocked(state, &command.actor_id, BTreeSet::from([via_account_id.clone()])),
+    )?;
+    let row = share.map(|found| found.row).filter(|row| !row.share_id.is_empty());
+    Ok(Some(Seen { row, blocked: !blocked.is_empty() }))
+}
+
 /// How many accounts share the post.
 pub async fn count(state: &State, post_id: &str) -> Result<i64, StoreError> {
     let found = state.summary(&SHARES, &Key::text(post_id), (topics::ENGAGEMENT, post_id)).await?;
@@ -210,7 +241,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scene::Seen;
     use crate::subject::SubjectRow;
     use crate::tests::history::{History, hex, id};
 
@@ -224,7 +254,7 @@ mod tests {
 
     fn before(own: ShareRow) -> Before {
         let row = Some(SubjectRow { author_id: hex(0xb), create_time: Timestamp(3), deleted: false });
-        Before { scene: Scene { post: Seen { row, blocked: false }, comment: None }, own }
+        Before { scene: Scene { post: Seen { row, blocked: false }, comment: None }, own, via: None }
     }
 
     fn standing(n: u8) -> ShareRow {
@@ -243,6 +273,24 @@ mod tests {
         assert_eq!(time::unix_ms(event.post_create_time.as_ref()), 3);
         assert_eq!(decide(&before(standing(1)), &command(2, share_via(""))), Ok(None));
         assert_eq!(decide(&before(standing(1)), &command(1, share_via(""))), Ok(None));
+    }
+
+    #[test]
+    fn only_who_shared_the_post_is_credited() {
+        let over = ShareRow { shared: false, ..standing(3) };
+        for (row, blocked, credited) in [
+            (Some(standing(3)), false, true),
+            (Some(over), false, true),
+            (Some(standing(3)), true, false),
+            (None, false, false),
+        ] {
+            for own in [ShareRow::default(), standing(1)] {
+                let before = Before { via: Some(Seen { row: row.clone(), blocked }), ..before(own) };
+                let decided = decide(&before, &command(2, share_via(&hex(0xc))));
+                assert_eq!(decided.is_ok(), credited, "{before:?}");
+                assert!(credited || decided == Err(Rejection::ViaNotFound), "{before:?}");
+            }
+        }
     }
 
     #[test]

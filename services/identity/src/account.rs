@@ -31,14 +31,12 @@ pub struct NewAccount {
 }
 
 impl NewAccount {
-    /// Parses the profile's texts; the id is a function of the handle and the request id.
-    pub fn parse(handle: Handle, profile: Option<Profile>, request_id: &RequestId) -> Result<Self, Failure> {
-        let Profile { display_name, bio } = profile.unwrap_or_default();
-        let display_name = parse_text_or_empty("profile.display_name", &display_name, limits::DISPLAY_NAME)?;
-        let bio = parse_text_or_empty("profile.bio", &bio, limits::BIO)?;
-        let digest = ids::payload_digest(&[handle.as_str().as_bytes(), display_name.as_bytes(), bio.as_bytes()]);
+    /// `profile` is a parsed one. The id is a function of the handle and the request id.
+    pub fn new(handle: Handle, profile: Profile, request_id: &RequestId) -> Self {
+        let texts = [handle.as_str(), &profile.display_name, &profile.bio];
+        let payload_digest = ids::payload_digest(&texts.map(str::as_bytes));
         let id = ids::account_id(handle.as_str(), request_id);
-        Ok(Self { id, handle, profile: Profile { display_name, bio }, payload_digest: digest })
+        Self { id, handle, profile, payload_digest }
     }
 
     /// The intent.
@@ -66,6 +64,15 @@ impl NewAccount {
     }
 }
 
+/// The texts of a profile that someone asks for.
+pub fn parse_profile(profile: Option<Profile>) -> Result<Profile, Failure> {
+    let Profile { display_name, bio } = profile.unwrap_or_default();
+    let display_name = parse_text_or_empty("profile.display_name", &display_name, limits::DISPLAY_NAME);
+    let bio = parse_text_or_empty("profile.bio", &bio, limits::BIO);
+    let (display_name, bio) = Failure::both(display_name, bio)?;
+    Ok(Profile { display_name, bio })
+}
+
 /// An account with the position of the fact that made it.
 pub async fn found(state: &State, account_id: &str) -> Result<Option<Found<AccountRow>>, StoreError> {
     state.row::<AccountRow>(&ACCOUNTS, &Key::text(account_id), []).await
@@ -88,10 +95,13 @@ mod tests {
 
     use super::*;
 
-    fn new_account(request_id: &str, bio: &str) -> Result<NewAccount, Failure> {
+    fn new_account(request_id: &str, bio: &str) -> NewAccount {
         let request_id = RequestId::parse("request_id", request_id, &Runtime::system()).unwrap();
-        let profile = Profile { display_name: "Ada".into(), bio: bio.into() };
-        NewAccount::parse(Handle::normalised("ada").unwrap(), Some(profile), &request_id)
+        NewAccount::new(Handle::normalised("ada").unwrap(), profile(bio), &request_id)
+    }
+
+    fn profile(bio: &str) -> Profile {
+        Profile { display_name: "Ada".into(), bio: bio.into() }
     }
 
     fn claim_of(account: &NewAccount) -> ClaimRow {
@@ -102,19 +112,19 @@ mod tests {
 
     #[test]
     fn the_claim_tells_the_winner_from_the_others() {
-        let first = new_account("r-1", "counts").unwrap();
+        let first = new_account("r-1", "counts");
         let claim = claim_of(&first);
         assert!(first.verdict(&claim).is_ok());
-        assert!(new_account("r-1", "counts").unwrap().verdict(&claim).is_ok(), "the same request again");
+        assert!(new_account("r-1", "counts").verdict(&claim).is_ok(), "the same request again");
         let reason = |account: NewAccount| account.verdict(&claim).unwrap_err().reason_name();
-        assert_eq!(reason(new_account("r-1", "other").unwrap()), "REQUEST_ID_REUSED");
-        assert_eq!(reason(new_account("r-2", "counts").unwrap()), "HANDLE_TAKEN");
+        assert_eq!(reason(new_account("r-1", "other")), "REQUEST_ID_REUSED");
+        assert_eq!(reason(new_account("r-2", "counts")), "HANDLE_TAKEN");
     }
 
     #[test]
     fn texts_of_the_profile_are_bounded_and_named() {
-        let failure = new_account("r-1", &"x".repeat(257)).unwrap_err();
+        let failure = parse_profile(Some(profile(&"x".repeat(257)))).unwrap_err();
         assert_eq!((failure.reason_name(), &*failure.field_violations()[0].field), ("TEXT_TOO_LONG", "profile.bio"));
-        assert!(new_account("r-1", &"👨‍👩‍👧‍👦".repeat(10)).is_ok());
+        assert!(parse_profile(Some(profile(&"👨‍👩‍👧‍👦".repeat(10)))).is_ok());
     }
 }

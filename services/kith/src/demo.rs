@@ -1,5 +1,6 @@
 //! `kith demo`: loads a real friendship graph through the services, shows what came of it, checks it.
 
+pub mod addresses;
 mod check;
 pub mod client;
 mod expected;
@@ -8,18 +9,21 @@ mod load;
 mod plan;
 mod show;
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use kith_service::config::Settings;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use self::client::Services;
+use self::addresses::Addresses;
+use self::client::{FIRST_ANSWER_PATIENCE, Services};
 use self::expected::Expected;
 use self::graph::Graph;
 use self::load::Loader;
@@ -29,23 +33,26 @@ use crate::cli::SettingFlags;
 /// Memory of one password hash in a suite that the demo starts: a demo has nobody to protect, and a thousand to hash.
 const DEMO_PASSWORD_MEMORY_KIB: u32 = 1_024;
 const START_PATIENCE: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 const DIFFERENCES_SHOWN: usize = 20;
+/// A process sheds what is above.
+const IN_FLIGHT_MAX: u64 = kith_service::limits::RPCS_IN_FLIGHT as u64;
 
 #[derive(Debug, Args)]
 pub struct DemoOptions {
     /// How many people of the graph (all 962 unless given)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
-    accounts: Option<u16>,
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..=graph::PEOPLE))]
+    accounts: Option<usize>,
     /// What everybody does is a function of it
     #[arg(long, default_value_t = 98)]
     seed: u64,
     /// Steps on their way at once
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=IN_FLIGHT_MAX))]
     in_flight: usize,
     /// HOST:PORT of all services, or identity=HOST:PORT,posts=…,engagement=…,messaging=…,feeds=… [the setting `listen`]
     #[arg(long, value_name = "ADDRESSES")]
-    addresses: Option<String>,
+    addresses: Option<Addresses>,
     /// Prints the verdict as JSON and nothing else on standard output
     #[arg(long)]
     json: bool,
@@ -63,7 +70,7 @@ pub async fn run(settings: Settings, options: DemoOptions) -> anyhow::Result<()>
         Some(_) => None,
         None => start_if_down(&settings, &options.settings).await?,
     };
-    let addresses = options.addresses.clone().unwrap_or_else(|| settings.listen.to_string());
+    let addresses = options.addresses.clone().unwrap_or_else(|| settings.listen.into());
     let done = load_and_check(&addresses, &options).await;
     if let Some(mut suite) = suite {
         stop(&mut suite).await;
@@ -71,9 +78,9 @@ pub async fn run(settings: Settings, options: DemoOptions) -> anyhow::Result<()>
     done
 }
 
-async fn load_and_check(addresses: &str, options: &DemoOptions) -> anyhow::Result<()> {
-    let services = Services::at(addresses)?;
-    let graph = Graph::load(options.accounts.map(usize::from))?;
+async fn load_and_check(addresses: &Addresses, options: &DemoOptions) -> anyhow::Result<()> {
+    let services = Services::reach(addresses, FIRST_ANSWER_PATIENCE).await?;
+    let graph = Graph::load(options.accounts)?;
     let plan = Plan::new(&graph, options.seed);
     let expected = Expected::of(&plan);
     let progress = progress_bar(plan.steps() as u64);
@@ -83,7 +90,7 @@ async fn load_and_check(addresses: &str, options: &DemoOptions) -> anyhow::Resul
         services: services.clone(),
         plan: &plan,
         run,
-        in_flight: options.in_flight.max(1),
+        in_flight: options.in_flight,
         progress: progress.clone(),
     };
     let loaded = loader.load().await?;
@@ -93,7 +100,7 @@ async fn load_and_check(addresses: &str, options: &DemoOptions) -> anyhow::Resul
         plan: &plan,
         expected: &expected,
         loaded: &loaded,
-        in_flight: options.in_flight.max(1),
+        in_flight: options.in_flight,
         progress: progress.clone(),
     };
     let verdict = checker.check().await?;
@@ -135,7 +142,7 @@ fn progress_bar(steps: u64) -> ProgressBar {
 
 /// The suite as configured, in a process of its own, where nobody listens yet.
 async fn start_if_down(settings: &Settings, flags: &SettingFlags) -> anyhow::Result<Option<Child>> {
-    if TcpStream::connect(settings.listen).await.is_ok() {
+    if listens(settings.listen).await {
         return Ok(None);
     }
     eprintln!("nobody listens on {}: starting `kith run`", settings.listen);
@@ -153,7 +160,7 @@ async fn start_if_down(settings: &Settings, flags: &SettingFlags) -> anyhow::Res
     }
     let mut child = command.spawn().context("starting `kith run`")?;
     let started = Instant::now();
-    while TcpStream::connect(settings.listen).await.is_err() {
+    while !listens(settings.listen).await {
         if let Some(status) = child.try_wait()? {
             bail!("`kith run` ended: {status}");
         }
@@ -163,6 +170,12 @@ async fn start_if_down(settings: &Settings, flags: &SettingFlags) -> anyhow::Res
         tokio::time::sleep(ASK_EVERY).await;
     }
     Ok(Some(child))
+}
+
+/// An address that swallows packets would keep `connect` for minutes.
+async fn listens(address: SocketAddr) -> bool {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    connected.is_ok_and(|connected| connected.is_ok())
 }
 
 async fn stop(child: &mut Child) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use hdrhistogram::Histogram;
 use kith_proto::feeds::v1::GetHomeFeedRequest;
 use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
@@ -11,28 +12,33 @@ use kith_proto::identity::v1::FollowRequest;
 use kith_proto::identity::v1::graph_service_client::GraphServiceClient;
 use kith_proto::posts::v1::CreatePostRequest;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
+use kith_service::config::Settings;
 use tokio::time::Instant;
 
-use crate::demo::client::{Services, Session, ask, join};
+use crate::demo::addresses::Addresses;
+use crate::demo::client::{FIRST_ANSWER_PATIENCE, Services, Session, ask, join};
 
 /// Servers that have just started compile what they do often.
 const WARM_UP_POSTS: usize = 300;
+/// Hours of measuring.
+const POSTS_MAX: u64 = 1_000_000;
 
 #[derive(Debug, Args)]
 pub struct LatencyOptions {
     /// Posts that are measured, one after the other
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=POSTS_MAX))]
     posts: usize,
-    /// HOST:PORT of all services, or identity=HOST:PORT,posts=…,engagement=…,messaging=…,feeds=…
-    #[arg(long, default_value = "127.0.0.1:7400")]
-    addresses: String,
+    /// HOST:PORT of all services, or identity=HOST:PORT,posts=…,engagement=…,messaging=…,feeds=… [the setting `listen`]
+    #[arg(long, value_name = "ADDRESSES")]
+    addresses: Option<Addresses>,
     /// Prints the figures as JSON
     #[arg(long)]
     json: bool,
 }
 
-pub async fn run(options: LatencyOptions) -> anyhow::Result<()> {
-    let services = Services::at(&options.addresses)?;
+pub async fn run(settings: Settings, options: LatencyOptions) -> anyhow::Result<()> {
+    let addresses = options.addresses.clone().unwrap_or_else(|| settings.listen.into());
+    let services = Services::reach(&addresses, FIRST_ANSWER_PATIENCE).await?;
     let run = format!("latency-{:08x}", fresh()?);
     let (author, reader) = (join(&services, &run, 0).await?, join(&services, &run, 1).await?);
     let graph = GraphServiceClient::new(services.identity.clone());

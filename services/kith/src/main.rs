@@ -43,7 +43,7 @@ fn main() -> ExitCode {
             Command::Run(_) => suite::run(settings).await,
             Command::Init(_) => init::run(settings).await,
             Command::Demo(options) => demo::run(settings, options).await,
-            Command::Latency(options) => latency::run(options).await,
+            Command::Latency(options) => latency::run(settings, options).await,
             Command::Settings => {
                 print!("{}", kith_service::config::table_markdown());
                 Ok(())

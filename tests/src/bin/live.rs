@@ -1,5 +1,5 @@
 //! `make demo-live` and `make latency`: five `kith` processes over a real Kafka and a real Cassandra, and one client
-//! command against them. Usage: `live demo|latency [arguments]`; `KITH_BIN` names the binary.
+//! command against them. Usage: `live demo|latency [arguments]`; `TESTED_KITH` names the binary.
 
 use std::process::ExitCode;
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 /// Where the log is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -43,6 +45,11 @@ pub enum LogFormat {
     Text,
     Json,
 }
+
+/// Which of the process's own messages are shown: a level, or a filter of `TARGET=LEVEL` and levels.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LogLevel(String);
 
 /// Whether server reflection is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -121,6 +128,29 @@ impl TryFrom<String> for LogFormat {
 
     fn try_from(text: String) -> Result<Self, String> {
         one_of(&text, &[("text", Self::Text), ("json", Self::Json)])
+    }
+}
+
+impl LogLevel {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = String;
+
+    /// A bare word is a level: to the filter itself a misspelt one would be a target, and everything else silent.
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_word = |part: &str| !part.contains(['=', '[', ']']);
+        let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+        if let Some(wrong) = text.split(',').find(|part| is_word(part) && !is_level(part)) {
+            return Err(format!("`{wrong}` is not one of off, error, warn, info, debug, trace, nor TARGET=LEVEL"));
+        }
+        match EnvFilter::try_new(&text) {
+            Ok(_) => Ok(Self(text)),
+            Err(error) => Err(format!("`{text}` is not a filter: {error}")),
+        }
     }
 }
 
@@ -215,4 +245,21 @@ fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
         format!("`{text}` is not one of {}", names.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_level_is_a_level_or_a_filter() {
+        for good in ["info", "OFF", "info,kith_fold=debug", "warn,kith_fold::engine=trace", "info,[rpc]=debug"] {
+            assert_eq!(LogLevel::try_from(good.to_owned()).unwrap().as_str(), good);
+        }
+        for bad in ["inof", "", "info,", "info, warn", "info,kith_fold", "debug,kith_fold=inof", "loud=,="] {
+            assert!(LogLevel::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+        let error = LogLevel::try_from("inof".to_owned()).unwrap_err();
+        assert_eq!(error, "`inof` is not one of off, error, warn, info, debug, trace, nor TARGET=LEVEL");
+    }
 }

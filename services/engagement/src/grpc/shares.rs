@@ -64,10 +64,13 @@ impl EngagementService {
         let state = &self.kit.state;
         let (post_id, actor_id) = (&*command.post_id, &*command.actor_id);
         let look = || async {
-            let (scene, own) =
-                try_join!(scene::load(state, actor_id, post_id, ""), share::own(state, post_id, actor_id))?;
+            let (scene, own, via) = try_join!(
+                scene::load(state, actor_id, post_id, ""),
+                share::own(state, post_id, actor_id),
+                share::via(state, &command),
+            )?;
             let seen = own.as_ref().map(|own| own.position);
-            let before = Before { scene, own: own.map(|own: Found<ShareRow>| own.row).unwrap_or_default() };
+            let before = Before { scene, own: own.map(|own: Found<ShareRow>| own.row).unwrap_or_default(), via };
             Ok((share::decide(&before, &command)?, (seen, before.own)))
         };
         let asked = Asked { topic: topics::ENGAGEMENT, key: post_id, id: command.id, digest: digest(&command) };

@@ -2,6 +2,7 @@
 
 use kith_fold::Token;
 use kith_proto::engagement::v1 as proto;
+use kith_service::Failure;
 use proto::comment_service_server::CommentService;
 use proto::engagement_service_server::EngagementService as _;
 use proto::reaction_service_server::ReactionService;
@@ -11,7 +12,8 @@ use proto::{
     UnreactRequest, UnshareRequest,
 };
 
-use super::suite::{ADA, BOB, Suite, by, hex, on_comment, on_post, reason};
+use super::suite::{ADA, BOB, EVE, Suite, by, hex, ok, on_comment, on_post, reason};
+use crate::Rejection;
 
 const POST: u8 = 1;
 const GONE: u8 = 2;
@@ -96,6 +98,7 @@ async fn bad_shares_and_batches_are_refused() {
         (share(hex(GONE), ""), "POST_NOT_FOUND"),
         (share(String::new(), ""), "ID_MALFORMED"),
         (share(hex(POST), "someone"), "ID_MALFORMED"),
+        (share(hex(POST), &hex(EVE)), "ACCOUNT_NOT_FOUND"),
     ] {
         assert_eq!(reason(suite.service.share(by(BOB, bad.clone())).await), expected, "{bad:?}");
     }
@@ -126,5 +129,19 @@ async fn across_a_block_a_post_is_not_there() {
     assert_eq!(reason(suite.service.create_comment(by(BOB, comment)).await), "POST_NOT_FOUND");
     let list = ListCommentsRequest { post_id: hex(POST), ..ListCommentsRequest::default() };
     assert_eq!(reason(suite.service.list_comments(by(BOB, list)).await), "POST_NOT_FOUND");
+    assert_eq!(suite.everything().await, heads);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn across_a_block_nobody_is_credited() {
+    let (suite, _) = suite().await;
+    let share = ShareRequest { post_id: hex(POST), ..ShareRequest::default() };
+    ok(suite.service.share(by(EVE, share.clone())).await);
+    suite.block(EVE, BOB).await;
+    suite.settle().await;
+    let heads = suite.everything().await;
+    let via = ShareRequest { via_account_id: hex(EVE), ..share };
+    assert_eq!(reason(suite.service.share(by(BOB, via)).await), "ACCOUNT_NOT_FOUND");
+    assert_eq!(Failure::from(Rejection::ViaNotFound).field_violations()[0].field, "via_account_id");
     assert_eq!(suite.everything().await, heads);
 }

@@ -28,10 +28,14 @@ impl AccountService for IdentityService {
     ) -> Result<Response<CreateAccountResponse>, Status> {
         let deadline = deadline(&request);
         let request = request.into_inner();
-        let password = Password::chosen("password", request.password)?;
-        let handle = Handle::parse("handle", &request.handle)?;
-        let request_id = RequestId::parse("request_id", &request.request_id, &self.kit().runtime)?;
-        let account = NewAccount::parse(handle, request.profile, &request_id)?;
+        let password = Password::chosen("password", request.password);
+        let handle = Handle::parse("handle", &request.handle);
+        let profile = account::parse_profile(request.profile);
+        let request_id = RequestId::parse("request_id", &request.request_id, &self.kit().runtime);
+        // A form is filled in once: all that is wrong with it is said at once.
+        let ((handle, password), (profile, request_id)) =
+            Failure::both(Failure::both(handle, password), Failure::both(profile, request_id))?;
+        let account = NewAccount::new(handle, profile, &request_id);
         self.kit().see(&request.at_least, deadline).await?;
         Ok(Response::new(self.create(&account, password, deadline).await?))
     }

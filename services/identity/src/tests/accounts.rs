@@ -134,6 +134,23 @@ async fn bad_requests_get_their_reason_and_write_nothing() {
 }
 
 #[tokio::test]
+async fn every_bad_field_of_a_new_account_is_named() {
+    let suite = Suite::new().await;
+    let bad = CreateAccountRequest {
+        handle: "b!b".into(),
+        password: "1234567".into(),
+        profile: Some(Profile { display_name: "a\0".into(), bio: "x".repeat(257) }),
+        request_id: "x".repeat(65),
+        at_least: Vec::new(),
+    };
+    let status = suite.service.create_account(anonymous(bad)).await.unwrap_err();
+    assert_eq!((status.code(), &*reason(&status)), (tonic::Code::InvalidArgument, "HANDLE_INVALID"));
+    let violations = status.get_details_bad_request().unwrap().field_violations;
+    let fields: Vec<_> = violations.iter().map(|violation| &*violation.field).collect();
+    assert_eq!(fields, ["handle", "password", "profile.display_name", "profile.bio", "request_id"]);
+}
+
+#[tokio::test]
 async fn who_blocks_a_caller_is_not_there_for_it() {
     let suite = Suite::new().await;
     let (ada, bob) = (suite.account("ada").await, suite.account("bob").await);

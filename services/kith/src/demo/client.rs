@@ -11,6 +11,10 @@ use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::addresses::Addresses;
 
 /// A server that is killed and started again gets this long.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -18,6 +22,12 @@ const MIN_PAUSE: Duration = Duration::from_millis(20);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Servers that nobody has answered from yet get this long: more likely they were never started.
+pub const FIRST_ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// A first answer that takes longer is said to be waited for.
+const SILENT_WAIT: Duration = Duration::from_millis(1_500);
+const ONE_TRY: Duration = Duration::from_secs(2);
+const TRY_EVERY: Duration = Duration::from_millis(250);
 
 /// Where each service is; one address for all of them, or one each.
 #[derive(Clone)]
@@ -30,25 +40,58 @@ pub struct Services {
 }
 
 impl Services {
-    /// `HOST:PORT` for all, or `identity=HOST:PORT,posts=…,engagement=…,messaging=…,feeds=…`. Connects when first used.
-    pub fn at(addresses: &str) -> anyhow::Result<Self> {
-        let of = |name: &str| -> anyhow::Result<Channel> {
-            let named = addresses.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-            let address = match named {
-                Some(address) => address,
-                None if !addresses.contains('=') => addresses,
-                None => bail!("no address of {name} in `{addresses}`"),
-            };
-            let endpoint = Endpoint::from_shared(format!("http://{address}")).context("not an address")?;
-            Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_DEADLINE).tcp_nodelay(true).connect_lazy())
+    /// Connects, and waits until every address has answered something: `patience` for all of them.
+    pub async fn reach(addresses: &Addresses, patience: Duration) -> anyhow::Result<Self> {
+        let Addresses { identity, posts, engagement, messaging, feeds } = addresses;
+        let services = Self {
+            identity: channel(identity)?,
+            posts: channel(posts)?,
+            engagement: channel(engagement)?,
+            messaging: channel(messaging)?,
+            feeds: channel(feeds)?,
         };
-        Ok(Self {
-            identity: of("identity")?,
-            posts: of("posts")?,
-            engagement: of("engagement")?,
-            messaging: of("messaging")?,
-            feeds: of("feeds")?,
-        })
+        let until = Instant::now() + patience;
+        let each = [
+            (identity, &services.identity),
+            (posts, &services.posts),
+            (engagement, &services.engagement),
+            (messaging, &services.messaging),
+            (feeds, &services.feeds),
+        ];
+        for (address, channel) in each {
+            first_answer(address, channel, until).await?;
+        }
+        Ok(services)
+    }
+}
+
+/// Connects when first used.
+fn channel(address: &str) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).context("not an address")?;
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_DEADLINE).tcp_nodelay(true).connect_lazy())
+}
+
+/// Asks until there is any answer from a server; says once that it waits.
+async fn first_answer(address: &str, channel: &Channel, until: Instant) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let mut said = false;
+    loop {
+        let mut health = HealthClient::new(channel.clone());
+        let asked = health.check(HealthCheckRequest::default());
+        let problem = match tokio::time::timeout(ONE_TRY, asked).await {
+            Ok(Err(status)) if may_pass(status.code()) => status.message().to_owned(),
+            // A refusal is an answer too.
+            Ok(_) => return Ok(()),
+            Err(_) => "no answer".to_owned(),
+        };
+        if Instant::now() >= until {
+            bail!("nobody answers at {address} ({problem}): start the services with `kith run`, or give --addresses");
+        }
+        if !said && started.elapsed() >= SILENT_WAIT {
+            said = true;
+            eprintln!("waiting for {address}: {problem}");
+        }
+        tokio::time::sleep(TRY_EVERY).await;
     }
 }
 
@@ -145,4 +188,21 @@ pub async fn join(services: &Services, run: &str, person: usize) -> anyhow::Resu
     let session = ask!(sessions.create_session(message)).await?;
     let bearer = format!("Bearer {}", session.access_token).parse().context("access token")?;
     Ok(Session { account_id: session.account_id, bearer, token: created.consistency_token })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_nobody_answers_is_said_with_what_to_do() {
+        // Accepts connections, and says nothing.
+        let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        for address in [free, mute.local_addr().unwrap()] {
+            let reached = Services::reach(&address.into(), Duration::from_millis(10)).await;
+            let error = reached.err().unwrap().to_string();
+            assert!(error.contains(&address.to_string()) && error.contains("`kith run`"), "{error}");
+        }
+    }
 }

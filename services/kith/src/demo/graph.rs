@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+/// How many people it has.
+pub const PEOPLE: u64 = 962;
 const EDGES: &str = include_str!("../../data/socfb-Reed98.edges");
 
 /// People by number, and who is whose friend.
@@ -63,7 +65,7 @@ mod tests {
     #[test]
     fn the_graph_has_the_size_that_its_authors_state() {
         let graph = Graph::load(None).unwrap();
-        assert_eq!(graph.people(), 962);
+        assert_eq!(graph.people() as u64, PEOPLE);
         assert_eq!(graph.friends.iter().map(Vec::len).sum::<usize>(), 2 * 18_812);
     }
 

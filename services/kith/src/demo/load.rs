@@ -116,7 +116,7 @@ impl Loader<'_> {
     }
 
     async fn join(&self, person: usize) -> anyhow::Result<Session> {
-        let session = join(&self.services, &self.run, person).await?;
+        let session = join(&self.services, &self.run, person).await.map_err(loaded_otherwise)?;
         self.progress.inc(1);
         Ok(session)
     }
@@ -326,6 +326,17 @@ impl Loader<'_> {
             }
         }
     }
+}
+
+/// The plan, run again, finds its own people by their request ids; a handle is taken only under other ones.
+fn loaded_otherwise(error: anyhow::Error) -> anyhow::Error {
+    if refused_with(&error, &[Code::AlreadyExists]) {
+        return error.context(
+            "these people are there already, from another --seed or --accounts: give the same values again, or start \
+             the services on empty folders (--log embedded:DIR --tables embedded:DIR)",
+        );
+    }
+    error
 }
 
 impl Loaded {
