@@ -1,10 +1,11 @@
 //! Digests of what the folds have written.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Result;
-use kith_fold::Group;
 use kith_fold::engine::{self, Ports};
+use kith_fold::{Group, MakeGroup, Operations, Projection};
 use kith_log::PartitionIndex;
 use kith_tables::{Table, digest};
 
@@ -23,6 +24,18 @@ pub fn groups(push_threshold: u64, partition_count: PartitionIndex) -> Vec<Group
         kith_messaging::group(1),
         kith_projector::group(1, feeds),
     ]
+}
+
+/// Folds every service's group, in the order of [`groups`], as a process of all services does.
+pub async fn start(ports: &Ports, push_threshold: u64) -> Result<Vec<Arc<Projection>>> {
+    let operations = Arc::new(Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?);
+    let mut projections = Vec::new();
+    for group in groups(push_threshold, ports.log.partition_count()) {
+        engine::create(ports, &group).await?;
+        let make: MakeGroup = Arc::new(move |generation| Group { generation, ..group.clone() });
+        projections.push(Projection::start(ports, &operations, make, true).await?);
+    }
+    Ok(projections)
 }
 
 /// Rows and digest of every table, by keyspace and name. Of the tables that join two topics what the join lets through.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::try_join_all;
-use kith_log::{EventLog, LogError, LogPartition, Membership, Position};
+use kith_log::{EventLog, LogError, LogPartition, Membership, Position, topics};
 use kith_runtime::Runtime;
 use kith_tables::{Keyspace, TableStore};
 use tokio::sync::{Notify, Semaphore};
@@ -82,7 +82,8 @@ impl Drop for Running {
 
 /// Creates what the group needs: its keyspace and tables. Idempotent; `kith init` alone calls it.
 pub async fn create(ports: &Ports, group: &Group) -> Result<(), FoldError> {
-    ports.log.create_topics(&group.topics).await?;
+    let topics: Vec<_> = group.topics.iter().copied().chain([topics::OPS]).collect();
+    ports.log.create_topics(&topics).await?;
     Ok(ports.tables.create(&group.keyspace(), &group.tables()).await?)
 }
 

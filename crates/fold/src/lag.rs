@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,14 +31,14 @@ pub struct Lag {
     /// Has permits once the tables have had all that was in the log at the first look. Closed never.
     caught_up: Semaphore,
     error: Mutex<Option<String>>,
-    /// Has a permit once log or tables take no more writes until a restart.
-    broken: Semaphore,
+    /// Whether log or tables take no more writes until a restart.
+    broken: AtomicBool,
 }
 
 impl Default for Lag {
     fn default() -> Self {
-        let (caught_up, broken) = (Semaphore::new(0), Semaphore::new(0));
-        Self { worst_records: AtomicU64::default(), caught_up, error: Mutex::default(), broken }
+        let caught_up = Semaphore::new(0);
+        Self { worst_records: AtomicU64::default(), caught_up, error: Mutex::default(), broken: false.into() }
     }
 }
 
@@ -60,9 +60,9 @@ impl Lag {
         let _ = self.caught_up.acquire().await;
     }
 
-    /// Waits until log or tables take no more writes before the process starts anew: a failed write to an embedded store.
-    pub async fn broken(&self) {
-        let _ = self.broken.acquire().await;
+    /// Whether log or tables take no more writes before the process starts anew: a write to an embedded store failed.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Why the last look failed: the log or the tables do not answer. `None` when it went well.
@@ -77,7 +77,7 @@ pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
     loop {
         let looked = look(&context, &lag, &mut seen).await;
         if looked.as_ref().is_err_and(FoldError::needs_restart) {
-            lag.broken.add_permits(1);
+            lag.broken.store(true, Ordering::Relaxed);
         }
         *lag.error.lock().unwrap_or_else(PoisonError::into_inner) = looked.err().map(|error| error.to_string());
         context.runtime.sleep(if lag.has_caught_up() { LOOK_EVERY } else { LOOK_AT_START_EVERY }).await;

@@ -188,22 +188,23 @@ impl Run<'_> {
     }
 
     async fn compare(&mut self, subject: Subject<'_>) -> Result<(), VerifyError> {
-        let mut before = self.both(&subject).await?;
+        let mut both = self.both(&subject).await?;
         for _ in 0..LOOKS {
-            if before.0 == before.1 {
-                return Ok(self.same(&subject, &before.0));
-            }
-            self.catch_up().await?;
-            let now = self.both(&subject).await?;
-            if now == before {
+            if both.0 == both.1 {
                 break;
             }
-            before = now;
+            self.catch_up().await?;
+            let again = self.both(&subject).await?;
+            let stands = again == both;
+            both = again;
+            if stands {
+                break;
+            }
         }
-        if before.0 == before.1 {
-            return Ok(self.same(&subject, &before.0));
+        match &both {
+            (left, right) if left == right => self.same(&subject, left),
+            both => self.different(&subject, both),
         }
-        self.different(&subject, &before);
         Ok(())
     }
 

@@ -292,7 +292,9 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::ConversationNotFound
         | Reason::GenerationNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
-        Reason::SelfNotAllowed | Reason::Blocked | Reason::GenerationState => Code::FailedPrecondition,
+        Reason::SelfNotAllowed | Reason::Blocked | Reason::GenerationState | Reason::DeadLetterState => {
+            Code::FailedPrecondition
+        }
         Reason::NotTheAuthor => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,

@@ -2,10 +2,9 @@
 
 use std::future::Future;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kith_fold::engine::Running;
-use kith_fold::{Cause, Lag, Publisher, State, Token, WaitError};
+use kith_fold::{Cause, Lag, Projection, Publisher, State, Token, WaitError};
 use kith_log::{AppendError, LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_runtime::Runtime;
@@ -20,15 +19,21 @@ use crate::{Failure, limits};
 /// command makes keeps its digest for ever in its row; this is for commands that make nothing of their own.
 const RECENT_COMMANDS: usize = 16_384;
 
-/// One for a service in a process.
+/// One for a service in a process. What needs tables is got by [`Kit::see`].
 pub struct Kit {
     pub runtime: Runtime,
-    pub state: State,
     pub page_tokens: Arc<PageTokens>,
-    publisher: Publisher,
-    lag: Arc<Lag>,
+    projection: Arc<Projection>,
     max_lag_records: u64,
     recent: Mutex<LruCache<RecordId, [u8; 32]>>,
+}
+
+/// The tables as one RPC reads them: of one generation, even where another is promoted meanwhile.
+pub struct Seen<'a> {
+    pub state: State,
+    kit: &'a Kit,
+    publisher: Publisher,
+    lag: Arc<Lag>,
 }
 
 /// A command that is to be decided: where its record would go, its id, and the digest of its content.
@@ -49,37 +54,47 @@ pub struct Command<'a> {
 }
 
 impl Kit {
-    pub fn new(runtime: Runtime, running: &Running, page_tokens: Arc<PageTokens>, max_lag_records: u64) -> Self {
+    pub fn new(projection: Arc<Projection>, page_tokens: Arc<PageTokens>, max_lag_records: u64) -> Self {
         let recent = Mutex::new(LruCache::new(NonZeroUsize::new(RECENT_COMMANDS).unwrap_or(NonZeroUsize::MIN)));
-        let (state, publisher, lag) = (running.state.clone(), running.publisher.clone(), Arc::clone(&running.lag));
-        Self { runtime, state, page_tokens, publisher, lag, max_lag_records, recent }
+        Self { runtime: projection.ports().runtime.clone(), page_tokens, projection, max_lag_records, recent }
     }
 
-    /// Waits until the tables include what the request's `at_least` asks for; gives it parsed. Every RPC that looks at
-    /// tables calls it first: while they are filled again (they were deleted, or this process was away for long) nothing
+    /// Waits until the tables include what the request's `at_least` asks for, and gives them. Every RPC that looks at
+    /// tables gets them here: while they are filled again (they were deleted, or this process was away for long) nothing
     /// may be decided on them, nor read.
-    pub async fn see(&self, at_least: &[String], deadline: Deadline) -> Result<Token, Failure> {
+    pub async fn see(&self, at_least: &[String], deadline: Deadline) -> Result<Seen<'_>, Failure> {
         let token = self.parse_tokens(at_least)?;
-        let caught_up = tokio::time::timeout_at(deadline.at(), self.lag.caught_up()).await;
+        let running = self.projection.live();
+        let (state, publisher, lag) = (running.state.clone(), running.publisher.clone(), Arc::clone(&running.lag));
+        // Its folds end with the generation, not with the requests that still look at its tables.
+        drop(running);
+        let caught_up = tokio::time::timeout_at(deadline.at(), lag.caught_up()).await;
         caught_up.map_err(|_| Failure::behind_token(None))?;
-        self.state.at_least(&token, deadline.at()).await?;
-        Ok(token)
+        state.at_least(&token, deadline.at()).await?;
+        Ok(Seen { state, kit: self, publisher, lag })
     }
 
     /// The tokens of a request, as one.
-    pub fn parse_tokens(&self, at_least: &[String]) -> Result<Token, Failure> {
+    fn parse_tokens(&self, at_least: &[String]) -> Result<Token, Failure> {
         const FIELD: &str = "at_least";
         if at_least.len() > limits::TOKENS_PER_REQUEST {
             return Err(Failure::too_many_tokens(FIELD, at_least.len()));
         }
+        let partition_count = self.projection.ports().log.partition_count();
         let mut all = Token::default();
         for text in at_least {
-            let token = Token::decode(text, self.state.partition_count());
+            let token = Token::decode(text, partition_count);
             all.merge(&token.map_err(|_| Failure::consistency_token_invalid(FIELD))?);
         }
         Ok(all)
     }
 
+    fn recent(&self) -> MutexGuard<'_, LruCache<RecordId, [u8; 32]>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen<'_> {
     /// What an answer made from the tables as they are now has seen.
     pub fn as_of(&self) -> String {
         self.state.as_of().encode()
@@ -129,7 +144,7 @@ impl Kit {
             // What it would be given as its place is another record's in the tables.
             return Err(Failure::fold_stopped());
         }
-        if self.lag.worst_records() > self.max_lag_records {
+        if self.lag.worst_records() > self.kit.max_lag_records {
             return Err(Failure::overloaded());
         }
         let cause = Cause::default();
@@ -142,7 +157,7 @@ impl Kit {
 
     /// Refuses a command whose id was used here lately with other content; whether it was here with this content.
     pub fn remember(&self, id: RecordId, digest: [u8; 32]) -> Result<bool, Failure> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.kit.recent();
         match recent.get(&id) {
             Some(known) if *known != digest => Err(Failure::request_id_reused()),
             Some(_) => Ok(true),

@@ -1,14 +1,14 @@
 //! For tests of a service: its fold group at work in a folder of its own, and requests as the layers hand them on.
 //!
-//! Only a dev-dependency, of crates that have no stage of their own.
+//! Only a dev-dependency.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where its stage breaks")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::engine::{self, FoldMetrics, Ports, Running};
-use kith_fold::{Cause, Group, Publisher, Token};
+use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_fold::{Cause, FoldError, Group, MakeGroup, Operations, Projection, Publisher, State, Token};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, LogPartition, NewRecord, Offset, PartitionIndex, Position, RecordId, Topic, topics};
 use kith_proto::Event;
@@ -33,7 +33,7 @@ pub struct Stage {
     pub ports: Ports,
     pub kit: Arc<Kit>,
     group: Group,
-    running: Option<Running>,
+    projection: Option<Arc<Projection>>,
     _folder: TempDir,
 }
 
@@ -46,24 +46,36 @@ impl Stage {
         let tables = EmbeddedTables::open(folder.path().join("tables"), runtime.clone()).unwrap();
         log.create_topics(&topics::ALL).await.unwrap();
         let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
-        let (kit, running) = at_work(&ports, &group).await;
-        Self { ports, kit, group, running: Some(running), _folder: folder }
+        let (kit, projection) = at_work(&ports, &group).await;
+        Self { ports, kit, group, projection: Some(projection), _folder: folder }
     }
 
     /// The process dies and comes back. Services made of the earlier `kit` are of the earlier process.
     pub async fn restart(&mut self) {
         // Leaves the group first, or it would keep its share of the partitions.
-        self.running = None;
-        let (kit, running) = at_work(&self.ports, &self.group).await;
-        (self.kit, self.running) = (kit, Some(running));
+        self.end().await;
+        let (kit, projection) = at_work(&self.ports, &self.group).await;
+        (self.kit, self.projection) = (kit, Some(projection));
     }
 
     /// As [`Self::restart`], with every table dropped in between; waits until the log is folded again.
     pub async fn fold_again(&mut self) {
-        self.running = None;
+        self.end().await;
         self.ports.tables.drop_keyspace(&self.group.keyspace()).await.unwrap();
         self.restart().await;
         self.settle().await;
+    }
+
+    /// Ends the folds, whoever still has a kit.
+    async fn end(&mut self) {
+        if let Some(projection) = self.projection.take() {
+            projection.live().end().await;
+        }
+    }
+
+    /// The tables, as they now are.
+    pub fn state(&self) -> State {
+        self.projection.as_ref().unwrap().live().state.clone()
     }
 
     /// Waits until the tables have all that is in the log, and nothing more follows from it.
@@ -71,7 +83,7 @@ impl Stage {
         let until = Instant::now() + PATIENCE;
         loop {
             let all = self.everything().await;
-            self.kit.state.at_least(&all, until).await.unwrap();
+            self.state().at_least(&all, until).await.unwrap();
             // An arbiter or a process manager may have appended meanwhile.
             if self.everything().await == all {
                 return;
@@ -96,7 +108,7 @@ impl Stage {
         let record = reader.next().await.unwrap().unwrap().remove(0);
         let copy = NewRecord { topic, key: key.to_owned(), headers: record.headers, value: record.value };
         let token = Token::from(self.ports.log.append(copy).await.unwrap());
-        self.kit.state.at_least(&token, Instant::now() + PATIENCE).await.unwrap();
+        self.state().at_least(&token, Instant::now() + PATIENCE).await.unwrap();
         token.encode()
     }
 
@@ -122,15 +134,22 @@ impl Stage {
     /// Of all tables that the group folds, its watermarks left out: where they stand says nothing of the rows.
     pub async fn digest(&self) -> Digest {
         let tables: Vec<_> = self.group.folds.iter().flat_map(|fold| fold.tables()).collect();
-        kith_tables::digest(&**self.kit.state.keyspace(), &tables).await.unwrap()
+        kith_tables::digest(&**self.state().keyspace(), &tables).await.unwrap()
     }
 }
 
-async fn at_work(ports: &Ports, group: &Group) -> (Arc<Kit>, Running) {
+async fn at_work(ports: &Ports, group: &Group) -> (Arc<Kit>, Arc<Projection>) {
     engine::create(ports, group).await.unwrap();
-    let running = engine::start(ports, group.clone(), true).await.unwrap();
+    let projection = projection(ports, group.clone(), true).await.unwrap();
     let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
-    (Arc::new(Kit::new(ports.runtime.clone(), &running, page_tokens, MAX_LAG_RECORDS)), running)
+    (Arc::new(Kit::new(Arc::clone(&projection), page_tokens, MAX_LAG_RECORDS)), projection)
+}
+
+/// The generations of a group in a process of its own, whose tables were made.
+pub async fn projection(ports: &Ports, group: Group, folding: bool) -> Result<Arc<Projection>, FoldError> {
+    let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
+    let make: MakeGroup = Arc::new(move |generation| Group { generation, ..group.clone() });
+    Projection::start(ports, &Arc::new(operations), make, folding).await
 }
 
 /// A request of an account's.

@@ -33,14 +33,14 @@ pub fn group(generation: u32) -> Group {
         service: SERVICE,
         generation,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
-        folds: vec![,
-        shown: None,
+        folds: vec![
             Arc::new(arbiter::Claims),
             Arc::new(Accounts),
             Arc::new(Handles),
             Arc::new(graph::Edges),
             Arc::new(followers::Followers),
         ],
+        shown: None,
     }
 }
 

@@ -7,8 +7,8 @@ mod graph;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::engine::{FoldMetrics, Ports, Running, create, start};
-use kith_fold::{Record, Token};
+use kith_fold::engine::{FoldMetrics, Ports, create};
+use kith_fold::{Projection, Record, State, Token};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::Event;
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The service in a folder of its own. The first field to go is what uses the others.
 struct Suite {
     service: IdentityService,
-    running: Running,
+    projection: Arc<Projection>,
     world: World,
 }
 
@@ -66,20 +66,20 @@ impl World {
 
     async fn start(self) -> Suite {
         create(&self.ports, &group(1)).await.unwrap();
-        let (running, service) = self.replica(true).await;
-        Suite { service, running, world: self }
+        let (projection, service) = self.replica(true).await;
+        Suite { service, projection, world: self }
     }
 
     /// A process that serves, and folds where `folding`.
-    async fn replica(&self, folding: bool) -> (Running, IdentityService) {
-        let running = start(&self.ports, group(1), folding).await.unwrap();
+    async fn replica(&self, folding: bool) -> (Arc<Projection>, IdentityService) {
+        let projection = kith_stage::projection(&self.ports, group(1), folding).await.unwrap();
         let runtime = self.ports.runtime.clone();
         let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
-        let kit = Arc::new(Kit::new(runtime.clone(), &running, page_tokens, 100_000));
+        let kit = Arc::new(Kit::new(Arc::clone(&projection), page_tokens, 100_000));
         let issuer = TokenIssuer::new(self.keys.signing_key().unwrap(), runtime.clone());
         let verifier = Verifier::open(self.jwks.clone(), runtime).unwrap();
         let deps = Deps { kit, issuer, verifier, password_memory_kib: 8, backfill_window_seconds: 3_600 };
-        (running, IdentityService::new(deps).unwrap())
+        (projection, IdentityService::new(deps).unwrap())
     }
 
     /// The positions of the last records, all partitions.
@@ -131,11 +131,16 @@ impl Suite {
         self.world
     }
 
+    /// The tables, as they now are.
+    fn state(&self) -> State {
+        self.projection.live().state.clone()
+    }
+
     /// Waits until everything is folded and nothing more follows from it.
     async fn settled(&self) -> Token {
         loop {
             let heads = self.world.heads().await;
-            self.running.state.at_least(&heads, Instant::now() + PATIENCE).await.unwrap();
+            self.state().at_least(&heads, Instant::now() + PATIENCE).await.unwrap();
             if self.world.heads().await == heads {
                 return heads;
             }
@@ -146,7 +151,7 @@ impl Suite {
     async fn digest(&self) -> Digest {
         self.settled().await;
         let tables: Vec<_> = group(1).tables().into_iter().filter(|table| table.name != "watermarks").collect();
-        kith_tables::digest(&**self.running.state.keyspace(), &tables).await.unwrap()
+        kith_tables::digest(&**self.state().keyspace(), &tables).await.unwrap()
     }
 
     async fn account(&self, handle: &str) -> RecordId {

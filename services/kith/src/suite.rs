@@ -1,12 +1,12 @@
 //! `kith run`: configuration → telemetry → log and tables → bind → folds → serve → drain.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::future::select_all;
-use kith_fold::engine::{self, FoldMetrics, Ports, Running};
-use kith_fold::{FoldError, Group, Lag};
+use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::{FoldError, Group, MakeGroup, Operations, Projection};
 use kith_log::LogError;
 use kith_runtime::Runtime;
 use kith_service::auth::{TokenIssuer, Verifier};
@@ -24,8 +24,8 @@ use tonic::service::{Routes, RoutesBuilder};
 
 use crate::{init, ports};
 
-/// The generation of tables that is served; a rebuild fills the next one.
-const GENERATION: u32 = 1;
+/// The generation that every service has from its first day; a rebuild fills the next one.
+const FIRST_GENERATION: u32 = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
 /// Servers that are only starting get this long before the process gives up.
@@ -33,7 +33,7 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The fold group of every service.
 pub fn groups(settings: &Settings) -> Vec<Group> {
-    ServiceName::ALL.into_iter().map(|service| group(service, settings)).collect()
+    ServiceName::ALL.into_iter().map(|service| group(service, settings, FIRST_GENERATION)).collect()
 }
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -92,19 +92,18 @@ async fn until_end(suite: &Suite) -> End {
             std::future::pending::<()>().await;
         }
     };
-    let broken = suite.running.iter().map(|running| Box::pin(running.lag.broken()));
     let broken = async {
-        match broken.len() {
-            0 => std::future::pending().await,
-            _ => select_all(broken).await,
+        loop {
+            let lags = suite.projections.iter().map(|projection| Arc::clone(&projection.live().lag));
+            if let Some(lag) = lags.into_iter().find(|lag| lag.is_broken()) {
+                return lag.error().unwrap_or_else(|| "a write to the disk failed".to_owned());
+            }
+            suite.runtime.sleep(LOOK_EVERY).await;
         }
     };
     tokio::select! {
         () = asked => End::Asked,
-        ((), index, _) = broken => {
-            let error = suite.running.get(index).and_then(|running| running.lag.error());
-            End::Broken(error.unwrap_or_else(|| "a write to the disk failed".to_owned()))
-        }
+        why = broken => End::Broken(why),
     }
 }
 
@@ -113,7 +112,8 @@ struct Suite {
     routes: Routes,
     /// Full names, for health and reflection.
     names: Vec<&'static str>,
-    running: Vec<Arc<Running>>,
+    projections: Vec<Arc<Projection>>,
+    runtime: Runtime,
 }
 
 impl Suite {
@@ -125,20 +125,21 @@ impl Suite {
     ) -> anyhow::Result<Self> {
         let keys = KeyFolder::at(&settings.keys_dir);
         let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().context("the page-token key")?)?);
+        let operations = Arc::new(start(ports, "operations", || open_operations(ports)).await?);
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
         for &service in &settings.services {
             let (folds, serves) = roles(service, settings);
-            let running = Arc::new(start_group(ports, group(service, settings), folds).await?);
+            let projection = start_service(ports, &operations, service, settings, folds).await?;
             let check = readiness.check(service.as_str());
-            ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::clone(&running.lag), check));
+            ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::downgrade(&projection), check));
             if serves {
-                let kit = Kit::new(ports.runtime.clone(), &running, Arc::clone(&page_tokens), settings.max_lag_records);
+                let kit = Kit::new(Arc::clone(&projection), Arc::clone(&page_tokens), settings.max_lag_records);
                 names.extend(add(service, Arc::new(kit), settings, verifier, &mut routes)?);
             }
-            all.push(running);
+            all.push(projection);
         }
-        Ok(Self { routes: routes.routes(), names, running: all })
+        Ok(Self { routes: routes.routes(), names, projections: all, runtime: ports.runtime.clone() })
     }
 }
 
@@ -151,15 +152,15 @@ fn roles(service: ServiceName, settings: &Settings) -> (bool, bool) {
     }
 }
 
-fn group(service: ServiceName, settings: &Settings) -> Group {
+fn group(service: ServiceName, settings: &Settings, generation: u32) -> Group {
     match service {
-        ServiceName::Identity => kith_identity::group(GENERATION),
-        ServiceName::Posts => kith_posts::group(GENERATION),
-        ServiceName::Engagement => kith_engagement::group(GENERATION),
-        ServiceName::Messaging => kith_messaging::group(GENERATION),
+        ServiceName::Identity => kith_identity::group(generation),
+        ServiceName::Posts => kith_posts::group(generation),
+        ServiceName::Engagement => kith_engagement::group(generation),
+        ServiceName::Messaging => kith_messaging::group(generation),
         ServiceName::Projector => {
             let (push_threshold, partition_count) = (settings.push_threshold, settings.partitions);
-            kith_projector::group(GENERATION, kith_projector::Settings { push_threshold, partition_count })
+            kith_projector::group(generation, kith_projector::Settings { push_threshold, partition_count })
         }
     }
 }
@@ -200,16 +201,35 @@ fn add(
     })
 }
 
+async fn open_operations(ports: &Ports) -> Result<Operations, FoldError> {
+    Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await
+}
+
+async fn start_service(
+    ports: &Ports,
+    operations: &Arc<Operations>,
+    service: ServiceName,
+    settings: &Settings,
+    folding: bool,
+) -> anyhow::Result<Arc<Projection>> {
+    let settings = settings.clone();
+    let make: MakeGroup = Arc::new(move |generation| group(service, &settings, generation));
+    start(ports, service.as_str(), || Projection::start(ports, operations, Arc::clone(&make), folding)).await
+}
+
 /// Waits for a server that is only starting, and for topics and tables that `kith init` may be about to create.
-async fn start_group(ports: &Ports, group: Group, folding: bool) -> anyhow::Result<Running> {
+async fn start<T, F>(ports: &Ports, what: &'static str, start: impl Fn() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<T, FoldError>>,
+{
     let started = tokio::time::Instant::now();
     loop {
-        match engine::start(ports, group.clone(), folding).await {
-            Ok(running) => return Ok(running),
+        match start().await {
+            Ok(started) => return Ok(started),
             Err(error) if started.elapsed() < START_PATIENCE => {
-                tracing::warn!(group = group.name(), %error, hint = hint(&error), "waiting");
+                tracing::warn!(what, %error, hint = hint(&error), "waiting");
             }
-            Err(error) => return Err(error).with_context(|| format!("starting {}", group.name())),
+            Err(error) => return Err(error).with_context(|| format!("starting {what}")),
         }
         ports.runtime.sleep(LOOK_EVERY).await;
     }
@@ -228,8 +248,10 @@ fn hint(error: &FoldError) -> &'static str {
 }
 
 /// Ready while the log and the tables answer, once the tables have what was in the log at the start.
-async fn watch_lag(runtime: Runtime, lag: Arc<Lag>, check: ReadinessCheck) {
-    loop {
+async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: ReadinessCheck) {
+    while let Some(projection) = projection.upgrade() {
+        let lag = Arc::clone(&projection.live().lag);
+        drop(projection);
         match lag.error() {
             None if lag.has_caught_up() => check.ready(),
             None => check.not_ready("the tables do not have yet what the log had at the start".to_owned()),

@@ -12,7 +12,7 @@ use kith_proto::messaging::v1::message_service_server::MessageServiceServer;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_service::auth::caller;
 use kith_service::deadline::{Deadline, deadline};
-use kith_service::kit::{Command, Kit};
+use kith_service::kit::{Command, Kit, Seen};
 use kith_service::{Failure, limited};
 use tonic::service::RoutesBuilder;
 use tonic::{Request, Status};
@@ -47,16 +47,16 @@ impl MessagingService {
             .add_service(limited!(ConversationServiceServer::new(self.clone())))
             .add_service(limited!(MessageServiceServer::new(self.clone())));
     }
+}
 
-    async fn append(
-        &self,
-        conversation_id: RecordId,
-        id: RecordId,
-        event: MessagingEvent,
-        deadline: Deadline,
-    ) -> Result<Position, Failure> {
-        let key = conversation_id.to_string();
-        let command = Command { topic: topics::MESSAGING, key: &key, id, event: Event::Messaging(event) };
-        self.kit.append(command, deadline).await
-    }
+async fn append(
+    seen: &Seen<'_>,
+    conversation_id: RecordId,
+    id: RecordId,
+    event: MessagingEvent,
+    deadline: Deadline,
+) -> Result<Position, Failure> {
+    let key = conversation_id.to_string();
+    let command = Command { topic: topics::MESSAGING, key: &key, id, event: Event::Messaging(event) };
+    seen.append(command, deadline).await
 }

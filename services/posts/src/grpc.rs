@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_fold::{Noun, Token, WaitError};
+use kith_fold::{Noun, State, Token, WaitError};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::posts::private::v1::EditRequested;
@@ -14,7 +14,7 @@ use kith_proto::time;
 use kith_service::auth::caller;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::{self, RequestId};
-use kith_service::kit::{Asked, Command, Kit};
+use kith_service::kit::{Asked, Command, Kit, Seen};
 use kith_service::{Failure, limited, limits};
 use tonic::service::RoutesBuilder;
 use tonic::{Request, Response, Status};
@@ -93,8 +93,8 @@ impl PostsService {
         let request_id = RequestId::parse("request_id", &request.request_id, &self.kit.runtime)?;
         let id = ids::record_id(call.caller, CREATE_POST, &request_id);
         let digest = ids::payload_digest(&[text.as_bytes(), languages.join(",").as_bytes()]);
-        self.kit.see(&request.at_least, call.deadline).await?;
-        let content = content::compose(&self.kit.state, call.caller, text, languages).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
+        let content = content::compose(&seen.state, call.caller, text, languages).await?;
         let mut created = PostCreated {
             post_id: id.to_string(),
             author_id: call.caller.to_string(),
@@ -104,13 +104,13 @@ impl PostsService {
         };
         let key = id.to_string();
         let look = || async {
-            let known = post::post(&self.kit.state, id).await?;
-            let place = known.as_ref().map(|found| post::position(&self.kit.state, id, found));
+            let known = post::post(&seen.state, id).await?;
+            let place = known.as_ref().map(|found| post::position(&seen.state, id, found));
             let state = known.map(|found| found.row);
             Ok((Posts::decide(&state, &post::Command::Create(created.clone()))?, (state, place)))
         };
         let asked = Asked { topic: topics::POSTS, key: &key, id, digest };
-        let (event, (state, place)) = self.kit.decide(asked, call.deadline, look).await?;
+        let (event, (state, place)) = seen.decide(asked, call.deadline, look).await?;
         let (row, position) = match (event, state, place) {
             (None, Some(post), Some(place)) if !post.deleted => (post, place),
             (None, Some(post), Some(place)) => {
@@ -118,7 +118,7 @@ impl PostsService {
                 created.create_time = Some(time::timestamp(post.create_time.0));
                 (PostRow::created(&created), place)
             }
-            (Some(event), ..) => (PostRow::created(&created), self.append(id, id, event, call.deadline).await?),
+            (Some(event), ..) => (PostRow::created(&created), append(&seen, id, id, event, call.deadline).await?),
             (None, ..) => return Err(Failure::internal()),
         };
         let post = Some(row.present(&id.to_string()));
@@ -127,9 +127,9 @@ impl PostsService {
 
     async fn get(&self, call: Call, request: GetPostRequest) -> Result<GetPostResponse, Failure> {
         let post_id = ids::parse_id("post_id", &request.post_id)?;
-        self.kit.see(&request.at_least, call.deadline).await?;
-        let as_of = self.kit.as_of();
-        let found = read::row(&self.kit.state, call.caller, post_id).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
+        let as_of = seen.as_of();
+        let found = read::row(&seen.state, call.caller, post_id).await?;
         let post = found.map(|found| found.row).filter(|row| !row.deleted).ok_or(Rejection::NotFound)?;
         Ok(GetPostResponse { post: Some(post.present(&request.post_id)), as_of })
     }
@@ -140,9 +140,9 @@ impl PostsService {
         }
         let parse = |(at, id): (usize, &String)| ids::parse_id(&format!("post_ids[{at}]"), id);
         let post_ids: Vec<RecordId> = request.post_ids.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-        self.kit.see(&request.at_least, call.deadline).await?;
-        let as_of = self.kit.as_of();
-        let rows = read::rows(&self.kit.state, call.caller, &post_ids).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
+        let as_of = seen.as_of();
+        let rows = read::rows(&seen.state, call.caller, &post_ids).await?;
         let entries = request.post_ids.into_iter().zip(rows).map(|(post_id, found)| {
             let row = found.map(|found| found.row).filter(|row| !row.deleted);
             PostEntry { post: row.map(|row| row.present(&post_id)), post_id }
@@ -154,20 +154,20 @@ impl PostsService {
         let post_id = ids::parse_id("post_id", &request.post_id)?;
         let request_id = RequestId::parse("request_id", &request.request_id, &self.kit.runtime)?;
         let id = ids::record_id(call.caller, DELETE_POST, &request_id);
-        self.kit.see(&request.at_least, call.deadline).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
         let delete_time_ms = self.kit.runtime.now_ms();
         let command = post::Command::Delete { post_id, actor_id: call.caller.to_string(), delete_time_ms };
         let look = || async {
-            let found = read::row(&self.kit.state, call.caller, post_id).await?;
-            let place = found.as_ref().map(|found| post::position(&self.kit.state, post_id, found));
+            let found = read::row(&seen.state, call.caller, post_id).await?;
+            let place = found.as_ref().map(|found| post::position(&seen.state, post_id, found));
             let state = found.map(|found| found.row);
             Ok((Posts::decide(&state, &command)?, (state, place)))
         };
         let digest = ids::payload_digest(&[&post_id.0]);
         let asked = Asked { topic: topics::POSTS, key: &request.post_id, id, digest };
-        let (event, (state, place)) = self.kit.decide(asked, call.deadline, look).await?;
+        let (event, (state, place)) = seen.decide(asked, call.deadline, look).await?;
         let (delete_time_ms, position) = match (event, state, place) {
-            (Some(event), ..) => (delete_time_ms, self.append(post_id, id, event, call.deadline).await?),
+            (Some(event), ..) => (delete_time_ms, append(&seen, post_id, id, event, call.deadline).await?),
             (None, Some(post), Some(place)) => (post.delete_time.0, place),
             (None, ..) => return Err(Failure::internal()),
         };
@@ -183,15 +183,15 @@ impl PostsService {
         let text = content::parse_text(&request.text)?;
         let request_id = RequestId::parse("request_id", &request.request_id, &self.kit.runtime)?;
         let id = ids::record_id(call.caller, EDIT_POST, &request_id);
-        self.kit.see(&request.at_least, call.deadline).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
         let edit = Edit { post_id, id, text, expected_revision: request.expected_revision };
-        let intent = self.intent(call, edit).await?;
-        self.settled(post_id, intent, id, call.deadline).await
+        let intent = self.intent(&seen, call, edit).await?;
+        settled(&seen.state, post_id, intent, id, call.deadline).await
     }
 
     /// Puts the intent into the log, unless it is there already; gives its place.
-    async fn intent(&self, call: Call, edit: Edit) -> Result<Position, Failure> {
-        let state = &self.kit.state;
+    async fn intent(&self, seen: &Seen<'_>, call: Call, edit: Edit) -> Result<Position, Failure> {
+        let state = &seen.state;
         let Edit { post_id, id, text, expected_revision } = edit;
         let digest = ids::payload_digest(&[&post_id.0, text.as_bytes(), &expected_revision.to_be_bytes()]);
         let found = read::row(state, call.caller, post_id).await?;
@@ -212,82 +212,80 @@ impl PostsService {
         let decided = arbiter::decide(&edits, asked);
         if let Err(Rejection::RevisionStale { current }) = decided {
             // If it takes too long he is told all the same.
-            let _ = self.reached(post_id, current, call.deadline).await;
+            let _ = reached(state, post_id, current, call.deadline).await;
         }
         let event = decided?;
-        self.kit.remember(id, digest)?;
+        seen.remember(id, digest)?;
         match (event, claim) {
-            (None, Some(claim)) => Ok(self.private_position(post_id, claim.position)),
+            (None, Some(claim)) => Ok(private_position(state, post_id, claim.position)),
             (None, None) => Err(Failure::internal()),
             (Some(intent), _) => {
                 let event = Event::PostsPrivate(PrivateEvent::EditRequested(intent));
                 let key = post_id.to_string();
                 let command = Command { topic: topics::POSTS_PRIVATE, key: &key, id, event };
-                self.kit.append(command, call.deadline).await
+                seen.append(command, call.deadline).await
             }
         }
     }
+}
 
-    /// Waits for the verdict on the intent, and for what follows from it.
-    async fn settled(
-        &self,
-        post_id: RecordId,
-        intent: Position,
-        id: RecordId,
-        deadline: Deadline,
-    ) -> Result<EditPostResponse, Failure> {
-        let state = &self.kit.state;
-        state.at_least(&Token::from(intent), deadline.at()).await.map_err(unknown_for_now)?;
-        let claim = arbiter::claim(state, post_id, id).await?.ok_or_else(Failure::internal)?;
-        let revision = arbiter::revision(claim.row.revision);
-        let reached = self.reached(post_id, revision, deadline).await;
-        if !claim.row.won {
-            return Err(Rejection::RevisionStale { current: revision }.into());
-        }
-        let (post, place) = reached?;
-        if post.deleted {
-            return Err(Rejection::NotFound.into());
-        }
-        let token: Token = [self.private_position(post_id, claim.position), place].into_iter().collect();
-        Ok(EditPostResponse { post: Some(post.present(&post_id.to_string())), consistency_token: token.encode() })
+/// Waits for the verdict on the intent, and for what follows from it.
+async fn settled(
+    state: &State,
+    post_id: RecordId,
+    intent: Position,
+    id: RecordId,
+    deadline: Deadline,
+) -> Result<EditPostResponse, Failure> {
+    state.at_least(&Token::from(intent), deadline.at()).await.map_err(unknown_for_now)?;
+    let claim = arbiter::claim(state, post_id, id).await?.ok_or_else(Failure::internal)?;
+    let revision = arbiter::revision(claim.row.revision);
+    let reached = reached(state, post_id, revision, deadline).await;
+    if !claim.row.won {
+        return Err(Rejection::RevisionStale { current: revision }.into());
     }
+    let (post, place) = reached?;
+    if post.deleted {
+        return Err(Rejection::NotFound.into());
+    }
+    let token: Token = [private_position(state, post_id, claim.position), place].into_iter().collect();
+    Ok(EditPostResponse { post: Some(post.present(&post_id.to_string())), consistency_token: token.encode() })
+}
 
-    /// Waits until the post is at `revision` or deleted: the fact of the edit that made it so is folded. A loser waits
-    /// too, so that who reads again finds what beat him.
-    async fn reached(
-        &self,
-        post_id: RecordId,
-        revision: u32,
-        deadline: Deadline,
-    ) -> Result<(PostRow, Position), Failure> {
-        let state = &self.kit.state;
-        let key = post_id.to_string();
-        let look = || async {
-            let found = post::post(state, post_id).await?;
-            Ok(found.filter(|found| found.row.deleted || found.row.revision >= i64::from(revision)))
-        };
-        let found = state.until((topics::POSTS, &key), deadline.at(), look).await.map_err(unknown_for_now)?;
-        let place = post::position(state, post_id, &found);
-        Ok((found.row, place))
-    }
+/// Waits until the post is at `revision` or deleted: the fact of the edit that made it so is folded. A loser waits
+/// too, so that who reads again finds what beat him.
+async fn reached(
+    state: &State,
+    post_id: RecordId,
+    revision: u32,
+    deadline: Deadline,
+) -> Result<(PostRow, Position), Failure> {
+    let key = post_id.to_string();
+    let look = || async {
+        let found = post::post(state, post_id).await?;
+        Ok(found.filter(|found| found.row.deleted || found.row.revision >= i64::from(revision)))
+    };
+    let found = state.until((topics::POSTS, &key), deadline.at(), look).await.map_err(unknown_for_now)?;
+    let place = post::position(state, post_id, &found);
+    Ok((found.row, place))
+}
 
-    async fn append(
-        &self,
-        post_id: RecordId,
-        id: RecordId,
-        event: post_event::Event,
-        deadline: Deadline,
-    ) -> Result<Position, Failure> {
-        let key = post_id.to_string();
-        let command = Command { topic: topics::POSTS, key: &key, id, event: Event::Posts(event) };
-        self.kit.append(command, deadline).await
-    }
+async fn append(
+    seen: &Seen<'_>,
+    post_id: RecordId,
+    id: RecordId,
+    event: post_event::Event,
+    deadline: Deadline,
+) -> Result<Position, Failure> {
+    let key = post_id.to_string();
+    let command = Command { topic: topics::POSTS, key: &key, id, event: Event::Posts(event) };
+    seen.append(command, deadline).await
+}
 
-    fn private_position(&self, post_id: RecordId, offset: u64) -> Position {
-        let count = self.kit.state.partition_count();
-        let partition = LogPartition::of_key(topics::POSTS_PRIVATE, &post_id.to_string(), count);
-        Position { partition, offset }
-    }
+fn private_position(state: &State, post_id: RecordId, offset: u64) -> Position {
+    let count = state.partition_count();
+    let partition = LogPartition::of_key(topics::POSTS_PRIVATE, &post_id.to_string(), count);
+    Position { partition, offset }
 }
 
 /// An edit as asked for.

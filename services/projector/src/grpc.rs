@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kith_fold::State;
 use kith_proto::errors::v1::Reason;
 use kith_proto::feeds::v1::feed_service_server::FeedService;
 use kith_proto::feeds::v1::{
@@ -49,24 +50,23 @@ impl Feeds {
             None => Ok(String::new()),
         }
     }
+}
 
-    /// Whether a part of the log stands still here.
-    fn is_stopped(&self) -> bool {
-        let watermarks = self.kit.state.watermarks();
-        watermarks.partitions().any(|partition| watermarks.stopped(partition).is_some())
-    }
+/// Whether a part of the log stands still here.
+fn is_stopped(state: &State) -> bool {
+    let watermarks = state.watermarks();
+    watermarks.partitions().any(|partition| watermarks.stopped(partition).is_some())
+}
 
-    /// An account that blocks the caller is not there, as everywhere.
-    async fn check_author(&self, viewer: &str, author: &str) -> Result<(), Failure> {
-        let state = &self.kit.state;
-        let blocks_of_author = Key::text(author);
-        let blocked = state.row::<BlockRow>(&BLOCKS, &blocks_of_author, [viewer.into()]);
-        let (known, blocked) = tokio::try_join!(account::account(state, author), blocked)?;
-        if known.is_none() || blocked.is_some_and(|found| found.row.blocking) {
-            return Err(Failure::not_found(Reason::AccountNotFound, "account"));
-        }
-        Ok(())
+/// An account that blocks the caller is not there, as everywhere.
+async fn check_author(state: &State, viewer: &str, author: &str) -> Result<(), Failure> {
+    let blocks_of_author = Key::text(author);
+    let blocked = state.row::<BlockRow>(&BLOCKS, &blocks_of_author, [viewer.into()]);
+    let (known, blocked) = tokio::try_join!(account::account(state, author), blocked)?;
+    if known.is_none() || blocked.is_some_and(|found| found.row.blocking) {
+        return Err(Failure::not_found(Reason::AccountNotFound, "account"));
     }
+    Ok(())
 }
 
 /// What of a request says which page is asked for.
@@ -90,14 +90,14 @@ impl FeedService for Feeds {
         let shares = [u8::from(include_shares)];
         let filter: &[&[u8]] = &[reader.as_bytes(), &shares];
         let ask = self.ask(PageAsk { query: HOME_FEED, filter, token: &page_token, size, include_shares })?;
-        self.kit.see(&at_least, deadline).await?;
+        let seen = self.kit.see(&at_least, deadline).await?;
         // Before the rows are read: they hold at least this.
-        let as_of = self.kit.as_of();
-        let page = feed::home(&self.kit.state, &reader, ask).await.map_err(Failure::from)?;
+        let as_of = seen.as_of();
+        let page = feed::home(&seen.state, &reader, ask).await.map_err(Failure::from)?;
         Ok(Response::new(GetHomeFeedResponse {
             next_page_token: self.next_page_token(HOME_FEED, filter, &page)?,
             omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
-            incomplete: page.incomplete || self.is_stopped(),
+            incomplete: page.incomplete || is_stopped(&seen.state),
             items: page.items,
             as_of,
         }))
@@ -115,14 +115,14 @@ impl FeedService for Feeds {
         let shares = [u8::from(include_shares)];
         let filter: &[&[u8]] = &[viewer.as_bytes(), author.as_bytes(), &shares];
         let ask = self.ask(PageAsk { query: AUTHOR_FEED, filter, token: &page_token, size, include_shares })?;
-        self.kit.see(&at_least, deadline).await?;
-        self.check_author(&viewer, &author).await?;
-        let as_of = self.kit.as_of();
-        let page = feed::author(&self.kit.state, &viewer, &author, ask).await.map_err(Failure::from)?;
+        let seen = self.kit.see(&at_least, deadline).await?;
+        check_author(&seen.state, &viewer, &author).await?;
+        let as_of = seen.as_of();
+        let page = feed::author(&seen.state, &viewer, &author, ask).await.map_err(Failure::from)?;
         Ok(Response::new(GetAuthorFeedResponse {
             next_page_token: self.next_page_token(AUTHOR_FEED, filter, &page)?,
             omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
-            incomplete: page.incomplete || self.is_stopped(),
+            incomplete: page.incomplete || is_stopped(&seen.state),
             items: page.items,
             as_of,
         }))
@@ -131,7 +131,7 @@ impl FeedService for Feeds {
     async fn wait_for(&self, request: Request<WaitForRequest>) -> Result<Response<WaitForResponse>, Status> {
         auth::caller(&request)?;
         let deadline = deadline::deadline(&request);
-        self.kit.see(&request.get_ref().at_least, deadline).await?;
-        Ok(Response::new(WaitForResponse { as_of: self.kit.as_of() }))
+        let seen = self.kit.see(&request.get_ref().at_least, deadline).await?;
+        Ok(Response::new(WaitForResponse { as_of: seen.as_of() }))
     }
 }

@@ -1,8 +1,6 @@
 //! One thread, one seed, ports in memory: the same log, byte for byte.
 
-use std::sync::Arc;
-
-use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Ports};
 use kith_log::{EventLog, Record, topics};
 use kith_runtime::Runtime;
 use kith_tests::digests;
@@ -20,12 +18,8 @@ async fn run(seed: u64) -> Vec<Record> {
     let tables = SimulatedTables::new();
     let ports = Ports { runtime, log: log.clone(), tables, metrics: FoldMetrics::default() };
     log.create_topics(&topics::ALL).await.unwrap();
-    let mut running = Vec::new();
-    for group in digests::groups(10_000, PARTITIONS) {
-        engine::create(&ports, &group).await.unwrap();
-        running.push(Arc::new(engine::start(&ports, group, true).await.unwrap()));
-    }
-    slice::play(&ports, &running).await;
+    let projections = digests::start(&ports, 10_000).await.unwrap();
+    slice::play(&ports, &projections).await;
     log.dump()
 }
 

@@ -97,7 +97,7 @@ async fn a_failed_write_is_unknown_and_the_last() {
     assert!(log.is_poisoned());
     log.store.fail_writes.store(false, Ordering::SeqCst);
     assert!(matches!(log.append(record(1, 8)).await, Err(AppendError::Refused(_))));
-    assert!(matches!(log.heads(topics::POSTS).await, Err(LogError::Unavailable(_))));
+    assert!(matches!(log.heads(topics::POSTS).await, Err(LogError::Broken(_))));
     drop(log);
     let log = prepared(&dir).await;
     assert_eq!(log.append(record(1, 8)).await.unwrap().offset, before.offset + 1);

@@ -41,23 +41,23 @@ impl CommentService for EngagementService {
 impl EngagementService {
     async fn do_create_comment(&self, call: Call<CreateCommentRequest>) -> Result<CreateCommentResponse, Failure> {
         let command = self.parse_comment(&call)?;
-        self.kit.see(&call.request.at_least, call.deadline).await?;
-        let state = &self.kit.state;
+        let seen = self.kit.see(&call.request.at_least, call.deadline).await?;
+        let state = &seen.state;
         let comment_id = command.comment_id();
         let look = || async {
             let (scene, made) = try_join!(
                 scene::load(state, &command.author_id, &command.post_id, &command.parent_comment_id),
                 comment::by_id(state, &command.post_id, &comment_id),
             )?;
-            let seen = made.as_ref().map(|made| made.position);
+            let rests_on = made.as_ref().map(|made| made.position);
             let made = made.map(|made| made.row);
             let at_ms = made.as_ref().map_or(command.at_ms, |made| made.at.0);
-            Ok((comment::decide(&Before { scene, made }, &command)?, (seen, at_ms)))
+            Ok((comment::decide(&Before { scene, made }, &command)?, (rests_on, at_ms)))
         };
         let asked = Asked { topic: topics::ENGAGEMENT, key: &command.post_id, id: command.id, digest: command.digest };
-        let (event, (seen, at_ms)) = self.kit.decide(asked, call.deadline, look).await?;
-        let decided = Decided { post_id: &command.post_id, id: command.id, event };
-        let consistency_token = self.conclude(decided, seen, call.deadline).await?;
+        let (event, (rests_on, at_ms)) = seen.decide(asked, call.deadline, look).await?;
+        let decided = Decided { post_id: &command.post_id, id: command.id, event, rests_on };
+        let consistency_token = self.conclude(&seen, decided, call.deadline).await?;
         Ok(CreateCommentResponse { comment: Some(present(command, comment_id, at_ms)), consistency_token })
     }
 
@@ -82,8 +82,8 @@ impl EngagementService {
         let after = self.kit.page_tokens.open(LIST, &filter, &call.request.page_token)?;
         let after =
             after.map(|bytes: Vec<u8>| Cursor::decode(&bytes).ok_or_else(Failure::page_token_invalid)).transpose()?;
-        self.kit.see(&call.request.at_least, call.deadline).await?;
-        let (state, viewer, as_of) = (&self.kit.state, call.viewer(), self.kit.as_of());
+        let seen = self.kit.see(&call.request.at_least, call.deadline).await?;
+        let (state, viewer, as_of) = (&seen.state, call.viewer(), seen.as_of());
         // One more than asked for tells whether there is a next page.
         let (scene, mut level) = try_join!(
             scene::load(state, &viewer, post_id, parent_comment_id),

@@ -31,9 +31,9 @@ impl EngagementService {
     async fn do_batch_get_counts(&self, call: Call<BatchGetCountsRequest>) -> Result<BatchGetCountsResponse, Failure> {
         let viewer = call.viewer();
         let subjects = parse_subjects(call.request.subjects)?;
-        self.kit.see(&call.request.at_least, call.deadline).await?;
-        let as_of = self.kit.as_of();
-        let counts = counts::counts(&self.kit.state, &viewer, &subjects).await?;
+        let seen = self.kit.see(&call.request.at_least, call.deadline).await?;
+        let as_of = seen.as_of();
+        let counts = counts::counts(&seen.state, &viewer, &subjects).await?;
         let entry = |(subject, counts)| CountsEntry { subject: Some(subject), counts };
         Ok(BatchGetCountsResponse { entries: subjects.into_iter().zip(counts).map(entry).collect(), as_of })
     }
@@ -44,9 +44,9 @@ impl EngagementService {
     ) -> Result<BatchGetViewerStatesResponse, Failure> {
         let viewer = call.viewer();
         let subjects = parse_subjects(call.request.subjects)?;
-        self.kit.see(&call.request.at_least, call.deadline).await?;
-        let as_of = self.kit.as_of();
-        let states = counts::viewer_states(&self.kit.state, &viewer, &subjects).await?;
+        let seen = self.kit.see(&call.request.at_least, call.deadline).await?;
+        let as_of = seen.as_of();
+        let states = counts::viewer_states(&seen.state, &viewer, &subjects).await?;
         let entry = |(subject, state)| ViewerStateEntry { subject: Some(subject), viewer_state: Some(state) };
         Ok(BatchGetViewerStatesResponse { entries: subjects.into_iter().zip(states).map(entry).collect(), as_of })
     }

@@ -58,24 +58,24 @@ impl EngagementService {
         at_least: &[String],
         deadline: kith_service::deadline::Deadline,
     ) -> Result<(String, i64), Failure> {
-        self.kit.see(at_least, deadline).await?;
+        let seen = self.kit.see(at_least, deadline).await?;
         let Command { id, actor_id, subject, wish, at_ms } = command;
         let Subject { post_id, comment_id } = subject;
-        let state = &self.kit.state;
+        let state = &seen.state;
         let look = || async {
             let (scene, own) =
                 try_join!(scene::load(state, actor_id, post_id, comment_id), reaction::own(state, subject, actor_id))?;
-            let seen = own.as_ref().map(|own| own.position);
+            let rests_on = own.as_ref().map(|own| own.position);
             let own = own.map(|own: Found<ReactionRow>| own.row).unwrap_or_default();
             let stands_since_ms = own.at.0;
-            Ok((reaction::decide(&Before { scene, own }, command)?, (seen, stands_since_ms)))
+            Ok((reaction::decide(&Before { scene, own }, command)?, (rests_on, stands_since_ms)))
         };
         let digest = payload_digest(&[post_id.as_bytes(), comment_id.as_bytes(), &wish_bytes(*wish)]);
         let asked = Asked { topic: topics::ENGAGEMENT, key: post_id, id: *id, digest };
-        let (event, (seen, stands_since_ms)) = self.kit.decide(asked, deadline, look).await?;
+        let (event, (rests_on, stands_since_ms)) = seen.decide(asked, deadline, look).await?;
         let since_ms = if event.is_some() { *at_ms } else { stands_since_ms };
-        let decided = Decided { post_id, id: *id, event };
-        Ok((self.conclude(decided, seen, deadline).await?, since_ms))
+        let decided = Decided { post_id, id: *id, event, rests_on };
+        Ok((self.conclude(&seen, decided, deadline).await?, since_ms))
     }
 }
 

@@ -60,8 +60,8 @@ impl EngagementService {
         at_least: &[String],
         deadline: Deadline,
     ) -> Result<(String, proto::Share), Failure> {
-        self.kit.see(at_least, deadline).await?;
-        let state = &self.kit.state;
+        let seen = self.kit.see(at_least, deadline).await?;
+        let state = &seen.state;
         let (post_id, actor_id) = (&*command.post_id, &*command.actor_id);
         let look = || async {
             let (scene, own, via) = try_join!(
@@ -69,18 +69,18 @@ impl EngagementService {
                 share::own(state, post_id, actor_id),
                 share::via(state, &command),
             )?;
-            let seen = own.as_ref().map(|own| own.position);
+            let rests_on = own.as_ref().map(|own| own.position);
             let before = Before { scene, own: own.map(|own: Found<ShareRow>| own.row).unwrap_or_default(), via };
-            Ok((share::decide(&before, &command)?, (seen, before.own)))
+            Ok((share::decide(&before, &command)?, (rests_on, before.own)))
         };
         let asked = Asked { topic: topics::ENGAGEMENT, key: post_id, id: command.id, digest: digest(&command) };
-        let (event, (seen, own)) = self.kit.decide(asked, deadline, look).await?;
+        let (event, (rests_on, own)) = seen.decide(asked, deadline, look).await?;
         let share = match &event {
             Some(Event::Shared(event)) => made(event),
             _ => standing(&command, own),
         };
-        let decided = Decided { post_id, id: command.id, event };
-        Ok((self.conclude(decided, seen, deadline).await?, share))
+        let decided = Decided { post_id, id: command.id, event, rests_on };
+        Ok((self.conclude(&seen, decided, deadline).await?, share))
     }
 }
 

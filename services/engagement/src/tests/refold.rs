@@ -93,7 +93,7 @@ async fn counts_equal_the_lengths_of_the_lists() {
     let suite = Suite::start().await;
     publish_history(&suite).await;
     suite.settle().await;
-    let state = &suite.kit.state;
+    let state = &suite.state();
     for n in 1..=POSTS {
         let key = Key(vec![hex(n).as_str().into(), "".into()]);
         let rows = state.slice::<ReactionRow>(&REACTIONS, &key, RowRange::all::<ReactionRow>(), 1_000).await.unwrap();

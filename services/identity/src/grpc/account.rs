@@ -1,4 +1,4 @@
-use kith_fold::{Found, Token};
+use kith_fold::{Found, State, Token};
 use kith_log::{LogPartition, Position, topics};
 use kith_proto::identity::v1::account_service_server::AccountService;
 use kith_proto::identity::v1::{
@@ -10,7 +10,7 @@ use kith_service::Failure;
 use kith_service::auth::caller;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::{RequestId, parse_id};
-use kith_service::kit::Command;
+use kith_service::kit::{Command, Seen};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{IdentityService, after_append, batch, store_after_append};
@@ -36,17 +36,17 @@ impl AccountService for IdentityService {
         let ((handle, password), (profile, request_id)) =
             Failure::both(Failure::both(handle, password), Failure::both(profile, request_id))?;
         let account = NewAccount::new(handle, profile, &request_id);
-        self.kit().see(&request.at_least, deadline).await?;
-        Ok(Response::new(self.create(&account, password, deadline).await?))
+        let seen = self.kit().see(&request.at_least, deadline).await?;
+        Ok(Response::new(self.create(&seen, &account, password, deadline).await?))
     }
 
     async fn get_account(&self, request: Request<GetAccountRequest>) -> Result<Response<GetAccountResponse>, Status> {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let request = request.into_inner();
         parse_id("account_id", &request.account_id)?;
-        self.kit().see(&request.at_least, deadline).await?;
-        let as_of = self.kit().as_of();
-        let entries = self.visible(&caller.account_id.to_string(), vec![request.account_id]).await?;
+        let seen = self.kit().see(&request.at_least, deadline).await?;
+        let as_of = seen.as_of();
+        let entries = visible(&seen.state, &caller.account_id.to_string(), vec![request.account_id]).await?;
         let account = entries.into_iter().find_map(|entry| entry.account).ok_or_else(account::not_found)?;
         Ok(Response::new(GetAccountResponse { account: Some(account), as_of }))
     }
@@ -58,9 +58,9 @@ impl AccountService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let request = request.into_inner();
         parse_ids("account_ids", &request.account_ids)?;
-        self.kit().see(&request.at_least, deadline).await?;
-        let as_of = self.kit().as_of();
-        let entries = self.visible(&caller.account_id.to_string(), request.account_ids).await?;
+        let seen = self.kit().see(&request.at_least, deadline).await?;
+        let as_of = seen.as_of();
+        let entries = visible(&seen.state, &caller.account_id.to_string(), request.account_ids).await?;
         Ok(Response::new(BatchGetAccountsResponse { entries, as_of }))
     }
 
@@ -71,11 +71,11 @@ impl AccountService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let request = request.into_inner();
         let handle = Handle::parse("handle", &request.handle)?;
-        self.kit().see(&request.at_least, deadline).await?;
-        let as_of = self.kit().as_of();
+        let seen = self.kit().see(&request.at_least, deadline).await?;
+        let as_of = seen.as_of();
         // The handle's row and the account's come from one record; the account is what is shown, so it must be there.
-        let account_id = by_handle(&self.kit().state, handle.as_str()).await.map_err(Failure::from)?;
-        let entries = self.visible(&caller.account_id.to_string(), account_id.into_iter().collect()).await?;
+        let account_id = by_handle(&seen.state, handle.as_str()).await.map_err(Failure::from)?;
+        let entries = visible(&seen.state, &caller.account_id.to_string(), account_id.into_iter().collect()).await?;
         let account = entries.into_iter().find_map(|entry| entry.account).ok_or_else(account::not_found)?;
         Ok(Response::new(ResolveHandleResponse { account: Some(account), as_of }))
     }
@@ -84,25 +84,25 @@ impl AccountService for IdentityService {
 impl IdentityService {
     async fn create(
         &self,
+        seen: &Seen<'_>,
         account: &NewAccount,
         password: Password,
         deadline: Deadline,
     ) -> Result<CreateAccountResponse, Failure> {
-        let kit = self.kit();
         // A claim stands for ever: who has lost already need not hash, nor write.
-        if let Some(claim) = claim(&kit.state, &account.handle).await? {
+        if let Some(claim) = claim(&seen.state, &account.handle).await? {
             account.verdict(&claim.row)?;
             self.same_password(password, &claim.row, deadline).await?;
-            return self.created(account, claim, deadline).await;
+            return created(&seen.state, account, claim, deadline).await;
         }
         let password_hash = self.shared.passwords.hash(password.clone(), deadline).await?;
         let own_hash = password_hash.clone();
-        let event = account.requested(password_hash, kit.runtime.now_ms()).into();
+        let event = account.requested(password_hash, self.kit().runtime.now_ms()).into();
         let key = account.handle.key();
         let intent = Command { topic: topics::IDENTITY_PRIVATE, key: &key, id: account.id, event };
-        let intent: Token = kit.append(intent, deadline).await?.into();
-        kit.state.at_least(&intent, deadline.at()).await.map_err(after_append)?;
-        let claim = claim(&kit.state, &account.handle).await.map_err(store_after_append)?;
+        let intent: Token = seen.append(intent, deadline).await?.into();
+        seen.state.at_least(&intent, deadline.at()).await.map_err(after_append)?;
+        let claim = claim(&seen.state, &account.handle).await.map_err(store_after_append)?;
         let claim = claim.ok_or_else(|| {
             tracing::error!("an intent was folded, and nobody has its handle");
             Failure::internal()
@@ -112,7 +112,7 @@ impl IdentityService {
             // A copy of this request was first.
             self.same_password(password, &claim.row, deadline).await?;
         }
-        self.created(account, claim, deadline).await
+        created(&seen.state, account, claim, deadline).await
     }
 
     /// The digest of a request leaves the password out: a copy with another one is told by the hash that is stored.
@@ -120,40 +120,42 @@ impl IdentityService {
         let same = self.shared.passwords.verify(password, Some(&claim.password_hash), deadline).await?;
         if same { Ok(()) } else { Err(Failure::request_id_reused()) }
     }
+}
 
-    /// Waits for the fact that the arbiter appends; the token covers the intent and the fact.
-    async fn created(
-        &self,
-        account: &NewAccount,
-        claim: Found<ClaimRow>,
-        deadline: Deadline,
-    ) -> Result<CreateAccountResponse, Failure> {
-        let state = &self.kit().state;
-        let account_id = account.id.to_string();
-        let look = || account::found(state, &account_id);
-        let fact = state.until((topics::IDENTITY, &account_id), deadline.at(), look).await.map_err(after_append)?;
-        let of_key = |topic, key: &str| LogPartition::of_key(topic, key, state.partition_count());
-        let mut token = Token::default();
-        let private = of_key(topics::IDENTITY_PRIVATE, &account.handle.key());
-        token.add(Position { partition: private, offset: claim.position });
-        token.add(Position { partition: of_key(topics::IDENTITY, &account_id), offset: fact.position });
-        let account = Some(fact.row.present(&account_id));
-        Ok(CreateAccountResponse { account, consistency_token: token.encode() })
-    }
+/// Waits for the fact that the arbiter appends; the token covers the intent and the fact.
+async fn created(
+    state: &State,
+    account: &NewAccount,
+    claim: Found<ClaimRow>,
+    deadline: Deadline,
+) -> Result<CreateAccountResponse, Failure> {
+    let account_id = account.id.to_string();
+    let look = || account::found(state, &account_id);
+    let fact = state.until((topics::IDENTITY, &account_id), deadline.at(), look).await.map_err(after_append)?;
+    let of_key = |topic, key: &str| LogPartition::of_key(topic, key, state.partition_count());
+    let mut token = Token::default();
+    let private = of_key(topics::IDENTITY_PRIVATE, &account.handle.key());
+    token.add(Position { partition: private, offset: claim.position });
+    token.add(Position { partition: of_key(topics::IDENTITY, &account_id), offset: fact.position });
+    let account = Some(fact.row.present(&account_id));
+    Ok(CreateAccountResponse { account, consistency_token: token.encode() })
+}
 
-    /// The accounts of these ids as `viewer` may see them: not those that block it. Aligned with the ids.
-    pub(super) async fn visible(&self, viewer: &str, account_ids: Vec<String>) -> Result<Vec<AccountEntry>, Failure> {
-        let state = &self.kit().state;
-        let others: Vec<&str> = account_ids.iter().map(String::as_str).collect();
-        let pairs = pairs(state, viewer, &others).await?;
-        let accounts = account::batch(state, &account_ids).await?;
-        let entry = |(account_id, (row, pair)): (String, (Option<_>, crate::relationship::Pair))| {
-            let row: Option<kith_relations::account::AccountRow> = row;
-            let account = row.filter(|_| !pair.theirs.blocking).map(|row| row.present(&account_id));
-            AccountEntry { account_id, account }
-        };
-        Ok(account_ids.into_iter().zip(accounts.into_iter().zip(pairs)).map(entry).collect())
-    }
+/// The accounts of these ids as `viewer` may see them: not those that block it. Aligned with the ids.
+pub(super) async fn visible(
+    state: &State,
+    viewer: &str,
+    account_ids: Vec<String>,
+) -> Result<Vec<AccountEntry>, Failure> {
+    let others: Vec<&str> = account_ids.iter().map(String::as_str).collect();
+    let pairs = pairs(state, viewer, &others).await?;
+    let accounts = account::batch(state, &account_ids).await?;
+    let entry = |(account_id, (row, pair)): (String, (Option<_>, crate::relationship::Pair))| {
+        let row: Option<kith_relations::account::AccountRow> = row;
+        let account = row.filter(|_| !pair.theirs.blocking).map(|row| row.present(&account_id));
+        AccountEntry { account_id, account }
+    };
+    Ok(account_ids.into_iter().zip(accounts.into_iter().zip(pairs)).map(entry).collect())
 }
 
 /// Checks a batch of ids.

@@ -1,4 +1,4 @@
-use kith_fold::{Found, Token};
+use kith_fold::{Found, State, Token};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::identity::v1::graph_service_server::GraphService;
 use kith_proto::identity::v1::{
@@ -11,12 +11,12 @@ use kith_service::Failure;
 use kith_service::auth::caller;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::{RequestId, parse_id, payload_digest, record_id};
-use kith_service::kit;
+use kith_service::kit::{self, Seen};
 use kith_service::page_token::page_size;
 use kith_tables::{Key, Table};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::account::parse_ids;
+use super::account::{parse_ids, visible};
 use super::{IdentityService, after_append};
 use crate::account;
 use crate::edge::EdgeRow;
@@ -67,10 +67,10 @@ impl GraphService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let request = request.into_inner();
         parse_ids("target_ids", &request.target_ids)?;
-        self.kit().see(&request.at_least, deadline).await?;
-        let as_of = self.kit().as_of();
+        let seen = self.kit().see(&request.at_least, deadline).await?;
+        let as_of = seen.as_of();
         let others: Vec<&str> = request.target_ids.iter().map(String::as_str).collect();
-        let pairs = pairs(&self.kit().state, &caller.account_id.to_string(), &others).await.map_err(Failure::from)?;
+        let pairs = pairs(&seen.state, &caller.account_id.to_string(), &others).await.map_err(Failure::from)?;
         let relationships = pairs.iter().zip(request.target_ids).map(|(pair, id)| pair.present(id)).collect();
         Ok(Response::new(BatchGetRelationshipsResponse { relationships, as_of }))
     }
@@ -88,9 +88,10 @@ impl GraphService for IdentityService {
             page_size,
             page_token,
         };
-        self.kit().see(&at_least, deadline).await?;
-        let as_of = self.kit().as_of();
-        let Listed { entries, next_page_token, omitted_count } = self.list(list, caller.account_id).await?;
+        let seen = self.kit().see(&at_least, deadline).await?;
+        let as_of = seen.as_of();
+        let Listed { entries, next_page_token, omitted_count } =
+            self.list(&seen.state, list, caller.account_id).await?;
         Ok(Response::new(ListFollowersResponse { followers: entries, next_page_token, omitted_count, as_of }))
     }
 
@@ -107,9 +108,10 @@ impl GraphService for IdentityService {
             page_size,
             page_token,
         };
-        self.kit().see(&at_least, deadline).await?;
-        let as_of = self.kit().as_of();
-        let Listed { entries, next_page_token, omitted_count } = self.list(list, caller.account_id).await?;
+        let seen = self.kit().see(&at_least, deadline).await?;
+        let as_of = seen.as_of();
+        let Listed { entries, next_page_token, omitted_count } =
+            self.list(&seen.state, list, caller.account_id).await?;
         Ok(Response::new(ListFollowingResponse { following: entries, next_page_token, omitted_count, as_of }))
     }
 }
@@ -147,103 +149,100 @@ impl IdentityService {
         let id = record_id(asked.actor, rpc(asked.wish), &request_id);
         let now_ms = self.kit().runtime.now_ms();
         let command = Command { id, actor: asked.actor, target, wish: asked.wish, now_ms };
-        self.kit().see(&asked.at_least, asked.deadline).await?;
-        self.carry_out(command, asked.deadline).await
-    }
-
-    async fn carry_out(&self, command: Command, deadline: Deadline) -> Result<(Relationship, String), Failure> {
-        let kit = self.kit();
-        let (actor, target) = (command.actor.to_string(), command.target.to_string());
-        let look = || async {
-            let standing = Standing::load(&kit.state, &actor, &target).await?;
-            Ok((decide(&standing, &command)?, standing.pair))
-        };
-        let asked = kit::Asked { topic: topics::IDENTITY, key: &actor, id: command.id, digest: digest(&command) };
-        let (event, mut pair) = kit.decide(asked, deadline, look).await?;
-        let mut token = match event {
-            None => pair.position(&kit.state, &actor).map_or_else(|| kit.state.as_of(), Token::from),
-            Some(event) => {
-                let record =
-                    kit::Command { topic: topics::IDENTITY, key: &actor, id: command.id, event: event.clone().into() };
-                let position = kit.append(record, deadline).await?;
-                pair.mine.evolve(&event, command.id, position.offset);
-                position.into()
-            }
-        };
-        if command.wish == Wish::Block {
-            self.await_cut(&mut pair, &mut token, &command, deadline).await?;
-        }
-        Ok((pair.present(target), token.encode()))
-    }
-
-    /// Waits until the target's follow of the actor, if the log has one that the block cuts, is cut; the token then covers
-    /// that too.
-    async fn await_cut(
-        &self,
-        pair: &mut Pair,
-        token: &mut Token,
-        command: &Command,
-        deadline: Deadline,
-    ) -> Result<(), Failure> {
-        let state = &self.kit().state;
-        let (actor, target) = (command.actor.to_string(), command.target.to_string());
-        // A follow that was answered before the block is in the log; it need not be folded yet.
-        let last =
-            self.kit().last(topics::IDENTITY, &target, deadline).await.map_err(|_| Failure::outcome_unknown())?;
-        last.into_iter().for_each(|position| token.add(position));
-        state.at_least(token, deadline.at()).await.map_err(after_append)?;
-        let (key, mine) = (Key::text(&target), &pair.mine);
-        let look = || async {
-            let theirs = state.row::<EdgeRow>(&EDGES, &key, [actor.as_str().into()]).await?;
-            let lasts = theirs.as_ref().is_none_or(|found| !found.row.is_cut_by(mine));
-            Ok(lasts.then_some(theirs))
-        };
-        let theirs: Option<Found<EdgeRow>> =
-            state.until((topics::IDENTITY, &target), deadline.at(), look).await.map_err(after_append)?;
-        if let Some(found) = theirs {
-            let partition = LogPartition::of_key(topics::IDENTITY, &target, state.partition_count());
-            token.add(Position { partition, offset: found.position });
-            pair.theirs = found.row;
-        }
-        Ok(())
+        let seen = self.kit().see(&asked.at_least, asked.deadline).await?;
+        carry_out(&seen, command, asked.deadline).await
     }
 
     /// A page of follows, of the accounts that the caller may see.
-    async fn list(&self, list: List, caller: RecordId) -> Result<Listed, Failure> {
+    async fn list(&self, state: &State, list: List, caller: RecordId) -> Result<Listed, Failure> {
         let kit = self.kit();
         let size = page_size("page_size", list.page_size)?;
         let account = parse_id("account_id", &list.account_id)?;
         let filter: &[&[u8]] = &[&account.0];
         let cursor = kit.page_tokens.open(list.query, filter, &list.page_token)?.map(cursor_id).transpose()?;
         let viewer = caller.to_string();
-        let owner = self.visible(&viewer, vec![list.account_id.clone()]).await?;
+        let owner = visible(state, &viewer, vec![list.account_id.clone()]).await?;
         if owner.iter().all(|entry| entry.account.is_none()) {
             return Err(account::not_found());
         }
-        let page = followers::page(&kit.state, list.table, &list.account_id, cursor, size).await?;
+        let page = followers::page(state, list.table, &list.account_id, cursor, size).await?;
         let next_page_token = match page.next.and_then(|id| RecordId::parse(&id)) {
             Some(id) => kit.page_tokens.seal(list.query, filter, &id.0)?,
             None => String::new(),
         };
-        let entries = self.present(&viewer, &page.follows).await?;
+        let entries = present(state, &viewer, &page.follows).await?;
         let omitted_count = u32::try_from(page.follows.len() - entries.len()).unwrap_or(u32::MAX);
         Ok(Listed { entries, next_page_token, omitted_count })
     }
+}
 
-    /// The other ends of these follows, without those that a block hides from `viewer` and those that are gone.
-    async fn present(&self, viewer: &str, follows: &[Found<EdgeRow>]) -> Result<Vec<FollowEntry>, Failure> {
-        let state = &self.kit().state;
-        let others: Vec<&str> = follows.iter().map(|found| found.text(0)).collect();
-        let pairs = pairs(state, viewer, &others).await?;
-        let ids: Vec<String> = others.iter().map(|&id| id.to_owned()).collect();
-        let accounts = account::batch(state, &ids).await?;
-        let entry = |(found, (account, pair)): (&Found<EdgeRow>, (Option<_>, &Pair))| {
-            let account: kith_relations::account::AccountRow = account?;
-            let account = (!pair.is_blocked()).then(|| account.present(found.text(0)))?;
-            Some(FollowEntry { account: Some(account), follow_time: Some(time::timestamp(found.row.follow_time.0)) })
-        };
-        Ok(follows.iter().zip(accounts.into_iter().zip(&pairs)).filter_map(entry).collect())
+async fn carry_out(seen: &Seen<'_>, command: Command, deadline: Deadline) -> Result<(Relationship, String), Failure> {
+    let (actor, target) = (command.actor.to_string(), command.target.to_string());
+    let look = || async {
+        let standing = Standing::load(&seen.state, &actor, &target).await?;
+        Ok((decide(&standing, &command)?, standing.pair))
+    };
+    let asked = kit::Asked { topic: topics::IDENTITY, key: &actor, id: command.id, digest: digest(&command) };
+    let (event, mut pair) = seen.decide(asked, deadline, look).await?;
+    let mut token = match event {
+        None => pair.position(&seen.state, &actor).map_or_else(|| seen.state.as_of(), Token::from),
+        Some(event) => {
+            let record =
+                kit::Command { topic: topics::IDENTITY, key: &actor, id: command.id, event: event.clone().into() };
+            let position = seen.append(record, deadline).await?;
+            pair.mine.evolve(&event, command.id, position.offset);
+            position.into()
+        }
+    };
+    if command.wish == Wish::Block {
+        await_cut(seen, &mut pair, &mut token, &command, deadline).await?;
     }
+    Ok((pair.present(target), token.encode()))
+}
+
+/// Waits until the target's follow of the actor, if the log has one that the block cuts, is cut; the token then covers
+/// that too.
+async fn await_cut(
+    seen: &Seen<'_>,
+    pair: &mut Pair,
+    token: &mut Token,
+    command: &Command,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let state = &seen.state;
+    let (actor, target) = (command.actor.to_string(), command.target.to_string());
+    // A follow that was answered before the block is in the log; it need not be folded yet.
+    let last = seen.last(topics::IDENTITY, &target, deadline).await.map_err(|_| Failure::outcome_unknown())?;
+    last.into_iter().for_each(|position| token.add(position));
+    state.at_least(token, deadline.at()).await.map_err(after_append)?;
+    let (key, mine) = (Key::text(&target), &pair.mine);
+    let look = || async {
+        let theirs = state.row::<EdgeRow>(&EDGES, &key, [actor.as_str().into()]).await?;
+        let lasts = theirs.as_ref().is_none_or(|found| !found.row.is_cut_by(mine));
+        Ok(lasts.then_some(theirs))
+    };
+    let theirs: Option<Found<EdgeRow>> =
+        state.until((topics::IDENTITY, &target), deadline.at(), look).await.map_err(after_append)?;
+    if let Some(found) = theirs {
+        let partition = LogPartition::of_key(topics::IDENTITY, &target, state.partition_count());
+        token.add(Position { partition, offset: found.position });
+        pair.theirs = found.row;
+    }
+    Ok(())
+}
+
+/// The other ends of these follows, without those that a block hides from `viewer` and those that are gone.
+async fn present(state: &State, viewer: &str, follows: &[Found<EdgeRow>]) -> Result<Vec<FollowEntry>, Failure> {
+    let others: Vec<&str> = follows.iter().map(|found| found.text(0)).collect();
+    let pairs = pairs(state, viewer, &others).await?;
+    let ids: Vec<String> = others.iter().map(|&id| id.to_owned()).collect();
+    let accounts = account::batch(state, &ids).await?;
+    let entry = |(found, (account, pair)): (&Found<EdgeRow>, (Option<_>, &Pair))| {
+        let account: kith_relations::account::AccountRow = account?;
+        let account = (!pair.is_blocked()).then(|| account.present(found.text(0)))?;
+        Some(FollowEntry { account: Some(account), follow_time: Some(time::timestamp(found.row.follow_time.0)) })
+    };
+    Ok(follows.iter().zip(accounts.into_iter().zip(&pairs)).filter_map(entry).collect())
 }
 
 fn cursor_id(cursor: Vec<u8>) -> Result<String, Failure> {

@@ -1,3 +1,4 @@
+use kith_fold::State;
 use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::v1::session_service_server::SessionService;
@@ -26,9 +27,9 @@ impl SessionService for IdentityService {
         let request = request.into_inner();
         let password = Password::given("password", request.password)?;
         let handle = Handle::parse("handle", &request.handle)?;
-        self.kit().see(&request.at_least, deadline).await?;
-        let as_of = self.kit().as_of();
-        let claim = self.claim_of_account(&handle).await?;
+        let seen = self.kit().see(&request.at_least, deadline).await?;
+        let as_of = seen.as_of();
+        let claim = claim_of_account(&seen.state, &handle).await?;
         let stored = claim.as_ref().map(|claim| claim.password_hash.as_str());
         let matches = self.shared.passwords.verify(password, stored, deadline).await?;
         let claim = claim.filter(|_| matches).ok_or_else(credentials_invalid)?;
@@ -51,14 +52,11 @@ impl SessionService for IdentityService {
     }
 }
 
-impl IdentityService {
-    /// The claim on a handle whose account is there.
-    async fn claim_of_account(&self, handle: &Handle) -> Result<Option<ClaimRow>, Failure> {
-        let state = &self.kit().state;
-        let Some(claim) = claim(state, handle).await? else { return Ok(None) };
-        let account = account::found(state, &claim.row.account_id).await?;
-        Ok(account.map(|_| claim.row))
-    }
+/// The claim on a handle whose account is there.
+async fn claim_of_account(state: &State, handle: &Handle) -> Result<Option<ClaimRow>, Failure> {
+    let Some(claim) = claim(state, handle).await? else { return Ok(None) };
+    let account = account::found(state, &claim.row.account_id).await?;
+    Ok(account.map(|_| claim.row))
 }
 
 fn credentials_invalid() -> Failure {

@@ -102,8 +102,8 @@ async fn tables_made_again_are_the_same() {
 #[tokio::test]
 async fn a_replica_that_folds_nothing_answers_as_well() {
     let suite = Suite::new().await;
-    let (running, service) = suite.world.replica(false).await;
-    let replica = Suite { service, running, world: World::new() };
+    let (projection, service) = suite.world.replica(false).await;
+    let replica = Suite { service, projection, world: World::new() };
     let (ada, bob) = (replica.account("ada").await, replica.account("bob").await);
     replica.follow(bob, ada).await.unwrap();
     let blocked = replica.block(ada, bob).await;

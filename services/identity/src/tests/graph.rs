@@ -34,7 +34,7 @@ async fn listed_followers(suite: &Suite, viewer: RecordId, of: RecordId, page_si
 }
 
 async fn follower_count(suite: &Suite, of: RecordId) -> i64 {
-    let (state, key) = (&suite.running.state, Key::text(&of.to_string()));
+    let (state, key) = (&suite.state(), Key::text(&of.to_string()));
     let sources = state.summaries::<FollowersSummary>(&FOLLOWERS, &key, topics::IDENTITY).await.unwrap();
     sources.iter().map(|source| source.row.follower_count).sum()
 }
@@ -46,7 +46,7 @@ async fn listed_following(suite: &Suite, of: RecordId) -> usize {
 
 async fn summary(suite: &Suite, of: RecordId) -> EdgesSummary {
     let id = of.to_string();
-    let state = &suite.running.state;
+    let state = &suite.state();
     let found = state.summary::<EdgesSummary>(&EDGES, &Key::text(&id), (topics::IDENTITY, &id)).await.unwrap();
     found.map(|found| found.row).unwrap_or_default()
 }
@@ -89,18 +89,18 @@ async fn tables_that_are_behind_are_no_reason_to_call_a_command_done() {
     let suite = Suite::new().await;
     let (ada, bob) = apart(&suite, "one").await;
     suite.settled().await;
-    let Suite { service, running, world } = suite;
+    let Suite { service, projection, world } = suite;
     drop(service);
-    running.end().await;
-    let (running, service) = world.replica(false).await;
-    let mut suite = Suite { service, running, world };
+    projection.live().end().await;
+    let (projection, service) = world.replica(false).await;
+    let mut suite = Suite { service, projection, world };
     suite.follow(ada, bob).await.unwrap();
     let mut unfollow = by(ada, UnfollowRequest { target_id: bob.to_string(), ..UnfollowRequest::default() });
     unfollow.extensions_mut().insert(Deadline::after(Duration::from_millis(50)));
     let refused = suite.service.unfollow(unfollow).await.unwrap_err();
     assert_eq!(reason(&refused), "BEHIND_TOKEN", "nobody has folded the follow that is to end");
 
-    (suite.running, suite.service) = suite.world.replica(true).await;
+    (suite.projection, suite.service) = suite.world.replica(true).await;
     let unfollowed = suite.unfollow(ada, bob).await;
     assert!(!suite.relationship(ada, bob, &unfollowed).await.following);
     let heads = suite.settled().await;

@@ -1,4 +1,4 @@
-use kith_fold::{Noun, Token};
+use kith_fold::{Noun, State, Token};
 use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::conversation_service_server::ConversationService;
@@ -15,7 +15,7 @@ use kith_service::page_token::page_size;
 use kith_tables::{Key, StoreError, Table};
 use tonic::{Request, Response, Status};
 
-use super::{Call, MessagingService};
+use super::{Call, MessagingService, append};
 use crate::conversation::{self, Command, Conversation, Conversations};
 use crate::inbox::{self, InboxRow, Place};
 
@@ -53,8 +53,8 @@ impl MessagingService {
         if other == call.caller {
             return Err(Failure::new(Reason::SelfNotAllowed, "nobody has a conversation with oneself"));
         }
-        self.kit.see(&request.at_least, call.deadline).await?;
-        self.may_meet(call.caller, other).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
+        may_meet(&seen.state, call.caller, other).await?;
 
         let conversation_id = conversation::direct_id(call.caller, other);
         let created = ConversationCreated {
@@ -65,40 +65,21 @@ impl MessagingService {
             create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
         };
         // One that is there stays: tables that are behind can only say too little.
-        let found = conversation::summary(&self.kit.state, conversation_id).await?;
+        let found = conversation::summary(&seen.state, conversation_id).await?;
         let mut state = Conversation { summary: found.row, message: None };
         let event = Conversations::decide(&state, &Command::GetOrCreate(created))?;
-        self.kit.remember(id, ids::payload_digest(&[&other.0]))?;
+        seen.remember(id, ids::payload_digest(&[&other.0]))?;
         let position = match event {
-            None => conversation::position(&self.kit.state, conversation_id, found.position),
+            None => conversation::position(&seen.state, conversation_id, found.position),
             Some(event) => {
                 Conversations::evolve(&mut state, &event);
-                self.append(conversation_id, id, event, call.deadline).await?
+                append(&seen, conversation_id, id, event, call.deadline).await?
             }
         };
         let me = state.summary.members.get(&call.caller.to_string()).ok_or_else(Failure::internal)?;
         let conversation = InboxRow::of(&state.summary, me).present(&conversation_id.to_string());
         let consistency_token = Token::from(position).encode();
         Ok(GetOrCreateDirectResponse { conversation: Some(conversation), consistency_token })
-    }
-
-    /// Whether the caller may look for a conversation with `other`. One's own block is named first: it tells nothing
-    /// that the caller does not know. Whoever blocks the caller looks like nobody.
-    async fn may_meet(&self, caller: RecordId, other: RecordId) -> Result<(), Failure> {
-        let state = &self.kit.state;
-        let (me, them) = (caller.to_string(), other.to_string());
-        let blocks = async |table: &'static Table| {
-            let found = state.row::<BlockRow>(table, &Key::text(&me), [them.as_str().into()]).await?;
-            Ok::<_, StoreError>(found.is_some_and(|found| found.row.blocking))
-        };
-        let is_there = account::account(state, &them).await?.is_some();
-        if is_there && blocks(&BLOCKS).await? {
-            return Err(Failure::new(Reason::Blocked, "the caller blocks the account"));
-        }
-        if !is_there || blocks(&BLOCKED_BY).await? {
-            return Err(Failure::not_found(Reason::AccountNotFound, "account"));
-        }
-        Ok(())
     }
 
     async fn list_inbox(
@@ -110,9 +91,9 @@ impl MessagingService {
         let filter: [&[u8]; 1] = [&call.caller.0];
         let after = self.kit.page_tokens.open(LIST_CONVERSATIONS, &filter, &request.page_token)?;
         let after = after.map(|cursor| Place::decode(&cursor)).transpose()?;
-        self.kit.see(&request.at_least, call.deadline).await?;
-        let as_of = self.kit.as_of();
-        let inbox = inbox::inbox(&self.kit.state, call.caller).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
+        let as_of = seen.as_of();
+        let inbox = inbox::inbox(&seen.state, call.caller).await?;
         let (page, next) = inbox::page(inbox.conversations, after.as_ref(), size);
         let seal = |place: Place| self.kit.page_tokens.seal(LIST_CONVERSATIONS, &filter, &place.encode());
         let next_page_token = next.map(seal).transpose()?.unwrap_or_default();
@@ -123,4 +104,22 @@ impl MessagingService {
         let conversations = page.into_iter().map(present).collect();
         Ok(ListConversationsResponse { conversations, next_page_token, incomplete: inbox.incomplete, as_of })
     }
+}
+
+/// Whether the caller may look for a conversation with `other`. One's own block is named first: it tells nothing
+/// that the caller does not know. Whoever blocks the caller looks like nobody.
+async fn may_meet(state: &State, caller: RecordId, other: RecordId) -> Result<(), Failure> {
+    let (me, them) = (caller.to_string(), other.to_string());
+    let blocks = async |table: &'static Table| {
+        let found = state.row::<BlockRow>(table, &Key::text(&me), [them.as_str().into()]).await?;
+        Ok::<_, StoreError>(found.is_some_and(|found| found.row.blocking))
+    };
+    let is_there = account::account(state, &them).await?.is_some();
+    if is_there && blocks(&BLOCKS).await? {
+        return Err(Failure::new(Reason::Blocked, "the caller blocks the account"));
+    }
+    if !is_there || blocks(&BLOCKED_BY).await? {
+        return Err(Failure::not_found(Reason::AccountNotFound, "account"));
+    }
+    Ok(())
 }

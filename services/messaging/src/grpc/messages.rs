@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use kith_fold::{Noun, Token};
+use kith_fold::{Noun, State, Token};
 use kith_log::{RecordId, topics};
 use kith_proto::messaging::v1::message_service_server::MessageService;
 use kith_proto::messaging::v1::{
@@ -16,7 +16,7 @@ use kith_service::{Failure, limits, text};
 use kith_tables::StoreError;
 use tonic::{Request, Response, Status};
 
-use super::{Call, MessagingService};
+use super::{Call, MessagingService, append};
 use crate::conversation::{self, Command, Conversation, Conversations, Rejection, Summary};
 use crate::{inbox, message};
 
@@ -63,7 +63,7 @@ impl MessagingService {
         let request_id = RequestId::parse("request_id", &request.request_id, &self.kit.runtime)?;
         let id = ids::record_id(call.caller, SEND_MESSAGE, &request_id);
         let digest = ids::payload_digest(&[&conversation_id.0, text.as_bytes()]);
-        self.kit.see(&request.at_least, call.deadline).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
 
         let message_id = ids::made_in(id, &request.conversation_id);
         let sent = MessageSent {
@@ -76,23 +76,23 @@ impl MessagingService {
         };
         let create_time = sent.create_time;
         let look = || async {
-            let summary = conversation::summary(&self.kit.state, conversation_id).await?.row;
-            let known = message::by_id(&self.kit.state, conversation_id, message_id).await?;
-            let blocked = self.is_blocked(call.caller, &summary).await?;
+            let summary = conversation::summary(&seen.state, conversation_id).await?.row;
+            let known = message::by_id(&seen.state, conversation_id, message_id).await?;
+            let blocked = is_blocked(&seen.state, call.caller, &summary).await?;
             let known_digest = known.as_ref().map(|(known, _)| (known.number, known.row.payload_digest.clone()));
             let state = Conversation { summary, message: known_digest };
             Ok((Conversations::decide(&state, &Command::Send { message: sent.clone(), blocked })?, known))
         };
         let asked = Asked { topic: topics::MESSAGING, key: &request.conversation_id, id, digest };
-        let (event, known) = self.kit.decide(asked, call.deadline, look).await?;
+        let (event, known) = seen.decide(asked, call.deadline, look).await?;
         let (message, position) = match (event, known) {
             (None, Some((known, offset))) => {
-                let position = conversation::position(&self.kit.state, conversation_id, offset);
+                let position = conversation::position(&seen.state, conversation_id, offset);
                 (known.present(&request.conversation_id), position)
             }
             (None, None) => return Err(Failure::internal()),
             (Some(event), _) => {
-                let position = self.append(conversation_id, id, event, call.deadline).await?;
+                let position = append(&seen, conversation_id, id, event, call.deadline).await?;
                 // Its number is its place among the conversation's messages: the fold counts.
                 let message = Message {
                     conversation_id: request.conversation_id,
@@ -114,10 +114,10 @@ impl MessagingService {
         let filter: [&[u8]; 2] = [&call.caller.0, &conversation_id.0];
         let before = self.kit.page_tokens.open(LIST_MESSAGES, &filter, &request.page_token)?;
         let before = before.map(|cursor| message::decode_cursor(&cursor)).transpose()?;
-        self.kit.see(&request.at_least, call.deadline).await?;
-        let as_of = self.kit.as_of();
-        self.conversation_of(call.caller, conversation_id).await?;
-        let messages = message::newest(&self.kit.state, conversation_id, before, size).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
+        let as_of = seen.as_of();
+        conversation_of(&seen.state, call.caller, conversation_id).await?;
+        let messages = message::newest(&seen.state, conversation_id, before, size).await?;
         // Numbers have no gaps: behind any but the first message there is another.
         let next = messages.last().map(|last| last.number).filter(|&number| number > 1);
         let seal = |number| self.kit.page_tokens.seal(LIST_MESSAGES, &filter, &message::encode_cursor(number));
@@ -130,7 +130,7 @@ impl MessagingService {
         let conversation_id = ids::parse_id("conversation_id", &request.conversation_id)?;
         let request_id = RequestId::parse("request_id", &request.request_id, &self.kit.runtime)?;
         let id = ids::record_id(call.caller, MARK_READ, &request_id);
-        self.kit.see(&request.at_least, call.deadline).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
         let moved = ReadMarkerMoved {
             conversation_id: request.conversation_id.clone(),
             account_id: call.caller.to_string(),
@@ -138,15 +138,15 @@ impl MessagingService {
             create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
         };
         // A marker never goes back: tables that are behind can only say too little.
-        let found = conversation::summary(&self.kit.state, conversation_id).await?;
+        let found = conversation::summary(&seen.state, conversation_id).await?;
         let state = Conversation { summary: found.row, message: None };
         let event = Conversations::decide(&state, &Command::MarkRead(moved))?;
-        self.kit.remember(id, ids::payload_digest(&[&conversation_id.0, &request.up_to_number.to_be_bytes()]))?;
+        seen.remember(id, ids::payload_digest(&[&conversation_id.0, &request.up_to_number.to_be_bytes()]))?;
         let (read_number, position) = match event {
-            Some(event) => (request.up_to_number, self.append(conversation_id, id, event, call.deadline).await?),
+            Some(event) => (request.up_to_number, append(&seen, conversation_id, id, event, call.deadline).await?),
             None => {
                 let member = state.summary.members.get(&call.caller.to_string());
-                let position = conversation::position(&self.kit.state, conversation_id, found.position);
+                let position = conversation::position(&seen.state, conversation_id, found.position);
                 (member.map_or(0, |member| member.read_number.unsigned_abs()), position)
             }
         };
@@ -160,14 +160,14 @@ impl MessagingService {
         }
         let parse = |(at, id): (usize, &String)| ids::parse_id(&format!("conversation_ids[{at}]"), id);
         let asked: Vec<RecordId> = request.conversation_ids.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-        self.kit.see(&request.at_least, call.deadline).await?;
-        let as_of = self.kit.as_of();
-        let rows = inbox::rows(&self.kit.state, call.caller, &asked).await?;
+        let seen = self.kit.see(&request.at_least, call.deadline).await?;
+        let as_of = seen.as_of();
+        let rows = inbox::rows(&seen.state, call.caller, &asked).await?;
         let counts = request.conversation_ids.into_iter().zip(rows).map(|(conversation_id, found)| {
             let unread_count = found.map_or(0, |found| found.row.unread_count.unsigned_abs());
             UnreadCount { conversation_id, unread_count }
         });
-        let inbox = inbox::inbox(&self.kit.state, call.caller).await?;
+        let inbox = inbox::inbox(&seen.state, call.caller).await?;
         let unread = || inbox.conversations.iter().map(|found| found.row.unread_count.unsigned_abs());
         Ok(GetUnreadCountsResponse {
             counts: counts.collect(),
@@ -177,23 +177,23 @@ impl MessagingService {
             as_of,
         })
     }
+}
 
-    /// The conversation, if the caller is in it.
-    async fn conversation_of(&self, caller: RecordId, conversation_id: RecordId) -> Result<Summary, Failure> {
-        let summary = conversation::summary(&self.kit.state, conversation_id).await?.row;
-        match summary.members.get(&caller.to_string()) {
-            Some(_) => Ok(summary),
-            None => Err(Rejection::NotFound.into()),
-        }
+/// The conversation, if the caller is in it.
+async fn conversation_of(state: &State, caller: RecordId, conversation_id: RecordId) -> Result<Summary, Failure> {
+    let summary = conversation::summary(state, conversation_id).await?.row;
+    match summary.members.get(&caller.to_string()) {
+        Some(_) => Ok(summary),
+        None => Err(Rejection::NotFound.into()),
     }
+}
 
-    /// Whether a block stands between the two of a direct conversation.
-    async fn is_blocked(&self, caller: RecordId, summary: &Summary) -> Result<bool, StoreError> {
-        let me = caller.to_string();
-        if !summary.is_direct() || summary.members.get(&me).is_none() {
-            return Ok(false);
-        }
-        let others: Vec<&str> = summary.members.iter().map(|m| m.account_id.as_str()).filter(|id| *id != me).collect();
-        Ok(block::between(&self.kit.state, &me, &others).await?.contains(&true))
+/// Whether a block stands between the two of a direct conversation.
+async fn is_blocked(state: &State, caller: RecordId, summary: &Summary) -> Result<bool, StoreError> {
+    let me = caller.to_string();
+    if !summary.is_direct() || summary.members.get(&me).is_none() {
+        return Ok(false);
     }
+    let others: Vec<&str> = summary.members.iter().map(|m| m.account_id.as_str()).filter(|id| *id != me).collect();
+    Ok(block::between(state, &me, &others).await?.contains(&true))
 }

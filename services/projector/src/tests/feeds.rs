@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kith_fold::engine;
 use kith_log::headers;
 use kith_log::{NewRecord, Position, topics};
 use kith_proto::feeds::v1::feed_service_server::FeedService;
@@ -177,10 +176,10 @@ async fn bad_requests_are_refused_by_name_and_write_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_process_that_only_serves_sees_what_another_folds() {
     let (suite, mut writer) = scene().await;
-    let serving = engine::start(&suite.ports, group(1, suite.settings), false).await.unwrap();
+    let serving = kith_stage::projection(&suite.ports, group(1, suite.settings), false).await.unwrap();
     let posted = write(&suite, &mut writer, Op::Post { who: BOB }).await;
     let request = GetHomeFeedRequest { at_least: token(posted), ..ask(1, "") };
-    let feeds = Suite::feeds_of(&suite.ports, &serving);
+    let feeds = Suite::feeds_of(&serving);
     let page = feeds.get_home_feed(as_caller(person(ADA), request)).await.unwrap().into_inner();
     assert_eq!(page.items.len(), 1);
 }

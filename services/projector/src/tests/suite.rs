@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::engine::{self, FoldMetrics, Ports, Running};
-use kith_fold::{Cause, Publisher, Token, WaitError};
+use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_fold::{Cause, Projection, Publisher, State, Token, WaitError};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, LogPartition, Position, RecordId, topics};
 use kith_proto::Event;
@@ -34,7 +34,7 @@ pub struct Suite {
     pub store: Arc<Jitter>,
     pub settings: Settings,
     publisher: Publisher,
-    running: Option<Running>,
+    projection: Option<Arc<Projection>>,
     _folders: [TempDir; 2],
 }
 
@@ -50,24 +50,24 @@ impl Suite {
         let ports = Ports { runtime: runtime.clone(), log: Arc::clone(&log), tables, metrics: FoldMetrics::default() };
         let publisher = Publisher::new(log, runtime, "test");
         let settings = Settings { push_threshold, partition_count: PARTITIONS };
-        let mut suite = Self { ports, store, settings, publisher, running: None, _folders: folders };
+        let mut suite = Self { ports, store, settings, publisher, projection: None, _folders: folders };
         suite.resume().await;
         suite
     }
 
     /// As after kill -9: nothing is finished, nothing is told.
     pub fn kill(&mut self) {
-        self.running = None;
+        self.projection = None;
     }
 
     pub async fn resume(&mut self) {
         let group = group(1, self.settings);
         engine::create(&self.ports, &group).await.unwrap();
         let until = Instant::now() + PATIENCE;
-        self.running = loop {
+        self.projection = loop {
             // As the binary does while its servers do not answer.
-            match engine::start(&self.ports, group.clone(), true).await {
-                Ok(running) => break Some(running),
+            match kith_stage::projection(&self.ports, group.clone(), true).await {
+                Ok(projection) => break Some(projection),
                 Err(error) => assert!(Instant::now() < until, "{error}"),
             }
             self.ports.runtime.sleep(Duration::from_millis(10)).await;
@@ -106,7 +106,7 @@ impl Suite {
         let token = self.everything().await;
         let until = Instant::now() + PATIENCE;
         loop {
-            match self.running().state.at_least(&token, until).await {
+            match self.state().at_least(&token, until).await {
                 Ok(()) => return,
                 Err(WaitError::Store(_)) => self.ports.runtime.sleep(Duration::from_millis(10)).await,
                 Err(error) => panic!("{error}"),
@@ -115,20 +115,21 @@ impl Suite {
     }
 
     pub fn feeds(&self) -> Feeds {
-        Self::feeds_of(&self.ports, self.running())
+        Self::feeds_of(self.projection.as_ref().unwrap())
     }
 
-    pub fn feeds_of(ports: &Ports, running: &Running) -> Feeds {
+    pub fn feeds_of(projection: &Arc<Projection>) -> Feeds {
         let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
-        Feeds::new(Arc::new(Kit::new(ports.runtime.clone(), running, page_tokens, 1_000)))
+        Feeds::new(Arc::new(Kit::new(Arc::clone(projection), page_tokens, 1_000)))
     }
 
-    pub fn running(&self) -> &Running {
-        self.running.as_ref().unwrap()
+    /// The tables, as they now are.
+    pub fn state(&self) -> State {
+        self.projection.as_ref().unwrap().live().state.clone()
     }
 
     pub async fn digest(&self) -> Digest {
-        digest(&self.running().state, self.settings, NOW_MS).await.unwrap()
+        digest(&self.state(), self.settings, NOW_MS).await.unwrap()
     }
 
     pub async fn home_page(&self, reader: RecordId, ask: GetHomeFeedRequest) -> Result<GetHomeFeedResponse, Status> {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kith_fold::engine::{Ports, Running};
+use kith_fold::Projection;
+use kith_fold::engine::Ports;
 use kith_identity::{Deps, IdentityService};
 use kith_log::RecordId;
 use kith_proto::engagement::v1 as engagement;
@@ -36,12 +37,12 @@ struct Services {
 }
 
 /// As `digests::groups` orders them.
-fn services(ports: &Ports, running: &[Arc<Running>]) -> Services {
+fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
     let folder = tempfile::tempdir().unwrap();
     let keys = KeyFolder::at(folder.path());
     keys.create_missing(&ports.runtime).unwrap();
     let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().unwrap()).unwrap());
-    let kit = |n: usize| Arc::new(Kit::new(ports.runtime.clone(), &running[n], Arc::clone(&page_tokens), 1_000));
+    let kit = |n: usize| Arc::new(Kit::new(Arc::clone(&running[n]), Arc::clone(&page_tokens), 1_000));
     let deps = Deps {
         kit: kit(0),
         issuer: TokenIssuer::new(keys.signing_key().unwrap(), ports.runtime.clone()),
@@ -66,7 +67,7 @@ fn from<T>(account: &str, message: T) -> Request<T> {
     request
 }
 
-pub async fn play(ports: &Ports, running: &[Arc<Running>]) {
+pub async fn play(ports: &Ports, running: &[Arc<Projection>]) {
     let services = services(ports, running);
     let people = futures::future::join_all((0..PEOPLE).map(|person| join(&services, person))).await;
     let (ids, tokens): (Vec<String>, Vec<String>) = people.into_iter().unzip();
