@@ -32,6 +32,8 @@ pub enum Command {
     /// Prints the time from a post's OK to its presence in a follower's home feed, at rest.
     #[command(after_help = "Example:\n  kith latency --posts 200")]
     Latency(crate::latency::LatencyOptions),
+    #[command(flatten)]
+    Projection(crate::operator::projections::ProjectionCommand),
     /// Prints every setting as a table: name, environment variable, default, meaning.
     Settings,
 }
@@ -42,7 +44,7 @@ impl Cli {
         let flags = match &self.command {
             Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
             Command::Demo(options) => options.settings.given.clone(),
-            Command::Latency(_) | Command::Settings => Vec::new(),
+            Command::Latency(_) | Command::Projection(_) | Command::Settings => Vec::new(),
         };
         Settings::load(flags)
     }

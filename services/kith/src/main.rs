@@ -4,6 +4,8 @@ mod cli;
 mod demo;
 mod init;
 mod latency;
+mod operator;
+mod ops;
 mod ports;
 mod suite;
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
             Command::Init(_) => init::run(settings).await,
             Command::Demo(options) => demo::run(settings, options).await,
             Command::Latency(options) => latency::run(settings, options).await,
+            Command::Projection(command) => command.run().await,
             Command::Settings => {
                 print!("{}", kith_service::config::table_markdown());
                 Ok(())

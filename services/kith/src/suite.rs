@@ -22,7 +22,7 @@ use kith_service::telemetry::Telemetry;
 use kith_tables::StoreError;
 use tonic::service::{Routes, RoutesBuilder};
 
-use crate::{init, ports};
+use crate::{init, ops, ports};
 
 /// The generation that every service has from its first day; a rebuild fills the next one.
 const FIRST_GENERATION: u32 = 1;
@@ -48,6 +48,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     let callers = server::bind("listen", settings.listen).await?;
     let admin = server::bind("admin_listen", settings.admin_listen).await?;
+    let operators = server::bind("ops_listen", settings.ops_listen).await?;
     let readiness = Readiness::default();
     let verifier =
         Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
@@ -60,6 +61,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         services: suite.names.clone(),
         callers,
         admin,
+        operators: (operators, ops::routes(&suite.projections)),
         edge,
         readiness,
         metrics,
