@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -220,7 +220,7 @@ fn with_reason(response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(headers) else { return response };
     let failure = match status.code() {
         Code::Unimplemented if status.message().starts_with("Content is compressed") => {
-            return compression_unknown(headers);
+            return compression_unknown();
         }
         Code::Unimplemented => Failure::method_unknown(),
         Code::OutOfRange if status.message().contains("message length too large") => Failure::request_too_large(),
@@ -231,11 +231,9 @@ fn with_reason(response: Response<Body>) -> Response<Body> {
 }
 
 /// With the encodings that are known, as gRPC's specification of compression asks.
-fn compression_unknown(headers: &HeaderMap) -> Response<Body> {
+fn compression_unknown() -> Response<Body> {
     let mut response = Status::from(Failure::compression_unknown()).into_http();
-    if let Some(known) = headers.get(ACCEPT_ENCODING) {
-        response.headers_mut().insert(ACCEPT_ENCODING, known.clone());
-    }
+    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     response
 }
 
