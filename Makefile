@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
 
-.PHONY: help run init build test lint fmt demo demo-live servers latency clean-tables
+.PHONY: help run init build test lint fmt demo demo-live servers latency torture clean-tables
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -27,6 +27,10 @@ demo-live: build servers ## the same over five processes, a real Kafka and a rea
 
 latency: build servers ## print the time from a post's OK to a follower's home feed over Kafka and Cassandra
 	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin live -- latency
+
+MINUTES ?= 30
+torture: build servers ## real faults for MINUTES (30): nothing lost, doubled or different, one table at the end
+	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin torture -- --minutes $(MINUTES) $(TORTURE)
 
 test: ## every test, with real Kafka and Cassandra where Java and Maven are there
 	cargo test --workspace --no-fail-fast

@@ -9,6 +9,8 @@ use crate::server::{Kind, Place, Ready, Server};
 
 /// The port for CQL.
 pub const PORT: u16 = 9042;
+/// Where a server behind a proxy listens.
+pub const PORT_BEHIND: u16 = 9142;
 /// What its node calls its datacentre.
 pub const DATACENTER: &str = "datacenter1";
 
@@ -19,16 +21,23 @@ const READY_WITHIN: Duration = Duration::from_secs(180);
 
 /// A Cassandra of one node without keyspaces of ours. What it answered OK stands over kill -9 (`commitlog_sync: batch`).
 pub async fn start() -> Result<Server> {
-    Server::start(kind()).await
+    Server::start(kind(PORT)).await
 }
 
-fn kind() -> Kind {
+/// The same, listening on [`PORT_BEHIND`]: clients go to [`PORT`], where a proxy is to stand.
+pub async fn start_behind() -> Result<Server> {
+    Server::start(kind(PORT_BEHIND)).await
+}
+
+fn kind(port: u16) -> Kind {
+    let prepare =
+        move |place: &Place| jars::write_config("cassandra/cassandra.yaml", place, port, &place.folder.join("data"));
     Kind {
         name: "cassandra".into(),
-        ports: vec![PORT, STORAGE_PORT],
-        ready: Ready::Accepts { port: PORT },
+        ports: vec![PORT, PORT_BEHIND, STORAGE_PORT],
+        ready: Ready::Accepts { port },
         ready_within: READY_WITHIN,
-        prepare: Box::new(|place| jars::write_config("cassandra/cassandra.yaml", place, &place.folder.join("data"))),
+        prepare: Box::new(prepare),
         command: Box::new(command),
     }
 }

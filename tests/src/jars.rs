@@ -15,11 +15,12 @@ pub(crate) fn config(path: impl AsRef<Path>) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(path)
 }
 
-/// Writes the configuration file `template` of `tests/servers` into the server's folder, for its address and data.
-pub(crate) fn write_config(template: &str, place: &Place, data: &Path) -> Result<()> {
+/// Writes the configuration file `template` of `tests/servers` into the server's folder, for its address, port and data.
+pub(crate) fn write_config(template: &str, place: &Place, port: u16, data: &Path) -> Result<()> {
     let template = config(template);
     let text = fs::read_to_string(&template)?;
     let text = text.replace("{address}", &place.address.to_string()).replace("{data}", &data.display().to_string());
+    let text = text.replace("{port}", &port.to_string());
     let name = template.file_name().context("a template is a file")?;
     Ok(fs::write(place.folder.join(name), text)?)
 }

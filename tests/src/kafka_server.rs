@@ -10,6 +10,8 @@ use crate::server::{Kind, Place, Ready, Server};
 
 /// The port for clients.
 pub const PORT: u16 = 9092;
+/// Where a broker behind a proxy listens.
+pub const PORT_BEHIND: u16 = 9192;
 
 const CONTROLLER_PORT: u16 = 9093;
 const MAX_HEAP: &str = "-Xmx512m";
@@ -18,23 +20,28 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 
 /// A Kafka broker without topics, which is its own controller.
 pub async fn start() -> Result<Server> {
-    Server::start(kind()).await
+    Server::start(kind(PORT)).await
 }
 
-fn kind() -> Kind {
+/// The same, listening on [`PORT_BEHIND`]: clients are told [`PORT`], where a proxy is to stand.
+pub async fn start_behind() -> Result<Server> {
+    Server::start(kind(PORT_BEHIND)).await
+}
+
+fn kind(port: u16) -> Kind {
     Kind {
         name: "kafka".into(),
-        ports: vec![PORT, CONTROLLER_PORT],
-        ready: Ready::Accepts { port: PORT },
+        ports: vec![PORT, PORT_BEHIND, CONTROLLER_PORT],
+        ready: Ready::Accepts { port },
         ready_within: READY_WITHIN,
-        prepare: Box::new(prepare),
+        prepare: Box::new(move |place| prepare(place, port)),
         command: Box::new(command),
     }
 }
 
-fn prepare(place: &Place) -> Result<()> {
+fn prepare(place: &Place, port: u16) -> Result<()> {
     let data = place.folder.join("data");
-    jars::write_config("kafka/server.properties", place, &data)?;
+    jars::write_config("kafka/server.properties", place, port, &data)?;
     fs::create_dir(&data)?;
     for file in fs::read_dir(jars::folder("kafka")?.join("formatted"))? {
         let file = file?;

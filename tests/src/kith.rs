@@ -43,6 +43,12 @@ impl Launch {
         self
     }
 
+    /// Sets a variable of the environment that is no key of the configuration.
+    pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
         self

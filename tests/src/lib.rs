@@ -13,4 +13,5 @@ pub mod server;
 pub mod servers;
 pub mod simulated;
 pub mod suite;
+pub mod torture;
 pub mod wait;

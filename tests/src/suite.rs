@@ -25,8 +25,12 @@ pub struct Suite {
 impl Suite {
     /// Everything in one process, embedded log and tables in its own folder.
     pub async fn embedded(push_threshold: u64) -> Result<Self> {
-        let launch = Launch::run("suite").set("push_threshold", push_threshold.to_string());
-        Ok(Self { processes: BTreeMap::from([("suite".to_owned(), launch.start().await?)]) })
+        Self::of("suite", Launch::run("suite").set("push_threshold", push_threshold.to_string())).await
+    }
+
+    /// One process, under `name`.
+    pub async fn of(name: &str, launch: Launch) -> Result<Self> {
+        Ok(Self { processes: BTreeMap::from([(name.to_owned(), launch.start().await?)]) })
     }
 
     /// A process a service over a real broker and a real CQL server, which are emptied first.
@@ -60,6 +64,11 @@ impl Suite {
         }
         self.processes.insert(name.to_owned(), launch.start().await?);
         Ok(())
+    }
+
+    /// Kills a process and forgets it.
+    pub fn remove(&mut self, name: &str) {
+        self.processes.remove(name);
     }
 
     pub fn process(&mut self, name: &str) -> Result<&mut Server> {
@@ -149,12 +158,22 @@ pub struct Client {
 impl Client {
     /// Waits for its end: it must have found no difference.
     pub async fn passes(self) -> Result<()> {
-        let output = tokio::time::timeout(CLIENT_WITHIN, self.child.wait_with_output()).await;
+        self.passes_within(CLIENT_WITHIN).await.map(|_| ())
+    }
+
+    /// Whether it has ended, one way or the other.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// As [`Self::passes`]; gives what it printed.
+    pub async fn passes_within(self, within: Duration) -> Result<String> {
+        let output = tokio::time::timeout(within, self.child.wait_with_output()).await;
         let output = output.context("the client did not end")??;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(output.status.success(), "the client failed ({}):\n{err}\n{out}", output.status);
         ensure!(out.contains(self.verdict), "the client gave no verdict:\n{out}");
-        Ok(())
+        Ok(out.into_owned())
     }
 }
 

@@ -103,7 +103,8 @@ async fn load_and_check(addresses: &Addresses, options: &DemoOptions) -> anyhow:
         in_flight: options.in_flight,
         progress: progress.clone(),
     };
-    let verdict = checker.check().await?;
+    let mut verdict = checker.check().await?;
+    verdict.steps = steps;
     progress.finish_and_clear();
     if options.json {
         println!("{}", serde_json::to_string_pretty(&verdict)?);

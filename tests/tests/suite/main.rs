@@ -11,6 +11,7 @@ mod log_contract;
 mod rebuild;
 mod table_contract;
 mod tidy;
+mod torture;
 mod traces;
 
 /// Every `pub async fn` of the Rust files in `folder`, seen from the workspace: to notice a rule that nobody lists.

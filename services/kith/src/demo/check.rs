@@ -31,6 +31,8 @@ const PAGE: i32 = 100;
 /// What was compared, and what was not as expected.
 #[derive(Debug, Default, serde::Serialize)]
 pub struct Verdict {
+    /// Commands that were answered OK.
+    pub steps: u64,
     pub feeds: usize,
     pub feed_entries: usize,
     pub counts: usize,

@@ -1,0 +1,65 @@
+//! The suite in five processes over a real broker and a real CQL server, both behind proxies, under the nemesis.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::embedded::{Chance, compare, number};
+use super::nemesis::World;
+use super::proxy::Proxy;
+use super::report::Report;
+use crate::suite::{SERVICES, Suite};
+use crate::{cassandra_server, kafka_server};
+
+/// The client, once nothing is done to the suite any more.
+const ENDS_WITHIN: Duration = Duration::from_secs(300);
+const BETWEEN_FAULTS: Duration = Duration::from_secs(2);
+
+/// Rounds until `until`, each on emptied servers. `Err` when the servers themselves do not start.
+pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Report) -> Result<()> {
+    let (mut kafka, mut cassandra) = (kafka_server::start_behind().await?, cassandra_server::start_behind().await?);
+    let log = Proxy::start(kafka.socket(kafka_server::PORT), kafka.socket(kafka_server::PORT_BEHIND)).await?;
+    let tables =
+        Proxy::start(cassandra.socket(cassandra_server::PORT), cassandra.socket(cassandra_server::PORT_BEHIND)).await?;
+    let (mut chance, mut order, mut number) = (Chance(seed), Vec::new(), 0);
+    while Instant::now() < until {
+        number += 1;
+        let name = format!("live round {number} of seed {seed}");
+        eprintln!("{name}");
+        let keys = tempfile::tempdir()?;
+        let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await?;
+        let mut world = World {
+            suite: &mut suite,
+            kafka: &mut kafka,
+            cassandra: &mut cassandra,
+            log: &log,
+            tables: &tables,
+            keys: keys.path(),
+        };
+        let outcome = round(&mut world, &mut order, &mut chance, accounts, until, report).await;
+        report.round(&name, outcome);
+    }
+    Ok(())
+}
+
+async fn round(
+    world: &mut World<'_>,
+    order: &mut Vec<usize>,
+    chance: &mut Chance,
+    accounts: usize,
+    until: Instant,
+    report: &mut Report,
+) -> Result<()> {
+    let mut demo = world.suite.start_demo(accounts).await?;
+    while !demo.has_ended()? && Instant::now() < until {
+        world.strike(order, chance, report).await?;
+        tokio::time::sleep(BETWEEN_FAULTS).await;
+    }
+    let told = demo.passes_within(ENDS_WITHIN).await?;
+    report.acknowledged(number(&told, "steps")?);
+    for process in SERVICES {
+        let service = if process == "projector" { "feeds" } else { process };
+        compare(world.suite, process, service, report).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The suite under real faults: processes killed and frozen, servers killed, connections cut, slowed and silenced, disks
+//! that fail, clocks that jump, records doubled and poisoned. What the clients were told is compared with what is there.
+
+mod disk;
+mod embedded;
+mod live;
+mod nemesis;
+mod proxy;
+mod report;
+
+pub use disk::How;
+pub use embedded::{every_write, rounds as embedded_rounds};
+pub use live::rounds as live_rounds;
+pub use report::Report;

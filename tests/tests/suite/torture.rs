@@ -1,0 +1,33 @@
+//! A fixed share of `make torture`: real faults, seconds of each.
+
+use std::time::{Duration, Instant};
+
+use kith_tests::servers;
+use kith_tests::torture::{self, How, Report};
+
+const SEED: u64 = 20;
+
+fn passed(report: &Report) {
+    assert!(report.failures().is_empty(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_loses_nothing() {
+    let mut report = Report::default();
+    for how in How::ALL {
+        torture::every_write(how, 1, 40, 20, &mut report).await;
+    }
+    torture::embedded_rounds(SEED, 60, Instant::now() + Duration::from_secs(10), &mut report).await;
+    passed(&report);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_servers_that_fail_lose_nothing() {
+    if servers::missing_program().is_some() {
+        return;
+    }
+    let mut report = Report::default();
+    let until = Instant::now() + Duration::from_secs(60);
+    torture::live_rounds(SEED, 60, until, &mut report).await.unwrap();
+    passed(&report);
+}
