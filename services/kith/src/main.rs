@@ -4,6 +4,7 @@ mod cli;
 mod demo;
 mod init;
 mod latency;
+mod ops;
 mod ports;
 mod suite;
 
