@@ -32,6 +32,14 @@ pub enum Command {
     /// Prints the time from a post's OK to its presence in a follower's home feed, at rest.
     #[command(after_help = "Example:\n  kith latency --posts 200")]
     Latency(crate::latency::LatencyOptions),
+    /// Prints records of the log, decoded; asks a running `kith run`.
+    #[command(
+        after_help = "Examples:\n  kith events --topic kith.posts.v1 --key 000102030405060708090a0b0c0d0e0f\n  kith events --topic kith.identity.v1 --from-time 2026-11-25T18:00:00Z --limit 500 --json"
+    )]
+    Events(crate::operator::events::EventsOptions),
+    /// Lists, shows, retries and discards records that nobody could decode; asks a running `kith run`.
+    #[command(after_help = "Examples:\n  kith dead-letters\n  kith dead-letters list --open --json")]
+    DeadLetters(crate::operator::dead_letters::DeadLettersOptions),
     /// Prints every setting as a table: name, environment variable, default, meaning.
     Settings,
 }
@@ -42,7 +50,7 @@ impl Cli {
         let flags = match &self.command {
             Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
             Command::Demo(options) => options.settings.given.clone(),
-            Command::Latency(_) | Command::Settings => Vec::new(),
+            Command::Latency(_) | Command::Events(_) | Command::DeadLetters(_) | Command::Settings => Vec::new(),
         };
         Settings::load(flags)
     }

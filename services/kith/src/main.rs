@@ -4,6 +4,7 @@ mod cli;
 mod demo;
 mod init;
 mod latency;
+mod operator;
 mod ops;
 mod ports;
 mod suite;
@@ -45,6 +46,8 @@ fn main() -> ExitCode {
             Command::Init(_) => init::run(settings).await,
             Command::Demo(options) => demo::run(settings, options).await,
             Command::Latency(options) => latency::run(settings, options).await,
+            Command::Events(options) => operator::events::run(options).await,
+            Command::DeadLetters(options) => operator::dead_letters::run(options).await,
             Command::Settings => {
                 print!("{}", kith_service::config::table_markdown());
                 Ok(())

@@ -1,0 +1,11 @@
+//! The operators' commands.
+
+mod client;
+mod json;
+mod table;
+
+pub mod dead_letters;
+pub mod events;
+
+#[cfg(test)]
+mod tests;
