@@ -40,6 +40,11 @@ pub enum Command {
     /// Lists, shows, retries and discards records that nobody could decode; asks a running `kith run`.
     #[command(after_help = "Examples:\n  kith dead-letters\n  kith dead-letters list --open --json")]
     DeadLetters(crate::operator::dead_letters::DeadLettersOptions),
+    /// Looks at everything that a suite on these settings depends on, and says what to change; changes nothing.
+    #[command(
+        after_help = "Examples:\n  kith doctor\n  kith doctor --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042 --json"
+    )]
+    Doctor(crate::operator::doctor::DoctorOptions),
     /// Prints every setting as a table: name, environment variable, default, meaning.
     Settings,
 }
@@ -50,6 +55,7 @@ impl Cli {
         let flags = match &self.command {
             Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
             Command::Demo(options) => options.settings.given.clone(),
+            Command::Doctor(options) => options.settings.given.clone(),
             Command::Latency(_) | Command::Events(_) | Command::DeadLetters(_) | Command::Settings => Vec::new(),
         };
         Settings::load(flags)

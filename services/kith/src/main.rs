@@ -48,6 +48,7 @@ fn main() -> ExitCode {
             Command::Latency(options) => latency::run(settings, options).await,
             Command::Events(options) => operator::events::run(options).await,
             Command::DeadLetters(options) => operator::dead_letters::run(options).await,
+            Command::Doctor(options) => operator::doctor::run(settings, options).await,
             Command::Settings => {
                 print!("{}", kith_service::config::table_markdown());
                 Ok(())

@@ -5,6 +5,7 @@ mod json;
 mod table;
 
 pub mod dead_letters;
+pub mod doctor;
 pub mod events;
 
 #[cfg(test)]

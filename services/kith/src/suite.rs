@@ -25,7 +25,7 @@ use tonic::service::{Routes, RoutesBuilder};
 use crate::{init, ports};
 
 /// The generation that every service has from its first day; a rebuild fills the next one.
-const FIRST_GENERATION: u32 = 1;
+pub const FIRST_GENERATION: u32 = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
 /// Servers that are only starting get this long before the process gives up.
@@ -152,7 +152,8 @@ fn roles(service: ServiceName, settings: &Settings) -> (bool, bool) {
     }
 }
 
-fn group(service: ServiceName, settings: &Settings, generation: u32) -> Group {
+/// The fold group of one generation of a service.
+pub fn group(service: ServiceName, settings: &Settings, generation: u32) -> Group {
     match service {
         ServiceName::Identity => kith_identity::group(generation),
         ServiceName::Posts => kith_posts::group(generation),
