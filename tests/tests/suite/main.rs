@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod determinism;
+mod doctor;
 mod embedded;
 mod harness;
 mod live;
