@@ -15,6 +15,8 @@ use crate::server::{Kind, Place, Ready, Server};
 pub const PORT: u16 = 7400;
 /// The operators' port.
 pub const ADMIN_PORT: u16 = 7401;
+/// Where it takes operators' commands.
+pub const OPS_PORT: u16 = 7402;
 
 /// Seconds alone; a group's first word from Kafka, beside a build, takes longer.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -55,7 +57,7 @@ impl Launch {
     fn kind(self, binary: PathBuf) -> Kind {
         Kind {
             name: self.name.clone(),
-            ports: vec![PORT, ADMIN_PORT],
+            ports: vec![PORT, ADMIN_PORT, OPS_PORT],
             ready: Ready::AnswersOk { port: ADMIN_PORT, path: "/readyz" },
             ready_within: READY_WITHIN,
             prepare: Box::new(|_| Ok(())),
@@ -68,6 +70,7 @@ impl Launch {
         command.current_dir(&place.folder);
         command.env("KITH_LISTEN", SocketAddr::from((place.address, PORT)).to_string());
         command.env("KITH_ADMIN_LISTEN", SocketAddr::from((place.address, ADMIN_PORT)).to_string());
+        command.env("KITH_OPS_LISTEN", SocketAddr::from((place.address, OPS_PORT)).to_string());
         command.args(&self.arguments).envs(self.environment.iter().map(|(key, value)| (key, value)));
         command
     }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::process::Child;
 
-use crate::kith::{self, ADMIN_PORT, Launch, PORT};
+use crate::kith::{self, ADMIN_PORT, Launch, OPS_PORT, PORT};
 use crate::server::Server;
 use crate::{cassandra_server, http, kafka_server, wait};
 
 /// The services, as they are named on the command line.
 pub const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "projector"];
 /// A demo of 120 people, beside a build, with processes killed under it.
-const DEMO_WITHIN: Duration = Duration::from_secs(300);
+const CLIENT_WITHIN: Duration = Duration::from_secs(300);
 
 /// Processes by name.
 pub struct Suite {
@@ -82,11 +82,43 @@ impl Suite {
     }
 
     /// Starts the demo against these processes; it runs beside the caller.
-    pub async fn start_demo(&self, accounts: usize) -> Result<Demo> {
+    pub async fn start_demo(&self, accounts: usize) -> Result<Client> {
+        self.start_client(&["demo", "--json", "--accounts", &accounts.to_string()], "\"feed_entries\"").await
+    }
+
+    /// Starts `kith latency`: a post after the other, each of which a reader with its token must find.
+    pub async fn start_posts_and_reads(&self, posts: usize) -> Result<Client> {
+        self.start_client(&["latency", "--json", "--posts", &posts.to_string()], "p50_us").await
+    }
+
+    async fn start_client(&self, arguments: &[&str], verdict: &'static str) -> Result<Client> {
         let mut command = tokio::process::Command::from(kith::command().await?);
-        command.args(["demo", "--json", "--accounts", &accounts.to_string(), "--addresses", &self.addresses()]);
+        command.args(arguments).args(["--addresses", &self.addresses()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        Ok(Demo { child: command.spawn()? })
+        Ok(Client { child: command.spawn()?, verdict })
+    }
+
+    /// An operator's command to one process; gives what it printed.
+    pub async fn operate(&self, process: &str, arguments: &[&str]) -> Result<String> {
+        let process = self.processes.get(process).with_context(|| format!("no process {process}"))?;
+        let mut command = tokio::process::Command::from(kith::command().await?);
+        command.args(arguments).args(["--json", "--ops", &process.socket(OPS_PORT).to_string()]).kill_on_drop(true);
+        let output = tokio::time::timeout(CLIENT_WITHIN, command.output()).await.context("it did not end")??;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "kith {}: {}\n{err}\n{out}", arguments.join(" "), output.status);
+        Ok(out.into_owned())
+    }
+
+    /// Callers' calls that ended with a status other than OK, over all processes, by method and status.
+    pub async fn failed_calls(&self) -> Result<Vec<String>> {
+        let mut failed = Vec::new();
+        for process in self.processes.values() {
+            let metrics = http::get(process.socket(ADMIN_PORT), "/metrics").await?;
+            let counts = metrics.body.lines().filter(|line| line.starts_with("rpc_server_call_duration_seconds_count"));
+            let bad = counts.filter(|line| !line.contains("rpc_status_code=\"OK\"") && !line.contains("kith.ops."));
+            failed.extend(bad.map(str::to_owned));
+        }
+        Ok(failed)
     }
 
     /// Runs the demo to its end.
@@ -97,7 +129,7 @@ impl Suite {
     /// Waits until `process` has folded at least `records` records since it started.
     pub async fn folded(&self, process: &str, records: u64) -> Result<()> {
         let socket = self.processes.get(process).with_context(|| format!("no process {process}"))?.socket(ADMIN_PORT);
-        wait::until(&format!("{process} folds {records} records"), DEMO_WITHIN, async || {
+        wait::until(&format!("{process} folds {records} records"), CLIENT_WITHIN, async || {
             let Ok(metrics) = http::get(socket, "/metrics").await else { return Ok(None) };
             let folded = metrics.body.lines().filter(|line| line.starts_with("kith_fold_records_total"));
             let folded: u64 = folded.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
@@ -107,19 +139,21 @@ impl Suite {
     }
 }
 
-/// A running `kith demo`.
-pub struct Demo {
+/// A running client.
+pub struct Client {
     child: Child,
+    /// What it prints when all was as it should be.
+    verdict: &'static str,
 }
 
-impl Demo {
+impl Client {
     /// Waits for its end: it must have found no difference.
     pub async fn passes(self) -> Result<()> {
-        let output = tokio::time::timeout(DEMO_WITHIN, self.child.wait_with_output()).await;
-        let output = output.context("the demo did not end")??;
+        let output = tokio::time::timeout(CLIENT_WITHIN, self.child.wait_with_output()).await;
+        let output = output.context("the client did not end")??;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "the demo failed ({}):\n{err}\n{out}", output.status);
-        ensure!(out.contains("\"feed_entries\""), "the demo gave no verdict:\n{out}");
+        ensure!(output.status.success(), "the client failed ({}):\n{err}\n{out}", output.status);
+        ensure!(out.contains(self.verdict), "the client gave no verdict:\n{out}");
         Ok(())
     }
 }

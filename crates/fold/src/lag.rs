@@ -31,14 +31,32 @@ pub struct Lag {
     /// Has permits once the tables have had all that was in the log at the first look. Closed never.
     caught_up: Semaphore,
     error: Mutex<Option<String>>,
+    looked: Mutex<BTreeMap<LogPartition, Progress>>,
     /// Whether log or tables take no more writes until a restart.
     broken: AtomicBool,
+}
+
+/// How far one partition's fold was at the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything below is in the tables.
+    pub next: Offset,
+    /// What the next record of the log will get.
+    pub head: Offset,
+    /// For how long the tables have been behind, ms.
+    pub behind_ms: i64,
 }
 
 impl Default for Lag {
     fn default() -> Self {
         let caught_up = Semaphore::new(0);
-        Self { worst_records: AtomicU64::default(), caught_up, error: Mutex::default(), broken: false.into() }
+        Self {
+            worst_records: AtomicU64::default(),
+            caught_up,
+            error: Mutex::default(),
+            looked: Mutex::default(),
+            broken: false.into(),
+        }
     }
 }
 
@@ -46,6 +64,11 @@ impl Lag {
     /// Records that the worst partition is behind, as of the last look.
     pub fn worst_records(&self) -> u64 {
         self.worst_records.load(Ordering::Relaxed)
+    }
+
+    /// How far every partition was at the last look that went well.
+    pub fn partitions(&self) -> BTreeMap<LogPartition, Progress> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the tables ever had all that was in the log when this process started, stopped partitions aside. Before
@@ -109,13 +132,14 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
     let before: BTreeMap<LogPartition, Offset> =
         watermarks.partitions().map(|partition| (partition, watermarks.next_offset(partition))).collect();
     let heads = engine::heads(context).await?;
-    let mut worst = 0;
+    let (mut worst, mut looked) = (0, BTreeMap::new());
     for (&partition, &head) in &heads {
         let tables_next = before.get(&partition).copied().unwrap_or(0);
         if !watermarks.fits(partition, tables_next, head) {
             return Err(FoldError::LostTail { partition, from: head });
         }
-        let behind = head.saturating_sub(watermarks.next_offset(partition));
+        let next = watermarks.next_offset(partition);
+        let behind = head.saturating_sub(next);
         // Commands are not refused for a partition that an operator must help: reads that need it say so.
         let stopped = watermarks.stopped(partition).is_some();
         worst = if stopped { worst } else { worst.max(behind) };
@@ -125,7 +149,9 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
         } else {
             still_behind(context, partition, &mut seen.behind, now_ms)
         };
-        context.metrics.lag(&context.group, partition, behind, now_ms - since_ms);
+        let behind_ms = now_ms - since_ms;
+        context.metrics.lag(&context.group, partition, behind, behind_ms);
+        looked.insert(partition, Progress { next, head: head.max(next), behind_ms });
     }
     let has = |(&partition, &head): (&LogPartition, &Offset)| {
         watermarks.next_offset(partition) >= head || watermarks.stopped(partition).is_some()
@@ -133,6 +159,7 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
     if !lag.has_caught_up() && seen.first_heads.get_or_insert(heads).iter().all(has) {
         lag.caught_up.add_permits(Semaphore::MAX_PERMITS);
     }
+    *lag.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
     lag.worst_records.store(worst, Ordering::Relaxed);
     Ok(())
 }

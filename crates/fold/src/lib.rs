@@ -42,7 +42,7 @@ pub use applied::{APPLIED_IDS_PER_ROW, AppliedIds};
 pub use fold::{Append, Effect, Fold, Home, Put, Step, Then, Unless, Walk};
 pub use generations::{GenerationError, Generations};
 pub use group::Group;
-pub use lag::Lag;
+pub use lag::{Lag, Progress};
 pub use noun::Noun;
 pub use operations::{LetterFate, Operations};
 pub use projection::{MakeGroup, Projection};

@@ -101,7 +101,7 @@ impl Operations {
     }
 
     /// Says what an operator decided. It is known here when this returns.
-    pub async fn decide(&self, event: OpsEvent) -> Result<(), FoldError> {
+    pub async fn announce(&self, event: OpsEvent) -> Result<(), FoldError> {
         let mut id = [0; 16];
         let no_randomness = |_| LogError::Unavailable("no random bytes for a record's id".to_owned());
         self.shared.runtime.fill_random(&mut id).map_err(no_randomness)?;

@@ -45,6 +45,15 @@ impl Publisher {
         Ok(head.checked_sub(1).map(|offset| Position { partition, offset }))
     }
 
+    /// When the record at `position` was written, as its `ce_time` says; `None`: the log does not say.
+    pub async fn time_of(&self, position: Position) -> Result<Option<UnixMillis>, LogError> {
+        let mut reader = self.log.read(position.partition, position.offset).await?;
+        let Some(records) = reader.next().await else { return Ok(None) };
+        let record = records?.into_iter().find(|record| record.position == position);
+        let time = record.as_ref().and_then(|record| record.header(headers::TIME));
+        Ok(time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_millisecond))
+    }
+
     /// Appends `event` under `key`. Durable when it returns; a future dropped half way may still have appended.
     pub async fn append(
         &self,

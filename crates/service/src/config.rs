@@ -37,6 +37,7 @@ pub struct Settings {
     pub projector_role: ProjectorRole,
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
+    pub ops_listen: SocketAddr,
     pub partitions: u16,
     replication_factor: u16,
     pub cql_local_datacenter: String,
@@ -191,6 +192,9 @@ impl Settings {
         }
         if self.admin_listen == self.listen && self.listen.port() != 0 {
             return refused("admin_listen", "is the same address as `listen`");
+        }
+        if [self.listen, self.admin_listen].contains(&self.ops_listen) && self.ops_listen.port() != 0 {
+            return refused("ops_listen", "is the same address as `listen` or `admin_listen`");
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kith_fold::{Cause, Lag, Projection, Publisher, State, Token, WaitError};
 use kith_log::{AppendError, LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
-use kith_runtime::Runtime;
+use kith_runtime::{Runtime, UnixMillis};
 use kith_tables::StoreError;
 use lru::LruCache;
 
@@ -98,6 +98,16 @@ impl Seen<'_> {
     /// What an answer made from the tables as they are now has seen.
     pub fn as_of(&self) -> String {
         self.state.as_of().encode()
+    }
+
+    /// When the events at these places were written, where the log says so before the deadline: to cite them.
+    pub async fn times_of(&self, positions: &[Position], deadline: Deadline) -> Vec<Option<UnixMillis>> {
+        let all = positions.iter().map(|&position| self.publisher.time_of(position));
+        let all = futures::future::join_all(all);
+        match tokio::time::timeout_at(deadline.at(), all).await {
+            Ok(times) => times.into_iter().map(|time| time.ok().flatten()).collect(),
+            Err(_) => vec![None; positions.len()],
+        }
     }
 
     /// Decides a command. Where `decide` finds nothing to do, or the command was here before, it is asked once more, of

@@ -45,6 +45,8 @@ pub enum Command {
         after_help = "Examples:\n  kith doctor\n  kith doctor --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042 --json"
     )]
     Doctor(crate::operator::doctor::DoctorOptions),
+    #[command(flatten)]
+    Projection(crate::operator::projections::ProjectionCommand),
     /// Prints every setting as a table: name, environment variable, default, meaning.
     Settings,
 }
@@ -56,7 +58,11 @@ impl Cli {
             Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
             Command::Demo(options) => options.settings.given.clone(),
             Command::Doctor(options) => options.settings.given.clone(),
-            Command::Latency(_) | Command::Events(_) | Command::DeadLetters(_) | Command::Settings => Vec::new(),
+            Command::Latency(_)
+            | Command::Projection(_)
+            | Command::Events(_)
+            | Command::DeadLetters(_)
+            | Command::Settings => Vec::new(),
         };
         Settings::load(flags)
     }

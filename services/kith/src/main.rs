@@ -49,6 +49,7 @@ fn main() -> ExitCode {
             Command::Events(options) => operator::events::run(options).await,
             Command::DeadLetters(options) => operator::dead_letters::run(options).await,
             Command::Doctor(options) => operator::doctor::run(settings, options).await,
+            Command::Projection(command) => command.run().await,
             Command::Settings => {
                 print!("{}", kith_service::config::table_markdown());
                 Ok(())

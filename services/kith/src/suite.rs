@@ -22,7 +22,7 @@ use kith_service::telemetry::Telemetry;
 use kith_tables::StoreError;
 use tonic::service::{Routes, RoutesBuilder};
 
-use crate::{init, ports};
+use crate::{init, ops, ports};
 
 /// The generation that every service has from its first day; a rebuild fills the next one.
 pub const FIRST_GENERATION: u32 = 1;
@@ -48,6 +48,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     let callers = server::bind("listen", settings.listen).await?;
     let admin = server::bind("admin_listen", settings.admin_listen).await?;
+    let operators = server::bind("ops_listen", settings.ops_listen).await?;
     let readiness = Readiness::default();
     let verifier =
         Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
@@ -60,6 +61,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         services: suite.names.clone(),
         callers,
         admin,
+        operators: (operators, suite.operators.clone()),
         edge,
         readiness,
         metrics,
@@ -112,6 +114,8 @@ struct Suite {
     routes: Routes,
     /// Full names, for health and reflection.
     names: Vec<&'static str>,
+    /// What serves operators.
+    operators: Routes,
     projections: Vec<Arc<Projection>>,
     runtime: Runtime,
 }
@@ -139,7 +143,9 @@ impl Suite {
             }
             all.push(projection);
         }
-        Ok(Self { routes: routes.routes(), names, projections: all, runtime: ports.runtime.clone() })
+        let (log, runtime) = (Arc::clone(&ports.log), ports.runtime.clone());
+        let operators = ops::routes(&all, ops::events::service(log, operations, page_tokens, runtime.clone())?);
+        Ok(Self { routes: routes.routes(), names, operators, projections: all, runtime })
     }
 }
 

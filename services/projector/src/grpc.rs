@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kith_fold::State;
+use kith_log::Position;
 use kith_proto::errors::v1::Reason;
 use kith_proto::feeds::v1::feed_service_server::FeedService;
 use kith_proto::feeds::v1::{
-    GetAuthorFeedRequest, GetAuthorFeedResponse, GetHomeFeedRequest, GetHomeFeedResponse, WaitForRequest,
-    WaitForResponse,
+    CitedEvent, ExplainFeedEntryRequest, ExplainFeedEntryResponse, FeedFinding, FeedOutcome, GetAuthorFeedRequest,
+    GetAuthorFeedResponse, GetHomeFeedRequest, GetHomeFeedResponse, WaitForRequest, WaitForResponse,
 };
+use kith_proto::time;
 use kith_relations::account;
 use kith_relations::block::{BLOCKS, BlockRow};
 use kith_service::kit::Kit;
@@ -19,6 +21,7 @@ use kith_tables::Key;
 use tonic::{Request, Response, Status};
 
 use crate::entry::Place;
+use crate::explain::{self, Finding};
 use crate::feed::{self, Ask, Page};
 
 const HOME_FEED: &str = "kith.feeds.v1.FeedService/GetHomeFeed";
@@ -67,6 +70,19 @@ async fn check_author(state: &State, viewer: &str, author: &str) -> Result<(), F
         return Err(Failure::not_found(Reason::AccountNotFound, "account"));
     }
     Ok(())
+}
+
+/// `times`: of all cited events, in their order.
+fn present(finding: Finding, times: &mut impl Iterator<Item = Option<i64>>) -> FeedFinding {
+    let event = |(cited_for, Position { partition, offset })| CitedEvent {
+        cited_for: i32::from(cited_for),
+        topic: partition.topic.name.to_owned(),
+        partition: u32::from(partition.index),
+        offset,
+        event_time: times.next().flatten().map(time::timestamp),
+    };
+    let Finding { account_id, share, outcome, events } = finding;
+    FeedFinding { account_id, share, outcome: outcome.into(), events: events.into_iter().map(event).collect() }
 }
 
 /// What of a request says which page is asked for.
@@ -126,6 +142,28 @@ impl FeedService for Feeds {
             items: page.items,
             as_of,
         }))
+    }
+
+    async fn explain_feed_entry(
+        &self,
+        request: Request<ExplainFeedEntryRequest>,
+    ) -> Result<Response<ExplainFeedEntryResponse>, Status> {
+        let reader = auth::caller(&request)?.account_id.to_string();
+        let deadline = deadline::deadline(&request);
+        let ExplainFeedEntryRequest { post_id, include_shares, at_least } = request.into_inner();
+        ids::parse_id("post_id", &post_id)?;
+        let seen = self.kit.see(&at_least, deadline).await?;
+        let as_of = seen.as_of();
+        let found = explain::explain(&seen.state, &reader, &post_id, include_shares).await.map_err(Failure::from)?;
+        if found.is_empty() {
+            return Err(Failure::not_found(Reason::PostNotFound, "post").into());
+        }
+        let shown = found.iter().any(|finding| finding.outcome == FeedOutcome::Shown);
+        let positions: Vec<Position> =
+            found.iter().flat_map(|finding| finding.events.iter().map(|(_, at)| *at)).collect();
+        let mut times = seen.times_of(&positions, deadline).await.into_iter();
+        let findings = found.into_iter().map(|finding| present(finding, &mut times)).collect();
+        Ok(Response::new(ExplainFeedEntryResponse { shown, findings, as_of }))
     }
 
     async fn wait_for(&self, request: Request<WaitForRequest>) -> Result<Response<WaitForResponse>, Status> {

@@ -7,6 +7,7 @@
 
 mod digest;
 mod entry;
+mod explain;
 mod feed;
 mod grpc;
 mod hydrate;

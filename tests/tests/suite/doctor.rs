@@ -31,7 +31,7 @@ impl Place<'_> {
         let mut command = tokio::process::Command::from(kith::command().await.unwrap());
         command.args(["doctor", "--json"]).kill_on_drop(true);
         // Ports that nobody else has: another test's suite may be listening on the standard ones.
-        for name in ["KITH_LISTEN", "KITH_ADMIN_LISTEN"] {
+        for name in ["KITH_LISTEN", "KITH_ADMIN_LISTEN", "KITH_OPS_LISTEN"] {
             command.env(name, "127.0.0.1:0");
         }
         for (key, value) in suite::places(self.kafka, self.cassandra, self.keys) {

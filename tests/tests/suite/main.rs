@@ -9,6 +9,8 @@ mod embedded;
 mod harness;
 mod live;
 mod log_contract;
+mod operators;
+mod rebuild;
 mod table_contract;
 mod tidy;
 mod traces;

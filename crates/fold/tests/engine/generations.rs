@@ -40,20 +40,20 @@ impl Process {
         self.operations.generations(SERVICE)
     }
 
-    async fn decide(&self, event: Result<Event, GenerationError>) {
-        self.operations.decide(event.unwrap()).await.unwrap();
+    async fn announce(&self, event: Result<Event, GenerationError>) {
+        self.operations.announce(event.unwrap()).await.unwrap();
     }
 
     async fn rebuild(&self, stage: &Stage) -> Arc<Running> {
         let number = self.now().all().keys().max().unwrap() + 1;
         engine::create(&stage.ports, &self.projection.group(number)).await.unwrap();
-        self.decide(self.now().start_rebuild(SERVICE, 1)).await;
+        self.announce(self.now().start_rebuild(SERVICE, 1)).await;
         until(stage, || self.projection.generation(number).is_some()).await;
         self.projection.generation(number).unwrap()
     }
 
     async fn promote(&self, stage: &Stage, number: u32) {
-        self.decide(self.now().promote(SERVICE, number, 2)).await;
+        self.announce(self.now().promote(SERVICE, number, 2)).await;
         until(stage, || self.projection.live_number() == number).await;
     }
 
@@ -111,9 +111,9 @@ async fn a_rebuild_ends_equal_and_is_promoted_and_rolled_back() {
     see(&live, &token).await;
     see(&process.projection.generation(1).unwrap(), &token).await;
 
-    process.decide(process.now().roll_back(SERVICE, 3)).await;
+    process.announce(process.now().roll_back(SERVICE, 3)).await;
     until(&stage, || process.projection.live_number() == 1).await;
-    process.decide(process.now().drop(SERVICE, 2, 4)).await;
+    process.announce(process.now().drop(SERVICE, 2, 4)).await;
     until(&stage, || process.projection.generation(2).is_none()).await;
 }
 
@@ -169,14 +169,14 @@ async fn only_the_generation_that_serves_appends() {
     all.extend(posts(&mut stage, &process, "promoted").await);
     see(&beside, &all_of(&stage).await).await;
     drop(beside);
-    process.decide(process.now().roll_back(SERVICE, 3)).await;
+    process.announce(process.now().roll_back(SERVICE, 3)).await;
     until(&stage, || process.projection.live_number() == 1).await;
     all.extend(posts(&mut stage, &process, "back").await);
     drop(process);
     // Nobody is there to answer this one; another generation is promoted meanwhile.
     stage.post("unanswered").await;
     let operations = Operations::open(Arc::clone(&stage.ports.log), stage.ports.runtime.clone()).await.unwrap();
-    operations.decide(operations.generations(SERVICE).promote(SERVICE, 2, 5).unwrap()).await.unwrap();
+    operations.announce(operations.generations(SERVICE).promote(SERVICE, 2, 5).unwrap()).await.unwrap();
     let process = Process::start(&stage).await;
     all.extend(posts(&mut stage, &process, "again").await);
     all.push("unanswered".to_owned());
@@ -239,7 +239,7 @@ async fn a_pause_stops_every_generation_and_a_resume_lets_them_go_on() {
         service: SERVICE.to_owned(),
         ..Default::default()
     });
-    process.decide(Ok(pause)).await;
+    process.announce(Ok(pause)).await;
     stage.turns(20).await;
     let token = history(&mut stage, 3).await;
     let waited = process.projection.live().state.at_least(&token, Instant::now() + Duration::from_secs(200)).await;
@@ -248,6 +248,6 @@ async fn a_pause_stops_every_generation_and_a_resume_lets_them_go_on() {
         service: SERVICE.to_owned(),
         ..Default::default()
     });
-    process.decide(Ok(resume)).await;
+    process.announce(Ok(resume)).await;
     see(&process.projection.live(), &token).await;
 }

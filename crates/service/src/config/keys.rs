@@ -33,6 +33,11 @@ pub const KEYS: &[Key] = &[
     ),
     key("listen", "127.0.0.1:7400", "the callers' address: gRPC"),
     key("admin_listen", "127.0.0.1:7401", "the operators' address: `/livez`, `/readyz`, `/metrics`, `grpc.health.v1`"),
+    key(
+        "ops_listen",
+        "127.0.0.1:7402",
+        "where operators give commands (`kith.ops.v1`); whoever reaches it may give them",
+    ),
     key("keys_dir", "./.kith/keys", "the folder of the signing key and of the page-token key, mode 0700"),
     key("jwks_file", "", "the public keys that access tokens are verified with; empty: `jwks.json` in `keys_dir`"),
     key("partitions", "16", "partitions of every topic; fixed when the log is created"),

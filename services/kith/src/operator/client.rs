@@ -17,21 +17,23 @@ const SILENT_WAIT: Duration = Duration::from_millis(1_500);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What the server is told, so that it answers with what it has by then.
 const CALL_DEADLINE: Duration = Duration::from_secs(9);
+/// What an operator decides is known everywhere within this, or it is not known whether it will be.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 const ONE_TRY: Duration = Duration::from_secs(2);
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
-/// Where the operators' listener is, and how to say what it answers.
+/// What every operator's command takes.
 #[derive(Debug, Clone, Args)]
-pub struct Operators {
-    /// Where `kith run` serves operators
+pub struct OpsOptions {
+    /// Where a process takes operators' commands (its `ops_listen`)
     #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:7402", value_parser = host_and_port)]
     pub ops: String,
-    /// Prints one JSON document on standard output, in protobuf's mapping
+    /// Prints one JSON document, for programs
     #[arg(long, global = true)]
     pub json: bool,
 }
 
-impl Operators {
+impl OpsOptions {
     /// Connects; a server that is only starting gets 10 s.
     pub async fn connect(&self) -> anyhow::Result<Channel> {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.ops))?.tcp_nodelay(true);
@@ -82,6 +84,18 @@ fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
+/// A request with the time that a command may take.
+pub fn request<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(COMMAND_DEADLINE);
+    request
+}
+
+/// A refusal, which begins with its reason.
+pub fn refused(status: Status) -> anyhow::Error {
+    refusal(&status)
+}
+
 fn refusal(status: &Status) -> anyhow::Error {
     match status.get_details_error_info() {
         Some(info) => anyhow!("{}: {}", info.reason, status.message()),
@@ -103,8 +117,8 @@ fn host_and_port(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn operators(ops: String) -> Operators {
-        Operators { ops, json: false }
+    fn operators(ops: String) -> OpsOptions {
+        OpsOptions { ops, json: false }
     }
 
     #[test]

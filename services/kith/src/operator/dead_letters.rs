@@ -11,7 +11,7 @@ use kith_proto::ops::v1::{
 use serde_json::json;
 use tonic::transport::Channel;
 
-use super::client::Operators;
+use super::client::OpsOptions;
 use super::{json as document, table};
 
 /// Letters that one command prints.
@@ -23,7 +23,7 @@ pub struct DeadLettersOptions {
     #[command(subcommand)]
     what: Option<What>,
     #[command(flatten)]
-    operators: Operators,
+    operators: OpsOptions,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -70,7 +70,7 @@ pub async fn run(options: DeadLettersOptions) -> anyhow::Result<()> {
 
 struct Desk {
     client: EventServiceClient<Channel>,
-    operators: Operators,
+    operators: OpsOptions,
 }
 
 impl Desk {
@@ -156,10 +156,10 @@ fn set_aside(letter: &DeadLetterSummary) -> String {
 fn letters_table(letters: &[DeadLetterSummary]) -> String {
     let row = |letter: &DeadLetterSummary| {
         let id = letter.letter_id.clone();
-        [id, state(letter).to_owned(), set_aside(letter), origin(letter), letter.reason.clone()]
+        vec![id, state(letter).to_owned(), set_aside(letter), origin(letter), letter.reason.clone()]
     };
     let rows: Vec<_> = letters.iter().map(row).collect();
-    table::aligned(["ID", "STATE", "SET ASIDE", "ORIGIN", "REASON"], &rows)
+    table::aligned(&["id", "state", "set aside", "origin", "reason"], &rows)
 }
 
 fn letter_text(answer: &GetDeadLetterResponse) -> String {

@@ -43,6 +43,7 @@ async fn examine(settings: &Settings, runtime: &Runtime) -> Vec<Check> {
     checks.extend(machine::open_files());
     checks.extend(machine::address("listen", settings.listen));
     checks.extend(machine::address("admin_listen", settings.admin_listen));
+    checks.extend(machine::address("ops_listen", settings.ops_listen));
     checks.extend(machine::collector(&settings.otlp_endpoint).await);
     checks.extend(keys::examine(settings));
     if let LogAddress::Embedded(folder) = &settings.log {

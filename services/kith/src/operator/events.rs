@@ -7,7 +7,7 @@ use kith_proto::ops::v1::{LoggedEvent, ReadEventsRequest};
 use kith_proto::time::timestamp;
 use serde_json::{Value, json};
 
-use super::client::Operators;
+use super::client::OpsOptions;
 use super::{json as document, table};
 
 /// Events that one command prints.
@@ -38,7 +38,7 @@ pub struct EventsOptions {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=LIMIT_MAX))]
     limit: usize,
     #[command(flatten)]
-    operators: Operators,
+    operators: OpsOptions,
 }
 
 /// What was found, and whether that is all.
@@ -99,7 +99,7 @@ impl EventsOptions {
 impl Found {
     fn table(&self) -> String {
         let rows: Vec<_> = self.events.iter().map(row).collect();
-        table::aligned(["PLACE", "TIME", "TYPE", "KEY", "ID", "EVENT"], &rows)
+        table::aligned(&["place", "time", "type", "key", "id", "event"], &rows)
     }
 
     /// The events' own JSON stands in it as JSON, not as text.
@@ -117,7 +117,7 @@ impl Found {
     }
 }
 
-fn row(event: &LoggedEvent) -> [String; 6] {
+fn row(event: &LoggedEvent) -> Vec<String> {
     let short_type = event.r#type.rsplit('.').next().unwrap_or_default();
     let what = match &*event.event_json {
         "" => format!("({})", event.undecoded_reason),
@@ -125,7 +125,7 @@ fn row(event: &LoggedEvent) -> [String; 6] {
     };
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let place = format!("{}@{}", event.partition, event.offset);
-    [place, or_dash(&event.record_time), or_dash(short_type), or_dash(&event.key), or_dash(&event.record_id), what]
+    vec![place, or_dash(&event.record_time), or_dash(short_type), or_dash(&event.key), or_dash(&event.record_id), what]
 }
 
 #[cfg(test)]
@@ -149,7 +149,7 @@ mod tests {
         let events = vec![event(r#"{"a":1}"#, ""), event("", "malformed")];
         let table = Found { events, searched: 9, more: false }.table();
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[0], "PLACE  TIME  TYPE         KEY       ID  EVENT");
+        assert_eq!(lines[0], "place  time  type         key       id  event");
         assert_eq!(lines[1], r#"3@7    -     PostCreated  a\u{1b}b  -   {"a":1}"#);
         assert!(lines[2].ends_with("(malformed)"));
     }

@@ -1,28 +1,30 @@
-//! Plain aligned text.
+//! Plain aligned text: columns as wide as they need, numbers to the right.
 
-use std::fmt::Write;
+/// Prints rows under their headings.
+pub fn print(headings: &[&str], rows: &[Vec<String>]) {
+    print!("{}", aligned(headings, rows));
+}
 
-/// Rows under their heads; the last column is as long as it is. What could steer a terminal is shown as an escape: the
-/// log may hold anything.
-pub fn aligned<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
-    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| plain(cell))).collect();
-    let mut widths = heads.map(|head| head.chars().count());
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in std::iter::once(&heads.map(str::to_owned)).chain(&rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            // Writing to a string does not fail.
-            let _ = write!(line, "{cell:<width$}  ");
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+/// Rows under their headings. What could steer a terminal is shown as an escape: the log may hold anything.
+pub fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let headings = headings.iter().map(|heading| (*heading).to_owned()).collect();
+    let rows = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect());
+    let lines: Vec<Vec<String>> = std::iter::once(headings).chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |cells: &Vec<String>| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| match is_number(cell) {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:<width$}"),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(line).collect()
+}
+
+fn is_number(cell: &str) -> bool {
+    !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// Without control characters and without those that turn the direction of text.
@@ -41,10 +43,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other() {
-        let rows = [["a", "long cell", "x"], ["bcd", "", "y y"]].map(|row| row.map(str::to_owned));
-        let text = aligned(["ID", "WHAT", "REST"], &rows);
-        assert_eq!(text, "ID   WHAT       REST\na    long cell  x\nbcd             y y\n");
+    fn columns_are_as_wide_as_they_need() {
+        let rows = [["posts", "7", "x"], ["id", "1200", "y y"]].map(|row| row.map(str::to_owned).to_vec());
+        let text = aligned(&["service", "lag", "rest"], &rows);
+        assert_eq!(text, "service  lag   rest\nposts       7  x\nid       1200  y y\n");
     }
 
     #[test]

@@ -160,7 +160,7 @@ impl Shared {
     }
 
     async fn decide(&self, decision: Decision) -> Result<(), Failure> {
-        self.operations.decide(decision).await.map_err(|error| match error {
+        self.operations.announce(decision).await.map_err(|error| match error {
             FoldError::Append(error) => error.into(),
             error => {
                 tracing::warn!(%error, "a decision about a dead letter");

@@ -106,6 +106,11 @@ async fn compare(suite: &Suite, naive: &Naive) {
         let posts: BTreeSet<&str> = all.iter().map(|shown| &*shown.post_id).collect();
         assert_eq!(posts.len(), expected.len(), "small pages of {reader}");
         assert!(expected.iter().all(|shown| all.contains(shown)), "small pages of {reader}: {all:?}");
+        for post in naive.posts() {
+            let explained = suite.explain(person(reader), post, include_shares).await;
+            let (is_shown, why) = explained.map_or((false, String::new()), |why| (why.shown, format!("{why:?}")));
+            assert_eq!(is_shown, posts.contains(&**post), "{post} for {reader}: {why}");
+        }
     }
 }
 

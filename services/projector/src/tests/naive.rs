@@ -162,6 +162,11 @@ impl Naive {
         }
     }
 
+    /// Every post that ever was.
+    pub fn posts(&self) -> impl Iterator<Item = &String> {
+        self.posts.keys()
+    }
+
     /// The reader's home feed as one page, and how much is left out.
     pub fn home(&self, reader: RecordId, include_shares: bool) -> (Vec<Shown>, usize) {
         let reader = reader.to_string();

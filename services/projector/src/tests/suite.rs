@@ -9,7 +9,9 @@ use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, LogPartition, Position, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::feeds::v1::feed_service_server::FeedService;
-use kith_proto::feeds::v1::{GetHomeFeedRequest, GetHomeFeedResponse};
+use kith_proto::feeds::v1::{
+    ExplainFeedEntryRequest, ExplainFeedEntryResponse, GetHomeFeedRequest, GetHomeFeedResponse,
+};
 use kith_runtime::Runtime;
 use kith_service::auth::{Authentication, Caller};
 use kith_service::deadline::Deadline;
@@ -130,6 +132,28 @@ impl Suite {
 
     pub async fn digest(&self) -> Digest {
         digest(&self.state(), self.settings, NOW_MS).await.unwrap()
+    }
+
+    /// `None`: there is no such post for this reader. Every event that it cites is in the log.
+    pub async fn explain(
+        &self,
+        reader: RecordId,
+        post_id: &str,
+        include_shares: bool,
+    ) -> Option<ExplainFeedEntryResponse> {
+        let ask = ExplainFeedEntryRequest { post_id: post_id.to_owned(), include_shares, at_least: Vec::new() };
+        match self.feeds().explain_feed_entry(as_caller(reader, ask)).await {
+            Ok(answer) => {
+                let answer = answer.into_inner();
+                let cited = answer.findings.iter().flat_map(|finding| &finding.events);
+                cited.for_each(|event| assert!(event.event_time.is_some(), "{event:?}"));
+                Some(answer)
+            }
+            Err(status) => {
+                assert_eq!(reason(&status), "POST_NOT_FOUND");
+                None
+            }
+        }
     }
 
     pub async fn home_page(&self, reader: RecordId, ask: GetHomeFeedRequest) -> Result<GetHomeFeedResponse, Status> {

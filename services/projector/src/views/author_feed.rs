@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use kith_fold::{Effect, Fold, Found, Home, Record, Rows, State, Walk};
+use kith_log::Offset;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::{Event, time};
@@ -173,6 +174,26 @@ pub async fn slice(
         Ok(found.row.entry(author, place))
     };
     found.into_iter().map(placed).collect()
+}
+
+/// An item with the places of the records that made and ended it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pub entry: Entry,
+    pub made_at: Offset,
+    pub ended_at: Option<Offset>,
+}
+
+/// An author's item by its id.
+pub async fn made(state: &State, author: &str, item_id: &str) -> Result<Option<Made>, StoreError> {
+    let key = Key::text(author);
+    let by_id = state.row::<IndexRow>(&AUTHOR_FEED, &key, [Timestamp(0).into(), item_id.into()]).await?;
+    let Some(index) = by_id.map(|found| found.row) else { return Ok(None) };
+    let item = state.row::<ItemRow>(&AUTHOR_FEED, &key, index.item_key(item_id)).await?;
+    let ended_at = item.as_ref().filter(|found| found.row.over).map(|found| found.position);
+    let mut entry = index.entry(author, item_id);
+    entry.over = ended_at.is_some();
+    Ok(Some(Made { entry, made_at: unsigned(index.created_at_offset), ended_at }))
 }
 
 impl ItemRow {

@@ -50,6 +50,7 @@ impl Place {
             ("keys_dir".to_owned(), path("keys")),
             ("listen".to_owned(), "127.0.0.1:0".to_owned()),
             ("admin_listen".to_owned(), "127.0.0.1:0".to_owned()),
+            ("ops_listen".to_owned(), "127.0.0.1:0".to_owned()),
         ];
         flags.extend(self.changed.iter().cloned());
         Settings::from_sources(Sources { flags, environment: Some(HashMap::new()) }).unwrap()

@@ -1,0 +1,157 @@
+use std::time::Duration;
+
+use kith_log::RecordId;
+use kith_runtime::Runtime;
+use tonic_types::StatusExt;
+use tower::{ServiceExt, service_fn};
+
+use super::*;
+use crate::auth::{Authentication, TokenIssuer};
+use crate::deadline::Deadline;
+use crate::keys::{JWKS_FILE, KeyFolder};
+
+struct Suite {
+    metrics: Metrics,
+    edge: Edge,
+    issuer: TokenIssuer,
+    _keys: tempfile::TempDir,
+}
+
+fn suite() -> Suite {
+    let runtime = Runtime::simulated(1, 1_700_000_000_000);
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFolder::at(folder.path());
+    keys.create_missing(&runtime).unwrap();
+    let verifier = Verifier::open(folder.path().join(JWKS_FILE), runtime.clone()).unwrap();
+    let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime);
+    let metrics = Metrics::default();
+    let edge = Edge::new(&metrics, verifier, DeadlineRules::default()).unwrap();
+    Suite { metrics, edge, issuer, _keys: folder }
+}
+
+async fn call<S>(edge: &Edge, headers: &[(&str, &str)], handler: S) -> Status
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let mut request = Request::post("/kith.identity.v1.AccountService/GetAccount");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = edge.layer(handler).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""))
+}
+
+async fn ok(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+    Ok(Response::new(Body::empty()))
+}
+
+async fn never(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+    std::future::pending().await
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_find_their_deadline_and_their_caller() {
+    let suite = suite();
+    let token = suite.issuer.issue(RecordId([7; 16])).unwrap().text;
+    let handler = service_fn(|request: Request<Body>| {
+        let deadline = request.extensions().get::<Deadline>().copied().unwrap();
+        assert_eq!(deadline.remaining(), Duration::from_millis(998));
+        let authentication = request.extensions().get::<Authentication>().copied().unwrap();
+        assert!(matches!(authentication, Authentication::Caller(caller) if caller.account_id == RecordId([7; 16])));
+        ok(request)
+    });
+    let headers = [("grpc-timeout", "1S"), ("authorization", &*format!("Bearer {token}"))];
+    assert_eq!(call(&suite.edge, &headers, handler).await.code(), Code::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_loses_to_its_deadline() {
+    let suite = suite();
+    let started = Instant::now();
+    let status = call(&suite.edge, &[("grpc-timeout", "2S")], service_fn(never)).await;
+    assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"));
+    assert!((1_990..2_000).contains(&started.elapsed().as_millis()), "before the caller gives up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_deadline_never_reaches_the_handler() {
+    let suite = suite();
+    let handler = service_fn(|_| async { panic!("called") });
+    let status = call(&suite.edge, &[("grpc-timeout", "5x")], handler).await;
+    assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "FIELD_INVALID"));
+    let status = call(&suite.edge, &[("grpc-timeout", "1m")], handler).await;
+    assert_eq!((status.code(), &*reason(&status)), (Code::DeadlineExceeded, "DEADLINE_TOO_SHORT"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_much_is_shed_at_once_and_counted() {
+    let suite = suite();
+    let held = suite.edge.shared.in_flight.clone().try_acquire_many_owned(RPCS_IN_FLIGHT as u32).unwrap();
+    let status = call(&suite.edge, &[], service_fn(ok)).await;
+    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
+    assert!(status.get_details_retry_info().is_some());
+    drop(held);
+    assert_eq!(call(&suite.edge, &[], service_fn(ok)).await.code(), Code::Ok);
+    let text = suite.metrics.encode().unwrap();
+    for status in ["OK", "RESOURCE_EXHAUSTED"] {
+        let labels = format!(r#"rpc_method="kith.identity.v1.AccountService/GetAccount",rpc_status_code="{status}""#);
+        assert!(text.contains(&format!("duration_seconds_count{{{labels}}} 1")), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_caller_goes_away_is_counted_and_gives_its_place_back() {
+    let suite = suite();
+    let gone = tokio::time::timeout(Duration::from_millis(50), call(&suite.edge, &[], service_fn(never))).await;
+    assert!(gone.is_err());
+    assert_eq!(suite.edge.shared.in_flight.available_permits(), RPCS_IN_FLIGHT);
+    assert!(suite.metrics.encode().unwrap().contains(r#"rpc_status_code="CANCELLED""#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_held_until_the_answer_is_taken() {
+    let suite = suite();
+    let places = || suite.edge.shared.in_flight.available_permits();
+    let handler = service_fn(|_| async { Ok(Response::new(Body::new(http_body_util::Full::from("answer")))) });
+    let request = Request::post("/kith.identity.v1.AccountService/GetAccount").body(Body::empty()).unwrap();
+    let response = suite.edge.layer(handler).oneshot(request).await.unwrap();
+    assert_eq!(places(), RPCS_IN_FLIGHT - 1);
+    let idle = suite.edge.idle();
+    assert!(tokio::time::timeout(Duration::from_secs(1), idle).await.is_err());
+    drop(response);
+    assert_eq!(places(), RPCS_IN_FLIGHT);
+    suite.edge.idle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_over_the_limit_never_reach_the_handler() {
+    let suite = suite();
+    let handler = service_fn(|_| async { panic!("called") });
+    let status = call(&suite.edge, &[("x-large", &"x".repeat(REQUEST_HEADER_BYTES))], handler).await;
+    assert_eq!((status.code(), &*reason(&status)), (Code::InvalidArgument, "HEADERS_TOO_LARGE"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tonic_answers_by_itself_gets_a_reason() {
+    let suite = suite();
+    for (status, code, expected) in [
+        (Status::unimplemented(""), Code::Unimplemented, "METHOD_UNKNOWN"),
+        (Status::unimplemented("Content is compressed with `gzip` ..."), Code::Unimplemented, "COMPRESSION_UNKNOWN"),
+        (Status::internal("failed to decode Protobuf message: x"), Code::InvalidArgument, "REQUEST_MALFORMED"),
+        (
+            Status::out_of_range("Error, decoded message length too large: found 9 bytes"),
+            Code::InvalidArgument,
+            "REQUEST_TOO_LARGE",
+        ),
+        (Status::from(Failure::text_empty("text")), Code::InvalidArgument, "TEXT_EMPTY"),
+        (Status::internal("a defect"), Code::Internal, ""),
+    ] {
+        let handler = service_fn(move |_| std::future::ready(Ok(status.clone().into_http())));
+        let status = call(&suite.edge, &[], handler).await;
+        assert_eq!((status.code(), &*reason(&status)), (code, expected));
+    }
+}

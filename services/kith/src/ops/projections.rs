@@ -1,0 +1,393 @@
+//! `kith.ops.v1.ProjectionService`: how far the folds are, and the generations of their tables.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use kith_fold::engine::{self, Running};
+use kith_fold::{FoldError, GenerationError, Generations, Lag, Projection, verify};
+use kith_log::LogPartition;
+use kith_proto::errors::v1::Reason;
+use kith_proto::ops::v1::ops_event::Event;
+use kith_proto::ops::v1::projection_service_server::ProjectionService;
+use kith_proto::ops::v1::{self as proto, verify_tables_response::Verdict};
+use kith_proto::time;
+use kith_service::Failure;
+use kith_service::deadline::deadline;
+use kith_tables::StoreError;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status};
+
+/// The longest note, in bytes.
+const NOTE_BYTES: usize = 500;
+/// A generation that is promoted may be this far behind, in records of its worst partition: it is waited for.
+const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
+/// Requests that began before a promotion may read the tables of the generation before for this long.
+const KEPT_AFTER_PROMOTION: Duration = Duration::from_secs(35);
+/// Between two looks whether what was decided has come about here.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Messages of a comparison that wait for the operator to read them.
+const TOLD_AHEAD: usize = 16;
+
+/// The services whose folds run in this process.
+#[derive(Clone)]
+pub struct Projections {
+    all: Arc<BTreeMap<&'static str, Arc<Projection>>>,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl ProjectionService for Projections {
+    async fn list_projections(
+        &self,
+        request: Request<proto::ListProjectionsRequest>,
+    ) -> Reply<proto::ListProjectionsResponse> {
+        let service = request.into_inner().service;
+        if !service.is_empty() {
+            self.of(&service)?;
+        }
+        let asked = self.all.values().filter(|projection| service.is_empty() || projection.service() == service);
+        Ok(Response::new(proto::ListProjectionsResponse { projections: asked.flat_map(all_of).collect() }))
+    }
+
+    async fn pause(&self, request: Request<proto::PauseRequest>) -> Reply<proto::PauseResponse> {
+        let proto::PauseRequest { service, note } = request.into_inner();
+        let projection = self.of(&service)?;
+        if note.len() > NOTE_BYTES {
+            return Err(Failure::field_invalid("note", "is longer than 500 bytes").into());
+        }
+        let pause_time = Some(time::timestamp(now_ms(projection)));
+        announce(projection, Event::ProjectionPaused(proto::ProjectionPaused { service, note, pause_time })).await?;
+        Ok(Response::new(proto::PauseResponse {}))
+    }
+
+    async fn resume(&self, request: Request<proto::ResumeRequest>) -> Reply<proto::ResumeResponse> {
+        let service = request.into_inner().service;
+        let projection = self.of(&service)?;
+        let resume_time = Some(time::timestamp(now_ms(projection)));
+        announce(projection, Event::ProjectionResumed(proto::ProjectionResumed { service, resume_time })).await?;
+        Ok(Response::new(proto::ResumeResponse {}))
+    }
+
+    async fn start_rebuild(&self, request: Request<proto::StartRebuildRequest>) -> Reply<proto::StartRebuildResponse> {
+        let deadline = deadline(&request);
+        let service = request.into_inner().service;
+        let projection = self.of(&service)?;
+        let event = now(projection).start_rebuild(&service, now_ms(projection)).map_err(refused)?;
+        let Event::RebuildStarted(started) = &event else { return Err(Failure::internal().into()) };
+        let number = started.generation;
+        // Its tables first: once it is said, every process opens them.
+        engine::create(projection.ports(), &projection.group(number)).await.map_err(failed)?;
+        announce(projection, event).await?;
+        while projection.generation(number).is_none() {
+            self.look_again(projection, deadline.at()).await?;
+        }
+        let generation = generation(projection, number).ok_or_else(Failure::internal)?;
+        Ok(Response::new(proto::StartRebuildResponse { generation: Some(generation) }))
+    }
+
+    async fn get_rebuild(&self, request: Request<proto::GetRebuildRequest>) -> Reply<proto::GetRebuildResponse> {
+        let asked = request.into_inner();
+        let projection = self.of(&asked.service)?;
+        let number = self.number(projection, asked.generation)?;
+        let running = running(projection, number)?;
+        let generation = generation(projection, number).ok_or_else(|| not_found(number))?;
+        Ok(Response::new(rebuild(generation, &running, now_ms(projection))))
+    }
+
+    type VerifyTablesStream = Pin<Box<dyn Stream<Item = Result<proto::VerifyTablesResponse, Status>> + Send>>;
+
+    async fn verify_tables(
+        &self,
+        request: Request<proto::VerifyTablesRequest>,
+    ) -> Result<Response<Self::VerifyTablesStream>, Status> {
+        let asked = request.into_inner();
+        let projection = self.of(&asked.service)?;
+        let generations = now(projection);
+        let left = if asked.generation == 0 { generations.live() } else { asked.generation };
+        let newest_other = generations.all().keys().copied().rfind(|number| *number != left);
+        let right = match asked.other_generation {
+            0 => newest_other.ok_or_else(|| state("there is one generation only: nothing to compare it with"))?,
+            other => other,
+        };
+        let both = (running(projection, left)?, running(projection, right)?);
+        let (sender, mut receiver) = mpsc::channel(TOLD_AHEAD);
+        let projection = Arc::clone(projection);
+        let runtime = projection.ports().runtime.clone();
+        runtime.spawn(async move { compare(&projection, both, &sender).await });
+        Ok(Response::new(Box::pin(futures::stream::poll_fn(move |context| receiver.poll_recv(context)))))
+    }
+
+    async fn promote(&self, request: Request<proto::PromoteRequest>) -> Reply<proto::PromoteResponse> {
+        let deadline = deadline(&request);
+        let asked = request.into_inner();
+        let projection = self.of(&asked.service)?;
+        let number = self.number(projection, asked.generation)?;
+        let event = now(projection).promote(&asked.service, number, now_ms(projection)).map_err(refused)?;
+        let lag = Arc::clone(&running(projection, number)?.lag);
+        if !lag.has_caught_up() || lag.worst_records() > PROMOTABLE_LAG_RECORDS {
+            let behind = worst(&lag);
+            return Err(state(format!("generation {number} is {behind} records behind: wait for it")).into());
+        }
+        let tables = &running(projection, number)?.state;
+        if let Some(stopped) = tables.watermarks().partitions().find(|p| tables.watermarks().stopped(*p).is_some()) {
+            return Err(state(format!("generation {number} stands still in {stopped}")).into());
+        }
+        announce(projection, event).await?;
+        self.until_live(projection, number, deadline.at()).await?;
+        Ok(Response::new(proto::PromoteResponse { generation: generation(projection, number) }))
+    }
+
+    async fn rollback(&self, request: Request<proto::RollbackRequest>) -> Reply<proto::RollbackResponse> {
+        let deadline = deadline(&request);
+        let service = request.into_inner().service;
+        let projection = self.of(&service)?;
+        let event = now(projection).roll_back(&service, now_ms(projection)).map_err(refused)?;
+        let Event::GenerationPromoted(promoted) = &event else { return Err(Failure::internal().into()) };
+        let number = promoted.generation;
+        announce(projection, event).await?;
+        self.until_live(projection, number, deadline.at()).await?;
+        Ok(Response::new(proto::RollbackResponse { generation: generation(projection, number) }))
+    }
+
+    async fn drop_generation(
+        &self,
+        request: Request<proto::DropGenerationRequest>,
+    ) -> Reply<proto::DropGenerationResponse> {
+        let deadline = deadline(&request);
+        let asked = request.into_inner();
+        let projection = self.of(&asked.service)?;
+        let (generations, number) = (now(projection), asked.generation);
+        let event = generations.drop(&asked.service, number, now_ms(projection)).map_err(refused)?;
+        let served_ms = now_ms(projection) - generations.promoted_ms();
+        let kept = KEPT_AFTER_PROMOTION.as_millis() as i64;
+        if generations.previous() == Some(number) && served_ms < kept {
+            let wait_s = (kept - served_ms) / 1_000 + 1;
+            return Err(state(format!("generation {number} served a moment ago: try again in {wait_s} s")).into());
+        }
+        announce(projection, event).await?;
+        while projection.generation(number).is_some() {
+            self.look_again(projection, deadline.at()).await?;
+        }
+        let keyspace = projection.group(number).keyspace();
+        projection.ports().tables.drop_keyspace(&keyspace).await.map_err(Failure::from)?;
+        Ok(Response::new(proto::DropGenerationResponse {}))
+    }
+}
+
+impl Projections {
+    pub fn new(projections: &[Arc<Projection>]) -> Self {
+        let all = projections.iter().map(|projection| (projection.service(), Arc::clone(projection)));
+        Self { all: Arc::new(all.collect()) }
+    }
+
+    fn of(&self, service: &str) -> Result<&Arc<Projection>, Failure> {
+        self.all.get(service).ok_or_else(|| {
+            let here = self.all.keys().copied().collect::<Vec<_>>().join(", ");
+            Failure::field_invalid("service", &format!("is none whose folds run in this process: {here}"))
+        })
+    }
+
+    /// The generation that is meant; 0 is the newest.
+    fn number(&self, projection: &Projection, asked: u32) -> Result<u32, Failure> {
+        let all = now(projection);
+        let newest = all.all().keys().next_back().copied();
+        let number = if asked == 0 { newest.unwrap_or(asked) } else { asked };
+        if all.all().contains_key(&number) { Ok(number) } else { Err(not_found(number)) }
+    }
+
+    async fn until_live(
+        &self,
+        projection: &Projection,
+        number: u32,
+        until: tokio::time::Instant,
+    ) -> Result<(), Failure> {
+        while projection.live_number() != number {
+            self.look_again(projection, until).await?;
+        }
+        Ok(())
+    }
+
+    /// What was decided is in the log, and comes about; whether it has before the deadline is another matter.
+    async fn look_again(&self, projection: &Projection, until: tokio::time::Instant) -> Result<(), Failure> {
+        if tokio::time::Instant::now() >= until {
+            return Err(Failure::outcome_unknown());
+        }
+        projection.ports().runtime.sleep(LOOK_EVERY).await;
+        Ok(())
+    }
+}
+
+fn now(projection: &Projection) -> Generations {
+    projection.operations().generations(projection.service())
+}
+
+fn now_ms(projection: &Projection) -> i64 {
+    projection.ports().runtime.now_ms()
+}
+
+async fn announce(projection: &Projection, event: Event) -> Result<(), Failure> {
+    tracing::info!(service = projection.service(), decision = ?event, "an operator decided");
+    projection.operations().announce(event).await.map_err(failed)
+}
+
+fn running(projection: &Projection, number: u32) -> Result<Arc<Running>, Failure> {
+    projection.generation(number).ok_or_else(|| {
+        if now(projection).all().contains_key(&number) {
+            return state(format!("generation {number} is being opened here: try again"));
+        }
+        not_found(number)
+    })
+}
+
+fn generation(projection: &Projection, number: u32) -> Option<proto::Generation> {
+    let all = now(projection);
+    let start_ms = *all.all().get(&number)?;
+    // What serves here, which may be a moment behind what was decided.
+    let state = match number {
+        _ if number == projection.live_number() => proto::GenerationState::Live,
+        _ if Some(number) == all.previous() => proto::GenerationState::Previous,
+        _ => proto::GenerationState::Beside,
+    };
+    Some(proto::Generation {
+        service: projection.service().to_owned(),
+        number,
+        state: state.into(),
+        start_time: (start_ms > 0).then(|| time::timestamp(start_ms)),
+    })
+}
+
+fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
+    let generations = now(projection);
+    let one = |number: &u32| {
+        let running = projection.generation(*number)?;
+        let watermarks = running.state.watermarks();
+        let partition = |(partition, progress): (LogPartition, kith_fold::Progress)| proto::PartitionProgress {
+            topic: partition.topic.name.to_owned(),
+            partition: u32::from(partition.index),
+            next_offset: progress.next,
+            head_offset: progress.head,
+            lag_records: progress.head - progress.next,
+            lag: duration(progress.behind_ms.max(0).unsigned_abs()),
+            stopped_reason: watermarks.stopped(partition).unwrap_or_default(),
+            folded_here: watermarks.is_folded_here(partition),
+        };
+        Some(proto::Projection {
+            generation: generation(projection, *number),
+            paused: generations.paused().is_some(),
+            error: running.lag.error().unwrap_or_default(),
+            partitions: running.lag.partitions().into_iter().map(partition).collect(),
+        })
+    };
+    generations.all().keys().filter_map(one).collect()
+}
+
+fn rebuild(generation: proto::Generation, running: &Running, now_ms: i64) -> proto::GetRebuildResponse {
+    let partitions = running.lag.partitions();
+    let folded: u64 = partitions.values().map(|progress| progress.next).sum();
+    let total: u64 = partitions.values().map(|progress| progress.head).sum();
+    let began_ms = time::unix_ms(generation.start_time.as_ref());
+    let seconds = (now_ms - began_ms).max(1) as f64 / 1_000.0;
+    let rate = if began_ms > 0 { folded as f64 / seconds } else { 0.0 };
+    let left = (total - folded) as f64;
+    let watermarks = running.state.watermarks();
+    let stopped = |partition| Some(format!("{partition}: {}", watermarks.stopped(partition)?));
+    proto::GetRebuildResponse {
+        generation: Some(generation),
+        records_folded: folded,
+        records_total: total,
+        records_per_second: rate,
+        remaining: (left > 0.0 && rate > 0.0).then(|| duration((left / rate * 1_000.0) as u64)).flatten(),
+        caught_up: running.lag.has_caught_up() && left <= PROMOTABLE_LAG_RECORDS as f64,
+        stopped: watermarks.partitions().filter_map(stopped).collect(),
+    }
+}
+
+fn worst(lag: &Lag) -> u64 {
+    lag.partitions().values().map(|progress| progress.head - progress.next).max().unwrap_or(0)
+}
+
+fn duration(ms: u64) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(Duration::from_millis(ms)).ok()
+}
+
+/// Compares, and tells how far it is. Ends early when nobody listens any more.
+async fn compare(
+    projection: &Projection,
+    (left, right): (Arc<Running>, Arc<Running>),
+    told: &mpsc::Sender<Result<proto::VerifyTablesResponse, Status>>,
+) {
+    let progress = |compared: verify::Compared| {
+        // Whoever is slow to read misses steps, not the verdict.
+        let _ = told.try_send(Ok(proto::VerifyTablesResponse {
+            table: compared.table.to_owned(),
+            partitions_compared: compared.partitions,
+            rows_compared: compared.rows,
+            verdict: None,
+        }));
+    };
+    let group = projection.group(projection.live_number());
+    let work = verify::verify(projection.ports(), &group, (&left.state, &right.state), &progress);
+    let verdict = tokio::select! {
+        biased;
+        () = told.closed() => return,
+        verdict = work => verdict,
+    };
+    let answer = verdict.map(present).map_err(|error| {
+        tracing::warn!(service = projection.service(), %error, "generations could not be compared");
+        Status::from(state(format!("the comparison could not be made: {error}")))
+    });
+    let _ = told.send(answer).await;
+}
+
+fn present(verdict: verify::Verdict) -> proto::VerifyTablesResponse {
+    let difference = |found: verify::Difference| proto::verify_tables_response::Difference {
+        table: found.table.to_owned(),
+        partition: found.partition,
+        row: found.row,
+        left: found.left.unwrap_or_default(),
+        right: found.right.unwrap_or_default(),
+    };
+    let digest = verdict.digest.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+    proto::VerifyTablesResponse {
+        table: String::new(),
+        partitions_compared: verdict.partitions,
+        rows_compared: verdict.rows,
+        verdict: Some(Verdict {
+            equal: verdict.partitions_different == 0,
+            partitions_different: verdict.partitions_different,
+            differences: verdict.differences.into_iter().map(difference).collect(),
+            digest: digest.unwrap_or_default(),
+        }),
+    }
+}
+
+fn refused(error: GenerationError) -> Failure {
+    match error {
+        GenerationError::Unknown(number) => not_found(number),
+        other => state(other.to_string()),
+    }
+}
+
+fn state(why: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
+    Failure::new(Reason::GenerationState, why)
+}
+
+fn not_found(number: u32) -> Failure {
+    Failure::new(Reason::GenerationNotFound, format!("there is no generation {number}"))
+}
+
+fn failed(error: FoldError) -> Failure {
+    match error {
+        FoldError::Store(error @ StoreError::Unavailable(_)) => error.into(),
+        FoldError::Append(error) => error.into(),
+        FoldError::Log(error) => {
+            tracing::warn!(%error, "the log did not answer an operator's command");
+            Failure::log_unavailable()
+        }
+        other => Failure::defect("an operator's command", &other),
+    }
+}

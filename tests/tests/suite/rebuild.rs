@@ -1,0 +1,76 @@
+//! Tables filled anew under load, promoted and rolled back: nobody who reads notices.
+
+use kith_tests::servers;
+use kith_tests::suite::{SERVICES, Suite};
+
+const NOBODY_IS_PULLED: u64 = 10_000;
+const ACCOUNTS: usize = 120;
+/// So many that they go on for as long as the generations change.
+const POSTS: usize = 400;
+
+/// The services as operators name them, and the process that each runs in.
+fn services(process_of: impl Fn(&'static str) -> String) -> Vec<(&'static str, String)> {
+    SERVICES.map(|name| (if name == "projector" { "feeds" } else { name }, process_of(name))).to_vec()
+}
+
+async fn generations_come_and_go(suite: &Suite, services: &[(&'static str, String)]) {
+    let (demo, reads) = (suite.start_demo(ACCOUNTS).await.unwrap(), suite.start_posts_and_reads(POSTS).await.unwrap());
+    for (service, process) in services {
+        let operate = async |command: &str| suite.operate(process, &[command, service]).await.unwrap();
+        operate("rebuild").await;
+        let verdict = operate("verify").await;
+        assert!(verdict.contains("\"equal\":true"), "{service}: {verdict}");
+        assert!(operate("promote").await.contains("\"generation\":2"));
+        assert!(operate("verify").await.contains("\"equal\":true"));
+        assert!(operate("rollback").await.contains("\"generation\":1"));
+        assert!(operate("promote").await.contains("\"generation\":2"));
+    }
+    reads.passes().await.unwrap();
+    demo.passes().await.unwrap();
+    assert_eq!(suite.failed_calls().await.unwrap(), Vec::<String>::new());
+    for (service, process) in services {
+        let listed = suite.operate(process, &["projections", service]).await.unwrap();
+        assert!(listed.contains("\"state\":\"live\"") && listed.contains("\"state\":\"previous\""), "{listed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_tables_are_filled_anew_under_load() {
+    let mut suite = Suite::embedded(NOBODY_IS_PULLED).await.unwrap();
+    generations_come_and_go(&suite, &services(|_| "suite".to_owned())).await;
+    // It starts with what was promoted, and the recount of the demo's inputs still finds no difference.
+    let process = suite.process("suite").unwrap();
+    process.kill_9().unwrap();
+    process.restart().await.unwrap();
+    suite.demo(ACCOUNTS).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_goes_on_after_kill_9() {
+    let mut suite = Suite::embedded(NOBODY_IS_PULLED).await.unwrap();
+    suite.demo(ACCOUNTS).await.unwrap();
+    for _ in 0..3 {
+        let started = suite.operate("suite", &["rebuild", "feeds", "--no-wait"]).await;
+        let process = suite.process("suite").unwrap();
+        process.kill_9().unwrap();
+        process.restart().await.unwrap();
+        // The first one has begun; the others are refused while it is filled.
+        drop(started);
+    }
+    suite.demo(ACCOUNTS).await.unwrap();
+    assert!(suite.operate("suite", &["verify", "feeds"]).await.unwrap().contains("\"equal\":true"));
+    assert!(suite.operate("suite", &["promote", "feeds"]).await.unwrap().contains("\"generation\":2"));
+    suite.demo(ACCOUNTS).await.unwrap();
+    let refused = suite.operate("suite", &["drop-generation", "feeds", "--generation", "2"]).await;
+    assert!(refused.unwrap_err().to_string().contains("generation 2 serves"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cql_tables_are_filled_anew_under_load() {
+    let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
+    let keys = tempfile::tempdir().unwrap();
+    let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
+    // Two that fold and serve feeds: both must switch.
+    suite.add("projector-too", &[("services", "projector")], &kafka, &cassandra, keys.path()).await.unwrap();
+    generations_come_and_go(&suite, &services(str::to_owned)).await;
+}
