@@ -106,10 +106,13 @@ impl Found {
     fn document(&self) -> anyhow::Result<Value> {
         let mut events = Vec::with_capacity(self.events.len());
         for event in &self.events {
-            let bare = LoggedEvent { event_json: String::new(), ..event.clone() };
-            let mut event_document = document::of("kith.ops.v1.LoggedEvent", &bare)?;
-            if !event.event_json.is_empty() {
-                event_document["event"] = serde_json::from_str(&event.event_json)?;
+            let mut event_document = document::of("kith.ops.v1.LoggedEvent", event)?;
+            event_document["event"] = match &*event.event_json {
+                "" => Value::Null,
+                json => serde_json::from_str(json)?,
+            };
+            if let Some(fields) = event_document.as_object_mut() {
+                fields.remove("eventJson");
             }
             events.push(event_document);
         }
@@ -158,7 +161,11 @@ mod tests {
     fn an_event_is_json_within_json() {
         let found = Found { events: vec![event(r#"{"a":1}"#, ""), event("", "why")], searched: 9, more: true };
         let document = found.document().unwrap();
-        assert_eq!(document["events"][0]["event"]["a"], 1);
+        let first = &document["events"][0];
+        assert_eq!(
+            (&first["event"]["a"], &first["offset"], &first["eventJson"]),
+            (&json!(1), &json!("7"), &Value::Null)
+        );
         assert_eq!(document["events"][1]["undecodedReason"], "why");
         assert_eq!((&document["recordsSearched"], &document["more"]), (&json!(9), &json!(true)));
     }
