@@ -19,7 +19,7 @@ pub async fn inspect(
     let asked = Topics { settings, partitions, voice: &voice, runtime }.inspect(topics).await;
     match asked {
         Ok(found) => {
-            findings.push(Finding::judged("brokers", "answer", ("yes", "yes"), Weight::Sound, ""));
+            findings.push(Finding::judged("brokers", "answer", ("yes", "any"), Weight::Sound, ""));
             findings.extend(found);
         }
         Err(error) => findings.push(silent(settings, &error)),
@@ -39,8 +39,12 @@ fn judge_settings(settings: &KafkaSettings) -> Finding {
 }
 
 fn silent(settings: &KafkaSettings, error: &LogError) -> Finding {
+    let why = match error {
+        LogError::Unavailable(why) => why.clone(),
+        other => other.to_string(),
+    };
     let fix = format!("start the brokers, or correct `log`: it names {}", settings.bootstrap);
-    Finding::judged("brokers", "answer", (error, "yes"), Weight::Wrong, fix)
+    Finding::judged("brokers", "answer", (format!("none ({why})"), "any"), Weight::Wrong, fix)
 }
 
 #[cfg(test)]

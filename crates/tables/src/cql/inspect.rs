@@ -51,7 +51,11 @@ fn no_datacenter(settings: &CqlSettings, why: String) -> Finding {
 
 fn silent(settings: &CqlSettings, error: &StoreError) -> Finding {
     let fix = format!("start the server, or correct `tables`: it names {}", settings.contact_points.join(","));
-    Finding::judged("CQL server", "answer", (error, "yes"), Weight::Wrong, fix)
+    let why = match error {
+        StoreError::Unavailable(why) => why.clone(),
+        other => other.to_string(),
+    };
+    Finding::judged("CQL server", "answer", (format!("none ({why})"), "any"), Weight::Wrong, fix)
 }
 
 #[cfg(test)]

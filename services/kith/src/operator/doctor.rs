@@ -52,8 +52,8 @@ async fn examine(settings: &Settings, runtime: &Runtime) -> Vec<Check> {
     if let TablesAddress::Embedded(folder) = &settings.tables {
         checks.extend(machine::folder(folder, machine::Use::Disposable));
     }
-    checks.extend(stores::log(settings, runtime).await);
-    checks.extend(stores::tables(settings, runtime).await);
+    let (log, tables) = tokio::join!(stores::log(settings, runtime), stores::tables(settings, runtime));
+    checks.extend(log.into_iter().chain(tables));
     checks
 }
 

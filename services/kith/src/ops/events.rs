@@ -119,7 +119,7 @@ impl EventService for Events {
         let event = wire::DeadLetterDiscarded { letter_id, note, discard_time };
         let shared = Arc::clone(&self.shared);
         let decision = Decision::DeadLetterDiscarded(event);
-        self.shared.through(until, async move { shared.decide(decision).await }).await?;
+        self.shared.through(until, async move { shared.announce(decision).await }).await?;
         Ok(Response::new(wire::DiscardDeadLetterResponse {}))
     }
 }
@@ -150,7 +150,7 @@ impl Shared {
         let retry_time = Some(kith_proto::time::timestamp(self.runtime.now_ms()));
         let (letter_id, record_id) = (letter.id.to_string(), record_id.to_string());
         let event = wire::DeadLetterRetried { letter_id, record_id: record_id.clone(), retry_time };
-        self.decide(Decision::DeadLetterRetried(event)).await?;
+        self.announce(Decision::DeadLetterRetried(event)).await?;
         Ok(wire::RetryDeadLetterResponse {
             record_id,
             topic: position.partition.topic.name.to_owned(),
@@ -159,7 +159,7 @@ impl Shared {
         })
     }
 
-    async fn decide(&self, decision: Decision) -> Result<(), Failure> {
+    async fn announce(&self, decision: Decision) -> Result<(), Failure> {
         self.operations.announce(decision).await.map_err(|error| match error {
             FoldError::Append(error) => error.into(),
             error => {

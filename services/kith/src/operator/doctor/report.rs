@@ -123,7 +123,7 @@ impl Report {
                 Weight::Wrong => '✘',
             };
             let Check { name, found, wanted, fix, .. } = check;
-            let line = format!("{subject}: {name} is {found}, not {wanted} → {fix}");
+            let line = format!("{subject}: {name} {found}, wanted {wanted} → {fix}");
             let _ = writeln!(text, "{sign} {}", plain(&line));
         }
     }
@@ -151,8 +151,8 @@ mod tests {
     fn what_is_sound_is_short_and_what_is_not_says_what_to_do() {
         let expected = "✔ settings: profile development\n\
                         ✔ topic: a 1, d 1\n\
-                        ✘ topic: b is 1, not 2 → set b to 2\n\
-                        ! topic: c is 1, not 2 → set c to 2\n\
+                        ✘ topic: b 1, wanted 2 → set b to 2\n\
+                        ! topic: c 1, wanted 2 → set c to 2\n\
                         5 checks: 1 wrong, 1 doubtful\n";
         assert_eq!(report().text(), expected);
     }
