@@ -77,6 +77,21 @@ impl Event {
         value
     }
 
+    /// The full name of the message that every value of a topic is; `None`: this release knows no events of it.
+    pub fn wire_name(topic_name: &str) -> Option<&'static str> {
+        Some(match topic_name {
+            IDENTITY => "kith.identity.v1.IdentityEvent",
+            IDENTITY_PRIVATE => "kith.identity.private.v1.IdentityPrivateEvent",
+            POSTS => "kith.posts.v1.PostEvent",
+            POSTS_PRIVATE => "kith.posts.private.v1.PostPrivateEvent",
+            ENGAGEMENT => "kith.engagement.v1.EngagementEvent",
+            MESSAGING => "kith.messaging.v1.MessagingEvent",
+            DEAD_LETTERS => "kith.deadletters.v1.DeadLetter",
+            OPS => "kith.ops.v1.OpsEvent",
+            _ => return None,
+        })
+    }
+
     /// The topic it belongs in.
     pub fn topic_name(&self) -> &'static str {
         match self {

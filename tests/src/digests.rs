@@ -7,12 +7,10 @@ use anyhow::Result;
 use kith_fold::engine::{self, Ports};
 use kith_fold::{Group, MakeGroup, Operations, Projection};
 use kith_log::PartitionIndex;
-use kith_tables::{Table, digest};
+use kith_tables::digest;
 
 /// Partitions of every topic in a suite whose process was not told otherwise.
 pub const PARTITIONS: PartitionIndex = 16;
-/// Says where a fold is, not what it folded.
-const WATERMARKS: &str = "watermarks";
 
 /// The fold group of every service, as the binary runs them.
 pub fn groups(push_threshold: u64, partition_count: PartitionIndex) -> Vec<Group> {
@@ -42,15 +40,14 @@ pub async fn start(ports: &Ports, push_threshold: u64) -> Result<Vec<Arc<Project
 pub async fn of(ports: &Ports, push_threshold: u64) -> Result<BTreeMap<String, (u64, [u8; 32])>> {
     let mut digests = BTreeMap::new();
     for group in groups(push_threshold, PARTITIONS) {
-        let (keyspace, tables) = (group.keyspace(), group.tables());
+        let (keyspace, tables) = (group.keyspace(), group.folded_tables());
         let feeds = group.service == kith_projector::SERVICE;
         let running = engine::start(ports, group, false).await?;
         let of_group = if feeds {
             let settings = kith_projector::Settings { push_threshold, partition_count: PARTITIONS };
             kith_projector::digest(&running.state, settings, ports.runtime.now_ms()).await?
         } else {
-            let folded: Vec<&'static Table> = tables.into_iter().filter(|table| table.name != WATERMARKS).collect();
-            digest(&**running.state.keyspace(), &folded).await?
+            digest(&**running.state.keyspace(), &tables).await?
         };
         running.end().await;
         for table in of_group.tables {

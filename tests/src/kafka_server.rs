@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::jars;
 use crate::server::{Kind, Place, Ready, Server};
@@ -54,4 +54,14 @@ fn command(place: &Place) -> Result<Command> {
     let mut command = jars::java("kafka", Path::new("kafka/jvm.options"))?;
     command.arg(MAX_HEAP).arg("kafka.Kafka").arg(place.folder.join("server.properties"));
     Ok(command)
+}
+
+/// Changes a setting of a topic, with Kafka's own tool.
+pub async fn alter_topic(server: &Server, topic: &str, name: &str, value: &str) -> Result<()> {
+    let mut command = jars::java("kafka", Path::new("kafka/jvm.options"))?;
+    command.arg("kafka.admin.ConfigCommand").arg("--bootstrap-server").arg(server.socket(PORT).to_string());
+    command.args(["--alter", "--topic", topic, "--add-config", &format!("{name}={value}")]);
+    let output = tokio::process::Command::from(command).output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

@@ -189,7 +189,8 @@ pub async fn init(kafka: &Server, cql: &Server, keys: &Path) -> Result<()> {
     Ok(())
 }
 
-fn places(kafka: &Server, cql: &Server, keys: &Path) -> [(&'static str, String); 3] {
+/// The settings that lead a process to these servers and keys.
+pub fn places(kafka: &Server, cql: &Server, keys: &Path) -> [(&'static str, String); 3] {
     [
         ("log", format!("kafka:{}", kafka.socket(kafka_server::PORT))),
         ("tables", format!("cql:{}", cql.socket(cassandra_server::PORT))),

@@ -59,6 +59,9 @@ pub enum Effect {
     /// Appends a record. Only the live generation does, and only caught up. Put it behind a `Read` or a `ForEach` that
     /// sees whether it has been made, so that a replay makes no second one.
     Append(Box<Append>),
+    /// As `Append`, and the rest once everything that the batch of records appends is durable. Where nothing is appended
+    /// the rest is not carried out either: so a row can say that something is in the log.
+    AppendThen(Box<Append>, Vec<Effect>),
     /// Reads rows from the store, never from a cache, after the home is written; then goes on.
     Read { table: &'static Table, partition: Key, rows: Vec<RowKey>, then: Then<[Option<Row>]> },
     /// Reads the rows of a range in the same way, a page at a time.

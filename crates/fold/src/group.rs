@@ -4,6 +4,7 @@ use kith_log::Topic;
 use kith_tables::Table;
 
 use crate::Fold;
+use crate::dead_letter::SET_ASIDE;
 use crate::verify::Shown;
 use crate::watermark::WATERMARKS;
 
@@ -32,7 +33,14 @@ impl Group {
 
     /// Every table of the keyspace, once, in order of declaration.
     pub fn tables(&self) -> Vec<&'static Table> {
-        let mut tables = vec![&WATERMARKS];
+        let mut tables = vec![&WATERMARKS, &SET_ASIDE];
+        tables.extend(self.folded_tables());
+        tables
+    }
+
+    /// Those that are a function of the log: without what the engine notes of its own doings.
+    pub fn folded_tables(&self) -> Vec<&'static Table> {
+        let mut tables: Vec<&'static Table> = Vec::new();
         for table in self.folds.iter().flat_map(|fold| fold.tables()) {
             if !tables.iter().any(|known| known.name == table.name) {
                 tables.push(table);

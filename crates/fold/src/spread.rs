@@ -80,7 +80,11 @@ impl<'a> Spreader<'a> {
             match effect {
                 Effect::Put(put) => self.hold(put),
                 Effect::Append(append) if self.publisher.is_some() => self.appends.push(*append),
-                Effect::Append(_) => {}
+                Effect::AppendThen(append, then) if self.publisher.is_some() => {
+                    self.appends.push(*append);
+                    self.later.extend(then);
+                }
+                Effect::Append(_) | Effect::AppendThen(..) => {}
                 Effect::Read { table, partition, rows, then } => {
                     self.reads.push_back(Read::Some { table, partition, rows, then });
                 }

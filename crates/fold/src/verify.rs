@@ -15,7 +15,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::engine::Ports;
-use crate::watermark::WATERMARKS;
 use crate::{FoldError, Group, State, WaitError};
 
 /// How often a partition that is written all the time is looked at before it is called different.
@@ -97,9 +96,8 @@ pub async fn verify(
 ) -> Result<Verdict, VerifyError> {
     let mut run = Run { ports, group, left, right, verdict: Verdict::default(), hash: Sha256::new() };
     let by_entries = group.shown.as_ref().map(|shown| shown.tables()).unwrap_or_default();
-    for table in group.tables() {
-        // Where the folds are is no part of what they hold.
-        if table.name == WATERMARKS.name || by_entries.iter().any(|shown| shown.name == table.name) {
+    for table in group.folded_tables() {
+        if by_entries.iter().any(|shown| shown.name == table.name) {
             continue;
         }
         run.table(table, told).await?;

@@ -26,6 +26,7 @@ use crate::{
     AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position,
     RecordReader, Topic,
 };
+pub use folder::inspect;
 use group::{Groups, Member};
 use recent::Recent;
 use store::Store;

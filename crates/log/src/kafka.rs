@@ -1,6 +1,8 @@
 //! The log on a Kafka cluster, through librdkafka.
 
 mod consumer;
+mod contract;
+mod inspect;
 mod member;
 mod message;
 mod offsets;
@@ -23,6 +25,7 @@ use crate::{
     RecordReader, Topic,
 };
 use consumer::Consumer;
+pub use inspect::inspect;
 use member::Member;
 use offsets::Watermarks;
 use producer::Producer;

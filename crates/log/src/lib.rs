@@ -14,6 +14,7 @@
 
 pub mod contract;
 pub mod embedded;
+mod finding;
 pub mod kafka;
 mod reading;
 mod record;
@@ -21,6 +22,7 @@ mod topic;
 
 use async_trait::async_trait;
 
+pub use finding::{Finding, Weight};
 pub use record::{Header, NewRecord, Record, RecordId, headers};
 pub use topic::{LogPartition, Offset, PartitionIndex, Position, Topic, partition_of, topics};
 

@@ -43,10 +43,23 @@ pub mod headers {
     pub const CORRELATION_ID: &str = "ce_correlationid";
     pub const CONTENT_TYPE: &str = "content-type";
     pub const TRACE_PARENT: &str = "traceparent";
+    /// Of a record whose bytes an operator appended again: the id of the dead letter they are of.
+    pub const RETRY_OF: &str = "kith_retry_of";
 
     /// Every name above.
-    pub const ALL: [&str; 10] =
-        [SPEC_VERSION, ID, SOURCE, TYPE, TIME, SUBJECT, CAUSATION_ID, CORRELATION_ID, CONTENT_TYPE, TRACE_PARENT];
+    pub const ALL: [&str; 11] = [
+        SPEC_VERSION,
+        ID,
+        SOURCE,
+        TYPE,
+        TIME,
+        SUBJECT,
+        CAUSATION_ID,
+        CORRELATION_ID,
+        CONTENT_TYPE,
+        TRACE_PARENT,
+        RETRY_OF,
+    ];
 }
 
 /// One header.
@@ -81,7 +94,7 @@ impl NewRecord {
     }
 
     /// What every adapter refuses before it takes anything.
-    pub(crate) fn check(&self) -> Result<(), AppendError> {
+    pub fn check(&self) -> Result<(), AppendError> {
         if self.len_bytes() > MAX_RECORD_BYTES {
             let len = self.len_bytes();
             return Err(AppendError::Refused(format!("{len} bytes are more than {MAX_RECORD_BYTES}")));

@@ -50,6 +50,11 @@ pub mod topics {
         OPS,
     ];
 
+    /// The topic of that name.
+    pub fn by_name(name: &str) -> Option<Topic> {
+        ALL.into_iter().find(|topic| topic.name == name)
+    }
+
     /// The topic that `id` stands for.
     pub fn by_id(id: u16) -> Option<Topic> {
         ALL.into_iter().find(|topic| topic.id == id)

@@ -6,6 +6,8 @@ use crate::limits::CONNECTIONS;
 
 /// What the stores, the log's and the tables' connections and the operators' port need for themselves.
 const RESERVED: u64 = 512;
+/// A hard limit of open files below this leaves room for fewer callers than may connect.
+pub const OPEN_FILES: u64 = CONNECTIONS as u64 + RESERVED;
 
 /// Raises the soft limit to the hard one, as far as the process may, and gives how many connections of callers leave
 /// the rest of the process its share: an embedded store that gets no descriptor takes no more writes.

@@ -151,6 +151,12 @@ impl Failure {
         Self::new(reason, format!("{what} was not found")).with("resource", what)
     }
 
+    /// `why`: what was done with it already, or what stands against doing anything with it.
+    pub fn dead_letter_state(why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self::new(Reason::DeadLetterState, format!("the dead letter {why}")).with("why", why)
+    }
+
     pub fn unauthenticated(message: &'static str) -> Self {
         Self::new(Reason::Unauthenticated, message)
     }

@@ -16,8 +16,10 @@ use crate::jwks::{Jwk, JwkSet};
 
 /// The public keys, in the folder of keys, as a JWK set.
 pub const JWKS_FILE: &str = "jwks.json";
-const SIGNING_KEY_FILE: &str = "signing-key.pem";
-const PAGE_TOKEN_KEY_FILE: &str = "page-token.key";
+/// The private key that access tokens are signed with, in the folder of keys.
+pub const SIGNING_KEY_FILE: &str = "signing-key.pem";
+/// The key that page tokens are sealed with, in the folder of keys.
+pub const PAGE_TOKEN_KEY_FILE: &str = "page-token.key";
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why a key is not there. Names files, never what is in them.

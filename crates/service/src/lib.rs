@@ -7,7 +7,7 @@ pub mod auth;
 pub mod config;
 mod connections;
 pub mod deadline;
-mod descriptors;
+pub mod descriptors;
 mod failure;
 pub mod health;
 pub mod ids;

@@ -4,6 +4,8 @@
 //! cell by cell, whoever writes them. All rows of one `apply` are one batch inside one partition of one table, which the
 //! server applies as one mutation.
 
+mod inspect;
+mod rules;
 mod schema;
 mod session;
 mod statements;
@@ -23,6 +25,7 @@ use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::OnceCell;
 
 use crate::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Write, check};
+pub use inspect::inspect;
 use session::{Connected, Server, execution_error, prepare_error};
 use statements::{Layout, Purpose, section_of_statement};
 use values::{Bound, Cells};
@@ -67,6 +70,10 @@ impl CqlSettings {
             disallow_shard_aware_port: false,
             login: None,
         }
+    }
+
+    fn wanted(&self) -> rules::Wanted {
+        rules::Wanted { replicas: usize::from(self.replication_factor), production: self.production }
     }
 }
 

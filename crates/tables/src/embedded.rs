@@ -28,6 +28,7 @@ use kith_runtime::Runtime;
 use crate::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Value, Write, check};
 use catalog::Catalog;
 use folder::Folder;
+pub use folder::inspect;
 use keys::Place;
 use store::{Range, Store};
 

@@ -150,8 +150,7 @@ impl Suite {
     /// What the service's own tables hold.
     async fn digest(&self) -> Digest {
         self.settled().await;
-        let tables: Vec<_> = group(1).tables().into_iter().filter(|table| table.name != "watermarks").collect();
-        kith_tables::digest(&**self.state().keyspace(), &tables).await.unwrap()
+        kith_tables::digest(&**self.state().keyspace(), &group(1).folded_tables()).await.unwrap()
     }
 
     async fn account(&self, handle: &str) -> RecordId {

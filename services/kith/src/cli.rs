@@ -32,6 +32,19 @@ pub enum Command {
     /// Prints the time from a post's OK to its presence in a follower's home feed, at rest.
     #[command(after_help = "Example:\n  kith latency --posts 200")]
     Latency(crate::latency::LatencyOptions),
+    /// Prints records of the log, decoded; asks a running `kith run`.
+    #[command(
+        after_help = "Examples:\n  kith events --topic kith.posts.v1 --key 000102030405060708090a0b0c0d0e0f\n  kith events --topic kith.identity.v1 --from-time 2026-11-25T18:00:00Z --limit 500 --json"
+    )]
+    Events(crate::operator::events::EventsOptions),
+    /// Lists, shows, retries and discards records that nobody could decode; asks a running `kith run`.
+    #[command(after_help = "Examples:\n  kith dead-letters\n  kith dead-letters list --open --json")]
+    DeadLetters(crate::operator::dead_letters::DeadLettersOptions),
+    /// Looks at everything that a suite on these settings depends on, and says what to change; changes nothing.
+    #[command(
+        after_help = "Examples:\n  kith doctor\n  kith doctor --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042 --json"
+    )]
+    Doctor(crate::operator::doctor::DoctorOptions),
     #[command(flatten)]
     Projection(crate::operator::projections::ProjectionCommand),
     /// Prints every setting as a table: name, environment variable, default, meaning.
@@ -44,7 +57,12 @@ impl Cli {
         let flags = match &self.command {
             Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
             Command::Demo(options) => options.settings.given.clone(),
-            Command::Latency(_) | Command::Projection(_) | Command::Settings => Vec::new(),
+            Command::Doctor(options) => options.settings.given.clone(),
+            Command::Latency(_)
+            | Command::Projection(_)
+            | Command::Events(_)
+            | Command::DeadLetters(_)
+            | Command::Settings => Vec::new(),
         };
         Settings::load(flags)
     }

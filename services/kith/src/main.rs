@@ -46,6 +46,9 @@ fn main() -> ExitCode {
             Command::Init(_) => init::run(settings).await,
             Command::Demo(options) => demo::run(settings, options).await,
             Command::Latency(options) => latency::run(settings, options).await,
+            Command::Events(options) => operator::events::run(options).await,
+            Command::DeadLetters(options) => operator::dead_letters::run(options).await,
+            Command::Doctor(options) => operator::doctor::run(settings, options).await,
             Command::Projection(command) => command.run().await,
             Command::Settings => {
                 print!("{}", kith_service::config::table_markdown());

@@ -1,5 +1,12 @@
-//! The operators' commands: clients of `kith.ops.v1`.
+//! The operators' commands: clients of `kith.ops.v1`, and `kith doctor`, which asks the machine and the servers.
 
 mod client;
+pub mod dead_letters;
+pub mod doctor;
+pub mod events;
+mod json;
 pub mod projections;
 mod table;
+
+#[cfg(test)]
+mod tests;

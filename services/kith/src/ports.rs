@@ -56,13 +56,7 @@ fn open_log(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn Ev
             Ok(log)
         }
         LogAddress::Kafka(servers) => {
-            let kafka = KafkaSettings {
-                bootstrap: servers.join(","),
-                client_id: "kith".to_owned(),
-                replication_factor: settings.replication_factor(),
-                production: settings.profile == Profile::Production,
-                extra: Vec::new(),
-            };
+            let kafka = kafka_settings(settings, servers);
             Ok(KafkaLog::connect(kafka, settings.partitions, runtime.clone()).context("the Kafka client")?)
         }
     }
@@ -81,14 +75,33 @@ fn open_tables(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn
             })?;
             Ok(tables)
         }
-        TablesAddress::Cql(servers) => Ok(CqlTables::connect(CqlSettings {
-            contact_points: servers.clone(),
-            local_datacenter: Some(settings.cql_local_datacenter.clone()),
-            replication_factor: u8::try_from(settings.replication_factor()).context("replication_factor")?,
-            production: settings.profile == Profile::Production,
-            request_timeout: CQL_REQUEST_TIMEOUT,
-            disallow_shard_aware_port: false,
-            login: None,
-        })),
+        TablesAddress::Cql(servers) => {
+            u8::try_from(settings.replication_factor()).context("replication_factor")?;
+            Ok(CqlTables::connect(cql_settings(settings, servers)))
+        }
+    }
+}
+
+/// How the brokers are reached.
+pub fn kafka_settings(settings: &Settings, servers: &[String]) -> KafkaSettings {
+    KafkaSettings {
+        bootstrap: servers.join(","),
+        client_id: "kith".to_owned(),
+        replication_factor: settings.replication_factor(),
+        production: settings.profile == Profile::Production,
+        extra: Vec::new(),
+    }
+}
+
+/// How the CQL server is reached.
+pub fn cql_settings(settings: &Settings, servers: &[String]) -> CqlSettings {
+    CqlSettings {
+        contact_points: servers.to_vec(),
+        local_datacenter: Some(settings.cql_local_datacenter.clone()),
+        replication_factor: u8::try_from(settings.replication_factor()).unwrap_or(u8::MAX),
+        production: settings.profile == Profile::Production,
+        request_timeout: CQL_REQUEST_TIMEOUT,
+        disallow_shard_aware_port: false,
+        login: None,
     }
 }

@@ -25,7 +25,7 @@ use tonic::service::{Routes, RoutesBuilder};
 use crate::{init, ops, ports};
 
 /// The generation that every service has from its first day; a rebuild fills the next one.
-const FIRST_GENERATION: u32 = 1;
+pub const FIRST_GENERATION: u32 = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
 /// Servers that are only starting get this long before the process gives up.
@@ -61,7 +61,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         services: suite.names.clone(),
         callers,
         admin,
-        operators: (operators, ops::routes(&suite.projections)),
+        operators: (operators, suite.operators.clone()),
         edge,
         readiness,
         metrics,
@@ -114,6 +114,8 @@ struct Suite {
     routes: Routes,
     /// Full names, for health and reflection.
     names: Vec<&'static str>,
+    /// What serves operators.
+    operators: Routes,
     projections: Vec<Arc<Projection>>,
     runtime: Runtime,
 }
@@ -141,7 +143,9 @@ impl Suite {
             }
             all.push(projection);
         }
-        Ok(Self { routes: routes.routes(), names, projections: all, runtime: ports.runtime.clone() })
+        let (log, runtime) = (Arc::clone(&ports.log), ports.runtime.clone());
+        let operators = ops::routes(&all, ops::events::service(log, operations, page_tokens, runtime.clone())?);
+        Ok(Self { routes: routes.routes(), names, operators, projections: all, runtime })
     }
 }
 
@@ -154,7 +158,8 @@ fn roles(service: ServiceName, settings: &Settings) -> (bool, bool) {
     }
 }
 
-fn group(service: ServiceName, settings: &Settings, generation: u32) -> Group {
+/// The fold group of one generation of a service.
+pub fn group(service: ServiceName, settings: &Settings, generation: u32) -> Group {
     match service {
         ServiceName::Identity => kith_identity::group(generation),
         ServiceName::Posts => kith_posts::group(generation),

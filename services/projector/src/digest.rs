@@ -26,9 +26,8 @@ const PAGE: usize = 100;
 /// `now_ms`: entries more than a week ahead of it are left out. It reads everything: for verification, not for a page.
 pub async fn digest(state: &State, settings: Settings, now_ms: UnixMillis) -> Result<Digest, StoreError> {
     let joins = |table: &&'static Table| [HOME.name, PULLS.name].contains(&table.name);
-    let mut tables = group(0, settings).tables();
-    // Where the folds are is no part of what they hold.
-    tables.retain(|table| !joins(table) && table.name != "watermarks");
+    let mut tables = group(0, settings).folded_tables();
+    tables.retain(|table| !joins(table));
     let mut all = digest_where(&**state.keyspace(), &tables, counts).await?;
     let home = entries(state, now_ms).await?;
     all.rows += home.rows;

@@ -4,10 +4,12 @@
 
 mod bad_input;
 mod determinism;
+mod doctor;
 mod embedded;
 mod harness;
 mod live;
 mod log_contract;
+mod operators;
 mod rebuild;
 mod table_contract;
 mod tidy;

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::{LogError, PartitionIndex};
+use crate::{Finding, LogError, PartitionIndex, Weight};
 
 /// Raised when what stands in the folder is laid out otherwise.
 const FORMAT_VERSION: u32 = 1;
@@ -34,6 +34,22 @@ pub(super) fn take(dir: &Path, partitions: PartitionIndex) -> Result<File, LogEr
         Err(error) => return Err(failed(error)),
     }
     Ok(lock)
+}
+
+/// What the log's folder is, without opening or changing it.
+pub fn inspect(dir: &Path, partitions: PartitionIndex) -> Vec<Finding> {
+    let wanted = text(partitions).trim_end().replace('\n', ", ");
+    let (found, weight) = match std::fs::read_to_string(dir.join(FORMAT)) {
+        Ok(found) if found == text(partitions) => (wanted.clone(), Weight::Sound),
+        Ok(found) => (found.trim_end().replace('\n', ", "), Weight::Wrong),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.join(STORE).exists() => {
+            ("not made yet".to_owned(), Weight::Sound)
+        }
+        Err(error) => (format!("{FORMAT}: {error}"), Weight::Wrong),
+    };
+    let fix = "set `partitions` to what the log was made with, or name another folder in `log`; a newer format needs a \
+               newer kith; a folder without FORMAT is damaged: put a copy back";
+    vec![Finding::judged(dir.display().to_string(), "format of the log", (found, wanted), weight, fix)]
 }
 
 fn check(dir: &Path, found: &str, partitions: PartitionIndex) -> Result<(), LogError> {

@@ -6,24 +6,20 @@ use std::time::Duration;
 
 use kith_runtime::Runtime;
 use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
+use super::contract::{Config, Found, Wanted};
 use super::settings::{KafkaSettings, REQUEST_TIMEOUT_MS};
 use super::voice::Voice;
-use crate::{LogError, MAX_RECORD_BYTES, PartitionIndex, Topic};
+use crate::{Finding, LogError, PartitionIndex, Topic, Weight};
 
 const TIMEOUT: Duration = Duration::from_millis(REQUEST_TIMEOUT_MS as u64);
 /// How long a topic that was made may take until every partition has a leader.
 const LEADERS_WITHIN_LOOKS: u32 = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// What every topic's configuration says: nothing is ever thrown away.
-const CONTRACT: [(&str, &str); 3] = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
-/// And where one broker's loss must lose nothing.
-const PRODUCTION: [(&str, &str); 2] = [("min.insync.replicas", "2"), ("unclean.leader.election.enable", "false")];
 
 /// One use of the admin API. Not kept: nobody would take its log lines from its queue.
 pub(super) struct Topics<'a> {
@@ -34,15 +30,6 @@ pub(super) struct Topics<'a> {
 }
 
 type Admin = Arc<AdminClient<Voice>>;
-
-/// A topic as the brokers know it.
-struct Found {
-    partitions: usize,
-    /// The fewest that any partition has.
-    copies: usize,
-    /// Whether every partition can be written.
-    led: bool,
-}
 
 impl Topics<'_> {
     /// Makes those that are missing, then checks all.
@@ -73,8 +60,20 @@ impl Topics<'_> {
         self.runtime.blocking(move || drop(admin)).await;
     }
 
-    fn contract(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        CONTRACT.into_iter().chain(PRODUCTION.into_iter().filter(|_| self.settings.production))
+    /// Everything that the log depends on.
+    pub async fn inspect(&self, topics: &[Topic]) -> Result<Vec<Finding>, LogError> {
+        let admin = self.admin()?;
+        let done = self.look(&admin, topics).await;
+        self.done(admin).await;
+        done
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            partitions: usize::from(self.partitions),
+            copies: usize::from(self.settings.replication_factor),
+            production: self.settings.production,
+        }
     }
 
     async fn make(&self, admin: &Admin, topics: &[Topic]) -> Result<(), LogError> {
@@ -82,7 +81,7 @@ impl Topics<'_> {
         let new = |topic: &Topic| {
             let copies = TopicReplication::Fixed(copies);
             let new = NewTopic::new(topic.name, i32::from(self.partitions), copies);
-            self.contract().fold(new, |new, (name, value)| new.set(name, value))
+            self.wanted().topic_config().fold(new, |new, (name, value)| new.set(name, value))
         };
         let new: Vec<_> = topics.iter().map(new).collect();
         for result in admin.create_topics(&new, &options()).await.map_err(unavailable)? {
@@ -97,8 +96,8 @@ impl Topics<'_> {
     /// A topic just made is known to the controller first.
     async fn wait_for_leaders(&self, admin: &Admin, topics: &[Topic]) -> Result<(), LogError> {
         for _ in 0..LEADERS_WITHIN_LOOKS {
-            let found = self.found(admin).await?;
-            if topics.iter().all(|topic| found.get(topic.name).is_some_and(|topic| topic.led)) {
+            let (found, _) = self.found(admin).await?;
+            if topics.iter().all(|topic| found.get(topic.name).is_some_and(is_led)) {
                 return Ok(());
             }
             self.runtime.sleep(LOOK_AGAIN).await;
@@ -106,67 +105,78 @@ impl Topics<'_> {
         Err(LogError::Unavailable("partitions have no leader".to_owned()))
     }
 
-    /// All topics of the cluster.
-    async fn found(&self, admin: &Admin) -> Result<BTreeMap<String, Found>, LogError> {
+    /// All topics of the cluster, and its brokers.
+    async fn found(&self, admin: &Admin) -> Result<(BTreeMap<String, Found>, Vec<i32>), LogError> {
         let admin = Arc::clone(admin);
         let asked = self.runtime.blocking(move || {
             let metadata = admin.inner().fetch_metadata(None, TIMEOUT)?;
-            Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), Found::from(topic))).collect())
+            let topics = metadata.topics().iter().map(|topic| (topic.name().to_owned(), Found::from(topic)));
+            Ok((topics.collect(), metadata.brokers().iter().map(|broker| broker.id()).collect()))
         });
         asked.await.ok_or(LogError::Closed)?.map_err(unavailable)
     }
 
     async fn compare(&self, admin: &Admin, topics: &[Topic]) -> Result<(), LogError> {
-        let found = self.found(admin).await?;
-        let mut differences = Vec::new();
-        let mut asked = Vec::new();
-        for topic in topics {
-            match found.get(topic.name) {
-                Some(found) => {
-                    asked.push(ResourceSpecifier::Topic(topic.name));
-                    self.compare_copies(topic, found, &mut differences);
-                }
-                None => differences.push(format!("{} is missing", topic.name)),
-            }
-        }
-        if !asked.is_empty() {
-            for config in admin.describe_configs(&asked, &options()).await.map_err(unavailable)? {
-                let config = config.map_err(|code| LogError::Unavailable(format!("topic settings: {code}")))?;
-                self.compare_config(&config, &mut differences);
-            }
-        }
+        let (found, _) = self.found(admin).await?;
+        let configs = self.topic_configs(admin, topics, &found).await?;
+        let judge =
+            |topic: &Topic| self.wanted().judge_topic(topic.name, found.get(topic.name), configs.get(topic.name));
+        let wrong = topics.iter().flat_map(judge).filter(|finding| finding.weight == Weight::Wrong);
+        let differences: Vec<String> = wrong.map(|finding| finding.to_string()).collect();
         if differences.is_empty() { Ok(()) } else { Err(LogError::Contract(differences.join("; "))) }
     }
 
-    fn compare_copies(&self, topic: &Topic, found: &Found, differences: &mut Vec<String>) {
-        let expected = usize::from(self.partitions);
-        if found.partitions != expected {
-            differences.push(format!("{} has {} partitions, not {expected}", topic.name, found.partitions));
+    async fn look(&self, admin: &Admin, topics: &[Topic]) -> Result<Vec<Finding>, LogError> {
+        let wanted = self.wanted();
+        let (found, brokers) = self.found(admin).await?;
+        let configs = self.topic_configs(admin, topics, &found).await?;
+        let mut findings = vec![wanted.judge_cluster(brokers.len())];
+        for broker in brokers {
+            let name = format!("broker {broker}");
+            let config = configs_of(admin, &[ResourceSpecifier::Broker(broker)]).await?;
+            findings.extend(config.iter().flat_map(|(_, config)| wanted.judge_broker(&name, config)));
         }
-        let expected = usize::from(self.settings.replication_factor);
-        if found.copies < expected {
-            differences.push(format!("{} has {} copies, not {expected}", topic.name, found.copies));
+        for topic in topics {
+            let (found, config) = (found.get(topic.name), configs.get(topic.name));
+            findings.extend(wanted.judge_topic(topic.name, found, config));
+            findings.extend(found.map(|found| wanted.judge_leaders(topic.name, found)));
         }
+        Ok(findings)
     }
 
-    fn compare_config(&self, config: &ConfigResource, differences: &mut Vec<String>) {
-        let OwnedResourceSpecifier::Topic(topic) = &config.specifier else { return };
-        let found: BTreeMap<_, _> =
-            config.entries.iter().map(|entry| (&*entry.name, entry.value.as_deref().unwrap_or_default())).collect();
-        for (name, expected) in self.contract() {
-            let found = found.get(name).copied().unwrap_or_default();
-            if found != expected {
-                differences.push(format!("{topic} has {name}={found}, not {expected}"));
+    /// Of those that are there.
+    async fn topic_configs(
+        &self,
+        admin: &Admin,
+        topics: &[Topic],
+        found: &BTreeMap<String, Found>,
+    ) -> Result<BTreeMap<String, Config>, LogError> {
+        let there = topics.iter().filter(|topic| found.contains_key(topic.name));
+        let asked: Vec<_> = there.map(|topic| ResourceSpecifier::Topic(topic.name)).collect();
+        let mut configs = BTreeMap::new();
+        for (resource, config) in configs_of(admin, &asked).await? {
+            if let OwnedResourceSpecifier::Topic(topic) = resource {
+                configs.insert(topic, config);
             }
         }
-        let name = "max.message.bytes";
-        let most = found.get(name).and_then(|value| value.parse().ok()).unwrap_or(0_usize);
-        // A batch of records is what the broker measures; see `batch.size`.
-        let least = 4 * MAX_RECORD_BYTES;
-        if most < least {
-            differences.push(format!("{topic} has {name}={most}, less than {least}"));
-        }
+        Ok(configs)
     }
+}
+
+async fn configs_of(
+    admin: &Admin,
+    asked: &[ResourceSpecifier<'_>],
+) -> Result<Vec<(OwnedResourceSpecifier, Config)>, LogError> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut configs = Vec::new();
+    for config in admin.describe_configs(asked, &options()).await.map_err(unavailable)? {
+        let config = config.map_err(|code| LogError::Unavailable(format!("settings of brokers and topics: {code}")))?;
+        let values = config.entries.into_iter().map(|entry| (entry.name, entry.value.unwrap_or_default()));
+        configs.push((config.specifier, values.collect()));
+    }
+    Ok(configs)
 }
 
 impl From<&MetadataTopic> for Found {
@@ -175,9 +185,13 @@ impl From<&MetadataTopic> for Found {
         Self {
             partitions: partitions.len(),
             copies: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0),
-            led: !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0),
+            leaderless: partitions.iter().filter(|partition| partition.leader() < 0).count(),
         }
     }
+}
+
+fn is_led(topic: &Found) -> bool {
+    topic.partitions > 0 && topic.leaderless == 0
 }
 
 fn options() -> AdminOptions {

@@ -3,23 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use kith_runtime::Runtime;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::serialize::row::SerializeRow;
 use scylla::statement::unprepared::Statement;
 
 use super::CqlSettings;
+use super::rules::{Found, GC_GRACE_SECONDS, judge_clock, judge_table, refuse};
 use super::session::{Connected, execution_error};
 use super::statements::{comma_separated, quoted, table_name};
 use crate::check::SECTION;
-use crate::{Column, Kind, Order, StoreError, Table};
+use crate::{Column, Finding, Kind, Order, StoreError, Table, Weight};
 
 /// A server that makes a table writes to disk on every node.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// We delete nothing; 10 days, the servers' own default, so that a repair has its time should that change.
-const GC_GRACE_SECONDS: u32 = 864_000;
-/// Fewer lose what they acknowledged with one disk.
-const PRODUCTION_REPLICAS: usize = 3;
-
 impl Connected {
     pub async fn create(
         &self,
@@ -33,7 +30,7 @@ impl Connected {
         }
         for table in tables {
             match there.get(table.name) {
-                Some(columns) => compare(table, columns)?,
+                Some(columns) => refuse(vec![judge_table(keyspace, table, Some(columns))])?,
                 None => self.change(create_table(keyspace, table)).await?,
             }
         }
@@ -56,56 +53,63 @@ impl Connected {
         keyspace: &str,
         tables: &[&'static Table],
     ) -> Result<(), StoreError> {
-        self.check_replication(settings, keyspace).await?;
-        let there = self.columns(keyspace).await?;
-        for table in tables {
-            let columns = there.get(table.name);
-            compare(table, columns.ok_or_else(|| StoreError::Contract(format!("table {} is not there", table.name)))?)?;
-        }
-        let cql = "SELECT table_name, default_time_to_live FROM system_schema.tables WHERE keyspace_name = ?";
-        for (name, seconds) in self.rows::<(String, i32)>(cql, (keyspace,)).await? {
-            if seconds != 0 {
-                return Err(StoreError::Contract(format!("rows of table {name} expire")));
-            }
-        }
-        Ok(())
+        refuse(self.judge_keyspace(settings, keyspace, tables).await?)
     }
 
-    /// A server that syncs its commit log from time to time only loses rows that it acknowledged: refused in
-    /// production, a warning elsewhere. A server that does not tell is taken at its word.
+    pub async fn judge_keyspace(
+        &self,
+        settings: &CqlSettings,
+        keyspace: &str,
+        tables: &[&'static Table],
+    ) -> Result<Vec<Finding>, StoreError> {
+        let cql = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        let replication = self.rows::<(HashMap<String, String>,)>(cql, (keyspace,)).await?;
+        let cql = "SELECT table_name, default_time_to_live, gc_grace_seconds FROM system_schema.tables \
+                   WHERE keyspace_name = ?";
+        let lifetimes = self.rows::<(String, i32, i32)>(cql, (keyspace,)).await?;
+        let found = Found {
+            replication: replication.into_iter().next().map(|(replication,)| replication),
+            tables: self.columns(keyspace).await?,
+            lifetimes: lifetimes.into_iter().map(|(table, ttl, grace)| (table, (ttl, grace))).collect(),
+        };
+        Ok(settings.wanted().judge_keyspace(keyspace, &self.datacenter, tables, &found))
+    }
+
+    /// Refuses a server whose commit log may lose what it acknowledged in production, and warns of it elsewhere.
     pub async fn check_commit_log(&self, settings: &CqlSettings) -> Result<(), StoreError> {
+        let finding = settings.wanted().judge_commit_log(self.commit_log().await.as_deref());
+        if finding.weight == Weight::Doubtful {
+            tracing::warn!("{finding}: it may lose rows that it acknowledged");
+        }
+        refuse(vec![finding])
+    }
+
+    /// What is no keyspace's own.
+    pub async fn judge_server(&self, settings: &CqlSettings, runtime: &Runtime) -> Result<Vec<Finding>, StoreError> {
+        let wanted = settings.wanted();
+        let state = self.session.get_cluster_state();
+        let is_local = |datacenter: Option<&String>| datacenter == Some(&self.datacenter);
+        let nodes = state.get_nodes_info().iter().filter(|node| is_local(node.datacenter.as_ref())).count();
+        let asked_ms = runtime.now_ms();
+        let clock = self.rows::<(i64,)>("SELECT toUnixTimestamp(now()) FROM system.local", ()).await?;
+        let answered_ms = runtime.now_ms();
+        let mut findings = vec![
+            wanted.judge_nodes(&self.datacenter, nodes),
+            wanted.judge_commit_log(self.commit_log().await.as_deref()),
+        ];
+        findings.extend(clock.first().map(|&(server_ms,)| judge_clock(server_ms, (asked_ms, answered_ms))));
+        Ok(findings)
+    }
+
+    /// `commitlog_sync`, if the server tells it.
+    async fn commit_log(&self) -> Option<String> {
         let cassandra = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'";
         let scylla = "SELECT value FROM system.config WHERE name = 'commitlog_sync'";
         let rows = match self.rows::<(String,)>(cassandra, ()).await {
             Err(StoreError::Contract(_)) => self.rows::<(String,)>(scylla, ()).await,
             known => known,
         };
-        let periodic = rows.is_ok_and(|rows| rows.iter().any(|(value,)| value.contains("periodic")));
-        if periodic && settings.production {
-            return Err(StoreError::Contract("commitlog_sync is periodic; batch or group is needed".to_owned()));
-        }
-        if periodic {
-            tracing::warn!("commitlog_sync of the CQL server is periodic: it may lose rows that it acknowledged");
-        }
-        Ok(())
-    }
-
-    async fn check_replication(&self, settings: &CqlSettings, keyspace: &str) -> Result<(), StoreError> {
-        let cql = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = ?";
-        let found = self.rows::<(HashMap<String, String>,)>(cql, (keyspace,)).await?;
-        let Some((replication,)) = found.first() else {
-            return Err(StoreError::Contract(format!("keyspace {keyspace} is not there")));
-        };
-        let by_datacenter = replication.get("class").is_some_and(|c| c.ends_with("NetworkTopologyStrategy"));
-        let Some(replicas) = replication.get(&self.datacenter).filter(|_| by_datacenter) else {
-            return Err(StoreError::Contract(format!("{keyspace} is not replicated in {} by name", self.datacenter)));
-        };
-        // ScyllaDB may name the racks instead.
-        let replicas = replicas.parse().unwrap_or_else(|_| replicas.split(',').count());
-        if settings.production && replicas < PRODUCTION_REPLICAS {
-            return Err(StoreError::Contract(format!("{keyspace} has {replicas} replicas in {}", self.datacenter)));
-        }
-        Ok(())
+        Some(rows.ok()?.into_iter().next()?.0)
     }
 
     async fn columns(&self, keyspace: &str) -> Result<BTreeMap<String, Columns>, StoreError> {
@@ -142,19 +146,10 @@ impl Connected {
 }
 
 /// By column name: type, part of the key, position in it, order; as system_schema has them.
-type Columns = BTreeMap<String, (String, String, i32, String)>;
+pub(super) type Columns = BTreeMap<String, (String, String, i32, String)>;
 
-fn compare(table: &Table, there: &Columns) -> Result<(), StoreError> {
-    let declared = columns(table);
-    if *there == declared {
-        return Ok(());
-    }
-    let differ = |name: &&String| there.get(*name) != declared.get(*name);
-    let names: std::collections::BTreeSet<_> = there.keys().chain(declared.keys()).filter(differ).collect();
-    Err(StoreError::Contract(format!("table {} differs in columns {names:?}", table.name)))
-}
-
-fn columns(table: &Table) -> Columns {
+/// Those that a table is declared with.
+pub(super) fn columns(table: &Table) -> Columns {
     let mut columns = Columns::new();
     let mut add = |name: &str, kind: &str, part: &str, position: usize, order: &str| {
         let position = if part == "regular" { -1 } else { position as i32 };
@@ -241,15 +236,5 @@ mod tests {
             create_keyspace("k", "dc1", 3),
             r#"CREATE KEYSPACE IF NOT EXISTS "k" WITH replication = {'class': 'NetworkTopologyStrategy', 'dc1': 3}"#
         );
-    }
-
-    #[test]
-    fn a_difference_names_its_columns() {
-        let mut there = columns(&FEED);
-        assert!(compare(&FEED, &there).is_ok());
-        there.remove("count");
-        there.insert("extra".to_owned(), ("text".to_owned(), "regular".to_owned(), -1, "none".to_owned()));
-        let Err(StoreError::Contract(said)) = compare(&FEED, &there) else { panic!("not refused") };
-        assert_eq!(said, r#"table feed differs in columns {"count", "extra"}"#);
     }
 }

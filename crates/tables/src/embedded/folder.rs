@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::StoreError;
+use crate::{Finding, StoreError, Weight};
 
 /// What FORMAT holds. Another key or row encoding is another number; tables of an old one are dropped and folded again.
 const FORMAT: &str = "kith tables 1\n";
@@ -62,6 +62,18 @@ impl Folder {
             _ => Ok(()),
         }
     }
+}
+
+/// What the tables' folder is, without opening or changing it.
+pub fn inspect(path: &Path) -> Vec<Finding> {
+    let (found, weight) = match std::fs::read_to_string(path.join("FORMAT")) {
+        Ok(format) if format == FORMAT => (FORMAT.trim().to_owned(), Weight::Sound),
+        Ok(format) => (format.trim().to_owned(), Weight::Wrong),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => ("not made yet".to_owned(), Weight::Sound),
+        Err(error) => (format!("FORMAT: {error}"), Weight::Wrong),
+    };
+    let fix = "delete the folder while kith does not run: the tables are filled again from the log";
+    vec![Finding::judged(path.display().to_string(), "format of the tables", (found, FORMAT.trim()), weight, fix)]
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {

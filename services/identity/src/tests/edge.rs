@@ -266,7 +266,9 @@ impl World {
                 assert_eq!(append.key, FOLLOWER.to_string());
                 self.follower.append(append.id, append.event);
             }
-            Effect::Put(_) | Effect::ForEach(_) | Effect::After(_) => panic!("not one of these"),
+            Effect::Put(_) | Effect::AppendThen(..) | Effect::ForEach(_) | Effect::After(_) => {
+                panic!("not one of these")
+            }
         }
     }
 

@@ -1,29 +1,41 @@
-//! Tables for people: columns as wide as they need, numbers to the right.
+//! Plain aligned text: columns as wide as they need, numbers to the right.
 
 /// Prints rows under their headings.
 pub fn print(headings: &[&str], rows: &[Vec<String>]) {
-    print!("{}", format(headings, rows));
+    print!("{}", aligned(headings, rows));
 }
 
-fn format(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
-    let width = |column: usize| {
-        let cells = std::iter::once(&headings).chain(rows).filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| match is_number(cell) {
+/// Rows under their headings. What could steer a terminal is shown as an escape: the log may hold anything.
+pub fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let headings = headings.iter().map(|heading| (*heading).to_owned()).collect();
+    let rows = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect());
+    let lines: Vec<Vec<String>> = std::iter::once(headings).chain(rows).collect();
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |cells: &Vec<String>| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| match is_number(cell) {
             true => format!("{cell:>width$}"),
             false => format!("{cell:<width$}"),
         });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
-    std::iter::once(&headings).chain(rows).map(|row| line(row) + "\n").collect()
+    lines.iter().map(line).collect()
 }
 
 fn is_number(cell: &str) -> bool {
-    cell.starts_with(|first: char| first.is_ascii_digit()) && !cell.contains(' ')
+    !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+}
+
+/// Without control characters and without those that turn the direction of text.
+pub fn plain(text: &str) -> String {
+    let steers =
+        |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { plain.extend(c.escape_unicode()) } else { plain.push(c) }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -32,7 +44,13 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_they_need() {
-        let rows = [vec!["posts".to_owned(), "7".to_owned()], vec!["id".to_owned(), "1200".to_owned()]];
-        assert_eq!(format(&["service", "lag"], &rows), "service  lag\nposts       7\nid       1200\n");
+        let rows = [["posts", "7", "x"], ["id", "1200", "y y"]].map(|row| row.map(str::to_owned).to_vec());
+        let text = aligned(&["service", "lag", "rest"], &rows);
+        assert_eq!(text, "service  lag   rest\nposts       7  x\nid       1200  y y\n");
+    }
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(plain("a\u{1b}[31mb\n\u{202e}é"), "a\\u{1b}[31mb\\u{a}\\u{202e}é");
     }
 }

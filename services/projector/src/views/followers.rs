@@ -249,7 +249,7 @@ mod tests {
                 Effect::Put(put) => put.table.name,
                 Effect::ForEach(walk) => walk.table.name,
                 Effect::After(_) => "after",
-                Effect::Read { .. } | Effect::Append(_) => "other",
+                Effect::Read { .. } | Effect::Append(_) | Effect::AppendThen(..) => "other",
             };
             follow.reaches(flagged, big).iter().map(kind).collect()
         };

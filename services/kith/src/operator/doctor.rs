@@ -1,0 +1,61 @@
+//! `kith doctor`: looks at everything that a suite on these settings depends on, and says what to change.
+
+mod keys;
+mod machine;
+mod report;
+mod stores;
+
+use anyhow::bail;
+use clap::Args;
+use kith_runtime::Runtime;
+use kith_service::config::{LogAddress, Settings, TablesAddress};
+
+use self::report::{Check, Report};
+use crate::cli::SettingFlags;
+
+#[derive(Debug, Args)]
+pub struct DoctorOptions {
+    /// Prints every check as one JSON document on standard output
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
+
+/// `Err` when anything is wrong; what is only doubtful is said.
+pub async fn run(settings: Settings, options: DoctorOptions) -> anyhow::Result<()> {
+    let report = Report { checks: examine(&settings, &Runtime::system()).await };
+    if options.json {
+        super::json::print(&report.document()?);
+    } else {
+        print!("{}", report.text());
+    }
+    match report.wrong() {
+        0 => Ok(()),
+        wrong => bail!("{wrong} of {} checks failed", report.checks.len()),
+    }
+}
+
+async fn examine(settings: &Settings, runtime: &Runtime) -> Vec<Check> {
+    let given = |key| settings.sources().find(|(name, ..)| *name == key).map_or("", |(_, value, _)| value);
+    let mut checks: Vec<Check> =
+        ["profile", "log", "tables"].map(|key| Check::sound("settings", key, given(key))).into();
+    checks.extend(machine::open_files());
+    checks.extend(machine::address("listen", settings.listen));
+    checks.extend(machine::address("admin_listen", settings.admin_listen));
+    checks.extend(machine::address("ops_listen", settings.ops_listen));
+    checks.extend(machine::collector(&settings.otlp_endpoint).await);
+    checks.extend(keys::examine(settings));
+    if let LogAddress::Embedded(folder) = &settings.log {
+        checks.extend(machine::folder(folder, machine::Use::Truth));
+    }
+    if let TablesAddress::Embedded(folder) = &settings.tables {
+        checks.extend(machine::folder(folder, machine::Use::Disposable));
+    }
+    let (log, tables) = tokio::join!(stores::log(settings, runtime), stores::tables(settings, runtime));
+    checks.extend(log.into_iter().chain(tables));
+    checks
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Whole examinations without servers. What a server may be like is tried in the crates that know it, and in the
+//! workspace's `tests`.
+
+use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use kith_log::embedded::EmbeddedLog;
+use kith_service::config::Sources;
+use kith_service::keys::{JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
+use kith_tables::embedded::EmbeddedTables;
+
+use super::report::Weight;
+use super::*;
+
+struct Place {
+    folder: tempfile::TempDir,
+    changed: Vec<(String, String)>,
+}
+
+impl Place {
+    /// Log, tables and keys as a first `kith run` leaves them.
+    fn made() -> Self {
+        let place = Self::new();
+        let runtime = Runtime::system();
+        drop(EmbeddedLog::open(&place.path("log"), 16, runtime.clone()).unwrap());
+        drop(EmbeddedTables::open(place.path("tables"), runtime.clone()).unwrap());
+        KeyFolder::at(place.path("keys")).create_missing(&runtime).unwrap();
+        place
+    }
+
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), changed: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn set(mut self, key: &str, value: &str) -> Self {
+        self.changed.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn settings(&self) -> Settings {
+        let path = |name| self.path(name).display().to_string();
+        let mut flags = vec![
+            ("log".to_owned(), format!("embedded:{}", path("log"))),
+            ("tables".to_owned(), format!("embedded:{}", path("tables"))),
+            ("keys_dir".to_owned(), path("keys")),
+            ("listen".to_owned(), "127.0.0.1:0".to_owned()),
+            ("admin_listen".to_owned(), "127.0.0.1:0".to_owned()),
+            ("ops_listen".to_owned(), "127.0.0.1:0".to_owned()),
+        ];
+        flags.extend(self.changed.iter().cloned());
+        Settings::from_sources(Sources { flags, environment: Some(HashMap::new()) }).unwrap()
+    }
+
+    async fn wrong(&self) -> Vec<String> {
+        let checks = examine(&self.settings(), &Runtime::system()).await;
+        let wrong = checks.into_iter().filter(|check| check.weight == Weight::Wrong);
+        let base = |subject: &str| Path::new(subject).file_name().unwrap().to_string_lossy().into_owned();
+        wrong
+            .map(|check| {
+                assert!(!check.fix.is_empty(), "{check:?}");
+                format!("{}: {}", base(&check.subject), check.name)
+            })
+            .collect()
+    }
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_wrong_before_the_first_start_and_after_it() {
+    assert_eq!(Place::new().wrong().await, [""; 0]);
+    let made = Place::made();
+    assert_eq!(made.wrong().await, [""; 0]);
+    let checks = examine(&made.settings(), &Runtime::system()).await;
+    // What the machine of the test is like is not ours.
+    let others = ["open files", "free", "file system"];
+    let doubtful = checks.iter().filter(|check| check.weight == Weight::Doubtful && !others.contains(&&*check.name));
+    assert_eq!(doubtful.count(), 0, "{checks:#?}");
+}
+
+#[tokio::test]
+async fn each_misconfiguration_of_a_folder_is_found_by_itself() {
+    type Change = fn(&Place);
+    let changes: [(&str, Change); 11] = [
+        ("log: format of the log", |place| std::fs::write(place.path("log/FORMAT"), "kith-log format 9\n").unwrap()),
+        ("log: format of the log", |place| std::fs::remove_file(place.path("log/FORMAT")).unwrap()),
+        ("tables: format of the tables", |place| std::fs::write(place.path("tables/FORMAT"), "other").unwrap()),
+        ("signing-key.pem: mode", |place| chmod(&place.path("keys").join(SIGNING_KEY_FILE), 0o644)),
+        ("page-token.key: mode", |place| chmod(&place.path("keys").join(PAGE_TOKEN_KEY_FILE), 0o604)),
+        ("keys: mode", |place| chmod(&place.path("keys"), 0o777)),
+        ("signing-key.pem: key", |place| std::fs::write(place.path("keys").join(SIGNING_KEY_FILE), "no key").unwrap()),
+        ("page-token.key: key", |place| std::fs::write(place.path("keys").join(PAGE_TOKEN_KEY_FILE), "short").unwrap()),
+        ("page-token.key: key", |place| std::fs::remove_file(place.path("keys").join(PAGE_TOKEN_KEY_FILE)).unwrap()),
+        ("jwks.json: public keys", |place| std::fs::write(place.path("keys").join(JWKS_FILE), "{").unwrap()),
+        ("jwks.json: public keys", |place| std::fs::remove_file(place.path("keys").join(JWKS_FILE)).unwrap()),
+    ];
+    for (expected, change) in changes {
+        let place = Place::made();
+        change(&place);
+        assert_eq!(place.wrong().await, [expected]);
+    }
+}
+
+#[tokio::test]
+async fn settings_that_do_not_fit_what_is_there_are_found() {
+    assert_eq!(Place::made().set("partitions", "8").wrong().await, ["log: format of the log"]);
+    assert_eq!(Place::made().set("listen", "192.0.2.1:7400").wrong().await, ["settings: listen"]);
+    let place = Place::made();
+    std::fs::write(place.path("file"), "").unwrap();
+    let inside = format!("embedded:{}", place.path("file/log").display());
+    assert_eq!(place.set("log", &inside).wrong().await[0], "log: folder");
+    // The keys of another suite.
+    let (place, other) = (Place::made(), Place::made());
+    let foreign = other.path("keys").join(JWKS_FILE).display().to_string();
+    assert_eq!(place.set("jwks_file", &foreign).wrong().await, ["jwks.json: public keys"]);
+}
+
+#[tokio::test]
+async fn servers_that_are_down_are_the_findings() {
+    let place = Place::made().set("log", "kafka:127.0.0.1:1").set("tables", "cql:127.0.0.1:1");
+    assert_eq!(place.wrong().await, ["brokers: answer", "CQL server: answer"]);
+    let strict = place.set("profile", "production");
+    assert_eq!(strict.wrong().await, ["brokers: settings of the client", "brokers: answer", "CQL server: answer"]);
+    std::fs::remove_dir_all(strict.path("keys")).unwrap();
+    let missing = strict.wrong().await;
+    for key in ["page-token.key: key", "signing-key.pem: key", "jwks.json: public keys"] {
+        assert!(missing.contains(&key.to_owned()), "{missing:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_exit_code_follows_what_is_wrong() {
+    let options = || DoctorOptions { json: true, settings: SettingFlags::default() };
+    run(Place::made().settings(), options()).await.unwrap();
+    let wrong = run(Place::made().set("partitions", "8").settings(), options()).await.unwrap_err().to_string();
+    assert!(wrong.starts_with("1 of "), "{wrong}");
+}

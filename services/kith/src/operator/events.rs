@@ -1,0 +1,172 @@
+//! `kith events`: records of a topic, decoded.
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use kith_proto::ops::v1::event_service_client::EventServiceClient;
+use kith_proto::ops::v1::{LoggedEvent, ReadEventsRequest};
+use kith_proto::time::timestamp;
+use serde_json::{Value, json};
+
+use super::client::OpsOptions;
+use super::{json as document, table};
+
+/// Events that one command prints.
+const LIMIT_MAX: u64 = 100_000;
+const PAGE_SIZE: usize = kith_service::limits::PAGE_SIZE_MAX;
+
+#[derive(Debug, Args)]
+pub struct EventsOptions {
+    /// Which topic: `kith.posts.v1`, `kith.identity.v1`, …
+    #[arg(long, value_name = "TOPIC")]
+    topic: String,
+    /// Only records of this key: a post's id, say
+    #[arg(long, value_name = "KEY", conflicts_with = "partition")]
+    key: Option<String>,
+    /// Only this partition
+    #[arg(long, value_name = "N")]
+    partition: Option<u32>,
+    /// From this offset on, in every partition that is read
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    from_offset: u64,
+    /// Only records written at this time or later: 2026-11-25T18:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from_time: Option<jiff::Timestamp>,
+    /// Only records written before this time
+    #[arg(long, value_name = "TIME")]
+    to_time: Option<jiff::Timestamp>,
+    /// The most events that are printed
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=LIMIT_MAX))]
+    limit: usize,
+    #[command(flatten)]
+    operators: OpsOptions,
+}
+
+/// What was found, and whether that is all.
+#[derive(Default)]
+struct Found {
+    events: Vec<LoggedEvent>,
+    searched: u64,
+    more: bool,
+}
+
+pub async fn run(options: EventsOptions) -> anyhow::Result<()> {
+    let found = read(&options).await?;
+    if options.operators.json {
+        document::print(&found.document()?);
+        return Ok(());
+    }
+    print!("{}", found.table());
+    let rest = if found.more { "; there are more: a higher --limit, or --from-offset, shows them" } else { "" };
+    eprintln!("{} events, {} records looked at{rest}", found.events.len(), found.searched);
+    Ok(())
+}
+
+async fn read(options: &EventsOptions) -> anyhow::Result<Found> {
+    let mut client = EventServiceClient::new(options.operators.connect().await?);
+    client = client.max_decoding_message_size(kith_service::limits::RESPONSE_BYTES);
+    let mut request = options.request();
+    let mut found = Found::default();
+    loop {
+        request.page_size = i32::try_from(PAGE_SIZE.min(options.limit - found.events.len()))?;
+        let mut caller = client.clone();
+        let page =
+            options.operators.call(request.clone(), async move |request| caller.read_events(request).await).await?;
+        found.events.extend(page.events);
+        found.searched += page.records_searched;
+        found.more = !page.next_page_token.is_empty();
+        if !found.more || found.events.len() >= options.limit {
+            return Ok(found);
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+impl EventsOptions {
+    fn request(&self) -> ReadEventsRequest {
+        let moment = |at: &jiff::Timestamp| timestamp(at.as_millisecond());
+        ReadEventsRequest {
+            topic: self.topic.clone(),
+            key: self.key.clone().unwrap_or_default(),
+            partition: self.partition,
+            from_offset: self.from_offset,
+            from_time: self.from_time.as_ref().map(moment),
+            to_time: self.to_time.as_ref().map(moment),
+            ..ReadEventsRequest::default()
+        }
+    }
+}
+
+impl Found {
+    fn table(&self) -> String {
+        let rows: Vec<_> = self.events.iter().map(row).collect();
+        table::aligned(&["place", "time", "type", "key", "id", "event"], &rows)
+    }
+
+    /// The events' own JSON stands in it as JSON, not as text.
+    fn document(&self) -> anyhow::Result<Value> {
+        let mut events = Vec::with_capacity(self.events.len());
+        for event in &self.events {
+            let mut event_document = document::of("kith.ops.v1.LoggedEvent", event)?;
+            event_document["event"] = match &*event.event_json {
+                "" => Value::Null,
+                json => serde_json::from_str(json)?,
+            };
+            if let Some(fields) = event_document.as_object_mut() {
+                fields.remove("eventJson");
+            }
+            events.push(event_document);
+        }
+        Ok(json!({"events": events, "recordsSearched": self.searched, "more": self.more}))
+    }
+}
+
+fn row(event: &LoggedEvent) -> Vec<String> {
+    let short_type = event.r#type.rsplit('.').next().unwrap_or_default();
+    let what = match &*event.event_json {
+        "" => format!("({})", event.undecoded_reason),
+        json => json.to_owned(),
+    };
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let place = format!("{}@{}", event.partition, event.offset);
+    vec![place, or_dash(&event.record_time), or_dash(short_type), or_dash(&event.key), or_dash(&event.record_id), what]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(json: &str, reason: &str) -> LoggedEvent {
+        LoggedEvent {
+            partition: 3,
+            offset: 7,
+            key: "a\u{1b}b".to_owned(),
+            r#type: "kith.posts.v1.PostCreated".to_owned(),
+            event_json: json.to_owned(),
+            undecoded_reason: reason.to_owned(),
+            ..LoggedEvent::default()
+        }
+    }
+
+    #[test]
+    fn events_are_a_table_for_people() {
+        let events = vec![event(r#"{"a":1}"#, ""), event("", "malformed")];
+        let table = Found { events, searched: 9, more: false }.table();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines[0], "place  time  type         key       id  event");
+        assert_eq!(lines[1], r#"3@7    -     PostCreated  a\u{1b}b  -   {"a":1}"#);
+        assert!(lines[2].ends_with("(malformed)"));
+    }
+
+    #[test]
+    fn an_event_is_json_within_json() {
+        let found = Found { events: vec![event(r#"{"a":1}"#, ""), event("", "why")], searched: 9, more: true };
+        let document = found.document().unwrap();
+        let first = &document["events"][0];
+        assert_eq!(
+            (&first["event"]["a"], &first["offset"], &first["eventJson"]),
+            (&json!(1), &json!("7"), &Value::Null)
+        );
+        assert_eq!(document["events"][1]["undecodedReason"], "why");
+        assert_eq!((&document["recordsSearched"], &document["more"]), (&json!(9), &json!(true)));
+    }
+}

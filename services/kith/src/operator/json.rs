@@ -1,0 +1,20 @@
+//! Answers as JSON, in protobuf's own mapping; fields of no value too, so that programs find offset 0.
+
+use anyhow::Context;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::Value;
+
+/// The message of that full name.
+pub fn of(name: &str, message: &impl Message) -> anyhow::Result<Value> {
+    let pool = DescriptorPool::decode(kith_proto::FILE_DESCRIPTOR_SET)?;
+    let shape = pool.get_message_by_name(name).with_context(|| format!("{name} is not known"))?;
+    let message = DynamicMessage::decode(shape, &*message.encode_to_vec())?;
+    let options = SerializeOptions::new().skip_default_fields(false);
+    Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
+}
+
+/// The one document of a command.
+pub fn print(document: &Value) {
+    println!("{document:#}");
+}

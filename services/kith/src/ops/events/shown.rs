@@ -1,0 +1,65 @@
+//! Records as operators see them: headers by name, the event as JSON. Secrets stay where they are.
+
+use kith_log::{Header, Record, Topic, headers};
+use kith_proto::Event;
+use kith_proto::ops::v1::LoggedEvent;
+use kith_proto::ops::v1::get_dead_letter_response::LetterHeader;
+use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage};
+
+/// The shapes of all messages, as JSON needs them.
+pub struct Shapes {
+    pool: DescriptorPool,
+}
+
+impl Shapes {
+    pub fn load() -> Result<Self, DescriptorError> {
+        Ok(Self { pool: DescriptorPool::decode(kith_proto::FILE_DESCRIPTOR_SET)? })
+    }
+
+    pub fn logged(&self, record: &Record) -> LoggedEvent {
+        let position = record.position;
+        let (event_json, undecoded_reason) = match self.json(position.partition.topic, &record.value) {
+            Ok(json) => (json, String::new()),
+            Err(reason) => (String::new(), reason),
+        };
+        let header = |name| record.header(name).unwrap_or_default().to_owned();
+        LoggedEvent {
+            topic: position.partition.topic.name.to_owned(),
+            partition: u32::from(position.partition.index),
+            offset: position.offset,
+            key: String::from_utf8_lossy(&record.key).into_owned(),
+            record_id: record.id().map(|id| id.to_string()).unwrap_or_default(),
+            r#type: header(headers::TYPE),
+            record_time: header(headers::TIME),
+            causation_id: header(headers::CAUSATION_ID),
+            correlation_id: header(headers::CORRELATION_ID),
+            trace_parent: header(headers::TRACE_PARENT),
+            event_json,
+            undecoded_reason,
+        }
+    }
+
+    /// The value in protobuf's JSON mapping, or why there is none. What the folds cannot read is not shown as if it could
+    /// be: the same decoder says so.
+    fn json(&self, topic: Topic, value: &[u8]) -> Result<String, String> {
+        if topic.is_private() {
+            return Err("values of private topics are not shown".to_owned());
+        }
+        Event::decode(topic.name, value).map_err(|error| error.to_string())?;
+        let shape = Event::wire_name(topic.name).and_then(|name| self.pool.get_message_by_name(name));
+        let shape = shape.ok_or_else(|| format!("events of {} are not known", topic.name))?;
+        let message = DynamicMessage::decode(shape, value).map_err(|error| error.to_string())?;
+        // A moment outside the calendar has no JSON.
+        serde_json::to_string(&message).map_err(|error| format!("no JSON can say it: {error}"))
+    }
+}
+
+pub fn letter_header(header: Header) -> LetterHeader {
+    LetterHeader { name: header.name.to_string(), value: header.value }
+}
+
+/// The time in a record's headers, milliseconds since 1970.
+pub fn record_ms(record: &Record) -> Option<i64> {
+    let time: jiff::Timestamp = record.header(headers::TIME)?.parse().ok()?;
+    Some(time.as_millisecond())
+}

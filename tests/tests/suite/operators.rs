@@ -1,0 +1,95 @@
+//! What operators see of the log, and what they do about dead letters, through real processes.
+
+use bytes::Bytes;
+use kith_log::kafka::{KafkaLog, KafkaSettings};
+use kith_log::{EventLog, Header, NewRecord, headers, topics};
+use kith_runtime::Runtime;
+use kith_tests::suite::Suite;
+use kith_tests::{digests, kafka_server, servers, wait};
+use serde_json::Value;
+use std::time::Duration;
+
+const NOBODY_IS_PULLED: u64 = 10_000;
+const SET_ASIDE_WITHIN: Duration = Duration::from_secs(60);
+
+async fn operate(suite: &Suite, process: &str, arguments: &[&str]) -> Value {
+    serde_json::from_str(&suite.operate(process, arguments).await.unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_read_from_a_process_that_has_it_to_itself() {
+    let suite = Suite::embedded(NOBODY_IS_PULLED).await.unwrap();
+    suite.demo(20).await.unwrap();
+    let accounts = operate(&suite, "suite", &["events", "--topic", "kith.identity.v1", "--limit", "5000"]).await;
+    let of_type = |name: &str| {
+        let events = accounts["events"].as_array().unwrap().iter();
+        events.filter(|event| !event["event"][name].is_null()).collect::<Vec<_>>()
+    };
+    assert_eq!((of_type("accountCreated").len(), &accounts["more"]), (20, &false.into()));
+    let key = of_type("accountCreated")[0]["key"].as_str().unwrap().to_owned();
+    let of_key = operate(&suite, "suite", &["events", "--topic", "kith.identity.v1", "--key", &key]).await;
+    let of_key = of_key["events"].as_array().unwrap();
+    assert!(!of_key.is_empty() && of_key.iter().all(|event| event["key"] == *key));
+    let secrets = suite.operate("suite", &["events", "--topic", "kith.identity.private.v1"]).await.unwrap();
+    assert!(secrets.contains("not shown") && !secrets.contains("argon2"), "{secrets}");
+    assert_eq!(operate(&suite, "suite", &["dead-letters"]).await["more"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_found_retried_and_discarded_over_kafka() {
+    let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
+    let keys = tempfile::tempdir().unwrap();
+    let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
+    let settings = KafkaSettings {
+        bootstrap: kafka.socket(kafka_server::PORT).to_string(),
+        client_id: "kith-tests".to_owned(),
+        replication_factor: 1,
+        production: false,
+        extra: Vec::new(),
+    };
+    let log = KafkaLog::connect(settings, digests::PARTITIONS, Runtime::system()).unwrap();
+    let headers = vec![Header::new(headers::ID, "0".repeat(32))];
+    let value = Bytes::from_static(b"\xff\xff\xff\xff");
+    let garbage = NewRecord { topic: topics::POSTS, key: "p".to_owned(), headers, value };
+    let at = log.append(garbage).await.unwrap();
+
+    let first = letters(&suite, 1).await.remove(0);
+    let id = first["letterId"].as_str().unwrap();
+    assert_eq!(
+        (&first["originTopic"], &first["originOffset"]),
+        (&"kith.posts.v1".into(), &at.offset.to_string().into())
+    );
+    // A restart over CQL folds the last minute again, and sets nothing aside again.
+    let process = suite.process("posts").unwrap();
+    process.kill_9().unwrap();
+    process.restart().await.unwrap();
+    let shown = operate(&suite, "posts", &["dead-letters", "show", id]).await;
+    assert_eq!((&shown["key"], &shown["value"]), (&"cA==".into(), &"/////w==".into()));
+    let retried = operate(&suite, "posts", &["dead-letters", "retry", id]).await;
+    assert_eq!(retried["offset"], (at.offset + 1).to_string());
+    // It still does not decode. Another process knows what was decided.
+    let second = letters(&suite, 1).await.remove(0);
+    let second = second["letterId"].as_str().unwrap();
+    assert_ne!(id, second);
+    operate(&suite, "identity", &["dead-letters", "discard", second, "--note", "a test"]).await;
+    let refused = suite.operate("posts", &["dead-letters", "retry", second]).await.unwrap_err().to_string();
+    assert!(refused.contains("DEAD_LETTER_STATE"), "{refused}");
+    let all = operate(&suite, "posts", &["dead-letters"]).await;
+    let states: Vec<_> = all["letters"].as_array().unwrap().iter().map(|letter| letter["state"].clone()).collect();
+    assert_eq!(states, ["DEAD_LETTER_STATE_RETRIED", "DEAD_LETTER_STATE_DISCARDED"]);
+    let heads = log.heads(topics::DEAD_LETTERS).await.unwrap();
+    assert_eq!(heads.iter().sum::<u64>(), 2, "each letter stands in the log once");
+    let records = operate(&suite, "posts", &["events", "--topic", "kith.posts.v1", "--key", "p"]).await;
+    assert_eq!(records["events"].as_array().unwrap().len(), 2);
+}
+
+/// The open ones, when there are so many.
+async fn letters(suite: &Suite, count: usize) -> Vec<Value> {
+    wait::until("the letters are there", SET_ASIDE_WITHIN, async || {
+        let listed = operate(suite, "posts", &["dead-letters", "list", "--open"]).await;
+        let letters = listed["letters"].as_array().cloned().unwrap_or_default();
+        Ok((letters.len() == count).then_some(letters))
+    })
+    .await
+    .unwrap()
+}
