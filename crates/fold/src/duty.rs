@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kith_log::{LogPartition, Offset};
+use kith_log::{LogError, LogPartition, Offset};
 use kith_runtime::Runtime;
+use kith_tables::StoreError;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::{FoldError, Lag, Watermarks};
@@ -16,12 +17,18 @@ const BESIDE_BATCHES_AT_ONCE: usize = 1;
 const LIVE_LAG_RECORDS: u64 = 500;
 /// Between two looks whether they have caught up.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// After so many of them a batch is folded all the same: a rebuild under lasting load is slow, and ends.
+const LOOKS_PER_BATCH: u32 = 100;
+/// How often it is said that a fold that waits for its turn does not stand still.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// One for a generation in a process.
 pub(crate) struct Duty {
     runtime: Runtime,
     /// Whether callers are answered from this generation: then its folds append, and wait for nobody.
     live: AtomicBool,
+    /// Whether it is to serve as soon as it has caught up: then it waits for nobody either.
+    wanted: AtomicBool,
     paused: AtomicBool,
     changed: Notify,
     beside: Mutex<Beside>,
@@ -45,6 +52,7 @@ impl Duty {
         Arc::new(Self {
             runtime,
             live: live.into(),
+            wanted: false.into(),
             paused: false.into(),
             changed: Notify::new(),
             beside: Mutex::default(),
@@ -56,9 +64,18 @@ impl Duty {
         self.live.load(Ordering::Acquire)
     }
 
+    /// It is to serve as soon as it has caught up.
+    pub fn hurry(&self) {
+        self.wanted.store(true, Ordering::Release);
+    }
+
+    /// The other generations that there are now.
+    pub fn beside_others(&self, others: Vec<Arc<Watermarks>>) {
+        self.beside().served_before = others;
+    }
+
     /// Callers are answered from this generation from now on.
-    pub fn serve(&self, served_before: Vec<Arc<Watermarks>>) {
-        self.beside().served_before = served_before;
+    pub fn serve(&self) {
         self.live.store(true, Ordering::Release);
         self.changed.notify_waiters();
     }
@@ -66,6 +83,7 @@ impl Duty {
     /// It is folded beside the live one from now on, and lets that one go first.
     pub fn stand_beside(&self, live_lag: Arc<Lag>) {
         self.beside().live_lag = Some(live_lag);
+        self.wanted.store(false, Ordering::Release);
         self.live.store(false, Ordering::Release);
         self.changed.notify_waiters();
     }
@@ -87,23 +105,27 @@ impl Duty {
     /// Waits until the next batch may be folded. `waits` is told now and then that the fold waits, and does not stand
     /// still.
     pub async fn turn(&self, waits: impl Fn()) -> Result<Turn<'_>, FoldError> {
+        let mut looks = 0;
         loop {
             if self.is_paused() {
                 tokio::select! {
                     biased;
                     () = self.until(|| !self.is_paused()) => {}
-                    () = self.runtime.sleep(LOOK_AGAIN_AFTER * 20) => waits(),
+                    () = self.runtime.sleep(SAY_EVERY) => waits(),
                 }
-            } else if self.is_live() {
+            } else if self.is_live() || self.wanted.load(Ordering::Acquire) {
                 return Ok(Turn(None));
-            } else if self.live_is_behind() {
+            } else if self.live_is_behind() && looks < LOOKS_PER_BATCH {
+                looks += 1;
                 waits();
                 self.runtime.sleep(LOOK_AGAIN_AFTER).await;
             } else {
-                // Closed never.
-                let turn = self.turns.acquire().await.map_err(|_| kith_log::LogError::Closed)?;
-                waits();
-                return Ok(Turn(Some(turn)));
+                tokio::select! {
+                    biased;
+                    // Closed never.
+                    turn = self.turns.acquire() => return Ok(Turn(Some(turn.map_err(|_| LogError::Closed)?))),
+                    () = self.runtime.sleep(SAY_EVERY) => waits(),
+                }
             }
         }
     }
@@ -113,7 +135,12 @@ impl Duty {
         let served_before = self.beside().served_before.clone();
         let mut next = 0;
         for watermarks in served_before {
-            next = next.max(watermarks.appended_next(partition).await?);
+            match watermarks.appended_next(partition).await {
+                Ok(appended) => next = next.max(appended),
+                // Its tables have been deleted: what it appended is found by looking.
+                Err(StoreError::Contract(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(next)
     }

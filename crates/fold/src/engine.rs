@@ -56,6 +56,8 @@ pub struct Running {
     pub publisher: Publisher,
     pub lag: Arc<Lag>,
     pub(crate) duty: Arc<Duty>,
+    group: Group,
+    metrics: FoldMetrics,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -67,6 +69,7 @@ impl Running {
             // Cancelled, as asked.
             let _ = task.await;
         }
+        self.metrics.forget(&self.group, self.state.watermarks.partitions());
     }
 
     fn take_tasks(&self) -> Vec<JoinHandle<()>> {
@@ -106,6 +109,7 @@ pub(crate) async fn start_as(
     let state = State { keyspace, watermarks, partition_count: ports.log.partition_count() };
     let publisher = Publisher::new(Arc::clone(&ports.log), ports.runtime.clone(), group.service);
     let lag = Arc::new(Lag::default());
+    let (own_group, metrics) = (group.clone(), ports.metrics.clone());
     let context = Arc::new(Context {
         group,
         runtime: ports.runtime.clone(),
@@ -127,7 +131,7 @@ pub(crate) async fn start_as(
     if folding {
         tasks.push(ports.runtime.spawn(fold(context)));
     }
-    Ok(Running { state, publisher, lag, duty, tasks: Mutex::new(tasks) })
+    Ok(Running { state, publisher, lag, duty, group: own_group, metrics, tasks: Mutex::new(tasks) })
 }
 
 /// Where the folds of a group are that does not run here.

@@ -9,19 +9,32 @@ use kith_runtime::UnixMillis;
 
 /// The generation that every service has from its first day.
 const FIRST: u32 = 1;
+/// The folds that every service had on its first day.
+const FIRST_FOLDS: u32 = 1;
 
 /// The generations of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generations {
     live: u32,
     previous: Option<u32>,
-    /// Those with tables, and since when they are folded.
-    all: BTreeMap<u32, UnixMillis>,
+    /// Those with tables.
+    all: BTreeMap<u32, Generation>,
+    /// Those whose tables are to be deleted, and since when.
+    dropped: BTreeMap<u32, UnixMillis>,
     /// The highest number that was ever given.
     newest: u32,
     promoted_ms: UnixMillis,
     /// Why the folds are paused, if they are.
     paused: Option<String>,
+}
+
+/// One generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation {
+    /// Since when it is folded; 0: from the first day.
+    pub since_ms: UnixMillis,
+    /// [`crate::Group::folds_version`] of the release that fills it.
+    pub folds_version: u32,
 }
 
 /// Why an operator's command cannot be done.
@@ -39,8 +52,9 @@ pub enum GenerationError {
 
 impl Default for Generations {
     fn default() -> Self {
-        let all = BTreeMap::from([(FIRST, 0)]);
-        Self { live: FIRST, previous: None, all, newest: FIRST, promoted_ms: 0, paused: None }
+        let all = BTreeMap::from([(FIRST, Generation { since_ms: 0, folds_version: FIRST_FOLDS })]);
+        let dropped = BTreeMap::new();
+        Self { live: FIRST, previous: None, all, dropped, newest: FIRST, promoted_ms: 0, paused: None }
     }
 }
 
@@ -54,9 +68,14 @@ impl Generations {
         self.previous
     }
 
-    /// Those with tables, and since when they are folded (0: from the first day).
-    pub fn all(&self) -> &BTreeMap<u32, UnixMillis> {
+    /// Those with tables.
+    pub fn all(&self) -> &BTreeMap<u32, Generation> {
         &self.all
+    }
+
+    /// Those whose tables are to be deleted, and since when.
+    pub fn dropped(&self) -> &BTreeMap<u32, UnixMillis> {
+        &self.dropped
     }
 
     /// The one that is neither live nor the previous one, if there is one.
@@ -79,7 +98,9 @@ impl Generations {
         match event {
             Event::RebuildStarted(event) if event.generation > self.newest && self.beside().is_none() => {
                 self.newest = event.generation;
-                self.all.insert(event.generation, time::unix_ms(event.start_time.as_ref()));
+                let since_ms = time::unix_ms(event.start_time.as_ref());
+                let folds_version = event.folds_version.max(FIRST_FOLDS);
+                self.all.insert(event.generation, Generation { since_ms, folds_version });
             }
             // Decided of what served then: of two that race the first in the log stands.
             Event::GenerationPromoted(event)
@@ -89,8 +110,9 @@ impl Generations {
                 self.live = event.generation;
                 self.promoted_ms = time::unix_ms(event.promote_time.as_ref());
             }
-            Event::GenerationDropped(event) if event.generation != self.live => {
+            Event::GenerationDropped(event) if self.may_serve(event.generation).is_ok() => {
                 self.all.remove(&event.generation);
+                self.dropped.insert(event.generation, time::unix_ms(event.drop_time.as_ref()));
                 self.previous = self.previous.filter(|previous| *previous != event.generation);
             }
             Event::ProjectionPaused(event) => self.paused = Some(event.note.clone()),
@@ -99,13 +121,19 @@ impl Generations {
         }
     }
 
-    pub fn start_rebuild(&self, service: &str, now_ms: UnixMillis) -> Result<Event, GenerationError> {
+    pub fn start_rebuild(
+        &self,
+        service: &str,
+        folds_version: u32,
+        now_ms: UnixMillis,
+    ) -> Result<Event, GenerationError> {
         match self.beside() {
             Some(beside) => Err(GenerationError::Filling(beside)),
             None => Ok(Event::RebuildStarted(RebuildStarted {
                 service: service.to_owned(),
                 generation: self.newest + 1,
                 start_time: Some(time::timestamp(now_ms)),
+                folds_version,
             })),
         }
     }
@@ -157,9 +185,9 @@ mod tests {
             all.evolve(&event);
             all.clone()
         };
-        let now = then(Generations::default().start_rebuild("posts", 5).unwrap());
+        let now = then(Generations::default().start_rebuild("posts", 1, 5).unwrap());
         assert_eq!((now.live(), now.beside(), numbers(&now)), (1, Some(2), vec![1, 2]));
-        assert_eq!(now.start_rebuild("posts", 6), Err(GenerationError::Filling(2)));
+        assert_eq!(now.start_rebuild("posts", 1, 6), Err(GenerationError::Filling(2)));
         assert_eq!(now.roll_back("posts", 6), Err(GenerationError::NoPrevious));
         let now = then(now.promote("posts", 2, 7).unwrap());
         assert_eq!((now.live(), now.previous(), now.beside(), now.promoted_ms()), (2, Some(1), None, 7));
@@ -168,14 +196,14 @@ mod tests {
         assert_eq!((now.live(), now.previous()), (1, Some(2)));
         let now = then(now.drop("posts", 2, 9).unwrap());
         assert_eq!((now.live(), now.previous(), numbers(&now)), (1, None, vec![1]));
-        let Ok(Event::RebuildStarted(again)) = now.start_rebuild("posts", 9) else { panic!("refused") };
+        let Ok(Event::RebuildStarted(again)) = now.start_rebuild("posts", 1, 9) else { panic!("refused") };
         assert_eq!(again.generation, 3, "a number is never given twice");
     }
 
     #[test]
     fn of_two_at_once_the_first_in_the_log_stands() {
         let first = Generations::default();
-        let (one, other) = (first.start_rebuild("posts", 5).unwrap(), first.start_rebuild("posts", 6).unwrap());
+        let (one, other) = (first.start_rebuild("posts", 1, 5).unwrap(), first.start_rebuild("posts", 1, 6).unwrap());
         let mut all = first;
         all.evolve(&one);
         let filling = all.clone();

@@ -14,6 +14,9 @@ pub struct Group {
     pub service: &'static str,
     /// Which full set of tables; in every name from the first day.
     pub generation: u32,
+    /// Counts up when a fold or a table changes what it writes: tables that other folds began are not folded on with
+    /// these, a new generation is.
+    pub folds_version: u32,
     pub topics: Vec<Topic>,
     pub folds: Vec<Arc<dyn Fold>>,
     /// How tables that join two topics are compared; `None`: there are none.

@@ -238,6 +238,16 @@ impl FoldMetrics {
         all
     }
 
+    /// Nothing more is said of a group that has ended: an old alarm would stay for ever.
+    pub(crate) fn forget(&self, group: &Group, partitions: impl Iterator<Item = LogPartition>) {
+        self.partitions.remove(&GroupLabels { group: group.name() });
+        for labels in partitions.map(|partition| partition_labels(group, partition)) {
+            self.lag_records.remove(&labels);
+            self.lag_seconds.remove(&labels);
+            self.stopped.remove(&labels);
+        }
+    }
+
     pub(crate) fn folded(&self, group: &Group, topic: Topic, records: usize) {
         self.folded.get_or_create(&topic_labels(group, topic)).inc_by(records as u64);
     }

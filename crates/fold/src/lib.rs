@@ -40,7 +40,7 @@ mod worker;
 
 pub use applied::{APPLIED_IDS_PER_ROW, AppliedIds};
 pub use fold::{Append, Effect, Fold, Home, Put, Step, Then, Unless, Walk};
-pub use generations::{GenerationError, Generations};
+pub use generations::{Generation, GenerationError, Generations};
 pub use group::Group;
 pub use lag::{Lag, Progress};
 pub use noun::Noun;

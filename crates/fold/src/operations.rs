@@ -17,6 +17,8 @@ use crate::{Cause, FoldError, Generations, Publisher};
 const KEY: &str = "operators";
 /// `ce_source`: `/kith/ops`.
 const SERVICE: &str = "ops";
+/// What was decided must be known this soon.
+const KNOWN_WITHIN: Duration = Duration::from_secs(20);
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// One for a process.
@@ -72,7 +74,7 @@ impl Operations {
         });
         let own = Self { shared, following };
         if let Some(head) = head {
-            own.shared.until(head).await;
+            own.shared.until(head).await?;
         }
         Ok(own)
     }
@@ -107,8 +109,7 @@ impl Operations {
         self.shared.runtime.fill_random(&mut id).map_err(no_randomness)?;
         let (event, cause) = (Event::Ops(event), Cause::default());
         let position = self.shared.publisher.append(topics::OPS, KEY, RecordId(id), &event, &cause).await?;
-        self.shared.until(position).await;
-        Ok(())
+        self.shared.until(position).await
     }
 }
 
@@ -120,14 +121,18 @@ impl Drop for Operations {
 
 impl Shared {
     /// Waits until all up to `position` is known.
-    async fn until(&self, position: Position) {
-        loop {
-            let changed = self.changed.notified();
-            if self.known().next > position.offset {
-                return;
+    async fn until(&self, position: Position) -> Result<(), FoldError> {
+        let known = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.known().next > position.offset {
+                    return;
+                }
+                changed.await;
             }
-            changed.await;
-        }
+        };
+        let late = |_| LogError::Unavailable(format!("{position} cannot be read: what operators decided is not known"));
+        Ok(tokio::time::timeout(KNOWN_WITHIN, known).await.map_err(late)?)
     }
 
     async fn follow(&self) -> Result<(), FoldError> {

@@ -1,6 +1,6 @@
 //! The generations of one service's tables in this process: all are folded, one serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,10 @@ use crate::{FoldError, Generations, Group, Operations, WaitError};
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A generation that is to serve and is further behind than it can make good in this time is waited for once more.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Requests that began before a generation was dropped may read its tables for this long; the longest deadline is 30 s.
+const DELETED_AFTER: Duration = Duration::from_secs(35);
+const LOOK_FOR_DROPPED_EVERY: Duration = Duration::from_secs(5);
 
 /// Makes the group of a generation.
 pub type MakeGroup = Arc<dyn Fn(u32) -> Group + Send + Sync>;
@@ -33,6 +37,8 @@ struct Known {
     live: u32,
     serving: Arc<Running>,
     running: BTreeMap<u32, Arc<Running>>,
+    /// Whose tables were deleted since this process started: it is tried once more at each start.
+    deleted: BTreeSet<u32>,
 }
 
 /// Why the generations here are not yet as they were decided to be.
@@ -61,13 +67,18 @@ impl Projection {
         let duty = Duty::new(ports.runtime.clone(), true);
         let mut others = Vec::new();
         for &number in generations.all().keys().filter(|number| **number != live) {
-            others.push(engine::watermarks(ports, &make(number)).await?);
+            match engine::watermarks(ports, &make(number)).await {
+                Ok(watermarks) => others.push(watermarks),
+                // What it appended is found by looking.
+                Err(error) => tracing::warn!(service, generation = number, %error, "a generation beside is not there"),
+            }
         }
-        duty.serve(others);
+        duty.beside_others(others);
         duty.pause(generations.paused().is_some());
-        let first = Arc::new(engine::start_as(ports, make(live), folding, duty).await?);
+        let folds = folding && is_own(&generations, &make(live));
+        let first = Arc::new(engine::start_as(ports, make(live), folds, duty).await?);
         let running = BTreeMap::from([(live, Arc::clone(&first))]);
-        let known = Mutex::new(Known { live, serving: first, running });
+        let known = Mutex::new(Known { live, serving: first, running, deleted: BTreeSet::new() });
         let (ports, operations, following) = (ports.clone(), Arc::clone(operations), Mutex::default());
         let own = Arc::new(Self { service, ports, operations, make, folding, known, following });
         let follower = Arc::downgrade(&own);
@@ -75,7 +86,15 @@ impl Projection {
         let following = runtime.clone().spawn(async move {
             let mut done = None;
             loop {
-                let wanted = operations.when(service, |now| done.as_ref() != Some(now)).await;
+                let wanted = tokio::select! {
+                    biased;
+                    wanted = operations.when(service, |now| done.as_ref() != Some(now)) => wanted,
+                    () = runtime.sleep(LOOK_FOR_DROPPED_EVERY) => {
+                        let Some(own) = follower.upgrade() else { return };
+                        own.delete_dropped().await;
+                        continue;
+                    }
+                };
                 let Some(own) = follower.upgrade() else { return };
                 match own.become_like(&wanted).await {
                     Ok(()) => done = Some(wanted),
@@ -124,65 +143,94 @@ impl Projection {
     }
 
     async fn become_like(&self, wanted: &Generations) -> Result<(), NotYet> {
-        for &number in wanted.all().keys() {
-            self.open(number).await?;
-        }
-        let now = self.live_number();
-        if now != wanted.live() {
-            self.switch(now, wanted.live()).await?;
-        }
-        self.end_all_but(wanted).await;
         for running in self.all() {
             running.duty.pause(wanted.paused().is_some());
         }
+        for &number in wanted.all().keys() {
+            self.open(number, wanted).await?;
+        }
+        if self.live_number() != wanted.live() {
+            self.switch(wanted).await?;
+        }
+        self.end_all_but(wanted).await;
         Ok(())
     }
 
+    /// Ends what is no longer there. Those that go on are told first, so that they look no more at what ends.
     async fn end_all_but(&self, wanted: &Generations) {
-        let gone: Vec<u32> = {
-            let known = self.known();
-            let is_gone = |number: &u32| *number != known.live && !wanted.all().contains_key(number);
-            known.running.keys().copied().filter(is_gone).collect()
+        let ended: Vec<(u32, Arc<Running>)> = {
+            let mut known = self.known();
+            let live = known.live;
+            known.running.extract_if(.., |number, _| *number != live && !wanted.all().contains_key(number)).collect()
         };
-        for number in gone {
-            let running = self.known().running.remove(&number);
-            // Requests that still look at it have it until they end.
-            if let Some(running) = running {
-                running.end().await;
-                tracing::info!(service = self.service, generation = number, "generation ended");
-            }
+        self.tell_of_each_other();
+        for (number, running) in ended {
+            // Requests that still look at its tables have them until they are deleted.
+            running.end().await;
+            tracing::info!(service = self.service, generation = number, "generation ended");
         }
     }
 
     /// Opens a generation that is folded beside the live one.
-    async fn open(&self, number: u32) -> Result<(), FoldError> {
+    async fn open(&self, number: u32, wanted: &Generations) -> Result<(), FoldError> {
         if self.generation(number).is_some() {
             return Ok(());
         }
         let duty = Duty::new(self.ports.runtime.clone(), false);
+        duty.pause(wanted.paused().is_some());
         duty.stand_beside(Arc::clone(&self.live().lag));
-        let running = engine::start_as(&self.ports, self.group(number), self.folding, duty).await?;
+        let group = self.group(number);
+        let folding = self.folding && is_own(wanted, &group);
+        let running = engine::start_as(&self.ports, group, folding, duty).await?;
         self.known().running.insert(number, Arc::new(running));
-        tracing::info!(service = self.service, generation = number, "generation opened beside the live one");
+        self.tell_of_each_other();
+        tracing::info!(service = self.service, generation = number, folding, "generation opened beside the live one");
         Ok(())
     }
 
     /// Callers are answered from another generation, once it has all that the one before is known to have: whoever saw
-    /// something sees it still.
-    async fn switch(&self, from: u32, to: u32) -> Result<(), NotYet> {
+    /// something sees it still. Where the one before is to go there is nothing to wait for.
+    async fn switch(&self, wanted: &Generations) -> Result<(), NotYet> {
+        let (from, to) = (self.live_number(), wanted.live());
         let (before, after) = (self.live(), self.generation(to).ok_or(NotYet::NotOpen(to))?);
-        let until = Instant::now() + CATCH_UP_WITHIN;
-        after.state.at_least(&before.state.as_of(), until).await?;
-        let others = self.all().into_iter().filter(|running| !Arc::ptr_eq(running, &after));
-        let watermarks = others.map(|running| running.state.watermarks.clone()).collect();
+        after.duty.hurry();
+        if wanted.all().contains_key(&from) {
+            let until = Instant::now() + CATCH_UP_WITHIN;
+            after.state.at_least(&before.state.as_of(), until).await?;
+        }
         {
             let mut known = self.known();
             (known.live, known.serving) = (to, Arc::clone(&after));
         }
-        after.duty.serve(watermarks);
+        self.tell_of_each_other();
+        after.duty.serve();
         before.duty.stand_beside(Arc::clone(&after.lag));
         tracing::info!(service = self.service, from, to, "another generation serves");
         Ok(())
+    }
+
+    /// Each may have to go on where another stopped appending.
+    fn tell_of_each_other(&self) {
+        let all = self.all();
+        for running in &all {
+            let others = all.iter().filter(|other| !Arc::ptr_eq(other, running));
+            running.duty.beside_others(others.map(|other| Arc::clone(&other.state.watermarks)).collect());
+        }
+    }
+
+    /// Deletes the tables of generations that were dropped, once nobody can be reading them any more.
+    async fn delete_dropped(&self) {
+        let dropped = self.operations.generations(self.service).dropped().clone();
+        for (number, since_ms) in dropped {
+            let due = self.ports.runtime.now_ms() - since_ms >= DELETED_AFTER.as_millis() as i64;
+            if !due || self.generation(number).is_some() || !self.known().deleted.insert(number) {
+                continue;
+            }
+            if let Err(error) = self.ports.tables.drop_keyspace(&self.group(number).keyspace()).await {
+                tracing::warn!(service = self.service, generation = number, %error, "its tables are not deleted yet");
+                self.known().deleted.remove(&number);
+            }
+        }
     }
 
     fn all(&self) -> Vec<Arc<Running>> {
@@ -192,6 +240,23 @@ impl Projection {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this release folds the generation: another's folds would write other rows at the same places.
+fn is_own(generations: &Generations, group: &Group) -> bool {
+    let filled_by = generations.all().get(&group.generation).map(|generation| generation.folds_version);
+    let own = filled_by.is_none_or(|version| version == group.folds_version);
+    if !own {
+        let (service, generation, own) = (group.service, group.generation, group.folds_version);
+        tracing::error!(
+            service,
+            generation,
+            ?filled_by,
+            own,
+            "not folded by this release: `kith rebuild` makes its own"
+        );
+    }
+    own
 }
 
 impl Drop for Projection {

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After an accept that failed, for want of descriptors above all.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// What HTTP/2 may keep of one stream's answer, bytes.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
+const SEND_BUFFER_BYTES: usize = 16 * 1024;
 /// With less than this the other side has not said yet that it speaks HTTP/2 ...
 const HTTP2_PREFACE_BYTES: usize = 24;
 /// ... or HTTP/1.1, whose shortest first line this is.
@@ -169,14 +169,14 @@ impl Conversation {
             tracing::debug!(%error, "a connection that is gone already");
             return;
         }
-        let (heard, untaken) = (Arc::<AtomicUsize>::default(), Arc::<Untaken>::default());
+        let (line_state, untaken) = (Arc::<Line>::default(), Arc::<Untaken>::default());
         let line = Arc::clone(&untaken);
         let service = service.map_request(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Arc::clone(&line));
             request
         });
-        let io = TokioIo::new(Heard { stream, bytes: Arc::clone(&heard) });
+        let io = TokioIo::new(Watched { stream, line: Arc::clone(&line_state) });
         let connection = self.builder.serve_connection(io, TowerToHyperService::new(service));
         let mut connection = std::pin::pin!(connection);
         let started = Instant::now();
@@ -192,9 +192,10 @@ impl Conversation {
                 _ = self.ending.wait_for(|ending| *ending), if !asked_to_close => {}
                 () = self.runtime.sleep(LOOK_EVERY) => {}
             }
-            let is_silent = heard.load(Ordering::Relaxed) < self.first_bytes;
+            let is_silent = line_state.heard_bytes.load(Ordering::Relaxed) < self.first_bytes;
             let too_late = |since: Instant, seconds| since.elapsed() >= Duration::from_secs(seconds);
-            let waits = untaken.oldest().is_some_and(|since| too_late(since, ANSWER_TAKEN_SECONDS));
+            let oldest = untaken.oldest().into_iter().chain(line_state.stuck_since()).min();
+            let waits = oldest.is_some_and(|since| too_late(since, ANSWER_TAKEN_SECONDS));
             let ending = *self.ending.borrow();
             if is_silent && ending {
                 return;
@@ -221,13 +222,33 @@ impl<F: Future<Output: Send + 'static> + Send + 'static> Executor<F> for Spawner
     }
 }
 
-/// A stream that counts what was heard.
-struct Heard {
-    stream: TcpStream,
-    bytes: Arc<AtomicUsize>,
+/// What is seen of a connection from below.
+#[derive(Default)]
+struct Line {
+    heard_bytes: AtomicUsize,
+    /// Since when the other side has taken nothing of what is to be sent; `None`: it takes all.
+    stuck: Mutex<Option<Instant>>,
 }
 
-impl AsyncRead for Heard {
+impl Line {
+    fn stuck_since(&self) -> Option<Instant> {
+        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        *stuck = if written.is_pending() { Some(stuck.unwrap_or_else(Instant::now)) } else { None };
+        written
+    }
+}
+
+/// A stream that is watched.
+struct Watched {
+    stream: TcpStream,
+    line: Arc<Line>,
+}
+
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -235,14 +256,15 @@ impl AsyncRead for Heard {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.bytes.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        self.line.heard_bytes.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Heard {
+impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.line.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -258,7 +280,8 @@ impl AsyncWrite for Heard {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.line.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

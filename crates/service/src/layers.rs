@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::Semaphore;
@@ -22,6 +23,8 @@ use crate::metrics::{Metrics, RpcMethod, RpcMetrics, code_name};
 use crate::response::{Answer, Open, Untaken, UntakenBytes};
 use crate::telemetry::{self, TRACE_PARENT};
 
+/// Between two looks whether anything is in flight, at the end.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 /// Sets the message limits of a generated server: requests of 256 KiB, responses of 4 MiB.
@@ -60,15 +63,27 @@ impl Edge {
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         ];
         let rpcs = RpcMetrics::register(metrics, &descriptors)?;
-        let (in_flight, streams) = (Semaphore::new(RPCS_IN_FLIGHT).into(), Semaphore::new(STREAMS_OPEN).into());
-        let shared = EdgeShared { rpcs, verifier, deadlines, in_flight, streams, untaken: Arc::default() };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self::with(rpcs, verifier, deadlines))
     }
 
-    /// Waits until nothing is in flight, streams apart; what comes meanwhile is shed as soon as nothing else is.
+    fn with(rpcs: RpcMetrics, verifier: Verifier, deadlines: DeadlineRules) -> Self {
+        let (in_flight, streams) = (Semaphore::new(RPCS_IN_FLIGHT).into(), Semaphore::new(STREAMS_OPEN).into());
+        let shared = EdgeShared { rpcs, verifier, deadlines, in_flight, streams, untaken: Arc::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The same with places of its own: callers cannot keep operators out.
+    pub(crate) fn apart(&self) -> Self {
+        let EdgeShared { rpcs, verifier, deadlines, .. } = &*self.shared;
+        Self::with(rpcs.clone(), verifier.clone(), *deadlines)
+    }
+
+    /// Waits until nothing is in flight, streams apart. What comes meanwhile is served too: a connection is told of the
+    /// end, and its caller may not have heard yet.
     pub(crate) async fn idle(&self) {
-        // An error means that the semaphore is closed, which nobody does.
-        let _ = self.shared.in_flight.acquire_many(RPCS_IN_FLIGHT as u32).await;
+        while self.shared.in_flight.available_permits() < RPCS_IN_FLIGHT {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
@@ -130,9 +145,11 @@ impl EdgeShared {
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
+        let connection = request.extensions().get::<Arc<Untaken>>().cloned().unwrap_or_default();
+        let _own = connection.open_stream().ok_or_else(Failure::overloaded)?;
         let _place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Failure::overloaded())?;
         let response = with_reason(self.handle(inner, request).await?);
-        Ok((code_in(response.headers()), response.map(|body| Body::new(Open { body, _place }))))
+        Ok((code_in(response.headers()), response.map(|body| Body::new(Open { body, _places: (_own, _place) }))))
     }
 
     /// One answer: all of it within the deadline, and in memory no longer than its caller needs to take it.

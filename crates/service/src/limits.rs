@@ -93,6 +93,8 @@ limits! {
     STREAMS_PER_CONNECTION: u32 = 256;
     /// Streams that go on (watches, reflection) that one process has open at a time; more are shed.
     STREAMS_OPEN: usize = 256;
+    /// Streams that go on that one connection has open at a time; more are shed.
+    STREAMS_OPEN_PER_CONNECTION: usize = 16;
     /// Connections of callers to one process, where the limit of open files allows it; more are closed at once.
     CONNECTIONS: usize = 4_096;
     /// Connections to the operators' port; more are closed at once.

@@ -49,6 +49,7 @@ struct RpcLabels {
 }
 
 /// Rate, errors and duration of every RPC: `rpc_server_call_duration_seconds{rpc_method, rpc_status_code}`.
+#[derive(Clone)]
 pub struct RpcMetrics {
     durations: Family<RpcLabels, Histogram, fn() -> Histogram>,
     methods: HashMap<String, RpcMethod>,

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::limits::{UNTAKEN_BYTES_PER_CONNECTION, UNTAKEN_BYTES_PER_PROCESS};
+use crate::limits::{STREAMS_OPEN_PER_CONNECTION, UNTAKEN_BYTES_PER_CONNECTION, UNTAKEN_BYTES_PER_PROCESS};
 
 /// The most that is handed to HTTP/2 at a time, bytes: what is handed over is out of our hands, and waits there.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -38,6 +38,7 @@ struct Waiting {
     next: u64,
     since: BTreeMap<u64, Instant>,
     bytes: usize,
+    streams: usize,
 }
 
 /// Over all connections.
@@ -48,6 +49,15 @@ impl Untaken {
     /// When the oldest answer that still waits came to be.
     pub fn oldest(&self) -> Option<Instant> {
         self.waiting().since.values().next().copied()
+    }
+
+    /// A place for one more stream of the connection; `None`: it has enough.
+    pub fn open_stream(self: &Arc<Self>) -> Option<OpenStream> {
+        let mut waiting = self.waiting();
+        (waiting.streams < STREAMS_OPEN_PER_CONNECTION).then(|| {
+            waiting.streams += 1;
+            OpenStream(Arc::clone(self))
+        })
     }
 
     fn add(&self, bytes: usize) -> Option<u64> {
@@ -169,7 +179,17 @@ impl HttpBody for Taking {
 /// A body that goes on for as long as it likes, with its place among the streams that are open.
 pub(crate) struct Open {
     pub body: Body,
-    pub _place: OwnedSemaphorePermit,
+    /// Among the connection's, and among the process's.
+    pub _places: (OpenStream, OwnedSemaphorePermit),
+}
+
+/// One stream of a connection.
+pub(crate) struct OpenStream(Arc<Untaken>);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.waiting().streams -= 1;
+    }
 }
 
 impl HttpBody for Open {

@@ -92,7 +92,8 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
     let (listener, commands) = operators;
     let operators =
         Port { listener, limit: ADMIN_CONNECTIONS, protocol: Protocol::Http2, metrics: ConnectionMetrics::default() };
-    let operators = operators.serve(runtime.clone(), edge.layer(commands.prepare()), ending.clone());
+    let commands = edge.apart().layer(commands.prepare());
+    let operators = operators.serve(runtime.clone(), commands, ending.clone());
     let operators = runtime.spawn(operators);
     let admin = Port {
         listener: admin,

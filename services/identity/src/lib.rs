@@ -32,6 +32,7 @@ pub fn group(generation: u32) -> Group {
     Group {
         service: SERVICE,
         generation,
+        folds_version: 1,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
         folds: vec![
             Arc::new(arbiter::Claims),

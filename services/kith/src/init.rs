@@ -1,9 +1,10 @@
 //! `kith init`: alone creates topics, keyspaces and keys. Run first by an embedded `kith run`, by tests, by a Job.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use kith_fold::Group;
+use kith_fold::Operations;
 use kith_fold::engine::{self, FoldMetrics, Ports};
 use kith_log::topics;
 use kith_runtime::Runtime;
@@ -20,28 +21,31 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = Runtime::system();
     let ports = ports::open(&settings, &runtime, FoldMetrics::default()).await?;
-    let groups = suite::groups(&settings);
     let started = tokio::time::Instant::now();
-    loop {
-        match create(&ports, &groups).await {
-            Ok(()) => break,
+    let keyspaces = loop {
+        match create(&ports, &settings).await {
+            Ok(count) => break count,
             Err(error) if started.elapsed() < PATIENCE => eprintln!("kith: waiting: {error:#}"),
             Err(error) => return Err(error),
         }
         runtime.sleep(ASK_EVERY).await;
-    }
+    };
     create_keys(&settings, &runtime)?;
-    println!("topics ({}), keyspaces ({}) and keys are there", topics::ALL.len(), groups.len());
+    println!("topics ({}), keyspaces ({keyspaces}) and keys are there", topics::ALL.len());
     Ok(())
 }
 
-/// Topics and keyspaces of every service.
-pub async fn create(ports: &Ports, groups: &[Group]) -> anyhow::Result<()> {
+/// Topics, and the keyspaces of every generation that every service has by what operators decided: tables that were
+/// deleted are made anew, whichever generation they were of. Gives how many keyspaces there are.
+pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize> {
     ports.log.create_topics(&topics::ALL).await.context("creating topics")?;
-    for group in groups {
-        engine::create(ports, group).await.with_context(|| format!("creating {}", group.keyspace()))?;
+    let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
+    let mut keyspaces = 0;
+    for group in suite::groups(settings, &operations) {
+        engine::create(ports, &group).await.with_context(|| format!("creating {}", group.keyspace()))?;
+        keyspaces += 1;
     }
-    Ok(())
+    Ok(keyspaces)
 }
 
 /// The signing key and the page-token key, where they are missing.

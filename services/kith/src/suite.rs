@@ -31,9 +31,13 @@ const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
 /// Servers that are only starting get this long before the process gives up.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The fold group of every service.
-pub fn groups(settings: &Settings) -> Vec<Group> {
-    ServiceName::ALL.into_iter().map(|service| group(service, settings, FIRST_GENERATION)).collect()
+/// The fold group of every generation of every service.
+pub fn groups(settings: &Settings, operations: &Operations) -> Vec<Group> {
+    let all = |service| {
+        let generations = operations.generations(group(service, settings, 0).service);
+        Vec::from_iter(generations.all().keys().map(|&number| group(service, settings, number)))
+    };
+    ServiceName::ALL.into_iter().flat_map(all).collect()
 }
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -44,7 +48,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let ports = ports::open(&settings, &runtime, fold_metrics).await?;
     if settings.is_embedded() {
         init::create_keys(&settings, &runtime)?;
-        init::create(&ports, &groups(&settings)).await?;
+        init::create(&ports, &settings).await?;
     }
     let callers = server::bind("listen", settings.listen).await?;
     let admin = server::bind("admin_listen", settings.admin_listen).await?;

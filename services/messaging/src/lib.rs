@@ -29,7 +29,14 @@ pub const SERVICES: [&str; 2] = [conversation_service_server::SERVICE_NAME, mess
 pub fn group(generation: u32) -> Group {
     let folds: Vec<Arc<dyn Fold>> =
         vec![Arc::new(conversation::Conversations), Arc::new(Accounts), Arc::new(Blocks), Arc::new(BlockedBy)];
-    Group { service: "messaging", generation, topics: vec![topics::MESSAGING, topics::IDENTITY], folds, shown: None }
+    Group {
+        service: "messaging",
+        generation,
+        folds_version: 1,
+        topics: vec![topics::MESSAGING, topics::IDENTITY],
+        folds,
+        shown: None,
+    }
 }
 
 #[cfg(test)]

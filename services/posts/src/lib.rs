@@ -38,6 +38,7 @@ pub fn group(generation: u32) -> Group {
     Group {
         service: "posts",
         generation,
+        folds_version: 1,
         topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],
         folds,
         shown: None,

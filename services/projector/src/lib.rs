@@ -55,7 +55,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
         Arc::new(views::cards::CardEngagement),
     ];
     let topics = vec![topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT];
-    Group { service: SERVICE, generation, topics, folds, shown: Some(Arc::new(digest::HomeEntries)) }
+    Group { service: SERVICE, generation, folds_version: 1, topics, folds, shown: Some(Arc::new(digest::HomeEntries)) }
 }
 
 /// Adds the gRPC services of feeds to what a process serves; gives their full names, for health and reflection.

@@ -39,6 +39,7 @@ pub fn group() -> Group {
     Group {
         service: "engagement",
         generation: 1,
+        folds_version: 1,
         topics,
         folds: vec![Arc::new(Moods), Arc::new(Calls), Arc::new(Echoes)],
         shown: None,

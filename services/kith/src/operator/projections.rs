@@ -104,7 +104,7 @@ pub enum ProjectionCommand {
     /// Lets the generation serve again that served before.
     #[command(after_help = "Example:\n  kith rollback feeds")]
     Rollback(ServiceOptions),
-    /// Deletes the tables of a generation that does not serve.
+    /// Ends a generation that does not serve; its tables are deleted within a minute.
     #[command(after_help = "Example:\n  kith drop-generation feeds --generation 1")]
     DropGeneration(DropOptions),
     /// Lets a service's folds stand still until they are resumed. Reads go on, and grow old.
@@ -179,21 +179,24 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The generation that is being filled, or a new one; waits until it has caught up.
+/// A new generation, or with `--status` the newest; waits until a new one has caught up.
 async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     let ServiceOptions { service, ops } = options.service;
     let mut client = client(&ops).await?;
+    let mut number = 0;
     if !options.status {
         let asked = proto::StartRebuildRequest { service: service.clone() };
         let started = client.start_rebuild(request(asked)).await.map_err(refused)?;
+        let generation = started.into_inner().generation;
+        number = generation.as_ref().map_or(0, |generation| generation.number);
         if !ops.json {
-            show_generation(&ops, started.into_inner().generation, "is being filled");
+            show_generation(&ops, generation, "is being filled");
         }
     }
     let wait = !options.status && !options.no_wait;
     let bar = bar(wait && !ops.json);
     loop {
-        let asked = proto::GetRebuildRequest { service: service.clone(), generation: 0 };
+        let asked = proto::GetRebuildRequest { service: service.clone(), generation: number };
         let now = client.get_rebuild(request(asked)).await;
         let now = match now {
             Ok(now) => now.into_inner(),

@@ -17,14 +17,14 @@ use kith_proto::time;
 use kith_service::Failure;
 use kith_service::deadline::deadline;
 use kith_tables::StoreError;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status};
 
 /// The longest note, in bytes.
 const NOTE_BYTES: usize = 500;
 /// A generation that is promoted may be this far behind, in records of its worst partition: it is waited for.
 const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
-/// Requests that began before a promotion may read the tables of the generation before for this long.
+/// Requests that began before a promotion, and replicas that are late to hear of it, may read the tables of the generation before for this long.
 const KEPT_AFTER_PROMOTION: Duration = Duration::from_secs(35);
 /// Between two looks whether what was decided has come about here.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -35,6 +35,8 @@ const TOLD_AHEAD: usize = 16;
 #[derive(Clone)]
 pub struct Projections {
     all: Arc<BTreeMap<&'static str, Arc<Projection>>>,
+    /// A comparison reads everything: one at a time.
+    comparing: Arc<Semaphore>,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -76,12 +78,14 @@ impl ProjectionService for Projections {
         let deadline = deadline(&request);
         let service = request.into_inner().service;
         let projection = self.of(&service)?;
-        let event = now(projection).start_rebuild(&service, now_ms(projection)).map_err(refused)?;
+        let version = projection.group(0).folds_version;
+        let event = now(projection).start_rebuild(&service, version, now_ms(projection)).map_err(refused)?;
         let Event::RebuildStarted(started) = &event else { return Err(Failure::internal().into()) };
         let number = started.generation;
         // Its tables first: once it is said, every process opens them.
         engine::create(projection.ports(), &projection.group(number)).await.map_err(failed)?;
         announce(projection, event).await?;
+        stood(now(projection).all().contains_key(&number))?;
         while projection.generation(number).is_none() {
             self.look_again(projection, deadline.at()).await?;
         }
@@ -113,11 +117,16 @@ impl ProjectionService for Projections {
             0 => newest_other.ok_or_else(|| state("there is one generation only: nothing to compare it with"))?,
             other => other,
         };
+        let turn = Arc::clone(&self.comparing).try_acquire_owned();
+        let turn = turn.map_err(|_| state("another comparison is under way in this process"))?;
         let both = (running(projection, left)?, running(projection, right)?);
         let (sender, mut receiver) = mpsc::channel(TOLD_AHEAD);
         let projection = Arc::clone(projection);
         let runtime = projection.ports().runtime.clone();
-        runtime.spawn(async move { compare(&projection, both, &sender).await });
+        runtime.spawn(async move {
+            compare(&projection, both, &sender).await;
+            drop(turn);
+        });
         Ok(Response::new(Box::pin(futures::stream::poll_fn(move |context| receiver.poll_recv(context)))))
     }
 
@@ -137,6 +146,7 @@ impl ProjectionService for Projections {
             return Err(state(format!("generation {number} stands still in {stopped}")).into());
         }
         announce(projection, event).await?;
+        stood(now(projection).live() == number)?;
         self.until_live(projection, number, deadline.at()).await?;
         Ok(Response::new(proto::PromoteResponse { generation: generation(projection, number) }))
     }
@@ -149,6 +159,7 @@ impl ProjectionService for Projections {
         let Event::GenerationPromoted(promoted) = &event else { return Err(Failure::internal().into()) };
         let number = promoted.generation;
         announce(projection, event).await?;
+        stood(now(projection).live() == number)?;
         self.until_live(projection, number, deadline.at()).await?;
         Ok(Response::new(proto::RollbackResponse { generation: generation(projection, number) }))
     }
@@ -157,7 +168,6 @@ impl ProjectionService for Projections {
         &self,
         request: Request<proto::DropGenerationRequest>,
     ) -> Reply<proto::DropGenerationResponse> {
-        let deadline = deadline(&request);
         let asked = request.into_inner();
         let projection = self.of(&asked.service)?;
         let (generations, number) = (now(projection), asked.generation);
@@ -169,11 +179,8 @@ impl ProjectionService for Projections {
             return Err(state(format!("generation {number} served a moment ago: try again in {wait_s} s")).into());
         }
         announce(projection, event).await?;
-        while projection.generation(number).is_some() {
-            self.look_again(projection, deadline.at()).await?;
-        }
-        let keyspace = projection.group(number).keyspace();
-        projection.ports().tables.drop_keyspace(&keyspace).await.map_err(Failure::from)?;
+        // Every process ends it, and deletes its tables a little later.
+        stood(!now(projection).all().contains_key(&number))?;
         Ok(Response::new(proto::DropGenerationResponse {}))
     }
 }
@@ -181,7 +188,7 @@ impl ProjectionService for Projections {
 impl Projections {
     pub fn new(projections: &[Arc<Projection>]) -> Self {
         let all = projections.iter().map(|projection| (projection.service(), Arc::clone(projection)));
-        Self { all: Arc::new(all.collect()) }
+        Self { all: Arc::new(all.collect()), comparing: Arc::new(Semaphore::new(1)) }
     }
 
     fn of(&self, service: &str) -> Result<&Arc<Projection>, Failure> {
@@ -245,7 +252,7 @@ fn running(projection: &Projection, number: u32) -> Result<Arc<Running>, Failure
 
 fn generation(projection: &Projection, number: u32) -> Option<proto::Generation> {
     let all = now(projection);
-    let start_ms = *all.all().get(&number)?;
+    let start_ms = all.all().get(&number)?.since_ms;
     // What serves here, which may be a moment behind what was decided.
     let state = match number {
         _ if number == projection.live_number() => proto::GenerationState::Live,
@@ -363,6 +370,11 @@ fn present(verdict: verify::Verdict) -> proto::VerifyTablesResponse {
             digest: digest.unwrap_or_default(),
         }),
     }
+}
+
+/// Of two decisions that race the first in the log stands.
+fn stood(it_did: bool) -> Result<(), Failure> {
+    if it_did { Ok(()) } else { Err(state("another decision came first: look how it stands")) }
 }
 
 fn refused(error: GenerationError) -> Failure {
