@@ -12,5 +12,6 @@ pub mod process;
 pub mod server;
 pub mod servers;
 pub mod simulated;
+pub mod simulation;
 pub mod suite;
 pub mod wait;

@@ -1,0 +1,139 @@
+//! What a seed decides before anything happens. Pure.
+
+use std::time::Duration;
+
+use crate::simulated::{Chance, Rates, Shape};
+
+/// What is asked of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Nothing wrong is ever answered, and what is in the log at the end is in the tables of a process that starts then.
+    Safety,
+    /// When faults end, the processes that are there catch up by themselves, within [`Plan::HEALED_WITHIN`].
+    Liveness,
+}
+
+impl std::str::FromStr for Mode {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, anyhow::Error> {
+        match text {
+            "safety" => Ok(Self::Safety),
+            "liveness" => Ok(Self::Liveness),
+            _ => anyhow::bail!("{text} is neither safety nor liveness"),
+        }
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Safety => "safety",
+            Self::Liveness => "liveness",
+        })
+    }
+}
+
+/// A history, but for what it turns out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub seed: u64,
+    pub mode: Mode,
+    pub processes: usize,
+    pub partitions: u16,
+    pub people: usize,
+    pub clients: usize,
+    /// What each client does, after accounts are made.
+    pub steps: usize,
+    pub push_threshold: u64,
+    pub backfill_window_seconds: u64,
+    /// Whether some rows are changed more often than they remember ids.
+    pub hot: bool,
+    pub shape: ShapePlan,
+    pub rates: RatesPlan,
+    /// Time between two strikes of the nemesis; `None`: it does not strike.
+    pub strike_every_ms: Option<(u64, u64)>,
+    pub loses_tail: bool,
+}
+
+/// [`Shape`], drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShapePlan {
+    pub replicas: usize,
+    pub repairs_rows: bool,
+}
+
+/// How often small things go wrong, in a thousand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RatesPlan {
+    pub log: u32,
+    pub tables: u32,
+    pub slow: u32,
+}
+
+impl Plan {
+    /// On simulated time.
+    pub const HEALED_WITHIN: Duration = Duration::from_secs(120);
+    /// How far a fold goes back where tables forget.
+    const MARGIN: Duration = Duration::from_secs(60);
+
+    pub fn of(seed: u64, mode: Mode) -> Self {
+        let chance = Chance::new(seed, "plan");
+        let pick = |of: &[u64]| chance.pick(of).copied().unwrap_or(0);
+        // Every eighth history meets no faults: what fails there is no matter of faults.
+        let quiet = chance.per_mille(125);
+        let replicas = if chance.per_mille(700) { 3 } else { 1 };
+        let rate = |rates: &[u64]| if quiet { 0 } else { u32::try_from(pick(rates)).unwrap_or(0) };
+        Self {
+            seed,
+            mode,
+            processes: chance.between(1, 3) as usize,
+            partitions: chance.between(1, 3) as u16,
+            people: chance.between(5, 8) as usize,
+            clients: chance.between(2, 4) as usize,
+            steps: chance.between(18, 32) as usize,
+            push_threshold: pick(&[0, 1, 2, 10_000, 10_000]),
+            backfill_window_seconds: pick(&[0, 2, 3_600]),
+            hot: chance.per_mille(350),
+            shape: ShapePlan { replicas, repairs_rows: false },
+            rates: RatesPlan { log: rate(&[0, 20, 80]), tables: rate(&[0, 5, 20]), slow: rate(&[20, 100]) },
+            strike_every_ms: chance.pick(&[(40, 400), (200, 1_500)]).copied().filter(|_| !quiet),
+            loses_tail: !quiet && replicas == 3 && chance.per_mille(250),
+        }
+    }
+
+    pub fn tables(&self) -> Shape {
+        let three = self.shape.replicas > 1;
+        Shape {
+            replicas: self.shape.replicas,
+            restart_margin: if three { Self::MARGIN } else { Duration::ZERO },
+            forgets: self.loses_tail,
+            repairs_rows: self.shape.repairs_rows,
+        }
+    }
+
+    pub fn fault_rates(&self) -> Rates {
+        let RatesPlan { log, tables, slow } = self.rates;
+        let late = if self.shape.replicas > 1 { tables * 2 } else { 0 };
+        Rates {
+            unknown: log,
+            copy: log,
+            reader_fails: log / 8,
+            write_fails: tables,
+            replica_late: late,
+            read_fails: tables / 2,
+            slow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_a_function_of_its_seed() {
+        assert_eq!(Plan::of(7, Mode::Safety), Plan::of(7, Mode::Safety));
+        assert_ne!(Plan::of(7, Mode::Safety), Plan::of(8, Mode::Safety));
+    }
+}
