@@ -17,6 +17,8 @@ use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
 const BATCH_RECORDS: usize = 256;
 /// Their bytes at most: what they change in one table partition must fit into one `apply`.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How often an idle worker looks whether the tables' server may have lost rows: no record may come for long.
+const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -76,6 +78,7 @@ impl Worker {
 
     /// Runs until the partition is taken away. An `Err` stops it for good.
     pub(crate) async fn run(mut self, mut reader: RecordReader, caught_up: Arc<Semaphore>) -> Result<(), FoldError> {
+        let may_lose = !self.context.store.restart_margin().is_zero();
         loop {
             tokio::select! {
                 biased;
@@ -84,6 +87,11 @@ impl Worker {
                 records = reader.next() => {
                     let Some(records) = records else { return Ok(()) };
                     self.take(&mut reader, records?).await?;
+                }
+                () = self.context.runtime.sleep(LOOK_FOR_LOSS_EVERY), if may_lose => {
+                    if self.context.store.reconnects() != self.reconnects {
+                        self.recover(reconnected()).await?;
+                    }
                 }
             }
         }
