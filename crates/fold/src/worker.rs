@@ -89,12 +89,17 @@ impl Worker {
                     self.take(&mut reader, records?).await?;
                 }
                 () = self.context.runtime.sleep(LOOK_FOR_LOSS_EVERY), if may_lose => {
-                    if self.context.store.reconnects() != self.reconnects {
-                        self.recover(reconnected()).await?;
+                    if let Err(lost) = self.has_all() {
+                        self.recover(lost).await?;
                     }
                 }
             }
         }
+    }
+
+    /// `Err` when the tables' server may have lost rows since the fold last went back.
+    fn has_all(&self) -> Result<(), FoldError> {
+        if self.context.store.reconnects() == self.reconnects { Ok(()) } else { Err(reconnected()) }
     }
 
     /// Folds what the group's reader gave, with what else is there already.
@@ -105,8 +110,10 @@ impl Worker {
         }
         for batch in batches(&records) {
             let until = batch.last().map_or(self.next, |record| record.position.offset + 1);
-            let lost_connection = self.context.store.reconnects() != self.reconnects;
-            let folded = if lost_connection { Err(reconnected()) } else { self.fold(batch).await };
+            let folded = match self.has_all() {
+                Ok(()) => self.fold(batch).await,
+                Err(lost) => Err(lost),
+            };
             self.next = self.next.max(until);
             if let Err(error) = folded {
                 self.recover(error).await?;
@@ -197,7 +204,7 @@ impl Worker {
         let keyspace = &*self.context.state.keyspace;
         let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
         let effects = batch.apply(&self.context.group.folds, &mut homes)?;
-        homes.write(keyspace).await?;
+        homes.write(keyspace, &|| self.has_all()).await?;
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);
