@@ -1,4 +1,5 @@
-//! The tables as one process reaches them: through its gate.
+//! The tables as one process reaches them: through its gate, over connections that a server's crash ends. A call that was
+//! on its way then fails, and is known to nobody to have been made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub struct ProcessTables {
 }
 
 struct ProcessKeyspace {
+    store: Arc<dyn TableStore>,
     inner: Arc<dyn Keyspace>,
     gate: Arc<Gate>,
 }
@@ -26,7 +28,8 @@ impl TableStore for ProcessTables {
 
     async fn open(&self, keyspace: &str, tables: &[&'static Table]) -> Result<Arc<dyn Keyspace>, StoreError> {
         let inner = self.inner.open(keyspace, tables).await?;
-        Ok(Arc::new(ProcessKeyspace { inner, gate: Arc::clone(&self.gate) }))
+        let (store, gate) = (Arc::clone(&self.inner), Arc::clone(&self.gate));
+        Ok(Arc::new(ProcessKeyspace { store, inner, gate }))
     }
 
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
@@ -47,6 +50,23 @@ impl TableStore for ProcessTables {
     }
 }
 
+impl ProcessKeyspace {
+    async fn over_one_connection<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let connection = self.store.reconnects();
+        let lost = || (self.store.reconnects() != connection).then(|| StoreError::Unavailable("cut".to_owned()));
+        self.gate.pass().await;
+        if let Some(lost) = lost() {
+            return Err(lost);
+        }
+        let answer = call.await;
+        self.gate.pass().await;
+        lost().map_or(answer, Err)
+    }
+}
+
 #[async_trait]
 impl Keyspace for ProcessKeyspace {
     async fn get(
@@ -55,24 +75,15 @@ impl Keyspace for ProcessKeyspace {
         partition: &Key,
         rows: &[RowKey],
     ) -> Result<Vec<Option<Row>>, StoreError> {
-        self.gate.pass().await;
-        let rows = self.inner.get(table, partition, rows).await;
-        self.gate.pass().await;
-        rows
+        self.over_one_connection(self.inner.get(table, partition, rows)).await
     }
 
     async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError> {
-        self.gate.pass().await;
-        let rows = self.inner.slice(table, partition, slice).await;
-        self.gate.pass().await;
-        rows
+        self.over_one_connection(self.inner.slice(table, partition, slice)).await
     }
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
-        self.gate.pass().await;
-        let applied = self.inner.apply(table, partition, writes).await;
-        self.gate.pass().await;
-        applied
+        self.over_one_connection(self.inner.apply(table, partition, writes)).await
     }
 
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {

@@ -264,7 +264,11 @@ impl Keyspace for SimulatedKeyspace {
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
         bounded(writes.len(), MAX_APPLY_ROWS)?;
+        let connection = self.cluster.reconnects.load(Ordering::Relaxed);
         self.cluster.nemesis.pause().await;
+        if self.cluster.reconnects.load(Ordering::Relaxed) != connection {
+            return Err(unavailable("the server crashed"));
+        }
         self.cluster.write(&self.name, table, partition, writes).await?;
         self.cluster.nemesis.pause().await;
         if self.cluster.nemesis.write_is_unanswered() {

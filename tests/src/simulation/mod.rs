@@ -25,7 +25,7 @@ use kith_log::Record;
 use tokio::time::Instant;
 
 pub use checks::Finding;
-pub use plan::{Mode, Plan};
+pub use plan::{Forgets, Mode, Plan};
 pub use planted::Planted;
 pub use services::Keys;
 pub use sweep::{Caught, Sweep, Total, caught, command, mode_of, one, sweep};

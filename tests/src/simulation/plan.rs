@@ -53,7 +53,6 @@ pub struct Plan {
     pub rates: RatesPlan,
     /// Time between two strikes of the nemesis; `None`: it does not strike.
     pub strike_every_ms: Option<(u64, u64)>,
-    pub loses_tail: bool,
 }
 
 /// [`Shape`], drawn.
@@ -61,6 +60,18 @@ pub struct Plan {
 pub struct ShapePlan {
     pub replicas: usize,
     pub repairs_rows: bool,
+    pub forgets: Forgets,
+}
+
+/// Whether tables lose what they acknowledged last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgets {
+    Never,
+    /// A crash of the one process loses rows and watermarks together, as the embedded tables do.
+    WithTheProcess,
+    /// A crash of a server does; its clients notice that the connection was lost. Replicas do not miss writes then:
+    /// where one lacks a write for ever and another forgets it, no quorum of servers keeps anything.
+    Server,
 }
 
 /// How often small things go wrong, in a thousand.
@@ -69,6 +80,24 @@ pub struct RatesPlan {
     pub log: u32,
     pub tables: u32,
     pub slow: u32,
+}
+
+impl ShapePlan {
+    fn of(chance: &Chance, quiet: bool) -> Self {
+        let (three, forgetful) = (chance.per_mille(650), !quiet && chance.per_mille(300));
+        let server = three || chance.per_mille(300);
+        let forgets = match (forgetful, server) {
+            (false, _) => Forgets::Never,
+            (true, true) => Forgets::Server,
+            (true, false) => Forgets::WithTheProcess,
+        };
+        Self { replicas: if three { 3 } else { 1 }, repairs_rows: false, forgets }
+    }
+
+    /// Whether single replicas may be late, away, or without a write.
+    pub fn may_miss(self) -> bool {
+        self.replicas > 1 && self.forgets == Forgets::Never
+    }
 }
 
 impl Plan {
@@ -82,12 +111,12 @@ impl Plan {
         let pick = |of: &[u64]| chance.pick(of).copied().unwrap_or(0);
         // Every eighth history meets no faults: what fails there is no matter of faults.
         let quiet = chance.per_mille(125);
-        let replicas = if chance.per_mille(700) { 3 } else { 1 };
+        let shape = ShapePlan::of(&chance, quiet);
         let rate = |rates: &[u64]| if quiet { 0 } else { u32::try_from(pick(rates)).unwrap_or(0) };
         Self {
             seed,
             mode,
-            processes: chance.between(1, 3) as usize,
+            processes: if shape.forgets == Forgets::WithTheProcess { 1 } else { chance.between(1, 3) as usize },
             partitions: chance.between(1, 3) as u16,
             people: chance.between(5, 8) as usize,
             clients: chance.between(2, 4) as usize,
@@ -95,26 +124,22 @@ impl Plan {
             push_threshold: pick(&[0, 1, 2, 10_000, 10_000]),
             backfill_window_seconds: pick(&[0, 2, 3_600]),
             hot: chance.per_mille(350),
-            shape: ShapePlan { replicas, repairs_rows: false },
+            shape,
             rates: RatesPlan { log: rate(&[0, 20, 80]), tables: rate(&[0, 5, 20]), slow: rate(&[20, 100]) },
             strike_every_ms: chance.pick(&[(40, 400), (200, 1_500)]).copied().filter(|_| !quiet),
-            loses_tail: !quiet && replicas == 3 && chance.per_mille(250),
         }
     }
 
     pub fn tables(&self) -> Shape {
-        let three = self.shape.replicas > 1;
-        Shape {
-            replicas: self.shape.replicas,
-            restart_margin: if three { Self::MARGIN } else { Duration::ZERO },
-            forgets: self.loses_tail,
-            repairs_rows: self.shape.repairs_rows,
-        }
+        let ShapePlan { replicas, repairs_rows, forgets } = self.shape;
+        let embedded = replicas == 1 && forgets != Forgets::Server;
+        let restart_margin = if embedded { Duration::ZERO } else { Self::MARGIN };
+        Shape { replicas, restart_margin, forgets: forgets != Forgets::Never, repairs_rows }
     }
 
     pub fn fault_rates(&self) -> Rates {
         let RatesPlan { log, tables, slow } = self.rates;
-        let late = if self.shape.replicas > 1 { tables * 2 } else { 0 };
+        let late = if self.shape.may_miss() { tables * 2 } else { 0 };
         Rates {
             unknown: log,
             copy: log,

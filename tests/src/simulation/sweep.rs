@@ -99,7 +99,8 @@ fn failure(seed: u64, mode: Mode, findings: &[Finding]) -> String {
     let shown = findings.iter().take(FINDINGS_SHOWN).map(|found| format!("  {}: {}\n", found.check, found.what));
     let more = findings.len().saturating_sub(FINDINGS_SHOWN);
     let shown: String = shown.collect();
-    format!("seed {seed} ({mode}) failed:\n{shown}  and {more} more; again: {}", command(seed, mode, None))
+    let (plan, again) = (Plan::of(seed, mode), command(seed, mode, None));
+    format!("seed {seed} ({mode}) failed:\n{shown}  and {more} more, under {plan:?}\n  again: {again}")
 }
 
 impl Total {

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::plan::Plan;
+use super::plan::{Forgets, Plan};
 use super::planted::Planted;
 use super::process::Process;
 use super::services::Keys;
@@ -169,10 +169,11 @@ impl World {
                     self.log.move_leader(partition, chance.ms(5, 1_400));
                 }
             }
-            8 if self.plan.shape.replicas == 3 => self.tables.take_down(chance.below(3), chance.ms(20, 1_500)),
-            9 if self.plan.loses_tail => {
+            8 if self.plan.shape.may_miss() => self.tables.take_down(chance.below(3), chance.ms(20, 1_500)),
+            8 | 9 if self.plan.shape.forgets == Forgets::Server => {
                 self.lost_tail.store(true, Ordering::Relaxed);
-                self.tables.lose_tail(chance.below(3), chance.ms(100, 20_000));
+                // Always the same one: where two servers forget, one after the other, a mark may outlive its rows.
+                self.tables.lose_tail(self.plan.seed as usize % self.plan.shape.replicas, chance.ms(100, 20_000));
             }
             _ => {}
         }
@@ -181,6 +182,9 @@ impl World {
     async fn crash(self: &Arc<Self>, slot: usize, chance: &Chance) {
         self.nemesis.count(Fault::Crash);
         self.kill(slot);
+        if self.plan.shape.forgets == Forgets::WithTheProcess {
+            self.tables.lose_tail(0, chance.ms(1, 3_000));
+        }
         self.runtime.sleep(chance.ms(0, 300)).await;
         self.start(slot);
     }
