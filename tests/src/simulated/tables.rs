@@ -21,8 +21,9 @@ const QUORUM_TIMEOUT: Duration = Duration::from_millis(100);
 /// What the tables are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// 3, read and written by a quorum; or 1.
     pub replicas: usize,
+    /// How many of them a read asks and a write waits for.
+    pub quorum: usize,
     /// Whether a crash may lose what was acknowledged last, and how far a fold then goes back.
     pub restart_margin: Duration,
     pub forgets: bool,
@@ -32,7 +33,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub const ONE: Self = Self { replicas: 1, restart_margin: Duration::ZERO, forgets: false, repairs_rows: false };
+    pub const ONE: Self = Self { replicas: 1, quorum: 1, restart_margin: Duration::ZERO, forgets: false, repairs_rows: false };
 }
 
 /// Tables in memory, on replicas that the nemesis keeps from being alike.
@@ -101,17 +102,13 @@ impl Cluster {
         self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn quorum(&self) -> usize {
-        self.shape.replicas / 2 + 1
-    }
-
     /// The replicas that a read asks.
     fn readers(&self, replicas: &[Replica]) -> Result<Vec<usize>, StoreError> {
         let (now, count) = (Instant::now(), replicas.len());
         let first = self.nemesis.first_of(count);
         let up = (0..count).map(|n| (first + n) % count).filter(|&n| !replicas[n].is_down(now));
-        let chosen: Vec<usize> = up.take(self.quorum()).collect();
-        if chosen.len() < self.quorum() { Err(unavailable("too few replicas")) } else { Ok(chosen) }
+        let chosen: Vec<usize> = up.take(self.shape.quorum).collect();
+        if chosen.len() < self.shape.quorum { Err(unavailable("too few replicas")) } else { Ok(chosen) }
     }
 
     /// Reads rows of a table partition by a quorum, and makes the replicas alike that were read.
@@ -162,7 +159,7 @@ impl Cluster {
             }
         }
         late.sort_unstable();
-        let missing = self.quorum().saturating_sub(acknowledged);
+        let missing = self.shape.quorum.saturating_sub(acknowledged);
         let wait = missing.checked_sub(1).map(|last| late.get(last).copied().unwrap_or(Duration::MAX));
         if wait.is_some_and(|wait| wait > QUORUM_TIMEOUT) {
             self.nemesis.count(Fault::WriteUnknown);

@@ -164,8 +164,10 @@ impl Client {
         };
         let request_id = record.request_id.clone();
         let ask = Ask { actor: record.actor.clone(), request_id, at_least, op: op.clone() };
-        let ask = self.world.planted.map_or(Some(ask_of(&ask)), |planted| planted.ask(&ask, record.attempts));
-        let Some(ask) = ask else { return Outcome::Unknown("no ask".to_owned()) };
+        let ask = match self.world.planted {
+            Some(planted) => planted.ask(ask, record.attempts),
+            None => ask,
+        };
         if let Some(early) = self.world.planted.and_then(|planted| planted.answers_early(&ask)) {
             let owned = Arc::clone(&process);
             let task = self.world.runtime.spawn(async move { call(&owned.services, ask).await });
@@ -236,11 +238,6 @@ impl Client {
             _ => {}
         }
     }
-}
-
-fn ask_of(ask: &Ask) -> Ask {
-    let Ask { actor, request_id, at_least, op } = ask;
-    Ask { actor: actor.clone(), request_id: request_id.clone(), at_least: at_least.clone(), op: op.clone() }
 }
 
 fn outcome(answer: Result<Reply, Status>, planted: Option<Planted>) -> Outcome {

@@ -19,7 +19,10 @@ pub struct Edge {
     /// Since when, less what the follow reaches back.
     pub since_ms: i64,
     pub shows_shares: bool,
-    seen: Offset,
+    /// How much of the target's partition the follow had seen.
+    pub seen: Offset,
+    /// One more than the offset of the last block, standing or not.
+    pub block_next: Offset,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -132,7 +135,9 @@ impl Ledger {
                 now.seen = event.seen_target_offset;
             }
             Identity::Unfollowed(_) if is_new => now.following = false,
-            Identity::Blocked(_) if is_new => (now.following, now.blocking) = (false, true),
+            Identity::Blocked(_) if is_new => {
+                (now.following, now.blocking, now.block_next) = (false, true, offset + 1);
+            }
             Identity::Unblocked(_) if is_new => now.blocking = false,
             _ => {}
         }

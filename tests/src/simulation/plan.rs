@@ -61,6 +61,8 @@ pub struct ShapePlan {
     pub replicas: usize,
     pub repairs_rows: bool,
     pub forgets: Forgets,
+    /// Other than the majority.
+    pub quorum: Option<usize>,
 }
 
 /// Whether tables lose what they acknowledged last.
@@ -91,7 +93,7 @@ impl ShapePlan {
             (true, true) => Forgets::Server,
             (true, false) => Forgets::WithTheProcess,
         };
-        Self { replicas: if three { 3 } else { 1 }, repairs_rows: false, forgets }
+        Self { replicas: if three { 3 } else { 1 }, repairs_rows: false, forgets, quorum: None }
     }
 
     /// Whether single replicas may be late, away, or without a write.
@@ -131,10 +133,11 @@ impl Plan {
     }
 
     pub fn tables(&self) -> Shape {
-        let ShapePlan { replicas, repairs_rows, forgets } = self.shape;
+        let ShapePlan { replicas, repairs_rows, forgets, quorum } = self.shape;
         let embedded = replicas == 1 && forgets != Forgets::Server;
         let restart_margin = if embedded { Duration::ZERO } else { Self::MARGIN };
-        Shape { replicas, restart_margin, forgets: forgets != Forgets::Never, repairs_rows }
+        let quorum = quorum.unwrap_or(replicas / 2 + 1);
+        Shape { replicas, quorum, restart_margin, forgets: forgets != Forgets::Never, repairs_rows }
     }
 
     pub fn fault_rates(&self) -> Rates {

@@ -6,10 +6,12 @@ use kith_service::ids::{RequestId, record_id};
 use super::Finding;
 use crate::simulation::history::{Body, Call, Op, Outcome};
 use crate::simulation::ledger::Ledger;
+use crate::simulation::timeline::Timeline;
 
 const EFFECTIVE_ONCE: &str = "effective once";
 const NO_IS_NO: &str = "no is no";
 const ONE_OWNER: &str = "one owner";
+const CUT: &str = "cut";
 const NEVER_INTERNAL: &str = "never internal";
 
 /// Every OK is in the log and is effective once; a definite no is not; a handle has one owner at every prefix.
@@ -23,6 +25,12 @@ pub fn acknowledged(ledger: &Ledger, history: &[Call]) -> Vec<Finding> {
             }
             Outcome::Fail(..) if call.attempts == 1 => findings.extend(told_no(ledger, call)),
             Outcome::Ok(_) | Outcome::Fail(..) | Outcome::Unknown(_) => {}
+        }
+    }
+    for ((who, whom), line) in &ledger.edges {
+        let (mine, theirs) = (line.last(), ledger.edges.get(&(whom.clone(), who.clone())).map(Timeline::last));
+        if theirs.is_some_and(|theirs| mine.following && mine.seen < theirs.block_next) {
+            findings.push(Finding::new(CUT, format!("{who} follows {whom}, who blocked unseen")));
         }
     }
     for (text, ids) in ledger.said.iter().filter(|(_, ids)| ids.len() > 1) {
