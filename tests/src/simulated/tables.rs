@@ -33,7 +33,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub const ONE: Self = Self { replicas: 1, quorum: 1, restart_margin: Duration::ZERO, forgets: false, repairs_rows: false };
+    pub const ONE: Self =
+        Self { replicas: 1, quorum: 1, restart_margin: Duration::ZERO, forgets: false, repairs_rows: false };
 }
 
 /// Tables in memory, on replicas that the nemesis keeps from being alike.

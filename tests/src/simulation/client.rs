@@ -72,6 +72,11 @@ impl Client {
     /// Makes its accounts, then does what the plan asks.
     pub async fn run(mut self) {
         let plan = self.world.plan.clone();
+        if plan.hot {
+            // All at once, before anybody can know who won.
+            let handle = workload::CONTENDED[0].to_owned();
+            self.perform("", Op::CreateAccount { handle }).await;
+        }
         for person in (self.number..plan.people).step_by(plan.clients) {
             let handle = format!("person_{person}");
             self.perform("", Op::CreateAccount { handle }).await;
@@ -81,15 +86,12 @@ impl Client {
             let board = self.shared.board();
             let Some(actor) = self.chance.pick(&self.accounts).cloned() else { continue };
             let name = format!("{} {step}", self.number);
-            let is_hot = plan.hot && self.number == 0 && self.chance.per_mille(700);
-            let (actor, op) = match self.accounts.first() {
-                Some(first) if is_hot => (first.clone(), workload::hot(&board, &name, &self.chance)),
-                _ => {
-                    let op = workload::next(&board, &actor, &name, &self.chance);
-                    (actor, op)
-                }
+            let is_hot = plan.hot && self.number < 2 && self.chance.per_mille(600);
+            let next = match is_hot {
+                true => workload::hot(&board, self.number, &self.chance),
+                false => workload::next(&board, &actor, &name, &self.chance).map(|op| (actor, op)),
             };
-            if let Some(op) = op {
+            if let Some((actor, op)) = next {
                 self.perform(&actor, op).await;
             }
         }

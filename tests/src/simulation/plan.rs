@@ -50,6 +50,9 @@ pub struct Plan {
     /// Whether some rows are changed more often than they remember ids.
     pub hot: bool,
     pub shape: ShapePlan,
+    /// How far a fold goes back over tables that a server may forget; less than a minute, so that it is not always the
+    /// beginning.
+    pub restart_margin_ms: u64,
     pub rates: RatesPlan,
     /// Time between two strikes of the nemesis; `None`: it does not strike.
     pub strike_every_ms: Option<(u64, u64)>,
@@ -105,8 +108,6 @@ impl ShapePlan {
 impl Plan {
     /// On simulated time.
     pub const HEALED_WITHIN: Duration = Duration::from_secs(120);
-    /// How far a fold goes back where tables forget.
-    const MARGIN: Duration = Duration::from_secs(60);
 
     pub fn of(seed: u64, mode: Mode) -> Self {
         let chance = Chance::new(seed, "plan");
@@ -127,6 +128,7 @@ impl Plan {
             backfill_window_seconds: pick(&[0, 2, 3_600]),
             hot: chance.per_mille(350),
             shape,
+            restart_margin_ms: pick(&[800, 2_500, 60_000]),
             rates: RatesPlan { log: rate(&[0, 20, 80]), tables: rate(&[0, 5, 20]), slow: rate(&[20, 100]) },
             strike_every_ms: chance.pick(&[(40, 400), (200, 1_500)]).copied().filter(|_| !quiet),
         }
@@ -135,7 +137,7 @@ impl Plan {
     pub fn tables(&self) -> Shape {
         let ShapePlan { replicas, repairs_rows, forgets, quorum } = self.shape;
         let embedded = replicas == 1 && forgets != Forgets::Server;
-        let restart_margin = if embedded { Duration::ZERO } else { Self::MARGIN };
+        let restart_margin = if embedded { Duration::ZERO } else { Duration::from_millis(self.restart_margin_ms) };
         let quorum = quorum.unwrap_or(replicas / 2 + 1);
         Shape { replicas, quorum, restart_margin, forgets: forgets != Forgets::Never, repairs_rows }
     }

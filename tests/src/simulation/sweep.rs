@@ -1,6 +1,6 @@
 //! Many seeds, one after the other, on a few threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -146,7 +146,8 @@ impl fmt::Display for Total {
 #[derive(Debug)]
 pub struct Caught {
     planted: Planted,
-    by: Option<(u64, Mode, Finding)>,
+    /// Seed, mode, and which checks failed there.
+    by: Option<(u64, Mode, BTreeSet<&'static str>)>,
     seeds: u64,
 }
 
@@ -160,9 +161,10 @@ impl Caught {
 pub fn caught(planted: Planted, asked: &Sweep, keys: &Arc<Keys>) -> Caught {
     for seed in asked.from..asked.from + asked.seeds {
         let mode = asked.mode.unwrap_or_else(|| mode_of(seed));
-        let found = one(seed, mode, Some(planted), keys).findings.into_iter().next();
-        if let Some(found) = found {
-            return Caught { planted, by: Some((seed, mode, found)), seeds: seed + 1 - asked.from };
+        let checks: BTreeSet<_> =
+            one(seed, mode, Some(planted), keys).findings.iter().map(|found| found.check).collect();
+        if !checks.is_empty() {
+            return Caught { planted, by: Some((seed, mode, checks)), seeds: seed + 1 - asked.from };
         }
     }
     Caught { planted, by: None, seeds: asked.seeds }
@@ -171,8 +173,9 @@ pub fn caught(planted: Planted, asked: &Sweep, keys: &Arc<Keys>) -> Caught {
 impl fmt::Display for Caught {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.by {
-            Some((seed, mode, found)) => {
-                write!(f, "| {} | yes | {} | {seed} ({mode}) | {} |", self.planted, found.check, self.seeds)
+            Some((seed, mode, checks)) => {
+                let checks = Vec::from_iter(checks.iter().copied()).join(", ");
+                write!(f, "| {} | yes | {checks} | {seed} ({mode}) | {} |", self.planted, self.seeds)
             }
             None => write!(f, "| {} | no | | | {} |", self.planted, self.seeds),
         }

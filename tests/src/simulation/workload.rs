@@ -79,8 +79,8 @@ enum Kind {
 
 /// The most that a page holds.
 pub const WHOLE: i32 = 100;
-/// A handle that more than one client wants.
-const CONTENDED: [&str; 3] = ["star", "moon", "sun"];
+/// Handles that more than one client wants.
+pub const CONTENDED: [&str; 3] = ["star", "moon", "sun"];
 
 /// What `actor` does next; `None`: nothing that could be done. `name` is of this step alone.
 pub fn next(board: &Board, actor: &str, name: &str, chance: &Chance) -> Option<Op> {
@@ -94,17 +94,23 @@ pub fn next(board: &Board, actor: &str, name: &str, chance: &Chance) -> Option<O
     op(kind, board, actor, name, chance)
 }
 
-/// One and the same row again and again.
-pub fn hot(board: &Board, name: &str, chance: &Chance) -> Option<Op> {
-    let post_id = board.posts.first()?.0.clone();
-    let target = board.people.last()?.clone();
-    Some(match chance.below(6) {
-        0 | 1 => Op::React { post_id, kind: 1 },
-        2 => Op::React { post_id, kind: 2 },
-        3 => Op::Unreact { post_id },
-        4 => Op::Follow { target, shows_shares: name.len().is_multiple_of(2) },
-        _ => Op::Unfollow { target },
-    })
+/// One and the same rows again and again, changed from both sides: person 0 follows person 1, who blocks person 0.
+pub fn hot(board: &Board, client: usize, chance: &Chance) -> Option<(String, Op)> {
+    let post_id = board.posts.first().map(|(post_id, ..)| post_id.clone());
+    let person = |number: usize| {
+        let at = board.handles.iter().position(|handle| *handle == format!("person_{number}"))?;
+        board.people.get(at).cloned()
+    };
+    let op = match (client, chance.below(6)) {
+        (0, 0) => Op::React { post_id: post_id?, kind: 1 },
+        (0, 1) => Op::React { post_id: post_id?, kind: 2 },
+        (0, 2) => Op::Unreact { post_id: post_id? },
+        (0, 3 | 4) => Op::Follow { target: person(1)?, shows_shares: chance.per_mille(500) },
+        (0, _) => Op::Unfollow { target: person(1)? },
+        (_, 0..3) => Op::Block { target: person(0)? },
+        (_, _) => Op::Unblock { target: person(0)? },
+    };
+    Some((person(client)?, op))
 }
 
 fn op(kind: Kind, board: &Board, actor: &str, name: &str, chance: &Chance) -> Option<Op> {

@@ -173,7 +173,8 @@ impl World {
             8 | 9 if self.plan.shape.forgets == Forgets::Server => {
                 self.lost_tail.store(true, Ordering::Relaxed);
                 // Always the same one: where two servers forget, one after the other, a mark may outlive its rows.
-                self.tables.lose_tail(self.plan.seed as usize % self.plan.shape.replicas, chance.ms(100, 20_000));
+                let victim = self.plan.seed as usize % self.plan.shape.replicas;
+                self.tables.lose_tail(victim, chance.ms(50, self.plan.restart_margin_ms.min(20_000)));
             }
             _ => {}
         }

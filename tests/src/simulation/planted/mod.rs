@@ -40,7 +40,6 @@ macro_rules! defects {
 defects! {
     BlindIncrement "blind-increment" "a count is one more for each record, whatever its row was"
     NoAppliedIds "no-applied-ids" "a row forgets which commands were applied to it"
-    NoMark "no-mark" "what is loaded never says which records are in it"
     CacheOverForeignMark "cache-over-foreign-mark" "a mark that another process has moved is not noticed"
     WatermarkBeforeWrite "watermark-before-write" "writes are called durable before they are made"
     HalfBatches "half-batches" "mark and rows are two writes"
@@ -98,9 +97,12 @@ impl Planted {
             Self::CacheOverForeignMark | Self::ZombieWithoutTimestamp | Self::WatermarkReadAhead => {
                 plan.processes = plan.processes.max(2);
             }
-            Self::NoMark | Self::NoAppliedIds => plan.hot = true,
+            Self::NoAppliedIds => plan.hot = true,
+            Self::CutFromOneSide | Self::CutOnlyStanding => {
+                (plan.hot, plan.rates.slow, plan.processes) = (true, 300, plan.processes.max(2));
+            }
             Self::FollowersBeforePost | Self::BackfillNewest => {
-                (plan.push_threshold, plan.backfill_window_seconds) = (10_000, 3_600);
+                (plan.push_threshold, plan.backfill_window_seconds, plan.rates.slow) = (10_000, 3_600, 300);
             }
             _ => {}
         }
@@ -118,8 +120,7 @@ impl Planted {
     pub fn ports(self, ports: Ports) -> Ports {
         let runtime = ports.runtime.clone();
         let tables = match self {
-            Self::NoMark
-            | Self::CacheOverForeignMark
+            Self::CacheOverForeignMark
             | Self::WatermarkBeforeWrite
             | Self::HalfBatches
             | Self::WallClockWriteTime

@@ -11,7 +11,7 @@ use kith_projector::views::follows::FollowRow;
 use kith_relations::account::ACCOUNTS;
 use kith_runtime::Runtime;
 use kith_tables::{
-    Key, Keyspace, MAX_SLICE_ROWS, Row, RowKey, RowRange, ScanPage, Slice, StoreError, Table, TableStore, Value, Write,
+    Key, Keyspace, MAX_SLICE_ROWS, Row, RowKey, RowRange, ScanPage, Slice, StoreError, Table, TableStore, Write,
 };
 use tokio::task::AbortHandle;
 
@@ -20,6 +20,8 @@ use super::Planted;
 const WATERMARKS: &str = "watermarks";
 /// How long what was called durable is on its way.
 const LATE: Duration = Duration::from_millis(150);
+/// From the one read or write to the other that should have been first.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 pub(super) fn wrap(defect: Planted, inner: Arc<dyn TableStore>, runtime: Runtime) -> Arc<dyn TableStore> {
     Arc::new(PlantedTables { defect, inner, runtime })
@@ -92,9 +94,6 @@ impl PlantedKeyspace {
     fn distort(&self, table: &'static Table, partition: &Key, asked: &[RowKey], found: &mut [Option<Row>]) {
         let folds = asked.iter().any(|key| key.section < 0);
         match self.defect {
-            Planted::NoMark => found.iter_mut().flatten().filter(|row| row.key.section < 0).for_each(|row| {
-                row.columns[0] = Value::BigInt(-1);
-            }),
             Planted::CacheOverForeignMark => {
                 for row in found.iter_mut().flatten().filter(|row| row.key.section < 0) {
                     let place = (table.name, partition.clone(), row.key.clone());
@@ -199,6 +198,7 @@ impl Keyspace for PlantedKeyspace {
             }
             Planted::FollowersBeforePost if table.name == AUTHOR_FEED.name => {
                 self.snapshot_of_followers(partition).await?;
+                self.runtime.sleep(BETWEEN).await;
                 self.inner.apply(table, partition, &writes).await
             }
             _ => self.inner.apply(table, partition, &writes).await,
