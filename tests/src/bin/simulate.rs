@@ -7,6 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use kith_tests::simulation::{Keys, Planted, Sweep, caught, sweep};
 
+/// Findings of a planted defect that are told when one seed is run.
+const SHOWN: usize = 8;
+
 struct Arguments {
     sweep: Sweep,
     planted: Vec<Planted>,
@@ -37,6 +40,9 @@ fn run() -> Result<bool> {
         let caught = caught(*planted, &asked, &keys);
         missed += usize::from(!caught.is_caught());
         println!("{caught}");
+        for found in caught.findings.iter().take(if asked.seeds == 1 { SHOWN } else { 0 }) {
+            eprintln!("  {}: {}", found.check, found.what);
+        }
     }
     println!("\n{} of {} planted defects caught", planted.len() - missed, planted.len());
     Ok(missed == 0)

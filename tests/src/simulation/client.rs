@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kith_fold::Token;
+use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
 use super::call::{Ask, call};
@@ -61,12 +62,14 @@ pub struct Client {
     /// What it has seen.
     token: Token,
     asked: usize,
+    name: String,
 }
 
 impl Client {
     pub fn new(number: usize, world: Arc<World>, shared: Arc<Shared>) -> Self {
         let chance = Chance::new(world.plan.seed, &format!("client {number}"));
-        Self { number, world, shared, chance, accounts: Vec::new(), token: Token::default(), asked: 0 }
+        let name = format!("client {number}");
+        Self { number, world, shared, chance, accounts: Vec::new(), token: Token::default(), asked: 0, name }
     }
 
     /// Makes its accounts, then does what the plan asks.
@@ -81,6 +84,7 @@ impl Client {
             let handle = format!("person_{person}");
             self.perform("", Op::CreateAccount { handle }).await;
         }
+        let mut seconds = Vec::new();
         for step in 0..plan.steps {
             self.world.runtime.sleep(self.chance.ms(THINK_MS.0, THINK_MS.1)).await;
             let board = self.shared.board();
@@ -91,15 +95,35 @@ impl Client {
                 true => workload::hot(&board, self.number, &self.chance),
                 false => workload::next(&board, &actor, &name, &self.chance).map(|op| (actor, op)),
             };
-            if let Some((actor, op)) = next {
-                self.perform(&actor, op).await;
+            let Some((actor, op)) = next else { continue };
+            if let (true, Op::Block { target }) = (is_hot, &op) {
+                seconds.push(self.second_device(step, &actor, target));
             }
+            self.perform(&actor, op).await;
         }
+        for second in seconds {
+            // It has told the history all that it was told.
+            let _ = second.await;
+        }
+    }
+
+    /// The same account takes its block back elsewhere, while the block is not answered yet.
+    fn second_device(&self, step: usize, actor: &str, target: &str) -> JoinHandle<()> {
+        let chance = Chance::new(self.world.plan.seed, &format!("second device {} {step}", self.number));
+        let (world, shared, token) = (Arc::clone(&self.world), Arc::clone(&self.shared), self.token.clone());
+        let name = format!("client {}, second device, step {step},", self.number);
+        let mut second =
+            Self { number: self.number, world, shared, chance, accounts: Vec::new(), token, asked: 0, name };
+        let (actor, op) = (actor.to_owned(), Op::Unblock { target: target.to_owned() });
+        self.world.runtime.spawn(async move {
+            second.world.runtime.sleep(second.chance.ms(5, 120)).await;
+            second.perform(&actor, op).await;
+        })
     }
 
     async fn perform(&mut self, actor: &str, op: Op) {
         self.asked += 1;
-        let request_id = format!("client {} asks {}", self.number, self.asked);
+        let request_id = format!("{} asks {}", self.name, self.asked);
         let before = self.world.log.ends();
         let at_least = self.at_least();
         let shaken = self.world.is_shaken();

@@ -148,6 +148,7 @@ pub struct Caught {
     planted: Planted,
     /// Seed, mode, and which checks failed there.
     by: Option<(u64, Mode, BTreeSet<&'static str>)>,
+    pub findings: Vec<Finding>,
     seeds: u64,
 }
 
@@ -161,13 +162,14 @@ impl Caught {
 pub fn caught(planted: Planted, asked: &Sweep, keys: &Arc<Keys>) -> Caught {
     for seed in asked.from..asked.from + asked.seeds {
         let mode = asked.mode.unwrap_or_else(|| mode_of(seed));
-        let checks: BTreeSet<_> =
-            one(seed, mode, Some(planted), keys).findings.iter().map(|found| found.check).collect();
+        let findings = one(seed, mode, Some(planted), keys).findings;
+        let checks: BTreeSet<_> = findings.iter().map(|found| found.check).collect();
         if !checks.is_empty() {
-            return Caught { planted, by: Some((seed, mode, checks)), seeds: seed + 1 - asked.from };
+            let seeds = seed + 1 - asked.from;
+            return Caught { planted, by: Some((seed, mode, checks)), findings, seeds };
         }
     }
-    Caught { planted, by: None, seeds: asked.seeds }
+    Caught { planted, by: None, findings: Vec::new(), seeds: asked.seeds }
 }
 
 impl fmt::Display for Caught {

@@ -8,6 +8,7 @@ mod embedded;
 mod harness;
 mod live;
 mod log_contract;
+mod simulation;
 mod table_contract;
 mod tidy;
 mod traces;

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
 use kith_fold::{AppliedIds, Effect, Fold, Home, Put, Record, Rows};
 use kith_identity::arbiter::{CLAIMS, ClaimRow};
-use kith_identity::edge::EdgeRow;
 use kith_identity::graph::EDGES;
 use kith_log::Position;
 use kith_projector::views::author_feed::AUTHOR_FEED;
@@ -26,7 +25,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
     let concerned = match defect {
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
-        Planted::CutFromOneSide | Planted::CutOnlyStanding => is_of(&EDGES),
+        Planted::CutFromOneSide => is_of(&EDGES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
@@ -97,9 +96,6 @@ impl Fold for PlantedFold {
                 if applied == Some(record.position) { effects } else { Vec::new() }
             }
             (Planted::CutFromOneSide, Event::Identity(Identity::Blocked(_))) => Vec::new(),
-            (Planted::CutOnlyStanding, Event::Identity(Identity::Followed(_))) => {
-                effects.into_iter().map(only_standing).collect()
-            }
             (Planted::BackfillNewest, _) => effects.into_iter().map(only_newest).collect(),
             (Planted::UnreadByIncrement, Event::Messaging(Messaging::MessageSent(_))) => {
                 effects.into_iter().map(|effect| self.counted_up(effect)).collect()
@@ -111,16 +107,6 @@ impl Fold for PlantedFold {
     fn appends(&self) -> bool {
         self.inner.appends()
     }
-}
-
-/// The cut follows only from a block that stands when it is read.
-fn only_standing(effect: Effect) -> Effect {
-    let Effect::Read { table, partition, rows, then } = effect else { return effect };
-    let then = move |found: &[Option<Row>]| {
-        let stands = |row: &Row| row.read::<EdgeRow>().is_some_and(|edge| edge.blocking);
-        if found.iter().flatten().any(stands) { then(found) } else { Vec::new() }
-    };
-    Effect::Read { table, partition, rows, then: Arc::new(then) }
 }
 
 /// A walk through an author's feed ends after its first row.

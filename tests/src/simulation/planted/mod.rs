@@ -47,12 +47,12 @@ defects! {
     ZombieWithoutTimestamp "zombie-without-timestamp" "the last write wins, whatever record it comes from"
     RestartAtWatermark "restart-at-watermark" "a fold goes back no further than its watermark, over tables that forget"
     OneReplica "one-replica" "reads and writes ask one replica of three"
+    RowWiseRepair "row-wise-repair" "no defect of ours: servers repair the rows that were read, not whole batches"
     WatermarkReadAhead "watermark-read-ahead" "another process's watermark is read as one record further"
     SpreadsNotAgain "spreads-not-again" "a record that is in already spreads nothing on a replay"
     FollowersBeforePost "followers-before-post" "the followers are read before the post is written"
     BackfillNewest "backfill-newest" "a new follow is given the newest post only"
     CutFromOneSide "cut-from-one-side" "a block does not look for a follow to cut"
-    CutOnlyStanding "cut-only-standing" "a follow is cut only by a block that still stands"
     UnreadByIncrement "unread-by-increment" "unread numbers are counted up with each message spread"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
@@ -94,17 +94,25 @@ impl Planted {
                 (plan.shape.replicas, plan.shape.forgets, plan.shape.quorum) = (3, Forgets::Never, Some(1));
                 plan.rates.tables = 20;
             }
+            Self::RowWiseRepair => {
+                (plan.shape.replicas, plan.shape.forgets, plan.shape.repairs_rows) = (3, Forgets::Never, true);
+                (plan.rates.tables, plan.strike_every_ms) = (60, Some((20, 120)));
+            }
             Self::CacheOverForeignMark | Self::ZombieWithoutTimestamp | Self::WatermarkReadAhead => {
                 plan.processes = plan.processes.max(2);
             }
             Self::NoAppliedIds => plan.hot = true,
-            Self::CutFromOneSide | Self::CutOnlyStanding => {
-                (plan.hot, plan.rates.slow, plan.processes) = (true, 300, plan.processes.max(2));
+            Self::CutFromOneSide => {
+                (plan.hot, plan.partitions) = (true, 3);
+                (plan.rates.slow, plan.strike_every_ms) = (100, Some((20, 120)));
             }
             Self::FollowersBeforePost | Self::BackfillNewest => {
                 (plan.push_threshold, plan.backfill_window_seconds, plan.rates.slow) = (10_000, 3_600, 300);
             }
             _ => {}
+        }
+        if plan.processes > 1 && plan.shape.forgets == Forgets::WithTheProcess {
+            plan.shape.forgets = Forgets::Never;
         }
         plan
     }

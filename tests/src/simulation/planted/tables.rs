@@ -21,7 +21,7 @@ const WATERMARKS: &str = "watermarks";
 /// How long what was called durable is on its way.
 const LATE: Duration = Duration::from_millis(150);
 /// From the one read or write to the other that should have been first.
-const BETWEEN: Duration = Duration::from_millis(20);
+const BETWEEN: Duration = Duration::from_millis(250);
 
 pub(super) fn wrap(defect: Planted, inner: Arc<dyn TableStore>, runtime: Runtime) -> Arc<dyn TableStore> {
     Arc::new(PlantedTables { defect, inner, runtime })
