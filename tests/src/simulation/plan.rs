@@ -54,6 +54,8 @@ pub struct Plan {
     /// beginning.
     pub restart_margin_ms: u64,
     pub rates: RatesPlan,
+    /// How far the clocks of processes are from each other at most.
+    pub skew_ms: u64,
     /// Time between two strikes of the nemesis; `None`: it does not strike.
     pub strike_every_ms: Option<(u64, u64)>,
 }
@@ -130,6 +132,7 @@ impl Plan {
             shape,
             restart_margin_ms: pick(&[800, 2_500, 60_000]),
             rates: RatesPlan { log: rate(&[0, 20, 80]), tables: rate(&[0, 5, 20]), slow: rate(&[20, 100]) },
+            skew_ms: pick(&[0, 50, 2_000]),
             strike_every_ms: chance.pick(&[(40, 400), (200, 1_500)]).copied().filter(|_| !quiet),
         }
     }

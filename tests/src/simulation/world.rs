@@ -80,7 +80,9 @@ impl World {
     fn ports(&self, slot: usize, gate: &Arc<Gate>, life: u64) -> Ports {
         let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(0);
         let seed = self.plan.seed.wrapping_mul(1_000_003).wrapping_add((slot as u64) << 32 | life);
-        let runtime = Runtime::simulated(seed, EPOCH_MS + elapsed);
+        let clock = Chance::new(self.plan.seed, &format!("clock {slot}"));
+        let skew = i64::try_from(clock.between(0, self.plan.skew_ms)).unwrap_or(0);
+        let runtime = Runtime::simulated(seed, EPOCH_MS + elapsed + skew);
         let tables = ProcessTables { inner: Arc::clone(&self.tables) as _, gate: Arc::clone(gate) };
         let log = self.log.of_process(slot, Arc::clone(gate));
         let ports = Ports { runtime, log, tables: Arc::new(tables), metrics: FoldMetrics::default() };

@@ -62,7 +62,9 @@ fn every_planted_defect_is_caught() {
 #[test]
 fn what_is_caught_is_the_defect() {
     // Under the plan that provokes it, and without it, nothing is found.
-    for planted in [Planted::RestartAtWatermark, Planted::FollowersBeforePost, Planted::CutFromOneSide] {
+    for planted in
+        [Planted::NoAppliedIds, Planted::RestartAtWatermark, Planted::FollowersBeforePost, Planted::CutFromOneSide]
+    {
         let plan = |seed| planted.plan(Plan::of(seed, Mode::Safety));
         for seed in 1..=8 {
             let report = run(plan(seed), None, &keys()).unwrap();

@@ -29,6 +29,9 @@ pub fn feed(ledger: &Ledger, call: &Call, list: &List, items: &[SeenItem]) -> Ve
             findings.push(Finding::new(FEED, format!("{list:?} of {} has {item:?}", call.actor)));
         }
     }
+    if !items.is_sorted_by(|earlier, later| earlier.at_ms >= later.at_ms) {
+        findings.push(Finding::new(FEED, format!("{list:?} of {} is out of order", call.actor)));
+    }
     let shown: BTreeSet<&str> = items.iter().map(|item| &*item.post.post_id).collect();
     for post_id in ledger.posts.keys().filter(|post_id| !shown.contains(post_id.as_str())) {
         let belongs = match list {

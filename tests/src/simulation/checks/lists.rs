@@ -27,6 +27,13 @@ pub fn list(ledger: &Ledger, call: &Call, list: &List, ids: &[String]) -> Vec<Fi
     if unique.len() < ids.len() {
         findings.push(Finding::new(PAGING, format!("{list:?} repeats: {ids:?}")));
     }
+    if let List::Messages { talk } = list {
+        let all = ledger.talks.get(talk).map(|line| line.last().messages).unwrap_or_default();
+        let numbers = ids.iter().map(|id| all.iter().position(|known| known == id));
+        if !numbers.is_sorted_by(|later, earlier| later > earlier) {
+            findings.push(Finding::new(LISTS, format!("{list:?} is out of order: {ids:?}")));
+        }
+    }
     for id in &unique {
         if !there.get(*id).is_some_and(|(ever, _)| *ever) {
             findings.push(Finding::new(LISTS, format!("{list:?} for {} has {id}", call.actor)));

@@ -96,12 +96,12 @@ impl Planted {
             }
             Self::RowWiseRepair => {
                 (plan.shape.replicas, plan.shape.forgets, plan.shape.repairs_rows) = (3, Forgets::Never, true);
-                (plan.rates.tables, plan.strike_every_ms) = (60, Some((20, 120)));
+                (plan.rates.tables, plan.strike_every_ms) = (100, Some((20, 120)));
             }
             Self::CacheOverForeignMark | Self::ZombieWithoutTimestamp | Self::WatermarkReadAhead => {
                 plan.processes = plan.processes.max(2);
             }
-            Self::NoAppliedIds => plan.hot = true,
+            Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide => {
                 (plan.hot, plan.partitions) = (true, 3);
                 (plan.rates.slow, plan.strike_every_ms) = (100, Some((20, 120)));
