@@ -1,5 +1,5 @@
 //! Runs histories of the simulation: `simulate --seeds 10000 --from 1 [--mode safety|liveness] [--planted NAME|all]
-//! [--jobs 2]`. Prints a table at the end; fails when anything was found, or a planted defect was not.
+//! [--jobs 2]`; `--control NAME`: under the plans that provoke that defect, without it. Prints a table at the end; fails when anything was found, or a planted defect was not.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -58,9 +58,10 @@ fn arguments() -> Result<Arguments> {
             "--from" => arguments.sweep.from = value.parse()?,
             "--jobs" => arguments.sweep.jobs = value.parse()?,
             "--mode" => arguments.sweep.mode = Some(value.parse()?),
+            "--control" => arguments.sweep.control = Some(value.parse()?),
             "--planted" if value == "all" => arguments.planted = Planted::ALL.to_vec(),
             "--planted" => arguments.planted.push(value.parse()?),
-            _ => bail!("{word} is not known: --seeds --from --jobs --mode --planted"),
+            _ => bail!("{word} is not known: --seeds --from --jobs --mode --planted --control"),
         }
     }
     Ok(arguments)

@@ -22,11 +22,23 @@ pub struct Sweep {
     pub jobs: usize,
     /// `None`: odd seeds in safety mode, even ones in liveness mode.
     pub mode: Option<Mode>,
+    /// Under the plans that provoke a defect, without it: what is found then is no matter of the defect.
+    pub control: Option<Planted>,
 }
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { from: 1, seeds: 100, jobs: 1, mode: None }
+        Self { from: 1, seeds: 100, jobs: 1, mode: None, control: None }
+    }
+}
+
+impl Sweep {
+    fn plan(&self, seed: u64, mode: Mode) -> Plan {
+        let plan = Plan::of(seed, mode);
+        match self.control {
+            Some(planted) => planted.plan(plan),
+            None => plan,
+        }
     }
 }
 
@@ -57,7 +69,11 @@ pub fn command(seed: u64, mode: Mode, planted: Option<Planted>) -> String {
 
 /// One seed, also when it panics.
 pub fn one(seed: u64, mode: Mode, planted: Option<Planted>, keys: &Arc<Keys>) -> Report {
-    let ran = catch_unwind(AssertUnwindSafe(|| run(Plan::of(seed, mode), planted, keys)));
+    ran(Plan::of(seed, mode), planted, keys)
+}
+
+fn ran(plan: Plan, planted: Option<Planted>, keys: &Arc<Keys>) -> Report {
+    let ran = catch_unwind(AssertUnwindSafe(|| run(plan, planted, keys)));
     let failed = |what: String| Report { findings: vec![Finding::new("runs", what)], ..Report::default() };
     match ran {
         Ok(Ok(report)) => report,
@@ -76,7 +92,7 @@ pub fn sweep(asked: &Sweep, keys: &Arc<Keys>, tell: impl Fn(String) + Sync) -> T
                 return;
             }
             let mode = asked.mode.unwrap_or_else(|| mode_of(seed));
-            let report = one(seed, mode, None, keys);
+            let report = ran(asked.plan(seed, mode), None, keys);
             let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
             if !report.findings.is_empty() {
                 tell(failure(seed, mode, &report.findings));

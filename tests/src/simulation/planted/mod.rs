@@ -44,7 +44,7 @@ defects! {
     WatermarkBeforeWrite "watermark-before-write" "writes are called durable before they are made"
     HalfBatches "half-batches" "mark and rows are two writes"
     WallClockWriteTime "wall-clock-write-time" "rows are stamped with the time of day"
-    ZombieWithoutTimestamp "zombie-without-timestamp" "the last write wins, whatever record it comes from"
+    ZombieWithoutTimestamp "zombie-without-timestamp" "an older write is stamped as the newer one that is there"
     RestartAtWatermark "restart-at-watermark" "a fold goes back no further than its watermark, over tables that forget"
     OneReplica "one-replica" "reads and writes ask one replica of three"
     RowWiseRepair "row-wise-repair" "no defect of ours: servers repair the rows that were read, not whole batches"
@@ -98,7 +98,10 @@ impl Planted {
                 (plan.shape.replicas, plan.shape.forgets, plan.shape.repairs_rows) = (3, Forgets::Never, true);
                 (plan.rates.tables, plan.strike_every_ms) = (100, Some((20, 120)));
             }
-            Self::CacheOverForeignMark | Self::ZombieWithoutTimestamp | Self::WatermarkReadAhead => {
+            Self::ZombieWithoutTimestamp => {
+                (plan.processes, plan.hot, plan.strike_every_ms) = (3, true, Some((20, 120)));
+            }
+            Self::CacheOverForeignMark | Self::WatermarkReadAhead => {
                 plan.processes = plan.processes.max(2);
             }
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),

@@ -121,7 +121,7 @@ impl PlantedKeyspace {
                 let keys: Vec<RowKey> = writes.iter().map(|write| write.key.clone()).collect();
                 let there = self.inner.get(table, partition, &keys).await.unwrap_or_default();
                 for (write, there) in writes.iter_mut().zip(there) {
-                    write.position = there.map_or(write.position, |row| row.position + 1);
+                    write.position = there.map_or(write.position, |row| row.position.max(write.position));
                 }
             }
             Planted::CacheOverForeignMark => {
