@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
 
-.PHONY: help run init build test lint fmt demo demo-live servers latency torture clean-tables
+.PHONY: help run init build test simulate torture lint fmt demo demo-live servers latency clean-tables
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -34,6 +34,12 @@ torture: build servers ## real faults for MINUTES (30): nothing lost, doubled or
 
 test: ## every test, with real Kafka and Cassandra where Java and Maven are there
 	cargo test --workspace --no-fail-fast
+
+SEEDS ?= 10000
+simulate: ## the whole suite in one thread against an adversary, 10,000 seeds (SEEDS=…); then every planted defect
+	cargo build --quiet -p kith-tests --bin simulate
+	target/debug/simulate --seeds $(SEEDS) --jobs $$(nproc)
+	target/debug/simulate --seeds 120 --planted all
 
 lint: ## formatting, clippy, dependency rules, protos, manifests
 	cargo fmt --all --check

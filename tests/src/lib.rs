@@ -12,6 +12,7 @@ pub mod process;
 pub mod server;
 pub mod servers;
 pub mod simulated;
+pub mod simulation;
 pub mod suite;
 pub mod torture;
 pub mod wait;

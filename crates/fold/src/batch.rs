@@ -153,14 +153,23 @@ impl Batch {
 }
 
 impl Homes {
-    /// Writes every changed home, each in one batch with its mark.
-    pub(crate) async fn write(&mut self, keyspace: &dyn Keyspace) -> Result<(), FoldError> {
+    /// Writes every changed home, each in one batch with its mark. `may_write` is asked right before each: rows that a
+    /// server has lost since they were loaded must not be followed by a mark that says that they are in.
+    pub(crate) async fn write(
+        &mut self,
+        keyspace: &dyn Keyspace,
+        may_write: &(dyn Fn() -> Result<(), FoldError> + Sync),
+    ) -> Result<(), FoldError> {
         let mut writes = Vec::new();
         for home in &mut self.loaded {
             let dirty = home.rows.take_dirty();
             if !dirty.is_empty() {
                 let (table, partition) = (home.table, &home.partition);
-                writes.push(async move { keyspace.apply(table, partition, &dirty).await }.boxed());
+                let write = async move {
+                    may_write()?;
+                    Ok::<_, FoldError>(keyspace.apply(table, partition, &dirty).await?)
+                };
+                writes.push(write.boxed());
             }
         }
         side_by_side(writes, HOMES_IN_FLIGHT).await?;

@@ -72,6 +72,11 @@ impl Running {
         self.metrics.forget(&self.group, self.state.watermarks.partitions());
     }
 
+    /// Ends its tasks between two of their awaits, and waits for nothing.
+    pub(crate) fn stop(&self) {
+        self.take_tasks().iter().for_each(JoinHandle::abort);
+    }
+
     fn take_tasks(&self) -> Vec<JoinHandle<()>> {
         std::mem::take(&mut self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -79,7 +84,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.take_tasks().iter().for_each(JoinHandle::abort);
+        self.stop();
     }
 }
 

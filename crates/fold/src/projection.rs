@@ -110,6 +110,13 @@ impl Projection {
         Ok(own)
     }
 
+    /// Ends all its folds here at once, whoever still has it: as the end of the process would.
+    pub fn stop(&self) {
+        let following = self.following.lock().unwrap_or_else(PoisonError::into_inner).take();
+        following.inspect(JoinHandle::abort);
+        self.all().iter().for_each(|running| running.stop());
+    }
+
     /// The generation that serves here.
     pub fn live(&self) -> Arc<Running> {
         Arc::clone(&self.known().serving)
@@ -261,7 +268,6 @@ fn is_own(generations: &Generations, group: &Group) -> bool {
 
 impl Drop for Projection {
     fn drop(&mut self) {
-        let following = self.following.lock().unwrap_or_else(PoisonError::into_inner).take();
-        following.inspect(JoinHandle::abort);
+        self.stop();
     }
 }

@@ -17,6 +17,8 @@ use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
 const BATCH_RECORDS: usize = 256;
 /// Their bytes at most: what they change in one table partition must fit into one `apply`.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How often an idle worker looks whether the tables' server may have lost rows: no record may come for long.
+const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -76,6 +78,7 @@ impl Worker {
 
     /// Runs until the partition is taken away. An `Err` stops it for good.
     pub(crate) async fn run(mut self, mut reader: RecordReader, caught_up: Arc<Semaphore>) -> Result<(), FoldError> {
+        let may_lose = !self.context.store.restart_margin().is_zero();
         loop {
             tokio::select! {
                 biased;
@@ -84,8 +87,18 @@ impl Worker {
                     let Some(records) = records else { return Ok(()) };
                     self.take(&mut reader, records?).await?;
                 }
+                () = self.context.runtime.sleep(LOOK_FOR_LOSS_EVERY), if may_lose => {
+                    if let Err(lost) = self.has_all() {
+                        self.recover(lost).await?;
+                    }
+                }
             }
         }
+    }
+
+    /// `Err` when the tables' server may have lost rows since the fold last went back.
+    fn has_all(&self) -> Result<(), FoldError> {
+        if self.context.store.reconnects() == self.reconnects { Ok(()) } else { Err(reconnected()) }
     }
 
     /// Folds what the group's reader gave, with what else is there already.
@@ -96,8 +109,10 @@ impl Worker {
         }
         for batch in batches(&records) {
             let until = batch.last().map_or(self.next, |record| record.position.offset + 1);
-            let lost_connection = self.context.store.reconnects() != self.reconnects;
-            let folded = if lost_connection { Err(reconnected()) } else { self.fold(batch).await };
+            let folded = match self.has_all() {
+                Ok(()) => self.fold(batch).await,
+                Err(lost) => Err(lost),
+            };
             self.next = self.next.max(until);
             if let Err(error) = folded {
                 self.recover(error).await?;
@@ -201,7 +216,7 @@ impl Worker {
         let keyspace = &*self.context.state.keyspace;
         let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
         let effects = batch.apply(&self.context.group.folds, &mut homes)?;
-        homes.write(keyspace).await?;
+        homes.write(keyspace, &|| self.has_all()).await?;
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);

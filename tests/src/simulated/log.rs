@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,49 +8,208 @@ use kith_log::{
     Position, Record, RecordReader, Topic,
 };
 use kith_runtime::Runtime;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::group::{Coordinator, Member};
+use super::nemesis::Append;
+use super::{Fault, Gate, Nemesis};
 
 const READ_BATCH: usize = 64;
+/// How long an append waits for a partition that is moving before its outcome is unknown.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A log in memory. Groups have one member: the last that joined.
+/// A log in memory. Groups have as many members as join them; the nemesis decides what is answered, and when.
 pub struct SimulatedLog {
+    broker: Arc<Broker>,
+    process: usize,
+    gate: Arc<Gate>,
+}
+
+/// What all processes share.
+pub(super) struct Broker {
+    pub runtime: Runtime,
+    pub nemesis: Arc<Nemesis>,
+    pub coordinator: Coordinator,
     partition_count: PartitionIndex,
-    store: Store,
-    members: Mutex<BTreeMap<String, watch::Sender<u64>>>,
-    topics: Mutex<BTreeSet<Topic>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    topics: BTreeSet<Topic>,
+    partitions: BTreeMap<LogPartition, Partition>,
+}
+
+#[derive(Default)]
+struct Partition {
+    records: Vec<Record>,
+    /// Readers wake in the order in which they wait: a watch channel would wake them at random.
+    grown: Arc<Notify>,
+    moving_until: Option<Instant>,
 }
 
 impl SimulatedLog {
+    /// Where nothing goes wrong.
     pub fn new(runtime: Runtime, partition_count: PartitionIndex) -> Arc<Self> {
-        Arc::new(Self {
-            partition_count,
-            store: Store { runtime, records: Arc::default(), grown: Arc::default() },
-            members: Mutex::default(),
-            topics: Mutex::default(),
-        })
+        Self::of(runtime, Nemesis::none(), partition_count)
+    }
+
+    pub fn of(runtime: Runtime, nemesis: Arc<Nemesis>, partition_count: PartitionIndex) -> Arc<Self> {
+        let coordinator = Coordinator::new(Arc::clone(&nemesis));
+        let state = Mutex::default();
+        let broker = Arc::new(Broker { runtime, nemesis, coordinator, partition_count, state });
+        Arc::new(Self { broker, process: 0, gate: Gate::new() })
+    }
+
+    /// The same log as another process sees it.
+    pub fn of_process(&self, process: usize, gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self { broker: Arc::clone(&self.broker), process, gate })
     }
 
     /// Every record, partition by partition: what two runs from one seed must agree on.
     pub fn dump(&self) -> Vec<Record> {
-        let records = self.store.records.lock().unwrap_or_else(PoisonError::into_inner);
-        records.values().flatten().cloned().collect()
+        self.broker.state().partitions.values().flat_map(|partition| &partition.records).cloned().collect()
+    }
+
+    /// The next offset of each partition that has records.
+    pub fn ends(&self) -> BTreeMap<LogPartition, Offset> {
+        self.broker.state().partitions.iter().map(|(&at, of)| (at, of.records.len() as Offset)).collect()
+    }
+
+    /// A partition answers nobody for a while.
+    pub fn move_leader(&self, partition: LogPartition, within: Duration) {
+        self.broker.nemesis.count(Fault::LeaderMove);
+        let mut state = self.broker.state();
+        state.partitions.entry(partition).or_default().moving_until = Some(Instant::now() + within);
+    }
+
+    /// Members share anew, also when none came or went.
+    pub fn rebalance(&self, group: &str) {
+        self.broker.nemesis.count(Fault::Rebalance);
+        self.broker.coordinator.rebalance(group);
+    }
+
+    /// What stands still for too long loses its memberships; it joins again when it wakes.
+    pub fn evict(&self, process: usize) {
+        self.broker.coordinator.evict(process);
+    }
+}
+
+impl Broker {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, record: NewRecord) -> Position {
+        let partition = LogPartition::of_key(record.topic, &record.key, self.partition_count);
+        let mut state = self.state();
+        let of = state.partitions.entry(partition).or_default();
+        let position = Position { partition, offset: of.records.len() as Offset };
+        let (key, headers, value) = (record.key.into(), record.headers, record.value);
+        of.records.push(Record { position, key, headers, value });
+        of.grown.notify_waiters();
+        position
+    }
+
+    fn put_later(self: &Arc<Self>, record: NewRecord, after: Duration) {
+        let broker = Arc::clone(self);
+        self.runtime.spawn(async move {
+            broker.runtime.sleep(after).await;
+            broker.put(record);
+        });
+    }
+
+    /// How long the partition still moves.
+    fn moving(&self, partition: LogPartition) -> Option<Duration> {
+        let until = self.state().partitions.get(&partition)?.moving_until?;
+        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero() && !self.nemesis.is_calm())
+    }
+
+    pub(super) fn all_of(&self, topics: &[Topic]) -> Vec<LogPartition> {
+        let count = self.partition_count;
+        topics.iter().flat_map(|&topic| (0..count).map(move |index| LogPartition { topic, index })).collect()
+    }
+
+    pub(super) fn reader(self: &Arc<Self>, partition: LogPartition, from: Offset) -> RecordReader {
+        let (sender, batches) = mpsc::channel(1);
+        let broker = Arc::clone(self);
+        let mut next = from as usize;
+        self.runtime.spawn(async move {
+            loop {
+                let grown = Arc::clone(&broker.state().partitions.entry(partition).or_default().grown);
+                let grown = grown.notified();
+                let batch = broker.batch(partition, next);
+                if batch.is_empty() {
+                    tokio::select! {
+                        biased;
+                        () = sender.closed() => return,
+                        () = grown => {}
+                    }
+                    continue;
+                }
+                broker.nemesis.pause().await;
+                if let Some(moving) = broker.moving(partition) {
+                    broker.runtime.sleep(moving).await;
+                }
+                if broker.nemesis.reader_fails() {
+                    let _ = sender.send(Err(unavailable(partition))).await;
+                    return;
+                }
+                next += batch.len();
+                if sender.send(Ok(batch)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        RecordReader::new(partition, batches)
+    }
+
+    fn batch(&self, partition: LogPartition, next: usize) -> Vec<Record> {
+        let state = self.state();
+        let all = state.partitions.get(&partition).map_or(&[][..], |of| &of.records);
+        all.iter().skip(next).take(READ_BATCH).cloned().collect()
+    }
+
+    async fn append(self: &Arc<Self>, record: NewRecord) -> Result<Position, AppendError> {
+        let partition = LogPartition::of_key(record.topic, &record.key, self.partition_count);
+        if let Some(moving) = self.moving(partition) {
+            self.runtime.sleep(moving.min(APPEND_TIMEOUT)).await;
+            if moving > APPEND_TIMEOUT {
+                self.nemesis.count(Fault::UnknownLost);
+                return Err(unknown());
+            }
+        }
+        self.nemesis.pause().await;
+        match self.nemesis.append() {
+            Append::Acknowledged => return Ok(self.put(record)),
+            Append::Copied(after) => {
+                self.put_later(record.clone(), after);
+                return Ok(self.put(record));
+            }
+            Append::UnknownKept => _ = self.put(record),
+            Append::UnknownLost => {}
+            Append::UnknownLate(after) => self.put_later(record, after),
+        }
+        Err(unknown())
     }
 }
 
 #[async_trait]
 impl EventLog for SimulatedLog {
     fn partition_count(&self) -> PartitionIndex {
-        self.partition_count
+        self.broker.partition_count
     }
 
     async fn create_topics(&self, topics: &[Topic]) -> Result<(), LogError> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner).extend(topics);
+        self.broker.state().topics.extend(topics);
         Ok(())
     }
 
     async fn check_topics(&self, topics: &[Topic]) -> Result<(), LogError> {
-        let known = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        match topics.iter().find(|topic| !known.contains(topic)) {
+        self.gate.pass().await;
+        let state = self.broker.state();
+        match topics.iter().find(|topic| !state.topics.contains(topic)) {
             Some(missing) => Err(LogError::Contract(format!("{} is missing", missing.name))),
             None => Ok(()),
         }
@@ -60,114 +219,41 @@ impl EventLog for SimulatedLog {
         if record.len_bytes() > MAX_RECORD_BYTES || record.value.is_empty() {
             return Err(AppendError::Refused("too large or empty".to_owned()));
         }
-        tokio::task::yield_now().await;
-        let partition = LogPartition::of_key(record.topic, &record.key, self.partition_count);
-        let position = {
-            let mut records = self.store.records.lock().unwrap_or_else(PoisonError::into_inner);
-            let all = records.entry(partition).or_default();
-            let position = Position { partition, offset: all.len() as Offset };
-            let (key, headers, value) = (record.key.into(), record.headers, record.value);
-            all.push(Record { position, key, headers, value });
-            position
-        };
-        // Readers wake in the order in which they wait: a watch channel would wake them at random.
-        self.store.grown.notify_waiters();
-        Ok(position)
+        self.gate.pass().await;
+        let appended = self.broker.append(record).await;
+        self.gate.pass().await;
+        appended
     }
 
     async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError> {
-        let records = self.store.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let head = |index| records.get(&LogPartition { topic, index }).map_or(0, Vec::len) as Offset;
-        Ok((0..self.partition_count).map(head).collect())
+        self.gate.pass().await;
+        let partitions = self.broker.all_of(&[topic]);
+        if let Some(moving) = partitions.iter().find(|&&partition| self.broker.moving(partition).is_some()) {
+            return Err(unavailable(*moving));
+        }
+        let state = self.broker.state();
+        let head = |at| state.partitions.get(at).map_or(0, |of| of.records.len()) as Offset;
+        Ok(partitions.iter().map(head).collect())
     }
 
     async fn read(&self, partition: LogPartition, from: Offset) -> Result<RecordReader, LogError> {
-        Ok(self.store.reader(partition, from, None))
+        self.gate.pass().await;
+        Ok(self.broker.reader(partition, from))
     }
 
     async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError> {
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = members.entry(group.to_owned()).or_insert_with(|| watch::Sender::new(0));
-        group.send_modify(|joined| *joined += 1);
-        let count = self.partition_count;
-        let partitions =
-            topics.iter().flat_map(|&topic| (0..count).map(move |index| LogPartition { topic, index })).collect();
-        let store = self.store.clone();
-        Ok(Box::new(Member { store, replaced: group.subscribe(), partitions: Some(partitions) }))
+        self.gate.pass().await;
+        let (broker, gate) = (Arc::clone(&self.broker), Arc::clone(&self.gate));
+        Ok(Box::new(Member::join(broker, gate, self.process, group, topics)))
     }
 
     async fn close(&self, _within: Duration) {}
 }
 
-/// The records, and the news that there are more.
-#[derive(Clone)]
-struct Store {
-    runtime: Runtime,
-    records: Arc<Mutex<BTreeMap<LogPartition, Vec<Record>>>>,
-    grown: Arc<Notify>,
+fn unavailable(partition: LogPartition) -> LogError {
+    LogError::Unavailable(format!("{partition} does not answer"))
 }
 
-impl Store {
-    fn reader(&self, partition: LogPartition, from: Offset, mut alive: Option<watch::Receiver<u64>>) -> RecordReader {
-        let (sender, batches) = mpsc::channel(1);
-        let records = Arc::clone(&self.records);
-        let news = Arc::clone(&self.grown);
-        let mut next = from as usize;
-        self.runtime.spawn(async move {
-            loop {
-                let grown = news.notified();
-                let batch: Vec<Record> = {
-                    let records = records.lock().unwrap_or_else(PoisonError::into_inner);
-                    let all = records.get(&partition).map_or(&[][..], Vec::as_slice);
-                    all.iter().skip(next).take(READ_BATCH).cloned().collect()
-                };
-                next += batch.len();
-                if !batch.is_empty() {
-                    if sender.send(Ok(batch)).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-                let replaced = async {
-                    match &mut alive {
-                        Some(alive) => _ = alive.changed().await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    () = replaced => return,
-                    () = sender.closed() => return,
-                    () = grown => {}
-                }
-            }
-        });
-        RecordReader::new(partition, batches)
-    }
-}
-
-struct Member {
-    store: Store,
-    replaced: watch::Receiver<u64>,
-    partitions: Option<Vec<LogPartition>>,
-}
-
-#[async_trait]
-impl Membership for Member {
-    async fn assigned(&mut self) -> Result<Vec<LogPartition>, LogError> {
-        if let Some(partitions) = self.partitions.take() {
-            return Ok(partitions);
-        }
-        let _ = self.replaced.changed().await;
-        Ok(Vec::new())
-    }
-
-    async fn start(&mut self, from: &[(LogPartition, Offset)]) -> Result<Vec<RecordReader>, LogError> {
-        Ok(from
-            .iter()
-            .map(|&(partition, from)| self.store.reader(partition, from, Some(self.replaced.clone())))
-            .collect())
-    }
-
-    async fn report(&self, _next: &[(LogPartition, Offset)]) {}
+fn unknown() -> AppendError {
+    AppendError::Unknown("no answer in time".to_owned())
 }

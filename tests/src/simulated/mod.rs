@@ -1,7 +1,17 @@
-//! Both ports in memory, a function of one seed: the whole suite in one thread.
+//! Both ports in memory, a function of one seed: the whole suite in one thread, and an adversary between it and them.
 
+mod chance;
+mod gate;
+mod group;
 mod log;
+mod nemesis;
+mod process;
+mod replica;
 mod tables;
 
+pub use chance::Chance;
+pub use gate::Gate;
 pub use log::SimulatedLog;
-pub use tables::SimulatedTables;
+pub use nemesis::{Fault, Nemesis, Rates};
+pub use process::ProcessTables;
+pub use tables::{Shape, SimulatedTables};

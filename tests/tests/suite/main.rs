@@ -11,6 +11,7 @@ mod live;
 mod log_contract;
 mod operators;
 mod rebuild;
+mod simulation;
 mod table_contract;
 mod tidy;
 mod torture;

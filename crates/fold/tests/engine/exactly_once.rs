@@ -54,6 +54,19 @@ async fn a_record_counts_once_over_restarts_and_failures() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_server_lost_is_folded_again_also_where_no_record_comes() {
+    let mut stage = Stage::set(Duration::from_secs(60)).await;
+    stage.start().await;
+    stage.plan.forget();
+    stage.react("p", "a", 3).await;
+    stage.settle().await;
+    assert_eq!(stage.sum("p").await, MoodSum::default());
+    stage.plan.crash();
+    stage.ports.runtime.sleep(Duration::from_secs(5)).await;
+    assert_eq!(stage.sum("p").await, MoodSum { total: 3, records: 1 });
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_counts_once_where_folds_start_again_further_back() {
     survives(Duration::from_secs(60)).await;
 }

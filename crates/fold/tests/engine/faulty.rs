@@ -1,6 +1,6 @@
 //! Tables that fail when they are told to.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ pub struct Plan {
     applies: AtomicU64,
     stuck: Mutex<Option<&'static str>>,
     foreign: Mutex<Option<Foreign>>,
+    forgets: AtomicBool,
+    crashes: AtomicU64,
 }
 
 /// A batch of another writer, which lands just before our next `get` of its table.
@@ -32,6 +34,17 @@ impl Plan {
     /// No `apply` to that table ever answers, or writes.
     pub fn stick(&self, table: Option<&'static str>) {
         *self.stuck.lock().unwrap() = table;
+    }
+
+    /// What is applied from now on will be lost.
+    pub fn forget(&self) {
+        self.forgets.store(true, Ordering::SeqCst);
+    }
+
+    /// The server crashes, what it forgets is lost, and clients connect again.
+    pub fn crash(&self) {
+        self.forgets.store(false, Ordering::SeqCst);
+        self.crashes.fetch_add(1, Ordering::SeqCst);
     }
 
     pub fn intrude(&self, foreign: Foreign) {
@@ -78,7 +91,7 @@ impl TableStore for Faulty {
     }
 
     fn reconnects(&self) -> u64 {
-        self.inner.reconnects()
+        self.inner.reconnects() + self.plan.crashes.load(Ordering::SeqCst)
     }
 }
 
@@ -104,6 +117,9 @@ impl Keyspace for FaultyKeyspace {
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
         if *self.plan.stuck.lock().unwrap() == Some(table.name) {
             return std::future::pending().await;
+        }
+        if self.plan.forgets.load(Ordering::SeqCst) {
+            return Ok(());
         }
         let every = self.plan.fail_every.load(Ordering::SeqCst);
         let count = self.plan.applies.fetch_add(1, Ordering::SeqCst) + 1;

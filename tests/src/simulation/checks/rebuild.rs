@@ -1,0 +1,86 @@
+//! The live tables are what a fresh fold of the log gives, by digest, and a fold anew appends nothing.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_fold::{Group, State, Token};
+use kith_log::Position;
+use kith_runtime::Runtime;
+use kith_tables::{Table, digest};
+use tokio::time::Instant;
+
+use super::Finding;
+use crate::simulated::{Gate, SimulatedTables};
+use crate::simulation::plan::Plan;
+use crate::simulation::world::World;
+
+const REBUILD: &str = "rebuild";
+/// A process of its own to the log.
+const SLOT: usize = 1_000;
+
+type Digests = BTreeMap<String, [u8; 32]>;
+
+pub async fn rebuild(world: &World, live: &[State]) -> Result<Vec<Finding>> {
+    let before = world.log.ends();
+    let now_ms = world.runtime.now_ms();
+    let ports = Ports {
+        runtime: Runtime::simulated(world.plan.seed, now_ms),
+        log: world.log.of_process(SLOT, Gate::new()),
+        tables: SimulatedTables::new(),
+        metrics: FoldMetrics::default(),
+    };
+    let ports = match world.planted {
+        Some(planted) => planted.rebuild_ports(ports),
+        None => ports,
+    };
+    // With the defects of folds, if there are any: those must show in what is answered, not as a difference to others.
+    let groups = world.groups();
+    let mut findings = Vec::new();
+    for (group, live) in groups.into_iter().zip(live) {
+        let anew = fold_anew(&ports, group.clone(), &world.plan).await?;
+        let live = digests(&group, live, &world.plan, now_ms).await?;
+        let differ = anew.iter().filter(|(table, digest)| live.get(*table) != Some(digest));
+        findings.extend(differ.map(|(table, _)| {
+            Finding::new(REBUILD, format!("{}.{table} differs from a fresh fold of the log", group.keyspace()))
+        }));
+    }
+    if world.log.ends() != before {
+        findings.push(Finding::new(REBUILD, "a fold anew appended records"));
+    }
+    Ok(findings)
+}
+
+/// Under a name of its own, so that it takes nothing from those at work.
+async fn fold_anew(ports: &Ports, group: Group, plan: &Plan) -> Result<Digests> {
+    let again = Group { generation: 1_000, ..group.clone() };
+    engine::create(ports, &again).await?;
+    let running = engine::start(ports, again, true).await?;
+    let mut token = Token::default();
+    for &topic in &group.topics {
+        for (index, head) in (0..).zip(ports.log.heads(topic).await?) {
+            let partition = kith_log::LogPartition { topic, index };
+            head.checked_sub(1).into_iter().for_each(|offset| token.add(Position { partition, offset }));
+        }
+    }
+    let until = Instant::now() + Plan::HEALED_WITHIN;
+    running.state.at_least(&token, until).await?;
+    // Time enough to append what it should not.
+    ports.runtime.sleep(std::time::Duration::from_millis(200)).await;
+    let digests = digests(&group, &running.state, plan, ports.runtime.now_ms()).await;
+    running.end().await;
+    digests
+}
+
+async fn digests(group: &Group, state: &State, plan: &Plan, now_ms: i64) -> Result<Digests> {
+    let digest = if group.service == kith_projector::SERVICE {
+        let settings =
+            kith_projector::Settings { push_threshold: plan.push_threshold, partition_count: plan.partitions };
+        kith_projector::digest(state, settings, now_ms).await?
+    } else {
+        let tables: Vec<&'static Table> =
+            group.tables().into_iter().filter(|table| table.name != "watermarks").collect();
+        digest(&**state.keyspace(), &tables).await?
+    };
+    Ok(digest.tables.into_iter().map(|table| (table.name.to_owned(), table.bytes)).collect())
+}

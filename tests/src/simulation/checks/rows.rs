@@ -1,0 +1,110 @@
+//! What the tables hold, row by row: legal write times, marks that say where they stand, counts as long as their lists.
+
+use std::collections::BTreeMap;
+
+use kith_fold::Group;
+use kith_log::{LogPartition, Offset};
+use kith_tables::{Key, Row, RowType, Table, Value};
+
+use super::Finding;
+use crate::simulated::SimulatedTables;
+use crate::simulation::history::Heads;
+
+const WRITE_TIME: &str = "write time";
+const COUNT_IS_LIST: &str = "count is list";
+const WATERMARKS: &str = "watermarks";
+
+pub fn rows(tables: &SimulatedTables, groups: &[Group], heads: &Heads) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for group in groups {
+        let most = heads.iter().filter(|(at, _)| group.topics.contains(&at.topic)).map(|(_, head)| *head).max();
+        for table in group.tables() {
+            let all = tables.dump(&group.keyspace(), table);
+            findings.extend(all.iter().filter_map(|(key, row)| times(table, key, row, heads, most.unwrap_or(0))));
+            findings.extend(counts(table, &all));
+        }
+    }
+    findings
+}
+
+fn times(table: &Table, key: &Key, row: &Row, heads: &Heads, most: Offset) -> Option<Finding> {
+    let place = || format!("{} {key:?} {:?}", table.name, row.key);
+    if row.key.section >= 0 {
+        let is_flag = row.position == 0;
+        let legal = is_flag || row.position < most;
+        let check = if table.name == "watermarks" { WATERMARKS } else { WRITE_TIME };
+        return (!legal).then(|| Finding::new(check, format!("{} at {}", place(), row.position)));
+    }
+    let source = |at: &&LogPartition| at.source() == -row.key.section;
+    let head = heads.keys().find(source).and_then(|at| heads.get(at)).copied().unwrap_or(0);
+    if row.position >= head {
+        return Some(Finding::new(WRITE_TIME, format!("{} at {} of {head}", place(), row.position)));
+    }
+    match row.columns.first() {
+        Some(Value::BigInt(mark)) if u64::try_from(*mark) == Ok(row.position) => None,
+        mark => Some(Finding::new(WRITE_TIME, format!("{} has the mark {mark:?} at {}", place(), row.position))),
+    }
+}
+
+/// A count of a summary, and which rows it counts.
+struct Counted {
+    table: &'static str,
+    column: usize,
+    counts: fn(&Row) -> bool,
+}
+
+const COUNTED: [Counted; 8] = [
+    Counted { table: "edges", column: 1, counts: |row| edge(row).is_some_and(|edge| edge.following) },
+    Counted { table: "edges", column: 2, counts: |row| edge(row).is_some_and(|edge| edge.blocking) },
+    Counted { table: "followers", column: 1, counts: follower },
+    Counted { table: "follows", column: 1, counts: |row| follow(row).is_some_and(|follow| follow.following) },
+    Counted { table: "shares", column: 1, counts: |row| share(row).is_some_and(|share| share.shared) },
+    Counted { table: "reactions", column: 1, counts: |row| reaction(row).is_some_and(|row| row.kind == "like") },
+    Counted { table: "reactions", column: 2, counts: |row| reaction(row).is_some_and(|row| row.kind == "love") },
+    Counted { table: "comments", column: 1, counts: |row| row.key.section == 0 },
+];
+
+fn edge(row: &Row) -> Option<kith_identity::edge::EdgeRow> {
+    row.read()
+}
+
+fn follow(row: &Row) -> Option<kith_projector::views::follows::FollowRow> {
+    row.read()
+}
+
+fn follower(row: &Row) -> bool {
+    edge(row).map(|edge| edge.following).or_else(|| follow(row).map(|follow| follow.following)).unwrap_or(false)
+}
+
+fn share(row: &Row) -> Option<kith_engagement::share::ShareRow> {
+    row.read()
+}
+
+fn reaction(row: &Row) -> Option<kith_engagement::reaction::ReactionRow> {
+    row.read()
+}
+
+/// The sum of what the summary rows of a table partition count is the number of rows counted.
+fn counts(table: &'static Table, all: &[(Key, Row)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for counted in COUNTED.iter().filter(|counted| counted.table == table.name) {
+        let mut by_key: BTreeMap<&Key, (i64, i64)> = BTreeMap::new();
+        for (key, row) in all {
+            let entry = by_key.entry(key).or_default();
+            match row.columns.get(counted.column) {
+                Some(Value::BigInt(count)) if row.key.section < 0 => entry.0 += count,
+                _ if row.key.section == 0 && (counted.counts)(row) => entry.1 += 1,
+                _ => {}
+            }
+        }
+        let wrong = by_key.into_iter().filter(|(_, (count, rows))| count != rows);
+        findings.extend(wrong.map(|(key, (count, rows))| {
+            let what = format!("{} {key:?}: {count} counted, {rows} there (column {})", table.name, counted.column);
+            Finding::new(COUNT_IS_LIST, what)
+        }));
+    }
+    findings
+}
+
+/// Sections that are read by type here are the first of their tables.
+const _: () = assert!(<kith_identity::edge::EdgeRow as RowType>::SECTION == 0);

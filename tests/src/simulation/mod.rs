@@ -1,0 +1,150 @@
+//! The deterministic simulation: processes of the whole suite in one thread over simulated ports, clients that record
+//! what they are told, an adversary, and checkers. Everything is a function of the seed. docs/simulation.md says more.
+
+mod call;
+mod checks;
+mod client;
+mod history;
+mod ledger;
+mod list;
+mod plan;
+pub mod planted;
+mod process;
+mod services;
+mod settled;
+mod sweep;
+mod timeline;
+mod workload;
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use kith_log::Record;
+use tokio::time::Instant;
+
+pub use checks::Finding;
+pub use plan::{Forgets, Mode, Plan};
+pub use planted::Planted;
+pub use services::Keys;
+pub use sweep::{Caught, Sweep, Total, caught, command, mode_of, one, sweep};
+
+use crate::simulated::Fault;
+use client::{Client, Shared};
+use history::Call;
+use ledger::Ledger;
+use process::Process;
+use world::World;
+
+const HISTORY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// What became of one seed.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub findings: Vec<Finding>,
+    pub faults: BTreeMap<Fault, u64>,
+    /// Commands that were answered OK, and checked.
+    pub acknowledged: usize,
+    /// Reads whose answers were checked, also those of the end.
+    pub reads: usize,
+    pub unknown: usize,
+    /// The log at the end.
+    pub log: Vec<Record>,
+}
+
+/// Runs one history, from a thread that is in no tokio runtime.
+pub fn run(plan: Plan, planted: Option<Planted>, keys: &Arc<Keys>) -> Result<Report> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    let plan = match planted {
+        Some(planted) => planted.plan(plan),
+        None => plan,
+    };
+    runtime.block_on(async {
+        // On simulated time: a history that does not end is a failure like another.
+        let history = history_of(plan, planted, Arc::clone(keys));
+        tokio::time::timeout(HISTORY_TIMEOUT, history).await.context("the history does not end")?
+    })
+}
+
+async fn history_of(plan: Plan, planted: Option<Planted>, keys: Arc<Keys>) -> Result<Report> {
+    let world = World::make(plan.clone(), planted, keys).await?;
+    let shared = Arc::new(Shared::default());
+    let clients = (0..plan.clients).map(|number| Client::new(number, Arc::clone(&world), Arc::clone(&shared)).run());
+    let torment = world.runtime.spawn(Arc::clone(&world).torment());
+    futures::future::join_all(clients).await;
+    world.nemesis.rest();
+    torment.abort();
+    let mut report = Report { faults: world.nemesis.faults(), ..Report::default() };
+    let history = shared.take_history();
+    let process = match plan.mode {
+        Mode::Safety => restarted(&world).await,
+        Mode::Liveness => healed(&world).await,
+    };
+    match process {
+        Ok(process) => at_the_end(&world, &process, &history, &mut report).await?,
+        Err(behind) => report.findings.push(Finding::new("lag", format!("{behind:#}"))),
+    }
+    report.log = world.log.dump();
+    for slot in 0..world.processes() {
+        world.kill(slot);
+    }
+    Ok(report)
+}
+
+/// All die; one starts, and nothing goes wrong any more.
+async fn restarted(world: &Arc<World>) -> Result<Arc<Process>> {
+    world.heal();
+    for slot in 0..world.processes() {
+        world.kill(slot);
+    }
+    world.start(0);
+    caught_up(world).await
+}
+
+/// Those that are there go on by themselves.
+async fn healed(world: &Arc<World>) -> Result<Arc<Process>> {
+    world.heal();
+    for slot in 0..world.processes() {
+        if world.process(slot).is_none() {
+            world.kill(slot);
+            world.start(slot);
+        }
+    }
+    caught_up(world).await
+}
+
+/// Waits until the lag of every process is zero, and gives one.
+async fn caught_up(world: &Arc<World>) -> Result<Arc<Process>> {
+    let until = Instant::now() + Plan::HEALED_WITHIN;
+    let (_, first) = world.some_process(0, Plan::HEALED_WITHIN).await.context("no process comes up")?;
+    // Late copies and late writes have come by then.
+    world.runtime.sleep(std::time::Duration::from_secs(4)).await;
+    loop {
+        let heads = world.log.ends();
+        let all = (0..world.processes()).filter_map(|slot| world.process(slot));
+        let behind: Vec<String> = all.flat_map(|process| process.behind(&heads)).collect();
+        if behind.is_empty() {
+            return Ok(first);
+        }
+        anyhow::ensure!(Instant::now() < until, "{behind:?}");
+        world.runtime.sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+async fn at_the_end(world: &World, process: &Arc<Process>, history: &[Call], report: &mut Report) -> Result<()> {
+    let records = world.log.dump();
+    let ledger = Ledger::of(&records, world.plan.partitions);
+    let last = settled::read_all(process, &ledger, &ledger.ends).await;
+    let reads = || history.iter().filter(|call| call.op.is_read()).chain(&last);
+    report.findings.extend(checks::acknowledged(&ledger, history));
+    report.findings.extend(reads().flat_map(|call| checks::answer(&ledger, call)));
+    report.findings.extend(checks::order(history, world.plan.partitions));
+    report.findings.extend(checks::unanswered(&last));
+    report.findings.extend(checks::rows(&world.tables, &world.groups(), &ledger.ends));
+    report.findings.extend(checks::rebuild(world, &process.states()).await?);
+    report.reads = reads().filter(|call| call.reply().is_some()).count();
+    report.acknowledged = history.iter().filter(|call| !call.op.is_read() && call.reply().is_some()).count();
+    report.unknown = history.iter().filter(|call| matches!(call.outcome, history::Outcome::Unknown(_))).count();
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Defects of folds: each wraps the fold that it is about, and changes what that makes of a record.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
+use kith_fold::{AppliedIds, Effect, Fold, Home, Put, Record, Rows};
+use kith_identity::arbiter::{CLAIMS, ClaimRow};
+use kith_identity::graph::EDGES;
+use kith_log::Position;
+use kith_projector::views::author_feed::AUTHOR_FEED;
+use kith_projector::views::cards::CARDS;
+use kith_proto::Event;
+use kith_proto::engagement::v1::engagement_event::Event as Engagement;
+use kith_proto::identity::private::v1::identity_private_event::Event as Private;
+use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_proto::messaging::v1::messaging_event::Event as Messaging;
+use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_tables::{Row, Table, Value};
+
+use super::Planted;
+
+pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
+    let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
+    let concerned = match defect {
+        Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
+        Planted::CutFromOneSide => is_of(&EDGES),
+        Planted::LastClaimWins => is_of(&CLAIMS),
+        Planted::DropsDeletes => is_of(&CARDS),
+        Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
+        _ => false,
+    };
+    if !concerned {
+        return inner;
+    }
+    Arc::new(PlantedFold { defect, inner, applied: Mutex::default(), unread: Mutex::default() })
+}
+
+struct PlantedFold {
+    defect: Planted,
+    inner: Arc<dyn Fold>,
+    /// The record that was applied last, as opposed to passed over.
+    applied: Mutex<Option<Position>>,
+    /// Unread messages by inbox row.
+    unread: Mutex<BTreeMap<(kith_tables::Key, kith_tables::RowKey), i64>>,
+}
+
+impl Fold for PlantedFold {
+    fn tables(&self) -> Vec<&'static Table> {
+        self.inner.tables()
+    }
+
+    fn home(&self, record: &Record) -> Option<Home> {
+        self.inner.home(record)
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(record.position);
+        match (self.defect, &record.event) {
+            (Planted::BlindIncrement, Event::Engagement(Engagement::Reacted(_))) => {
+                let mut counts = rows.summary::<ReactionCounts>();
+                self.inner.apply(rows, record);
+                counts.like_count += 1;
+                rows.set_summary(counts);
+            }
+            (Planted::NoAppliedIds, Event::Engagement(event)) => {
+                self.inner.apply(rows, record);
+                let actor = match event {
+                    Engagement::Reacted(event) => &event.actor_id,
+                    Engagement::Unreacted(event) => &event.actor_id,
+                    _ => return,
+                };
+                if let Some(row) = rows.get::<ReactionRow>([actor.as_str().into()]) {
+                    rows.put([actor.as_str().into()], ReactionRow { applied: AppliedIds::default(), ..row });
+                }
+            }
+            (Planted::LastClaimWins, Event::IdentityPrivate(Private::AccountRequested(event))) => {
+                self.inner.apply(rows, record);
+                if let Some(claim) = rows.get::<ClaimRow>([]) {
+                    let (account_id, winning_event_id) = (event.account_id.clone(), record.id.to_string());
+                    let payload_digest = event.payload_digest.clone();
+                    rows.put([], ClaimRow { account_id, winning_event_id, payload_digest, ..claim });
+                }
+            }
+            (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
+            _ => self.inner.apply(rows, record),
+        }
+    }
+
+    fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
+        let effects = self.inner.effects(rows, record);
+        match (self.defect, &record.event) {
+            (Planted::SpreadsNotAgain, _) => {
+                let applied = *self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+                if applied == Some(record.position) { effects } else { Vec::new() }
+            }
+            (Planted::CutFromOneSide, Event::Identity(Identity::Blocked(_))) => Vec::new(),
+            (Planted::BackfillNewest, _) => effects.into_iter().map(only_newest).collect(),
+            (Planted::UnreadByIncrement, Event::Messaging(Messaging::MessageSent(_))) => {
+                effects.into_iter().map(|effect| self.counted_up(effect)).collect()
+            }
+            _ => effects,
+        }
+    }
+
+    fn appends(&self) -> bool {
+        self.inner.appends()
+    }
+}
+
+/// A walk through an author's feed ends after its first row.
+fn only_newest(effect: Effect) -> Effect {
+    match effect {
+        Effect::Read { table, partition, rows, then } => {
+            let then = move |found: &[Option<Row>]| then(found).into_iter().map(only_newest).collect();
+            Effect::Read { table, partition, rows, then: Arc::new(then) }
+        }
+        Effect::ForEach(mut walk) if walk.table.name == AUTHOR_FEED.name => {
+            let (step, walked) = (walk.then, AtomicUsize::new(0));
+            let first = move |row: &Row| (walked.fetch_add(1, Ordering::Relaxed) == 0).then(|| step(row)).flatten();
+            walk.then = Arc::new(first);
+            Effect::ForEach(walk)
+        }
+        effect => effect,
+    }
+}
+
+impl PlantedFold {
+    fn counted_up(&self, effect: Effect) -> Effect {
+        let Effect::Put(put) = effect else { return effect };
+        let Put { table, partition, mut write } = put;
+        let at = table.columns(write.key.section).and_then(|mut all| all.position(|of| of.name == "unread_count"));
+        if let Some(Value::BigInt(unread)) = at.and_then(|at| write.columns.get_mut(at)).filter(|now| **now != 0.into())
+        {
+            let mut known = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+            let counted = known.entry((partition.clone(), write.key.clone())).or_default();
+            *counted += 1;
+            *unread = *counted;
+        }
+        Effect::Put(Put { table, partition, write })
+    }
+}

@@ -1,0 +1,184 @@
+//! Deliberate defects, all outside the production code: ports and folds wrapped, and calls changed, so that a rule is
+//! broken. Each must be caught by some checker.
+
+mod folds;
+mod log;
+mod tables;
+
+use std::sync::Arc;
+
+use kith_fold::Group;
+use kith_fold::engine::Ports;
+use kith_log::RecordId;
+use kith_service::ids::{RequestId, account_id};
+
+use super::call::Ask;
+use super::history::{Body, Op, Reply};
+use super::plan::{Forgets, Plan};
+
+macro_rules! defects {
+    ($($name:ident $text:literal $what:literal)*) => {
+        /// A defect.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Planted { $(#[doc = $what] $name),* }
+
+        impl Planted {
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            fn name(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+
+            /// What is wrong.
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$name => $what),* }
+            }
+        }
+    };
+}
+
+defects! {
+    BlindIncrement "blind-increment" "a count is one more for each record, whatever its row was"
+    NoAppliedIds "no-applied-ids" "a row forgets which commands were applied to it"
+    CacheOverForeignMark "cache-over-foreign-mark" "a mark that another process has moved is not noticed"
+    WatermarkBeforeWrite "watermark-before-write" "writes are called durable before they are made"
+    HalfBatches "half-batches" "mark and rows are two writes"
+    WallClockWriteTime "wall-clock-write-time" "rows are stamped with the time of day"
+    ZombieWithoutTimestamp "zombie-without-timestamp" "an older write is stamped as the newer one that is there"
+    RestartAtWatermark "restart-at-watermark" "a fold goes back no further than its watermark, over tables that forget"
+    OneReplica "one-replica" "reads and writes ask one replica of three"
+    RowWiseRepair "row-wise-repair" "no defect of ours: servers repair the rows that were read, not whole batches"
+    WatermarkReadAhead "watermark-read-ahead" "another process's watermark is read as one record further"
+    SpreadsNotAgain "spreads-not-again" "a record that is in already spreads nothing on a replay"
+    FollowersBeforePost "followers-before-post" "the followers are read before the post is written"
+    BackfillNewest "backfill-newest" "a new follow is given the newest post only"
+    CutFromOneSide "cut-from-one-side" "a block does not look for a follow to cut"
+    UnreadByIncrement "unread-by-increment" "unread numbers are counted up with each message spread"
+    DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
+    NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
+    LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
+    AnswerBeforeClaim "answer-before-claim" "an account is answered before its claim is folded"
+    RebuildAppends "rebuild-appends" "a fold anew appends facts without looking whether they are there"
+    PageSkips "page-skips" "a page starts one row too far"
+    TokenIgnored "token-ignored" "reads do not wait for their token"
+    RequestIdIgnored "request-id-ignored" "a command asked for again is another command"
+    UnknownIsNo "unknown-is-no" "an unknown outcome is told as a definite no"
+    OkBeforeDurable "ok-before-durable" "an append is answered before it is made"
+    ReaderSkips "reader-skips" "a fold misses a record now and then"
+}
+
+impl std::str::FromStr for Planted {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self, anyhow::Error> {
+        let found = Self::ALL.iter().copied().find(|planted| planted.to_string() == text);
+        found.ok_or_else(|| anyhow::anyhow!("no planted defect is called {text}"))
+    }
+}
+
+impl std::fmt::Display for Planted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Planted {
+    /// A plan under which the defect can show.
+    pub fn plan(self, mut plan: Plan) -> Plan {
+        match self {
+            Self::RestartAtWatermark => {
+                (plan.shape.replicas, plan.shape.forgets) = (1, Forgets::Server);
+                plan.strike_every_ms = plan.strike_every_ms.or(Some((40, 400)));
+            }
+            Self::OneReplica => {
+                (plan.shape.replicas, plan.shape.forgets, plan.shape.quorum) = (3, Forgets::Never, Some(1));
+                plan.rates.tables = 20;
+            }
+            Self::RowWiseRepair => {
+                (plan.shape.replicas, plan.shape.forgets, plan.shape.repairs_rows) = (3, Forgets::Never, true);
+                (plan.rates.tables, plan.strike_every_ms) = (100, Some((20, 120)));
+            }
+            Self::ZombieWithoutTimestamp => {
+                (plan.processes, plan.hot, plan.strike_every_ms) = (3, true, Some((20, 120)));
+            }
+            Self::CacheOverForeignMark | Self::WatermarkReadAhead => {
+                plan.processes = plan.processes.max(2);
+            }
+            Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
+            Self::CutFromOneSide => {
+                (plan.hot, plan.partitions) = (true, 3);
+                (plan.rates.slow, plan.strike_every_ms) = (100, Some((20, 120)));
+            }
+            Self::FollowersBeforePost | Self::BackfillNewest => {
+                (plan.push_threshold, plan.backfill_window_seconds, plan.rates.slow) = (10_000, 3_600, 300);
+            }
+            _ => {}
+        }
+        if plan.processes > 1 && plan.shape.forgets == Forgets::WithTheProcess {
+            plan.shape.forgets = Forgets::Never;
+        }
+        plan
+    }
+
+    pub fn groups(self, groups: Vec<Group>) -> Vec<Group> {
+        let wrap = |group: Group| {
+            let folds = group.folds.iter().map(|fold| folds::wrap(self, Arc::clone(fold))).collect();
+            Group { folds, ..group }
+        };
+        groups.into_iter().map(wrap).collect()
+    }
+
+    pub fn ports(self, ports: Ports) -> Ports {
+        let runtime = ports.runtime.clone();
+        let tables = match self {
+            Self::CacheOverForeignMark
+            | Self::WatermarkBeforeWrite
+            | Self::HalfBatches
+            | Self::WallClockWriteTime
+            | Self::ZombieWithoutTimestamp
+            | Self::RestartAtWatermark
+            | Self::WatermarkReadAhead
+            | Self::FollowersBeforePost
+            | Self::NoBlockFilter
+            | Self::PageSkips => tables::wrap(self, ports.tables, runtime.clone()),
+            _ => ports.tables,
+        };
+        let log = match self {
+            Self::OkBeforeDurable | Self::ReaderSkips => log::wrap(self, ports.log, runtime),
+            _ => ports.log,
+        };
+        Ports { tables, log, ..ports }
+    }
+
+    /// What a fold anew runs on.
+    pub fn rebuild_ports(self, ports: Ports) -> Ports {
+        match self {
+            Self::RebuildAppends => {
+                let runtime = ports.runtime.clone();
+                Ports { tables: tables::wrap(self, ports.tables, runtime), ..ports }
+            }
+            _ => ports,
+        }
+    }
+
+    /// What is asked instead.
+    pub fn ask(self, ask: Ask, attempt: u32) -> Ask {
+        match self {
+            Self::TokenIgnored => Ask { at_least: Vec::new(), ..ask },
+            Self::RequestIdIgnored => Ask { request_id: format!("{} {attempt}", ask.request_id), ..ask },
+            _ => ask,
+        }
+    }
+
+    /// The answer that is given while the handler is still at work.
+    pub fn answers_early(self, ask: &Ask) -> Option<Reply> {
+        let (Self::AnswerBeforeClaim, Op::CreateAccount { handle }) = (self, &ask.op) else { return None };
+        let request_id = RequestId::parse("request_id", &ask.request_id, &kith_runtime::Runtime::system()).ok()?;
+        let id: RecordId = account_id(handle, &request_id);
+        Some(Reply { body: Body::Id(id.to_string()), token: String::new(), next_page: String::new() })
+    }
+
+    pub fn calls_unknown_a_no(self) -> bool {
+        self == Self::UnknownIsNo
+    }
+}

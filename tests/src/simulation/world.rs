@@ -1,0 +1,225 @@
+//! The processes, what they stand on, and who torments them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_log::{EventLog as _, LogPartition, topics};
+use kith_runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::plan::{Forgets, Plan};
+use super::planted::Planted;
+use super::process::Process;
+use super::services::Keys;
+use crate::simulated::{Chance, Fault, Gate, Nemesis, ProcessTables, SimulatedLog, SimulatedTables};
+
+/// 2026-01-01T00:00:00Z.
+pub const EPOCH_MS: i64 = 1_767_225_600_000;
+/// How long a process stands still before the others get its partitions.
+const SESSION_TIMEOUT_MS: u64 = 300;
+
+pub struct World {
+    pub plan: Plan,
+    pub planted: Option<Planted>,
+    pub runtime: Runtime,
+    pub log: Arc<SimulatedLog>,
+    pub tables: Arc<SimulatedTables>,
+    pub nemesis: Arc<Nemesis>,
+    keys: Arc<Keys>,
+    started: Instant,
+    slots: Vec<Slot>,
+    /// A process came up.
+    up: Notify,
+    lost_tail: AtomicBool,
+}
+
+#[derive(Default)]
+struct Slot {
+    lives: AtomicU64,
+    process: Mutex<Option<Arc<Process>>>,
+    starting: Mutex<Option<AbortHandle>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    pub async fn make(plan: Plan, planted: Option<Planted>, keys: Arc<Keys>) -> Result<Arc<Self>> {
+        let runtime = Runtime::simulated(plan.seed, EPOCH_MS);
+        let nemesis = Nemesis::new(Chance::new(plan.seed, "nemesis"), plan.fault_rates());
+        let log = SimulatedLog::of(runtime.clone(), Arc::clone(&nemesis), plan.partitions);
+        let tables = SimulatedTables::of(runtime.clone(), Arc::clone(&nemesis), plan.tables());
+        let slots = (0..plan.processes).map(|_| Slot::default()).collect();
+        let (up, lost_tail, started) = (Notify::new(), AtomicBool::new(false), Instant::now());
+        let world =
+            Arc::new(Self { plan, planted, runtime, log, tables, nemesis, keys, started, slots, up, lost_tail });
+        world.log.create_topics(&topics::ALL).await?;
+        let ports = world.ports(0, &Gate::new(), 0);
+        for group in world.groups() {
+            engine::create(&ports, &group).await?;
+        }
+        (0..world.slots.len()).for_each(|slot| world.start(slot));
+        Ok(world)
+    }
+
+    pub fn groups(&self) -> Vec<kith_fold::Group> {
+        let groups = crate::digests::groups(self.plan.push_threshold, self.plan.partitions);
+        match self.planted {
+            Some(planted) => planted.groups(groups),
+            None => groups,
+        }
+    }
+
+    /// What a process of a slot runs on.
+    fn ports(&self, slot: usize, gate: &Arc<Gate>, life: u64) -> Ports {
+        let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(0);
+        let seed = self.plan.seed.wrapping_mul(1_000_003).wrapping_add((slot as u64) << 32 | life);
+        let clock = Chance::new(self.plan.seed, &format!("clock {slot}"));
+        let skew = i64::try_from(clock.between(0, self.plan.skew_ms)).unwrap_or(0);
+        let runtime = Runtime::simulated(seed, EPOCH_MS + elapsed + skew);
+        let tables = ProcessTables { inner: Arc::clone(&self.tables) as _, gate: Arc::clone(gate) };
+        let log = self.log.of_process(slot, Arc::clone(gate));
+        let ports = Ports { runtime, log, tables: Arc::new(tables), metrics: FoldMetrics::default() };
+        match self.planted {
+            Some(planted) => planted.ports(ports),
+            None => ports,
+        }
+    }
+
+    /// Starts a process in a slot, in the background.
+    pub fn start(self: &Arc<Self>, slot: usize) {
+        let (world, gate) = (Arc::clone(self), Gate::new());
+        let life = self.slots[slot].lives.fetch_add(1, Ordering::Relaxed);
+        let starting = self.runtime.spawn(async move {
+            let ports = world.ports(slot, &gate, life);
+            let window = world.plan.backfill_window_seconds;
+            let process = Process::start(&ports, world.groups(), &world.keys, window, (gate, life)).await;
+            *locked(&world.slots[slot].process) = process.map(Arc::new);
+            world.up.notify_waiters();
+        });
+        *locked(&self.slots[slot].starting) = Some(starting.abort_handle());
+    }
+
+    pub fn kill(&self, slot: usize) {
+        if let Some(starting) = locked(&self.slots[slot].starting).take() {
+            starting.abort();
+        }
+        if let Some(process) = locked(&self.slots[slot].process).take() {
+            process.kill();
+        }
+    }
+
+    pub fn processes(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn process(&self, slot: usize) -> Option<Arc<Process>> {
+        locked(&self.slots[slot].process).clone()
+    }
+
+    /// A process of the wanted slot or, while that is down, of the next one that is up; `None`: none in time.
+    pub async fn some_process(&self, wanted: usize, within: Duration) -> Option<(usize, Arc<Process>)> {
+        let until = Instant::now() + within;
+        loop {
+            let up = self.up.notified();
+            let slots = (0..self.slots.len()).map(|n| (wanted + n) % self.slots.len());
+            if let Some(found) = slots.filter_map(|slot| Some((slot, self.process(slot)?))).next() {
+                return Some(found);
+            }
+            tokio::time::timeout_at(until, up).await.ok()?;
+        }
+    }
+
+    /// Whether answers may be old because a replica lost its tail.
+    pub fn is_shaken(&self) -> bool {
+        self.lost_tail.load(Ordering::Relaxed)
+    }
+
+    /// Strikes until there is calm.
+    pub async fn torment(self: Arc<Self>) {
+        let Some((low, high)) = self.plan.strike_every_ms else { return };
+        let chance = Chance::new(self.plan.seed, "strikes");
+        loop {
+            self.runtime.sleep(chance.ms(low, high)).await;
+            if self.nemesis.is_calm() {
+                return;
+            }
+            self.strike(&chance).await;
+        }
+    }
+
+    async fn strike(self: &Arc<Self>, chance: &Chance) {
+        let slot = chance.below(self.slots.len());
+        match chance.below(10) {
+            0 | 1 => self.crash(slot, chance).await,
+            2 | 3 => self.stand_still(slot, chance),
+            4 | 5 => {
+                let groups = self.groups();
+                if let Some(group) = chance.pick(&groups) {
+                    self.log.rebalance(&group.name());
+                }
+            }
+            6 | 7 => {
+                let all: Vec<LogPartition> = self.log.ends().into_keys().collect();
+                if let Some(&partition) = chance.pick(&all) {
+                    self.log.move_leader(partition, chance.ms(5, 1_400));
+                }
+            }
+            8 if self.plan.shape.may_miss() => self.tables.take_down(chance.below(3), chance.ms(20, 1_500)),
+            8 | 9 if self.plan.shape.forgets == Forgets::Server => {
+                self.lost_tail.store(true, Ordering::Relaxed);
+                // Always the same one: where two servers forget, one after the other, a mark may outlive its rows.
+                let victim = self.plan.seed as usize % self.plan.shape.replicas;
+                self.tables.lose_tail(victim, chance.ms(50, self.plan.restart_margin_ms.min(20_000)));
+            }
+            _ => {}
+        }
+    }
+
+    async fn crash(self: &Arc<Self>, slot: usize, chance: &Chance) {
+        self.nemesis.count(Fault::Crash);
+        self.kill(slot);
+        if self.plan.shape.forgets == Forgets::WithTheProcess {
+            self.tables.lose_tail(0, chance.ms(1, 3_000));
+        }
+        self.runtime.sleep(chance.ms(0, 300)).await;
+        self.start(slot);
+    }
+
+    /// The process stands still; after a while the others get its partitions; later it wakes and goes on as it was.
+    fn stand_still(self: &Arc<Self>, slot: usize, chance: &Chance) {
+        let Some(process) = self.process(slot) else { return };
+        self.nemesis.count(Fault::Zombie);
+        process.gate.shut();
+        let (world, asleep) = (Arc::clone(self), chance.ms(10, 3_000));
+        self.runtime.spawn(async move {
+            let timeout = Duration::from_millis(SESSION_TIMEOUT_MS);
+            world.runtime.sleep(asleep.min(timeout)).await;
+            if asleep > timeout {
+                world.log.evict(slot);
+                world.runtime.sleep(asleep - timeout).await;
+            }
+            // Unless it was killed meanwhile.
+            if world.process(slot).is_some_and(|now| Arc::ptr_eq(&now, &process)) {
+                process.gate.open();
+            }
+        });
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.nemesis.rest();
+        self.tables.heal();
+        for slot in 0..self.slots.len() {
+            if let Some(process) = self.process(slot) {
+                process.gate.open();
+            }
+        }
+    }
+}
