@@ -4,12 +4,14 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::StreamExt;
 use kith_fold::{Cause, Lag, Projection, Publisher, State, Token, WaitError};
 use kith_log::{AppendError, LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
 use kith_tables::StoreError;
 use lru::LruCache;
+use tokio::sync::Semaphore;
 
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
@@ -18,6 +20,8 @@ use crate::{Failure, limits};
 /// Commands whose content this process remembers, to refuse a request id that is used again for something else. What a
 /// command makes keeps its digest for ever in its row; this is for commands that make nothing of their own.
 const RECENT_COMMANDS: usize = 16_384;
+/// Events that are read from the log at a time to say when they were written: each read opens a consumer.
+const TIME_READS: usize = 4;
 
 /// One for a service in a process. What needs tables is got by [`Kit::see`].
 pub struct Kit {
@@ -26,6 +30,8 @@ pub struct Kit {
     projection: Arc<Projection>,
     max_lag_records: u64,
     recent: Mutex<LruCache<RecordId, [u8; 32]>>,
+    /// The places of reads for the times of events, whichever requests they are of.
+    time_reads: Semaphore,
 }
 
 /// The tables as one RPC reads them: of one generation, even where another is promoted meanwhile.
@@ -56,7 +62,8 @@ pub struct Command<'a> {
 impl Kit {
     pub fn new(projection: Arc<Projection>, page_tokens: Arc<PageTokens>, max_lag_records: u64) -> Self {
         let recent = Mutex::new(LruCache::new(NonZeroUsize::new(RECENT_COMMANDS).unwrap_or(NonZeroUsize::MIN)));
-        Self { runtime: projection.ports().runtime.clone(), page_tokens, projection, max_lag_records, recent }
+        let (runtime, time_reads) = (projection.ports().runtime.clone(), Semaphore::new(TIME_READS));
+        Self { runtime, page_tokens, projection, max_lag_records, recent, time_reads }
     }
 
     /// Waits until the tables include what the request's `at_least` asks for, and gives them. Every RPC that looks at
@@ -100,14 +107,16 @@ impl Seen<'_> {
         self.state.as_of().encode()
     }
 
-    /// When the events at these places were written, where the log says so before the deadline: to cite them.
+    /// When the events at these places were written, where the log says so before the deadline: to cite them. A few are
+    /// read at a time, for all requests together.
     pub async fn times_of(&self, positions: &[Position], deadline: Deadline) -> Vec<Option<UnixMillis>> {
-        let all = positions.iter().map(|&position| self.publisher.time_of(position));
-        let all = futures::future::join_all(all);
-        match tokio::time::timeout_at(deadline.at(), all).await {
-            Ok(times) => times.into_iter().map(|time| time.ok().flatten()).collect(),
-            Err(_) => vec![None; positions.len()],
-        }
+        let time_of = |position| async move {
+            let _place = self.kit.time_reads.acquire().await.ok()?;
+            self.publisher.time_of(position).await.ok().flatten()
+        };
+        let in_time =
+            |position| async move { tokio::time::timeout_at(deadline.at(), time_of(position)).await.ok().flatten() };
+        futures::stream::iter(positions.iter().copied()).map(in_time).buffered(TIME_READS).collect().await
     }
 
     /// Decides a command. Where `decide` finds nothing to do, or the command was here before, it is asked once more, of

@@ -6,20 +6,22 @@ use kith_fold::{Found, State};
 use kith_log::{LogPartition, Offset, Position, Topic, topics};
 use kith_proto::feeds::v1::{CitedFor, FeedOutcome};
 use kith_relations::block::{BLOCKED_BY, BLOCKS, BlockRow};
-use kith_tables::{Key, RowRange, StoreError};
+use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, StoreError};
 
 use crate::entry::{Entry, Kind};
 use crate::rules::{self, Verdict};
 use crate::views::author_feed::{self, Made};
-use crate::views::cards::{self, Card};
+use crate::views::cards::{self, ActorRow, Card};
 use crate::views::follows::{FOLLOWS, FollowRow};
 
-/// Follows of the reader that are looked at.
-const FOLLOWS_MAX: usize = 1_000;
+/// Follows of the reader, by target, among which those who shared the post are looked for.
+pub(crate) const FOLLOWS_MAX: usize = 5_000;
 /// Accounts whose shares one read of a card asks for.
 const ACTORS_PER_READ: usize = 400;
 /// Ways that are told.
-const FINDINGS_MAX: usize = 50;
+pub(crate) const FINDINGS_MAX: usize = 50;
+/// All but the author's own.
+const SHARERS_MAX: usize = FINDINGS_MAX - 1;
 
 /// One way into the feed: an account that wrote the post, or shared it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,50 +32,112 @@ pub struct Finding {
     pub events: Vec<(CitedFor, Position)>,
 }
 
-/// The ways of `post_id` into the reader's home feed; empty: there is no such post for this reader.
+/// The ways of a post into a home feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    pub findings: Vec<Finding>,
+    /// Whether shares may be missing, for a bound was met.
+    pub incomplete: bool,
+}
+
+/// The ways of `post_id` into the reader's home feed; `None`: there is no such post for this reader.
 pub async fn explain(
     state: &State,
     reader: &str,
     post_id: &str,
     include_shares: bool,
-) -> Result<Vec<Finding>, StoreError> {
-    let (key, range) = (Key::text(reader), RowRange::all::<FollowRow>());
-    let follows = state.slice::<FollowRow>(&FOLLOWS, &key, range, FOLLOWS_MAX).await?;
-    let card = card(state, post_id, &follows).await?;
-    let Some(author) = card.post.as_ref().map(|post| post.author_id.clone()) else { return Ok(Vec::new()) };
-    let sharers = follows.iter().map(|found| found.text(0)).filter(|id| card.actors.contains_key(*id));
+) -> Result<Option<Explained>, StoreError> {
+    let mut card = cards::card(state, post_id, &BTreeSet::new()).await?;
+    let Some(post) = card.post.clone() else { return Ok(None) };
+    let author = &*post.author_id;
+    let (follow, sharers) = futures::try_join!(follow(state, reader, author), sharers(state, reader, post_id))?;
+    let mut ways = vec![Way { account: author.to_owned(), item_id: post_id.to_owned(), follow }];
+    for Sharer { account, follow, actor } in sharers.found {
+        ways.push(Way { account: account.clone(), item_id: actor.share_id.clone(), follow: Some(follow) });
+        card.actors.insert(account, actor);
+    }
     let mut findings = Vec::new();
-    let ways = [(author.as_str(), post_id.to_owned())].into_iter();
-    let shared = |id| (id, card.actors.get(id).map(|actor| actor.share_id.clone()).unwrap_or_default());
-    for (account, item_id) in ways.chain(sharers.map(shared)).filter(|(_, item)| !item.is_empty()).take(FINDINGS_MAX) {
+    // Of a deleted post only those are told in whose feeds it may have been: to others it is as for the posts' service.
+    let mut may_know = !post.deleted;
+    for way in &ways {
         let (blocks, made) = futures::try_join!(
-            blocks(state, reader, [account, &author]),
-            author_feed::made(state, account, &item_id),
+            blocks(state, reader, [&way.account, author]),
+            author_feed::made(state, &way.account, &way.item_id),
         )?;
         match (blocks.by_other, made) {
             // Whoever blocks the reader is not there.
-            (true, _) if account == author => return Ok(Vec::new()),
+            (true, _) if way.account == author => return Ok(None),
             (false, Some(made)) => {
-                let follow = follows.iter().find(|found| found.text(0) == account);
-                let way = Way { reader, follow, made: &made, blocks: &blocks };
-                findings.push(way.finding(&card, include_shares, state.partition_count()));
+                may_know |= way.follow.is_some();
+                let facts = Facts { reader, follow: way.follow.as_ref(), made: &made, blocks: &blocks };
+                findings.push(facts.finding(&card, include_shares, state.partition_count()));
             }
             _ => {}
         }
     }
-    Ok(findings)
+    let there = may_know && !findings.is_empty();
+    Ok(there.then_some(Explained { findings, incomplete: sharers.incomplete }))
 }
 
-async fn card(state: &State, post_id: &str, follows: &[Found<FollowRow>]) -> Result<Card, StoreError> {
-    let mut card = Card::default();
-    let targets: Vec<&str> = follows.iter().map(|found| found.text(0)).collect();
-    // Once also for who follows nobody.
-    for some in std::iter::once(&[][..]).chain(targets.chunks(ACTORS_PER_READ)) {
-        let part = cards::card(state, post_id, &BTreeSet::from_iter(some.iter().copied())).await?;
-        card.post = part.post;
-        card.actors.extend(part.actors);
+/// One way to look at: the account, its post or share, and the reader's follow of it, standing or ended.
+struct Way {
+    account: String,
+    item_id: String,
+    follow: Option<FollowRow>,
+}
+
+/// The reader's follow of an account, standing or ended.
+async fn follow(state: &State, reader: &str, account: &str) -> Result<Option<FollowRow>, StoreError> {
+    let found = state.row::<FollowRow>(&FOLLOWS, &Key::text(reader), [account.into()]).await?;
+    Ok(found.map(|found| found.row).filter(FollowRow::has_been))
+}
+
+/// The accounts that the reader follows, or followed, and that shared the post.
+struct Sharers {
+    found: Vec<Sharer>,
+    /// Whether there may be others.
+    incomplete: bool,
+}
+
+struct Sharer {
+    account: String,
+    follow: FollowRow,
+    actor: ActorRow,
+}
+
+async fn sharers(state: &State, reader: &str, post_id: &str) -> Result<Sharers, StoreError> {
+    let (key, mut range) = (Key::text(reader), RowRange::all::<FollowRow>());
+    let mut found = Vec::new();
+    for _ in 0..FOLLOWS_MAX / MAX_SLICE_ROWS {
+        let mut page = state.slice::<FollowRow>(&FOLLOWS, &key, range.clone(), MAX_SLICE_ROWS).await?;
+        let is_last = page.len() < MAX_SLICE_ROWS;
+        range.after = page.last().map(|last| last.clustering.clone());
+        page.retain(|follow| follow.row.has_been());
+        for some in page.chunks(ACTORS_PER_READ) {
+            found.extend(those_who_shared(state, post_id, some).await?);
+        }
+        let incomplete = found.len() > SHARERS_MAX;
+        if is_last || incomplete {
+            found.truncate(SHARERS_MAX);
+            return Ok(Sharers { found, incomplete });
+        }
     }
-    Ok(card)
+    Ok(Sharers { found, incomplete: true })
+}
+
+async fn those_who_shared(
+    state: &State,
+    post_id: &str,
+    follows: &[Found<FollowRow>],
+) -> Result<Vec<Sharer>, StoreError> {
+    let targets = follows.iter().map(|follow| follow.text(0)).collect();
+    let mut actors = cards::card(state, post_id, &targets).await?.actors;
+    actors.retain(|_, actor| !actor.share_id.is_empty());
+    let sharer = |follow: &Found<FollowRow>| {
+        let (account, actor) = actors.remove_entry(follow.text(0))?;
+        Some(Sharer { account, follow: follow.row.clone(), actor })
+    };
+    Ok(follows.iter().filter_map(sharer).collect())
 }
 
 /// Blocks between the reader and an account, or the post's author.
@@ -96,18 +160,17 @@ async fn blocks(state: &State, reader: &str, others: [&str; 2]) -> Result<Blocks
 }
 
 /// All that decides about one way.
-struct Way<'a> {
+struct Facts<'a> {
     reader: &'a str,
-    follow: Option<&'a Found<FollowRow>>,
+    follow: Option<&'a FollowRow>,
     made: &'a Made,
     blocks: &'a Blocks,
 }
 
-impl Way<'_> {
+impl Facts<'_> {
     fn finding(&self, card: &Card, include_shares: bool, partition_count: u16) -> Finding {
         let entry = &self.made.entry;
-        let outcome =
-            outcome(entry, self.follow.map(|found| &found.row), card, self.blocks.own.is_some(), include_shares);
+        let outcome = outcome(entry, self.follow, card, self.blocks.own.is_some(), include_shares);
         let at = |topic: Topic, key: &str, offset| Position {
             partition: LogPartition::of_key(topic, key, partition_count),
             offset,
@@ -115,9 +178,11 @@ impl Way<'_> {
         let item_topic = if entry.kind == Kind::Post { topics::POSTS } else { topics::ENGAGEMENT };
         let mut events = vec![(CitedFor::Made, at(item_topic, &entry.post_id, self.made.made_at))];
         events.extend(self.made.ended_at.map(|offset| (CitedFor::Ended, at(item_topic, &entry.post_id, offset))));
-        events.extend(self.follow.map(|found| match found.row.following {
-            true => (CitedFor::Follow, at(topics::IDENTITY, self.reader, found.row.follow_position.unsigned_abs())),
-            false => (CitedFor::Unfollow, at(topics::IDENTITY, self.reader, found.position)),
+        // Of a follow that ended none: its row does not keep which record that was, and it may have been the block of
+        // the other, which is not the reader's to know.
+        let standing = self.follow.filter(|follow| follow.following);
+        events.extend(standing.map(|follow| {
+            (CitedFor::Follow, at(topics::IDENTITY, self.reader, follow.follow_position.unsigned_abs()))
         }));
         events.extend(self.blocks.own.map(|offset| (CitedFor::Block, at(topics::IDENTITY, self.reader, offset))));
         Finding { account_id: entry.author_id.clone(), share: entry.kind == Kind::Share, outcome, events }

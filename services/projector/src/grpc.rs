@@ -21,11 +21,13 @@ use kith_tables::Key;
 use tonic::{Request, Response, Status};
 
 use crate::entry::Place;
-use crate::explain::{self, Finding};
+use crate::explain::{self, Explained, Finding};
 use crate::feed::{self, Ask, Page};
 
 const HOME_FEED: &str = "kith.feeds.v1.FeedService/GetHomeFeed";
 const AUTHOR_FEED: &str = "kith.feeds.v1.FeedService/GetAuthorFeed";
+/// Cited events whose times one answer looks up in the log.
+pub(crate) const EVENT_TIMES_MAX: usize = 16;
 
 /// Serves feeds from the group's tables. Any replica can, whether it folds or not.
 #[derive(Clone)]
@@ -72,7 +74,7 @@ async fn check_author(state: &State, viewer: &str, author: &str) -> Result<(), F
     Ok(())
 }
 
-/// `times`: of all cited events, in their order.
+/// `times`: of the first cited events, in their order.
 fn present(finding: Finding, times: &mut impl Iterator<Item = Option<i64>>) -> FeedFinding {
     let event = |(cited_for, Position { partition, offset })| CitedEvent {
         cited_for: i32::from(cited_for),
@@ -154,16 +156,18 @@ impl FeedService for Feeds {
         ids::parse_id("post_id", &post_id)?;
         let seen = self.kit.see(&at_least, deadline).await?;
         let as_of = seen.as_of();
-        let found = explain::explain(&seen.state, &reader, &post_id, include_shares).await.map_err(Failure::from)?;
-        if found.is_empty() {
+        let explained =
+            explain::explain(&seen.state, &reader, &post_id, include_shares).await.map_err(Failure::from)?;
+        let Some(Explained { findings, incomplete }) = explained else {
             return Err(Failure::not_found(Reason::PostNotFound, "post").into());
-        }
-        let shown = found.iter().any(|finding| finding.outcome == FeedOutcome::Shown);
-        let positions: Vec<Position> =
-            found.iter().flat_map(|finding| finding.events.iter().map(|(_, at)| *at)).collect();
+        };
+        let shown = findings.iter().any(|finding| finding.outcome == FeedOutcome::Shown);
+        let cited = findings.iter().flat_map(|finding| &finding.events);
+        let positions: Vec<Position> = cited.map(|(_, at)| *at).take(EVENT_TIMES_MAX).collect();
         let mut times = seen.times_of(&positions, deadline).await.into_iter();
-        let findings = found.into_iter().map(|finding| present(finding, &mut times)).collect();
-        Ok(Response::new(ExplainFeedEntryResponse { shown, findings, as_of }))
+        let findings = findings.into_iter().map(|finding| present(finding, &mut times)).collect();
+        let incomplete = incomplete || is_stopped(&seen.state);
+        Ok(Response::new(ExplainFeedEntryResponse { shown, findings, as_of, incomplete }))
     }
 
     async fn wait_for(&self, request: Request<WaitForRequest>) -> Result<Response<WaitForResponse>, Status> {

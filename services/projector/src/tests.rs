@@ -1,5 +1,6 @@
 //! The group on an embedded log and embedded tables, its handlers called as the server calls them.
 
+mod counted;
 mod feeds;
 mod history;
 mod jitter;

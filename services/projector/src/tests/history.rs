@@ -122,6 +122,10 @@ impl Writer {
         Some(self.push(event))
     }
 
+    pub fn post_count(&self) -> usize {
+        self.posts.len()
+    }
+
     fn push(&mut self, event: impl Into<Event>) -> (RecordId, Event) {
         let record = (thing(2, self.records.len()), event.into());
         self.records.push(record.clone());

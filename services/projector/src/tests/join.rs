@@ -108,6 +108,7 @@ async fn compare(suite: &Suite, naive: &Naive) {
         assert!(expected.iter().all(|shown| all.contains(shown)), "small pages of {reader}: {all:?}");
         for post in naive.posts() {
             let explained = suite.explain(person(reader), post, include_shares).await;
+            assert_eq!(explained.is_some(), naive.is_told(person(reader), post), "{post} for {reader}");
             let (is_shown, why) = explained.map_or((false, String::new()), |why| (why.shown, format!("{why:?}")));
             assert_eq!(is_shown, posts.contains(&**post), "{post} for {reader}: {why}");
         }

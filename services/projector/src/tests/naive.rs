@@ -52,6 +52,8 @@ impl Shown {
 #[derive(Debug, Clone, Default)]
 struct Edge {
     following: bool,
+    /// Now, or before.
+    followed: bool,
     blocking: bool,
     since_ms: i64,
     shows_shares: bool,
@@ -111,7 +113,7 @@ impl Naive {
                     let window_ms = i64::from(event.backfill_window_seconds) * 1_000;
                     now.since_ms = time::unix_ms(event.create_time.as_ref()) - window_ms;
                 }
-                now.following = true;
+                (now.following, now.followed) = (true, true);
                 now.shows_shares = event.shows_shares;
                 now.seen = event.seen_target_offset;
             }
@@ -165,6 +167,19 @@ impl Naive {
     /// Every post that ever was.
     pub fn posts(&self) -> impl Iterator<Item = &String> {
         self.posts.keys()
+    }
+
+    /// Whether the reader is told what becomes of the post: not of one whose author blocks the reader, nor of a deleted one
+    /// that by nobody whom the reader follows, or followed, could have come into the feed.
+    pub fn is_told(&self, reader: RecordId, post_id: &str) -> bool {
+        let reader = reader.to_string();
+        let edge = |who: &str, whom: &str| self.edges.get(&(who.to_owned(), whom.to_owned()));
+        let blocked_by = |who: &str| edge(who, &reader).is_some_and(|edge| edge.blocking);
+        let knows = |whom: &str| edge(&reader, whom).is_some_and(|edge| edge.followed) && !blocked_by(whom);
+        let (post, stands) = &self.posts[post_id];
+        let shares = self.shares.values().filter(|share| share.post_id == post_id);
+        let by_whom = shares.map(|share| &share.actor_id).chain([&post.author_id]);
+        !blocked_by(&post.author_id) && (*stands || by_whom.into_iter().any(|whom| knows(whom)))
     }
 
     /// The reader's home feed as one page, and how much is left out.

@@ -87,6 +87,12 @@ impl<'a> Change<'a> {
 }
 
 impl FollowRow {
+    /// Whether there ever was a follow: a row that only a block made has none.
+    pub fn has_been(&self) -> bool {
+        // Any one of them may be 0: the first record of a log partition, an event without a time.
+        self.following || self.follow_position != 0 || self.follow_time != Timestamp::default()
+    }
+
     /// Posts older than this, milliseconds since 1970, are not of this follow.
     pub fn since_ms(&self) -> i64 {
         self.follow_time.0.saturating_sub(self.backfill_window_seconds.saturating_mul(1_000))
