@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::disk::{self, How};
+use super::generations;
 use super::report::Report;
 use crate::kith::Launch;
 use crate::suite::{Client, Suite};
@@ -17,53 +18,120 @@ const ROUND_WITHIN: Duration = Duration::from_secs(300);
 /// The clock stays within what access tokens live.
 const CLOCK_SECONDS: [i64; 4] = [600, -600, 1_200, 0];
 
-/// Rounds of random faults until `until`; each is a demo of `accounts` people on a fresh suite.
+/// Where a fault of the disk comes at most: a process makes few of the rare calls.
+const AT: u64 = 300;
+const AT_OF_RARE: u64 = 10;
+/// Once it is over, kinds that had no turn yet get one, if it comes within this.
+const LAST_TURNS_WITHIN: Duration = Duration::from_secs(120);
+
+const KILL: &str = "kill -9 of the process";
+const CLOCK: &str = "clock moved";
+
+/// What is done to a process over embedded stores, as the report names it.
+pub fn kinds() -> Vec<&'static str> {
+    [KILL, CLOCK].into_iter().chain(How::ALL.map(How::name)).collect()
+}
+
+/// Rounds of random faults until `until`; each is a demo of `accounts` people on a fresh suite. Every kind has its turn.
 pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Report) {
-    let mut chance = Chance(seed);
-    let mut number = 0;
-    while Instant::now() < until {
+    let (mut chance, mut turns, mut number) = (Chance(seed), Turns::default(), 0);
+    let is_over = |turns: &Turns| {
+        let now = Instant::now();
+        now >= until && (turns.all_had_one() || now >= until + LAST_TURNS_WITHIN)
+    };
+    while !is_over(&turns) {
         number += 1;
         let name = format!("embedded round {number} of seed {seed}");
         eprintln!("{name}");
-        let outcome = round(&mut chance, accounts, report).await;
+        let outcome = round(&mut turns, &mut chance, accounts, report).await;
         report.round(&name, outcome);
+    }
+    for kind in turns.without_one() {
+        report.round(kind, Err(anyhow::anyhow!("it never came about")));
     }
 }
 
-/// A demo whose process fails at its n-th write or sync, n growing by `step`, until it gets through without meeting it.
+/// A demo whose process fails at its n-th change of a file, n growing by `step` (of the rare
+/// calls each has its turn), until it gets through without meeting it.
 pub async fn every_write(how: How, first: u64, step: u64, accounts: usize, report: &mut Report) {
+    let step = if how.is_rare() { 1 } else { step };
     let name = format!("{}, every {step}th", how.name());
     eprintln!("{name}");
     let outcome = through_every_write(how, (first, step), accounts, report).await;
     report.round(&name, outcome);
 }
 
-async fn round(chance: &mut Chance, accounts: usize, report: &mut Report) -> Result<()> {
-    let mut suite = start().await?;
-    disk::clock(suite.process(PROCESS)?.folder(), 0)?;
-    suite.process(PROCESS)?.restart().await?;
-    let mut demo = suite.start_demo(accounts).await?;
-    while !demo.has_ended()? {
-        tokio::time::sleep(Duration::from_millis(200 + chance.below(1_200))).await;
-        match chance.below(5) {
-            0 => {
-                report.fault("kill -9 of the process");
-                suite.process(PROCESS)?.kill_9()?;
-                restart(&mut suite, report).await?;
-            }
-            1 => {
-                let seconds = CLOCK_SECONDS[chance.below(CLOCK_SECONDS.len() as u64) as usize];
-                report.fault("clock moved");
-                disk::clock(suite.process(PROCESS)?.folder(), seconds)?;
-            }
-            n => {
-                let how = How::ALL[n as usize - 2];
-                let at = 1 + chance.below(300);
-                meet(&mut suite, &mut demo, how, at, report).await?;
-            }
+/// The kinds in shuffled order, again and again, and which of them came about.
+#[derive(Default)]
+struct Turns {
+    left: Vec<usize>,
+    had_one: [bool; How::ALL.len() + 2],
+}
+
+impl Turns {
+    fn next(&mut self, chance: &mut Chance) -> usize {
+        if self.left.is_empty() {
+            self.left.extend(0..self.had_one.len());
+        }
+        self.left.swap_remove(chance.below(self.left.len() as u64) as usize)
+    }
+
+    /// One that did not come about has its turn again.
+    fn ended(&mut self, kind: usize, came: bool) {
+        self.had_one[kind] |= came;
+        if !came {
+            self.left.push(kind);
         }
     }
+
+    fn all_had_one(&self) -> bool {
+        self.had_one.iter().all(|had_one| *had_one)
+    }
+
+    fn without_one(&self) -> impl Iterator<Item = &'static str> {
+        let had_one = self.had_one;
+        kinds().into_iter().zip(had_one).filter(|(_, had_one)| !had_one).map(|(kind, _)| kind)
+    }
+}
+
+async fn round(turns: &mut Turns, chance: &mut Chance, accounts: usize, report: &mut Report) -> Result<()> {
+    let mut suite = start().await?;
+    disk::clock(suite.process(PROCESS)?.folder(), 0)?;
+    restart(&mut suite).await?;
+    let mut demo = suite.start_demo(accounts).await?;
+    let mut clock = 0;
+    while !demo.has_ended()? {
+        tokio::time::sleep(Duration::from_millis(200 + chance.below(1_200))).await;
+        let kind = turns.next(chance);
+        let came = match kind {
+            0 => kill(&mut suite, report).await?,
+            1 => move_clock(&mut suite, &mut clock, chance, report)?,
+            n => {
+                let how = How::ALL[n - 2];
+                let at = 1 + chance.below(if how.is_rare() { AT_OF_RARE } else { AT });
+                meet(&mut suite, &mut demo, how, at, report).await?
+            }
+        };
+        turns.ended(kind, came);
+    }
     finish(suite, demo, report).await
+}
+
+async fn kill(suite: &mut Suite, report: &mut Report) -> Result<bool> {
+    report.fault(KILL);
+    recover(suite, report).await?;
+    Ok(true)
+}
+
+/// To another time than it shows, while it runs.
+fn move_clock(suite: &mut Suite, clock: &mut i64, chance: &mut Chance, report: &mut Report) -> Result<bool> {
+    let others: Vec<i64> = CLOCK_SECONDS.into_iter().filter(|seconds| seconds != clock).collect();
+    let folder = suite.process(PROCESS)?.folder();
+    ensure!(disk::has_clock(folder), "the process does not look at the clock that is moved");
+    *clock = others[chance.below(others.len() as u64) as usize];
+    disk::clock(folder, *clock)?;
+    report.fault(CLOCK);
+    Ok(true)
 }
 
 async fn through_every_write(how: How, (first, step): (u64, u64), accounts: usize, report: &mut Report) -> Result<()> {
@@ -73,31 +141,36 @@ async fn through_every_write(how: How, (first, step): (u64, u64), accounts: usiz
     while meet(&mut suite, &mut demo, how, at, report).await? {
         at += step;
     }
+    ensure!(at > first, "{} was never met", how.name());
     finish(suite, demo, report).await
 }
 
-/// Starts the process so that its `at`th write or sync fails, and waits until it has met that, or the client's end.
+/// Starts the process so that its `at`th change of a file fails, and waits until it has met that, or the client's end.
 /// Afterwards it runs without faults. False: it was never met.
 async fn meet(suite: &mut Suite, demo: &mut Client, how: How, at: u64, report: &mut Report) -> Result<bool> {
     let process = suite.process(PROCESS)?;
     process.kill_9()?;
+    disk::forget(process.folder())?;
     disk::plan(process.folder(), at, how)?;
     process.launch()?;
     let what = format!("{} number {at} is met", how.name());
-    let met = wait::until(&what, ROUND_WITHIN, async || {
+    wait::until(&what, ROUND_WITHIN, async || {
         // It may fail before it is ready, or long after.
-        if suite.process(PROCESS)?.process()?.exit()?.is_some() {
-            return Ok(Some(true));
-        }
-        Ok(demo.has_ended()?.then_some(false))
-    });
-    let met = met.await?;
-    disk::no_plan(suite.process(PROCESS)?.folder())?;
-    if met {
-        report.fault(how.name());
-        restart(suite, report).await?;
-    }
-    Ok(met)
+        let ended = suite.process(PROCESS)?.process()?.exit()?.is_some();
+        Ok((ended || demo.has_ended()?).then_some(()))
+    })
+    .await?;
+    let process = suite.process(PROCESS)?;
+    disk::no_plan(process.folder())?;
+    let Some(call) = disk::struck(process.folder()) else {
+        // The client's end is no end of the process: one for any other reason than the planned one is an error.
+        process.process()?.ensure_running().context("no fault struck")?;
+        return Ok(false);
+    };
+    report.fault(how.name());
+    report.call(call);
+    recover(suite, report).await?;
+    Ok(true)
 }
 
 async fn start() -> Result<Suite> {
@@ -106,30 +179,28 @@ async fn start() -> Result<Suite> {
     Suite::of(PROCESS, launch).await
 }
 
-async fn restart(suite: &mut Suite, report: &mut Report) -> Result<()> {
+async fn recover(suite: &mut Suite, report: &mut Report) -> Result<()> {
     let started = Instant::now();
-    suite.process(PROCESS)?.restart().await?;
+    restart(suite).await?;
     report.recovered(started.elapsed());
     Ok(())
+}
+
+async fn restart(suite: &mut Suite) -> Result<()> {
+    let process = suite.process(PROCESS)?;
+    process.kill_9()?;
+    disk::forget(process.folder())?;
+    process.restart().await
 }
 
 async fn finish(mut suite: Suite, demo: Client, report: &mut Report) -> Result<()> {
     let told = demo.passes_within(ROUND_WITHIN).await?;
     disk::clock(suite.process(PROCESS)?.folder(), 0)?;
-    suite.process(PROCESS)?.restart().await?;
+    restart(&mut suite).await?;
     for service in ["identity", "posts", "engagement", "messaging", "feeds"] {
-        compare(&suite, PROCESS, service, report).await?;
+        generations::compare(&suite, PROCESS, service, report).await?;
     }
     report.acknowledged(number(&told, "steps")?);
-    Ok(())
-}
-
-/// A fresh fold of the whole log, compared with the tables that were there.
-pub async fn compare(suite: &Suite, process: &str, service: &str, report: &mut Report) -> Result<()> {
-    suite.operate(process, &["rebuild", service]).await?;
-    let verdict = suite.operate(process, &["verify", service]).await?;
-    ensure!(verdict.contains("\"equal\":true"), "{service} differs from a fresh fold: {verdict}");
-    report.compared(number(&verdict, "partitions_compared")?, number(&verdict, "rows_compared")?);
     Ok(())
 }
 

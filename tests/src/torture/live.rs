@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::embedded::{Chance, compare, number};
-use super::nemesis::World;
+use super::embedded::{Chance, number};
+use super::generations;
+use super::letters::Planted;
+use super::nemesis::{self, World};
 use super::proxy::Proxy;
 use super::report::Report;
 use crate::suite::{SERVICES, Suite};
@@ -21,6 +23,7 @@ pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Rep
     let log = Proxy::start(kafka.socket(kafka_server::PORT), kafka.socket(kafka_server::PORT_BEHIND)).await?;
     let tables =
         Proxy::start(cassandra.socket(cassandra_server::PORT), cassandra.socket(cassandra_server::PORT_BEHIND)).await?;
+    nemesis::kinds().for_each(|kind| report.expect(kind));
     let (mut chance, mut order, mut number) = (Chance(seed), Vec::new(), 0);
     while Instant::now() < until {
         number += 1;
@@ -35,6 +38,7 @@ pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Rep
             log: &log,
             tables: &tables,
             keys: keys.path(),
+            planted: Planted::default(),
         };
         let outcome = round(&mut world, &mut order, &mut chance, accounts, until, report).await;
         report.round(&name, outcome);
@@ -57,9 +61,9 @@ async fn round(
     }
     let told = demo.passes_within(ENDS_WITHIN).await?;
     report.acknowledged(number(&told, "steps")?);
+    world.planted.are_set_aside(world.kafka, report).await?;
     for process in SERVICES {
-        let service = if process == "projector" { "feeds" } else { process };
-        compare(world.suite, process, service, report).await?;
+        generations::compare(world.suite, process, generations::service_of(process), report).await?;
     }
     Ok(())
 }

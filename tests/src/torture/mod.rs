@@ -3,12 +3,14 @@
 
 mod disk;
 mod embedded;
+mod generations;
+mod letters;
 mod live;
 mod nemesis;
 mod proxy;
 mod report;
 
 pub use disk::How;
-pub use embedded::{every_write, rounds as embedded_rounds};
+pub use embedded::{every_write, kinds as embedded_kinds, rounds as embedded_rounds};
 pub use live::rounds as live_rounds;
 pub use report::Report;

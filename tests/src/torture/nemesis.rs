@@ -1,29 +1,30 @@
 //! What is done to processes and servers, one fault at a time, each taken back before the next.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kith_log::kafka::{KafkaLog, KafkaSettings};
-use kith_log::{EventLog, Header, LogPartition, NewRecord, Topic, headers, topics};
-use kith_runtime::Runtime;
 
 use super::embedded::Chance;
-use super::proxy::{Proxy, Weather};
+use super::generations;
+use super::letters::Planted;
+use super::proxy::{Held, Proxy, Weather};
 use super::report::Report;
+use crate::kith::ADMIN_PORT;
 use crate::server::Server;
 use crate::suite::{SERVICES, Suite};
-use crate::{digests, kafka_server, wait};
+use crate::{http, wait};
 
-/// Longer than a consumer group waits for a member: what it had is given to others.
-const FROZEN_FOR: Duration = Duration::from_secs(11);
+/// A consumer group waits for a member for some seconds, and then gives what it had to others.
+const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(90);
+/// An answer of the log or the tables, while a demo runs.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const WEATHER_FOR: Duration = Duration::from_secs(4);
 const READY_WITHIN: Duration = Duration::from_secs(180);
-/// Copies, or poisoned records, at a time.
-const RECORDS: u64 = 20;
 /// A second projector that comes and goes.
 const STORM: usize = 3;
-/// Topics whose records are doubled and poisoned.
-const TOPICS: [Topic; 4] = [topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT, topics::MESSAGING];
+/// A second process of a service.
+const REPLICA: &str = "replica";
 
 /// The suite and what it stands on.
 pub struct World<'a> {
@@ -33,6 +34,8 @@ pub struct World<'a> {
     pub log: &'a Proxy,
     pub tables: &'a Proxy,
     pub keys: &'a std::path::Path,
+    /// What was written into the log this round.
+    pub planted: Planted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,12 +50,13 @@ enum Fault {
     Doubled,
     Poisoned,
     RebalanceStorm,
+    Generations,
 }
 
 const LATE: Weather = Weather::Late(Duration::from_millis(40));
 const SLICED: Weather = Weather::Sliced(7);
 
-const ALL: [Fault; 16] = [
+const ALL: [Fault; 17] = [
     Fault::KillProcess,
     Fault::KillAtAnAnswer,
     Fault::FreezeProcess,
@@ -69,6 +73,7 @@ const ALL: [Fault; 16] = [
     Fault::Doubled,
     Fault::Poisoned,
     Fault::RebalanceStorm,
+    Fault::Generations,
 ];
 
 impl Fault {
@@ -83,7 +88,7 @@ impl Fault {
         match self {
             Self::KillProcess => "kill -9 of a process at random".to_owned(),
             Self::KillAtAnAnswer => "kill -9 of a process at an answer of log or tables".to_owned(),
-            Self::FreezeProcess => "process frozen past the group's timeout (zombie)".to_owned(),
+            Self::FreezeProcess => "process frozen until another had its partitions (zombie)".to_owned(),
             Self::KillBroker => "kill -9 of the broker".to_owned(),
             Self::KillTables => "kill -9 of the CQL server".to_owned(),
             Self::Log(now) => format!("connections to the broker {}", weather(now)),
@@ -91,8 +96,14 @@ impl Fault {
             Self::Doubled => "records doubled late".to_owned(),
             Self::Poisoned => "records that nobody can decode".to_owned(),
             Self::RebalanceStorm => "rebalance storm".to_owned(),
+            Self::Generations => "tables rebuilt, promoted, process killed, rolled back".to_owned(),
         }
     }
+}
+
+/// What is done, as the report names it.
+pub fn kinds() -> impl Iterator<Item = String> {
+    ALL.into_iter().map(Fault::name)
 }
 
 impl World<'_> {
@@ -105,35 +116,26 @@ impl World<'_> {
         let drawn = order.swap_remove(chance.below(order.len() as u64) as usize);
         let fault = ALL[drawn];
         eprintln!("  {}", fault.name());
-        report.fault(fault.name());
-        self.inflict(fault, chance, report).await.with_context(|| fault.name())?;
+        match self.inflict(fault, chance, report).await.with_context(|| fault.name())? {
+            true => report.fault(fault.name()),
+            false => report.missed(fault.name()),
+        }
         let healed = Instant::now();
         self.until_ready().await?;
         report.recovered(healed.elapsed());
         Ok(())
     }
 
-    async fn inflict(&mut self, fault: Fault, chance: &mut Chance, report: &mut Report) -> Result<()> {
+    /// False: it did not come about.
+    async fn inflict(&mut self, fault: Fault, chance: &mut Chance, report: &mut Report) -> Result<bool> {
         let service = SERVICES[chance.below(SERVICES.len() as u64) as usize];
         match fault {
             Fault::KillProcess => {
                 self.suite.process(service)?.kill_9()?;
                 self.suite.process(service)?.launch()?;
             }
-            Fault::KillAtAnAnswer => {
-                let proxy = if chance.below(2) == 0 { self.log } else { self.tables };
-                let at = proxy.answers() + 1 + chance.below(200);
-                let met = wait::until("an answer", WEATHER_FOR, async || Ok((proxy.answers() >= at).then_some(())));
-                // Where nothing is asked any more the end of the wait is as good a moment.
-                let _ = met.await;
-                self.suite.process(service)?.kill_9()?;
-                self.suite.process(service)?.launch()?;
-            }
-            Fault::FreezeProcess => {
-                self.suite.process(service)?.pause().await?;
-                tokio::time::sleep(FROZEN_FOR).await;
-                self.suite.process(service)?.resume()?;
-            }
+            Fault::KillAtAnAnswer => return self.kill_at_an_answer(chance).await,
+            Fault::FreezeProcess => self.freeze(service).await?,
             Fault::KillBroker => {
                 self.kafka.kill_9()?;
                 self.kafka.restart().await?;
@@ -144,17 +146,77 @@ impl World<'_> {
             }
             Fault::Log(weather) => pass(self.log, weather).await,
             Fault::Tables(weather) => pass(self.tables, weather).await,
-            Fault::Doubled => report.duplicates(double(self.kafka, chance).await?),
-            Fault::Poisoned => report.poison(poison(self.kafka, chance).await?),
+            Fault::Doubled => return self.planted.double(self.kafka, chance, report).await,
+            Fault::Poisoned => return self.planted.poison(self.kafka, chance, report).await,
             Fault::RebalanceStorm => {
                 for _ in 0..STORM {
-                    let settings = [("services", "projector")];
-                    self.suite.add("another", &settings, self.kafka, self.cassandra, self.keys).await?;
-                    self.suite.remove("another");
+                    self.add_replica("projector").await?;
+                    self.suite.remove(REPLICA);
                 }
             }
+            Fault::Generations => generations::change(self.suite, service, chance, report).await?,
         }
+        Ok(true)
+    }
+
+    /// The process dies that an answer is on its way to: what it asked for was done, and it does not know.
+    async fn kill_at_an_answer(&mut self, chance: &mut Chance) -> Result<bool> {
+        let proxy = if chance.below(2) == 0 { self.log } else { self.tables };
+        let held = tokio::time::timeout(ANSWER_WITHIN, proxy.hold_at(1 + chance.below(200))).await;
+        // Where nothing is asked any more there is no answer.
+        let Ok(held) = held else { return Ok(false) };
+        let held = held?;
+        let Some(service) = self.receiver(&held)? else { return Ok(false) };
+        self.suite.process(service)?.kill_9()?;
+        drop(held);
+        self.suite.process(service)?.launch()?;
+        Ok(true)
+    }
+
+    /// The process at the other end of a connection.
+    fn receiver(&mut self, held: &Held) -> Result<Option<&'static str>> {
+        let Some(socket) = socket_of(held.client)? else { return Ok(None) };
+        for service in SERVICES {
+            if has_open(self.suite.process(service)?.process()?.pid(), &socket)? {
+                return Ok(Some(service));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Another process takes over what the frozen one folds; then that goes on where it stood, and knows nothing of it.
+    async fn freeze(&mut self, service: &str) -> Result<()> {
+        self.add_replica(service).await?;
+        let own = self.folds_some(service).await?;
+        let others = self.folds_some(REPLICA).await?;
+        self.suite.process(service)?.pause().await?;
+        let taken_over = self.folds_at_least(REPLICA, own + others).await;
+        self.suite.process(service)?.resume()?;
+        taken_over.with_context(|| format!("{service} is frozen, with {own} partitions"))?;
+        self.until_ready().await?;
+        self.suite.remove(REPLICA);
         Ok(())
+    }
+
+    async fn add_replica(&mut self, service: &str) -> Result<()> {
+        self.suite.add(REPLICA, &[("services", service)], self.kafka, self.cassandra, self.keys).await
+    }
+
+    async fn folds_some(&mut self, process: &str) -> Result<u64> {
+        self.folds_at_least(process, 1).await
+    }
+
+    /// Waits until a process folds so many partitions; gives how many it then folds.
+    async fn folds_at_least(&mut self, process: &str, partitions: u64) -> Result<u64> {
+        let socket = self.suite.process(process)?.socket(ADMIN_PORT);
+        let what = format!("{process} folds {partitions} partitions");
+        wait::until(&what, TAKEN_OVER_WITHIN, async || {
+            let Ok(metrics) = http::get(socket, "/metrics").await else { return Ok(None) };
+            let lines = metrics.body.lines().filter(|line| line.starts_with("kith_fold_partitions{"));
+            let folded = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+            Ok((folded >= partitions).then_some(folded))
+        })
+        .await
     }
 
     async fn until_ready(&mut self) -> Result<()> {
@@ -176,50 +238,18 @@ async fn pass(proxy: &Proxy, weather: Weather) {
     proxy.set(Weather::Fair);
 }
 
-fn log(kafka: &Server) -> Result<std::sync::Arc<KafkaLog>> {
-    let settings = KafkaSettings {
-        bootstrap: kafka.socket(kafka_server::PORT).to_string(),
-        client_id: "nemesis".to_owned(),
-        replication_factor: 1,
-        production: false,
-        extra: Vec::new(),
-    };
-    Ok(KafkaLog::connect(settings, digests::PARTITIONS, Runtime::system())?)
+/// What the kernel calls the socket that is bound to `local`, as `/proc` shows an open file.
+fn socket_of(local: SocketAddr) -> Result<Option<String>> {
+    let IpAddr::V4(address) = local.ip() else { return Ok(None) };
+    // In the machine's order of bytes.
+    let shown = format!("{:08X}:{:04X}", u32::from_ne_bytes(address.octets()), local.port());
+    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut found = lines.filter(|columns| columns.get(1) == Some(&shown.as_str()));
+    Ok(found.find_map(|columns| Some(format!("socket:[{}]", columns.get(9)?))))
 }
 
-/// Appends records of the log once more, byte for byte, as a producer that was cut off may.
-async fn double(kafka: &Server, chance: &mut Chance) -> Result<u64> {
-    let log = log(kafka)?;
-    let mut doubled = 0;
-    for _ in 0..RECORDS {
-        let topic = TOPICS[chance.below(TOPICS.len() as u64) as usize];
-        let heads = log.heads(topic).await?;
-        let index = chance.below(u64::from(digests::PARTITIONS)) as u16;
-        let Some(head) = heads.get(usize::from(index)).copied().filter(|head| *head > 0) else { continue };
-        let partition = LogPartition { topic, index };
-        let mut reader = log.read(partition, chance.below(head)).await?;
-        let Some(record) = reader.next().await.transpose()?.and_then(|records| records.into_iter().next()) else {
-            continue;
-        };
-        let key = String::from_utf8_lossy(&record.key).into_owned();
-        log.append(NewRecord { topic, key, headers: record.headers, value: record.value }).await?;
-        doubled += 1;
-    }
-    log.close(Duration::from_secs(5)).await;
-    Ok(doubled)
-}
-
-/// Appends records that are no events: truncated, or of no header at all.
-async fn poison(kafka: &Server, chance: &mut Chance) -> Result<u64> {
-    let log = log(kafka)?;
-    for n in 0..RECORDS {
-        let topic = TOPICS[chance.below(TOPICS.len() as u64) as usize];
-        let id = format!("{:032x}", u128::from(chance.below(u64::MAX)));
-        let headers = if n % 2 == 0 { vec![Header::new(headers::ID, id)] } else { Vec::new() };
-        // The beginning of a field that never ends.
-        let value = vec![0x0a, 0x7f, chance.below(256) as u8].into();
-        log.append(NewRecord { topic, key: format!("poison-{n}"), headers, value }).await?;
-    }
-    log.close(Duration::from_secs(5)).await;
-    Ok(RECORDS)
+fn has_open(pid: u32, file: &str) -> Result<bool> {
+    let mut open = std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
+    Ok(open.any(|one| std::fs::read_link(one.path()).is_ok_and(|target| target.as_os_str() == file)))
 }

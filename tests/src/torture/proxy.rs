@@ -1,15 +1,14 @@
 //! A TCP proxy with weather: what passes, how late, in which pieces, and whether at all.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kith_runtime::Runtime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Bytes that one pass moves.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -31,9 +30,44 @@ pub enum Weather {
 /// A proxy before one server. Dropping it ends it.
 pub struct Proxy {
     weather: watch::Sender<Weather>,
-    /// Pieces that came back from the server.
-    answers: Arc<AtomicU64>,
+    answers: Arc<Answers>,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// What came back from the server.
+#[derive(Default)]
+struct Answers(Mutex<Counted>);
+
+#[derive(Default)]
+struct Counted {
+    pieces: u64,
+    hold: Option<Hold>,
+}
+
+/// The piece of that number is to be held; who waits for it is told.
+struct Hold {
+    number: u64,
+    arrived: oneshot::Sender<Held>,
+}
+
+/// A piece of an answer that has left the server and not reached its client. Dropping this lets it go.
+pub struct Held {
+    /// The client's end of the connection.
+    pub client: SocketAddr,
+    _let_go: oneshot::Sender<()>,
+}
+
+impl Answers {
+    /// Counts a piece. It is not to be passed on before what this returns has ended.
+    fn arrive(&self, client: SocketAddr) -> Option<oneshot::Receiver<()>> {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.pieces += 1;
+        let now = counted.pieces;
+        let Hold { arrived, .. } = counted.hold.take_if(|hold| hold.number <= now)?;
+        let (let_go, gone) = oneshot::channel();
+        arrived.send(Held { client, _let_go: let_go }).ok()?;
+        Some(gone)
+    }
 }
 
 impl Proxy {
@@ -41,7 +75,7 @@ impl Proxy {
     pub async fn start(at: SocketAddr, server: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(at).await?;
         let (weather, seen) = watch::channel(Weather::Fair);
-        let answers = Arc::<AtomicU64>::default();
+        let answers = Arc::<Answers>::default();
         let task = Runtime::system().spawn(accept(listener, server, seen, Arc::clone(&answers)));
         Ok(Self { weather, answers, task })
     }
@@ -50,9 +84,14 @@ impl Proxy {
         self.weather.send_replace(weather);
     }
 
-    /// Pieces that came back from the server so far.
-    pub fn answers(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
+    /// Waits until the `n`th piece from now has come back from the server, and holds it.
+    pub async fn hold_at(&self, n: u64) -> Result<Held> {
+        let (arrived, held) = oneshot::channel();
+        {
+            let mut counted = self.answers.0.lock().unwrap_or_else(PoisonError::into_inner);
+            counted.hold = Some(Hold { number: counted.pieces + n, arrived });
+        }
+        held.await.context("the proxy is gone")
     }
 }
 
@@ -62,16 +101,16 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, weather: watch::Receiver<Weather>, answers: Arc<AtomicU64>) {
+async fn accept(listener: TcpListener, server: SocketAddr, weather: watch::Receiver<Weather>, answers: Arc<Answers>) {
     // Ends all of them with itself.
     let mut connections = tokio::task::JoinSet::new();
-    while let Ok((client, _)) = listener.accept().await {
+    while let Ok((client, from)) = listener.accept().await {
         let (weather, answers) = (weather.clone(), Arc::clone(&answers));
         connections.spawn(async move {
             let mut cut = weather.clone();
             tokio::select! {
                 _ = cut.wait_for(|weather| *weather == Weather::Cut) => {}
-                _ = connect(client, server, &weather, &answers) => {}
+                _ = connect((client, from), server, &weather, &answers) => {}
             }
         });
         while connections.try_join_next().is_some() {}
@@ -79,19 +118,18 @@ async fn accept(listener: TcpListener, server: SocketAddr, weather: watch::Recei
 }
 
 async fn connect(
-    client: TcpStream,
+    (client, from): (TcpStream, SocketAddr),
     server: SocketAddr,
     weather: &watch::Receiver<Weather>,
-    answers: &AtomicU64,
+    answers: &Answers,
 ) -> std::io::Result<()> {
     let server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let nothing = AtomicU64::new(0);
     tokio::select! {
-        moved = pass(from_client, to_server, weather.clone(), &nothing) => moved,
-        moved = pass(from_server, to_client, weather.clone(), answers) => moved,
+        moved = pass(from_client, to_server, weather.clone(), || None) => moved,
+        moved = pass(from_server, to_client, weather.clone(), || answers.arrive(from)) => moved,
     }
 }
 
@@ -99,7 +137,7 @@ async fn pass(
     mut from: tokio::net::tcp::OwnedReadHalf,
     mut to: tokio::net::tcp::OwnedWriteHalf,
     mut weather: watch::Receiver<Weather>,
-    passed: &AtomicU64,
+    arrive: impl Fn() -> Option<oneshot::Receiver<()>>,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; PIECE_BYTES];
     loop {
@@ -107,7 +145,10 @@ async fn pass(
         if read == 0 {
             return Ok(());
         }
-        passed.fetch_add(1, Ordering::Relaxed);
+        if let Some(gone) = arrive() {
+            // However it is let go.
+            let _ = gone.await;
+        }
         // An error means that the proxy is gone, and this task with it.
         let now = match weather.wait_for(|weather| *weather != Weather::Silent).await {
             Ok(now) => *now,
@@ -129,6 +170,10 @@ async fn pass(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answers(proxy: &Proxy) -> u64 {
+        proxy.answers.0.lock().unwrap().pieces
+    }
 
     async fn echo() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -162,7 +207,7 @@ mod tests {
             proxy.set(weather);
             assert_eq!(ask(&mut stream, &long).await.unwrap(), long, "{weather:?}");
         }
-        assert!(proxy.answers() > 3);
+        assert!(answers(&proxy) > 3);
         proxy.set(Weather::Silent);
         let silent = tokio::time::timeout(Duration::from_millis(50), ask(&mut stream, b"hello")).await;
         assert!(silent.is_err());
@@ -173,5 +218,23 @@ mod tests {
         proxy.set(Weather::Fair);
         let mut again = TcpStream::connect(free).await.unwrap();
         assert_eq!(ask(&mut again, b"hello").await.unwrap(), b"hello");
+    }
+    #[tokio::test]
+    async fn an_answer_is_held_until_it_is_let_go() {
+        let at: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let free = TcpListener::bind(at).await.unwrap().local_addr().unwrap();
+        let proxy = Proxy::start(free, echo().await).await.unwrap();
+        let mut stream = TcpStream::connect(free).await.unwrap();
+        assert_eq!(ask(&mut stream, b"one").await.unwrap(), b"one");
+        let from = stream.local_addr().unwrap();
+        let mut asked = Box::pin(ask(&mut stream, b"two"));
+        let held = tokio::select! {
+            held = proxy.hold_at(1) => held.unwrap(),
+            answer = &mut asked => panic!("{answer:?} was not held"),
+        };
+        assert_eq!((held.client, answers(&proxy)), (from, 2));
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut asked).await.is_err());
+        drop(held);
+        assert_eq!(asked.await.unwrap(), b"two");
     }
 }

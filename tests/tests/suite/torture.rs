@@ -6,6 +6,8 @@ use kith_tests::servers;
 use kith_tests::torture::{self, How, Report};
 
 const SEED: u64 = 20;
+/// A fault over real servers, and its end, takes some ten seconds.
+const LIVE_FAULTS: u64 = 3;
 
 fn passed(report: &Report) {
     assert!(report.failures().is_empty(), "{report}");
@@ -19,6 +21,9 @@ async fn a_disk_that_fails_loses_nothing() {
     }
     torture::embedded_rounds(SEED, 60, Instant::now() + Duration::from_secs(10), &mut report).await;
     passed(&report);
+    for kind in torture::embedded_kinds() {
+        assert!(report.inflicted(kind) > 0, "no {kind}:\n{report}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,4 +35,6 @@ async fn real_servers_that_fail_lose_nothing() {
     let until = Instant::now() + Duration::from_secs(60);
     torture::live_rounds(SEED, 60, until, &mut report).await.unwrap();
     passed(&report);
+    // There is time for some of the kinds only.
+    assert!(report.inflicted_of_all() >= LIVE_FAULTS, "{report}");
 }

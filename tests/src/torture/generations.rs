@@ -1,0 +1,102 @@
+//! What operators do with the generations of a service's tables, while all else goes wrong, and what they then compare.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::embedded::{Chance, number};
+use super::report::Report;
+use crate::suite::Suite;
+use crate::wait;
+
+/// The reason of a refusal that says: not now, or done already.
+const NOT_NOW: &str = "GENERATION_STATE";
+/// The generation before is kept for 35 s after a promotion.
+const DONE_WITHIN: Duration = Duration::from_secs(90);
+/// A promotion takes about half of this: about half of the processes are killed within one.
+const KILLED_WITHIN_MS: u64 = 400;
+
+/// How the operators know the service of that process.
+pub fn service_of(process: &'static str) -> &'static str {
+    if process == "projector" { "feeds" } else { process }
+}
+
+/// Fills a generation, promotes it, kills the process about then, and rolls back. What is in the way is dropped first.
+pub async fn change(suite: &mut Suite, process: &'static str, chance: &mut Chance, report: &mut Report) -> Result<()> {
+    let service = service_of(process);
+    for generation in beside(suite, process, service).await? {
+        let generation = generation.to_string();
+        command(suite, process, &["drop-generation", service, "--generation", &generation], report).await?;
+    }
+    command(suite, process, &["rebuild", service], report).await?;
+    let within = Duration::from_millis(chance.below(KILLED_WITHIN_MS));
+    let promotion = tokio::time::timeout(within, command(suite, process, &["promote", service], report)).await;
+    match promotion {
+        Ok(promoted) => drop(promoted?),
+        Err(_) => report.command("promote", "killed in the middle"),
+    }
+    suite.process(process)?.kill_9()?;
+    suite.process(process)?.restart().await?;
+    command(suite, process, &["rollback", service], report).await?;
+    Ok(())
+}
+
+/// Every generation there is against the live one, and then a fresh fold of the whole log.
+pub async fn compare(suite: &Suite, process: &str, service: &str, report: &mut Report) -> Result<()> {
+    for generation in beside(suite, process, service).await? {
+        let generation = generation.to_string();
+        verify(suite, process, &[service, "--against", &generation], report).await?;
+        insist(suite, process, &["drop-generation", service, "--generation", &generation], report).await?;
+    }
+    insist(suite, process, &["rebuild", service], report).await?;
+    verify(suite, process, &[service], report).await
+}
+
+async fn verify(suite: &Suite, process: &str, which: &[&str], report: &mut Report) -> Result<()> {
+    let verdict = insist(suite, process, &[&["verify"], which].concat(), report).await?;
+    ensure!(verdict.contains("\"equal\":true"), "{which:?} differs: {verdict}");
+    report.compared(number(&verdict, "partitions_compared")?, number(&verdict, "rows_compared")?);
+    Ok(())
+}
+
+/// Generations that do not serve, the oldest first.
+async fn beside(suite: &Suite, process: &str, service: &str) -> Result<Vec<u64>> {
+    let listed = suite.operate(process, &["projections", service]).await?;
+    let mut found = Vec::new();
+    // The keys of an object are in the order of the alphabet: the generation's number comes before its state.
+    for state in ["beside", "previous"] {
+        for (at, _) in listed.match_indices(&format!("\"state\":\"{state}\"")) {
+            let start = listed[..at].rfind("\"generation\":").unwrap_or(at);
+            found.push(number(&listed[start..], "generation")?);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// An operator's command that may be refused because of what was done before it. What it printed, or nothing.
+async fn command(suite: &Suite, process: &str, arguments: &[&str], report: &mut Report) -> Result<Option<String>> {
+    let name = name_of(arguments);
+    match suite.operate(process, arguments).await {
+        Ok(told) => {
+            report.command(name, "done");
+            Ok(Some(told))
+        }
+        Err(error) if format!("{error:#}").contains(NOT_NOW) => {
+            report.command(name, "refused: not now");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`command`], again and again until it is not refused.
+async fn insist(suite: &Suite, process: &str, arguments: &[&str], report: &mut Report) -> Result<String> {
+    let what = format!("kith {} is not refused", arguments.join(" "));
+    wait::until(&what, DONE_WITHIN, async || command(suite, process, arguments, report).await).await
+}
+
+fn name_of(arguments: &[&str]) -> &'static str {
+    let all = ["rebuild", "promote", "rollback", "drop-generation", "verify"];
+    all.into_iter().find(|name| arguments.first() == Some(name)).unwrap_or("?")
+}
