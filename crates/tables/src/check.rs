@@ -1,4 +1,4 @@
-//! What both adapters refuse before they do anything, in the same words.
+//! What every adapter refuses before it does anything, in the same words; also one of a test.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,13 @@ pub(crate) const POSITION_LIMIT: u64 = 1 << 50;
 /// The clustering column that every table has besides its own.
 pub(crate) const SECTION: &str = "section";
 
-pub(crate) fn keyspace(name: &str) -> Result<(), StoreError> {
+/// That a keyspace can be called so.
+pub fn keyspace(name: &str) -> Result<(), StoreError> {
     plain_name(name)
 }
 
 /// That a declaration can be kept by every adapter.
-pub(crate) fn table(table: &Table) -> Result<(), StoreError> {
+pub fn table(table: &Table) -> Result<(), StoreError> {
     plain_name(table.name)?;
     let mut kinds = BTreeMap::new();
     for column in table.partition.iter().chain(table.clustering) {
@@ -88,13 +89,15 @@ pub(crate) fn partition(table: &Table, key: &Key) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(crate) fn get(table: &Table, partition_key: &Key, rows: &[RowKey]) -> Result<(), StoreError> {
+/// That rows of these keys can be asked for.
+pub fn get(table: &Table, partition_key: &Key, rows: &[RowKey]) -> Result<(), StoreError> {
     at_most(rows.len(), MAX_GET_ROWS)?;
     partition(table, partition_key)?;
     rows.iter().try_for_each(|row| row_key(table, row))
 }
 
-pub(crate) fn slice(table: &Table, partition_key: &Key, slice: &Slice) -> Result<(), StoreError> {
+/// That a slice can be asked for.
+pub fn slice(table: &Table, partition_key: &Key, slice: &Slice) -> Result<(), StoreError> {
     at_most(slice.limit, MAX_SLICE_ROWS)?;
     partition(table, partition_key)?;
     section(table, slice.range.section)?;
@@ -110,7 +113,8 @@ pub(crate) fn slice(table: &Table, partition_key: &Key, slice: &Slice) -> Result
     values(table, "clustering", columns, after)
 }
 
-pub(crate) fn apply(table: &Table, partition_key: &Key, writes: &[Write]) -> Result<(), StoreError> {
+/// That these rows can be written together.
+pub fn apply(table: &Table, partition_key: &Key, writes: &[Write]) -> Result<(), StoreError> {
     at_most(writes.len(), MAX_APPLY_ROWS)?;
     partition(table, partition_key)?;
     let mut bytes = 0;

@@ -13,7 +13,7 @@
 //! A table is declared once ([`Table`]); the declaration gives the CQL, the prepared statements and the embedded
 //! encoding. Only this crate knows CQL drivers.
 
-mod check;
+pub mod check;
 pub mod contract;
 pub mod cql;
 mod digest;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kith_log::{
-    AppendError, EventLog, LogError, LogPartition, MAX_RECORD_BYTES, Membership, NewRecord, Offset, PartitionIndex,
-    Position, Record, RecordReader, Topic,
+    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position, Record,
+    RecordReader, Topic,
 };
 use kith_runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
@@ -16,6 +16,8 @@ use super::nemesis::Append;
 use super::{Fault, Gate, Nemesis};
 
 const READ_BATCH: usize = 64;
+/// Their bytes at most; one record may exceed it.
+const READ_BATCH_BYTES: usize = 128 * 1024;
 /// How long an append waits for a partition that is moving before its outcome is unknown.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -136,6 +138,12 @@ impl Broker {
         let broker = Arc::clone(self);
         let mut next = from as usize;
         self.runtime.spawn(async move {
+            let end = broker.state().partitions.get(&partition).map_or(0, |of| of.records.len());
+            if next > end {
+                let (first, asked) = (0, from);
+                let _ = sender.send(Err(LogError::OutOfRange { partition, asked, first, next: end as Offset })).await;
+                return;
+            }
             loop {
                 let grown = Arc::clone(&broker.state().partitions.entry(partition).or_default().grown);
                 let grown = grown.notified();
@@ -168,7 +176,12 @@ impl Broker {
     fn batch(&self, partition: LogPartition, next: usize) -> Vec<Record> {
         let state = self.state();
         let all = state.partitions.get(&partition).map_or(&[][..], |of| &of.records);
-        all.iter().skip(next).take(READ_BATCH).cloned().collect()
+        let mut bytes = 0;
+        let fits = |record: &&Record| {
+            bytes += record.held_bytes();
+            bytes <= READ_BATCH_BYTES || bytes == record.held_bytes()
+        };
+        all.iter().skip(next).take(READ_BATCH).take_while(fits).cloned().collect()
     }
 
     async fn append(self: &Arc<Self>, record: NewRecord) -> Result<Position, AppendError> {
@@ -216,9 +229,7 @@ impl EventLog for SimulatedLog {
     }
 
     async fn append(&self, record: NewRecord) -> Result<Position, AppendError> {
-        if record.len_bytes() > MAX_RECORD_BYTES || record.value.is_empty() {
-            return Err(AppendError::Refused("too large or empty".to_owned()));
-        }
+        record.check()?;
         self.gate.pass().await;
         let appended = self.broker.append(record).await;
         self.gate.pass().await;

@@ -1,14 +1,11 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kith_runtime::Runtime;
-use kith_tables::{
-    Key, Keyspace, MAX_APPLY_ROWS, MAX_GET_ROWS, MAX_SLICE_ROWS, Row, RowKey, ScanPage, Slice, StoreError, Table,
-    TableStore, Write,
-};
+use kith_tables::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Write, check};
 use tokio::time::Instant;
 
 use super::nemesis::Delivery;
@@ -47,7 +44,8 @@ struct Cluster {
     nemesis: Arc<Nemesis>,
     shape: Shape,
     replicas: Mutex<Vec<Replica>>,
-    keyspaces: Mutex<BTreeSet<String>>,
+    /// Tables by name, as they were declared.
+    keyspaces: Mutex<BTreeMap<String, BTreeMap<&'static str, &'static Table>>>,
     reconnects: AtomicU64,
 }
 
@@ -189,7 +187,7 @@ impl Cluster {
 
     fn all(&self, keyspace: &str, table: &'static Table) -> Vec<(Key, Row)> {
         let replicas = self.replicas();
-        let mut all = std::collections::BTreeMap::new();
+        let mut all = BTreeMap::new();
         for (key, rows) in replicas.iter().filter_map(|replica| replica.table(keyspace, table.name)).flatten() {
             for row in rows.values() {
                 all.entry((key, &row.key))
@@ -203,15 +201,25 @@ impl Cluster {
 
 #[async_trait]
 impl TableStore for SimulatedTables {
-    async fn create(&self, keyspace: &str, _tables: &[&'static Table]) -> Result<(), StoreError> {
-        self.cluster.keyspaces.lock().unwrap_or_else(PoisonError::into_inner).insert(keyspace.to_owned());
+    async fn create(&self, keyspace: &str, tables: &[&'static Table]) -> Result<(), StoreError> {
+        check::keyspace(keyspace)?;
+        tables.iter().try_for_each(|table| check::table(table))?;
+        let mut keyspaces = self.cluster.keyspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = keyspaces.entry(keyspace.to_owned()).or_default();
+        tables.iter().for_each(|&table| _ = made.entry(table.name).or_insert(table));
         Ok(())
     }
 
-    async fn open(&self, keyspace: &str, _tables: &[&'static Table]) -> Result<Arc<dyn Keyspace>, StoreError> {
-        if !self.cluster.keyspaces.lock().unwrap_or_else(PoisonError::into_inner).contains(keyspace) {
-            return Err(StoreError::Contract(format!("keyspace {keyspace} is missing")));
+    async fn open(&self, keyspace: &str, tables: &[&'static Table]) -> Result<Arc<dyn Keyspace>, StoreError> {
+        let keyspaces = self.cluster.keyspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = keyspaces.get(keyspace);
+        let as_declared = |table: &&'static Table| {
+            made.and_then(|made| made.get(table.name)).is_some_and(|made| format!("{made:?}") == format!("{table:?}"))
+        };
+        if made.is_none() || !tables.iter().all(as_declared) {
+            return Err(StoreError::Contract(format!("keyspace {keyspace} or a table of it is not as declared")));
         }
+        drop(keyspaces);
         let (cluster, name) = (Arc::clone(&self.cluster), keyspace.to_owned());
         Ok(Arc::new(SimulatedKeyspace { cluster, name }))
     }
@@ -243,7 +251,7 @@ impl Keyspace for SimulatedKeyspace {
         partition: &Key,
         rows: &[RowKey],
     ) -> Result<Vec<Option<Row>>, StoreError> {
-        bounded(rows.len(), MAX_GET_ROWS)?;
+        check::get(table, partition, rows)?;
         self.cluster.nemesis.pause().await;
         let pick = |all: &Rows| rows.iter().filter_map(|key| all.get(key).cloned()).collect();
         let found = self.cluster.read(&self.name, table, partition, &pick)?;
@@ -253,7 +261,7 @@ impl Keyspace for SimulatedKeyspace {
     }
 
     async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError> {
-        bounded(slice.limit, MAX_SLICE_ROWS)?;
+        check::slice(table, partition, slice)?;
         self.cluster.nemesis.pause().await;
         let found = self.cluster.read(&self.name, table, partition, &|all| slice_of(all, table, slice))?;
         self.answer().await?;
@@ -261,7 +269,7 @@ impl Keyspace for SimulatedKeyspace {
     }
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
-        bounded(writes.len(), MAX_APPLY_ROWS)?;
+        check::apply(table, partition, writes)?;
         let connection = self.cluster.reconnects.load(Ordering::Relaxed);
         self.cluster.nemesis.pause().await;
         if self.cluster.reconnects.load(Ordering::Relaxed) != connection {
@@ -292,8 +300,4 @@ impl SimulatedKeyspace {
 
 fn unavailable(what: &str) -> StoreError {
     StoreError::Unavailable(what.to_owned())
-}
-
-fn bounded(asked: usize, limit: usize) -> Result<(), StoreError> {
-    if asked > limit { Err(StoreError::TooMany { asked, limit }) } else { Ok(()) }
 }

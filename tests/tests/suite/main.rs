@@ -6,6 +6,7 @@ mod bad_input;
 mod determinism;
 mod doctor;
 mod embedded;
+mod faithful;
 mod harness;
 mod live;
 mod log_contract;
