@@ -1,6 +1,7 @@
 //! The group on an embedded log and embedded tables, its handlers called as the server calls them.
 
 mod counted;
+mod explanations;
 mod feeds;
 mod history;
 mod jitter;

@@ -78,6 +78,23 @@ impl Coordinator {
         self.news.notify_waiters();
     }
 
+    /// Waits until the member has heard, or could have, that what it was given with `word` is void.
+    async fn voided(&self, group: &str, id: MemberId, word: u64) {
+        loop {
+            // Made before the look, so that nothing that comes after it is missed.
+            let news = self.news.notified();
+            let heard_from = match self.groups().get(group).and_then(|of| of.members.get(&id)) {
+                Some(member) if member.word == word => None,
+                Some(member) => Some(member.heard_from),
+                None => return,
+            };
+            match heard_from {
+                None => news.await,
+                Some(at) => return tokio::time::sleep_until(at).await,
+            }
+        }
+    }
+
     pub fn evict(&self, process: usize) {
         let groups: Vec<String> = self.groups().keys().cloned().collect();
         for group in groups {
@@ -156,7 +173,13 @@ impl Membership for Member {
 
     async fn start(&mut self, from: &[(LogPartition, Offset)]) -> Result<Vec<RecordReader>, LogError> {
         self.gate.pass().await;
-        Ok(from.iter().map(|&(partition, from)| self.broker.reader(partition, from)).collect())
+        let reader = |&(partition, from): &(LogPartition, Offset)| {
+            let (broker, group) = (Arc::clone(&self.broker), self.group.clone());
+            let (id, word) = (self.id, self.word);
+            let void = async move { broker.coordinator.voided(&group, id, word).await };
+            self.broker.reader(partition, from, void)
+        };
+        Ok(from.iter().map(reader).collect())
     }
 
     async fn report(&self, _next: &[(LogPartition, Offset)]) {}

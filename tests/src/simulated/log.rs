@@ -133,44 +133,63 @@ impl Broker {
         topics.iter().flat_map(|&topic| (0..count).map(move |index| LogPartition { topic, index })).collect()
     }
 
-    pub(super) fn reader(self: &Arc<Self>, partition: LogPartition, from: Offset) -> RecordReader {
+    /// Records from an offset on, until `void`.
+    pub(super) fn reader(
+        self: &Arc<Self>,
+        partition: LogPartition,
+        from: Offset,
+        void: impl Future<Output = ()> + Send + 'static,
+    ) -> RecordReader {
         let (sender, batches) = mpsc::channel(1);
         let broker = Arc::clone(self);
-        let mut next = from as usize;
         self.runtime.spawn(async move {
-            let end = broker.state().partitions.get(&partition).map_or(0, |of| of.records.len());
-            if next > end {
-                let (first, asked) = (0, from);
-                let _ = sender.send(Err(LogError::OutOfRange { partition, asked, first, next: end as Offset })).await;
-                return;
-            }
-            loop {
-                let grown = Arc::clone(&broker.state().partitions.entry(partition).or_default().grown);
-                let grown = grown.notified();
-                let batch = broker.batch(partition, next);
-                if batch.is_empty() {
-                    tokio::select! {
-                        biased;
-                        () = sender.closed() => return,
-                        () = grown => {}
-                    }
-                    continue;
-                }
-                broker.nemesis.pause().await;
-                if let Some(moving) = broker.moving(partition) {
-                    broker.runtime.sleep(moving).await;
-                }
-                if broker.nemesis.reader_fails() {
-                    let _ = sender.send(Err(unavailable(partition))).await;
-                    return;
-                }
-                next += batch.len();
-                if sender.send(Ok(batch)).await.is_err() {
-                    return;
-                }
+            tokio::select! {
+                biased;
+                () = void => {}
+                () = broker.hand_out(partition, from, sender) => {}
             }
         });
         RecordReader::new(partition, batches)
+    }
+
+    async fn hand_out(
+        &self,
+        partition: LogPartition,
+        from: Offset,
+        sender: mpsc::Sender<Result<Vec<Record>, LogError>>,
+    ) {
+        let mut next = from as usize;
+        let end = self.state().partitions.get(&partition).map_or(0, |of| of.records.len());
+        if next > end {
+            let (first, asked) = (0, from);
+            let _ = sender.send(Err(LogError::OutOfRange { partition, asked, first, next: end as Offset })).await;
+            return;
+        }
+        loop {
+            let grown = Arc::clone(&self.state().partitions.entry(partition).or_default().grown);
+            let grown = grown.notified();
+            let batch = self.batch(partition, next);
+            if batch.is_empty() {
+                tokio::select! {
+                    biased;
+                    () = sender.closed() => return,
+                    () = grown => {}
+                }
+                continue;
+            }
+            self.nemesis.pause().await;
+            if let Some(moving) = self.moving(partition) {
+                self.runtime.sleep(moving).await;
+            }
+            if self.nemesis.reader_fails() {
+                let _ = sender.send(Err(unavailable(partition))).await;
+                return;
+            }
+            next += batch.len();
+            if sender.send(Ok(batch)).await.is_err() {
+                return;
+            }
+        }
     }
 
     fn batch(&self, partition: LogPartition, next: usize) -> Vec<Record> {
@@ -249,7 +268,7 @@ impl EventLog for SimulatedLog {
 
     async fn read(&self, partition: LogPartition, from: Offset) -> Result<RecordReader, LogError> {
         self.gate.pass().await;
-        Ok(self.broker.reader(partition, from))
+        Ok(self.broker.reader(partition, from, std::future::pending()))
     }
 
     async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError> {

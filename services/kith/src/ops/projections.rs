@@ -1,5 +1,7 @@
 //! `kith.ops.v1.ProjectionService`: how far the folds are, and the generations of their tables.
 
+mod shown;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,12 +9,11 @@ use std::time::Duration;
 
 use futures::Stream;
 use kith_fold::engine::{self, Running};
-use kith_fold::{FoldError, GenerationError, Generations, Lag, Projection, verify};
-use kith_log::LogPartition;
+use kith_fold::{FoldError, GenerationError, Generations, Projection, verify};
 use kith_proto::errors::v1::Reason;
+use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::ops_event::Event;
 use kith_proto::ops::v1::projection_service_server::ProjectionService;
-use kith_proto::ops::v1::{self as proto, verify_tables_response::Verdict};
 use kith_proto::time;
 use kith_service::Failure;
 use kith_service::deadline::deadline;
@@ -20,11 +21,14 @@ use kith_tables::StoreError;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status};
 
+use shown::{all_of, generation, present, rebuild, worst};
+
 /// The longest note, in bytes.
 const NOTE_BYTES: usize = 500;
 /// A generation that is promoted may be this far behind, in records of its worst partition: it is waited for.
 const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
-/// Requests that began before a promotion, and replicas that are late to hear of it, may read the tables of the generation before for this long.
+/// Requests that began before a promotion, and replicas that are late to hear of it, may read the tables of the generation
+/// before for this long.
 const KEPT_AFTER_PROMOTION: Duration = Duration::from_secs(35);
 /// Between two looks whether what was decided has come about here.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -250,77 +254,6 @@ fn running(projection: &Projection, number: u32) -> Result<Arc<Running>, Failure
     })
 }
 
-fn generation(projection: &Projection, number: u32) -> Option<proto::Generation> {
-    let all = now(projection);
-    let start_ms = all.all().get(&number)?.since_ms;
-    // What serves here, which may be a moment behind what was decided.
-    let state = match number {
-        _ if number == projection.live_number() => proto::GenerationState::Live,
-        _ if Some(number) == all.previous() => proto::GenerationState::Previous,
-        _ => proto::GenerationState::Beside,
-    };
-    Some(proto::Generation {
-        service: projection.service().to_owned(),
-        number,
-        state: state.into(),
-        start_time: (start_ms > 0).then(|| time::timestamp(start_ms)),
-    })
-}
-
-fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
-    let generations = now(projection);
-    let one = |number: &u32| {
-        let running = projection.generation(*number)?;
-        let watermarks = running.state.watermarks();
-        let partition = |(partition, progress): (LogPartition, kith_fold::Progress)| proto::PartitionProgress {
-            topic: partition.topic.name.to_owned(),
-            partition: u32::from(partition.index),
-            next_offset: progress.next,
-            head_offset: progress.head,
-            lag_records: progress.head - progress.next,
-            lag: duration(progress.behind_ms.max(0).unsigned_abs()),
-            stopped_reason: watermarks.stopped(partition).unwrap_or_default(),
-            folded_here: watermarks.is_folded_here(partition),
-        };
-        Some(proto::Projection {
-            generation: generation(projection, *number),
-            paused: generations.paused().is_some(),
-            error: running.lag.error().unwrap_or_default(),
-            partitions: running.lag.partitions().into_iter().map(partition).collect(),
-        })
-    };
-    generations.all().keys().filter_map(one).collect()
-}
-
-fn rebuild(generation: proto::Generation, running: &Running, now_ms: i64) -> proto::GetRebuildResponse {
-    let partitions = running.lag.partitions();
-    let folded: u64 = partitions.values().map(|progress| progress.next).sum();
-    let total: u64 = partitions.values().map(|progress| progress.head).sum();
-    let began_ms = time::unix_ms(generation.start_time.as_ref());
-    let seconds = (now_ms - began_ms).max(1) as f64 / 1_000.0;
-    let rate = if began_ms > 0 { folded as f64 / seconds } else { 0.0 };
-    let left = (total - folded) as f64;
-    let watermarks = running.state.watermarks();
-    let stopped = |partition| Some(format!("{partition}: {}", watermarks.stopped(partition)?));
-    proto::GetRebuildResponse {
-        generation: Some(generation),
-        records_folded: folded,
-        records_total: total,
-        records_per_second: rate,
-        remaining: (left > 0.0 && rate > 0.0).then(|| duration((left / rate * 1_000.0) as u64)).flatten(),
-        caught_up: running.lag.has_caught_up() && left <= PROMOTABLE_LAG_RECORDS as f64,
-        stopped: watermarks.partitions().filter_map(stopped).collect(),
-    }
-}
-
-fn worst(lag: &Lag) -> u64 {
-    lag.partitions().values().map(|progress| progress.head - progress.next).max().unwrap_or(0)
-}
-
-fn duration(ms: u64) -> Option<prost_types::Duration> {
-    prost_types::Duration::try_from(Duration::from_millis(ms)).ok()
-}
-
 /// Compares, and tells how far it is. Ends early when nobody listens any more.
 async fn compare(
     projection: &Projection,
@@ -348,28 +281,6 @@ async fn compare(
         Status::from(state(format!("the comparison could not be made: {error}")))
     });
     let _ = told.send(answer).await;
-}
-
-fn present(verdict: verify::Verdict) -> proto::VerifyTablesResponse {
-    let difference = |found: verify::Difference| proto::verify_tables_response::Difference {
-        table: found.table.to_owned(),
-        partition: found.partition,
-        row: found.row,
-        left: found.left.unwrap_or_default(),
-        right: found.right.unwrap_or_default(),
-    };
-    let digest = verdict.digest.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect());
-    proto::VerifyTablesResponse {
-        table: String::new(),
-        partitions_compared: verdict.partitions,
-        rows_compared: verdict.rows,
-        verdict: Some(Verdict {
-            equal: verdict.partitions_different == 0,
-            partitions_different: verdict.partitions_different,
-            differences: verdict.differences.into_iter().map(difference).collect(),
-            digest: digest.unwrap_or_default(),
-        }),
-    }
 }
 
 /// Of two decisions that race the first in the log stands.

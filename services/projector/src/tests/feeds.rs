@@ -5,30 +5,24 @@ use std::time::Duration;
 use kith_log::headers;
 use kith_log::{NewRecord, Position, topics};
 use kith_proto::feeds::v1::feed_service_server::FeedService;
-use kith_proto::feeds::v1::{
-    CitedEvent, CitedFor, ExplainFeedEntryRequest, ExplainFeedEntryResponse, FeedFinding, FeedOutcome,
-    GetAuthorFeedRequest, GetAuthorFeedResponse, GetHomeFeedRequest, WaitForRequest,
-};
+use kith_proto::feeds::v1::{GetAuthorFeedRequest, GetAuthorFeedResponse, GetHomeFeedRequest, WaitForRequest};
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{AccountCreated, Blocked, Followed};
 use kith_proto::posts::v1::PostCreated;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_service::deadline::Deadline;
-use kith_tables::MAX_SLICE_ROWS;
 use tonic::{Code, Request, Status};
 
 use super::history::{Op, Writer, person};
 use super::suite::{Suite, as_caller, reason};
-use crate::explain::{FINDINGS_MAX, FOLLOWS_MAX};
 use crate::group;
-use crate::grpc::EVENT_TIMES_MAX;
 
-const ADA: usize = 0;
-const BOB: usize = 1;
-const EVE: usize = 2;
+pub(super) const ADA: usize = 0;
+pub(super) const BOB: usize = 1;
+pub(super) const EVE: usize = 2;
 
 /// Three people at rest: ada follows bob, shares included; eve is there.
-async fn scene() -> (Suite, Writer) {
+pub(super) async fn scene() -> (Suite, Writer) {
     let suite = Suite::start(10_000, 1).await;
     suite.store.rest();
     let mut writer = Writer::new(3);
@@ -40,16 +34,16 @@ async fn scene() -> (Suite, Writer) {
     (suite, writer)
 }
 
-async fn write(suite: &Suite, writer: &mut Writer, op: Op) -> Position {
+pub(super) async fn write(suite: &Suite, writer: &mut Writer, op: Op) -> Position {
     let (id, event) = writer.write(&op).unwrap();
     suite.append(id, event).await
 }
 
-fn follow(who: usize, whom: usize) -> Op {
+pub(super) fn follow(who: usize, whom: usize) -> Op {
     Op::Follow { who, whom, shows_shares: true, window_hours: 10_000, seen: 0 }
 }
 
-fn ask(page_size: i32, page_token: &str) -> GetHomeFeedRequest {
+pub(super) fn ask(page_size: i32, page_token: &str) -> GetHomeFeedRequest {
     GetHomeFeedRequest { include_shares: true, page_size, page_token: page_token.to_owned(), at_least: Vec::new() }
 }
 
@@ -216,7 +210,7 @@ async fn hostile_records_stop_no_fold() {
     assert_eq!((page.items.len(), page.incomplete), (1, false));
 }
 
-async fn stop_a_fold(suite: &Suite) {
+pub(super) async fn stop_a_fold(suite: &Suite) {
     // Field 15 of the topic's message: an event newer than this build.
     let value = bytes::Bytes::from_static(&[0x7a, 0x00]);
     let id = kith_log::Header { name: headers::ID.into(), value: person(201).to_string().into() };
@@ -235,174 +229,4 @@ async fn a_page_says_that_a_part_of_the_log_stands_still() {
     stop_a_fold(&suite).await;
     let page = suite.home_page(person(ADA), ask(9, "")).await.unwrap();
     assert_eq!((page.items.len(), page.incomplete), (1, true));
-}
-
-/// Ada follows all up to the last, but eve; nobody needs an account for that here.
-async fn follow_up_to(suite: &Suite, writer: &mut Writer, last: usize) {
-    writer.people = last + 1;
-    let follower_id = person(ADA).to_string();
-    let appends = (EVE + 1..=last).map(|whom| {
-        let (follower_id, target_id) = (follower_id.clone(), person(whom).to_string());
-        let followed = Followed { follower_id, target_id, shows_shares: true, ..Followed::default() };
-        suite.append(person(100_000 + whom), Identity::Followed(followed))
-    });
-    futures::future::join_all(appends.collect::<Vec<_>>()).await;
-}
-
-/// The id of a new post, shared by these.
-async fn post(suite: &Suite, writer: &mut Writer, who: usize, shared_by: impl IntoIterator<Item = usize>) -> String {
-    write(suite, writer, Op::Post { who }).await;
-    let Some((_, kith_proto::Event::Posts(Posts::PostCreated(created)))) = writer.records.last().cloned() else {
-        panic!("no post");
-    };
-    for who in shared_by {
-        write(suite, writer, Op::Share { who, post: writer.post_count() - 1 }).await;
-    }
-    suite.settle().await;
-    created.post_id
-}
-
-async fn why(suite: &Suite, reader: usize, post_id: &str) -> Option<ExplainFeedEntryResponse> {
-    suite.explain(person(reader), post_id, true).await
-}
-
-/// Of each finding.
-fn outcomes(why: &ExplainFeedEntryResponse) -> Vec<FeedOutcome> {
-    why.findings.iter().map(FeedFinding::outcome).collect()
-}
-
-/// What the events of the first finding, the author's, are cited for.
-fn cited(why: &ExplainFeedEntryResponse) -> Vec<CitedFor> {
-    why.findings[0].events.iter().map(CitedEvent::cited_for).collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn follows_beyond_the_first_page_are_known() {
-    let (suite, mut writer) = scene().await;
-    let last = MAX_SLICE_ROWS + 50;
-    follow_up_to(&suite, &mut writer, last).await;
-    let own = post(&suite, &mut writer, last, []).await;
-    let shared = post(&suite, &mut writer, EVE, [BOB, last - 1]).await;
-    let told = why(&suite, ADA, &own).await.unwrap();
-    assert_eq!((told.shown, told.incomplete, outcomes(&told)), (true, false, vec![FeedOutcome::Shown]));
-    let told = why(&suite, ADA, &shared).await.unwrap();
-    let expected = vec![FeedOutcome::NotFollowed, FeedOutcome::Shown, FeedOutcome::Shown];
-    assert_eq!((told.shown, told.incomplete, outcomes(&told)), (true, false, expected));
-    assert_eq!(told.findings[2].account_id, person(last - 1).to_string());
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_explanation_says_that_not_all_follows_were_looked_at() {
-    let (suite, mut writer) = scene().await;
-    let last = FOLLOWS_MAX + EVE;
-    follow_up_to(&suite, &mut writer, last).await;
-    // The author's follow is known even so.
-    let own = post(&suite, &mut writer, last, []).await;
-    let told = why(&suite, ADA, &own).await.unwrap();
-    assert_eq!((told.shown, told.incomplete), (true, true));
-    let shared = post(&suite, &mut writer, EVE, [last]).await;
-    let told = why(&suite, ADA, &shared).await.unwrap();
-    assert_eq!((told.shown, told.incomplete, outcomes(&told)), (false, true, vec![FeedOutcome::NotFollowed]));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_explanation_says_that_it_leaves_findings_out() {
-    let (suite, mut writer) = scene().await;
-    let last = EVE + FINDINGS_MAX;
-    follow_up_to(&suite, &mut writer, last).await;
-    let few = post(&suite, &mut writer, BOB, EVE + 1..last).await;
-    let told = why(&suite, ADA, &few).await.unwrap();
-    assert_eq!((told.findings.len(), told.incomplete), (FINDINGS_MAX, false));
-    let many = post(&suite, &mut writer, BOB, EVE + 1..=last).await;
-    let told = why(&suite, ADA, &many).await.unwrap();
-    assert_eq!((told.findings.len(), told.incomplete), (FINDINGS_MAX, true));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_explanation_says_that_a_part_of_the_log_stands_still() {
-    let (suite, mut writer) = scene().await;
-    let post_id = post(&suite, &mut writer, BOB, []).await;
-    stop_a_fold(&suite).await;
-    let told = why(&suite, ADA, &post_id).await.unwrap();
-    assert_eq!((told.shown, told.incomplete), (true, true));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_block_that_was_taken_back_is_not_told_to_whom_it_was_against() {
-    let (suite, mut writer) = scene().await;
-    write(&suite, &mut writer, follow(EVE, BOB)).await;
-    let post_id = post(&suite, &mut writer, BOB, []).await;
-    let block = write(&suite, &mut writer, Op::Block { who: BOB, whom: ADA }).await;
-    write(&suite, &mut writer, Op::Cut { who: ADA, whom: BOB, block_offset: block.offset }).await;
-    suite.settle().await;
-    assert_eq!(why(&suite, ADA, &post_id).await, None);
-    write(&suite, &mut writer, Op::Unblock { who: BOB, whom: ADA }).await;
-    // Eve's follow ended by her own will.
-    write(&suite, &mut writer, Op::Unfollow { who: EVE, whom: BOB }).await;
-    suite.settle().await;
-    let told = why(&suite, ADA, &post_id).await.unwrap();
-    assert_eq!((outcomes(&told), cited(&told)), (vec![FeedOutcome::NotFollowed], vec![CitedFor::Made]));
-    assert_eq!(why(&suite, EVE, &post_id).await.unwrap().findings, told.findings);
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_record_is_cited_for_the_end_of_a_follow_that_it_did_not_end() {
-    let (suite, mut writer) = scene().await;
-    let post_id = post(&suite, &mut writer, BOB, []).await;
-    let told = why(&suite, ADA, &post_id).await.unwrap();
-    assert_eq!(cited(&told), [CitedFor::Made, CitedFor::Follow]);
-    let with_block = vec![CitedFor::Made, CitedFor::Block];
-    // Eve never followed: her row is there for her block.
-    for who in [ADA, EVE] {
-        write(&suite, &mut writer, Op::Unfollow { who: ADA, whom: BOB }).await;
-        write(&suite, &mut writer, Op::Block { who, whom: BOB }).await;
-        suite.settle().await;
-        let told = why(&suite, who, &post_id).await.unwrap();
-        assert_eq!((outcomes(&told), cited(&told)), (vec![FeedOutcome::Blocked], with_block.clone()));
-        write(&suite, &mut writer, Op::Unblock { who, whom: BOB }).await;
-        suite.settle().await;
-        let told = why(&suite, who, &post_id).await.unwrap();
-        assert_eq!((outcomes(&told), cited(&told)), (vec![FeedOutcome::NotFollowed], vec![CitedFor::Made]));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_deleted_post_is_explained_only_to_whom_it_may_have_reached() {
-    let (suite, mut writer) = scene().await;
-    write(&suite, &mut writer, Op::Block { who: EVE, whom: BOB }).await;
-    write(&suite, &mut writer, Op::Unblock { who: EVE, whom: BOB }).await;
-    let post_id = post(&suite, &mut writer, BOB, [ADA]).await;
-    assert!(why(&suite, EVE, &post_id).await.is_some());
-    write(&suite, &mut writer, Op::Delete { post: 0 }).await;
-    suite.settle().await;
-    // A stranger, and the author's own: as where posts are read.
-    assert_eq!((why(&suite, EVE, &post_id).await, why(&suite, BOB, &post_id).await), (None, None));
-    let told = why(&suite, ADA, &post_id).await.unwrap();
-    let all = [CitedFor::Made, CitedFor::Ended, CitedFor::Follow];
-    assert_eq!((outcomes(&told), cited(&told)), (vec![FeedOutcome::PostDeleted], all.to_vec()));
-    write(&suite, &mut writer, Op::Unfollow { who: ADA, whom: BOB }).await;
-    write(&suite, &mut writer, follow(EVE, ADA)).await;
-    suite.settle().await;
-    assert_eq!(cited(&why(&suite, ADA, &post_id).await.unwrap()), all[..2]);
-    assert_eq!(outcomes(&why(&suite, EVE, &post_id).await.unwrap()), [FeedOutcome::PostDeleted; 2]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_times_of_events_are_read_a_few_at_a_time_whoever_asks() {
-    let (suite, mut writer) = scene().await;
-    follow_up_to(&suite, &mut writer, EVE + 20).await;
-    let post_id = post(&suite, &mut writer, BOB, EVE + 1..=EVE + 20).await;
-    let feeds = suite.feeds();
-    suite.log.take();
-    let ask = || {
-        let ask = ExplainFeedEntryRequest { post_id: post_id.clone(), include_shares: true, at_least: Vec::new() };
-        feeds.explain_feed_entry(as_caller(person(ADA), ask))
-    };
-    for told in futures::future::join_all((0..3).map(|_| ask())).await {
-        let findings = told.unwrap().into_inner().findings;
-        let times: Vec<bool> =
-            findings.iter().flat_map(|f| &f.events).map(|event| event.event_time.is_some()).collect();
-        assert_eq!(times, (0..2 * 21).map(|n| n < EVENT_TIMES_MAX).collect::<Vec<_>>());
-    }
-    assert_eq!(suite.log.take(), (3 * EVENT_TIMES_MAX, 4));
 }

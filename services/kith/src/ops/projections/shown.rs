@@ -1,0 +1,105 @@
+//! Generations, progress and verdicts as the RPCs show them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_fold::engine::Running;
+use kith_fold::{Lag, Projection, verify};
+use kith_log::LogPartition;
+use kith_proto::ops::v1::{self as proto, verify_tables_response::Verdict};
+use kith_proto::time;
+
+use super::{PROMOTABLE_LAG_RECORDS, now};
+
+pub(super) fn generation(projection: &Projection, number: u32) -> Option<proto::Generation> {
+    let all = now(projection);
+    let start_ms = all.all().get(&number)?.since_ms;
+    // What serves here, which may be a moment behind what was decided.
+    let state = match number {
+        _ if number == projection.live_number() => proto::GenerationState::Live,
+        _ if Some(number) == all.previous() => proto::GenerationState::Previous,
+        _ => proto::GenerationState::Beside,
+    };
+    Some(proto::Generation {
+        service: projection.service().to_owned(),
+        number,
+        state: state.into(),
+        start_time: (start_ms > 0).then(|| time::timestamp(start_ms)),
+    })
+}
+
+pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
+    let generations = now(projection);
+    let one = |number: &u32| {
+        let running = projection.generation(*number)?;
+        let watermarks = running.state.watermarks();
+        let partition = |(partition, progress): (LogPartition, kith_fold::Progress)| proto::PartitionProgress {
+            topic: partition.topic.name.to_owned(),
+            partition: u32::from(partition.index),
+            next_offset: progress.next,
+            head_offset: progress.head,
+            lag_records: progress.head - progress.next,
+            lag: duration(progress.behind_ms.max(0).unsigned_abs()),
+            stopped_reason: watermarks.stopped(partition).unwrap_or_default(),
+            folded_here: watermarks.is_folded_here(partition),
+        };
+        Some(proto::Projection {
+            generation: generation(projection, *number),
+            paused: generations.paused().is_some(),
+            error: running.lag.error().unwrap_or_default(),
+            partitions: running.lag.partitions().into_iter().map(partition).collect(),
+        })
+    };
+    generations.all().keys().filter_map(one).collect()
+}
+
+pub(super) fn rebuild(generation: proto::Generation, running: &Running, now_ms: i64) -> proto::GetRebuildResponse {
+    let partitions = running.lag.partitions();
+    let folded: u64 = partitions.values().map(|progress| progress.next).sum();
+    let total: u64 = partitions.values().map(|progress| progress.head).sum();
+    let began_ms = time::unix_ms(generation.start_time.as_ref());
+    let seconds = (now_ms - began_ms).max(1) as f64 / 1_000.0;
+    let rate = if began_ms > 0 { folded as f64 / seconds } else { 0.0 };
+    let left = (total - folded) as f64;
+    let watermarks = running.state.watermarks();
+    let stopped = |partition| Some(format!("{partition}: {}", watermarks.stopped(partition)?));
+    proto::GetRebuildResponse {
+        generation: Some(generation),
+        records_folded: folded,
+        records_total: total,
+        records_per_second: rate,
+        remaining: (left > 0.0 && rate > 0.0).then(|| duration((left / rate * 1_000.0) as u64)).flatten(),
+        caught_up: running.lag.has_caught_up() && left <= PROMOTABLE_LAG_RECORDS as f64,
+        stopped: watermarks.partitions().filter_map(stopped).collect(),
+    }
+}
+
+pub(super) fn worst(lag: &Lag) -> u64 {
+    lag.partitions().values().map(|progress| progress.head - progress.next).max().unwrap_or(0)
+}
+
+fn duration(ms: u64) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(Duration::from_millis(ms)).ok()
+}
+
+pub(super) fn present(verdict: verify::Verdict) -> proto::VerifyTablesResponse {
+    let difference = |found: verify::Difference| proto::verify_tables_response::Difference {
+        table: found.table.to_owned(),
+        partition: found.partition,
+        row: found.row,
+        left: found.left.unwrap_or_default(),
+        right: found.right.unwrap_or_default(),
+    };
+    let digest = verdict.digest.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+    proto::VerifyTablesResponse {
+        table: String::new(),
+        partitions_compared: verdict.partitions,
+        rows_compared: verdict.rows,
+        verdict: Some(Verdict {
+            equal: verdict.partitions_different == 0,
+            partitions_different: verdict.partitions_different,
+            differences: verdict.differences.into_iter().map(difference).collect(),
+            digest: digest.unwrap_or_default(),
+        }),
+    }
+}
