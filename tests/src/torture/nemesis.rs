@@ -186,11 +186,13 @@ impl World<'_> {
 
     /// Another process takes over what the frozen one folds; then that goes on where it stood, and knows nothing of it.
     async fn freeze(&mut self, service: &str) -> Result<()> {
+        // While it is alone it has all of them.
+        let all = self.folds_at_least(service, 1).await?;
         self.add_replica(service).await?;
-        let own = self.folds_some(service).await?;
-        let others = self.folds_some(REPLICA).await?;
+        self.folds_at_least(REPLICA, 1).await?;
+        let own = self.folds_at_least(service, 1).await?;
         self.suite.process(service)?.pause().await?;
-        let taken_over = self.folds_at_least(REPLICA, own + others).await;
+        let taken_over = self.folds_at_least(REPLICA, all).await;
         self.suite.process(service)?.resume()?;
         taken_over.with_context(|| format!("{service} is frozen, with {own} partitions"))?;
         self.until_ready().await?;
@@ -200,10 +202,6 @@ impl World<'_> {
 
     async fn add_replica(&mut self, service: &str) -> Result<()> {
         self.suite.add(REPLICA, &[("services", service)], self.kafka, self.cassandra, self.keys).await
-    }
-
-    async fn folds_some(&mut self, process: &str) -> Result<u64> {
-        self.folds_at_least(process, 1).await
     }
 
     /// Waits until a process folds so many partitions; gives how many it then folds.
