@@ -32,23 +32,24 @@ pub fn kinds() -> Vec<&'static str> {
     [KILL, CLOCK].into_iter().chain(How::ALL.map(How::name)).collect()
 }
 
-/// Rounds of random faults until `until`; each is a demo of `accounts` people on a fresh suite. Every kind has its turn.
+/// Rounds of random faults until `until`; each is a demo of `accounts` people on a fresh suite. Every kind must have come
+/// about when they are over, here or in what the report has seen before.
 pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Report) {
-    let (mut chance, mut turns, mut number) = (Chance(seed), Turns::default(), 0);
-    let is_over = |turns: &Turns| {
-        let now = Instant::now();
-        now >= until && (turns.all_had_one() || now >= until + LAST_TURNS_WITHIN)
-    };
-    while !is_over(&turns) {
+    let (mut chance, mut turns, mut number) = (Chance(seed), Vec::new(), 0);
+    while Instant::now() < until || (!missing(report).is_empty() && Instant::now() < until + LAST_TURNS_WITHIN) {
         number += 1;
         let name = format!("embedded round {number} of seed {seed}");
         eprintln!("{name}");
         let outcome = round(&mut turns, &mut chance, accounts, report).await;
         report.round(&name, outcome);
     }
-    for kind in turns.without_one() {
+    for kind in missing(report) {
         report.round(kind, Err(anyhow::anyhow!("it never came about")));
     }
+}
+
+fn missing(report: &Report) -> Vec<&'static str> {
+    kinds().into_iter().filter(|kind| report.inflicted(kind) == 0).collect()
 }
 
 /// A demo whose process fails at its n-th change of a file, n growing by `step` (of the rare
@@ -61,40 +62,8 @@ pub async fn every_write(how: How, first: u64, step: u64, accounts: usize, repor
     report.round(&name, outcome);
 }
 
-/// The kinds in shuffled order, again and again, and which of them came about.
-#[derive(Default)]
-struct Turns {
-    left: Vec<usize>,
-    had_one: [bool; How::ALL.len() + 2],
-}
-
-impl Turns {
-    fn next(&mut self, chance: &mut Chance) -> usize {
-        if self.left.is_empty() {
-            self.left.extend(0..self.had_one.len());
-        }
-        self.left.swap_remove(chance.below(self.left.len() as u64) as usize)
-    }
-
-    /// One that did not come about has its turn again.
-    fn ended(&mut self, kind: usize, came: bool) {
-        self.had_one[kind] |= came;
-        if !came {
-            self.left.push(kind);
-        }
-    }
-
-    fn all_had_one(&self) -> bool {
-        self.had_one.iter().all(|had_one| *had_one)
-    }
-
-    fn without_one(&self) -> impl Iterator<Item = &'static str> {
-        let had_one = self.had_one;
-        kinds().into_iter().zip(had_one).filter(|(_, had_one)| !had_one).map(|(kind, _)| kind)
-    }
-}
-
-async fn round(turns: &mut Turns, chance: &mut Chance, accounts: usize, report: &mut Report) -> Result<()> {
+/// `turns`: the kinds in shuffled order, again and again; one that did not come about has its turn again.
+async fn round(turns: &mut Vec<usize>, chance: &mut Chance, accounts: usize, report: &mut Report) -> Result<()> {
     let mut suite = start().await?;
     disk::clock(suite.process(PROCESS)?.folder(), 0)?;
     restart(&mut suite).await?;
@@ -102,7 +71,10 @@ async fn round(turns: &mut Turns, chance: &mut Chance, accounts: usize, report: 
     let mut clock = 0;
     while !demo.has_ended()? {
         tokio::time::sleep(Duration::from_millis(200 + chance.below(1_200))).await;
-        let kind = turns.next(chance);
+        if turns.is_empty() {
+            turns.extend(0..kinds().len());
+        }
+        let kind = turns.swap_remove(chance.below(turns.len() as u64) as usize);
         let came = match kind {
             0 => kill(&mut suite, report).await?,
             1 => move_clock(&mut suite, &mut clock, chance, report)?,
@@ -112,7 +84,9 @@ async fn round(turns: &mut Turns, chance: &mut Chance, accounts: usize, report: 
                 meet(&mut suite, &mut demo, how, at, report).await?
             }
         };
-        turns.ended(kind, came);
+        if !came {
+            turns.push(kind);
+        }
     }
     finish(suite, demo, report).await
 }
