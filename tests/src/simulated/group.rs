@@ -175,8 +175,13 @@ impl Membership for Member {
         self.gate.pass().await;
         let reader = |&(partition, from): &(LogPartition, Offset)| {
             let (broker, group) = (Arc::clone(&self.broker), self.group.clone());
-            let (id, word) = (self.id, self.word);
-            let void = async move { broker.coordinator.voided(&group, id, word).await };
+            let (id, word, gate) = (self.id, self.word, Arc::clone(&self.gate));
+            let void = async move {
+                broker.coordinator.voided(&group, id, word).await;
+                // A process that stood still has what it had read, and hears only after it has woken.
+                gate.pass().await;
+                tokio::time::sleep(broker.coordinator.nemesis.hearing()).await;
+            };
             self.broker.reader(partition, from, void)
         };
         Ok(from.iter().map(reader).collect())
