@@ -14,7 +14,6 @@
 
 pub mod contract;
 pub mod embedded;
-mod finding;
 pub mod kafka;
 mod reading;
 mod record;
@@ -22,7 +21,6 @@ mod topic;
 
 use async_trait::async_trait;
 
-pub use finding::{Finding, Weight};
 pub use record::{Header, NewRecord, Record, RecordId, headers};
 pub use topic::{LogPartition, Offset, PartitionIndex, Position, Topic, partition_of, topics};
 

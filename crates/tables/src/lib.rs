@@ -18,7 +18,6 @@ pub mod contract;
 pub mod cql;
 mod digest;
 pub mod embedded;
-mod finding;
 mod row;
 mod table;
 mod value;
@@ -29,7 +28,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use digest::{Digest, TableDigest, digest, digest_where};
-pub use finding::{Finding, Weight};
 pub use row::{Key, Row, RowKey, RowRange, RowType, SectionId, Slice, Write};
 pub use table::{Column, Order, Section, Table};
 pub use value::{Cell, Kind, Timestamp, Value};

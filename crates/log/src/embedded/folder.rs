@@ -4,7 +4,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::{Finding, LogError, PartitionIndex, Weight};
+use kith_finding::{Finding, Weight};
+
+use crate::{LogError, PartitionIndex};
 
 /// Raised when what stands in the folder is laid out otherwise.
 const FORMAT_VERSION: u32 = 1;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Finding, MAX_RECORD_BYTES, Weight};
+use kith_finding::{Finding, Weight};
+
+use crate::MAX_RECORD_BYTES;
 
 /// What every topic's configuration says: nothing is ever thrown away.
 const EVERYWHERE: [(&str, &str); 3] = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];

@@ -1,11 +1,12 @@
 //! Everything about the brokers that a log on them depends on, as findings.
 
+use kith_finding::{Finding, Weight};
 use kith_runtime::Runtime;
 
 use super::settings::KafkaSettings;
 use super::topics::Topics;
 use super::voice::Voice;
-use crate::{Finding, LogError, PartitionIndex, Topic, Weight};
+use crate::{LogError, PartitionIndex, Topic};
 
 /// Looks at brokers and topics; changes nothing. Brokers that do not answer are a finding too, within some 3 s.
 pub async fn inspect(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kith_finding::{Finding, Weight};
 use kith_runtime::Runtime;
 use rdkafka::admin::{
     AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
@@ -14,7 +15,7 @@ use rdkafka::metadata::MetadataTopic;
 use super::contract::{Config, Found, Wanted};
 use super::settings::{KafkaSettings, REQUEST_TIMEOUT_MS};
 use super::voice::Voice;
-use crate::{Finding, LogError, PartitionIndex, Topic, Weight};
+use crate::{LogError, PartitionIndex, Topic};
 
 const TIMEOUT: Duration = Duration::from_millis(REQUEST_TIMEOUT_MS as u64);
 /// How long a topic that was made may take until every partition has a leader.

@@ -1,10 +1,11 @@
 //! Everything about a CQL server that tables on it depend on, as findings.
 
+use kith_finding::{Finding, Weight};
 use kith_runtime::Runtime;
 
 use super::CqlSettings;
 use super::session::{Connected, Server};
-use crate::{Finding, StoreError, Table, Weight};
+use crate::{StoreError, Table};
 
 /// Looks at the server and at these keyspaces, each with the tables that must be in it; changes nothing. A server that
 /// does not answer is a finding too, within some 4 s.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::schema::{Columns, columns};
-use crate::{Finding, StoreError, Table, Weight};
+use kith_finding::{Finding, Weight};
+
+use crate::{StoreError, Table};
 
 /// Fewer lose what they acknowledged with one disk.
 const PRODUCTION_REPLICAS: usize = 3;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use kith_finding::{Finding, Weight};
 use kith_runtime::Runtime;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::serialize::row::SerializeRow;
@@ -13,7 +14,7 @@ use super::rules::{Found, GC_GRACE_SECONDS, judge_clock, judge_table, refuse};
 use super::session::{Connected, execution_error};
 use super::statements::{comma_separated, quoted, table_name};
 use crate::check::SECTION;
-use crate::{Column, Finding, Kind, Order, StoreError, Table, Weight};
+use crate::{Column, Kind, Order, StoreError, Table};
 
 /// A server that makes a table writes to disk on every node.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);

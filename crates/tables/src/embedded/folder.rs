@@ -4,7 +4,9 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{Finding, StoreError, Weight};
+use kith_finding::{Finding, Weight};
+
+use crate::StoreError;
 
 /// What FORMAT holds. Another key or row encoding is another number; tables of an old one are dropped and folded again.
 const FORMAT: &str = "kith tables 1\n";

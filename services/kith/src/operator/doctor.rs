@@ -7,10 +7,11 @@ mod stores;
 
 use anyhow::bail;
 use clap::Args;
+use kith_finding::Finding;
 use kith_runtime::Runtime;
 use kith_service::config::{LogAddress, Settings, TablesAddress};
 
-use self::report::{Check, Report};
+use self::report::Report;
 use crate::cli::SettingFlags;
 
 #[derive(Debug, Args)]
@@ -36,10 +37,10 @@ pub async fn run(settings: Settings, options: DoctorOptions) -> anyhow::Result<(
     }
 }
 
-async fn examine(settings: &Settings, runtime: &Runtime) -> Vec<Check> {
+async fn examine(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
     let given = |key| settings.sources().find(|(name, ..)| *name == key).map_or("", |(_, value, _)| value);
-    let mut checks: Vec<Check> =
-        ["profile", "log", "tables"].map(|key| Check::sound("settings", key, given(key))).into();
+    let mut checks: Vec<Finding> =
+        ["profile", "log", "tables"].map(|key| Finding::sound("settings", key, given(key))).into();
     checks.extend(machine::open_files());
     checks.extend(machine::address("listen", settings.listen));
     checks.extend(machine::address("admin_listen", settings.admin_listen));

@@ -3,20 +3,19 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use kith_finding::{Finding, Weight};
 use kith_service::config::{ServiceName, Settings};
 use kith_service::jwks::JwkSet;
 use kith_service::keys::{KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
-
-use super::report::{Check, Weight};
 
 const MADE_BY: &str = "run `kith init`, which makes what is missing";
 /// A JWK set is shorter.
 const JWKS_BYTES_MAX: u64 = 64 * 1024;
 
-pub fn examine(settings: &Settings) -> Vec<Check> {
+pub fn examine(settings: &Settings) -> Vec<Finding> {
     let folder = &settings.keys_dir;
     if settings.is_embedded() && !folder.exists() {
-        return vec![Check::sound(folder.display().to_string(), "keys", "not made yet: `kith run` makes them")];
+        return vec![Finding::sound(folder.display().to_string(), "keys", "not made yet: `kith run` makes them")];
     }
     let mut checks = vec![folder_mode(folder)];
     let keys = KeyFolder::at(folder);
@@ -35,17 +34,17 @@ pub fn examine(settings: &Settings) -> Vec<Check> {
     checks
 }
 
-fn readable(path: &Path, error: Option<KeyError>) -> Check {
+fn readable(path: &Path, error: Option<KeyError>) -> Finding {
     let found = error.as_ref().map_or("reads".to_owned(), ToString::to_string);
     let fix = match &error {
         Some(KeyError::Malformed { .. }) => "put a copy of the key back; a new one voids what the old one made",
         _ => MADE_BY,
     };
-    Check::judged((path.display().to_string(), "key"), (found, "reads"), error.is_none(), Weight::Wrong, fix)
+    Finding::checked(path.display().to_string(), "key", (found, "reads"), error.is_none(), Weight::Wrong, fix)
 }
 
 /// A key is its owner's; that its group reads it is how secrets are mounted into a container.
-fn key_mode(path: &Path) -> Check {
+fn key_mode(path: &Path) -> Finding {
     let weight = |mode| match mode {
         open if open & 0o007 != 0 => Weight::Wrong,
         shared if shared & 0o030 != 0 => Weight::Doubtful,
@@ -56,7 +55,7 @@ fn key_mode(path: &Path) -> Check {
 
 /// Whoever may write there may put other keys in their place. In a folder with the sticky bit, as secrets are mounted in,
 /// only a file's owner may.
-fn folder_mode(path: &Path) -> Check {
+fn folder_mode(path: &Path) -> Finding {
     let weight = |mode| match mode {
         sticky if sticky & 0o1000 != 0 => Weight::Sound,
         open if open & 0o002 != 0 => Weight::Wrong,
@@ -67,16 +66,16 @@ fn folder_mode(path: &Path) -> Check {
 }
 
 /// What is not there is said by others.
-fn mode(path: &Path, wanted: u32, weight: impl Fn(u32) -> Weight) -> Check {
+fn mode(path: &Path, wanted: u32, weight: impl Fn(u32) -> Weight) -> Finding {
     let mode = std::fs::metadata(path).map_or(wanted, |metadata| metadata.permissions().mode() & 0o7777);
     let weight = weight(mode);
     let fix = format!("chmod {wanted:04o} {}", path.display());
     let found = (format!("{mode:04o}"), format!("{wanted:04o}"));
-    Check::judged((path.display().to_string(), "mode"), found, weight == Weight::Sound, weight, fix)
+    Finding::judged(path.display().to_string(), "mode", found, weight, fix)
 }
 
 /// `kid`: the key that this process signs with must be among them.
-fn public_keys(path: &Path, kid: Option<&str>) -> Check {
+fn public_keys(path: &Path, kid: Option<&str>) -> Finding {
     let read = || {
         if std::fs::metadata(path).map_err(|error| error.to_string())?.len() > JWKS_BYTES_MAX {
             return Err("too long for a JWK set".to_owned());
@@ -88,9 +87,9 @@ fn public_keys(path: &Path, kid: Option<&str>) -> Check {
             _ => Ok(format!("{} keys", set.keys.len())),
         }
     };
-    let what = (path.display().to_string(), "public keys");
+    let (subject, name, wanted) = (path.display().to_string(), "public keys", "the keys that tokens are verified with");
     match read() {
-        Ok(found) => Check::sound(what.0, what.1, found),
-        Err(why) => Check::judged(what, (why, "the keys that tokens are verified with"), false, Weight::Wrong, MADE_BY),
+        Ok(found) => Finding::sound(subject, name, found),
+        Err(why) => Finding::judged(subject, name, (why, wanted), Weight::Wrong, MADE_BY),
     }
 }

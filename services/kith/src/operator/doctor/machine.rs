@@ -5,12 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
+use kith_finding::{Finding, Weight};
 use kith_service::descriptors::OPEN_FILES;
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, getrlimit};
 use tonic::transport::Uri;
-
-use super::report::{Check, Weight};
 
 /// With less the embedded stores may be left without a descriptor.
 const FEWEST_OPEN_FILES: u64 = 512;
@@ -22,34 +21,34 @@ const MIB: u64 = 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A process raises its own limit to the hard one.
-pub fn open_files() -> Vec<Check> {
+pub fn open_files() -> Vec<Finding> {
     vec![judge_open_files(getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX))]
 }
 
-fn judge_open_files(hard: u64) -> Check {
+fn judge_open_files(hard: u64) -> Finding {
     let weight = if hard < FEWEST_OPEN_FILES { Weight::Wrong } else { Weight::Doubtful };
     let found = if hard == u64::MAX { "unlimited".to_owned() } else { hard.to_string() };
     let fix = format!("raise it: `ulimit -Hn {OPEN_FILES}`, or LimitNOFILE={OPEN_FILES} in the unit");
     let wanted = format!("at least {OPEN_FILES}");
-    Check::judged(("machine", "open files"), (found, wanted), hard >= OPEN_FILES, weight, fix)
+    Finding::checked("machine", "open files", (found, wanted), hard >= OPEN_FILES, weight, fix)
 }
 
 /// One that a running kith has is as it should be.
-pub fn address(setting: &str, address: SocketAddr) -> Option<Check> {
+pub fn address(setting: &str, address: SocketAddr) -> Option<Finding> {
     let found = match TcpListener::bind(address) {
         Ok(_) => format!("{address}, free"),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => format!("{address}, taken (by a running kith?)"),
         Err(error) => {
             let fix = format!("set `{setting}` to an address of this machine that this user may listen on");
             let found = (format!("{address}: {error}"), "an address to listen on");
-            return Some(Check::judged(("settings", setting), found, false, Weight::Wrong, fix));
+            return Some(Finding::judged("settings", setting, found, Weight::Wrong, fix));
         }
     };
-    Some(Check::sound("settings", setting, found))
+    Some(Finding::sound("settings", setting, found))
 }
 
 /// Traces that go nowhere stop nothing.
-pub async fn collector(endpoint: &str) -> Option<Check> {
+pub async fn collector(endpoint: &str) -> Option<Finding> {
     if endpoint.is_empty() {
         return None;
     }
@@ -63,8 +62,8 @@ pub async fn collector(endpoint: &str) -> Option<Check> {
     };
     let fix = "start the collector, or correct `otlp_endpoint`";
     let is_sound = matches!(connected, Ok(Ok(_)));
-    let what = ("settings", "otlp_endpoint");
-    Some(Check::judged(what, (found, "a collector that answers"), is_sound, Weight::Doubtful, fix))
+    let found = (found, "a collector that answers");
+    Some(Finding::checked("settings", "otlp_endpoint", found, is_sound, Weight::Doubtful, fix))
 }
 
 /// What is in a folder.
@@ -77,14 +76,14 @@ pub enum Use {
 }
 
 /// A folder that is not made yet is judged by where it would be.
-pub fn folder(path: &Path, used: Use) -> Vec<Check> {
+pub fn folder(path: &Path, used: Use) -> Vec<Finding> {
     let subject = path.display().to_string();
     let there = path.ancestors().find(|ancestor| ancestor.exists()).filter(|there| *there != Path::new(""));
     let there = there.unwrap_or(Path::new("."));
     if !there.is_dir() {
         let fix = "name another folder, or move the file away";
         let found = (format!("{} is no folder", there.display()), "a folder");
-        return vec![Check::judged((subject, "folder"), found, false, Weight::Wrong, fix)];
+        return vec![Finding::judged(subject, "folder", found, Weight::Wrong, fix)];
     }
     let mut checks = vec![writable(&subject, there)];
     checks.extend(statvfs(there).ok().map(|of| judge_space(&subject, of.f_bavail.saturating_mul(of.f_frsize))));
@@ -92,32 +91,32 @@ pub fn folder(path: &Path, used: Use) -> Vec<Check> {
     checks
 }
 
-fn writable(subject: &str, there: &Path) -> Check {
+fn writable(subject: &str, there: &Path) -> Finding {
     let found = match access(there, Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => "yes".to_owned(),
         Err(error) => format!("{}: {}", there.display(), io::Error::from(error)),
     };
     let is_sound = found == "yes";
     let fix = format!("give this user {}: chown or chmod it", there.display());
-    Check::judged((subject, "writable"), (found, "yes"), is_sound, Weight::Wrong, fix)
+    Finding::checked(subject, "writable", (found, "yes"), is_sound, Weight::Wrong, fix)
 }
 
-fn judge_space(subject: &str, free: u64) -> Check {
+fn judge_space(subject: &str, free: u64) -> Finding {
     let weight = if free < LEAST_FREE_BYTES { Weight::Wrong } else { Weight::Doubtful };
     let (found, wanted) = (format!("{} MiB", free / MIB), format!("at least {} MiB", FREE_BYTES / MIB));
     let fix = "make room: a store in a full file system takes nothing more";
-    Check::judged((subject, "free"), (found, wanted), free >= FREE_BYTES, weight, fix)
+    Finding::checked(subject, "free", (found, wanted), free >= FREE_BYTES, weight, fix)
 }
 
 /// Where syncs or locks do not mean what they say, or nothing outlives a restart of the machine.
-fn judge_file_system(subject: &str, name: &str, used: Use) -> Check {
+fn judge_file_system(subject: &str, name: &str, used: Use) -> Finding {
     let is_sound = match name {
         "tmpfs" | "ramfs" => used == Use::Disposable,
         "nfs" | "smb" => false,
         _ => true,
     };
     let fix = "put it on a local disk";
-    Check::judged((subject, "file system"), (name, "a local disk"), is_sound, Weight::Doubtful, fix)
+    Finding::checked(subject, "file system", (name, "a local disk"), is_sound, Weight::Doubtful, fix)
 }
 
 /// The kinds that matter by their numbers in Linux's `statfs`.
@@ -141,7 +140,7 @@ fn file_system(_: &Path) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn weight(check: Check) -> Weight {
+    fn weight(check: Finding) -> Weight {
         check.weight
     }
 

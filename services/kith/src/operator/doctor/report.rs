@@ -2,77 +2,16 @@
 
 use std::fmt::Write;
 
+use kith_finding::{Finding, Weight};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::operator::table::plain;
 
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Check {
-    pub subject: String,
-    pub name: String,
-    pub found: String,
-    pub wanted: String,
-    pub weight: Weight,
-    /// What to change; empty where all is well.
-    pub fix: String,
-}
-
-/// How much it matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Weight {
-    Sound,
-    /// It works, and something is at risk or unusual.
-    Doubtful,
-    /// A process refuses to start on it, or cannot work.
-    Wrong,
-}
-
-impl Check {
-    pub fn sound(subject: impl Into<String>, name: impl Into<String>, found: impl Into<String>) -> Self {
-        let found = found.into();
-        let (subject, name, wanted) = (subject.into(), name.into(), found.clone());
-        Self { subject, name, found, wanted, weight: Weight::Sound, fix: String::new() }
-    }
-
-    /// Sound instead of `weight` where `is_sound`: there is nothing to fix then.
-    pub fn judged(
-        (subject, name): (impl Into<String>, impl Into<String>),
-        (found, wanted): (impl Into<String>, impl Into<String>),
-        is_sound: bool,
-        weight: Weight,
-        fix: impl Into<String>,
-    ) -> Self {
-        let (weight, fix) = if is_sound { (Weight::Sound, String::new()) } else { (weight, fix.into()) };
-        let (subject, name, found) = (subject.into(), name.into(), found.into());
-        Self { subject, name, found, wanted: wanted.into(), weight, fix }
-    }
-}
-
-/// The two stores' findings say the same in types of their own: neither knows the other.
-macro_rules! from_finding {
-    ($($store:ident),*) => {$(
-        impl From<$store::Finding> for Check {
-            fn from(finding: $store::Finding) -> Self {
-                let weight = match finding.weight {
-                    $store::Weight::Sound => Weight::Sound,
-                    $store::Weight::Doubtful => Weight::Doubtful,
-                    $store::Weight::Wrong => Weight::Wrong,
-                };
-                let $store::Finding { subject, name, found, wanted, fix, .. } = finding;
-                Self { subject, name, found, wanted, weight, fix }
-            }
-        }
-    )*};
-}
-from_finding!(kith_log, kith_tables);
-
 /// Everything that was looked at.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    pub checks: Vec<Check>,
+    pub checks: Vec<Finding>,
 }
 
 impl Report {
@@ -122,7 +61,7 @@ impl Report {
                 Weight::Doubtful => '!',
                 Weight::Wrong => '✘',
             };
-            let Check { name, found, wanted, fix, .. } = check;
+            let Finding { name, found, wanted, fix, .. } = check;
             let line = format!("{subject}: {name} {found}, wanted {wanted} → {fix}");
             let _ = writeln!(text, "{sign} {}", plain(&line));
         }
@@ -135,10 +74,10 @@ mod tests {
 
     fn report() -> Report {
         let judged = |name: &str, is_sound, weight| {
-            Check::judged(("topic", name), ("1", "2"), is_sound, weight, format!("set {name} to 2"))
+            Finding::checked("topic", name, ("1", "2"), is_sound, weight, format!("set {name} to 2"))
         };
         let checks = vec![
-            Check::sound("settings", "profile", "development"),
+            Finding::sound("settings", "profile", "development"),
             judged("a", true, Weight::Wrong),
             judged("b", false, Weight::Wrong),
             judged("c", false, Weight::Doubtful),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kith_finding::Finding;
 use kith_fold::{Generations, Operations};
 use kith_log::kafka::KafkaLog;
 use kith_log::topics;
@@ -10,32 +11,29 @@ use kith_runtime::Runtime;
 use kith_service::config::{LogAddress, ServiceName, Settings, TablesAddress};
 use kith_tables::Table;
 
-use super::report::Check;
 use crate::{ports, suite};
 
 /// Time for what operators decided to be read; a log that does not answer has been said.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
-pub async fn log(settings: &Settings, runtime: &Runtime) -> Vec<Check> {
-    let findings = match &settings.log {
+pub async fn log(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
+    match &settings.log {
         LogAddress::Embedded(folder) => kith_log::embedded::inspect(folder, settings.partitions),
         LogAddress::Kafka(servers) => {
             let kafka = ports::kafka_settings(settings, servers);
             kith_log::kafka::inspect(&kafka, settings.partitions, &topics::ALL, runtime).await
         }
-    };
-    findings.into_iter().map(Check::from).collect()
+    }
 }
 
-pub async fn tables(settings: &Settings, runtime: &Runtime) -> Vec<Check> {
-    let findings = match &settings.tables {
+pub async fn tables(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
+    match &settings.tables {
         TablesAddress::Embedded(folder) => kith_tables::embedded::inspect(folder),
         TablesAddress::Cql(servers) => {
             let keyspaces = keyspaces(settings, runtime).await;
             kith_tables::cql::inspect(&ports::cql_settings(settings, servers), &keyspaces, runtime).await
         }
-    };
-    findings.into_iter().map(Check::from).collect()
+    }
 }
 
 /// Of every generation that has tables, with what must be in them.

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use kith_finding::Weight;
 use kith_log::embedded::EmbeddedLog;
 use kith_service::config::Sources;
 use kith_service::keys::{JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
 use kith_tables::embedded::EmbeddedTables;
 
-use super::report::Weight;
 use super::*;
 
 struct Place {

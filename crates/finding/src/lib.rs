@@ -1,9 +1,13 @@
+//! What a look at a server, a folder or a setting found, and what an operator can do about it.
+
 use std::fmt;
 
-/// One thing that was looked at, and whether it is as the tables need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::Serialize;
+
+/// One thing that was looked at, and whether it is as the suite needs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Whose setting it is: a keyspace, the server.
+    /// Whose setting it is: a topic, a keyspace, a server, a folder.
     pub subject: String,
     pub name: String,
     pub found: String,
@@ -14,7 +18,8 @@ pub struct Finding {
 }
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Weight {
     Sound,
     /// It works, and something is at risk or unusual.
@@ -24,6 +29,12 @@ pub enum Weight {
 }
 
 impl Finding {
+    /// As it should be.
+    pub fn sound(subject: impl Into<String>, name: impl Into<String>, found: impl Into<String>) -> Self {
+        let found = found.into();
+        Self::judged(subject, name, (found.clone(), found), Weight::Sound, "")
+    }
+
     /// Sound if `found` is `wanted`, else of the weight given.
     pub fn compared(
         subject: impl Into<String>,
@@ -34,7 +45,20 @@ impl Finding {
     ) -> Self {
         let (found, wanted) = (found.to_string(), wanted.to_string());
         let is_so = found == wanted;
-        Self::judged(subject, name, (found, wanted), if is_so { Weight::Sound } else { otherwise }, fix)
+        Self::checked(subject, name, (found, wanted), is_so, otherwise, fix)
+    }
+
+    /// Sound where `is_sound`, else of the weight given.
+    pub fn checked(
+        subject: impl Into<String>,
+        name: impl Into<String>,
+        found_and_wanted: (impl fmt::Display, impl fmt::Display),
+        is_sound: bool,
+        otherwise: Weight,
+        fix: impl Into<String>,
+    ) -> Self {
+        let weight = if is_sound { Weight::Sound } else { otherwise };
+        Self::judged(subject, name, found_and_wanted, weight, fix)
     }
 
     /// Of this weight; where it is sound there is nothing to fix.
