@@ -53,7 +53,7 @@ impl Runtime {
             World::Simulated { random, .. } => {
                 let mut random = random.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 for chunk in bytes.chunks_mut(8) {
-                    chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]);
+                    chunk.copy_from_slice(&random.draw().to_le_bytes()[..chunk.len()]);
                 }
                 Ok(())
             }
@@ -117,13 +117,29 @@ fn millis(duration: Duration) -> UnixMillis {
     UnixMillis::try_from(duration.as_millis()).unwrap_or(UnixMillis::MAX)
 }
 
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. For simulations only.
-struct SplitMix64(u64);
+/// Draws that are a function of a seed, not fit for secrets: Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators", OOPSLA 2014.
+#[derive(Debug, Clone)]
+pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    fn next(&mut self) -> u64 {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next draw, of all numbers alike.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
+        Self::mix(self.0)
+    }
+
+    /// 0 up to `bound`, which is not among them; 0 for a bound of 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.draw() % bound.max(1)
+    }
+
+    /// Scatters numbers that lie near each other.
+    pub fn mix(mut z: u64) -> u64 {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)

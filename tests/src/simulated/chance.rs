@@ -1,24 +1,24 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Draws that are a function of a seed (SplitMix64: Steele, Lea and Flood, OOPSLA 2014). Clones share one stream.
+use kith_runtime::SplitMix64;
+
+/// Draws that are a function of a seed. Clones share one stream.
 #[derive(Debug, Clone)]
-pub struct Chance(Arc<Mutex<u64>>);
+pub struct Chance(Arc<Mutex<SplitMix64>>);
 
 impl Chance {
     /// The stream called `name` of a seed: draws of one stream do not move those of another.
     pub fn new(seed: u64, name: &str) -> Self {
-        let mut state = mix(seed ^ 0x6b69_7468);
+        let mut state = SplitMix64::mix(seed ^ 0x6b69_7468);
         for byte in name.bytes() {
-            state = mix(state ^ u64::from(byte));
+            state = SplitMix64::mix(state ^ u64::from(byte));
         }
-        Self(Arc::new(Mutex::new(state)))
+        Self(Arc::new(Mutex::new(SplitMix64::new(state))))
     }
 
     fn draw(&self) -> u64 {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(*state)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).draw()
     }
 
     /// 0 up to `bound`, which is not among them.
@@ -42,12 +42,6 @@ impl Chance {
     pub fn pick<'a, T>(&self, of: &'a [T]) -> Option<&'a T> {
         of.get(self.below(of.len()))
     }
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use kith_runtime::SplitMix64;
 
 use super::disk::{self, How};
 use super::generations;
@@ -35,7 +36,7 @@ pub fn kinds() -> Vec<&'static str> {
 /// Rounds of random faults until `until`; each is a demo of `accounts` people on a fresh suite. Every kind must have come
 /// about when they are over, here or in what the report has seen before.
 pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Report) {
-    let (mut chance, mut turns, mut number) = (Chance(seed), Vec::new(), 0);
+    let (mut chance, mut turns, mut number) = (SplitMix64::new(seed), Vec::new(), 0);
     while Instant::now() < until || (!missing(report).is_empty() && Instant::now() < until + LAST_TURNS_WITHIN) {
         number += 1;
         let name = format!("embedded round {number} of seed {seed}");
@@ -63,7 +64,7 @@ pub async fn every_write(how: How, first: u64, step: u64, accounts: usize, repor
 }
 
 /// `turns`: the kinds in shuffled order, again and again; one that did not come about has its turn again.
-async fn round(turns: &mut Vec<usize>, chance: &mut Chance, accounts: usize, report: &mut Report) -> Result<()> {
+async fn round(turns: &mut Vec<usize>, chance: &mut SplitMix64, accounts: usize, report: &mut Report) -> Result<()> {
     let mut suite = start().await?;
     disk::clock(suite.process(PROCESS)?.folder(), 0)?;
     restart(&mut suite).await?;
@@ -98,7 +99,7 @@ async fn kill(suite: &mut Suite, report: &mut Report) -> Result<bool> {
 }
 
 /// To another time than it shows, while it runs.
-fn move_clock(suite: &mut Suite, clock: &mut i64, chance: &mut Chance, report: &mut Report) -> Result<bool> {
+fn move_clock(suite: &mut Suite, clock: &mut i64, chance: &mut SplitMix64, report: &mut Report) -> Result<bool> {
     let others: Vec<i64> = CLOCK_SECONDS.into_iter().filter(|seconds| seconds != clock).collect();
     let folder = suite.process(PROCESS)?.folder();
     ensure!(disk::has_clock(folder), "the process does not look at the clock that is moved");
@@ -183,17 +184,4 @@ pub fn number(text: &str, key: &str) -> Result<u64> {
     let start = text.find(&format!("\"{key}\":")).with_context(|| format!("no {key} in {text}"))? + key.len() + 3;
     let digits: String = text[start..].trim_start().chars().take_while(char::is_ascii_digit).collect();
     digits.parse().with_context(|| format!("{key} is no number in {text}"))
-}
-
-/// Steele, Lea and Flood's SplitMix64, as everything here is a function of the seed, what the machine does apart.
-pub struct Chance(pub u64);
-
-impl Chance {
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % limit.max(1)
-    }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use kith_runtime::SplitMix64;
 
-use super::embedded::{Chance, number};
+use super::embedded::number;
 use super::report::Report;
 use crate::suite::Suite;
 use crate::wait;
@@ -22,7 +23,12 @@ pub fn service_of(process: &'static str) -> &'static str {
 }
 
 /// Fills a generation, promotes it, kills the process about then, and rolls back. What is in the way is dropped first.
-pub async fn change(suite: &mut Suite, process: &'static str, chance: &mut Chance, report: &mut Report) -> Result<()> {
+pub async fn change(
+    suite: &mut Suite,
+    process: &'static str,
+    chance: &mut SplitMix64,
+    report: &mut Report,
+) -> Result<()> {
     let service = service_of(process);
     for generation in beside(suite, process, service).await? {
         let generation = generation.to_string();

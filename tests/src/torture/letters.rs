@@ -9,9 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use kith_log::kafka::{KafkaLog, KafkaSettings};
 use kith_log::{EventLog, Header, LogPartition, NewRecord, Offset, Position, Record, Topic, headers, topics};
 use kith_proto::Event;
-use kith_runtime::Runtime;
+use kith_runtime::{Runtime, SplitMix64};
 
-use super::embedded::Chance;
 use super::report::Report;
 use crate::server::Server;
 use crate::{digests, kafka_server, wait};
@@ -39,7 +38,7 @@ pub struct Planted {
 
 impl Planted {
     /// Appends records of the log once more, byte for byte, as a producer that was cut off may.
-    pub async fn double(&mut self, kafka: &Server, chance: &mut Chance, report: &mut Report) -> Result<bool> {
+    pub async fn double(&mut self, kafka: &Server, chance: &mut SplitMix64, report: &mut Report) -> Result<bool> {
         let log = connect(kafka)?;
         let filled = filled(&log).await?;
         let mut doubled = 0;
@@ -60,7 +59,7 @@ impl Planted {
     }
 
     /// Appends records that are no events: truncated, or of no header at all.
-    pub async fn poison(&mut self, kafka: &Server, chance: &mut Chance, report: &mut Report) -> Result<bool> {
+    pub async fn poison(&mut self, kafka: &Server, chance: &mut SplitMix64, report: &mut Report) -> Result<bool> {
         let log = connect(kafka)?;
         for n in 0..RECORDS {
             let topic = TOPICS[chance.below(TOPICS.len() as u64) as usize];

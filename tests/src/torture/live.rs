@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use kith_runtime::SplitMix64;
 
-use super::embedded::{Chance, number};
+use super::embedded::number;
 use super::generations;
 use super::letters::Planted;
 use super::nemesis::{self, World};
@@ -24,7 +25,7 @@ pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Rep
     let tables =
         Proxy::start(cassandra.socket(cassandra_server::PORT), cassandra.socket(cassandra_server::PORT_BEHIND)).await?;
     nemesis::kinds().for_each(|kind| report.expect(kind));
-    let (mut chance, mut order, mut number) = (Chance(seed), Vec::new(), 0);
+    let (mut chance, mut order, mut number) = (SplitMix64::new(seed), Vec::new(), 0);
     while Instant::now() < until {
         number += 1;
         let name = format!("live round {number} of seed {seed}");
@@ -49,7 +50,7 @@ pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Rep
 async fn round(
     world: &mut World<'_>,
     order: &mut Vec<usize>,
-    chance: &mut Chance,
+    chance: &mut SplitMix64,
     accounts: usize,
     until: Instant,
     report: &mut Report,

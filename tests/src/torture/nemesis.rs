@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use kith_runtime::SplitMix64;
 
-use super::embedded::Chance;
 use super::generations;
 use super::letters::Planted;
 use super::proxy::{Held, Proxy, Weather};
@@ -109,7 +109,7 @@ pub fn kinds() -> impl Iterator<Item = String> {
 impl World<'_> {
     /// One fault, and its end: all processes are ready again afterwards. In the order of a shuffled list, so that every
     /// kind has its turn.
-    pub async fn strike(&mut self, order: &mut Vec<usize>, chance: &mut Chance, report: &mut Report) -> Result<()> {
+    pub async fn strike(&mut self, order: &mut Vec<usize>, chance: &mut SplitMix64, report: &mut Report) -> Result<()> {
         if order.is_empty() {
             order.extend(0..ALL.len());
         }
@@ -127,7 +127,7 @@ impl World<'_> {
     }
 
     /// False: it did not come about.
-    async fn inflict(&mut self, fault: Fault, chance: &mut Chance, report: &mut Report) -> Result<bool> {
+    async fn inflict(&mut self, fault: Fault, chance: &mut SplitMix64, report: &mut Report) -> Result<bool> {
         let service = SERVICES[chance.below(SERVICES.len() as u64) as usize];
         match fault {
             Fault::KillProcess => {
@@ -160,7 +160,7 @@ impl World<'_> {
     }
 
     /// The process dies that an answer is on its way to: what it asked for was done, and it does not know.
-    async fn kill_at_an_answer(&mut self, chance: &mut Chance) -> Result<bool> {
+    async fn kill_at_an_answer(&mut self, chance: &mut SplitMix64) -> Result<bool> {
         let proxy = if chance.below(2) == 0 { self.log } else { self.tables };
         let held = tokio::time::timeout(ANSWER_WITHIN, proxy.hold_at(1 + chance.below(200))).await;
         // Where nothing is asked any more there is no answer.

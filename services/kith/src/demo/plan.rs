@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use kith_proto::engagement::v1::ReactionKind;
+use kith_runtime::SplitMix64;
 
 use super::graph::Graph;
 
@@ -76,7 +77,7 @@ pub enum Line {
 
 impl Plan {
     pub fn new(graph: &Graph, seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Dice(SplitMix64::new(seed));
         let mut plan = Self { people: graph.people(), ..Self::default() };
         for (person, friends) in graph.friends.iter().enumerate() {
             plan.follows.extend(friends.iter().map(|&friend| (person, friend)));
@@ -187,23 +188,16 @@ fn post_text(friends: &[usize], number: usize, dice: &mut Dice) -> String {
     }
 }
 
-/// A small deterministic generator (SplitMix64; Steele, Lea and Flood, OOPSLA 2014): the plan needs no more.
-struct Dice(u64);
+/// What everybody does is a function of the seed.
+struct Dice(SplitMix64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
+        self.0.below(bound as u64) as usize
     }
 
     fn hits(&mut self, in_a_thousand: u64) -> bool {
-        self.next() % 1_000 < in_a_thousand
+        self.0.below(1_000) < in_a_thousand
     }
 }
 
