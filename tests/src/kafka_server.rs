@@ -1,9 +1,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use kith_log::PartitionIndex;
+use kith_log::kafka::{KafkaLog, KafkaSettings};
+use kith_runtime::Runtime;
 
 use crate::jars;
 use crate::server::{Kind, Place, Ready, Server};
@@ -26,6 +30,18 @@ pub async fn start() -> Result<Server> {
 /// The same, listening on [`PORT_BEHIND`]: clients are told [`PORT`], where a proxy is to stand.
 pub async fn start_behind() -> Result<Server> {
     Server::start(kind(PORT_BEHIND)).await
+}
+
+/// The log on a broker of the harness, of topics with so many partitions.
+pub fn log(kafka: &Server, partitions: PartitionIndex) -> Result<Arc<KafkaLog>> {
+    let settings = KafkaSettings {
+        bootstrap: kafka.socket(PORT).to_string(),
+        client_id: "kith-tests".to_owned(),
+        replication_factor: 1,
+        production: false,
+        extra: Vec::new(),
+    };
+    Ok(KafkaLog::connect(settings, partitions, Runtime::system())?)
 }
 
 fn kind(port: u16) -> Kind {

@@ -14,6 +14,11 @@ use crate::{cassandra_server, http, kafka_server, wait};
 
 /// The services, as they are named on the command line.
 pub const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "projector"];
+/// What operators, and `--addresses`, call the service of the process `name`.
+pub fn service_of(name: &str) -> &str {
+    if name == "projector" { "feeds" } else { name }
+}
+
 /// A demo of 120 people, beside a build, with processes killed under it.
 const CLIENT_WITHIN: Duration = Duration::from_secs(300);
 
@@ -81,10 +86,7 @@ impl Suite {
         match socket("suite") {
             Some(one) => one.to_string(),
             None => {
-                let named = |service: &str| {
-                    let name = if service == "projector" { "feeds" } else { service };
-                    socket(service).map(|socket| format!("{name}={socket}"))
-                };
+                let named = |service: &str| socket(service).map(|socket| format!("{}={socket}", service_of(service)));
                 SERVICES.iter().filter_map(|service| named(service)).collect::<Vec<_>>().join(",")
             }
         }

@@ -129,7 +129,7 @@ pub(crate) async fn start_as(
     });
     // Before anyone may ask: whether the log is still the one that the tables are of.
     state.watermarks.refresh_all().await?;
-    for (partition, head) in heads(&context).await? {
+    for (partition, head) in heads(&*context.log, &context.group).await? {
         state.watermarks.fits(partition, state.watermarks.next_offset(partition), head);
     }
     let mut tasks = vec![ports.runtime.spawn(crate::lag::watch(Arc::clone(&context), Arc::clone(&lag)))];
@@ -206,7 +206,7 @@ async fn start_workers(
     membership: &mut dyn Membership,
     partitions: Vec<LogPartition>,
 ) -> Result<Working, FoldError> {
-    let heads = heads(context).await?;
+    let heads = heads(&*context.log, &context.group).await?;
     let resumed = try_join_all(partitions.iter().map(|&partition| resume(context, partition, &heads))).await?;
     let (mut workers, mut tasks) = (BTreeMap::new(), Vec::new());
     for (&partition, resumed) in partitions.iter().zip(resumed) {
@@ -275,21 +275,26 @@ async fn stop(context: &Context, partition: LogPartition, error: &FoldError) {
 /// For each partition of a group the offset that its next record will get.
 pub(crate) type Heads = BTreeMap<LogPartition, u64>;
 
-pub(crate) async fn heads(context: &Context) -> Result<Heads, LogError> {
+pub(crate) async fn heads(log: &dyn EventLog, group: &Group) -> Result<Heads, LogError> {
     let mut heads = Heads::new();
-    for &topic in &context.group.topics {
-        let next = context.log.heads(topic).await?;
+    for &topic in &group.topics {
+        let next = log.heads(topic).await?;
         heads.extend((0..).zip(next).map(|(index, head)| (LogPartition { topic, index }, head)));
     }
     Ok(heads)
 }
 
+/// The last record of each partition that has any.
+pub(crate) fn last_positions(heads: &Heads) -> Vec<Position> {
+    let last =
+        |(&partition, &next): (&LogPartition, &u64)| next.checked_sub(1).map(|offset| Position { partition, offset });
+    heads.iter().filter_map(last).collect()
+}
+
 /// Says when the whole group, on whatever replicas, has reached the heads that stood at the start: there are permits then,
 /// for workers in the order in which they wait.
 async fn catch_up(context: Arc<Context>, heads: Heads, reached: Arc<Semaphore>) {
-    let last =
-        |(&partition, &next): (&LogPartition, &u64)| next.checked_sub(1).map(|offset| Position { partition, offset });
-    let mut wanted: Vec<Position> = heads.iter().filter_map(last).collect();
+    let mut wanted = last_positions(&heads);
     loop {
         let until = Instant::now() + REPORT_EVERY;
         match context.state.watermarks.wait(wanted.iter().copied(), until).await {

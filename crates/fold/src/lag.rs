@@ -131,7 +131,7 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
     // Taken before the heads: what the tables have by then the log must have too.
     let before: BTreeMap<LogPartition, Offset> =
         watermarks.partitions().map(|partition| (partition, watermarks.next_offset(partition))).collect();
-    let heads = engine::heads(context).await?;
+    let heads = engine::heads(&*context.log, &context.group).await?;
     let (mut worst, mut looked) = (0, BTreeMap::new());
     for (&partition, &head) in &heads {
         let tables_next = before.get(&partition).copied().unwrap_or(0);

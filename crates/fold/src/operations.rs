@@ -156,31 +156,23 @@ impl Known {
         self.next = self.next.max(record.position.offset + 1);
         let is_new = record.id().is_some_and(|id| self.ids.insert(id));
         match Event::decode(topics::OPS.name, &record.value) {
-            Ok(Event::Ops(event)) if is_new => self.evolve(&event),
+            Ok(event) if is_new => self.evolve(&event),
             Ok(_) => {}
             Err(error) => tracing::warn!(position = %record.position, %error, "a decision that does not read"),
         }
     }
 
-    fn evolve(&mut self, event: &OpsEvent) {
-        let letter = |id: &str| RecordId::parse(id);
-        let service = match event {
-            OpsEvent::RebuildStarted(event) => &event.service,
-            OpsEvent::GenerationPromoted(event) => &event.service,
-            OpsEvent::GenerationDropped(event) => &event.service,
-            OpsEvent::ProjectionPaused(event) => &event.service,
-            OpsEvent::ProjectionResumed(event) => &event.service,
-            OpsEvent::DeadLetterRetried(event) => {
-                let fate = LetterFate::Retried(event.record_id.clone());
-                self.letters.extend(letter(&event.letter_id).map(|id| (id, fate)));
+    fn evolve(&mut self, event: &Event) {
+        let fate = match event {
+            Event::Ops(OpsEvent::DeadLetterRetried(event)) => LetterFate::Retried(event.record_id.clone()),
+            Event::Ops(OpsEvent::DeadLetterDiscarded(event)) => LetterFate::Discarded(event.note.clone()),
+            Event::Ops(decision) => {
+                // All others are about a service.
+                self.generations.entry(event.subject().to_owned()).or_default().evolve(decision);
                 return;
             }
-            OpsEvent::DeadLetterDiscarded(event) => {
-                let fate = LetterFate::Discarded(event.note.clone());
-                self.letters.extend(letter(&event.letter_id).map(|id| (id, fate)));
-                return;
-            }
+            _ => return,
         };
-        self.generations.entry(service.clone()).or_default().evolve(event);
+        self.letters.extend(RecordId::parse(event.subject()).map(|letter| (letter, fate)));
     }
 }

@@ -8,13 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kith_log::{LogPartition, Position};
 use kith_runtime::UnixMillis;
 use kith_tables::{Key, MAX_GET_ROWS, MAX_SLICE_ROWS, Row, RowKey, RowRange, Slice, StoreError, Table, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use crate::engine::Ports;
+use crate::engine::{self, Ports};
 use crate::{FoldError, Group, State, WaitError};
 
 /// How often a partition that is written all the time is looked at before it is called different.
@@ -285,15 +284,8 @@ impl Run<'_> {
 
     /// Waits until both generations have folded all that the log has now.
     async fn catch_up(&self) -> Result<(), VerifyError> {
-        let mut positions = Vec::new();
-        for &topic in &self.group.topics {
-            let heads = self.ports.log.heads(topic).await.map_err(FoldError::from)?;
-            let last = |(index, head): (u16, u64)| {
-                let partition = LogPartition { topic, index };
-                head.checked_sub(1).map(|offset| Position { partition, offset })
-            };
-            positions.extend((0..).zip(heads).filter_map(last));
-        }
+        let heads = engine::heads(&*self.ports.log, self.group).await.map_err(FoldError::from)?;
+        let positions = engine::last_positions(&heads);
         let until = Instant::now() + CATCH_UP_WITHIN;
         for state in [self.left, self.right] {
             state.watermarks.wait(positions.iter().copied(), until).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kith_fold::engine::{FoldMetrics, Ports};
-use kith_fold::{FoldError, Group, MakeGroup, Operations, Projection};
+use kith_fold::{FoldError, Generations, Group, MakeGroup, Operations, Projection};
 use kith_log::LogError;
 use kith_runtime::Runtime;
 use kith_service::auth::{TokenIssuer, Verifier};
@@ -24,17 +24,15 @@ use tonic::service::{Routes, RoutesBuilder};
 
 use crate::{init, ops, ports};
 
-/// The generation that every service has from its first day; a rebuild fills the next one.
-pub const FIRST_GENERATION: u32 = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
 /// Servers that are only starting get this long before the process gives up.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The fold group of every generation of every service.
-pub fn groups(settings: &Settings, operations: &Operations) -> Vec<Group> {
+pub fn groups(settings: &Settings, generations_of: impl Fn(&str) -> Generations) -> Vec<Group> {
     let all = |service| {
-        let generations = operations.generations(group(service, settings, 0).service);
+        let generations = generations_of(group(service, settings, 0).service);
         Vec::from_iter(generations.all().keys().map(|&number| group(service, settings, number)))
     };
     ServiceName::ALL.into_iter().flat_map(all).collect()
@@ -163,7 +161,7 @@ fn roles(service: ServiceName, settings: &Settings) -> (bool, bool) {
 }
 
 /// The fold group of one generation of a service.
-pub fn group(service: ServiceName, settings: &Settings, generation: u32) -> Group {
+fn group(service: ServiceName, settings: &Settings, generation: u32) -> Group {
     match service {
         ServiceName::Identity => kith_identity::group(generation),
         ServiceName::Posts => kith_posts::group(generation),

@@ -9,7 +9,7 @@ use super::disk::{self, How};
 use super::generations;
 use super::report::Report;
 use crate::kith::Launch;
-use crate::suite::{Client, Suite};
+use crate::suite::{Client, SERVICES, Suite, service_of};
 use crate::wait;
 
 const PROCESS: &str = "suite";
@@ -172,7 +172,7 @@ async fn finish(mut suite: Suite, demo: Client, report: &mut Report) -> Result<(
     let told = demo.passes_within(ROUND_WITHIN).await?;
     disk::clock(suite.process(PROCESS)?.folder(), 0)?;
     restart(&mut suite).await?;
-    for service in ["identity", "posts", "engagement", "messaging", "feeds"] {
+    for service in SERVICES.map(service_of) {
         generations::compare(&suite, PROCESS, service, report).await?;
     }
     report.acknowledged(number(&told, "steps")?);

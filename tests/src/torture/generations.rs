@@ -7,7 +7,7 @@ use kith_runtime::SplitMix64;
 
 use super::embedded::number;
 use super::report::Report;
-use crate::suite::Suite;
+use crate::suite::{Suite, service_of};
 use crate::wait;
 
 /// The reason of a refusal that says: not now, or done already.
@@ -16,11 +16,6 @@ const NOT_NOW: &str = "GENERATION_STATE";
 const DONE_WITHIN: Duration = Duration::from_secs(90);
 /// A promotion takes about half of this: about half of the processes are killed within one.
 const KILLED_WITHIN_MS: u64 = 400;
-
-/// How the operators know the service of that process.
-pub fn service_of(process: &'static str) -> &'static str {
-    if process == "projector" { "feeds" } else { process }
-}
 
 /// Fills a generation, promotes it, kills the process about then, and rolls back. What is in the way is dropped first.
 pub async fn change(

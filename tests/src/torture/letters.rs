@@ -2,14 +2,13 @@
 //! that must come of the latter.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use kith_log::kafka::{KafkaLog, KafkaSettings};
+use kith_log::kafka::KafkaLog;
 use kith_log::{EventLog, Header, LogPartition, NewRecord, Offset, Position, Record, Topic, headers, topics};
 use kith_proto::Event;
-use kith_runtime::{Runtime, SplitMix64};
+use kith_runtime::SplitMix64;
 
 use super::report::Report;
 use crate::server::Server;
@@ -39,7 +38,7 @@ pub struct Planted {
 impl Planted {
     /// Appends records of the log once more, byte for byte, as a producer that was cut off may.
     pub async fn double(&mut self, kafka: &Server, chance: &mut SplitMix64, report: &mut Report) -> Result<bool> {
-        let log = connect(kafka)?;
+        let log = kafka_server::log(kafka, digests::PARTITIONS)?;
         let filled = filled(&log).await?;
         let mut doubled = 0;
         for _ in 0..TRIES {
@@ -60,7 +59,7 @@ impl Planted {
 
     /// Appends records that are no events: truncated, or of no header at all.
     pub async fn poison(&mut self, kafka: &Server, chance: &mut SplitMix64, report: &mut Report) -> Result<bool> {
-        let log = connect(kafka)?;
+        let log = kafka_server::log(kafka, digests::PARTITIONS)?;
         for n in 0..RECORDS {
             let topic = TOPICS[chance.below(TOPICS.len() as u64) as usize];
             let id = format!("{:032x}", u128::from(chance.below(u64::MAX)));
@@ -77,7 +76,7 @@ impl Planted {
 
     /// Every poisoned record was set aside, under one id, and nothing else was.
     pub async fn are_set_aside(&self, kafka: &Server, report: &mut Report) -> Result<()> {
-        let log = connect(kafka)?;
+        let log = kafka_server::log(kafka, digests::PARTITIONS)?;
         let all = wait::until("every poisoned record is set aside", SET_ASIDE_WITHIN, async || {
             let letters = letters(&log).await?;
             Ok(self.poisoned.iter().all(|place| letters.contains_key(place)).then_some(letters))
@@ -107,17 +106,6 @@ impl Planted {
 
 fn place(position: Position) -> Place {
     (position.partition.topic.name.to_owned(), u32::from(position.partition.index), position.offset)
-}
-
-fn connect(kafka: &Server) -> Result<Arc<KafkaLog>> {
-    let settings = KafkaSettings {
-        bootstrap: kafka.socket(kafka_server::PORT).to_string(),
-        client_id: "nemesis".to_owned(),
-        replication_factor: 1,
-        production: false,
-        extra: Vec::new(),
-    };
-    Ok(KafkaLog::connect(settings, digests::PARTITIONS, Runtime::system())?)
 }
 
 /// Partitions with records, and their heads.

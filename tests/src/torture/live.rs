@@ -11,7 +11,7 @@ use super::letters::Planted;
 use super::nemesis::{self, World};
 use super::proxy::Proxy;
 use super::report::Report;
-use crate::suite::{SERVICES, Suite};
+use crate::suite::{SERVICES, Suite, service_of};
 use crate::{cassandra_server, kafka_server};
 
 /// The client, once nothing is done to the suite any more.
@@ -64,7 +64,7 @@ async fn round(
     report.acknowledged(number(&told, "steps")?);
     world.planted.are_set_aside(world.kafka, report).await?;
     for process in SERVICES {
-        generations::compare(world.suite, process, generations::service_of(process), report).await?;
+        generations::compare(world.suite, process, service_of(process), report).await?;
     }
     Ok(())
 }

@@ -3,11 +3,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
-use kith_log::kafka::{KafkaLog, KafkaSettings};
 use kith_log::{EventLog, Topic, topics};
-use kith_runtime::Runtime;
 use kith_tables::cql::{CqlSettings, CqlTables};
 use kith_tables::{Column, Order, Section, Table, TableStore};
 use kith_tests::server::Server;
@@ -70,17 +67,6 @@ impl Place<'_> {
 
 fn all_topics(what: &str) -> Vec<String> {
     topics::ALL.iter().map(|topic| format!("✘ {}: {what}", topic.name)).collect()
-}
-
-fn log(kafka: &Server, partitions: u16) -> Arc<KafkaLog> {
-    let settings = KafkaSettings {
-        bootstrap: kafka.socket(kafka_server::PORT).to_string(),
-        client_id: "kith-tests".to_owned(),
-        replication_factor: 1,
-        production: false,
-        extra: Vec::new(),
-    };
-    KafkaLog::connect(settings, partitions, Runtime::system()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,8 +164,8 @@ async fn keyspaces_with_other_tables(place: &Place<'_>) {
 
 async fn topics_that_are_missing_or_have_other_partitions(kafka: &mut Server, cassandra: &Server, keys: &Path) {
     kafka.wipe().await.unwrap();
-    log(kafka, 4).create_topics(&[topics::POSTS]).await.unwrap();
-    log(kafka, 16).create_topics(&[topics::IDENTITY]).await.unwrap();
+    kafka_server::log(kafka, 4).unwrap().create_topics(&[topics::POSTS]).await.unwrap();
+    kafka_server::log(kafka, 16).unwrap().create_topics(&[topics::IDENTITY]).await.unwrap();
     let made = [topics::POSTS, topics::IDENTITY];
     let missing = topics::ALL.iter().filter(|topic| !made.contains(topic));
     let mut expected: Vec<_> = missing.map(|topic| format!("✘ {}: topic", topic.name)).collect();

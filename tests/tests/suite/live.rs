@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kith_fold::engine::{FoldMetrics, Ports};
-use kith_log::kafka::{KafkaLog, KafkaSettings};
 use kith_proto::feeds::v1::WaitForRequest;
 use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
 use kith_runtime::Runtime;
@@ -37,17 +36,7 @@ async fn drop_keyspaces(server: &Server) {
 
 async fn digests_of(kafka: &Server, cassandra: &Server) -> BTreeMap<String, (u64, [u8; 32])> {
     let runtime = Runtime::system();
-    let log = KafkaLog::connect(
-        KafkaSettings {
-            bootstrap: kafka.socket(kafka_server::PORT).to_string(),
-            client_id: "kith-tests".to_owned(),
-            replication_factor: 1,
-            production: false,
-            extra: Vec::new(),
-        },
-        digests::PARTITIONS,
-        runtime.clone(),
-    );
+    let log = kafka_server::log(kafka, digests::PARTITIONS);
     let ports = Ports { runtime, log: log.unwrap(), tables: tables(cassandra), metrics: FoldMetrics::default() };
     digests::of(&ports, NOBODY_IS_PULLED).await.unwrap()
 }

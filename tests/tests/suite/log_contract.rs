@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kith_log::kafka::{KafkaLog, KafkaSettings};
 use kith_log::{EventLog, contract};
 use kith_runtime::Runtime;
 use kith_tests::server::Server;
@@ -13,14 +12,7 @@ use kith_tests::{kafka_server, servers};
 const PARTITIONS: u16 = 4;
 
 fn connect(kafka: &Server) -> Arc<dyn EventLog> {
-    let settings = KafkaSettings {
-        bootstrap: kafka.socket(kafka_server::PORT).to_string(),
-        client_id: "kith-tests".into(),
-        replication_factor: 1,
-        production: false,
-        extra: Vec::new(),
-    };
-    KafkaLog::connect(settings, PARTITIONS, Runtime::system()).unwrap()
+    kafka_server::log(kafka, PARTITIONS).unwrap()
 }
 
 macro_rules! kafka_keeps {

@@ -1,9 +1,7 @@
 //! What operators see of the log, and what they do about dead letters, through real processes.
 
 use bytes::Bytes;
-use kith_log::kafka::{KafkaLog, KafkaSettings};
 use kith_log::{EventLog, Header, NewRecord, headers, topics};
-use kith_runtime::Runtime;
 use kith_tests::suite::Suite;
 use kith_tests::{digests, kafka_server, servers, wait};
 use serde_json::Value;
@@ -40,14 +38,7 @@ async fn a_dead_letter_is_found_retried_and_discarded_over_kafka() {
     let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
     let keys = tempfile::tempdir().unwrap();
     let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
-    let settings = KafkaSettings {
-        bootstrap: kafka.socket(kafka_server::PORT).to_string(),
-        client_id: "kith-tests".to_owned(),
-        replication_factor: 1,
-        production: false,
-        extra: Vec::new(),
-    };
-    let log = KafkaLog::connect(settings, digests::PARTITIONS, Runtime::system()).unwrap();
+    let log = kafka_server::log(&kafka, digests::PARTITIONS).unwrap();
     let headers = vec![Header::new(headers::ID, "0".repeat(32))];
     let value = Bytes::from_static(b"\xff\xff\xff\xff");
     let garbage = NewRecord { topic: topics::POSTS, key: "p".to_owned(), headers, value };

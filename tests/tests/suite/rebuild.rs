@@ -1,7 +1,7 @@
 //! Tables filled anew under load, promoted and rolled back: nobody who reads notices.
 
 use kith_tests::servers;
-use kith_tests::suite::{SERVICES, Suite};
+use kith_tests::suite::{SERVICES, Suite, service_of};
 
 const NOBODY_IS_PULLED: u64 = 10_000;
 const ACCOUNTS: usize = 120;
@@ -10,7 +10,7 @@ const POSTS: usize = 400;
 
 /// The services as operators name them, and the process that each runs in.
 fn services(process_of: impl Fn(&'static str) -> String) -> Vec<(&'static str, String)> {
-    SERVICES.map(|name| (if name == "projector" { "feeds" } else { name }, process_of(name))).to_vec()
+    SERVICES.map(|name| (service_of(name), process_of(name))).to_vec()
 }
 
 /// `late`: statuses that a caller may get of servers that share a busy machine, whatever is rebuilt; it asks again.

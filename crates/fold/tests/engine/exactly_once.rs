@@ -62,7 +62,7 @@ async fn what_a_server_lost_is_folded_again_also_where_no_record_comes() {
     stage.settle().await;
     assert_eq!(stage.sum("p").await, MoodSum::default());
     stage.plan.crash();
-    stage.ports.runtime.sleep(Duration::from_secs(5)).await;
+    stage.until(async || stage.sum("p").await != MoodSum::default()).await;
     assert_eq!(stage.sum("p").await, MoodSum { total: 3, records: 1 });
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_finding::Finding;
-use kith_fold::{Generations, Operations};
+use kith_fold::Operations;
 use kith_log::kafka::KafkaLog;
 use kith_log::topics;
 use kith_runtime::Runtime;
-use kith_service::config::{LogAddress, ServiceName, Settings, TablesAddress};
+use kith_service::config::{LogAddress, Settings, TablesAddress};
 use kith_tables::Table;
 
 use crate::{ports, suite};
@@ -39,17 +39,9 @@ pub async fn tables(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
 /// Of every generation that has tables, with what must be in them.
 async fn keyspaces(settings: &Settings, runtime: &Runtime) -> Vec<(String, Vec<&'static Table>)> {
     let operations = operations(settings, runtime).await;
-    let mut keyspaces = Vec::new();
-    for service in ServiceName::ALL {
-        let first = suite::group(service, settings, suite::FIRST_GENERATION);
-        let of_service = |operations: &Operations| operations.generations(first.service);
-        let generations = operations.as_ref().map_or_else(Generations::default, of_service);
-        for &generation in generations.all().keys() {
-            let group = suite::group(service, settings, generation);
-            keyspaces.push((group.keyspace(), group.tables()));
-        }
-    }
-    keyspaces
+    let generations_of = |service: &str| operations.as_ref().map(|of| of.generations(service)).unwrap_or_default();
+    let groups = suite::groups(settings, generations_of);
+    groups.iter().map(|group| (group.keyspace(), group.tables())).collect()
 }
 
 /// What operators decided, if a broker tells it now. The embedded log is the running process's alone: then the generations
