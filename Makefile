@@ -23,15 +23,15 @@ servers: ## fetch Apache Kafka and Apache Cassandra from Maven for the live test
 	tests/servers/fetch
 
 demo-live: build servers ## the same over five processes, a real Kafka and a real Cassandra
-	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin live -- demo $(DEMO)
+	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-tests --bin live -- demo $(DEMO)
 
 latency: build servers ## print the time from a post's OK to a follower's home feed over Kafka and Cassandra
-	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin live -- latency
+	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-tests --bin live -- latency
 
 MINUTES ?= 30
 torture: build servers ## for MINUTES (30): a third simulated seeds and planted defects, the rest real faults; tables at the end
 	@failed=0; $(MAKE) --no-print-directory simulate SEEDS=$$(($(MINUTES) * 1000 / 3)) || failed=1; \
-	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --quiet -p kith-tests --bin torture -- \
+	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-tests --bin torture -- \
 		--minutes $$(($(MINUTES) * 2 / 3)) $(TORTURE) || failed=1; exit $$failed
 
 test: ## every test, with real Kafka and Cassandra where Java and Maven are there
@@ -39,9 +39,9 @@ test: ## every test, with real Kafka and Cassandra where Java and Maven are ther
 
 SEEDS ?= 10000
 simulate: ## the whole suite in one thread against an adversary, 10,000 seeds (SEEDS=…); then every planted defect
-	cargo build --quiet -p kith-tests --bin simulate
-	target/debug/simulate --seeds $(SEEDS) --jobs $$(nproc)
-	target/debug/simulate --seeds 120 --planted all
+	cargo build --release --quiet -p kith-tests --bin simulate
+	target/release/simulate --seeds $(SEEDS) --jobs $$(nproc)
+	target/release/simulate --seeds 120 --planted all
 
 lint: ## formatting, clippy, dependency rules, protos, manifests
 	cargo fmt --all --check
