@@ -1,12 +1,17 @@
 //! `make torture MINUTES=n`: the suite under real faults for as long as told. Usage: `torture [--minutes N] [--seed N]
-//! [--accounts N] [--only embedded|live]`; `TESTED_KITH` names the binary. Exits with 1 when anything was lost, doubled or
+//! [--accounts N] [--only embedded|live] [--faults PART]`; `TESTED_KITH` names the binary. Exits with 1 when anything was lost, doubled or
 //! different, and prints one table either way.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kith_tests::torture::{self, How, Report};
+use kith_tests::torture::{self, How, Report, Rounds};
+
+const USAGE: &str = "usage: torture [--minutes N] [--seed N] [--accounts N] [--only embedded|live] [--faults PART]
+
+Runs TESTED_KITH under real faults for N minutes (30). --faults: over Kafka and Cassandra only those whose name contains PART.
+Example: TESTED_KITH=target/release/kith torture --minutes 5 --only live --faults broker";
 
 struct Options {
     minutes: u64,
@@ -14,6 +19,7 @@ struct Options {
     accounts: usize,
     embedded: bool,
     live: bool,
+    faults: String,
 }
 
 #[tokio::main]
@@ -46,7 +52,7 @@ async fn main() -> ExitCode {
 
 /// A third of the time embedded, the rest over Kafka and Cassandra.
 async fn run(options: &Options, report: &mut Report) -> Result<()> {
-    let Options { minutes, seed, accounts, .. } = *options;
+    let &Options { minutes, seed, accounts, ref faults, .. } = options;
     let (all, now) = (Duration::from_secs(minutes * 60), Instant::now());
     if options.embedded {
         let share = if options.live { all / 3 } else { all };
@@ -56,13 +62,14 @@ async fn run(options: &Options, report: &mut Report) -> Result<()> {
         torture::embedded_rounds(seed, accounts, now + share, report).await;
     }
     if options.live {
-        torture::live_rounds(seed, accounts, now + all, report).await?;
+        torture::live_rounds(Rounds { seed, accounts, until: now + all, only: faults }, report).await?;
     }
     Ok(())
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
-    let mut options = Options { minutes: 30, seed: 1, accounts: 240, embedded: true, live: true };
+    let mut options =
+        Options { minutes: 30, seed: 1, accounts: 240, embedded: true, live: true, faults: String::new() };
     while let Some(name) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{name} needs a value"));
         match name.as_str() {
@@ -74,7 +81,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
                 "live" => options.embedded = false,
                 other => bail!("--only {other} is neither embedded nor live"),
             },
-            "--help" => bail!("usage: torture [--minutes N] [--seed N] [--accounts N] [--only embedded|live]"),
+            "--faults" => options.faults = value()?,
+            "--help" => bail!("{USAGE}"),
             other => bail!("unknown option {other}"),
         }
     }

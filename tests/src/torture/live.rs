@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use kith_runtime::SplitMix64;
 
 use super::embedded::number;
@@ -18,13 +18,25 @@ use crate::{cassandra_server, kafka_server};
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(2);
 
-/// Rounds until `until`, each on emptied servers. `Err` when the servers themselves do not start.
-pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Report) -> Result<()> {
+/// What the rounds are.
+pub struct Rounds<'a> {
+    pub seed: u64,
+    /// People of each round's demo.
+    pub accounts: usize,
+    pub until: Instant,
+    /// Only faults whose name contains this; empty: all.
+    pub only: &'a str,
+}
+
+/// Rounds until it is time, each on emptied servers. `Err` when the servers themselves do not start, or no fault is meant.
+pub async fn rounds(what: Rounds<'_>, report: &mut Report) -> Result<()> {
+    let Rounds { seed, accounts, until, only } = what;
+    ensure!(nemesis::kinds(only).next().is_some(), "no fault's name contains {only}");
     let (mut kafka, mut cassandra) = (kafka_server::start_behind().await?, cassandra_server::start_behind().await?);
     let log = Proxy::start(kafka.socket(kafka_server::PORT), kafka.socket(kafka_server::PORT_BEHIND)).await?;
     let tables =
         Proxy::start(cassandra.socket(cassandra_server::PORT), cassandra.socket(cassandra_server::PORT_BEHIND)).await?;
-    nemesis::kinds().for_each(|kind| report.expect(kind));
+    nemesis::kinds(only).for_each(|kind| report.expect(kind));
     let (mut chance, mut order, mut number) = (SplitMix64::new(seed), Vec::new(), 0);
     while Instant::now() < until {
         number += 1;
@@ -40,6 +52,7 @@ pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Rep
             tables: &tables,
             keys: keys.path(),
             planted: Planted::default(),
+            only,
         };
         let outcome = round(&mut world, &mut order, &mut chance, accounts, until, report).await;
         report.round(&name, outcome);

@@ -12,5 +12,5 @@ mod report;
 
 pub use disk::How;
 pub use embedded::{every_write, kinds as embedded_kinds, rounds as embedded_rounds};
-pub use live::rounds as live_rounds;
+pub use live::{Rounds, rounds as live_rounds};
 pub use report::Report;

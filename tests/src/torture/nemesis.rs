@@ -36,6 +36,8 @@ pub struct World<'a> {
     pub keys: &'a std::path::Path,
     /// What was written into the log this round.
     pub planted: Planted,
+    /// Only faults whose name contains this.
+    pub only: &'a str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,9 +103,9 @@ impl Fault {
     }
 }
 
-/// What is done, as the report names it.
-pub fn kinds() -> impl Iterator<Item = String> {
-    ALL.into_iter().map(Fault::name)
+/// What is done, as the report names it, where its name contains `only`.
+pub fn kinds(only: &str) -> impl Iterator<Item = String> {
+    ALL.into_iter().map(Fault::name).filter(move |name| name.contains(only))
 }
 
 impl World<'_> {
@@ -111,7 +113,7 @@ impl World<'_> {
     /// kind has its turn.
     pub async fn strike(&mut self, order: &mut Vec<usize>, chance: &mut SplitMix64, report: &mut Report) -> Result<()> {
         if order.is_empty() {
-            order.extend(0..ALL.len());
+            order.extend((0..ALL.len()).filter(|&fault| ALL[fault].name().contains(self.only)));
         }
         let drawn = order.swap_remove(chance.below(order.len() as u64) as usize);
         let fault = ALL[drawn];

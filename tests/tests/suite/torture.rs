@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kith_tests::servers;
-use kith_tests::torture::{self, How, Report};
+use kith_tests::torture::{self, How, Report, Rounds};
 
 const SEED: u64 = 20;
 /// A fault over real servers, and its end, takes some ten seconds.
@@ -33,7 +33,7 @@ async fn real_servers_that_fail_lose_nothing() {
     }
     let mut report = Report::default();
     let until = Instant::now() + Duration::from_secs(60);
-    torture::live_rounds(SEED, 60, until, &mut report).await.unwrap();
+    torture::live_rounds(Rounds { seed: SEED, accounts: 60, until, only: "" }, &mut report).await.unwrap();
     passed(&report);
     // There is time for some of the kinds only.
     assert!(report.inflicted_of_all() >= LIVE_FAULTS, "{report}");
