@@ -19,6 +19,8 @@ const BATCH_RECORDS: usize = 256;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// How often an idle worker looks whether the tables' server may have lost rows: no record may come for long.
 const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
+/// How old a stored watermark may be that no other process reads, ms.
+const NOTE_EVERY_MS: i64 = 100;
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -36,6 +38,7 @@ pub(crate) struct Worker {
     /// Offsets whose record ids are known from before: a log that lost its tail has others there.
     expected: BTreeMap<Offset, RecordId>,
     restart: RestartHistory,
+    note: Note,
     reconnects: u64,
 }
 
@@ -69,7 +72,19 @@ impl Worker {
         let restart = RestartHistory { margin, samples: Vec::new() };
         let append_next = appended.map_or(0, |row| row.position + 1);
         let cache = Cache::new();
-        Ok(Self { context, partition, cache, next: from, live: false, append_next, expected, restart, reconnects })
+        let note = Note { every_ms: if context.store.is_shared() { 0 } else { NOTE_EVERY_MS }, last_ms: 0 };
+        Ok(Self {
+            context,
+            partition,
+            cache,
+            next: from,
+            live: false,
+            append_next,
+            expected,
+            restart,
+            note,
+            reconnects,
+        })
     }
 
     pub(crate) fn start_offset(&self) -> Offset {
@@ -231,7 +246,11 @@ impl Worker {
     /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it.
     async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<(), FoldError> {
         self.context.state.watermarks.advance(self.partition, reached + 1);
-        let restart = self.restart.at(self.context.runtime.now_ms(), reached, id);
+        let now_ms = self.context.runtime.now_ms();
+        if !self.note.is_due(now_ms) {
+            return Ok(());
+        }
+        let restart = self.restart.at(now_ms, reached, id);
         let marks = StoredMarks { appended: self.live.then_some(reached), restart };
         let position = Position { partition: self.partition, offset: reached };
         self.context.state.watermarks.store(position, id, marks).await?;
@@ -250,6 +269,23 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+/// When the watermark is stored. Where other processes read it, with every batch. Where this is the only process of the
+/// tables nobody reads it before the next start, and what was folded since costs little then: the marks say it is in.
+struct Note {
+    every_ms: i64,
+    last_ms: i64,
+}
+
+impl Note {
+    fn is_due(&mut self, now_ms: i64) -> bool {
+        let due = now_ms.saturating_sub(self.last_ms) >= self.every_ms || now_ms < self.last_ms;
+        if due {
+            self.last_ms = now_ms;
+        }
+        due
     }
 }
 
@@ -319,4 +355,22 @@ async fn head_now(context: &Context, partition: LogPartition) -> Result<Offset, 
 
 fn reconnected() -> FoldError {
     StoreError::Unavailable("the connection was lost and made again".to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watermark_that_others_read_is_noted_each_time() {
+        let mut note = Note { every_ms: 0, last_ms: 0 };
+        assert!([5, 5, 6].into_iter().all(|now_ms| note.is_due(now_ms)));
+    }
+
+    #[test]
+    fn one_that_nobody_reads_is_noted_now_and_then_also_over_a_clock_that_goes_back() {
+        let mut note = Note { every_ms: 100, last_ms: 0 };
+        let due: Vec<bool> = [1_000, 1_099, 1_100, 1_150, 40, 139, 140].map(|now_ms| note.is_due(now_ms)).to_vec();
+        assert_eq!(due, [true, false, true, false, true, false, true]);
+    }
 }

@@ -116,6 +116,10 @@ impl TableStore for CqlTables {
         RESTART_MARGIN
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.server.connected().await?.check().await
     }

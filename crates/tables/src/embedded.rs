@@ -32,8 +32,8 @@ pub use folder::inspect;
 use keys::Place;
 use store::{Range, Store};
 
-/// Table partitions that share a lock for the time of one `apply`.
-const WRITE_LOCKS: usize = 64;
+/// Table partitions that share a lock for the time of one `apply` or `get`.
+const LOCKS: usize = 256;
 const SCAN_PAGE_ROWS: usize = 1_000;
 
 /// Tables in a folder. One process at a time.
@@ -44,8 +44,9 @@ pub struct EmbeddedTables {
 
 struct Inner {
     store: Store,
-    /// By table partition: nobody may write between an `apply`'s look at the positions and its batch.
-    write_locks: Vec<Mutex<()>>,
+    /// By table partition: nobody may write between an `apply`'s look at the positions and its batch, nor while a `get`
+    /// reads several rows as one state.
+    locks: Vec<RwLock<()>>,
     catalog_lock: Mutex<()>,
     open: Mutex<BTreeMap<u32, Arc<RwLock<Alive>>>>,
     /// Last, so that the folder is let go of when fjall is closed.
@@ -63,9 +64,9 @@ impl EmbeddedTables {
         let store = Store::open(&folder.rows())?;
         folder.set_format()?;
         Catalog(&store).finish_drops()?;
-        let write_locks = (0..WRITE_LOCKS).map(|_| Mutex::new(())).collect();
+        let locks = (0..LOCKS).map(|_| RwLock::new(())).collect();
         let (catalog_lock, open) = (Mutex::new(()), Mutex::new(BTreeMap::new()));
-        let inner = Arc::new(Inner { store, write_locks, catalog_lock, open, _folder: folder });
+        let inner = Arc::new(Inner { store, locks, catalog_lock, open, _folder: folder });
         Ok(Arc::new(Self { inner, runtime }))
     }
 }
@@ -98,6 +99,10 @@ impl TableStore for EmbeddedTables {
 
     fn restart_margin(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -151,9 +156,10 @@ impl Keyspace for EmbeddedKeyspace {
         check::get(table, partition, rows)?;
         let (place, _alive) = self.place(table)?;
         let prefix = place.partition_prefix(partition);
-        let state = self.inner.store.state();
+        // No `apply` to this table partition while it is read: that is what makes it one state.
+        let _state = self.lock(&prefix)?.read().unwrap_or_else(PoisonError::into_inner);
         let read = |key: &RowKey| {
-            let found = state.get(&keys::row_key(table, &prefix, key))?;
+            let found = self.inner.store.look_up(keys::row_key(table, &prefix, key))?;
             found.map(|value| row(table, key.clone(), &value)).transpose()
         };
         rows.iter().map(read).collect()
@@ -177,7 +183,7 @@ impl Keyspace for EmbeddedKeyspace {
         let (place, _alive) = self.place(table)?;
         let prefix = place.partition_prefix(partition);
         let newest = newest(table, &prefix, writes);
-        let _one_at_a_time = held(self.write_lock(&prefix)?);
+        let _one_at_a_time = self.lock(&prefix)?.write().unwrap_or_else(PoisonError::into_inner);
         let mut batch = self.inner.store.batch();
         for (key, write) in newest {
             if let Some(there) = self.inner.store.get(&key)? {
@@ -219,11 +225,11 @@ impl EmbeddedKeyspace {
         Ok((*self.places.get(table.name).ok_or_else(missing)?, alive))
     }
 
-    fn write_lock(&self, partition_prefix: &[u8]) -> Result<&Mutex<()>, StoreError> {
+    fn lock(&self, partition_prefix: &[u8]) -> Result<&RwLock<()>, StoreError> {
         let mut hasher = DefaultHasher::new();
         partition_prefix.hash(&mut hasher);
-        let lock = self.inner.write_locks.get(hasher.finish() as usize % WRITE_LOCKS);
-        lock.ok_or_else(|| StoreError::Unavailable("no write locks".to_owned()))
+        let lock = self.inner.locks.get(hasher.finish() as usize % LOCKS);
+        lock.ok_or_else(|| StoreError::Unavailable("no locks".to_owned()))
     }
 }
 

@@ -59,6 +59,9 @@ pub trait TableStore: Send + Sync + 'static {
     /// what it had acknowledged. Zero for a store that loses rows and watermark together.
     fn restart_margin(&self) -> Duration;
 
+    /// Whether other processes may have the same tables open.
+    fn is_shared(&self) -> bool;
+
     /// Whether the store answers now.
     async fn check(&self) -> Result<(), StoreError>;
 

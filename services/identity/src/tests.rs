@@ -3,6 +3,7 @@
 mod accounts;
 mod engine;
 mod graph;
+mod shared;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(&folder.path().join("log"), PARTITIONS, runtime.clone()).unwrap();
         let tables = EmbeddedTables::open(folder.path().join("tables"), runtime.clone()).unwrap();
+        let tables = Arc::new(shared::Shared(tables));
         let keys = KeyFolder::at(folder.path().join("keys"));
         keys.create_missing(&runtime).unwrap();
         let jwks = folder.path().join("keys").join(JWKS_FILE);

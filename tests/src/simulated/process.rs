@@ -40,6 +40,10 @@ impl TableStore for ProcessTables {
         self.inner.restart_margin()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.gate.pass().await;
         self.inner.check().await

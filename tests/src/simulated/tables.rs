@@ -234,6 +234,10 @@ impl TableStore for SimulatedTables {
         self.cluster.shape.restart_margin
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.cluster.readers(&self.cluster.replicas()).map(|_| ())
     }

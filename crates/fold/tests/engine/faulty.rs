@@ -86,6 +86,10 @@ impl TableStore for Faulty {
         self.margin
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.inner.check().await
     }

@@ -111,11 +111,12 @@ fn push_value(bytes: &mut Vec<u8>, value: &Value) {
 
 /// A zero is followed by 255; the end is two zeros, below whatever else could follow.
 fn push_bytes(bytes: &mut Vec<u8>, content: &[u8]) {
-    for byte in content {
-        bytes.push(*byte);
-        if *byte == 0 {
-            bytes.push(u8::MAX);
+    bytes.reserve(content.len() + 2);
+    for (index, part) in content.split(|byte| *byte == 0).enumerate() {
+        if index > 0 {
+            bytes.extend([0, u8::MAX]);
         }
+        bytes.extend_from_slice(part);
     }
     bytes.extend([0, 0]);
 }
@@ -133,11 +134,13 @@ fn take_value(rest: &mut &[u8], column: Column, mask: u8) -> Result<Value, Store
 fn take_bytes(rest: &mut &[u8], mask: u8) -> Result<Vec<u8>, StoreError> {
     let mut content = Vec::new();
     loop {
-        let [byte] = take::<1>(rest, mask)?;
-        if byte == 0 && take::<1>(rest, mask)? == [0] {
+        let end = rest.iter().position(|byte| *byte == mask).ok_or_else(damaged)?;
+        content.extend(rest[..end].iter().map(|byte| byte ^ mask));
+        *rest = &rest[end + 1..];
+        if take::<1>(rest, mask)? == [0] {
             return Ok(content);
         }
-        content.push(byte);
+        content.push(0);
     }
 }
 

@@ -10,19 +10,25 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fjall::config::PinningPolicy as Levels;
 use fjall::{Database, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot, compaction::Leveled};
 use kith_runtime::Runtime;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
 
 use crate::StoreError;
 
 /// What fjall keeps of its files in memory, for all keyspaces together.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Rows that are in no file yet. Up to four times as much waits for the disk.
-const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
+const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 /// What fjall's memtable needs for a row besides its bytes, roughly.
 const MEMTABLE_ROW_BYTES: usize = 128;
+/// Rows remembered as they are, so that a fold that has just loaded a row does not look for it again to write it, and a
+/// page that was read a moment ago is not read from files: bytes, with what the memory of each takes besides.
+const RECENT_BYTES: u64 = 16 * 1024 * 1024;
+const RECENT_ROW_BYTES: usize = 96;
+const RECENT_ROWS_GUESSED: usize = 64 * 1024;
 /// A file of sorted rows: what a compaction holds of each in memory grows with it.
 const TABLE_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// fjall's least. On disk only; a start reads no more than this again.
@@ -38,6 +44,8 @@ const ROOM_ATTEMPTS: u32 = 2_500;
 pub(super) struct Store {
     db: Database,
     rows: fjall::Keyspace,
+    /// Rows that were looked up last, also those that are not there, as they now are.
+    recent: Cache<Box<[u8]>, Option<fjall::Slice>, Weigh>,
     unflushed_bytes: AtomicU64,
     /// Writers that wait for the disk go on in the order in which they came.
     queue: Mutex<()>,
@@ -47,6 +55,8 @@ pub(super) struct Store {
 pub(super) struct Batch<'a> {
     store: &'a Store,
     batch: OwnedWriteBatch,
+    /// What is remembered becomes this when it is written.
+    changed: Vec<(Vec<u8>, fjall::Slice)>,
     bytes: usize,
 }
 
@@ -59,21 +69,29 @@ impl Store {
             .open()
             .map_err(failed)?;
         let files = std::sync::Arc::new(Leveled::default().with_table_target_size(TABLE_FILE_BYTES));
-        let options = || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(u64::MAX)
-                .compaction_strategy(files.clone())
-                // In parts, so that a look-up does not bring a whole file's into so small a cache.
-                .index_block_partitioning_policy(Levels::all(true))
-                .filter_block_partitioning_policy(Levels::all(true))
-        };
+        let options =
+            || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX).compaction_strategy(files.clone());
         let rows = db.keyspace("rows", options).map_err(failed)?;
-        Ok(Self { db, rows, unflushed_bytes: AtomicU64::new(0), queue: Mutex::new(()) })
+        let recent = Cache::with_weighter(RECENT_ROWS_GUESSED, RECENT_BYTES, Weigh);
+        Ok(Self { db, rows, recent, unflushed_bytes: AtomicU64::new(0), queue: Mutex::new(()) })
     }
 
     /// The row as it now is, also of a batch that is being committed.
     pub fn get(&self, key: &[u8]) -> Result<Option<fjall::Slice>, StoreError> {
-        self.rows.get(key).map_err(failed)
+        match self.recent.get(key) {
+            Some(known) => Ok(known),
+            None => self.rows.get(key).map_err(failed),
+        }
+    }
+
+    /// The same, and remembers it. Whoever asks keeps writers of the key away meanwhile.
+    pub fn look_up(&self, key: Vec<u8>) -> Result<Option<fjall::Slice>, StoreError> {
+        if let Some(known) = self.recent.get(&key[..]) {
+            return Ok(known);
+        }
+        let found = self.rows.get(&key).map_err(failed)?;
+        self.recent.insert(key.into(), found.clone());
+        Ok(found)
     }
 
     /// One state: whole batches only.
@@ -82,11 +100,14 @@ impl Store {
     }
 
     pub fn batch(&self) -> Batch<'_> {
-        Batch { store: self, batch: self.db.batch(), bytes: 0 }
+        Batch { store: self, batch: self.db.batch(), changed: Vec::new(), bytes: 0 }
     }
 
     /// Waits while the disk is behind.
     pub async fn room(&self, runtime: &Runtime) {
+        if self.rows.sealed_memtable_count() < FULL_MEMTABLES {
+            return;
+        }
         let _turn = self.queue.lock().await;
         for _ in 0..ROOM_ATTEMPTS {
             // A simulation's clock must not depend on how fast the disk is.
@@ -122,19 +143,40 @@ impl Batch<'_> {
     pub fn insert(&mut self, key: Vec<u8>, value: impl Into<fjall::Slice>) {
         let value = value.into();
         self.bytes += key.len() + value.len() + MEMTABLE_ROW_BYTES;
-        self.batch.insert(&self.store.rows, key, value);
+        self.batch.insert(&self.store.rows, &key[..], value.clone());
+        self.changed.push((key, value));
     }
 
     pub fn remove(&mut self, key: impl Into<fjall::Slice>) {
         let key = key.into();
         self.bytes += key.len() + MEMTABLE_ROW_BYTES;
+        self.store.recent.remove(&key[..]);
         self.batch.remove(&self.store.rows, key);
     }
 
     /// In the operating system's hands when it returns.
     pub fn commit(self) -> Result<(), StoreError> {
-        self.batch.commit().map_err(failed)?;
+        // Of a batch that failed nothing is known: it is read again.
+        let committed = self.batch.commit().map_err(failed);
+        for (key, value) in self.changed {
+            match committed {
+                // What nobody looked up is not remembered: most rows of a fan-out are read by nobody soon.
+                Ok(()) => _ = self.store.recent.replace(key.into(), Some(value), true),
+                Err(_) => _ = self.store.recent.remove(&key[..]),
+            }
+        }
+        committed?;
         self.store.written(self.bytes)
+    }
+}
+
+/// What a remembered row takes, bytes, about.
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<Box<[u8]>, Option<fjall::Slice>> for Weigh {
+    fn weight(&self, key: &Box<[u8]>, value: &Option<fjall::Slice>) -> u64 {
+        (RECENT_ROW_BYTES + key.len() + value.as_ref().map_or(0, |value| value.len())) as u64
     }
 }
 
@@ -144,10 +186,6 @@ pub(super) struct State<'a> {
 }
 
 impl State<'_> {
-    pub fn get(&self, key: &[u8]) -> Result<Option<fjall::Slice>, StoreError> {
-        self.snapshot.get(&self.store.rows, key).map_err(failed)
-    }
-
     /// Keys and values, in the order of the keys.
     pub fn range(
         &self,

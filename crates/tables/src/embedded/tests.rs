@@ -62,6 +62,28 @@ async fn a_folder_in_use_or_of_another_format_is_refused() {
 }
 
 #[tokio::test]
+async fn what_was_looked_up_changes_with_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create("k", &[&NOTES]).await.unwrap();
+    let keyspace = store.open("k", &[&NOTES]).await.unwrap();
+    let look = async || {
+        let rows = keyspace.get(&NOTES, &Key::text("a"), &[row_at(1).key]).await.unwrap();
+        rows[0].as_ref().map(|row| row.position)
+    };
+    assert_eq!((look().await, look().await), (None, None), "read, and remembered not to be there");
+    for (written, there) in [(1, 1), (7, 7), (3, 7)] {
+        let write = Write { position: written, ..row_at(1) };
+        keyspace.apply(&NOTES, &Key::text("a"), &[write]).await.unwrap();
+        assert_eq!(look().await, Some(there));
+    }
+    store.drop_keyspace("k").await.unwrap();
+    store.create("k", &[&NOTES]).await.unwrap();
+    let again = store.open("k", &[&NOTES]).await.unwrap();
+    assert_eq!(again.get(&NOTES, &Key::text("a"), &[row_at(1).key]).await.unwrap(), [None]);
+}
+
+#[tokio::test]
 async fn a_dropped_keyspace_takes_no_writes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -90,6 +90,10 @@ impl TableStore for Jitter {
         self.inner.restart_margin()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.inner.check().await
     }

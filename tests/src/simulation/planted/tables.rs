@@ -76,6 +76,10 @@ impl TableStore for PlantedTables {
         }
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
     async fn check(&self) -> Result<(), StoreError> {
         self.inner.check().await
     }
