@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
 
-.PHONY: help run init build test simulate torture lint fmt demo demo-live servers latency clean-tables
+.PHONY: help run init build test simulate torture bench bench-quick lint fmt demo demo-live servers latency clean-tables
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -33,6 +33,13 @@ torture: build servers ## for MINUTES (30): a third simulated seeds and planted 
 	@failed=0; $(MAKE) --no-print-directory simulate SEEDS=$$(($(MINUTES) * 1000 / 3)) || failed=1; \
 	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-tests --bin torture -- \
 		--minutes $$(($(MINUTES) * 2 / 3)) $(TORTURE) || failed=1; exit $$failed
+
+BENCH := TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-bench --bin bench --
+bench: build servers ## ceilings of this machine and the suite beside them, embedded and over Kafka and Cassandra; BENCH_ARGS=--help
+	$(BENCH) --json target/bench.json --chart docs/bench/latest.svg $(BENCH_ARGS)
+
+bench-quick: build ## six rows of it, embedded, in under a minute once built
+	$(BENCH) --quick $(BENCH_ARGS)
 
 test: ## every test, with real Kafka and Cassandra where Java and Maven are there
 	cargo test --workspace --no-fail-fast

@@ -1,0 +1,99 @@
+//! `make bench`, `make bench-quick`: ceilings of this machine and the suite near them, in one run, as one table.
+
+mod bare;
+mod chart;
+mod desk;
+mod load;
+mod measures;
+mod place;
+mod plan;
+mod raw;
+mod recorder;
+mod row;
+mod target;
+mod template;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::row::Row;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+const EXIT_MISSED: u8 = 1;
+const EXIT_FAILED: u8 = 2;
+
+/// Measures the suite beside the ceilings of this machine
+///
+/// Example: bench --quick --json target/bench.json
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Special>,
+    /// Six rows, embedded, in under a minute
+    #[arg(long)]
+    quick: bool,
+    /// Rows of these adapters only: embedded, live
+    #[arg(long, value_delimiter = ',', value_name = "ADAPTERS", default_value = "embedded,live")]
+    adapters: Vec<String>,
+    /// Rows whose group's name contains this only
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+    /// Where the rows are written as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the chart is written, as SVG
+    #[arg(long, value_name = "FILE")]
+    chart: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Special {
+    /// A bare server, which the bench starts by itself
+    #[command(hide = true)]
+    Bare { setup: PathBuf },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bench: cannot start threads: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_MISSED),
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<bool> {
+    if let Some(Special::Bare { setup }) = cli.command {
+        bare::run(setup).await?;
+        return Ok(true);
+    }
+    let rows = if cli.quick { plan::quick().await? } else { plan::full(&cli.adapters, cli.only.as_deref()).await? };
+    println!("{}", row::table(&rows));
+    if cli.quick {
+        println!("Not run: {}", plan::NOT_QUICK);
+    }
+    if let Some(file) = cli.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&rows)?)?;
+    }
+    if let Some(file) = cli.chart {
+        std::fs::write(file, chart::svg(&rows))?;
+    }
+    println!("{}", row::verdict(&rows));
+    Ok(!rows.is_empty() && rows.iter().all(Row::is_met))
+}

@@ -1,0 +1,196 @@
+//! The client: a few connections to one address, and calls of each kind by number.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::FutureExt;
+use kith_fold::Token;
+use kith_proto::engagement::v1::engagement_service_client::EngagementServiceClient;
+use kith_proto::engagement::v1::reaction_service_client::ReactionServiceClient;
+use kith_proto::engagement::v1::{BatchGetCountsRequest, BatchGetCountsResponse, ReactRequest};
+use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
+use kith_proto::feeds::v1::{GetHomeFeedRequest, GetHomeFeedResponse, WaitForRequest};
+use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
+use kith_proto::messaging::v1::{GetUnreadCountsRequest, SendMessageRequest};
+use kith_proto::posts::v1::post_service_client::PostServiceClient;
+use kith_proto::posts::v1::{BatchGetPostsRequest, CreatePostRequest, CreatePostResponse};
+use kith_runtime::Runtime;
+use kith_service::auth::TokenIssuer;
+use kith_service::keys::KeyFolder;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::load::Call;
+use crate::template::Kind;
+use crate::world::{self, TEXT, Thing};
+
+/// A connection may have 256 calls open.
+const CONNECTIONS: usize = 4;
+const DEADLINE: Duration = Duration::from_secs(25);
+
+/// Who may call: a bearer token an account.
+pub type Bearers = Arc<Vec<MetadataValue<Ascii>>>;
+
+/// Signs tokens of accounts `0..count` with the key in the folder; makes it where it is missing.
+pub fn bearers(keys: &Path, count: u64) -> Result<Bearers> {
+    let (folder, runtime) = (KeyFolder::at(keys), Runtime::system());
+    folder.create_missing(&runtime)?;
+    let issuer = TokenIssuer::new(folder.signing_key()?, runtime);
+    let bearer = |n| {
+        let token = issuer.issue(world::id(Thing::Account, n)).ok().context("a token")?;
+        Ok(format!("Bearer {}", token.text).parse()?)
+    };
+    Ok(Arc::new((0..count).map(bearer).collect::<Result<_>>()?))
+}
+
+/// Which posts are reacted to.
+#[derive(Debug, Clone, Copy)]
+pub enum Subjects {
+    Uniform(u64),
+    /// This one only: each call changes its actor's reaction.
+    One(u64),
+}
+
+/// One address that is called.
+#[derive(Clone)]
+pub struct Target {
+    channels: Vec<Channel>,
+    next: Arc<AtomicUsize>,
+    bearers: Bearers,
+    /// Tells the calls of one run of the bench from those of another.
+    run: Arc<str>,
+}
+
+impl Target {
+    pub fn new(address: SocketAddr, bearers: Bearers, run: &str) -> Result<Self> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).timeout(DEADLINE);
+        let channels = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
+        Ok(Self { channels, next: Arc::default(), bearers, run: run.into() })
+    }
+
+    fn channel(&self) -> Channel {
+        self.channels[self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS].clone()
+    }
+
+    fn request<T>(&self, account: u64, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let bearer = self.bearers[account as usize % self.bearers.len()].clone();
+        request.metadata_mut().insert("authorization", bearer);
+        request
+    }
+
+    /// Commands of one kind.
+    pub fn commands(&self, kind: Kind, subjects: Subjects) -> Call {
+        let (target, accounts) = (self.clone(), self.bearers.len() as u64);
+        Arc::new(move |n| {
+            let target = target.clone();
+            async move { target.command(kind, subjects, n, n % accounts).await }.boxed()
+        })
+    }
+
+    /// Six reactions to two posts and two messages.
+    pub fn mixed(&self, subjects: Subjects) -> Call {
+        let (target, accounts) = (self.clone(), self.bearers.len() as u64);
+        Arc::new(move |n| {
+            let kind = match n % 10 {
+                0..6 => Kind::React,
+                6 | 7 => Kind::CreatePost,
+                _ => Kind::SendMessage,
+            };
+            let target = target.clone();
+            async move { target.command(kind, subjects, n, n % accounts).await }.boxed()
+        })
+    }
+
+    async fn command(&self, kind: Kind, subjects: Subjects, n: u64, account: u64) -> Result<String, Status> {
+        let request_id = format!("{}-{n}", self.run);
+        let accounts = self.bearers.len() as u64;
+        match kind {
+            Kind::React => {
+                // No account reacts to a post twice until all have to all; to one post each call is another kind.
+                let (post, kind) = match subjects {
+                    Subjects::Uniform(posts) => ((n / accounts + account) % posts, n / accounts / posts),
+                    Subjects::One(post) => (post, n / accounts),
+                };
+                let (subject, kind) = (Some(world::subject(post)), world::kind(kind).into());
+                let message = ReactRequest { subject, kind, request_id, at_least: Vec::new() };
+                let answer = ReactionServiceClient::new(self.channel()).react(self.request(account, message)).await?;
+                Ok(answer.into_inner().consistency_token)
+            }
+            Kind::CreatePost => {
+                let (text, languages) = (TEXT.to_owned(), vec!["en".to_owned()]);
+                let message = CreatePostRequest { text, languages, request_id, at_least: Vec::new() };
+                Ok(self.create_post(account, message).await?.consistency_token)
+            }
+            Kind::SendMessage => {
+                let (conversation_id, text) = (world::text_id(Thing::Conversation, account), TEXT.to_owned());
+                let message = SendMessageRequest { conversation_id, text, request_id, at_least: Vec::new() };
+                let request = self.request(account, message);
+                let answer = MessageServiceClient::new(self.channel()).send_message(request).await?;
+                Ok(answer.into_inner().consistency_token)
+            }
+        }
+    }
+
+    /// First pages of fifty of the readers' home feeds, one reader after the other.
+    pub fn pages(&self, readers: u64) -> Call {
+        let target = self.clone();
+        Arc::new(move |n| {
+            let target = target.clone();
+            async move { target.page(n % readers, Vec::new()).await.map(|page| page.as_of) }.boxed()
+        })
+    }
+
+    /// The first page of fifty of a reader's home feed.
+    pub async fn page(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
+        self.home(reader, 50, at_least).await
+    }
+
+    /// What is newest in a reader's home feed.
+    pub async fn newest(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
+        self.home(reader, 5, at_least).await
+    }
+
+    async fn home(&self, reader: u64, page_size: i32, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
+        let message = GetHomeFeedRequest { include_shares: true, page_size, page_token: String::new(), at_least };
+        let answer = FeedServiceClient::new(self.channel()).get_home_feed(self.request(reader, message)).await?;
+        Ok(answer.into_inner())
+    }
+
+    pub async fn create_post(&self, author: u64, message: CreatePostRequest) -> Result<CreatePostResponse, Status> {
+        let answer = PostServiceClient::new(self.channel()).create_post(self.request(author, message)).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// How often and how a post was reacted to.
+    pub async fn counts(&self, post: u64, at_least: Vec<String>) -> Result<BatchGetCountsResponse, Status> {
+        let message = BatchGetCountsRequest { subjects: vec![world::subject(post)], at_least };
+        let answer = EngagementServiceClient::new(self.channel()).batch_get_counts(self.request(0, message)).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// Waits until everything that `token` names is in the tables of every service that folds it.
+    pub async fn folded(&self, token: &Token) -> Result<()> {
+        let at_least = vec![token.encode()];
+        let wait = WaitForRequest { at_least: at_least.clone() };
+        FeedServiceClient::new(self.channel()).wait_for(self.request(0, wait)).await?;
+        let posts = BatchGetPostsRequest { post_ids: Vec::new(), at_least: at_least.clone() };
+        PostServiceClient::new(self.channel()).batch_get_posts(self.request(0, posts)).await?;
+        let unread = GetUnreadCountsRequest { conversation_ids: Vec::new(), at_least: at_least.clone() };
+        MessageServiceClient::new(self.channel()).get_unread_counts(self.request(0, unread)).await?;
+        self.counts(0, at_least).await?;
+        Ok(())
+    }
+
+    /// Waits until a bare server has written all its rows.
+    pub async fn drained(&self) -> Result<()> {
+        let wait = WaitForRequest { at_least: Vec::new() };
+        FeedServiceClient::new(self.channel()).wait_for(self.request(0, wait)).await?;
+        Ok(())
+    }
+}
