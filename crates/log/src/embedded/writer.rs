@@ -112,20 +112,12 @@ impl Writer {
             heads.insert(partition.id, (partition, position.offset + 1));
         }
         drop(recent);
-        // Heads first: who asks after an answer must see the record. Then the answers, and readers are woken last: folds would
-        // take the cores from the callers.
-        for (partition, head) in heads.values() {
-            partition.head.send_if_modified(|known| {
-                *known = *head;
-                false
-            });
+        for (partition, head) in heads.into_values() {
+            partition.head.send_replace(head);
         }
         for (answer, position) in answers {
             // A caller that went away does not make the record less written.
             let _ = answer.send(Ok(position));
-        }
-        for (partition, _) in heads.into_values() {
-            partition.head.send_modify(|_| {});
         }
     }
 
