@@ -1,6 +1,6 @@
 //! The suite in five processes over a real broker and a real CQL server, both behind proxies, under the nemesis.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use kith_runtime::SplitMix64;
@@ -23,14 +23,15 @@ pub struct Rounds<'a> {
     pub seed: u64,
     /// People of each round's demo.
     pub accounts: usize,
-    pub until: Instant,
+    /// Whether it was enough, by what was done so far: no further fault then.
+    pub enough: &'a (dyn Fn(&Report) -> bool + Sync),
     /// Only faults whose name contains this; empty: all.
     pub only: &'a str,
 }
 
-/// Rounds until it is time, each on emptied servers. `Err` when the servers themselves do not start, or no fault is meant.
+/// Rounds until it is enough, each on emptied servers. `Err` when the servers themselves do not start, or no fault is meant.
 pub async fn rounds(what: Rounds<'_>, report: &mut Report) -> Result<()> {
-    let Rounds { seed, accounts, until, only } = what;
+    let Rounds { seed, accounts, enough, only } = what;
     ensure!(nemesis::kinds(only).next().is_some(), "no fault's name contains {only}");
     let (mut kafka, mut cassandra) = (kafka_server::start_behind().await?, cassandra_server::start_behind().await?);
     let log = Proxy::start(kafka.socket(kafka_server::PORT), kafka.socket(kafka_server::PORT_BEHIND)).await?;
@@ -38,7 +39,7 @@ pub async fn rounds(what: Rounds<'_>, report: &mut Report) -> Result<()> {
         Proxy::start(cassandra.socket(cassandra_server::PORT), cassandra.socket(cassandra_server::PORT_BEHIND)).await?;
     nemesis::kinds(only).for_each(|kind| report.expect(kind));
     let (mut chance, mut order, mut number) = (SplitMix64::new(seed), Vec::new(), 0);
-    while Instant::now() < until {
+    while !enough(report) {
         number += 1;
         let name = format!("live round {number} of seed {seed}");
         eprintln!("{name}");
@@ -54,7 +55,7 @@ pub async fn rounds(what: Rounds<'_>, report: &mut Report) -> Result<()> {
             planted: Planted::default(),
             only,
         };
-        let outcome = round(&mut world, &mut order, &mut chance, accounts, until, report).await;
+        let outcome = round(&mut world, &mut order, &mut chance, accounts, enough, report).await;
         report.round(&name, outcome);
     }
     Ok(())
@@ -65,11 +66,11 @@ async fn round(
     order: &mut Vec<usize>,
     chance: &mut SplitMix64,
     accounts: usize,
-    until: Instant,
+    enough: &(dyn Fn(&Report) -> bool + Sync),
     report: &mut Report,
 ) -> Result<()> {
     let mut demo = world.suite.start_demo(accounts).await?;
-    while !demo.has_ended()? && Instant::now() < until {
+    while !demo.has_ended()? && !enough(report) {
         world.strike(order, chance, report).await?;
         tokio::time::sleep(BETWEEN_FAULTS).await;
     }
