@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::duty::Duty;
+use crate::memory::Memory;
 use crate::worker::Worker;
 use crate::{FoldError, Group, Lag, Publisher, State, WaitError, Watermarks};
 
@@ -62,6 +63,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Which generation.
+    pub fn number(&self) -> u32 {
+        self.group.generation
+    }
+
     /// Ends its tasks, and waits until they hold the log and the tables no longer.
     pub async fn end(&self) {
         for task in self.take_tasks() {
@@ -111,7 +117,8 @@ pub(crate) async fn start_as(
     ports.log.check_topics(&group.topics).await?;
     let keyspace = ports.tables.open(&group.keyspace(), &group.tables()).await?;
     let watermarks = watermarks_in(ports, &group, Arc::clone(&keyspace));
-    let state = State { keyspace, watermarks, partition_count: ports.log.partition_count() };
+    let memory = Arc::new(Memory::new(ports.metrics.memory(&group)));
+    let state = State { keyspace, watermarks, partition_count: ports.log.partition_count(), memory };
     let publisher = Publisher::new(Arc::clone(&ports.log), ports.runtime.clone(), group.service);
     let lag = Arc::new(Lag::default());
     let (own_group, metrics) = (group.clone(), ports.metrics.clone());

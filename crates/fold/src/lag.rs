@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::engine::{self, Context, Heads};
+use crate::memory::MemoryCounts;
 use crate::{FoldError, Group};
 
 /// How often heads and foreign watermarks are looked at.
@@ -193,6 +194,7 @@ pub struct FoldMetrics {
     poisoned: Family<TopicLabels, Counter>,
     stopped: Family<PartitionLabels, Gauge>,
     partitions: Family<GroupLabels, Gauge>,
+    answers: Family<AnswerLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -205,6 +207,16 @@ struct PartitionLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct GroupLabels {
     group: String,
+}
+
+/// Where answers come from.
+const MEMORY: &str = "memory";
+const TABLES: &str = "tables";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    group: String,
+    from: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -235,12 +247,25 @@ impl FoldMetrics {
             "1: the partition stands still until someone helps",
             all.stopped.clone(),
         );
+        registry.register(
+            "kith_answers",
+            "Answers that could be remembered: from memory, or read from the tables",
+            all.answers.clone(),
+        );
         all
+    }
+
+    pub(crate) fn memory(&self, group: &Group) -> MemoryCounts {
+        let count = |from| self.answers.get_or_create(&AnswerLabels { group: group.name(), from }).clone();
+        MemoryCounts { remembered: count(MEMORY), read: count(TABLES) }
     }
 
     /// Nothing more is said of a group that has ended: an old alarm would stay for ever.
     pub(crate) fn forget(&self, group: &Group, partitions: impl Iterator<Item = LogPartition>) {
         self.partitions.remove(&GroupLabels { group: group.name() });
+        for from in [MEMORY, TABLES] {
+            self.answers.remove(&AnswerLabels { group: group.name(), from });
+        }
         for labels in partitions.map(|partition| partition_labels(group, partition)) {
             self.lag_records.remove(&labels);
             self.lag_seconds.remove(&labels);

@@ -23,6 +23,7 @@ mod fold;
 mod generations;
 mod group;
 mod lag;
+mod memory;
 mod noun;
 mod operations;
 mod projection;
@@ -67,7 +68,10 @@ pub enum FoldError {
     #[error("stopped: {0}")]
     Stopped(String),
     /// The same, for a log that has other records than the tables, or none, from `from` on.
-    #[error("stopped: the log lost its tail, {partition} differs from its tables at offset {from}")]
+    #[error(
+        "stopped: the log lost its tail, {partition} differs from its tables at offset {from}: fill them anew from what \
+         the log has, by a rebuild and a promotion"
+    )]
     LostTail { partition: kith_log::LogPartition, from: kith_log::Offset },
 }
 

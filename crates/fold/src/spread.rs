@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use futures::{FutureExt, try_join};
-use kith_tables::{Key, Keyspace, MAX_APPLY_ROWS, Row, RowKey, RowRange, Slice, Table, Value, Write};
+use kith_tables::{Apply, Key, Keyspace, MAX_APPLY_ROWS, Row, RowKey, RowRange, Slice, Table, Value, Write};
 
 use crate::side_by_side::side_by_side;
 use crate::{Append, Effect, FoldError, Publisher, Put, Then, Unless, Walk};
@@ -10,8 +10,8 @@ use crate::{Append, Effect, FoldError, Publisher, Put, Then, Unless, Walk};
 const PAGE_ROWS: usize = 1_000;
 /// Reads on their way at once.
 const READS_IN_FLIGHT: usize = 16;
-/// Table partitions written at once.
-const WRITES_IN_FLIGHT: usize = 64;
+/// Keys appended to at once.
+const APPENDS_IN_FLIGHT: usize = 64;
 /// Writes that are held back, to be made together.
 const HELD_WRITES: usize = 4_096;
 /// Appends held before they are made.
@@ -112,20 +112,15 @@ impl<'a> Spreader<'a> {
     }
 
     async fn write(&mut self) -> Result<(), FoldError> {
-        let keyspace = self.keyspace;
         self.held_writes = 0;
         let targets = std::mem::take(&mut self.puts);
-        let mut batches = Vec::new();
-        for ((_, partition), target) in targets {
-            let mut writes = last_of_each_row(target.writes).into_iter().peekable();
-            while writes.peek().is_some() {
-                let chunk: Vec<Write> = writes.by_ref().take(MAX_APPLY_ROWS).collect();
-                let partition = partition.clone();
-                batches.push(async move { keyspace.apply(target.table, &partition, &chunk).await }.boxed());
-            }
+        let last = |((_, partition), target): (_, Target)| (target.table, partition, last_of_each_row(target.writes));
+        let targets: Vec<(&'static Table, Key, Vec<Write>)> = targets.into_iter().map(last).collect();
+        let mut all: Vec<Apply<'_>> = Vec::with_capacity(targets.len());
+        for (table, partition, writes) in &targets {
+            all.extend(writes.chunks(MAX_APPLY_ROWS).map(|writes| Apply { table, partition, writes }));
         }
-        side_by_side(batches, WRITES_IN_FLIGHT).await?;
-        Ok(())
+        Ok(self.keyspace.apply_all(&all).await?)
     }
 
     /// Appends under one key one after the other, in the order of their causes; under different keys side by side.
@@ -136,7 +131,7 @@ impl<'a> Spreader<'a> {
             by_key.entry((append.topic.id, append.key.clone())).or_default().push(append);
         }
         let appends = by_key.into_values().map(|appends| append_all(publisher, appends).boxed()).collect();
-        side_by_side(appends, WRITES_IN_FLIGHT).await?;
+        side_by_side(appends, APPENDS_IN_FLIGHT).await?;
         Ok(())
     }
 }

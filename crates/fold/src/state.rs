@@ -1,10 +1,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kith_log::{LogPartition, PartitionIndex, Topic};
 use kith_tables::{Key, Keyspace, Row, RowKey, RowRange, RowType, Slice, StoreError, Table, Value};
 use tokio::time::Instant;
 
+use crate::memory::Memory;
 use crate::{Token, WaitError, Watermarks};
 
 /// The tables of a group as queries and commands read them.
@@ -13,6 +15,7 @@ pub struct State {
     pub(crate) keyspace: Arc<dyn Keyspace>,
     pub(crate) watermarks: Arc<Watermarks>,
     pub(crate) partition_count: PartitionIndex,
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl State {
@@ -36,6 +39,17 @@ impl State {
     /// What a read made now includes at least.
     pub fn as_of(&self) -> Token {
         self.watermarks.known().collect()
+    }
+
+    /// What `read` makes of the tables, and of nothing else but what `key` says: as it made it before, while no table
+    /// partition that it read has changed. Only over tables that no other process writes to; over others it always reads.
+    pub async fn remembered<E, F, Fut>(&self, key: &[u8], read: F) -> Result<Bytes, E>
+    where
+        F: FnOnce(Self) -> Fut,
+        Fut: Future<Output = Result<Bytes, E>>,
+    {
+        let read = |keyspace| read(Self { keyspace, ..self.clone() });
+        self.memory.answer(&self.keyspace, key, read).await
     }
 
     /// The row of type `R` at that place.

@@ -10,8 +10,8 @@ mod tables;
 
 pub use paging::{pages_neither_skip_nor_repeat, scan_gives_every_row_once, slices_keep_the_order, slices_of_text};
 pub use rows::{
-    a_batch_is_all_or_nothing, get_answers_in_the_order_asked, older_never_overwrites_newer, replay_changes_nothing,
-    sections_have_columns_of_their_own, too_much_is_refused,
+    a_batch_is_all_or_nothing, a_version_ends_with_the_next_apply, get_answers_in_the_order_asked,
+    older_never_overwrites_newer, replay_changes_nothing, sections_have_columns_of_their_own, too_much_is_refused,
 };
 pub use tables::{
     digests_follow_the_rows, drop_then_create_is_empty, open_without_create_is_refused, reopening_keeps_rows,

@@ -15,7 +15,7 @@ mod keys;
 mod store;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Bound;
 use std::path::Path;
@@ -25,7 +25,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kith_runtime::Runtime;
 
-use crate::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Value, Write, check};
+use crate::version::Versions;
+use crate::{
+    Apply, Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Value, Version, Write, check,
+};
 use catalog::Catalog;
 use folder::Folder;
 pub use folder::inspect;
@@ -35,6 +38,8 @@ use store::{Range, Store};
 /// Table partitions that share a lock for the time of one `apply` or `get`.
 const LOCKS: usize = 256;
 const SCAN_PAGE_ROWS: usize = 1_000;
+/// Table partitions of one fjall batch: others wait for their locks meanwhile.
+const TOGETHER: usize = 64;
 
 /// Tables in a folder. One process at a time.
 pub struct EmbeddedTables {
@@ -47,6 +52,8 @@ struct Inner {
     /// By table partition: nobody may write between an `apply`'s look at the positions and its batch, nor while a `get`
     /// reads several rows as one state.
     locks: Vec<RwLock<()>>,
+    /// Nobody else writes here, so that whoever remembers rows can be told whether they still stand.
+    versions: Versions,
     catalog_lock: Mutex<()>,
     open: Mutex<BTreeMap<u32, Arc<RwLock<Alive>>>>,
     /// Last, so that the folder is let go of when fjall is closed.
@@ -66,7 +73,7 @@ impl EmbeddedTables {
         Catalog(&store).finish_drops()?;
         let locks = (0..LOCKS).map(|_| RwLock::new(())).collect();
         let (catalog_lock, open) = (Mutex::new(()), Mutex::new(BTreeMap::new()));
-        let inner = Arc::new(Inner { store, locks, catalog_lock, open, _folder: folder });
+        let inner = Arc::new(Inner { store, locks, versions: Versions::new(), catalog_lock, open, _folder: folder });
         Ok(Arc::new(Self { inner, runtime }))
     }
 }
@@ -157,7 +164,7 @@ impl Keyspace for EmbeddedKeyspace {
         let (place, _alive) = self.place(table)?;
         let prefix = place.partition_prefix(partition);
         // No `apply` to this table partition while it is read: that is what makes it one state.
-        let _state = self.lock(&prefix)?.read().unwrap_or_else(PoisonError::into_inner);
+        let _state = self.lock(hash(&prefix))?.read().unwrap_or_else(PoisonError::into_inner);
         let read = |key: &RowKey| {
             let found = self.inner.store.look_up(keys::row_key(table, &prefix, key))?;
             found.map(|value| row(table, key.clone(), &value)).transpose()
@@ -178,24 +185,25 @@ impl Keyspace for EmbeddedKeyspace {
     }
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
-        check::apply(table, partition, writes)?;
-        self.inner.store.room(&self.runtime).await;
-        let (place, _alive) = self.place(table)?;
-        let prefix = place.partition_prefix(partition);
-        let newest = newest(table, &prefix, writes);
-        let _one_at_a_time = self.lock(&prefix)?.write().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = self.inner.store.batch();
-        for (key, write) in newest {
-            if let Some(there) = self.inner.store.get(&key)? {
-                let position = values::position(&there)?;
-                warn_of_two_rows(table, position, &there, write);
-                if position >= write.position {
-                    continue;
-                }
-            }
-            batch.insert(key, values::encode(write.position, &write.columns));
+        self.apply_all(&[Apply { table, partition, writes }]).await
+    }
+
+    async fn apply_all(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
+        all.iter().try_for_each(|one| check::apply(one.table, one.partition, one.writes))?;
+        for some in all.chunks(TOGETHER) {
+            self.inner.store.room(&self.runtime).await;
+            self.apply_together(some)?;
         }
-        batch.commit()
+        Ok(())
+    }
+
+    fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
+        let (place, _alive) = self.place(table).ok()?;
+        Some(self.inner.versions.of(hash(&place.partition_prefix(partition))))
+    }
+
+    fn are_current(&self, versions: &[Version]) -> bool {
+        self.inner.versions.are_current(versions)
     }
 
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
@@ -215,6 +223,38 @@ impl Keyspace for EmbeddedKeyspace {
 }
 
 impl EmbeddedKeyspace {
+    /// In one batch: what it costs by itself is shared.
+    fn apply_together(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
+        let (mut rows, mut partitions, mut locks, mut alive) = (Vec::new(), Vec::new(), BTreeSet::new(), Vec::new());
+        for one in all {
+            let (place, guard) = self.place(one.table)?;
+            let prefix = place.partition_prefix(one.partition);
+            let partition = hash(&prefix);
+            rows.extend(newest(one.table, &prefix, one.writes).into_iter().map(|(key, write)| (one.table, key, write)));
+            locks.insert(partition as usize % LOCKS);
+            partitions.push(partition);
+            alive.push(guard);
+        }
+        // In one order everywhere, so that nobody waits for another who waits for them.
+        let locks = locks.iter().filter_map(|lock| self.inner.locks.get(*lock));
+        let _one_at_a_time: Vec<_> = locks.map(|lock| lock.write().unwrap_or_else(PoisonError::into_inner)).collect();
+        let mut batch = self.inner.store.batch();
+        for (table, key, write) in rows {
+            if let Some(there) = self.inner.store.get(&key)? {
+                let position = values::position(&there)?;
+                warn_of_two_rows(table, position, &there, write);
+                if position >= write.position {
+                    continue;
+                }
+            }
+            batch.insert(key, values::encode(write.position, &write.columns));
+        }
+        let committed = batch.commit();
+        // Of a batch that failed nothing is known.
+        partitions.iter().for_each(|partition| self.inner.versions.changed(*partition));
+        committed
+    }
+
     /// Where the table is; the keyspace cannot be dropped while the guard is held.
     fn place(&self, table: &Table) -> Result<(Place, RwLockReadGuard<'_, Alive>), StoreError> {
         let alive = self.alive.read().unwrap_or_else(PoisonError::into_inner);
@@ -225,12 +265,17 @@ impl EmbeddedKeyspace {
         Ok((*self.places.get(table.name).ok_or_else(missing)?, alive))
     }
 
-    fn lock(&self, partition_prefix: &[u8]) -> Result<&RwLock<()>, StoreError> {
-        let mut hasher = DefaultHasher::new();
-        partition_prefix.hash(&mut hasher);
-        let lock = self.inner.locks.get(hasher.finish() as usize % LOCKS);
+    fn lock(&self, partition: u64) -> Result<&RwLock<()>, StoreError> {
+        let lock = self.inner.locks.get(partition as usize % LOCKS);
         lock.ok_or_else(|| StoreError::Unavailable("no locks".to_owned()))
     }
+}
+
+/// Which table partition.
+fn hash(partition_prefix: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    partition_prefix.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Of several writes to one row the one at the highest position.

@@ -8,7 +8,8 @@
 //! 3. `get` sees one state of the table partition: no `apply` is seen by half.
 //! 4. A slice walked by its cursor, while rows arrive, neither repeats a row nor skips one that was there at the start.
 //! 5. After an error of `apply` the rows may be there or not; applying them again is safe.
-//! 6. Nothing is deleted, nothing expires: a row that is over says so in a column.
+//! 6. A store that tells versions never calls one current after an `apply` to its table partition has returned, or failed.
+//! 7. Nothing is deleted, nothing expires: a row that is over says so in a column.
 //!
 //! A table is declared once ([`Table`]); the declaration gives the CQL, the prepared statements and the embedded
 //! encoding. Only this crate knows CQL drivers.
@@ -21,16 +22,19 @@ pub mod embedded;
 mod row;
 mod table;
 mod value;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
 
 pub use digest::{Digest, TableDigest, digest, digest_where};
 pub use row::{Key, Row, RowKey, RowRange, RowType, SectionId, Slice, Write};
 pub use table::{Column, Order, Section, Table};
 pub use value::{Cell, Kind, Timestamp, Value};
+pub use version::Version;
 
 /// Rows one slice may ask for.
 pub const MAX_SLICE_ROWS: usize = 1_000;
@@ -42,6 +46,9 @@ pub const MAX_APPLY_ROWS: usize = 1_024;
 pub const MAX_APPLY_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of the partition columns, and of the clustering columns, of one row.
 pub const MAX_KEY_BYTES: usize = 8 * 1024;
+
+/// Table partitions that one `apply_all` writes at once.
+const APPLIES_IN_FLIGHT: usize = 64;
 
 /// A server or a folder that holds keyspaces.
 #[async_trait]
@@ -88,8 +95,35 @@ pub trait Keyspace: Send + Sync + 'static {
     /// Writes rows of one table partition, each at its position. At most [`MAX_APPLY_ROWS`], [`MAX_APPLY_BYTES`].
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError>;
 
+    /// As many `apply`s, side by side, no row in two of them: after an error some may be there.
+    async fn apply_all(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
+        // Named, as a closure's future would be of one lifetime only.
+        let applies: Vec<_> = all.iter().map(|one| self.apply(one.table, one.partition, one.writes)).collect();
+        stream::iter(applies).buffer_unordered(APPLIES_IN_FLIGHT).try_collect().await
+    }
+
+    /// In which state the table partition is; asked before its rows are read. `None`: others may write to it too, and the
+    /// store does not hear of it.
+    fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
+        let _ = (table, partition);
+        None
+    }
+
+    /// Whether none of these table partitions has changed since. It may say no where none has.
+    fn are_current(&self, versions: &[Version]) -> bool {
+        versions.is_empty()
+    }
+
     /// Every row of a table, in no order, a page at a time; starts again where `cursor` says. For digests and tools.
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError>;
+}
+
+/// What one `apply` writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Apply<'a> {
+    pub table: &'static Table,
+    pub partition: &'a Key,
+    pub writes: &'a [Write],
 }
 
 /// Part of a whole table.

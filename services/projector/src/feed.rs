@@ -24,7 +24,6 @@ pub struct Ask {
     pub behind: Option<Place>,
     pub size: usize,
     pub include_shares: bool,
-    pub now_ms: i64,
 }
 
 /// A page.
@@ -39,10 +38,9 @@ pub struct Page {
     pub incomplete: bool,
 }
 
-/// A page of the reader's home feed.
-pub async fn home(state: &State, reader: &str, ask: Ask) -> Result<Page, StoreError> {
-    let from = ask.behind.unwrap_or_else(|| skeleton::newest(ask.now_ms));
-    let skeleton = skeleton::of_home(state, reader, &from, ask.size * LOOK_AHEAD).await?;
+/// A page of the reader's home feed, behind `from`.
+pub async fn home(state: &State, reader: &str, from: &Place, ask: &Ask) -> Result<Page, StoreError> {
+    let skeleton = skeleton::of_home(state, reader, from, ask.size * LOOK_AHEAD).await?;
     let authors: BTreeSet<&str> = skeleton.entries.iter().map(|entry| &*entry.author_id).collect();
     let follows = follows::standing(state, reader, &Vec::from_iter(authors)).await?;
     let incomplete = skeleton.incomplete;
@@ -53,7 +51,7 @@ pub async fn home(state: &State, reader: &str, ask: Ask) -> Result<Page, StoreEr
 }
 
 /// A page of an author's feed, as the viewer is shown it.
-pub async fn author(state: &State, viewer: &str, author: &str, ask: Ask) -> Result<Page, StoreError> {
+pub async fn author(state: &State, viewer: &str, author: &str, ask: &Ask) -> Result<Page, StoreError> {
     let skeleton = skeleton::of_author(state, author, ask.behind.as_ref(), ask.size * LOOK_AHEAD).await?;
     let wanted = |entry: &Entry| entry.kind == Kind::Post || ask.include_shares;
     let (entries, next) = skeleton::page(skeleton, ask.size, wanted);

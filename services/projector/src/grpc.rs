@@ -22,7 +22,8 @@ use tonic::{Request, Response, Status};
 
 use crate::entry::Place;
 use crate::explain::{self, Explained, Finding};
-use crate::feed::{self, Ask, Page};
+use crate::feed::{Ask, Page};
+use crate::remembered::{self, Feed};
 
 const HOME_FEED: &str = "kith.feeds.v1.FeedService/GetHomeFeed";
 const AUTHOR_FEED: &str = "kith.feeds.v1.FeedService/GetAuthorFeed";
@@ -45,8 +46,7 @@ impl Feeds {
         let size = page_size("page_size", page.size)?;
         let cursor = self.kit.page_tokens.open(page.query, page.filter, page.token)?;
         let behind = cursor.map(|cursor| Place::from_cursor(&cursor).ok_or_else(Failure::page_token_invalid));
-        let now_ms = self.kit.runtime.now_ms();
-        Ok(Ask { behind: behind.transpose()?, size, include_shares: page.include_shares, now_ms })
+        Ok(Ask { behind: behind.transpose()?, size, include_shares: page.include_shares })
     }
 
     fn next_page_token(&self, query: &str, filter: &[&[u8]], page: &Page) -> Result<String, Failure> {
@@ -111,7 +111,8 @@ impl FeedService for Feeds {
         let seen = self.kit.see(&at_least, deadline).await?;
         // Before the rows are read: they hold at least this.
         let as_of = seen.as_of();
-        let page = feed::home(&seen.state, &reader, ask).await.map_err(Failure::from)?;
+        let feed = Feed::Home { reader: &reader };
+        let page = remembered::page(&seen.state, feed, ask, self.kit.runtime.now_ms()).await.map_err(Failure::from)?;
         Ok(Response::new(GetHomeFeedResponse {
             next_page_token: self.next_page_token(HOME_FEED, filter, &page)?,
             omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
@@ -136,7 +137,8 @@ impl FeedService for Feeds {
         let seen = self.kit.see(&at_least, deadline).await?;
         check_author(&seen.state, &viewer, &author).await?;
         let as_of = seen.as_of();
-        let page = feed::author(&seen.state, &viewer, &author, ask).await.map_err(Failure::from)?;
+        let feed = Feed::Author { viewer: &viewer, author: &author };
+        let page = remembered::page(&seen.state, feed, ask, self.kit.runtime.now_ms()).await.map_err(Failure::from)?;
         Ok(Response::new(GetAuthorFeedResponse {
             next_page_token: self.next_page_token(AUTHOR_FEED, filter, &page)?,
             omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),

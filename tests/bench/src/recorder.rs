@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kith_tables::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Value, Write};
+use kith_tables::{Apply, Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Value, Write};
 
 /// One call of a keyspace, in bytes.
 #[derive(Debug, Clone)]
@@ -102,6 +102,17 @@ impl Recorded {
         put_all(&mut place, &partition.0);
         place
     }
+
+    fn note_write(&self, Apply { table, partition, writes }: &Apply<'_>) {
+        self.notes.note(|| {
+            let cell = |write: &Write| {
+                let mut value = write.position.to_be_bytes().to_vec();
+                put_all(&mut value, &write.columns);
+                (place_in(write.key.section, &write.key.clustering), value.into())
+            };
+            Noted::Write { partition: self.place(table, partition), cells: writes.iter().map(cell).collect() }
+        });
+    }
 }
 
 #[async_trait]
@@ -129,15 +140,13 @@ impl Keyspace for Recorded {
     }
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
-        self.notes.note(|| {
-            let cell = |write: &Write| {
-                let mut value = write.position.to_be_bytes().to_vec();
-                put_all(&mut value, &write.columns);
-                (place_in(write.key.section, &write.key.clustering), value.into())
-            };
-            Noted::Write { partition: self.place(table, partition), cells: writes.iter().map(cell).collect() }
-        });
+        self.note_write(&Apply { table, partition, writes });
         self.inner.apply(table, partition, writes).await
+    }
+
+    async fn apply_all(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
+        all.iter().for_each(|one| self.note_write(one));
+        self.inner.apply_all(all).await
     }
 
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {

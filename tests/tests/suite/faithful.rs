@@ -58,6 +58,7 @@ simulated_tables_keep! {
     pages_neither_skip_nor_repeat,
     scan_gives_every_row_once,
     replay_changes_nothing,
+    a_version_ends_with_the_next_apply,
     older_never_overwrites_newer,
     a_batch_is_all_or_nothing,
     get_answers_in_the_order_asked,

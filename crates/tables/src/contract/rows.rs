@@ -46,6 +46,19 @@ pub async fn older_never_overwrites_newer(store: Arc<dyn TableStore>) {
     assert_eq!(rows.iter().map(|row| row.position).collect::<Vec<_>>(), [5, 9, 4, 5, 8, 8]);
 }
 
+/// What a store says is as it was, is: a version asked for before an `apply` ends with it. None may be told.
+pub async fn a_version_ends_with_the_next_apply(store: Arc<dyn TableStore>) {
+    let keyspace = fresh(&store, "kith_contract_version").await;
+    let key = Key::text("a");
+    let Some(empty) = keyspace.version(&NOTES, &key) else { return };
+    assert!(!store.is_shared(), "another process may write without this one hearing of it");
+    assert!(keyspace.are_current(&[empty]));
+    keyspace.apply(&NOTES, &key, &[note(1, "a", 3, "one")]).await.expect("apply");
+    assert!(!keyspace.are_current(&[empty]));
+    let one = keyspace.version(&NOTES, &key).expect("told before");
+    assert!(keyspace.are_current(&[one]) && !keyspace.are_current(&[one, empty]));
+}
+
 /// While one task writes batches of rows that all say the same, no `get` of another sees two that differ.
 pub async fn a_batch_is_all_or_nothing(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_batch").await;

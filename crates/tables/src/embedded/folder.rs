@@ -1,7 +1,8 @@
 //! The folder on disk: one process at a time, one format.
 
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use kith_finding::{Finding, Weight};
@@ -21,7 +22,8 @@ impl Folder {
     /// Makes the folder if it is missing. `Unavailable` when another process has it, `Contract` when it is of another
     /// format.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(path).map_err(|e| unavailable(path, &e))?;
+        // What people say in private stands in it.
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unavailable(path, &e))?;
         let lock = lock(path)?;
         let folder = Self { path: path.to_owned(), _lock: lock };
         folder.check_format()?;
@@ -51,7 +53,13 @@ impl Folder {
     fn check_format(&self) -> Result<(), StoreError> {
         match std::fs::read_to_string(self.path.join("FORMAT")) {
             Ok(format) if format == FORMAT => Ok(()),
-            Ok(format) => Err(StoreError::Contract(format!("the tables' folder is of format {:?}", format.trim()))),
+            Ok(format) => {
+                let format = format.lines().next().unwrap_or_default();
+                Err(StoreError::Contract(format!(
+                    "the tables' folder is of format {format:?}, not {:?}",
+                    FORMAT.trim()
+                )))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => self.remove_unfinished(),
             Err(e) => Err(unavailable(&self.path, &e)),
         }

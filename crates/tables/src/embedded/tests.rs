@@ -22,6 +22,7 @@ macro_rules! keeps {
 
 keeps! {
     replay_changes_nothing,
+    a_version_ends_with_the_next_apply,
     older_never_overwrites_newer,
     a_batch_is_all_or_nothing,
     get_answers_in_the_order_asked,

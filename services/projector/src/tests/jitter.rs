@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kith_tables::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Write};
+use kith_tables::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Version, Write};
 
 /// Wraps a store.
 pub struct Jitter {
@@ -135,6 +135,14 @@ impl Keyspace for JitterKeyspace {
         let applied = self.inner.apply(table, partition, writes).await;
         self.chance.pause().await;
         self.chance.fails().and(applied)
+    }
+
+    fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
+        self.inner.version(table, partition)
+    }
+
+    fn are_current(&self, versions: &[Version]) -> bool {
+        self.inner.are_current(versions)
     }
 
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {

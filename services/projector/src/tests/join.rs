@@ -62,6 +62,10 @@ async fn happen(suite: &mut Suite, ops: &[Op]) -> Naive {
                 for _ in 0..*yields {
                     tokio::task::yield_now().await;
                 }
+                // A page read now may be remembered: it must not outlast what it was read from.
+                let (include_shares, page_size) = (yields % 2 == 0, 100);
+                let ask = GetHomeFeedRequest { include_shares, page_size, ..GetHomeFeedRequest::default() };
+                let _shown_or_not = suite.home_page(person(yields % PEOPLE), ask).await;
             }
             Op::Crash => {
                 suite.kill();

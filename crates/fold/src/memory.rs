@@ -1,0 +1,227 @@
+//! Answers that are asked for again and again are remembered, each with the states of all table partitions that it was read
+//! from, and given again while none of them has changed. So no answer is older than the tables, and whoever waited for a
+//! token finds it in here too: a watermark moves only when all writes below it are counted.
+//!
+//! Only over tables that this process alone writes to; over others nothing is remembered.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kith_tables::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, Version, Write};
+use prometheus_client::metrics::counter::Counter;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+/// Answers, with their keys and versions, of one service: bytes.
+const MEMORY_BYTES: u64 = 16 * 1024 * 1024;
+/// What an answer takes besides, about.
+const ANSWER_BYTES: usize = 128;
+/// A first page of fifty has this many bytes, about: it decides only how much room is made at once.
+const ANSWERS_GUESSED: usize = 1_024;
+/// An answer that was read from more table partitions than this takes too long to check.
+const PARTITIONS_MAX: usize = 1_024;
+
+/// Answers of one generation of one service.
+pub(crate) struct Memory {
+    answers: Cache<Box<[u8]>, Arc<Answer>, Weigh>,
+    counts: MemoryCounts,
+}
+
+/// How many answers were remembered, and how many had to be read.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryCounts {
+    pub remembered: Counter,
+    pub read: Counter,
+}
+
+struct Answer {
+    bytes: Bytes,
+    read_from: Vec<Version>,
+}
+
+impl Memory {
+    pub(crate) fn new(counts: MemoryCounts) -> Self {
+        Self { answers: Cache::with_weighter(ANSWERS_GUESSED, MEMORY_BYTES, Weigh), counts }
+    }
+
+    /// The answer to what `key` asks, as `read` makes it from the tables that it is given, or as it made it before.
+    pub(crate) async fn answer<E, F, Fut>(&self, tables: &Arc<dyn Keyspace>, key: &[u8], read: F) -> Result<Bytes, E>
+    where
+        F: FnOnce(Arc<dyn Keyspace>) -> Fut,
+        Fut: Future<Output = Result<Bytes, E>>,
+    {
+        if let Some(known) = self.answers.get(key)
+            && tables.are_current(&known.read_from)
+        {
+            self.counts.remembered.inc();
+            return Ok(known.bytes.clone());
+        }
+        let noting = Arc::new(Noting { tables: Arc::clone(tables), read_from: Mutex::new(Some(Vec::new())) });
+        let bytes = read(Arc::clone(&noting) as Arc<dyn Keyspace>).await?;
+        self.counts.read.inc();
+        if let Some(read_from) = noting.take() {
+            self.answers.insert(key.into(), Arc::new(Answer { bytes: bytes.clone(), read_from }));
+        }
+        Ok(bytes)
+    }
+}
+
+#[derive(Clone)]
+struct Weigh;
+
+impl Weighter<Box<[u8]>, Arc<Answer>> for Weigh {
+    fn weight(&self, key: &Box<[u8]>, answer: &Arc<Answer>) -> u64 {
+        (ANSWER_BYTES + key.len() + answer.bytes.len() + answer.read_from.len() * size_of::<Version>()) as u64
+    }
+}
+
+/// Tables that note which of their partitions are read.
+struct Noting {
+    tables: Arc<dyn Keyspace>,
+    /// `None`: not all of it can be told.
+    read_from: Mutex<Option<Vec<Version>>>,
+}
+
+impl Noting {
+    /// Before the rows are read, so that a change meanwhile is noticed.
+    fn note(&self, table: &'static Table, partition: &Key) {
+        let version = self.tables.version(table, partition);
+        let mut read_from = self.read_from.lock().unwrap_or_else(PoisonError::into_inner);
+        *read_from = read_from.take().zip(version).map(|(mut all, version)| {
+            all.push(version);
+            all
+        });
+        read_from.take_if(|all| all.len() > PARTITIONS_MAX);
+    }
+
+    fn take(&self) -> Option<Vec<Version>> {
+        self.read_from.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[async_trait]
+impl Keyspace for Noting {
+    async fn get(&self, table: &'static Table, key: &Key, rows: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        self.note(table, key);
+        self.tables.get(table, key, rows).await
+    }
+
+    async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError> {
+        self.note(table, partition);
+        self.tables.slice(table, partition, slice).await
+    }
+
+    async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
+        self.tables.apply(table, partition, writes).await
+    }
+
+    /// Of no table partition: what is made of it is not remembered.
+    async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
+        self.take();
+        self.tables.scan(table, cursor).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use kith_runtime::Runtime;
+    use kith_tables::embedded::EmbeddedTables;
+    use kith_tables::{Column, Order, RowRange, RowType, Section, TableStore, row};
+
+    use super::*;
+
+    static NOTES: Table = Table {
+        name: "notes",
+        partition: &[Column::text("book")],
+        clustering: &[Column::bigint("page")],
+        order: Order::Ascending,
+        sections: &[Section::of::<NoteRow>("note")],
+        summary: &[],
+    };
+    row! {
+        #[derive(Debug, Clone, PartialEq)]
+        struct NoteRow in 0 { text: String }
+    }
+
+    struct Desk {
+        tables: Arc<dyn Keyspace>,
+        memory: Memory,
+        reads: AtomicU64,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Desk {
+        async fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = EmbeddedTables::open(folder.path(), Runtime::simulated(1, 0)).unwrap();
+            store.create("kith_notes_g1", &[&NOTES]).await.unwrap();
+            let tables = store.open("kith_notes_g1", &[&NOTES]).await.unwrap();
+            Self { tables, memory: Memory::new(MemoryCounts::default()), reads: AtomicU64::new(0), _folder: folder }
+        }
+
+        async fn write(&self, book: &str, text: &str, position: u64) {
+            let (key, columns) = (RowKey::of::<NoteRow>([1.into()]), NoteRow { text: text.into() }.into_columns());
+            self.tables.apply(&NOTES, &Key::text(book), &[Row { key, columns, position }]).await.unwrap();
+        }
+
+        /// How many rows these books have, in one answer.
+        async fn count(&self, books: &[&str]) -> u8 {
+            let key = books.join(" ");
+            let read = |tables: Arc<dyn Keyspace>| async move {
+                self.reads.fetch_add(1, Ordering::Relaxed);
+                let mut rows = 0;
+                for &book in books {
+                    let slice = Slice { range: RowRange::all::<NoteRow>(), limit: 10 };
+                    rows += tables.slice(&NOTES, &Key::text(book), &slice).await?.len();
+                }
+                Ok::<_, StoreError>(Bytes::from(vec![rows as u8]))
+            };
+            self.memory.answer(&self.tables, key.as_bytes(), read).await.unwrap()[0]
+        }
+
+        fn reads(&self) -> u64 {
+            self.reads.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_stands_until_a_partition_behind_it_changes() {
+        let desk = Desk::new().await;
+        desk.write("a", "x", 1).await;
+        assert_eq!((desk.count(&["a", "b"]).await, desk.count(&["a", "b"]).await, desk.reads()), (1, 1, 1));
+        desk.write("c", "x", 1).await;
+        assert_eq!((desk.count(&["a", "b"]).await, desk.reads()), (1, 1), "it was not read from there");
+        desk.write("b", "x", 1).await;
+        assert_eq!((desk.count(&["a", "b"]).await, desk.reads()), (2, 2), "a partition that was empty counts too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_while_an_answer_is_read_makes_it_old() {
+        let desk = Desk::new().await;
+        let read = |tables: Arc<dyn Keyspace>| {
+            let desk = &desk;
+            async move {
+                let row = [RowKey::of::<NoteRow>([1.into()])];
+                let before = tables.get(&NOTES, &Key::text("a"), &row).await?;
+                desk.write("a", "x", 1).await;
+                Ok::<_, StoreError>(Bytes::from(vec![u8::from(before[0].is_some())]))
+            }
+        };
+        assert_eq!(desk.memory.answer(&desk.tables, b"a", read).await.unwrap()[0], 0);
+        let again = |_| async { Ok::<_, StoreError>(Bytes::from_static(&[7])) };
+        assert_eq!(desk.memory.answer(&desk.tables, b"a", again).await.unwrap()[0], 7, "asked anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_is_not_remembered() {
+        let desk = Desk::new().await;
+        let failing = |_| async { Err(StoreError::Unavailable("by chance".into())) };
+        assert!(desk.memory.answer(&desk.tables, b"a", failing).await.is_err());
+        let well = |_| async { Ok::<_, StoreError>(Bytes::from_static(b"well")) };
+        assert_eq!(desk.memory.answer(&desk.tables, b"a", well).await.unwrap(), "well");
+    }
+}
