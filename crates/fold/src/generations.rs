@@ -29,12 +29,22 @@ pub struct Generations {
 }
 
 /// One generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
     /// Since when it is folded; 0: from the first day.
     pub since_ms: UnixMillis,
     /// [`crate::Group::folds_version`] of the release that fills it.
     pub folds_version: u32,
+    /// Until when it served, if it did once and does no more.
+    pub served_until_ms: Option<UnixMillis>,
+    /// Of the request that it was started with; empty for the first.
+    request_id: String,
+}
+
+impl Generation {
+    fn new(since_ms: UnixMillis, folds_version: u32, request_id: String) -> Self {
+        Self { since_ms, folds_version, served_until_ms: None, request_id }
+    }
 }
 
 /// Why an operator's command cannot be done.
@@ -42,7 +52,7 @@ pub struct Generation {
 pub enum GenerationError {
     #[error("generation {0} has no tables")]
     Unknown(u32),
-    #[error("generation {0} is being filled already: promote or drop it first")]
+    #[error("generation {0} stands beside the live one already: promote or drop it first")]
     Filling(u32),
     #[error("generation {0} serves")]
     Serves(u32),
@@ -52,7 +62,7 @@ pub enum GenerationError {
 
 impl Default for Generations {
     fn default() -> Self {
-        let all = BTreeMap::from([(FIRST, Generation { since_ms: 0, folds_version: FIRST_FOLDS })]);
+        let all = BTreeMap::from([(FIRST, Generation::new(0, FIRST_FOLDS, String::new()))]);
         let dropped = BTreeMap::new();
         Self { live: FIRST, previous: None, all, dropped, newest: FIRST, promoted_ms: 0, paused: None }
     }
@@ -100,15 +110,19 @@ impl Generations {
                 self.newest = event.generation;
                 let since_ms = time::unix_ms(event.start_time.as_ref());
                 let folds_version = event.folds_version.max(FIRST_FOLDS);
-                self.all.insert(event.generation, Generation { since_ms, folds_version });
+                let request_id = event.request_id.clone();
+                self.all.insert(event.generation, Generation::new(since_ms, folds_version, request_id));
             }
             // Decided of what served then: of two that race the first in the log stands.
             Event::GenerationPromoted(event)
                 if event.previous_generation == self.live && self.may_serve(event.generation).is_ok() =>
             {
+                let now_ms = time::unix_ms(event.promote_time.as_ref());
                 self.previous = Some(self.live);
+                self.serves(self.live, Some(now_ms));
                 self.live = event.generation;
-                self.promoted_ms = time::unix_ms(event.promote_time.as_ref());
+                self.serves(self.live, None);
+                self.promoted_ms = now_ms;
             }
             Event::GenerationDropped(event) if self.may_serve(event.generation).is_ok() => {
                 self.all.remove(&event.generation);
@@ -121,9 +135,16 @@ impl Generations {
         }
     }
 
+    /// The generation that a request started before, if it did.
+    pub fn started_by(&self, request_id: &str) -> Option<u32> {
+        let of_request = |found: &Generation| !found.request_id.is_empty() && found.request_id == request_id;
+        self.all.iter().find(|(_, found)| of_request(found)).map(|(number, _)| *number)
+    }
+
     pub fn start_rebuild(
         &self,
         service: &str,
+        request_id: &str,
         folds_version: u32,
         now_ms: UnixMillis,
     ) -> Result<Event, GenerationError> {
@@ -134,6 +155,7 @@ impl Generations {
                 generation: self.newest + 1,
                 start_time: Some(time::timestamp(now_ms)),
                 folds_version,
+                request_id: request_id.to_owned(),
             })),
         }
     }
@@ -156,6 +178,13 @@ impl Generations {
         self.may_serve(generation)?;
         let drop_time = Some(time::timestamp(now_ms));
         Ok(Event::GenerationDropped(GenerationDropped { service: service.to_owned(), generation, drop_time }))
+    }
+
+    /// `until_ms`: not from then on.
+    fn serves(&mut self, number: u32, until_ms: Option<UnixMillis>) {
+        if let Some(generation) = self.all.get_mut(&number) {
+            generation.served_until_ms = until_ms;
+        }
     }
 
     /// Has tables, and does not serve yet.
@@ -185,25 +214,28 @@ mod tests {
             all.evolve(&event);
             all.clone()
         };
-        let now = then(Generations::default().start_rebuild("posts", 1, 5).unwrap());
+        let now = then(Generations::default().start_rebuild("posts", "", 1, 5).unwrap());
         assert_eq!((now.live(), now.beside(), numbers(&now)), (1, Some(2), vec![1, 2]));
-        assert_eq!(now.start_rebuild("posts", 1, 6), Err(GenerationError::Filling(2)));
+        assert_eq!(now.start_rebuild("posts", "", 1, 6), Err(GenerationError::Filling(2)));
         assert_eq!(now.roll_back("posts", 6), Err(GenerationError::NoPrevious));
         let now = then(now.promote("posts", 2, 7).unwrap());
         assert_eq!((now.live(), now.previous(), now.beside(), now.promoted_ms()), (2, Some(1), None, 7));
         assert_eq!(now.drop("posts", 2, 8), Err(GenerationError::Serves(2)));
         let now = then(now.roll_back("posts", 8).unwrap());
         assert_eq!((now.live(), now.previous()), (1, Some(2)));
+        let served_until = |number| now.all()[&number].served_until_ms;
+        assert_eq!((served_until(1), served_until(2)), (None, Some(8)));
         let now = then(now.drop("posts", 2, 9).unwrap());
         assert_eq!((now.live(), now.previous(), numbers(&now)), (1, None, vec![1]));
-        let Ok(Event::RebuildStarted(again)) = now.start_rebuild("posts", 1, 9) else { panic!("refused") };
+        let Ok(Event::RebuildStarted(again)) = now.start_rebuild("posts", "", 1, 9) else { panic!("refused") };
         assert_eq!(again.generation, 3, "a number is never given twice");
     }
 
     #[test]
     fn of_two_at_once_the_first_in_the_log_stands() {
         let first = Generations::default();
-        let (one, other) = (first.start_rebuild("posts", 1, 5).unwrap(), first.start_rebuild("posts", 1, 6).unwrap());
+        let (one, other) =
+            (first.start_rebuild("posts", "", 1, 5).unwrap(), first.start_rebuild("posts", "", 1, 6).unwrap());
         let mut all = first;
         all.evolve(&one);
         let filling = all.clone();
@@ -215,6 +247,16 @@ mod tests {
         assert_eq!((all.live(), numbers(&all)), (2, vec![1, 2]), "what serves is not dropped");
         all.evolve(&promoted);
         assert_eq!((all.live(), all.previous()), (2, Some(1)));
+    }
+
+    #[test]
+    fn the_same_request_again_is_known_by_what_it_started() {
+        let mut all = Generations::default();
+        assert_eq!((all.started_by(""), all.started_by("a")), (None, None));
+        all.evolve(&all.start_rebuild("posts", "a", 1, 5).unwrap());
+        assert_eq!((all.started_by("a"), all.started_by("b"), all.started_by("")), (Some(2), None, None));
+        all.evolve(&all.drop("posts", 2, 6).unwrap());
+        assert_eq!(all.started_by("a"), None, "what is gone is not given again");
     }
 
     #[test]

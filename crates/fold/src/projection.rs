@@ -203,7 +203,10 @@ impl Projection {
         after.duty.hurry();
         if wanted.all().contains_key(&from) {
             let until = Instant::now() + CATCH_UP_WITHIN;
-            after.state.at_least(&before.state.as_of(), until).await?;
+            let heads = engine::heads(&*self.ports.log, &self.group(to)).await.map_err(FoldError::from)?;
+            // What the log has lost no generation can have.
+            let seen = before.state.as_of().below(&heads);
+            after.state.at_least(&seen, until).await?;
         }
         {
             let mut known = self.known();

@@ -37,6 +37,18 @@ impl Token {
         self.0.iter().map(|(&partition, &offset)| Position { partition, offset })
     }
 
+    /// What of it a log with these heads can have: where it goes further, all that there is.
+    pub(crate) fn below(&self, heads: &BTreeMap<LogPartition, Offset>) -> Self {
+        let below = |Position { partition, offset }| {
+            let last = match heads.get(&partition) {
+                Some(head) => head.checked_sub(1)?.min(offset),
+                None => offset,
+            };
+            Some(Position { partition, offset: last })
+        };
+        self.positions().filter_map(below).collect()
+    }
+
     /// The offset asked of one partition.
     pub fn offset(&self, partition: LogPartition) -> Option<Offset> {
         self.0.get(&partition).copied()
@@ -145,5 +157,14 @@ mod tests {
             assert_eq!(Token::decode(bad, 16), Err(TokenError), "{bad}");
         }
         assert_eq!(Token::decode(&token, 3), Err(TokenError), "a partition that the topic does not have");
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_log_that_it_cannot_have() {
+        let [posts, other] = [position(topics::POSTS, 3, 9), position(topics::POSTS, 4, 2)];
+        let token: Token = [posts, other].into_iter().collect();
+        let below = |head| token.below(&[(posts.partition, head)].into()).offset(posts.partition);
+        assert_eq!((below(10), below(9), below(1), below(0)), (Some(9), Some(8), Some(0), None));
+        assert_eq!(token.below(&BTreeMap::new()), token);
     }
 }

@@ -17,6 +17,11 @@ impl Topic {
     pub fn is_private(self) -> bool {
         self.name.contains(".private.")
     }
+
+    /// Whether operators are not shown its values: secrets, and what people say to each other alone.
+    pub fn is_confidential(self) -> bool {
+        self.is_private() || self == topics::MESSAGING
+    }
 }
 
 /// Every topic there is. To add one: a new id at the end.

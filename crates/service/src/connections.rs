@@ -26,7 +26,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
 use crate::limits::{
-    ANSWER_TAKEN_SECONDS, CONNECTION_AGE_SECONDS, HANDSHAKE_SECONDS, KEEPALIVE_INTERVAL_SECONDS,
+    ADMIN_IDLE_SECONDS, ANSWER_TAKEN_SECONDS, CONNECTION_AGE_SECONDS, HANDSHAKE_SECONDS, KEEPALIVE_INTERVAL_SECONDS,
     KEEPALIVE_TIMEOUT_SECONDS, REQUEST_HEADER_BYTES_PARSED, STREAMS_PER_CONNECTION,
 };
 use crate::metrics::Metrics;
@@ -125,6 +125,8 @@ impl Port {
 struct Conversation {
     builder: Builder<Spawner>,
     first_bytes: usize,
+    /// How long after its last call it is asked to close.
+    idle: Duration,
     runtime: Runtime,
     metrics: ConnectionMetrics,
     ending: watch::Receiver<bool>,
@@ -142,11 +144,13 @@ impl Conversation {
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .keep_alive_interval(Some(Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS)))
             .keep_alive_timeout(Duration::from_secs(KEEPALIVE_TIMEOUT_SECONDS));
-        let (builder, first_bytes) = match protocol {
-            Protocol::Http2 => (builder.http2_only(), HTTP2_PREFACE_BYTES),
-            Protocol::Any => (builder, HTTP1_LINE_BYTES),
+        let (builder, first_bytes, idle_seconds) = match protocol {
+            // Callers keep theirs open.
+            Protocol::Http2 => (builder.http2_only(), HTTP2_PREFACE_BYTES, CONNECTION_AGE_SECONDS),
+            Protocol::Any => (builder, HTTP1_LINE_BYTES, ADMIN_IDLE_SECONDS),
         };
-        Self { builder, first_bytes, runtime: runtime.clone(), metrics, ending }
+        let idle = Duration::from_secs(idle_seconds);
+        Self { builder, first_bytes, idle, runtime: runtime.clone(), metrics, ending }
     }
 
     async fn run<S>(mut self, stream: TcpStream, service: S)
@@ -170,8 +174,9 @@ impl Conversation {
             return;
         }
         let (line_state, untaken) = (Arc::<Line>::default(), Arc::<Untaken>::default());
-        let line = Arc::clone(&untaken);
+        let (line, calls) = (Arc::clone(&untaken), Arc::clone(&line_state));
         let service = service.map_request(move |request: Request<Incoming>| {
+            calls.called();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Arc::clone(&line));
             request
@@ -204,7 +209,8 @@ impl Conversation {
                 self.metrics.cut.inc();
                 return;
             }
-            if !asked_to_close && (ending || too_late(started, CONNECTION_AGE_SECONDS)) {
+            let is_idle = line_state.last_call().unwrap_or(started).elapsed() >= self.idle;
+            if !asked_to_close && (ending || is_idle || too_late(started, CONNECTION_AGE_SECONDS)) {
                 asked_to_close = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -228,11 +234,21 @@ struct Line {
     heard_bytes: AtomicUsize,
     /// Since when the other side has taken nothing of what is to be sent; `None`: it takes all.
     stuck: Mutex<Option<Instant>>,
+    /// When its last call came.
+    called: Mutex<Option<Instant>>,
 }
 
 impl Line {
     fn stuck_since(&self) -> Option<Instant> {
         *self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn called(&self) {
+        *self.called.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn last_call(&self) -> Option<Instant> {
+        *self.called.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -99,6 +99,8 @@ limits! {
     CONNECTIONS: usize = 4_096;
     /// Connections to the operators' port; more are closed at once.
     ADMIN_CONNECTIONS: usize = 64;
+    /// How long after its last call a connection to the operators' port is asked to close, in seconds: there are few.
+    ADMIN_IDLE_SECONDS: u64 = 30;
     /// How long a connection may take to say that it speaks HTTP, in seconds.
     HANDSHAKE_SECONDS: u64 = 10;
     /// How long an answer may wait for its caller to take it before the connection is cut, in seconds.

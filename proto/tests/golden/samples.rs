@@ -220,7 +220,13 @@ fn ops() -> Vec<Event> {
     let service = || "posts".to_owned();
     let letter_id = || MESSAGE.to_owned();
     let events = [
-        Ops::RebuildStarted(RebuildStarted { service: service(), generation: 2, start_time: at(30), folds_version: 3 }),
+        Ops::RebuildStarted(RebuildStarted {
+            service: service(),
+            generation: 2,
+            start_time: at(30),
+            folds_version: 3,
+            request_id: String::new(),
+        }),
         Ops::GenerationPromoted(GenerationPromoted {
             service: service(),
             generation: 2,

@@ -58,11 +58,10 @@ impl Cli {
             Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
             Command::Demo(options) => options.settings.given.clone(),
             Command::Doctor(options) => options.settings.given.clone(),
-            Command::Latency(_)
-            | Command::Projection(_)
-            | Command::Events(_)
-            | Command::DeadLetters(_)
-            | Command::Settings => Vec::new(),
+            Command::Events(options) => options.operators.settings(),
+            Command::DeadLetters(options) => options.operators.settings(),
+            Command::Projection(command) => command.operators().settings(),
+            Command::Latency(_) | Command::Settings => Vec::new(),
         };
         Settings::load(flags)
     }
@@ -123,5 +122,20 @@ mod tests {
         let Command::Run(flags) = cli.command else { panic!("not run") };
         let given = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(flags.given, [given("services", "posts"), given("push_threshold", "5")]);
+    }
+
+    #[test]
+    fn operators_name_the_file_of_the_suite() {
+        for arguments in [&["projections"][..], &["promote", "feeds"], &["dead-letters", "list"]] {
+            let cli = Cli::parse_from(["kith"].iter().chain(arguments).chain(&["--config", "/nowhere/other.toml"]));
+            let error = cli.settings().unwrap_err().to_string();
+            assert!(error.contains("other.toml"), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn that_a_rollback_is_a_toggle_is_said() {
+        let help = Cli::command().find_subcommand_mut("rollback").map(|command| command.render_long_help().to_string());
+        assert!(help.is_some_and(|help| help.contains("toggle")));
     }
 }

@@ -6,7 +6,8 @@ mod projections;
 use std::sync::Arc;
 
 use kith_fold::Projection;
-use kith_service::limited;
+use kith_proto::errors::v1::Reason;
+use kith_service::{Failure, limited};
 use tonic::service::Routes;
 
 use kith_proto::ops::v1::event_service_server::EventServiceServer;
@@ -16,4 +17,10 @@ use projections::Projections;
 /// The services for operators.
 pub fn routes(projections: &[Arc<Projection>], events: EventServiceServer<events::Events>) -> Routes {
     Routes::new(limited!(ProjectionServiceServer::new(Projections::new(projections)))).add_service(events)
+}
+
+/// It was handed over, or is under way; no answer came in time.
+fn not_known() -> Failure {
+    let message = "it is not known whether that was decided, or has come about: look before you ask again";
+    Failure::new(Reason::OutcomeUnknown, message)
 }

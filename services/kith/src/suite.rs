@@ -260,9 +260,14 @@ fn hint(error: &FoldError) -> &'static str {
 async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: ReadinessCheck) {
     while let Some(projection) = projection.upgrade() {
         let lag = Arc::clone(&projection.live().lag);
+        let is_paused = projection.operations().generations(projection.service()).paused().is_some();
+        let service = projection.service();
         drop(projection);
         match lag.error() {
             None if lag.has_caught_up() => check.ready(),
+            None if is_paused => check.not_ready(format!(
+                "the tables do not have what the log had at the start, and their folds are paused: kith resume {service}"
+            )),
             None => check.not_ready("the tables do not have yet what the log had at the start".to_owned()),
             Some(reason) => check.not_ready(reason),
         }

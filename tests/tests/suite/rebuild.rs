@@ -1,7 +1,11 @@
 //! Tables filled anew under load, promoted and rolled back: nobody who reads notices.
 
+use kith_proto::ops::v1::StartRebuildRequest;
+use kith_proto::ops::v1::projection_service_client::ProjectionServiceClient;
+use kith_tests::kith::OPS_PORT;
 use kith_tests::servers;
 use kith_tests::suite::{SERVICES, Suite, service_of};
+use tonic::{Code, Status};
 
 const NOBODY_IS_PULLED: u64 = 10_000;
 const ACCOUNTS: usize = 120;
@@ -76,4 +80,21 @@ async fn cql_tables_are_filled_anew_under_load() {
     // Two that fold and serve feeds: both must switch.
     suite.add("projector-too", &[("services", "projector")], &kafka, &cassandra, keys.path()).await.unwrap();
     generations_come_and_go(&suite, &services(str::to_owned), &["UNAVAILABLE", "DEADLINE_EXCEEDED"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_asked_for_again_is_the_same_one() {
+    let mut suite = Suite::embedded(NOBODY_IS_PULLED).await.unwrap();
+    let address = suite.process("suite").unwrap().socket(OPS_PORT);
+    let client = ProjectionServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let start = async |request_id: &str| {
+        let asked = StartRebuildRequest { service: "feeds".to_owned(), request_id: request_id.to_owned() };
+        let started = client.clone().start_rebuild(asked).await?;
+        Ok::<_, Status>(started.into_inner().generation.unwrap().number)
+    };
+    let (one, other) = tokio::join!(start("a"), start("a"));
+    assert_eq!((one.unwrap(), other.unwrap(), start("a").await.unwrap()), (2, 2, 2));
+    assert_eq!(start("b").await.unwrap_err().code(), Code::FailedPrecondition, "one is being filled");
+    assert_eq!(start("").await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(start(&"a".repeat(65)).await.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -47,7 +47,7 @@ impl Process {
     async fn rebuild(&self, stage: &Stage) -> Arc<Running> {
         let number = self.now().all().keys().max().unwrap() + 1;
         engine::create(&stage.ports, &self.projection.group(number)).await.unwrap();
-        self.announce(self.now().start_rebuild(SERVICE, 1, 1)).await;
+        self.announce(self.now().start_rebuild(SERVICE, "", 1, 1)).await;
         until(stage, || self.projection.generation(number).is_some()).await;
         self.projection.generation(number).unwrap()
     }
@@ -254,7 +254,7 @@ async fn a_generation_of_other_folds_is_not_folded_on() {
     let waited = process.projection.live().state.at_least(&token, Instant::now() + Duration::from_secs(60)).await;
     assert!(waited.is_err(), "it is folded on by other folds");
     engine::create(&stage.ports, &process.projection.group(2)).await.unwrap();
-    process.announce(process.now().start_rebuild(SERVICE, 2, 1)).await;
+    process.announce(process.now().start_rebuild(SERVICE, "", 2, 1)).await;
     until(&stage, || process.projection.generation(2).is_some()).await;
     see(&process.projection.generation(2).unwrap(), &token).await;
 }

@@ -1,7 +1,8 @@
 //! The data folder around the store: its lock, and the format it was made with.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use kith_finding::{Finding, Weight};
@@ -18,7 +19,8 @@ pub(super) const STORE: &str = "store";
 /// Takes the folder for this process, making it if it is new. It is ours until the lock is dropped.
 pub(super) fn take(dir: &Path, partitions: PartitionIndex) -> Result<File, LogError> {
     let failed = |error: io::Error| LogError::Unavailable(format!("{}: {error}", dir.display()));
-    std::fs::create_dir_all(dir).map_err(failed)?;
+    // Passwords' hashes and what people say in private stand in it.
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => {}

@@ -1,14 +1,18 @@
 //! How the operators' commands call: one listener, little patience.
 
+use std::collections::HashMap;
+use std::error::Error;
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::Args;
+use kith_service::config::{Settings, Sources};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
 /// An operator who waits is told so after this.
@@ -21,22 +25,33 @@ const CALL_DEADLINE: Duration = Duration::from_secs(9);
 const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 const ONE_TRY: Duration = Duration::from_secs(2);
 const TRY_EVERY: Duration = Duration::from_millis(250);
+/// Asked where another port than the operators' may be the reason.
+const IS_IT_THE_PORT: &str = "is --ops its `ops_listen`?";
 
 /// What every operator's command takes.
 #[derive(Debug, Clone, Args)]
 pub struct OpsOptions {
-    /// Where a process takes operators' commands (its `ops_listen`)
-    #[arg(long, global = true, value_name = "HOST:PORT", default_value = "127.0.0.1:7402", value_parser = host_and_port)]
-    pub ops: String,
+    /// Where a process takes operators' commands; if it is left out, the setting `ops_listen`, as `kith run` finds it
+    #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
+    ops: Option<String>,
+    /// The configuration file instead of kith.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<String>,
     /// Prints one JSON document, for programs
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 impl OpsOptions {
-    /// Connects; a server that is only starting gets 10 s.
-    pub async fn connect(&self) -> anyhow::Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.ops))?.tcp_nodelay(true);
+    /// Those of the flags that are settings.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        self.config.iter().map(|file| ("config".to_owned(), file.clone())).collect()
+    }
+
+    /// Connects; a server that is only starting gets 10 s. Fails where settings say which one it is, and do not read.
+    pub async fn connect(&self) -> anyhow::Result<Process> {
+        let address = self.address(None)?;
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
         let mut problem = String::new();
         let attempts = async {
             loop {
@@ -48,10 +63,43 @@ impl OpsOptions {
                 sleep(TRY_EVERY).await;
             }
         };
-        let connected = self.saying_that_it_waits(attempts).await;
-        let nobody =
-            |_| anyhow!("nobody answers at {} ({problem}): is `kith run` up, and is --ops its `ops_listen`?", self.ops);
-        connected.map_err(nobody)
+        let connected = saying_that_it_waits(&address, attempts).await;
+        match connected {
+            Ok(channel) => Ok(Process { channel, address }),
+            Err(_) => bail!("nobody answers at {address} ({problem}): is `kith run` up, and {IS_IT_THE_PORT}"),
+        }
+    }
+
+    /// `environment`: instead of the process's.
+    fn address(&self, environment: Option<HashMap<String, String>>) -> anyhow::Result<String> {
+        if let Some(given) = &self.ops {
+            return Ok(given.clone());
+        }
+        let settings = Settings::from_sources(Sources { flags: self.settings(), environment })?;
+        Ok(reachable(settings.ops_listen).to_string())
+    }
+}
+
+/// Where a process of this machine answers that listens there: whoever listens everywhere does so on loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let loopback: IpAddr = match listen.ip() {
+        ip if !ip.is_unspecified() => return listen,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(loopback, listen.port())
+}
+
+/// One that took the connection.
+#[derive(Debug, Clone)]
+pub struct Process {
+    channel: Channel,
+    address: String,
+}
+
+impl Process {
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// Calls once. A refusal is an error that begins with its reason.
@@ -61,26 +109,31 @@ impl OpsOptions {
     {
         let mut request = Request::new(message);
         request.set_timeout(CALL_DEADLINE);
-        match self.saying_that_it_waits(call(request)).await {
+        match saying_that_it_waits(&self.address, call(request)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(refusal(&status)),
-            Err(_) => bail!("{} does not answer", self.ops),
+            Ok(Err(status)) => Err(self.refused(&status)),
+            Err(_) => bail!("{} does not answer", self.address),
         }
     }
 
-    async fn saying_that_it_waits<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
-        let until = Instant::now() + PATIENCE;
-        let mut work = std::pin::pin!(work);
-        if let Ok(done) = timeout(SILENT_WAIT, &mut work).await {
-            return Ok(done);
-        }
-        eprintln!("kith: waiting for {}", self.ops);
-        timeout_at(until, work).await
+    /// A refusal, which begins with its reason; or that no answer came.
+    pub fn refused(&self, status: &Status) -> anyhow::Error {
+        refusal(&self.address, status)
     }
 }
 
+async fn saying_that_it_waits<T>(address: &str, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let until = Instant::now() + PATIENCE;
+    let mut work = std::pin::pin!(work);
+    if let Ok(done) = timeout(SILENT_WAIT, &mut work).await {
+        return Ok(done);
+    }
+    eprintln!("kith: waiting for {address}");
+    timeout_at(until, work).await
+}
+
 /// What the operating system said, without what was done when it said so.
-fn innermost(error: &dyn std::error::Error) -> String {
+fn innermost(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
@@ -91,15 +144,20 @@ pub fn request<T>(message: T) -> Request<T> {
     request
 }
 
-/// A refusal, which begins with its reason.
-pub fn refused(status: Status) -> anyhow::Error {
-    refusal(&status)
-}
-
-fn refusal(status: &Status) -> anyhow::Error {
-    match status.get_details_error_info() {
-        Some(info) => anyhow!("{}: {}", info.reason, status.message()),
-        None => anyhow!("{:?}: {}", status.code(), status.message()),
+fn refusal(address: &str, status: &Status) -> anyhow::Error {
+    // A status with a source was not sent: it was made here, of what happened to the connection.
+    if let Some(source) = status.source() {
+        let why = innermost(source);
+        return anyhow!("{address} did not answer ({why}): is `kith run` well there, and {IS_IT_THE_PORT}");
+    }
+    let reason = match status.get_details_error_info() {
+        Some(info) => info.reason,
+        None => format!("{:?}", status.code()),
+    };
+    let message = status.message();
+    match status.code() {
+        Code::Unimplemented => anyhow!("{reason}: {message} ({address}): {IS_IT_THE_PORT}"),
+        _ => anyhow!("{reason}: {message}"),
     }
 }
 
@@ -118,7 +176,7 @@ mod tests {
     use super::*;
 
     fn operators(ops: String) -> OpsOptions {
-        OpsOptions { ops, json: false }
+        OpsOptions { ops: Some(ops), config: None, json: false }
     }
 
     #[test]
@@ -143,9 +201,53 @@ mod tests {
     }
 
     #[test]
+    fn the_address_is_the_setting_that_a_suite_runs_on() {
+        let unsaid = |config| OpsOptions { ops: None, config, json: false };
+        let environment = |pairs: &[(&str, &str)]| -> Option<HashMap<String, String>> {
+            Some(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        let everywhere = environment(&[("KITH_OPS_LISTEN", "0.0.0.0:7502")]);
+        assert_eq!(unsaid(None).address(environment(&[])).unwrap(), "127.0.0.1:7402");
+        assert_eq!(unsaid(None).address(everywhere.clone()).unwrap(), "127.0.0.1:7502");
+        assert_eq!(operators("ops.example:1".to_owned()).address(everywhere).unwrap(), "ops.example:1");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let named = unsaid(Some(file.path().display().to_string()));
+        std::fs::write(file.path(), "ops_listen = \"127.0.0.9:7602\"\n").unwrap();
+        assert_eq!(named.address(environment(&[])).unwrap(), "127.0.0.9:7602");
+        std::fs::write(file.path(), "ops_listen = \n").unwrap();
+        let error = named.address(environment(&[])).unwrap_err().to_string();
+        assert!(error.contains(&*file.path().file_name().unwrap().to_string_lossy()), "{error}");
+    }
+
+    #[test]
+    fn whoever_listens_everywhere_is_reached_on_loopback() {
+        for (listen, reached) in [
+            ("0.0.0.0:7402", "127.0.0.1:7402"),
+            ("[::]:7402", "[::1]:7402"),
+            ("10.0.0.1:7402", "10.0.0.1:7402"),
+            ("[fd00::1]:7402", "[fd00::1]:7402"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), reached);
+        }
+    }
+
+    #[test]
     fn a_refusal_begins_with_its_reason() {
         let status = kith_service::Failure::dead_letter_state("was discarded already").into();
-        assert_eq!(refusal(&status).to_string(), "DEAD_LETTER_STATE: the dead letter was discarded already");
-        assert_eq!(refusal(&Status::unavailable("gone")).to_string(), "Unavailable: gone");
+        assert_eq!(refusal("a:1", &status).to_string(), "DEAD_LETTER_STATE: the dead letter was discarded already");
+        assert_eq!(refusal("a:1", &Status::unavailable("gone")).to_string(), "Unavailable: gone");
+    }
+
+    #[test]
+    fn another_port_is_asked_about() {
+        let callers = kith_service::Failure::new(kith_proto::errors::v1::Reason::MethodUnknown, "not served");
+        for (status, start) in [
+            (Status::from(callers), "METHOD_UNKNOWN: not served (a:1): "),
+            (Status::unimplemented("no grpc-status"), "Unimplemented: no grpc-status (a:1): "),
+            (Status::from_error(Box::new(std::io::Error::other("cut"))), "a:1 did not answer (cut): "),
+        ] {
+            let said = refusal("a:1", &status).to_string();
+            assert!(said.starts_with(start) && said.ends_with(IS_IT_THE_PORT), "{said}");
+        }
     }
 }

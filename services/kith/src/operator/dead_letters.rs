@@ -11,7 +11,7 @@ use kith_proto::ops::v1::{
 use serde_json::json;
 use tonic::transport::Channel;
 
-use super::client::OpsOptions;
+use super::client::{OpsOptions, Process};
 use super::{json as document, table};
 
 /// Letters that one command prints.
@@ -23,7 +23,7 @@ pub struct DeadLettersOptions {
     #[command(subcommand)]
     what: Option<What>,
     #[command(flatten)]
-    operators: OpsOptions,
+    pub operators: OpsOptions,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -57,9 +57,10 @@ enum What {
 }
 
 pub async fn run(options: DeadLettersOptions) -> anyhow::Result<()> {
-    let client = EventServiceClient::new(options.operators.connect().await?);
+    let process = options.operators.connect().await?;
+    let client = EventServiceClient::new(process.channel());
     let client = client.max_decoding_message_size(kith_service::limits::RESPONSE_BYTES);
-    let desk = Desk { client, operators: options.operators };
+    let desk = Desk { client, process, json: options.operators.json };
     match options.what.unwrap_or(What::List { open: false, topic: None }) {
         What::List { open, topic } => desk.list(open, topic.unwrap_or_default()).await,
         What::Show { id } => desk.show(id).await,
@@ -70,7 +71,8 @@ pub async fn run(options: DeadLettersOptions) -> anyhow::Result<()> {
 
 struct Desk {
     client: EventServiceClient<Channel>,
-    operators: OpsOptions,
+    process: Process,
+    json: bool,
 }
 
 impl Desk {
@@ -80,7 +82,7 @@ impl Desk {
         loop {
             let mut client = self.client.clone();
             let call = async move |request| client.list_dead_letters(request).await;
-            let page = self.operators.call(request.clone(), call).await?;
+            let page = self.process.call(request.clone(), call).await?;
             all.letters.extend(page.letters);
             request.page_token = page.next_page_token;
             if request.page_token.is_empty() || all.letters.len() >= LETTERS_MAX {
@@ -88,7 +90,7 @@ impl Desk {
             }
         }
         let more = !request.page_token.is_empty();
-        if self.operators.json {
+        if self.json {
             let mut letters = document::of("kith.ops.v1.ListDeadLettersResponse", &all)?;
             letters["more"] = json!(more);
             document::print(&letters);
@@ -103,8 +105,8 @@ impl Desk {
     async fn show(mut self, letter_id: String) -> anyhow::Result<()> {
         let request = GetDeadLetterRequest { letter_id };
         let letter =
-            self.operators.call(request, async move |request| self.client.get_dead_letter(request).await).await?;
-        if self.operators.json {
+            self.process.call(request, async move |request| self.client.get_dead_letter(request).await).await?;
+        if self.json {
             document::print(&document::of("kith.ops.v1.GetDeadLetterResponse", &letter)?);
         } else {
             print!("{}", letter_text(&letter));
@@ -115,8 +117,8 @@ impl Desk {
     async fn retry(mut self, letter_id: String) -> anyhow::Result<()> {
         let request = RetryDeadLetterRequest { letter_id };
         let done =
-            self.operators.call(request, async move |request| self.client.retry_dead_letter(request).await).await?;
-        if self.operators.json {
+            self.process.call(request, async move |request| self.client.retry_dead_letter(request).await).await?;
+        if self.json {
             document::print(&document::of("kith.ops.v1.RetryDeadLetterResponse", &done)?);
         } else {
             println!("appended as record {} at {}/{}@{}", done.record_id, done.topic, done.partition, done.offset);
@@ -126,8 +128,8 @@ impl Desk {
 
     async fn discard(mut self, letter_id: String, note: String) -> anyhow::Result<()> {
         let request = DiscardDeadLetterRequest { letter_id: letter_id.clone(), note };
-        self.operators.call(request, async move |request| self.client.discard_dead_letter(request).await).await?;
-        if self.operators.json {
+        self.process.call(request, async move |request| self.client.discard_dead_letter(request).await).await?;
+        if self.json {
             document::print(&json!({"discarded": letter_id}));
         } else {
             println!("discarded {letter_id}");

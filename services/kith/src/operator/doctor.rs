@@ -1,5 +1,6 @@
 //! `kith doctor`: looks at everything that a suite on these settings depends on, and says what to change.
 
+mod embedded;
 mod keys;
 mod machine;
 mod report;
@@ -47,11 +48,16 @@ async fn examine(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
     checks.extend(machine::address("ops_listen", settings.ops_listen));
     checks.extend(machine::collector(&settings.otlp_endpoint).await);
     checks.extend(keys::examine(settings));
+    if let (LogAddress::Embedded(log), TablesAddress::Embedded(tables)) = (&settings.log, &settings.tables) {
+        checks.extend(embedded::apart(log, tables));
+    }
     if let LogAddress::Embedded(folder) = &settings.log {
         checks.extend(machine::folder(folder, machine::Use::Truth));
+        checks.extend(embedded::folder_mode(folder));
     }
     if let TablesAddress::Embedded(folder) = &settings.tables {
         checks.extend(machine::folder(folder, machine::Use::Disposable));
+        checks.extend(embedded::folder_mode(folder));
     }
     let (log, tables) = tokio::join!(stores::log(settings, runtime), stores::tables(settings, runtime));
     checks.extend(log.into_iter().chain(tables));

@@ -38,7 +38,7 @@ pub struct EventsOptions {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=LIMIT_MAX))]
     limit: usize,
     #[command(flatten)]
-    operators: OpsOptions,
+    pub operators: OpsOptions,
 }
 
 /// What was found, and whether that is all.
@@ -56,21 +56,21 @@ pub async fn run(options: EventsOptions) -> anyhow::Result<()> {
         return Ok(());
     }
     print!("{}", found.table());
-    let rest = if found.more { "; there are more: a higher --limit, or --from-offset, shows them" } else { "" };
+    let rest = if found.more { options.how_to_see_more() } else { "" };
     eprintln!("{} events, {} records looked at{rest}", found.events.len(), found.searched);
     Ok(())
 }
 
 async fn read(options: &EventsOptions) -> anyhow::Result<Found> {
-    let mut client = EventServiceClient::new(options.operators.connect().await?);
+    let process = options.operators.connect().await?;
+    let mut client = EventServiceClient::new(process.channel());
     client = client.max_decoding_message_size(kith_service::limits::RESPONSE_BYTES);
     let mut request = options.request();
     let mut found = Found::default();
     loop {
         request.page_size = i32::try_from(PAGE_SIZE.min(options.limit - found.events.len()))?;
         let mut caller = client.clone();
-        let page =
-            options.operators.call(request.clone(), async move |request| caller.read_events(request).await).await?;
+        let page = process.call(request.clone(), async move |request| caller.read_events(request).await).await?;
         found.events.extend(page.events);
         found.searched += page.records_searched;
         found.more = !page.next_page_token.is_empty();
@@ -82,6 +82,14 @@ async fn read(options: &EventsOptions) -> anyhow::Result<Found> {
 }
 
 impl EventsOptions {
+    /// An offset counts in each partition that is read, so that alone it goes on in one partition only: a key has one.
+    fn how_to_see_more(&self) -> &'static str {
+        match self.key {
+            Some(_) => "; there are more: a higher --limit, or --from-offset M, shows them",
+            None => "; there are more: a higher --limit, or --partition N --from-offset M, shows them",
+        }
+    }
+
     fn request(&self) -> ReadEventsRequest {
         let moment = |at: &jiff::Timestamp| timestamp(at.as_millisecond());
         ReadEventsRequest {
@@ -133,6 +141,8 @@ fn row(event: &LoggedEvent) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches;
+
     use super::*;
 
     fn event(json: &str, reason: &str) -> LoggedEvent {
@@ -155,6 +165,17 @@ mod tests {
         assert_eq!(lines[0], "place  time  type         key       id  event");
         assert_eq!(lines[1], r#"3@7    -     PostCreated  a\u{1b}b  -   {"a":1}"#);
         assert!(lines[2].ends_with("(malformed)"));
+    }
+
+    #[test]
+    fn an_offset_is_said_to_go_on_in_one_partition() {
+        let more = |arguments: &[&str]| {
+            let command = EventsOptions::augment_args(clap::Command::new("events"));
+            let given = command.get_matches_from(["events", "--topic", "t"].iter().chain(arguments));
+            EventsOptions::from_arg_matches(&given).unwrap().how_to_see_more()
+        };
+        assert!(more(&[]).contains("--partition N --from-offset M"));
+        assert!(!more(&["--key", "k"]).contains("--partition"));
     }
 
     #[test]

@@ -1,24 +1,33 @@
 //! `kith projections`, `rebuild`, `verify`, `promote`, `rollback`, `drop-generation`, `pause`, `resume`.
 
+mod shown;
+
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use kith_log::RecordId;
 use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::projection_service_client::ProjectionServiceClient;
-use serde_json::{Value, json};
+use kith_runtime::Runtime;
+use kith_service::config::ServiceName;
+use serde_json::json;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
-use super::client::{OpsOptions, refused, request};
+use super::client::{OpsOptions, Process, request};
 use super::table;
+use shown::{PAUSED, partition_rows, projection_json, projection_row, show_generation, show_rebuild, show_verdict};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often in a row a call that was not answered in time, up to 30 s, is made again.
+const MADE_AGAIN: u32 = 4;
 
 /// A command about the generations of a service's tables.
 #[derive(Debug, Args)]
 pub struct ServiceOptions {
-    /// identity, posts, engagement, messaging or feeds
+    /// identity, posts, engagement, messaging or feeds (the projector's)
     service: String,
     #[command(flatten)]
     ops: OpsOptions,
@@ -102,6 +111,9 @@ pub enum ProjectionCommand {
     #[command(after_help = "Example:\n  kith promote feeds")]
     Promote(GenerationOptions),
     /// Lets the generation serve again that served before.
+    ///
+    /// It is a toggle: a second `rollback` goes forward again. After a time-out look at `kith projections` first, which
+    /// says what serves.
     #[command(after_help = "Example:\n  kith rollback feeds")]
     Rollback(ServiceOptions),
     /// Ends a generation that does not serve; its tables are deleted within a minute.
@@ -118,6 +130,19 @@ pub enum ProjectionCommand {
 type Client = ProjectionServiceClient<Channel>;
 
 impl ProjectionCommand {
+    /// Where it goes, and how its answer is printed.
+    pub fn operators(&self) -> &OpsOptions {
+        match self {
+            Self::Projections(options) => &options.ops,
+            Self::Rebuild(options) => &options.service.ops,
+            Self::Verify(options) => &options.service.ops,
+            Self::Promote(options) => &options.service.ops,
+            Self::DropGeneration(options) => &options.service.ops,
+            Self::Pause(options) => &options.service.ops,
+            Self::Rollback(service) | Self::Resume(service) => &service.ops,
+        }
+    }
+
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Projections(options) => list(options).await?,
@@ -128,27 +153,32 @@ impl ProjectionCommand {
                     service: service.service.clone(),
                     generation: generation.unwrap_or_default(),
                 };
-                let promoted = client(&service.ops).await?.promote(request(asked)).await.map_err(refused)?;
+                let mut desk = Desk::open(&service.ops, &service.service).await?;
+                let promoted = desk.client.promote(request(asked)).await.map_err(|status| desk.refused(&status))?;
                 show_generation(&service.ops, promoted.into_inner().generation, "serves now");
             }
             Self::Rollback(service) => {
                 let asked = proto::RollbackRequest { service: service.service.clone() };
-                let back = client(&service.ops).await?.rollback(request(asked)).await.map_err(refused)?;
+                let mut desk = Desk::open(&service.ops, &service.service).await?;
+                let back = desk.client.rollback(request(asked)).await.map_err(|status| desk.refused(&status))?;
                 show_generation(&service.ops, back.into_inner().generation, "serves again");
             }
             Self::DropGeneration(DropOptions { service, generation }) => {
                 let asked = proto::DropGenerationRequest { service: service.service.clone(), generation };
-                client(&service.ops).await?.drop_generation(request(asked)).await.map_err(refused)?;
+                let mut desk = Desk::open(&service.ops, &service.service).await?;
+                desk.client.drop_generation(request(asked)).await.map_err(|status| desk.refused(&status))?;
                 done(&service, &format!("generation {generation} is gone"));
             }
             Self::Pause(PauseOptions { service, note }) => {
                 let asked = proto::PauseRequest { service: service.service.clone(), note };
-                client(&service.ops).await?.pause(request(asked)).await.map_err(refused)?;
+                let mut desk = Desk::open(&service.ops, &service.service).await?;
+                desk.client.pause(request(asked)).await.map_err(|status| desk.refused(&status))?;
                 done(&service, "paused");
             }
             Self::Resume(service) => {
                 let asked = proto::ResumeRequest { service: service.service.clone() };
-                client(&service.ops).await?.resume(request(asked)).await.map_err(refused)?;
+                let mut desk = Desk::open(&service.ops, &service.service).await?;
+                desk.client.resume(request(asked)).await.map_err(|status| desk.refused(&status))?;
                 done(&service, "resumed");
             }
         }
@@ -156,13 +186,42 @@ impl ProjectionCommand {
     }
 }
 
-async fn client(ops: &OpsOptions) -> anyhow::Result<Client> {
-    Ok(ProjectionServiceClient::new(ops.connect().await?))
+/// A process, and the service that it is asked about.
+struct Desk {
+    client: Client,
+    process: Process,
+    /// Empty: all.
+    service: String,
+}
+
+impl Desk {
+    async fn open(ops: &OpsOptions, service: &str) -> anyhow::Result<Self> {
+        let process = ops.connect().await?;
+        let client = ProjectionServiceClient::new(process.channel());
+        Ok(Self { client, process, service: service.to_owned() })
+    }
+
+    /// A refusal, which begins with its reason, and what an operator may have meant.
+    fn refused(&self, status: &Status) -> anyhow::Error {
+        let refused = self.process.refused(status);
+        match hint(&self.service, status.code()) {
+            Some(hint) => anyhow!("{refused}; {hint}"),
+            None => refused,
+        }
+    }
+}
+
+/// Settings name the projector by what it does; its tables are named by what is in them.
+fn hint(service: &str, code: Code) -> Option<&'static str> {
+    let is_projector = service == ServiceName::Projector.as_str() && code == Code::InvalidArgument;
+    is_projector.then_some("the projector's tables are those of `feeds`")
 }
 
 async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
-    let asked = proto::ListProjectionsRequest { service: options.service.unwrap_or_default() };
-    let listed = client(&options.ops).await?.list_projections(request(asked)).await.map_err(refused)?;
+    let service = options.service.unwrap_or_default();
+    let mut desk = Desk::open(&options.ops, &service).await?;
+    let asked = proto::ListProjectionsRequest { service };
+    let listed = desk.client.list_projections(request(asked)).await.map_err(|status| desk.refused(&status))?;
     let projections = listed.into_inner().projections;
     if options.ops.json {
         println!("{}", json!({ "projections": projections.iter().map(projection_json).collect::<Vec<_>>() }));
@@ -182,12 +241,10 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
 /// A new generation, or with `--status` the newest; waits until a new one has caught up.
 async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     let ServiceOptions { service, ops } = options.service;
-    let mut client = client(&ops).await?;
+    let mut desk = Desk::open(&ops, &service).await?;
     let mut number = 0;
     if !options.status {
-        let asked = proto::StartRebuildRequest { service: service.clone() };
-        let started = client.start_rebuild(request(asked)).await.map_err(refused)?;
-        let generation = started.into_inner().generation;
+        let generation = start(&mut desk).await?;
         number = generation.as_ref().map_or(0, |generation| generation.number);
         if !ops.json {
             show_generation(&ops, generation, "is being filled");
@@ -195,18 +252,24 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     }
     let wait = !options.status && !options.no_wait;
     let bar = bar(wait && !ops.json);
+    let (mut again, mut said_paused) = (0..MADE_AGAIN, false);
     loop {
         let asked = proto::GetRebuildRequest { service: service.clone(), generation: number };
-        let now = client.get_rebuild(request(asked)).await;
+        let now = desk.client.get_rebuild(request(asked)).await;
         let now = match now {
             Ok(now) => now.into_inner(),
-            // It is being opened.
-            Err(status) if wait && status.code() == tonic::Code::FailedPrecondition => {
+            // It is being opened, or the process is busy.
+            Err(status) if wait && (is_being_opened(&status) || is_unanswered(&status) && again.next().is_some()) => {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
-            Err(status) => return Err(refused(status)),
+            Err(status) => return Err(desk.refused(&status)),
         };
+        again = 0..MADE_AGAIN;
+        if now.paused && wait && !said_paused {
+            eprintln!("kith: {service}{PAUSED}");
+            said_paused = true;
+        }
         if let Some(stopped) = now.stopped.first() {
             bail!("the new generation stands still: {stopped}");
         }
@@ -221,18 +284,46 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     }
 }
 
+/// Where the outcome is not known it is asked for again, under the same request id.
+async fn start(desk: &mut Desk) -> anyhow::Result<Option<proto::Generation>> {
+    let mut random = [0; 16];
+    Runtime::system().fill_random(&mut random)?;
+    let asked = proto::StartRebuildRequest { service: desk.service.clone(), request_id: RecordId(random).to_string() };
+    let mut again = 0..MADE_AGAIN;
+    loop {
+        match desk.client.start_rebuild(request(asked.clone())).await {
+            Ok(started) => return Ok(started.into_inner().generation),
+            Err(status) if is_unanswered(&status) && again.next().is_some() => {
+                eprintln!("kith: not known whether it has begun ({}): asking again", status.message());
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(status) => return Err(desk.refused(&status)),
+        }
+    }
+}
+
+fn is_being_opened(status: &Status) -> bool {
+    status.code() == Code::FailedPrecondition
+}
+
+fn is_unanswered(status: &Status) -> bool {
+    matches!(status.code(), Code::DeadlineExceeded | Code::Unavailable)
+}
+
 async fn verify(options: VerifyOptions) -> anyhow::Result<()> {
     let ServiceOptions { service, ops } = options.service;
+    let mut desk = Desk::open(&ops, &service).await?;
     let asked = proto::VerifyTablesRequest {
         service,
         generation: options.generation.unwrap_or_default(),
         other_generation: options.against.unwrap_or_default(),
     };
     // No deadline: it takes as long as the tables are large.
-    let mut told = client(&ops).await?.verify_tables(asked).await.map_err(refused)?.into_inner();
+    let told = desk.client.verify_tables(asked).await;
+    let mut told = told.map_err(|status| desk.refused(&status))?.into_inner();
     let bar = bar(!ops.json);
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}")?);
-    while let Some(step) = told.message().await.map_err(refused)? {
+    while let Some(step) = told.message().await.map_err(|status| desk.refused(&status))? {
         bar.set_message(format!("{} {} partitions, {} rows", step.table, step.partitions_compared, step.rows_compared));
         bar.tick();
         if let Some(verdict) = &step.verdict {
@@ -259,136 +350,14 @@ fn done(service: &ServiceOptions, what: &str) {
     }
 }
 
-fn show_generation(ops: &OpsOptions, generation: Option<proto::Generation>, what: &str) {
-    let generation = generation.unwrap_or_default();
-    match ops.json {
-        true => println!("{}", generation_json(&generation)),
-        false => println!("{}: generation {} {what}", generation.service, generation.number),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_projector_is_said_to_be_that_of_feeds() {
+        assert!(hint("projector", Code::InvalidArgument).unwrap().contains("`feeds`"));
+        assert_eq!(hint("projector", Code::Unavailable), None);
+        assert_eq!(hint("mail", Code::InvalidArgument), None);
     }
-}
-
-fn show_rebuild(ops: &OpsOptions, now: &proto::GetRebuildResponse) {
-    let generation = now.generation.clone().unwrap_or_default();
-    let remaining = now.remaining.map(|left| left.seconds);
-    if ops.json {
-        let (folded, total, rate) = (now.records_folded, now.records_total, now.records_per_second);
-        println!(
-            "{}",
-            json!({
-                "generation": generation_json(&generation), "records_folded": folded, "records_total": total,
-                "records_per_second": rate, "remaining_seconds": remaining, "caught_up": now.caught_up,
-                "stopped": now.stopped,
-            })
-        );
-        return;
-    }
-    let (service, number) = (&generation.service, generation.number);
-    let left = remaining.map_or(String::new(), |seconds| format!(", about {seconds} s left"));
-    let state = if now.caught_up { "has caught up" } else { "is being filled" };
-    let (folded, total, rate) = (now.records_folded, now.records_total, now.records_per_second);
-    println!("{service}: generation {number} {state}: {folded} of {total} records, {rate:.0} a second{left}");
-}
-
-fn show_verdict(
-    ops: &OpsOptions,
-    step: &proto::VerifyTablesResponse,
-    verdict: &proto::verify_tables_response::Verdict,
-) -> anyhow::Result<()> {
-    let (partitions, rows) = (step.partitions_compared, step.rows_compared);
-    if ops.json {
-        let difference = |d: &proto::verify_tables_response::Difference| json!({"table": d.table, "partition": d.partition, "row": d.row, "left": d.left, "right": d.right});
-        let differences: Vec<Value> = verdict.differences.iter().map(difference).collect();
-        println!(
-            "{}",
-            json!({
-                "equal": verdict.equal, "partitions_compared": partitions, "rows_compared": rows,
-                "partitions_different": verdict.partitions_different, "differences": differences,
-                "digest": verdict.digest,
-            })
-        );
-    } else if verdict.equal {
-        println!("equal: {partitions} table partitions, {rows} rows, digest {}", verdict.digest);
-    } else {
-        let row = |d: &proto::verify_tables_response::Difference| {
-            [&d.table, &d.partition, &d.row, &d.left, &d.right].map(String::clone).to_vec()
-        };
-        let rows: Vec<Vec<String>> = verdict.differences.iter().map(row).collect();
-        table::print(&["table", "partition", "row", "left", "right"], &rows);
-    }
-    if !verdict.equal {
-        bail!("{} of {partitions} table partitions differ", verdict.partitions_different);
-    }
-    Ok(())
-}
-
-fn state_name(generation: &proto::Generation) -> &'static str {
-    match generation.state() {
-        proto::GenerationState::Live => "live",
-        proto::GenerationState::Beside => "beside",
-        proto::GenerationState::Previous => "previous",
-        proto::GenerationState::Unspecified => "unknown",
-    }
-}
-
-fn generation_json(generation: &proto::Generation) -> Value {
-    json!({ "service": generation.service, "generation": generation.number, "state": state_name(generation) })
-}
-
-fn lag_seconds(partition: &proto::PartitionProgress) -> f64 {
-    partition.lag.map_or(0.0, |lag| lag.seconds as f64 + f64::from(lag.nanos) / 1e9)
-}
-
-fn projection_json(projection: &proto::Projection) -> Value {
-    let partition = |p: &proto::PartitionProgress| {
-        json!({
-            "topic": p.topic, "partition": p.partition, "next_offset": p.next_offset, "head_offset": p.head_offset,
-            "lag_records": p.lag_records, "lag_seconds": lag_seconds(p), "stopped_reason": p.stopped_reason,
-            "folded_here": p.folded_here,
-        })
-    };
-    let mut shown = generation_json(&projection.generation.clone().unwrap_or_default());
-    shown["paused"] = json!(projection.paused);
-    shown["error"] = json!(projection.error);
-    shown["partitions"] = projection.partitions.iter().map(partition).collect();
-    shown
-}
-
-fn projection_row(projection: &proto::Projection) -> Vec<String> {
-    let generation = projection.generation.clone().unwrap_or_default();
-    let partitions = &projection.partitions;
-    let state = state_name(&generation).to_owned() + if projection.paused { ", paused" } else { "" };
-    let sum = |of: fn(&proto::PartitionProgress) -> u64| partitions.iter().map(of).sum::<u64>().to_string();
-    let seconds = partitions.iter().map(lag_seconds).fold(0.0, f64::max);
-    let stopped = partitions.iter().filter(|partition| !partition.stopped_reason.is_empty()).count();
-    let (records, lag) = (sum(|partition| partition.next_offset), sum(|partition| partition.lag_records));
-    let number = generation.number.to_string();
-    vec![
-        generation.service,
-        number,
-        state,
-        records,
-        lag,
-        format!("{seconds:.1}"),
-        stopped.to_string(),
-        projection.error.clone(),
-    ]
-}
-
-fn partition_rows(projection: &proto::Projection) -> Vec<Vec<String>> {
-    let generation = projection.generation.clone().unwrap_or_default();
-    let row = |p: &proto::PartitionProgress| {
-        vec![
-            generation.service.clone(),
-            generation.number.to_string(),
-            p.topic.clone(),
-            p.partition.to_string(),
-            p.next_offset.to_string(),
-            p.head_offset.to_string(),
-            p.lag_records.to_string(),
-            format!("{:.1}", lag_seconds(p)),
-            if p.folded_here { "yes" } else { "no" }.to_owned(),
-            p.stopped_reason.clone(),
-        ]
-    };
-    projection.partitions.iter().map(row).collect()
 }

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use kith_fold::{FoldError, LetterFate, Operations};
-use kith_log::{EventLog, RecordId};
+use kith_log::{AppendError, EventLog, RecordId};
 use kith_proto::errors::v1::Reason;
 use kith_proto::ops::v1 as wire;
 use kith_proto::ops::v1::event_service_server::{EventService, EventServiceServer};
@@ -22,6 +22,8 @@ use kith_service::ids::parse_id;
 use kith_service::page_token::PageTokens;
 use prost_reflect::DescriptorError;
 use tonic::{Request, Response, Status};
+
+use super::not_known;
 
 use self::letters::{Letter, Letters};
 use self::shown::Shapes;
@@ -146,7 +148,7 @@ impl Shared {
     ) -> Result<wire::RetryDeadLetterResponse, Failure> {
         let (record_id, record) = retry::record(&letter, content)?;
         let appended = tokio::time::timeout_at(until.at(), self.log.append(record)).await;
-        let position = appended.map_err(|_| Failure::outcome_unknown())??;
+        let position = appended.map_err(|_| not_known())??;
         let retry_time = Some(kith_proto::time::timestamp(self.runtime.now_ms()));
         let (letter_id, record_id) = (letter.id.to_string(), record_id.to_string());
         let event = wire::DeadLetterRetried { letter_id, record_id: record_id.clone(), retry_time };
@@ -161,6 +163,7 @@ impl Shared {
 
     async fn announce(&self, decision: Decision) -> Result<(), Failure> {
         self.operations.announce(decision).await.map_err(|error| match error {
+            FoldError::Append(AppendError::Unknown(_)) => not_known(),
             FoldError::Append(error) => error.into(),
             error => {
                 tracing::warn!(%error, "a decision about a dead letter");
@@ -178,7 +181,7 @@ impl Shared {
         match tokio::time::timeout_at(until.at(), self.runtime.spawn(work)).await {
             Ok(Ok(done)) => done,
             Ok(Err(panicked)) => Err(Failure::defect("deciding about a dead letter", &panicked)),
-            Err(_) => Err(Failure::outcome_unknown()),
+            Err(_) => Err(not_known()),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::Stream;
 use kith_fold::engine::{self, Running};
 use kith_fold::{FoldError, GenerationError, Generations, Projection, verify};
+use kith_log::AppendError;
 use kith_proto::errors::v1::Reason;
 use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::ops_event::Event;
@@ -17,11 +18,13 @@ use kith_proto::ops::v1::projection_service_server::ProjectionService;
 use kith_proto::time;
 use kith_service::Failure;
 use kith_service::deadline::deadline;
+use kith_service::ids::RequestId;
 use kith_tables::StoreError;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status};
 
-use shown::{all_of, generation, present, rebuild, worst};
+use super::not_known;
+use shown::{all_of, generation, present, rebuild};
 
 /// The longest note, in bytes.
 const NOTE_BYTES: usize = 500;
@@ -32,6 +35,8 @@ const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
 const KEPT_AFTER_PROMOTION: Duration = Duration::from_secs(35);
 /// Between two looks whether what was decided has come about here.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Before the caller's deadline, so that it gets this answer and not one that says less.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
 /// Messages of a comparison that wait for the operator to read them.
 const TOLD_AHEAD: usize = 16;
 
@@ -65,6 +70,9 @@ impl ProjectionService for Projections {
         if note.len() > NOTE_BYTES {
             return Err(Failure::field_invalid("note", "is longer than 500 bytes").into());
         }
+        if now(projection).paused() == Some(&*note) {
+            return Ok(Response::new(proto::PauseResponse {}));
+        }
         let pause_time = Some(time::timestamp(now_ms(projection)));
         announce(projection, Event::ProjectionPaused(proto::ProjectionPaused { service, note, pause_time })).await?;
         Ok(Response::new(proto::PauseResponse {}))
@@ -73,6 +81,9 @@ impl ProjectionService for Projections {
     async fn resume(&self, request: Request<proto::ResumeRequest>) -> Reply<proto::ResumeResponse> {
         let service = request.into_inner().service;
         let projection = self.of(&service)?;
+        if now(projection).paused().is_none() {
+            return Ok(Response::new(proto::ResumeResponse {}));
+        }
         let resume_time = Some(time::timestamp(now_ms(projection)));
         announce(projection, Event::ProjectionResumed(proto::ProjectionResumed { service, resume_time })).await?;
         Ok(Response::new(proto::ResumeResponse {}))
@@ -80,16 +91,13 @@ impl ProjectionService for Projections {
 
     async fn start_rebuild(&self, request: Request<proto::StartRebuildRequest>) -> Reply<proto::StartRebuildResponse> {
         let deadline = deadline(&request);
-        let service = request.into_inner().service;
+        let proto::StartRebuildRequest { service, request_id } = request.into_inner();
         let projection = self.of(&service)?;
-        let version = projection.group(0).folds_version;
-        let event = now(projection).start_rebuild(&service, version, now_ms(projection)).map_err(refused)?;
-        let Event::RebuildStarted(started) = &event else { return Err(Failure::internal().into()) };
-        let number = started.generation;
-        // Its tables first: once it is said, every process opens them.
-        engine::create(projection.ports(), &projection.group(number)).await.map_err(failed)?;
-        announce(projection, event).await?;
-        stood(now(projection).all().contains_key(&number))?;
+        let request_id = RequestId::parse("request_id", &request_id, &projection.ports().runtime)?;
+        let number = match now(projection).started_by(request_id.as_str()) {
+            Some(number) => number,
+            None => start(projection, request_id.as_str()).await?,
+        };
         while projection.generation(number).is_none() {
             self.look_again(projection, deadline.at()).await?;
         }
@@ -103,7 +111,7 @@ impl ProjectionService for Projections {
         let number = self.number(projection, asked.generation)?;
         let running = running(projection, number)?;
         let generation = generation(projection, number).ok_or_else(|| not_found(number))?;
-        Ok(Response::new(rebuild(generation, &running, now_ms(projection))))
+        Ok(Response::new(rebuild(generation, &running, now(projection).paused().is_some(), now_ms(projection))))
     }
 
     type VerifyTablesStream = Pin<Box<dyn Stream<Item = Result<proto::VerifyTablesResponse, Status>> + Send>>;
@@ -121,6 +129,15 @@ impl ProjectionService for Projections {
             0 => newest_other.ok_or_else(|| state("there is one generation only: nothing to compare it with"))?,
             other => other,
         };
+        if left == right {
+            return Err(state(format!("generation {left} is the same as itself")).into());
+        }
+        if generations.paused().is_some() {
+            return Err(state(
+                "the folds are paused, so that neither generation comes to where the other is: resume them",
+            )
+            .into());
+        }
         let turn = Arc::clone(&self.comparing).try_acquire_owned();
         let turn = turn.map_err(|_| state("another comparison is under way in this process"))?;
         let both = (running(projection, left)?, running(projection, right)?);
@@ -140,14 +157,19 @@ impl ProjectionService for Projections {
         let projection = self.of(&asked.service)?;
         let number = self.number(projection, asked.generation)?;
         let event = now(projection).promote(&asked.service, number, now_ms(projection)).map_err(refused)?;
-        let lag = Arc::clone(&running(projection, number)?.lag);
-        if !lag.has_caught_up() || lag.worst_records() > PROMOTABLE_LAG_RECORDS {
-            let behind = worst(&lag);
-            return Err(state(format!("generation {number} is {behind} records behind: wait for it")).into());
-        }
         let tables = &running(projection, number)?.state;
         if let Some(stopped) = tables.watermarks().partitions().find(|p| tables.watermarks().stopped(*p).is_some()) {
             return Err(state(format!("generation {number} stands still in {stopped}")).into());
+        }
+        let lag = Arc::clone(&running(projection, number)?.lag);
+        if !lag.has_caught_up() {
+            let why = "has not yet folded here what the log had when it was opened";
+            return Err(state(format!("generation {number} {why}: wait for it")).into());
+        }
+        if lag.worst_records() > PROMOTABLE_LAG_RECORDS {
+            let behind = lag.worst_records();
+            let why = format!("generation {number} is {behind} records behind in one partition");
+            return Err(state(why + ": wait for it").into());
         }
         announce(projection, event).await?;
         stood(now(projection).live() == number)?;
@@ -175,11 +197,15 @@ impl ProjectionService for Projections {
         let asked = request.into_inner();
         let projection = self.of(&asked.service)?;
         let (generations, number) = (now(projection), asked.generation);
+        if number == 0 {
+            return Err(Failure::field_invalid("generation", "names none: say which").into());
+        }
         let event = generations.drop(&asked.service, number, now_ms(projection)).map_err(refused)?;
-        let served_ms = now_ms(projection) - generations.promoted_ms();
+        let served_until_ms = generations.all().get(&number).and_then(|generation| generation.served_until_ms);
+        let since_ms = served_until_ms.map_or(i64::MAX, |until_ms| now_ms(projection).saturating_sub(until_ms));
         let kept = KEPT_AFTER_PROMOTION.as_millis() as i64;
-        if generations.previous() == Some(number) && served_ms < kept {
-            let wait_s = (kept - served_ms) / 1_000 + 1;
+        if since_ms < kept {
+            let wait_s = (kept - since_ms) / 1_000 + 1;
             return Err(state(format!("generation {number} served a moment ago: try again in {wait_s} s")).into());
         }
         announce(projection, event).await?;
@@ -224,8 +250,8 @@ impl Projections {
 
     /// What was decided is in the log, and comes about; whether it has before the deadline is another matter.
     async fn look_again(&self, projection: &Projection, until: tokio::time::Instant) -> Result<(), Failure> {
-        if tokio::time::Instant::now() >= until {
-            return Err(Failure::outcome_unknown());
+        if tokio::time::Instant::now() + TIME_TO_ANSWER >= until {
+            return Err(not_known());
         }
         projection.ports().runtime.sleep(LOOK_EVERY).await;
         Ok(())
@@ -238,6 +264,20 @@ fn now(projection: &Projection) -> Generations {
 
 fn now_ms(projection: &Projection) -> i64 {
     projection.ports().runtime.now_ms()
+}
+
+/// Decides on a new generation, makes its tables and says so; gives its number.
+async fn start(projection: &Projection, request_id: &str) -> Result<u32, Failure> {
+    let (service, version) = (projection.service(), projection.group(0).folds_version);
+    let decided = now(projection).start_rebuild(service, request_id, version, now_ms(projection));
+    let event = decided.map_err(refused)?;
+    let Event::RebuildStarted(started) = &event else { return Err(Failure::internal()) };
+    let number = started.generation;
+    // Its tables first: once it is said, every process opens them.
+    engine::create(projection.ports(), &projection.group(number)).await.map_err(failed)?;
+    announce(projection, event).await?;
+    stood(now(projection).started_by(request_id) == Some(number))?;
+    Ok(number)
 }
 
 async fn announce(projection: &Projection, event: Event) -> Result<(), Failure> {
@@ -276,7 +316,8 @@ async fn compare(
         () = told.closed() => return,
         verdict = work => verdict,
     };
-    let answer = verdict.map(present).map_err(|error| {
+    let numbers = (left.number(), right.number());
+    let answer = verdict.map(|verdict| present(verdict, numbers)).map_err(|error| {
         tracing::warn!(service = projection.service(), %error, "generations could not be compared");
         Status::from(state(format!("the comparison could not be made: {error}")))
     });
@@ -306,6 +347,7 @@ fn not_found(number: u32) -> Failure {
 fn failed(error: FoldError) -> Failure {
     match error {
         FoldError::Store(error @ StoreError::Unavailable(_)) => error.into(),
+        FoldError::Append(AppendError::Unknown(_)) => not_known(),
         FoldError::Append(error) => error.into(),
         FoldError::Log(error) => {
             tracing::warn!(%error, "the log did not answer an operator's command");

@@ -1,12 +1,13 @@
 //! The folder of keys: whether the keys are there, read, and are nobody else's.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use kith_finding::{Finding, Weight};
 use kith_service::config::{ServiceName, Settings};
 use kith_service::jwks::JwkSet;
-use kith_service::keys::{KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
+use kith_service::keys::{JWKS_FILE, KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
+
+use super::machine::mode;
 
 const MADE_BY: &str = "run `kith init`, which makes what is missing";
 /// A JWK set is shorter.
@@ -16,6 +17,11 @@ pub fn examine(settings: &Settings) -> Vec<Finding> {
     let folder = &settings.keys_dir;
     if settings.is_embedded() && !folder.exists() {
         return vec![Finding::sound(folder.display().to_string(), "keys", "not made yet: `kith run` makes them")];
+    }
+    if folder.exists() && !is_for_keys(folder) {
+        let found = ("holds other things, and no key", "keys, or nothing yet");
+        let fix = "this is not a keys folder: choose another `keys_dir`";
+        return vec![Finding::judged(folder.display().to_string(), "keys", found, Weight::Wrong, fix)];
     }
     let mut checks = vec![folder_mode(folder)];
     let keys = KeyFolder::at(folder);
@@ -32,6 +38,16 @@ pub fn examine(settings: &Settings) -> Vec<Finding> {
     // What is not there has been said once.
     checks.retain(|check| check.name != "mode" || Path::new(&check.subject).exists());
     checks
+}
+
+/// Whether a key is in it, or nothing yet. What is somebody else's is not to be changed for keys.
+fn is_for_keys(folder: &Path) -> bool {
+    let keys = [SIGNING_KEY_FILE, PAGE_TOKEN_KEY_FILE, JWKS_FILE];
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none() || keys.iter().any(|key| folder.join(key).exists()),
+        // It may still be one whose files can be opened by their names.
+        Err(_) => keys.iter().any(|key| folder.join(key).exists()),
+    }
 }
 
 fn readable(path: &Path, error: Option<KeyError>) -> Finding {
@@ -63,15 +79,6 @@ fn folder_mode(path: &Path) -> Finding {
         _ => Weight::Sound,
     };
     mode(path, 0o700, weight)
-}
-
-/// What is not there is said by others.
-fn mode(path: &Path, wanted: u32, weight: impl Fn(u32) -> Weight) -> Finding {
-    let mode = std::fs::metadata(path).map_or(wanted, |metadata| metadata.permissions().mode() & 0o7777);
-    let weight = weight(mode);
-    let fix = format!("chmod {wanted:04o} {}", path.display());
-    let found = (format!("{mode:04o}"), format!("{wanted:04o}"));
-    Finding::judged(path.display().to_string(), "mode", found, weight, fix)
 }
 
 /// `kid`: the key that this process signs with must be among them.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -89,6 +90,15 @@ pub fn folder(path: &Path, used: Use) -> Vec<Finding> {
     checks.extend(statvfs(there).ok().map(|of| judge_space(&subject, of.f_bavail.saturating_mul(of.f_frsize))));
     checks.extend(file_system(there).map(|name| judge_file_system(&subject, name, used)));
     checks
+}
+
+/// Who may do what with a file or folder, judged by `weight`. What is not there is said by others.
+pub fn mode(path: &Path, wanted: u32, weight: impl Fn(u32) -> Weight) -> Finding {
+    let mode = std::fs::metadata(path).map_or(wanted, |metadata| metadata.permissions().mode() & 0o7777);
+    let weight = weight(mode);
+    let fix = format!("chmod {wanted:04o} {}", path.display());
+    let found = (format!("{mode:04o}"), format!("{wanted:04o}"));
+    Finding::judged(path.display().to_string(), "mode", found, weight, fix)
 }
 
 fn writable(subject: &str, there: &Path) -> Finding {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_finding::Finding;
+use kith_finding::{Finding, Weight};
 use kith_fold::Operations;
 use kith_log::kafka::KafkaLog;
 use kith_log::topics;
@@ -11,6 +11,8 @@ use kith_runtime::Runtime;
 use kith_service::config::{LogAddress, Settings, TablesAddress};
 use kith_tables::Table;
 
+use super::embedded::advised;
+use super::machine::Use;
 use crate::{ports, suite};
 
 /// Time for what operators decided to be read; a log that does not answer has been said.
@@ -18,22 +20,39 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 
 pub async fn log(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
     match &settings.log {
-        LogAddress::Embedded(folder) => kith_log::embedded::inspect(folder, settings.partitions),
+        LogAddress::Embedded(folder) => {
+            let found = kith_log::embedded::inspect(folder, settings.partitions);
+            found.into_iter().map(|finding| advised(finding, folder, Use::Truth)).collect()
+        }
         LogAddress::Kafka(servers) => {
             let kafka = ports::kafka_settings(settings, servers);
-            kith_log::kafka::inspect(&kafka, settings.partitions, &topics::ALL, runtime).await
+            let found = kith_log::kafka::inspect(&kafka, settings.partitions, &topics::ALL, runtime).await;
+            found.into_iter().map(what_settings_can_do).collect()
         }
     }
 }
 
 pub async fn tables(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
     match &settings.tables {
-        TablesAddress::Embedded(folder) => kith_tables::embedded::inspect(folder),
+        TablesAddress::Embedded(folder) => {
+            let found = kith_tables::embedded::inspect(folder);
+            found.into_iter().map(|finding| advised(finding, folder, Use::Disposable)).collect()
+        }
         TablesAddress::Cql(servers) => {
             let keyspaces = keyspaces(settings, runtime).await;
             kith_tables::cql::inspect(&ports::cql_settings(settings, servers), &keyspaces, runtime).await
         }
     }
+}
+
+/// The client asks for what no setting gives.
+fn what_settings_can_do(mut finding: Finding) -> Finding {
+    if finding.weight != Weight::Sound && finding.found.contains("security.protocol") {
+        finding.fix = "there is no setting for TLS or SASL yet, so that `production` does not start over Kafka: set \
+                       `profile = development` with `replication_factor = 3` (README, Honestly)"
+            .to_owned();
+    }
+    finding
 }
 
 /// Of every generation that has tables, with what must be in them.

@@ -56,8 +56,12 @@ impl Place {
         Settings::from_sources(Sources { flags, environment: Some(HashMap::new()) }).unwrap()
     }
 
+    async fn checks(&self) -> Vec<Finding> {
+        examine(&self.settings(), &Runtime::system()).await
+    }
+
     async fn wrong(&self) -> Vec<String> {
-        let checks = examine(&self.settings(), &Runtime::system()).await;
+        let checks = self.checks().await;
         let wrong = checks.into_iter().filter(|check| check.weight == Weight::Wrong);
         let base = |subject: &str| Path::new(subject).file_name().unwrap().to_string_lossy().into_owned();
         wrong
@@ -78,7 +82,7 @@ async fn nothing_is_wrong_before_the_first_start_and_after_it() {
     assert_eq!(Place::new().wrong().await, [""; 0]);
     let made = Place::made();
     assert_eq!(made.wrong().await, [""; 0]);
-    let checks = examine(&made.settings(), &Runtime::system()).await;
+    let checks = made.checks().await;
     // What the machine of the test is like is not ours.
     let others = ["open files", "free", "file system"];
     let doubtful = checks.iter().filter(|check| check.weight == Weight::Doubtful && !others.contains(&&*check.name));
@@ -123,10 +127,42 @@ async fn settings_that_do_not_fit_what_is_there_are_found() {
 }
 
 #[tokio::test]
+async fn folders_that_are_not_what_they_are_named_as_are_never_to_be_deleted() {
+    let place = Place::made();
+    let (log, tables) = (place.path("log"), place.path("tables"));
+    let embedded = |path: &Path| format!("embedded:{}", path.display());
+    let swapped = place.set("log", &embedded(&tables)).set("tables", &embedded(&log));
+    assert_eq!(swapped.wrong().await, ["tables: format of the log", "log: format of the tables"]);
+    let both = swapped.set("log", &embedded(&log));
+    assert_eq!(both.wrong().await, ["settings: log and tables", "log: format of the tables"]);
+    let checks = both.checks().await;
+    assert!(checks.iter().all(|check| !check.fix.contains("delete")), "{checks:#?}");
+    let text = Report { checks }.text();
+    assert!(text.contains("correct the setting `tables`") && !text.contains("u{a}"), "{text}");
+}
+
+#[tokio::test]
+async fn a_folder_of_other_things_is_left_as_it_is() {
+    let place = Place::made();
+    std::fs::create_dir(place.path("etc")).unwrap();
+    std::fs::write(place.path("etc/hosts"), "").unwrap();
+    chmod(&place.path("etc"), 0o755);
+    let etc = place.path("etc").display().to_string();
+    let place = place.set("keys_dir", &etc);
+    assert_eq!(place.wrong().await, ["etc: keys"]);
+    assert!(place.checks().await.iter().all(|check| !check.fix.contains("chmod")));
+    chmod(&place.path("log"), 0o755);
+    let said = format!("chmod 0700 {}", place.path("log").display());
+    assert!(place.checks().await.iter().any(|check| check.fix == said));
+}
+
+#[tokio::test]
 async fn servers_that_are_down_are_the_findings() {
     let place = Place::made().set("log", "kafka:127.0.0.1:1").set("tables", "cql:127.0.0.1:1");
     assert_eq!(place.wrong().await, ["brokers: answer", "CQL server: answer"]);
     let strict = place.set("profile", "production");
+    let of_client = |check: &Finding| check.name == "settings of the client" && check.fix.contains("no setting");
+    assert!(strict.checks().await.iter().any(of_client));
     assert_eq!(strict.wrong().await, ["brokers: settings of the client", "brokers: answer", "CQL server: answer"]);
     std::fs::remove_dir_all(strict.path("keys")).unwrap();
     let missing = strict.wrong().await;

@@ -104,9 +104,9 @@ impl Letters {
         }
     }
 
-    /// The record's content as operators may see it: nothing of a record of a private topic.
+    /// The record's content as operators may see it: nothing of a record of a confidential topic.
     pub async fn shown_content(&self, letter: &Letter, until: Deadline) -> Result<Content, Failure> {
-        if letter.origin.is_private() {
+        if letter.origin.is_confidential() {
             return Ok(Content::default());
         }
         self.content(letter, until).await
@@ -203,6 +203,10 @@ impl Letter {
 }
 
 impl Origin {
+    fn is_confidential(&self) -> bool {
+        topics::by_name(&self.topic).is_some_and(Topic::is_confidential)
+    }
+
     pub fn is_private(&self) -> bool {
         topics::by_name(&self.topic).is_some_and(Topic::is_private)
     }

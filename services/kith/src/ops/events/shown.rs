@@ -45,6 +45,9 @@ impl Shapes {
         if topic.is_private() {
             return Err("values of private topics are not shown".to_owned());
         }
+        if topic.is_confidential() {
+            return Err("what people say to each other alone is not shown".to_owned());
+        }
         Event::decode(topic.name, value).map_err(|error| error.to_string())?;
         let shape = Event::wire_name(topic.name).and_then(|name| self.pool.get_message_by_name(name));
         let shape = shape.ok_or_else(|| format!("events of {} are not known", topic.name))?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine::Running;
-use kith_fold::{Lag, Projection, verify};
+use kith_fold::{Projection, verify};
 use kith_log::LogPartition;
 use kith_proto::ops::v1::{self as proto, verify_tables_response::Verdict};
 use kith_proto::time;
@@ -46,6 +46,7 @@ pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
         Some(proto::Projection {
             generation: generation(projection, *number),
             paused: generations.paused().is_some(),
+            pause_note: generations.paused().unwrap_or_default().to_owned(),
             error: running.lag.error().unwrap_or_default(),
             partitions: running.lag.partitions().into_iter().map(partition).collect(),
         })
@@ -53,7 +54,12 @@ pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
     generations.all().keys().filter_map(one).collect()
 }
 
-pub(super) fn rebuild(generation: proto::Generation, running: &Running, now_ms: i64) -> proto::GetRebuildResponse {
+pub(super) fn rebuild(
+    generation: proto::Generation,
+    running: &Running,
+    paused: bool,
+    now_ms: i64,
+) -> proto::GetRebuildResponse {
     let partitions = running.lag.partitions();
     let folded: u64 = partitions.values().map(|progress| progress.next).sum();
     let total: u64 = partitions.values().map(|progress| progress.head).sum();
@@ -71,18 +77,18 @@ pub(super) fn rebuild(generation: proto::Generation, running: &Running, now_ms: 
         remaining: (left > 0.0 && rate > 0.0).then(|| duration((left / rate * 1_000.0) as u64)).flatten(),
         caught_up: running.lag.has_caught_up() && left <= PROMOTABLE_LAG_RECORDS as f64,
         stopped: watermarks.partitions().filter_map(stopped).collect(),
+        paused,
     }
-}
-
-pub(super) fn worst(lag: &Lag) -> u64 {
-    lag.partitions().values().map(|progress| progress.head - progress.next).max().unwrap_or(0)
 }
 
 fn duration(ms: u64) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(Duration::from_millis(ms)).ok()
 }
 
-pub(super) fn present(verdict: verify::Verdict) -> proto::VerifyTablesResponse {
+pub(super) fn present(
+    verdict: verify::Verdict,
+    (generation, other_generation): (u32, u32),
+) -> proto::VerifyTablesResponse {
     let difference = |found: verify::Difference| proto::verify_tables_response::Difference {
         table: found.table.to_owned(),
         partition: found.partition,
@@ -100,6 +106,8 @@ pub(super) fn present(verdict: verify::Verdict) -> proto::VerifyTablesResponse {
             partitions_different: verdict.partitions_different,
             differences: verdict.differences.into_iter().map(difference).collect(),
             digest: digest.unwrap_or_default(),
+            generation,
+            other_generation,
         }),
     }
 }
