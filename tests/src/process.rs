@@ -11,6 +11,8 @@ use crate::wait::until;
 
 /// What of a process's output is shown when a test fails, bytes.
 const SHOWN_OUTPUT_BYTES: usize = 6_000;
+/// USER_HZ, which is 100 on every Linux that shows it to processes.
+const TICKS_A_SECOND: u64 = 100;
 /// A thread deep in a slow system call stops when that returns.
 const PAUSED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -114,6 +116,16 @@ impl Process {
     /// The most memory it has held since its start (resident set), bytes.
     pub fn peak_resident_bytes(&self) -> Result<u64> {
         self.status_kib("VmHWM:").map(|kib| kib * 1024)
+    }
+
+    /// Processor time that it has used since its start, of all its threads.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // Behind the name, which may hold anything: utime and stime are fields 14 and 15, in ticks (proc(5)).
+        let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks = behind_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks = ticks.sum::<Result<u64, _>>().with_context(|| format!("no times for {}", self.name))?;
+        Ok(Duration::from_millis(ticks * 1_000 / TICKS_A_SECOND))
     }
 
     /// All that it has printed.

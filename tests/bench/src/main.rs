@@ -2,6 +2,7 @@
 
 mod bare;
 mod chart;
+mod costs;
 mod desk;
 mod load;
 mod measures;
@@ -54,6 +55,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Special {
+    /// What one command and one page cost over Kafka and Cassandra, for docs/capacity.md
+    Costs,
     /// A bare server, which the bench starts by itself
     #[command(hide = true)]
     Bare { setup: PathBuf },
@@ -79,9 +82,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<bool> {
-    if let Some(Special::Bare { setup }) = cli.command {
-        bare::run(setup).await?;
-        return Ok(true);
+    match cli.command {
+        Some(Special::Bare { setup }) => {
+            bare::run(setup).await?;
+            return Ok(true);
+        }
+        Some(Special::Costs) => {
+            println!("{}", costs::table(&plan::costs().await?));
+            return Ok(true);
+        }
+        None => {}
     }
     let rows = if cli.quick { plan::quick().await? } else { plan::full(&cli.adapters, cli.only.as_deref()).await? };
     println!("{}", row::table(&rows));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::costs::{self, Cost};
 use crate::desk::Live;
 use crate::measures::commands::{self, Mix, Throughput};
 use crate::measures::folds::{self, Spread};
@@ -43,6 +44,11 @@ pub async fn quick() -> Result<Vec<Row>> {
     rows.push(folds::reactions(None, Spread::Uniform, 20_000, ROUNDS).await?);
     rows.push(folds::replay(None, replayed(), ROUNDS).await?);
     Ok(rows)
+}
+
+/// What each kind of call costs.
+pub async fn costs() -> Result<Vec<Cost>> {
+    costs::costs(WORLD, &mut Live::start().await?).await
 }
 
 fn replayed() -> World {
