@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::FutureExt;
 use kith_fold::Token;
 use kith_proto::engagement::v1::engagement_service_client::EngagementServiceClient;
@@ -23,7 +23,8 @@ use kith_service::auth::TokenIssuer;
 use kith_service::keys::KeyFolder;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tokio::time::Instant;
+use tonic::{Code, Request, Status};
 
 use crate::load::Call;
 use crate::template::Kind;
@@ -31,7 +32,9 @@ use crate::world::{self, TEXT, Thing};
 
 /// A connection may have 256 calls open.
 const CONNECTIONS: usize = 4;
+const WIDE_CONNECTIONS: usize = 24;
 const DEADLINE: Duration = Duration::from_secs(25);
+const FOLDED_WITHIN: Duration = Duration::from_secs(300);
 
 /// Who may call: a bearer token an account.
 pub type Bearers = Arc<Vec<MetadataValue<Ascii>>>;
@@ -59,6 +62,7 @@ pub enum Subjects {
 /// One address that is called.
 #[derive(Clone)]
 pub struct Target {
+    endpoint: Endpoint,
     channels: Vec<Channel>,
     next: Arc<AtomicUsize>,
     bearers: Bearers,
@@ -70,11 +74,17 @@ impl Target {
     pub fn new(address: SocketAddr, bearers: Bearers, run: &str) -> Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).timeout(DEADLINE);
         let channels = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { channels, next: Arc::default(), bearers, run: run.into() })
+        Ok(Self { endpoint, channels, next: Arc::default(), bearers, run: run.into() })
+    }
+
+    /// The same over more connections: as many calls as a server takes at once must not wait here for a stream.
+    pub fn wide(&self) -> Self {
+        let channels = (0..WIDE_CONNECTIONS).map(|_| self.endpoint.connect_lazy()).collect();
+        Self { channels, ..self.clone() }
     }
 
     fn channel(&self) -> Channel {
-        self.channels[self.next.fetch_add(1, Ordering::Relaxed) % CONNECTIONS].clone()
+        self.channels[self.next.fetch_add(1, Ordering::Relaxed) % self.channels.len()].clone()
     }
 
     fn request<T>(&self, account: u64, message: T) -> Request<T> {
@@ -174,8 +184,24 @@ impl Target {
         Ok(answer.into_inner())
     }
 
+    /// Waits until a home feed that is read would have what `token` names.
+    pub async fn shown(&self, reader: u64, token: String) -> Result<(), Status> {
+        let wait = WaitForRequest { at_least: vec![token] };
+        FeedServiceClient::new(self.channel()).wait_for(self.request(reader, wait)).await?;
+        Ok(())
+    }
+
     /// Waits until everything that `token` names is in the tables of every service that folds it.
     pub async fn folded(&self, token: &Token) -> Result<()> {
+        let started = Instant::now();
+        // A call waits no longer than its deadline.
+        while let Err(status) = self.folded_within_a_call(token).await {
+            ensure!(status.code() == Code::Unavailable && started.elapsed() < FOLDED_WITHIN, "{status}");
+        }
+        Ok(())
+    }
+
+    async fn folded_within_a_call(&self, token: &Token) -> Result<(), Status> {
         let at_least = vec![token.encode()];
         let wait = WaitForRequest { at_least: at_least.clone() };
         FeedServiceClient::new(self.channel()).wait_for(self.request(0, wait)).await?;

@@ -21,6 +21,7 @@ use kith_runtime::{Runtime, SplitMix64};
 pub const PARTITIONS: u16 = 16;
 /// Appends on their way while a world is made.
 const APPENDS_IN_FLIGHT: usize = 2_048;
+const APPEND_TRIES: u32 = 5;
 /// About what people write.
 pub const TEXT: &str = "the figures of this morning are in, and they are not what anybody here would have guessed";
 
@@ -137,7 +138,11 @@ pub async fn append(log: &Arc<dyn EventLog>, runtime: &Runtime, facts: impl Iter
     let publisher = &publisher;
     let append = |(id, event): Fact| async move {
         let topic = topics::by_name(event.topic_name()).context("an event without a topic")?;
-        publisher.append(topic, event.subject(), id, &event, &Cause::default()).await?;
+        let mut tries = 1..APPEND_TRIES;
+        // A broker that has just made hundreds of partitions is slow to answer; a copy has the same id, and changes nothing.
+        while let Err(error) = publisher.append(topic, event.subject(), id, &event, &Cause::default()).await {
+            anyhow::ensure!(tries.next().is_some(), error);
+        }
         anyhow::Ok(1)
     };
     stream::iter(facts)

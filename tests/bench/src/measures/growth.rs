@@ -112,6 +112,9 @@ pub async fn many_partitions(mut live: Option<&mut Live>, times: usize) -> Resul
 
 /// What a suite takes at rest and at full load.
 pub async fn memory(mut place: Place, what: Throughput) -> Result<Vec<Row>> {
+    // Not what is left of having folded the world.
+    place.suite.restart().await?;
+    tokio::time::sleep(WINDOW).await;
     let idle = place.suite.process()?.resident_bytes()? as f64 / MEBIBYTE;
     let calls = Mix::Mixed.calls(&place.target, what.posts);
     let started = Instant::now();

@@ -20,7 +20,7 @@ const REST_WINDOW: Duration = Duration::from_secs(1);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(10);
 
 pub async fn twice_the_peak(place: &Place, posts: u64, window: Duration) -> Result<Vec<Row>> {
-    let calls = place.target.commands(Kind::React, Subjects::Uniform(posts));
+    let calls = place.target.wide().commands(Kind::React, Subjects::Uniform(posts));
     let rest = load::closed(&calls, REST_IN_FLIGHT, REST_WINDOW, &place.numbers).await?.all_ok()?.quantile_ms(0.5);
     let started = Instant::now();
     let peak = load::closed(&calls, PEAK_IN_FLIGHT, window, &place.numbers).await?.all_ok()?;
@@ -39,11 +39,7 @@ pub async fn twice_the_peak(place: &Place, posts: u64, window: Duration) -> Resu
     }
     let answered = over.answered as f64 / window.as_secs_f64();
     let total = (over.answered + over.refused() + others) as f64;
-    eprintln!(
-        "  offered {:.0}/s: {answered:.0}/s answered, {} refused, {others} failed otherwise",
-        2.0 * rate,
-        over.refused()
-    );
+    eprintln!("  offered {:.0}/s: {answered:.0}/s answered; failed, by gRPC code: {:?}", 2.0 * rate, over.failed);
     let row = |measure: &str, unit, ceiling_is, reach, pair| Row {
         measure: measure.to_owned(),
         adapter: place.adapter(),
