@@ -10,7 +10,7 @@ use crate::FoldError;
 use crate::batch::Batch;
 use crate::cache::Cache;
 use crate::engine::Context;
-use crate::spread::Spreader;
+use crate::spread::{Made, Spreader};
 use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
 
 /// Records folded together at most.
@@ -35,6 +35,10 @@ pub(crate) struct Worker {
     live: bool,
     /// The first offset whose appends are not known to be made.
     append_next: Offset,
+    /// From where on this worker has folded everything itself.
+    began: Offset,
+    /// The first micro-batch of those whose appends it did not make, since it was not to.
+    unmade_from: Option<Offset>,
     /// Offsets whose record ids are known from before: a log that lost its tail has others there.
     expected: BTreeMap<Offset, RecordId>,
     restart: RestartHistory,
@@ -80,6 +84,8 @@ impl Worker {
             next: from,
             live: false,
             append_next,
+            began: from,
+            unmade_from: None,
             expected,
             restart,
             note,
@@ -150,17 +156,28 @@ impl Worker {
         let before = self.context.duty.appended_before(self.partition).await?;
         self.live = true;
         self.append_next = self.append_next.max(before);
-        let (from, until) = (self.append_next, self.next);
+        let (from, until) = (self.first_unmade(), self.next);
         let group = &self.context.group;
         let may_append = group.owns(self.partition.topic) || group.folds.iter().any(|fold| fold.appends());
         if may_append && from < until {
             tracing::info!(partition = %self.partition, from, until, "looking for appends not made");
-            return self.replay(from, until).await;
+            self.replay(from, until).await?;
+            self.unmade_from = None;
+            return Ok(());
         }
         // What others made is known to be made here too.
         self.context.state.watermarks.store_appended(self.partition, until).await?;
         self.append_next = self.append_next.max(until);
         Ok(())
+    }
+
+    /// The first offset whose appends may be missing. Of what it folded itself the worker knows whether any was asked for:
+    /// most partitions ask for none, and must not be folded a second time before new records have their turn.
+    fn first_unmade(&self) -> Offset {
+        if self.append_next < self.began {
+            return self.append_next;
+        }
+        self.unmade_from.unwrap_or(self.next).max(self.append_next)
     }
 
     /// After a failure nothing cached is trusted; the fold goes back to the restart point and comes forward to where the
@@ -235,7 +252,11 @@ impl Worker {
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);
-        Spreader::new(keyspace, publisher, &progress).run(effects).await?;
+        let made = Spreader::new(keyspace, publisher, &progress).run(effects).await?;
+        if let (Made::NotAll, Some(first)) = (made, records.first()) {
+            let first = first.position.offset;
+            self.unmade_from = Some(self.unmade_from.map_or(first, |known| known.min(first)));
+        }
         if let Some((reached, id)) = batch.last() {
             self.pass(reached, id).await?;
         }
