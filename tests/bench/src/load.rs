@@ -28,6 +28,8 @@ pub struct Outcome {
     pub answered: u64,
     /// By code.
     pub failed: BTreeMap<i32, u64>,
+    /// Calls of an open loop that were not made, since too many waited already.
+    pub unsent: u64,
     /// From the first call to the last answer.
     pub elapsed: Duration,
     /// Of the calls answered OK, from when they were to start, µs.
@@ -39,7 +41,8 @@ pub struct Outcome {
 impl Outcome {
     fn new() -> Result<Self> {
         let latency = Histogram::new(DIGITS)?;
-        Ok(Self { answered: 0, failed: BTreeMap::new(), elapsed: Duration::ZERO, latency, token: Token::default() })
+        let (failed, elapsed, token) = (BTreeMap::new(), Duration::ZERO, Token::default());
+        Ok(Self { answered: 0, failed, unsent: 0, elapsed, latency, token })
     }
 
     pub fn per_second(&self) -> f64 {
@@ -58,6 +61,7 @@ impl Outcome {
     /// An error unless every call was answered OK.
     pub fn all_ok(self) -> Result<Self> {
         anyhow::ensure!(self.failed.is_empty(), "calls failed, by gRPC code: {:?}", self.failed);
+        anyhow::ensure!(self.unsent == 0, "{} calls could not be made in time", self.unsent);
         Ok(self)
     }
 
@@ -137,7 +141,7 @@ pub async fn open(call: &Call, rate: f64, within: Duration, numbers: &Arc<Atomic
             all.note(answer, took);
         }
         if calls.len() >= OPEN_CALLS_MAX {
-            *all.failed.entry(i32::from(Code::Unavailable)).or_default() += 1;
+            all.unsent += 1;
             continue;
         }
         let called = call(numbers.fetch_add(1, Ordering::Relaxed));

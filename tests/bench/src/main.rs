@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::plan::Taken;
 use crate::row::Row;
 
 #[global_allocator]
@@ -55,6 +56,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Special {
+    /// The table of rows that were written as JSON before; with --chart, --json as of a run
+    Table { files: Vec<PathBuf> },
     /// What one command and one page cost over Kafka and Cassandra, for docs/capacity.md
     Costs,
     /// A bare server, which the bench starts by itself
@@ -91,19 +94,33 @@ async fn run(cli: Cli) -> Result<bool> {
             println!("{}", costs::table(&plan::costs().await?));
             return Ok(true);
         }
+        Some(Special::Table { files }) => {
+            let rows = files.iter().map(|file| anyhow::Ok(serde_json::from_slice::<Vec<Row>>(&std::fs::read(file)?)?));
+            let rows = rows.collect::<Result<Vec<_>>>()?.concat();
+            return show(&rows, cli.json, cli.chart);
+        }
         None => {}
     }
-    let rows = if cli.quick { plan::quick().await? } else { plan::full(&cli.adapters, cli.only.as_deref()).await? };
-    println!("{}", row::table(&rows));
     if cli.quick {
+        let rows = plan::quick().await?;
         println!("Not run: {}", plan::NOT_QUICK);
+        return show(&rows, cli.json, cli.chart);
     }
-    if let Some(file) = cli.json {
+    let Taken { rows, failed } = plan::full(&cli.adapters, cli.only.as_deref()).await?;
+    let met = show(&rows, cli.json, cli.chart)?;
+    anyhow::ensure!(failed.is_empty(), "not filled: {}", failed.join("; "));
+    Ok(met)
+}
+
+/// Whether all of them meet their reach.
+fn show(rows: &[Row], json: Option<PathBuf>, chart: Option<PathBuf>) -> Result<bool> {
+    println!("{}", row::table(rows));
+    if let Some(file) = json {
         std::fs::write(file, serde_json::to_vec_pretty(&rows)?)?;
     }
-    if let Some(file) = cli.chart {
-        std::fs::write(file, chart::svg(&rows))?;
+    if let Some(file) = chart {
+        std::fs::write(file, chart::svg(rows))?;
     }
-    println!("{}", row::verdict(&rows));
+    println!("{}", row::verdict(rows));
     Ok(!rows.is_empty() && rows.iter().all(Row::is_met))
 }

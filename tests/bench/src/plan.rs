@@ -59,9 +59,17 @@ fn replayed() -> World {
 const GROUPS: [&str; 10] =
     ["pages", "commands", "visible", "overload", "memory", "reactions", "replay", "fan-out", "follows", "hot-post"];
 
-/// All rows of these adapters, of groups whose name contains `only`.
-pub async fn full(adapters: &[String], only: Option<&str>) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+/// What came of a run.
+#[derive(Default)]
+pub struct Taken {
+    pub rows: Vec<Row>,
+    /// Groups that could not be measured, and why.
+    pub failed: Vec<String>,
+}
+
+/// All rows of these adapters, of groups whose name contains `only`. One that fails leaves the others.
+pub async fn full(adapters: &[String], only: Option<&str>) -> Result<Taken> {
+    let mut taken = Taken::default();
     for adapter in adapters {
         let mut live = match adapter.as_str() {
             "embedded" => None,
@@ -73,10 +81,16 @@ pub async fn full(adapters: &[String], only: Option<&str>) -> Result<Vec<Row>> {
         };
         for group in GROUPS.into_iter().filter(|group| only.is_none_or(|only| group.contains(only))) {
             eprintln!("{adapter}: {group}");
-            rows.extend(take(group, live.as_mut()).await?);
+            match take(group, live.as_mut()).await {
+                Ok(rows) => taken.rows.extend(rows),
+                Err(error) => {
+                    eprintln!("  not filled: {error:#}");
+                    taken.failed.push(format!("{adapter} {group}: {error:#}"));
+                }
+            }
         }
     }
-    Ok(rows)
+    Ok(taken)
 }
 
 async fn take(group: &str, mut live: Option<&mut Live>) -> Result<Vec<Row>> {

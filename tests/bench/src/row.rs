@@ -1,9 +1,11 @@
 //! A row of the table: what was measured beside its ceiling, and whether it reaches what it must.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 /// How near to the ceiling a figure must come.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Reach {
     /// More is better: ours is this share of the ceiling, or more.
     AtLeast(f64),
@@ -12,7 +14,7 @@ pub enum Reach {
 }
 
 /// One round: the ceiling and ours, taken right after each other.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
     pub ceiling: f64,
     pub ours: f64,
@@ -25,13 +27,13 @@ impl Pair {
 }
 
 /// One measure on one kind of adapter.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     pub measure: String,
-    pub adapter: &'static str,
-    pub unit: &'static str,
+    pub adapter: Cow<'static, str>,
+    pub unit: Cow<'static, str>,
     /// What the ceiling is.
-    pub ceiling_is: &'static str,
+    pub ceiling_is: Cow<'static, str>,
     pub reach: Reach,
     pub rounds: Vec<Pair>,
 }
@@ -71,7 +73,7 @@ impl Row {
         };
         [
             self.measure.clone(),
-            self.adapter.to_owned(),
+            self.adapter.to_string(),
             format!("{} {}", figure(self.ceiling()), self.unit),
             figure(self.ours()),
             format!("{:.2}", self.ratio()),
@@ -131,7 +133,14 @@ mod tests {
 
     fn row(reach: Reach, rounds: &[(f64, f64)]) -> Row {
         let rounds = rounds.iter().map(|&(ceiling, ours)| Pair { ceiling, ours }).collect();
-        Row { measure: "m".to_owned(), adapter: "embedded", unit: "/s", ceiling_is: "c", reach, rounds }
+        Row {
+            measure: "m".to_owned(),
+            adapter: "embedded".into(),
+            unit: "/s".into(),
+            ceiling_is: "c".into(),
+            reach,
+            rounds,
+        }
     }
 
     #[test]

@@ -21,9 +21,9 @@ use kith_proto::posts::v1::{BatchGetPostsRequest, CreatePostRequest, CreatePostR
 use kith_runtime::Runtime;
 use kith_service::auth::TokenIssuer;
 use kith_service::keys::KeyFolder;
+use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
 use crate::load::Call;
@@ -158,16 +158,7 @@ impl Target {
 
     /// The first page of fifty of a reader's home feed.
     pub async fn page(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
-        self.home(reader, 50, at_least).await
-    }
-
-    /// What is newest in a reader's home feed.
-    pub async fn newest(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
-        self.home(reader, 5, at_least).await
-    }
-
-    async fn home(&self, reader: u64, page_size: i32, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
-        let message = GetHomeFeedRequest { include_shares: true, page_size, page_token: String::new(), at_least };
+        let message = GetHomeFeedRequest { include_shares: true, page_size: 50, page_token: String::new(), at_least };
         let answer = FeedServiceClient::new(self.channel()).get_home_feed(self.request(reader, message)).await?;
         Ok(answer.into_inner())
     }

@@ -80,9 +80,9 @@ pub async fn throughput(place: &Place, templates: &BTreeMap<Kind, Template>, wha
     let rounds = rounds(what.rounds, ceiling, ours).await?;
     let row = Row {
         measure: format!("commands/s, {}, {} in flight", what.mix.name(), what.in_flight),
-        adapter: place.adapter(),
-        unit: "/s",
-        ceiling_is: "a bare tonic handler that appends the same bytes, the folds' rows written raw beside it",
+        adapter: place.adapter().into(),
+        unit: "/s".into(),
+        ceiling_is: "a bare tonic handler that appends the same bytes, the folds' rows written raw beside it".into(),
         reach: Reach::AtLeast(0.6),
         rounds,
     };
@@ -106,9 +106,9 @@ pub async fn at_rest(place: &Place, templates: &BTreeMap<Kind, Template>, calls:
     let ours = async || p50(&own, &place.numbers).await;
     let row = Row {
         measure: "one CreatePost at rest, p50".to_owned(),
-        adapter: place.adapter(),
-        unit: "ms",
-        ceiling_is: "a bare tonic handler that appends the same bytes",
+        adapter: place.adapter().into(),
+        unit: "ms".into(),
+        ceiling_is: "a bare tonic handler that appends the same bytes".into(),
         reach: Reach::AtMost(1.5),
         rounds: rounds(count, ceiling, ours).await?,
     };

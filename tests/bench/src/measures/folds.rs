@@ -125,9 +125,9 @@ async fn fold_anew(what: FoldAnew<'_>) -> Result<Row> {
     };
     let row = Row {
         measure: what.measure,
-        adapter: adapter(what.live.is_some()),
-        unit: "events/s",
-        ceiling_is: what.ceiling_is,
+        adapter: adapter(what.live.is_some()).into(),
+        unit: "events/s".into(),
+        ceiling_is: what.ceiling_is.into(),
         reach: Reach::AtLeast(what.reach),
         rounds: rounds(what.times, ceiling, ours).await?,
     };
@@ -167,9 +167,9 @@ pub async fn fan_out(mut live: Option<&mut Live>, followers: u64, posts: u64, ti
     desk::end(running).await;
     let row = Row {
         measure: format!("fan-out, author with {followers} followers"),
-        adapter: adapter(live.is_some()),
-        unit: "rows/s",
-        ceiling_is: "raw batches inside one partition of the same rows",
+        adapter: adapter(live.is_some()).into(),
+        unit: "rows/s".into(),
+        ceiling_is: "raw batches inside one partition of the same rows".into(),
         reach: Reach::AtLeast(0.7),
         rounds,
     };

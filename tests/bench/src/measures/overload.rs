@@ -39,12 +39,17 @@ pub async fn twice_the_peak(place: &Place, posts: u64, window: Duration) -> Resu
     }
     let answered = over.answered as f64 / window.as_secs_f64();
     let total = (over.answered + over.refused() + others) as f64;
-    eprintln!("  offered {:.0}/s: {answered:.0}/s answered; failed, by gRPC code: {:?}", 2.0 * rate, over.failed);
-    let row = |measure: &str, unit, ceiling_is, reach, pair| Row {
+    eprintln!(
+        "  offered {:.0}/s: {answered:.0}/s answered; failed, by gRPC code: {:?}; not made, as 4,096 waited: {}",
+        2.0 * rate,
+        over.failed,
+        over.unsent
+    );
+    let row = |measure: &str, unit: &'static str, ceiling_is: &'static str, reach, pair| Row {
         measure: measure.to_owned(),
-        adapter: place.adapter(),
-        unit,
-        ceiling_is,
+        adapter: place.adapter().into(),
+        unit: unit.into(),
+        ceiling_is: ceiling_is.into(),
         reach,
         rounds: vec![pair],
     };

@@ -54,9 +54,9 @@ pub async fn at_half_load(
     }
     let row = |what: &str, rounds| Row {
         measure: format!("post OK to follower's home feed at half load, {what}"),
-        adapter: place.adapter(),
-        unit: "ms",
-        ceiling_is: "produce, consume, write one row, under the same load of a bare handler",
+        adapter: place.adapter().into(),
+        unit: "ms".into(),
+        ceiling_is: "produce, consume, write one row, under the same load of a bare handler".into(),
         reach: Reach::AtMost(2.0),
         rounds,
     };
@@ -82,7 +82,7 @@ async fn probe(place: &Place, window: Duration) -> Result<Histogram<u64>> {
         place.target.shown(1, token.clone()).await?;
         histogram.record(u64::try_from(answered.elapsed().as_micros())?)?;
         // Whether it is so; what a page takes is a row of its own.
-        let page = place.target.newest(1, vec![token]).await?;
+        let page = place.target.page(1, vec![token]).await?;
         let made = created.post.context("a post without a post")?.post_id;
         let is_there = page.items.iter().any(|item| item.post.as_ref().is_some_and(|post| post.post_id == made));
         ensure!(is_there, "a page at least as new as a post is without it");
