@@ -73,11 +73,14 @@ impl Answers {
 impl Proxy {
     /// Listens at `at`, and hands on to `server`, whether it is there yet or not.
     pub async fn start(at: SocketAddr, server: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind(at).await?;
+        Ok(Self::on(TcpListener::bind(at).await?, server))
+    }
+
+    fn on(listener: TcpListener, server: SocketAddr) -> Self {
         let (weather, seen) = watch::channel(Weather::Fair);
         let answers = Arc::<Answers>::default();
         let task = Runtime::system().spawn(accept(listener, server, seen, Arc::clone(&answers)));
-        Ok(Self { weather, answers, task })
+        Self { weather, answers, task }
     }
 
     pub fn set(&self, weather: Weather) {
@@ -198,9 +201,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_weather_changes_under_a_connection() {
-        let at: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let free = TcpListener::bind(at).await.unwrap().local_addr().unwrap();
-        let proxy = Proxy::start(free, echo().await).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let free = listener.local_addr().unwrap();
+        let proxy = Proxy::on(listener, echo().await);
         let mut stream = TcpStream::connect(free).await.unwrap();
         let long = vec![7; 100_000];
         for weather in [Weather::Fair, Weather::Sliced(3), Weather::Late(Duration::from_millis(1))] {
@@ -219,11 +222,12 @@ mod tests {
         let mut again = TcpStream::connect(free).await.unwrap();
         assert_eq!(ask(&mut again, b"hello").await.unwrap(), b"hello");
     }
+
     #[tokio::test]
     async fn an_answer_is_held_until_it_is_let_go() {
-        let at: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let free = TcpListener::bind(at).await.unwrap().local_addr().unwrap();
-        let proxy = Proxy::start(free, echo().await).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let free = listener.local_addr().unwrap();
+        let proxy = Proxy::on(listener, echo().await);
         let mut stream = TcpStream::connect(free).await.unwrap();
         assert_eq!(ask(&mut stream, b"one").await.unwrap(), b"one");
         let from = stream.local_addr().unwrap();
