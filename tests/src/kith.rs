@@ -27,12 +27,18 @@ pub struct Launch {
     name: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    ready_within: Duration,
 }
 
 impl Launch {
     /// `kith run`. `name` is for messages.
     pub fn run(name: &str) -> Self {
-        let launch = Self { name: name.into(), arguments: vec!["run".into()], environment: Vec::new() };
+        let launch = Self {
+            name: name.into(),
+            arguments: vec!["run".into()],
+            environment: Vec::new(),
+            ready_within: READY_WITHIN,
+        };
         // Tests are about everything else: a hash that costs 19 MiB would only slow them.
         launch.set("password_memory_kib", "64")
     }
@@ -54,6 +60,12 @@ impl Launch {
         self
     }
 
+    /// It has this long to be ready: one that comes to a long log has much to fold first.
+    pub fn ready_within(mut self, within: Duration) -> Self {
+        self.ready_within = within;
+        self
+    }
+
     /// Starts it on an address of its own and waits for `/readyz`. [`Server::restart`] starts the same again.
     pub async fn start(self) -> Result<Server> {
         let kind = self.kind(binary().await?);
@@ -65,7 +77,7 @@ impl Launch {
             name: self.name.clone(),
             ports: vec![PORT, ADMIN_PORT, OPS_PORT],
             ready: Ready::AnswersOk { port: ADMIN_PORT, path: "/readyz" },
-            ready_within: READY_WITHIN,
+            ready_within: self.ready_within,
             prepare: Box::new(|_| Ok(())),
             command: Box::new(move |place| Ok(self.command(&binary, place))),
         }

@@ -78,6 +78,11 @@ impl Batch {
         self.records.len()
     }
 
+    /// Whether it has a record that nobody can decode.
+    pub(crate) fn has_poison(&self) -> bool {
+        self.poison().next().is_some()
+    }
+
     /// The last record of the batch.
     pub(crate) fn last(&self) -> Option<(Offset, RecordId)> {
         self.last

@@ -203,9 +203,10 @@ impl Projection {
         after.duty.hurry();
         if wanted.all().contains_key(&from) {
             let until = Instant::now() + CATCH_UP_WITHIN;
+            // Taken before the heads: what the tables have by then the log must have too. What it has lost no generation can.
+            let seen = before.state.as_of();
             let heads = engine::heads(&*self.ports.log, &self.group(to)).await.map_err(FoldError::from)?;
-            // What the log has lost no generation can have.
-            let seen = before.state.as_of().below(&heads);
+            let seen = seen.below(&heads);
             after.state.at_least(&seen, until).await?;
         }
         {

@@ -10,7 +10,7 @@ use crate::FoldError;
 use crate::batch::Batch;
 use crate::cache::Cache;
 use crate::engine::Context;
-use crate::spread::{Made, Spreader};
+use crate::spread::Spreader;
 use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
 
 /// Records folded together at most.
@@ -37,8 +37,8 @@ pub(crate) struct Worker {
     append_next: Offset,
     /// From where on this worker has folded everything itself.
     began: Offset,
-    /// The first micro-batch of those whose appends it did not make, since it was not to.
-    unmade_from: Option<Offset>,
+    /// The first micro-batch with a record that nobody can decode, which it may not have set aside.
+    poison_from: Option<Offset>,
     /// Offsets whose record ids are known from before: a log that lost its tail has others there.
     expected: BTreeMap<Offset, RecordId>,
     restart: RestartHistory,
@@ -85,7 +85,7 @@ impl Worker {
             live: false,
             append_next,
             began: from,
-            unmade_from: None,
+            poison_from: None,
             expected,
             restart,
             note,
@@ -161,9 +161,7 @@ impl Worker {
         let may_append = group.owns(self.partition.topic) || group.folds.iter().any(|fold| fold.appends());
         if may_append && from < until {
             tracing::info!(partition = %self.partition, from, until, "looking for appends not made");
-            self.replay(from, until).await?;
-            self.unmade_from = None;
-            return Ok(());
+            return self.replay(from, until).await;
         }
         // What others made is known to be made here too.
         self.context.state.watermarks.store_appended(self.partition, until).await?;
@@ -171,13 +169,15 @@ impl Worker {
         Ok(())
     }
 
-    /// The first offset whose appends may be missing. Of what it folded itself the worker knows whether any was asked for:
-    /// most partitions ask for none, and must not be folded a second time before new records have their turn.
+    /// The first offset whose appends may be missing. Whether a fold wants one shows only on tables that have all there
+    /// is. Where no fold appends only what cannot be decoded is appended, and that the worker has seen of what it folded
+    /// itself: such a partition need not be folded a second time before new records have their turn.
     fn first_unmade(&self) -> Offset {
-        if self.append_next < self.began {
+        let folds_append = self.context.group.folds.iter().any(|fold| fold.appends());
+        if folds_append || self.append_next < self.began {
             return self.append_next;
         }
-        self.unmade_from.unwrap_or(self.next).max(self.append_next)
+        self.poison_from.unwrap_or(self.next).max(self.append_next)
     }
 
     /// After a failure nothing cached is trusted; the fold goes back to the restart point and comes forward to where the
@@ -245,6 +245,10 @@ impl Worker {
         self.live &= duty.is_live();
         self.compare_ids(records)?;
         let batch = Batch::decode(&self.context, self.partition, records);
+        if let Some(first) = records.first().filter(|_| batch.has_poison()) {
+            let first = first.position.offset;
+            self.poison_from = Some(self.poison_from.map_or(first, |known| known.min(first)));
+        }
         let keyspace = &*self.context.state.keyspace;
         let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
         let effects = batch.apply(&self.context.group.folds, &mut homes)?;
@@ -252,11 +256,7 @@ impl Worker {
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);
-        let made = Spreader::new(keyspace, publisher, &progress).run(effects).await?;
-        if let (Made::NotAll, Some(first)) = (made, records.first()) {
-            let first = first.position.offset;
-            self.unmade_from = Some(self.unmade_from.map_or(first, |known| known.min(first)));
-        }
+        Spreader::new(keyspace, publisher, &progress).run(effects).await?;
         if let Some((reached, id)) = batch.last() {
             self.pass(reached, id).await?;
         }

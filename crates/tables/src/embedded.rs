@@ -130,7 +130,9 @@ impl Inner {
         let number = {
             let _one_at_a_time = held(&self.catalog_lock);
             let Some(number) = self.catalog().keyspace(name)? else { return Ok(()) };
-            if let Some(alive) = held(&self.open).remove(&number) {
+            // The list is let go of first: others open keyspaces while this one waits for its readers.
+            let open = held(&self.open).remove(&number);
+            if let Some(alive) = open {
                 alive.write().unwrap_or_else(PoisonError::into_inner).0 = false;
             }
             self.catalog().start_drop(name, number)?;
@@ -225,15 +227,16 @@ impl Keyspace for EmbeddedKeyspace {
 impl EmbeddedKeyspace {
     /// In one batch: what it costs by itself is shared.
     fn apply_together(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
-        let (mut rows, mut partitions, mut locks, mut alive) = (Vec::new(), Vec::new(), BTreeSet::new(), Vec::new());
+        let (mut rows, mut partitions, mut locks) = (Vec::new(), Vec::new(), BTreeSet::new());
+        // Once: a thread that waits to drop the keyspace would keep a second reading away from the first.
+        let _alive = self.alive()?;
         for one in all {
-            let (place, guard) = self.place(one.table)?;
+            let place = self.place_of(one.table)?;
             let prefix = place.partition_prefix(one.partition);
             let partition = hash(&prefix);
             rows.extend(newest(one.table, &prefix, one.writes).into_iter().map(|(key, write)| (one.table, key, write)));
             locks.insert(partition as usize % LOCKS);
             partitions.push(partition);
-            alive.push(guard);
         }
         // In one order everywhere, so that nobody waits for another who waits for them.
         let locks = locks.iter().filter_map(|lock| self.inner.locks.get(*lock));
@@ -257,12 +260,18 @@ impl EmbeddedKeyspace {
 
     /// Where the table is; the keyspace cannot be dropped while the guard is held.
     fn place(&self, table: &Table) -> Result<(Place, RwLockReadGuard<'_, Alive>), StoreError> {
+        let alive = self.alive()?;
+        Ok((self.place_of(table)?, alive))
+    }
+
+    fn alive(&self) -> Result<RwLockReadGuard<'_, Alive>, StoreError> {
         let alive = self.alive.read().unwrap_or_else(PoisonError::into_inner);
-        if !alive.0 {
-            return Err(StoreError::Contract(format!("the keyspace of table {} was dropped", table.name)));
-        }
+        if alive.0 { Ok(alive) } else { Err(StoreError::Contract("the keyspace was dropped".to_owned())) }
+    }
+
+    fn place_of(&self, table: &Table) -> Result<Place, StoreError> {
         let missing = || StoreError::Contract(format!("table {} was not opened", table.name));
-        Ok((*self.places.get(table.name).ok_or_else(missing)?, alive))
+        self.places.get(table.name).copied().ok_or_else(missing)
     }
 
     fn lock(&self, partition: u64) -> Result<&RwLock<()>, StoreError> {

@@ -24,6 +24,8 @@ use crate::target::{Bearers, Target, bearers};
 use crate::template::{Kind, Template};
 use crate::world::{self, Fact, PARTITIONS, World};
 
+/// A million records have to be folded, for one measure.
+const READY_WITHIN: Duration = Duration::from_secs(900);
 const BARE_READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A whole suite in one process, over a world.
@@ -73,7 +75,7 @@ impl Place {
                 (format!("kafka:{}", live.kafka_address()), format!("cql:{}", live.cql_address()))
             }
         };
-        let mut launch = Launch::run("suite").set("keys_dir", keys.display().to_string());
+        let mut launch = Launch::run("suite").ready_within(READY_WITHIN).set("keys_dir", keys.display().to_string());
         for (key, value) in [("log", &*log), ("tables", &*tables), ("log_level", "warn")].iter().chain(settings) {
             launch = launch.set(key, *value);
         }
