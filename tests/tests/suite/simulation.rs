@@ -7,7 +7,7 @@ use kith_tests::simulation::{Keys, Mode, Plan, Planted, Sweep, caught, one, run,
 const SAFETY_SEEDS: u64 = 40;
 const LIVENESS_SEEDS: u64 = 20;
 /// Within so many seeds each planted defect is caught.
-const PLANTED_SEEDS: u64 = 300;
+const PLANTED_SEEDS: u64 = 120;
 
 fn keys() -> Arc<Keys> {
     Arc::new(Keys::make().unwrap())

@@ -100,6 +100,7 @@ impl Planted {
             }
             Self::ZombieWithoutTimestamp => {
                 (plan.processes, plan.hot, plan.strike_every_ms) = (3, true, Some((20, 120)));
+                plan.rates.slow = 300;
             }
             Self::CacheOverForeignMark | Self::WatermarkReadAhead => {
                 plan.processes = plan.processes.max(2);
