@@ -80,7 +80,7 @@ impl Batch {
 
     /// Whether it has a record that nobody can decode.
     pub(crate) fn has_poison(&self) -> bool {
-        self.poison().next().is_some()
+        self.records.iter().any(|item| matches!(item, Item::Poison(_)))
     }
 
     /// The last record of the batch.

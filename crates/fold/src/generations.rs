@@ -23,7 +23,6 @@ pub struct Generations {
     dropped: BTreeMap<u32, UnixMillis>,
     /// The highest number that was ever given.
     newest: u32,
-    promoted_ms: UnixMillis,
     /// Why the folds are paused, if they are.
     paused: Option<String>,
 }
@@ -64,7 +63,7 @@ impl Default for Generations {
     fn default() -> Self {
         let all = BTreeMap::from([(FIRST, Generation::new(0, FIRST_FOLDS, String::new()))]);
         let dropped = BTreeMap::new();
-        Self { live: FIRST, previous: None, all, dropped, newest: FIRST, promoted_ms: 0, paused: None }
+        Self { live: FIRST, previous: None, all, dropped, newest: FIRST, paused: None }
     }
 }
 
@@ -93,11 +92,6 @@ impl Generations {
         self.all.keys().copied().find(|number| *number != self.live && Some(*number) != self.previous)
     }
 
-    /// When the live one began to serve.
-    pub fn promoted_ms(&self) -> UnixMillis {
-        self.promoted_ms
-    }
-
     /// Why the folds are paused, if they are.
     pub fn paused(&self) -> Option<&str> {
         self.paused.as_deref()
@@ -122,7 +116,6 @@ impl Generations {
                 self.serves(self.live, Some(now_ms));
                 self.live = event.generation;
                 self.serves(self.live, None);
-                self.promoted_ms = now_ms;
             }
             Event::GenerationDropped(event) if self.may_serve(event.generation).is_ok() => {
                 self.all.remove(&event.generation);
@@ -219,7 +212,8 @@ mod tests {
         assert_eq!(now.start_rebuild("posts", "", 1, 6), Err(GenerationError::Filling(2)));
         assert_eq!(now.roll_back("posts", 6), Err(GenerationError::NoPrevious));
         let now = then(now.promote("posts", 2, 7).unwrap());
-        assert_eq!((now.live(), now.previous(), now.beside(), now.promoted_ms()), (2, Some(1), None, 7));
+        assert_eq!((now.live(), now.previous(), now.beside()), (2, Some(1), None));
+        assert_eq!(now.all()[&1].served_until_ms, Some(7));
         assert_eq!(now.drop("posts", 2, 8), Err(GenerationError::Serves(2)));
         let now = then(now.roll_back("posts", 8).unwrap());
         assert_eq!((now.live(), now.previous()), (1, Some(2)));

@@ -24,6 +24,8 @@ mod generations;
 mod group;
 mod lag;
 mod memory;
+#[cfg(test)]
+mod notes;
 mod noun;
 mod operations;
 mod projection;

@@ -129,23 +129,10 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use kith_runtime::Runtime;
-    use kith_tables::embedded::EmbeddedTables;
-    use kith_tables::{Column, Order, RowRange, RowType, Section, TableStore, row};
+    use kith_tables::{RowRange, RowType};
 
     use super::*;
-
-    static NOTES: Table = Table {
-        name: "notes",
-        partition: &[Column::text("book")],
-        clustering: &[Column::bigint("page")],
-        order: Order::Ascending,
-        sections: &[Section::of::<NoteRow>("note")],
-        summary: &[],
-    };
-    row! {
-        #[derive(Debug, Clone, PartialEq)]
-        struct NoteRow in 0 { text: String }
-    }
+    use crate::notes::{NOTES, NoteRow, keyspace};
 
     struct Desk {
         tables: Arc<dyn Keyspace>,
@@ -157,9 +144,7 @@ mod tests {
     impl Desk {
         async fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let store = EmbeddedTables::open(folder.path(), Runtime::simulated(1, 0)).unwrap();
-            store.create("kith_notes_g1", &[&NOTES]).await.unwrap();
-            let tables = store.open("kith_notes_g1", &[&NOTES]).await.unwrap();
+            let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
             Self { tables, memory: Memory::new(MemoryCounts::default()), reads: AtomicU64::new(0), _folder: folder }
         }
 

@@ -207,24 +207,10 @@ mod tests {
     use kith_proto::Event;
     use kith_proto::deadletters::v1::DeadLetter;
     use kith_runtime::Runtime;
-    use kith_tables::embedded::EmbeddedTables;
-    use kith_tables::{Column, Order, Section, TableStore, row};
 
     use super::*;
     use crate::Cause;
-
-    static NOTES: Table = Table {
-        name: "notes",
-        partition: &[Column::text("book")],
-        clustering: &[Column::bigint("page")],
-        order: Order::Ascending,
-        sections: &[Section::of::<NoteRow>("note")],
-        summary: &[],
-    };
-    row! {
-        #[derive(Debug, Clone, PartialEq)]
-        struct NoteRow in 0 { text: String }
-    }
+    use crate::notes::{NOTES, NoteRow, keyspace};
 
     struct Desk {
         keyspace: Arc<dyn Keyspace>,
@@ -236,9 +222,7 @@ mod tests {
     async fn desk() -> Desk {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::simulated(1, 0);
-        let tables = EmbeddedTables::open(folder.path().join("tables"), runtime.clone()).unwrap();
-        tables.create("kith_notes_g1", &[&NOTES]).await.unwrap();
-        let keyspace = tables.open("kith_notes_g1", &[&NOTES]).await.unwrap();
+        let keyspace = keyspace(&folder.path().join("tables"), &runtime).await;
         let log = EmbeddedLog::open(&folder.path().join("log"), 1, runtime.clone()).unwrap();
         log.create_topics(&topics::ALL).await.unwrap();
         let publisher = Publisher::new(Arc::clone(&log) as Arc<dyn EventLog>, runtime, "notes");

@@ -256,21 +256,27 @@ fn hint(error: &FoldError) -> &'static str {
     }
 }
 
+/// Of tables that do not have what the log had at the start.
+fn why_behind(projection: &Projection) -> String {
+    let service = projection.service();
+    match projection.operations().generations(service).paused() {
+        Some(_) => format!(
+            "the tables do not have what the log had at the start, and their folds are paused: kith resume {service}"
+        ),
+        None => "the tables do not have yet what the log had at the start".to_owned(),
+    }
+}
+
 /// Ready while the log and the tables answer, once the tables have what was in the log at the start.
 async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: ReadinessCheck) {
     while let Some(projection) = projection.upgrade() {
         let lag = Arc::clone(&projection.live().lag);
-        let is_paused = projection.operations().generations(projection.service()).paused().is_some();
-        let service = projection.service();
-        drop(projection);
         match lag.error() {
             None if lag.has_caught_up() => check.ready(),
-            None if is_paused => check.not_ready(format!(
-                "the tables do not have what the log had at the start, and their folds are paused: kith resume {service}"
-            )),
-            None => check.not_ready("the tables do not have yet what the log had at the start".to_owned()),
+            None => check.not_ready(why_behind(&projection)),
             Some(reason) => check.not_ready(reason),
         }
+        drop(projection);
         runtime.sleep(LOOK_EVERY).await;
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Two roles, together or apart (the setting `projector_role`): a process *folds* when its group is started so
 //! (`kith_fold::engine::start(ports, group, true)`), and *serves* when [`add_to`] is called. Each read takes four
-//! steps: `skeleton` (ids from tables), `hydrate` (rows by id), `rules` (as of now), and `feed`, which presents; `remembered` keeps the page
-//! for whoever asks again. The tables
-//! are in [`views`], one file each; to add one, write the file and name its fold in [`group`].
+//! steps: `skeleton` (ids from tables), `hydrate` (rows by id), `rules` (as of now), and `feed`, which presents;
+//! `remembered` keeps the page for whoever asks again. The tables are in [`views`], one file each; to add one, write the
+//! file and name its fold in [`group`].
 
 mod digest;
 mod entry;

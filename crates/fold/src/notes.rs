@@ -1,0 +1,28 @@
+//! A table for the tests of what reads and writes tables.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kith_runtime::Runtime;
+use kith_tables::embedded::EmbeddedTables;
+use kith_tables::{Column, Keyspace, Order, Section, Table, TableStore, row};
+
+pub(crate) static NOTES: Table = Table {
+    name: "notes",
+    partition: &[Column::text("book")],
+    clustering: &[Column::bigint("page")],
+    order: Order::Ascending,
+    sections: &[Section::of::<NoteRow>("note")],
+    summary: &[],
+};
+row! {
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct NoteRow in 0 { pub(crate) text: String }
+}
+
+/// It alone, empty, in embedded tables.
+pub(crate) async fn keyspace(folder: &Path, runtime: &Runtime) -> Arc<dyn Keyspace> {
+    let tables = EmbeddedTables::open(folder, runtime.clone()).unwrap();
+    tables.create("kith_notes_g1", &[&NOTES]).await.unwrap();
+    tables.open("kith_notes_g1", &[&NOTES]).await.unwrap()
+}
