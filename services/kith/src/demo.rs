@@ -107,11 +107,11 @@ async fn load_and_check(addresses: &Addresses, options: &DemoOptions) -> anyhow:
     verdict.steps = steps;
     progress.finish_and_clear();
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&verdict)?);
+        say!("{}", serde_json::to_string_pretty(&verdict)?);
     } else {
         show::show(&services, &plan, &expected, &loaded).await?;
-        println!("\n{steps} steps in {seconds:.1} s: {:.0} a second", steps as f64 / seconds);
-        println!(
+        say!("\n{steps} steps in {seconds:.1} s: {:.0} a second", steps as f64 / seconds);
+        say!(
             "Compared with a recount of the inputs: {} home feeds ({} entries), counts of {} posts, {} posts, {} follow lists, {} unread numbers",
             verdict.feeds,
             verdict.feed_entries,
@@ -126,11 +126,11 @@ async fn load_and_check(addresses: &Addresses, options: &DemoOptions) -> anyhow:
 
 fn conclude(verdict: &check::Verdict) -> anyhow::Result<()> {
     if verdict.differences.is_empty() {
-        eprintln!("no differences");
+        note!("no differences");
         return Ok(());
     }
     for difference in verdict.differences.iter().take(DIFFERENCES_SHOWN) {
-        eprintln!("  differs: {difference}");
+        note!("  differs: {difference}");
     }
     bail!("{} differences", verdict.differences.len())
 }
@@ -146,14 +146,14 @@ async fn start_if_down(settings: &Settings, flags: &SettingFlags) -> anyhow::Res
     if listens(settings.listen).await {
         return Ok(None);
     }
-    eprintln!("nobody listens on {}: starting `kith run`", settings.listen);
+    note!("nobody listens on {}: starting `kith run`", settings.listen);
     let mut command = Command::new(std::env::current_exe().context("where this program is")?);
     command.arg("run").stdout(Stdio::null()).kill_on_drop(true);
     for (key, value) in &flags.given {
         command.arg(format!("--{}", key.replace('_', "-"))).arg(value);
     }
     if settings.origin("password_memory_kib") == Some(&kith_service::config::Origin::Default) {
-        eprintln!(
+        note!(
             "passwords of the demo are hashed with {DEMO_PASSWORD_MEMORY_KIB} KiB each, not {}",
             settings.password_memory_kib
         );

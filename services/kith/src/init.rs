@@ -25,13 +25,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let keyspaces = loop {
         match create(&ports, &settings).await {
             Ok(count) => break count,
-            Err(error) if started.elapsed() < PATIENCE => eprintln!("kith: waiting: {error:#}"),
+            Err(error) if started.elapsed() < PATIENCE => note!("kith: waiting: {error:#}"),
             Err(error) => return Err(error),
         }
         runtime.sleep(ASK_EVERY).await;
     };
     create_keys(&settings, &runtime)?;
-    println!("topics ({}), keyspaces ({keyspaces}) and keys are there", topics::ALL.len());
+    say!("topics ({}), keyspaces ({keyspaces}) and keys are there", topics::ALL.len());
     Ok(())
 }
 

@@ -62,10 +62,7 @@ fn print(options: &LatencyOptions, [ok, visible, page]: &[Histogram<u64>; 3]) {
     if options.json {
         let figures = |h: &Histogram<u64>| serde_json::json!({"p50_us": h.value_at_quantile(0.5), "p99_us": h.value_at_quantile(0.99)});
         let (ok, visible, page) = (figures(ok), figures(visible), figures(page));
-        println!(
-            "{}",
-            serde_json::json!({"posts": options.posts, "ok": ok, "ok_to_visible": visible, "page_alone": page})
-        );
+        say!("{}", serde_json::json!({"posts": options.posts, "ok": ok, "ok_to_visible": visible, "page_alone": page}));
         return;
     }
     let rows = [
@@ -75,7 +72,7 @@ fn print(options: &LatencyOptions, [ok, visible, page]: &[Histogram<u64>; 3]) {
     ];
     for (what, of) in rows {
         let ms = |quantile| of.value_at_quantile(quantile) as f64 / 1_000.0;
-        println!("{what:<42} p50 {:>7.2} ms   p99 {:>7.2} ms   ({} posts)", ms(0.5), ms(0.99), options.posts);
+        say!("{what:<42} p50 {:>7.2} ms   p99 {:>7.2} ms   ({} posts)", ms(0.5), ms(0.99), options.posts);
     }
 }
 

@@ -1,4 +1,8 @@
 //! `kith`: the one binary. `kith run` serves; the other commands prepare, show and check.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod terminal;
 
 mod cli;
 mod demo;
@@ -29,14 +33,14 @@ fn main() -> ExitCode {
     let settings = match cli.settings() {
         Ok(settings) => settings,
         Err(error) => {
-            eprintln!("kith: {error}");
+            note!("kith: {error}");
             return ExitCode::from(EXIT_USAGE);
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("kith: cannot start threads: {error}");
+            note!("kith: cannot start threads: {error}");
             return ExitCode::from(EXIT_FAILED);
         }
     };
@@ -51,7 +55,7 @@ fn main() -> ExitCode {
             Command::Doctor(options) => operator::doctor::run(settings, options).await,
             Command::Projection(command) => command.run().await,
             Command::Settings => {
-                print!("{}", kith_service::config::table_markdown());
+                terminal::text(&kith_service::config::table_markdown());
                 Ok(())
             }
         }
@@ -61,7 +65,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kith: {error:#}");
+            note!("kith: {error:#}");
             ExitCode::from(EXIT_FAILED)
         }
     }

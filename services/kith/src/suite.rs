@@ -283,9 +283,9 @@ async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: Readin
 
 fn announce(settings: &Settings) {
     let (callers, admin) = (settings.listen, settings.admin_listen);
-    println!("Kith serves gRPC on {callers}; health and metrics are on http://{admin}");
-    println!("A first call:");
-    println!(
+    say!("Kith serves gRPC on {callers}; health and metrics are on http://{admin}");
+    say!("A first call:");
+    say!(
         "  grpcurl -plaintext -d '{{\"handle\":\"ada\",\"password\":\"correct horse\"}}' {callers} kith.identity.v1.AccountService/CreateAccount"
     );
 }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use kith_log::{EventLog, Header, NewRecord, headers, topics};
 use kith_tests::suite::Suite;
-use kith_tests::{digests, kafka_server, servers, wait};
+use kith_tests::{digests, kafka_server, kith, servers, wait};
 use serde_json::Value;
+use std::process::Stdio;
 use std::time::Duration;
 
 const NOBODY_IS_PULLED: u64 = 10_000;
@@ -31,6 +32,15 @@ async fn the_log_is_read_from_a_process_that_has_it_to_itself() {
     let secrets = suite.operate("suite", &["events", "--topic", "kith.identity.private.v1"]).await.unwrap();
     assert!(secrets.contains("not shown") && !secrets.contains("argon2"), "{secrets}");
     assert_eq!(operate(&suite, "suite", &["dead-letters"]).await["more"], false);
+}
+
+#[tokio::test]
+async fn a_command_that_nobody_reads_ends_quietly() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = kith::command().await.unwrap();
+    let output = command.arg("settings").stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr)), (Some(141), "".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

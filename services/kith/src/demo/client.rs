@@ -89,7 +89,7 @@ async fn first_answer(address: &str, channel: &Channel, until: Instant) -> anyho
         }
         if !said && started.elapsed() >= SILENT_WAIT {
             said = true;
-            eprintln!("waiting for {address}: {problem}");
+            note!("waiting for {address}: {problem}");
         }
         tokio::time::sleep(TRY_EVERY).await;
     }

@@ -23,10 +23,10 @@ pub async fn show(services: &Services, plan: &Plan, expected: &Expected, loaded:
         discussion(services, plan, loaded, discussed).await?;
     }
     standing.sort_by_key(|post| std::cmp::Reverse(reactions(post)));
-    println!("\nMost reacted posts");
+    say!("\nMost reacted posts");
     for post in standing.iter().take(ENTRIES) {
         let author = super::handle(plan.posts[*post].author);
-        println!("  {:>4} reactions  @{author}: {}", reactions(post), plan.posts[*post].text);
+        say!("  {:>4} reactions  @{author}: {}", reactions(post), plan.posts[*post].text);
     }
     Ok(())
 }
@@ -36,7 +36,7 @@ async fn home_feed(services: &Services, loaded: &Loaded, reader: usize) -> anyho
     let (page_size, page_token) = (ENTRIES as i32, String::new());
     let message = feeds::GetHomeFeedRequest { include_shares: true, page_size, page_token, at_least: Vec::new() };
     let page = ask!(client.get_home_feed(loaded.people[reader], message)).await?;
-    println!("\nHome feed of @{}", super::handle(reader));
+    say!("\nHome feed of @{}", super::handle(reader));
     for item in page.items {
         let (post, counts) = (item.post.unwrap_or_default(), item.counts.unwrap_or_default());
         let author = item.author.unwrap_or_default().handle;
@@ -44,9 +44,9 @@ async fn home_feed(services: &Services, loaded: &Loaded, reader: usize) -> anyho
             Some(Reason::SharedBy(_)) => " (shared by someone you follow)",
             Some(Reason::FollowedAuthor(_)) | None => "",
         };
-        println!("  @{author}{shared}: {}", post.text);
+        say!("  @{author}{shared}: {}", post.text);
         let (reactions, comments, shares) = (counts.reaction_count, counts.comment_count, counts.share_count);
-        println!("      {reactions} reactions · {comments} comments · {shares} shares");
+        say!("      {reactions} reactions · {comments} comments · {shares} shares");
     }
     Ok(())
 }
@@ -60,10 +60,10 @@ async fn discussion(services: &Services, plan: &Plan, loaded: &Loaded, post: usi
         ..engagement::ListCommentsRequest::default()
     };
     let page = ask!(client.list_comments(loaded.people[author], message)).await?;
-    println!("\nDiscussion under @{}: {}", super::handle(author), plan.posts[post].text);
+    say!("\nDiscussion under @{}: {}", super::handle(author), plan.posts[post].text);
     for comment in page.comments {
         let by = loaded.people.iter().position(|person| person.account_id == comment.author_id);
-        println!("  @{}: {}", by.map_or_else(|| "someone".to_owned(), super::handle), comment.text);
+        say!("  @{}: {}", by.map_or_else(|| "someone".to_owned(), super::handle), comment.text);
     }
     Ok(())
 }

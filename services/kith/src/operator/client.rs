@@ -128,7 +128,7 @@ async fn saying_that_it_waits<T>(address: &str, work: impl Future<Output = T>) -
     if let Ok(done) = timeout(SILENT_WAIT, &mut work).await {
         return Ok(done);
     }
-    eprintln!("kith: waiting for {address}");
+    note!("kith: waiting for {address}");
     timeout_at(until, work).await
 }
 

@@ -96,9 +96,9 @@ impl Desk {
             document::print(&letters);
             return Ok(());
         }
-        print!("{}", letters_table(&all.letters));
+        crate::terminal::text(&letters_table(&all.letters));
         let rest = if more { "; there are more" } else { "" };
-        eprintln!("{} dead letters{rest}", all.letters.len());
+        note!("{} dead letters{rest}", all.letters.len());
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Desk {
         if self.json {
             document::print(&document::of("kith.ops.v1.GetDeadLetterResponse", &letter)?);
         } else {
-            print!("{}", letter_text(&letter));
+            crate::terminal::text(&letter_text(&letter));
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Desk {
         if self.json {
             document::print(&document::of("kith.ops.v1.RetryDeadLetterResponse", &done)?);
         } else {
-            println!("appended as record {} at {}/{}@{}", done.record_id, done.topic, done.partition, done.offset);
+            say!("appended as record {} at {}/{}@{}", done.record_id, done.topic, done.partition, done.offset);
         }
         Ok(())
     }
@@ -132,7 +132,7 @@ impl Desk {
         if self.json {
             document::print(&json!({"discarded": letter_id}));
         } else {
-            println!("discarded {letter_id}");
+            say!("discarded {letter_id}");
         }
         Ok(())
     }

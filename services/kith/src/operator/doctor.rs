@@ -30,7 +30,7 @@ pub async fn run(settings: Settings, options: DoctorOptions) -> anyhow::Result<(
     if options.json {
         super::json::print(&report.document()?);
     } else {
-        print!("{}", report.text());
+        crate::terminal::text(&report.text());
     }
     match report.wrong() {
         0 => Ok(()),

@@ -55,9 +55,9 @@ pub async fn run(options: EventsOptions) -> anyhow::Result<()> {
         document::print(&found.document()?);
         return Ok(());
     }
-    print!("{}", found.table());
+    crate::terminal::text(&found.table());
     let rest = if found.more { options.how_to_see_more() } else { "" };
-    eprintln!("{} events, {} records looked at{rest}", found.events.len(), found.searched);
+    note!("{} events, {} records looked at{rest}", found.events.len(), found.searched);
     Ok(())
 }
 

@@ -16,5 +16,5 @@ pub fn of(name: &str, message: &impl Message) -> anyhow::Result<Value> {
 
 /// The one document of a command.
 pub fn print(document: &Value) {
-    println!("{document:#}");
+    say!("{document:#}");
 }

@@ -224,7 +224,7 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
     let listed = desk.client.list_projections(request(asked)).await.map_err(|status| desk.refused(&status))?;
     let projections = listed.into_inner().projections;
     if options.ops.json {
-        println!("{}", json!({ "projections": projections.iter().map(projection_json).collect::<Vec<_>>() }));
+        say!("{}", json!({ "projections": projections.iter().map(projection_json).collect::<Vec<_>>() }));
     } else if options.partitions {
         let rows: Vec<_> = projections.iter().flat_map(partition_rows).collect();
         table::print(
@@ -267,7 +267,7 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
         };
         again = 0..MADE_AGAIN;
         if now.paused && wait && !said_paused {
-            eprintln!("kith: {service}{PAUSED}");
+            note!("kith: {service}{PAUSED}");
             said_paused = true;
         }
         if let Some(stopped) = now.stopped.first() {
@@ -294,7 +294,7 @@ async fn start(desk: &mut Desk) -> anyhow::Result<Option<proto::Generation>> {
         match desk.client.start_rebuild(request(asked.clone())).await {
             Ok(started) => return Ok(started.into_inner().generation),
             Err(status) if is_unanswered(&status) && again.next().is_some() => {
-                eprintln!("kith: not known whether it has begun ({}): asking again", status.message());
+                note!("kith: not known whether it has begun ({}): asking again", status.message());
                 tokio::time::sleep(LOOK_EVERY).await;
             }
             Err(status) => return Err(desk.refused(&status)),
@@ -345,8 +345,8 @@ fn bar(shown: bool) -> ProgressBar {
 
 fn done(service: &ServiceOptions, what: &str) {
     match service.ops.json {
-        true => println!("{}", json!({ "service": service.service, "done": what })),
-        false => println!("{}: {what}", service.service),
+        true => say!("{}", json!({ "service": service.service, "done": what })),
+        false => say!("{}: {what}", service.service),
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// Prints rows under their headings.
 pub fn print(headings: &[&str], rows: &[Vec<String>]) {
-    print!("{}", aligned(headings, rows));
+    crate::terminal::text(&aligned(headings, rows));
 }
 
 /// Rows under their headings. What could steer a terminal is shown as an escape: the log may hold anything.

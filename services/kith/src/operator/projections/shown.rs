@@ -15,8 +15,8 @@ const UNKNOWN: &str = "?";
 pub fn show_generation(ops: &OpsOptions, generation: Option<proto::Generation>, what: &str) {
     let generation = generation.unwrap_or_default();
     match ops.json {
-        true => println!("{}", generation_json(&generation)),
-        false => println!("{}: generation {} {what}", generation.service, generation.number),
+        true => say!("{}", generation_json(&generation)),
+        false => say!("{}: generation {} {what}", generation.service, generation.number),
     }
 }
 
@@ -25,7 +25,7 @@ pub fn show_rebuild(ops: &OpsOptions, now: &proto::GetRebuildResponse) {
     let remaining = now.remaining.map(|left| left.seconds);
     if ops.json {
         let (folded, total, rate) = (now.records_folded, now.records_total, now.records_per_second);
-        println!(
+        say!(
             "{}",
             json!({
                 "generation": generation_json(&generation), "records_folded": folded, "records_total": total,
@@ -40,7 +40,7 @@ pub fn show_rebuild(ops: &OpsOptions, now: &proto::GetRebuildResponse) {
     let state = if now.caught_up { "has caught up" } else { "is being filled" };
     let (folded, total, rate) = (now.records_folded, now.records_total, now.records_per_second);
     let paused = if now.paused { PAUSED } else { "" };
-    println!("{service}: generation {number} {state}: {folded} of {total} records, {rate:.0} a second{left}{paused}");
+    say!("{service}: generation {number} {state}: {folded} of {total} records, {rate:.0} a second{left}{paused}");
 }
 
 pub fn show_verdict(
@@ -53,7 +53,7 @@ pub fn show_verdict(
     if ops.json {
         let difference = |d: &proto::verify_tables_response::Difference| json!({"table": d.table, "partition": d.partition, "row": d.row, "left": d.left, "right": d.right});
         let differences: Vec<Value> = verdict.differences.iter().map(difference).collect();
-        println!(
+        say!(
             "{}",
             json!({
                 "equal": verdict.equal, "generations": both, "partitions_compared": partitions, "rows_compared": rows,
@@ -62,9 +62,11 @@ pub fn show_verdict(
             })
         );
     } else if verdict.equal {
-        println!(
+        say!(
             "generations {} and {} are equal: {partitions} table partitions, {rows} rows, digest {}",
-            both[0], both[1], verdict.digest
+            both[0],
+            both[1],
+            verdict.digest
         );
     } else {
         let row = |d: &proto::verify_tables_response::Difference| {

@@ -42,8 +42,7 @@ impl EventsPage {
         tokens: &PageTokens,
         partition_count: PartitionIndex,
     ) -> Result<Self, Failure> {
-        let no_topic = || Failure::field_invalid("topic", "is not a topic of this suite");
-        let topic = topics::by_name(&request.topic).ok_or_else(no_topic)?;
+        let topic = topic_of("topic", &request.topic)?;
         let moment = |field, time: &Option<_>| {
             let no_moment = |_| Failure::field_invalid(field, "is not a moment between the years 1 and 9999");
             time.as_ref().map(parse_unix_ms).transpose().map_err(no_moment)
@@ -133,6 +132,10 @@ pub struct LettersPage {
     bound_to: Vec<u8>,
 }
 
+fn topic_of(field: &'static str, name: &str) -> Result<Topic, Failure> {
+    topics::by_name(name).ok_or_else(|| Failure::field_invalid(field, "is not a topic of this suite"))
+}
+
 impl LettersPage {
     pub fn parse(request: &ListDeadLettersRequest, tokens: &PageTokens) -> Result<Self, Failure> {
         let size = page_size("page_size", request.page_size)?;
@@ -140,6 +143,9 @@ impl LettersPage {
         let bound_to = asked.encode_to_vec();
         let after = cursor(tokens.open(LIST_DEAD_LETTERS, &[&bound_to], &request.page_token)?)?;
         let (open_only, origin_topic) = (request.open_only, request.origin_topic.clone());
+        if !origin_topic.is_empty() {
+            topic_of("origin_topic", &origin_topic)?;
+        }
         Ok(Self { open_only, origin_topic, size, after, bound_to })
     }
 

@@ -267,6 +267,9 @@ async fn hostile_requests_are_refused() {
         assert_eq!(refused.code(), Code::InvalidArgument, "{field}");
         assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, field);
     }
+    let of_nothing = wire::ListDeadLettersRequest { origin_topic: "kith.nothing.v1".into(), ..Default::default() };
+    let refused = desk.events.list_dead_letters(Request::new(of_nothing)).await.unwrap_err();
+    assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, "origin_topic");
     for id in ["", "abc", &"g".repeat(32)] {
         assert_eq!(reason(&desk.get(id).await.unwrap_err()), "ID_MALFORMED");
     }
