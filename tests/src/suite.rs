@@ -150,6 +150,17 @@ impl Suite {
     }
 }
 
+/// A test that fails says which of its processes had ended, and how: that is what their clients met.
+impl Drop for Suite {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let processes = self.processes.values_mut();
+            let ended = processes.filter_map(|process| process.process().ok()?.ensure_running().err());
+            ended.for_each(|error| eprintln!("{error:#}"));
+        }
+    }
+}
+
 /// A running client.
 pub struct Client {
     child: Child,

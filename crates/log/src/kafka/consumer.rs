@@ -104,7 +104,8 @@ fn start(consumer: &Arc<BaseConsumer<Events>>, word: u64, from: &Offsets) -> Res
         return Ok(Vec::new());
     }
     let unavailable = |error: KafkaError| LogError::Unavailable(error.to_string());
-    // The queues are split off before anything is fetched into them.
+    // What an earlier start of this word reads ends first; the queues are split off before anything is fetched into them.
+    consumer.assign(&TopicPartitionList::new()).map_err(unavailable)?;
     let mut queues = Vec::with_capacity(from.len());
     for (partition, _) in from {
         let queue = consumer.split_partition_queue(partition.topic.name, i32::from(partition.index));

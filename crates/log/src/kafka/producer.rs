@@ -26,6 +26,7 @@ pub(super) struct Producer {
     voice: Voice,
     /// `None` once closed.
     current: Mutex<Option<Arc<Native>>>,
+    replacing: tokio::sync::Mutex<()>,
     appends: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
@@ -46,6 +47,7 @@ impl Producer {
             config,
             voice,
             current: Mutex::new(Some(native)),
+            replacing: tokio::sync::Mutex::default(),
             appends: Arc::new(Semaphore::new(IN_FLIGHT_APPENDS)),
             bytes: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
         })
@@ -91,17 +93,21 @@ impl Producer {
     }
 
     /// After a fatal error every send fails for ever: a new producer takes over. What the old one still held is
-    /// answered as unknown when it goes.
+    /// answered as unknown when it goes. All its callers come here at once; one of them makes the new one.
     async fn replace_if_broken(&self, native: Arc<Native>) {
         let Some((code, why)) = native.client().fatal_error() else { return };
+        let _one_at_a_time = self.replacing.lock().await;
+        if !self.current().is_ok_and(|current| Arc::ptr_eq(&current, &native)) {
+            // Dropping the last hold on a producer joins its thread.
+            self.runtime.blocking(move || drop(native)).await;
+            return;
+        }
         let (config, voice) = (self.config.clone(), self.voice.clone());
         let Some(Ok(new)) = self.runtime.blocking(move || make(&config, &voice)).await else { return };
-        let unused = {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            match &mut *current {
-                Some(old) if Arc::ptr_eq(old, &native) => std::mem::replace(old, new),
-                _ => new,
-            }
+        // Closed meanwhile: it stays so.
+        let unused = match &mut *self.current.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(old) => std::mem::replace(old, new),
+            None => new,
         };
         tracing::error!(?code, why, "the producer gave up: a new one takes over");
         self.runtime.blocking(move || drop((unused, native))).await;
