@@ -22,8 +22,6 @@ use crate::{FoldError, Group, Lag, Publisher, State, WaitError, Watermarks};
 pub use crate::lag::FoldMetrics;
 
 const REJOIN_AFTER: Duration = Duration::from_millis(500);
-/// Until workers that could not start, or whose reader failed, are started again.
-const RESTART_AFTER: Duration = Duration::from_millis(500);
 const REPLAYS_AT_ONCE: usize = 8;
 /// How often the group is told how far we are, and the wait for the heads is asked anew.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -49,9 +47,7 @@ pub(crate) struct Context {
     pub duty: Arc<Duty>,
     /// Replays under way: each opens a reader of its own, outside the group.
     pub replays: Semaphore,
-    /// A worker failed in a way that may pass: the workers start anew, where their tables are.
-    pub restart: Notify,
-    /// A fold stands still, and nobody knows why: the process joins the group anew.
+    /// A worker's reader failed in a way that may pass: the process joins the group anew.
     pub rejoin: Notify,
 }
 
@@ -136,7 +132,6 @@ pub(crate) async fn start_as(
         metrics: ports.metrics.clone(),
         duty: Arc::clone(&duty),
         replays: Semaphore::new(REPLAYS_AT_ONCE),
-        restart: Notify::new(),
         rejoin: Notify::new(),
     });
     // Before anyone may ask: whether the log is still the one that the tables are of.
@@ -174,18 +169,14 @@ async fn fold(context: Arc<Context>) {
     }
 }
 
-/// A log or tables that do not answer for a while are no reason to leave: the group would share its partitions anew, twice,
-/// and a process that leaves while its group's coordinator is down may crash (librdkafka before 2.14.2 follows a null
-/// pointer in `rd_kafka_cgrp_handle_LeaveGroup`).
 async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
     let mut membership = context.log.join(&context.group.name(), &context.group.topics).await?;
-    let (mut working, mut granted) = (Working::default(), Vec::new());
+    let mut working = Working::default();
     loop {
-        let word = tokio::select! {
+        let partitions = tokio::select! {
             biased;
-            partitions = membership.assigned() => Some(partitions?),
+            partitions = membership.assigned() => partitions?,
             () = context.rejoin.notified() => return Err(LogError::Closed.into()),
-            () = context.restart.notified() => None,
             () = context.runtime.sleep(REPORT_EVERY) => {
                 let at = |&p| (p, context.state.watermarks.next_offset(p));
                 membership.report(&working.partitions.iter().map(at).collect::<Vec<_>>()).await;
@@ -195,30 +186,13 @@ async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
         // Everything granted before is void: its workers end here, between two of their awaits. What they have half
         // written is written again by whoever folds the partition next, at the same positions.
         drop(std::mem::take(&mut working));
-        match word {
-            Some(partitions) => {
-                take_over(context, &partitions);
-                granted = partitions;
-            }
-            None => context.runtime.sleep(RESTART_AFTER).await,
-        }
-        working = match start_workers(context, &mut *membership, granted.clone()).await {
-            Err(error) if error.may_pass() => {
-                tracing::warn!(group = context.group.name(), %error, "the folds cannot start yet");
-                context.restart.notify_one();
-                Working::default()
-            }
-            started => started?,
-        };
+        tracing::info!(group = context.group.name(), partitions = partitions.len(), "partitions assigned");
+        context.state.watermarks.folds_here(&partitions);
+        context.metrics.partitions(&context.group, partitions.len());
+        // What stopped here before may be another replica's now.
+        context.state.watermarks.partitions().for_each(|p| context.metrics.stopped(&context.group, p, false));
+        working = start_workers(context, &mut *membership, partitions).await?;
     }
-}
-
-fn take_over(context: &Context, partitions: &[LogPartition]) {
-    tracing::info!(group = context.group.name(), partitions = partitions.len(), "partitions assigned");
-    context.state.watermarks.folds_here(partitions);
-    context.metrics.partitions(&context.group, partitions.len());
-    // What stopped here before may be another replica's now.
-    context.state.watermarks.partitions().for_each(|p| context.metrics.stopped(&context.group, p, false));
 }
 
 /// The workers of one assignment.
@@ -266,8 +240,8 @@ async fn start_workers(
             match ended.unwrap_or_else(|_| Err(FoldError::Stopped("the fold panicked".to_owned()))) {
                 Ok(()) => {}
                 Err(error) if error.may_pass() => {
-                    tracing::warn!(%partition, %error, "the fold failed; starting again");
-                    context.restart.notify_one();
+                    tracing::warn!(%partition, %error, "reading failed; joining again");
+                    context.rejoin.notify_one();
                 }
                 Err(error) => stop(&context, partition, &error).await,
             }

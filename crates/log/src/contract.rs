@@ -46,7 +46,6 @@ pub async fn all(open: impl AsyncFn() -> Arc<dyn EventLog>) {
     tells_where_its_heads_are(open().await).await;
     names_what_differs_from_the_contract(open().await).await;
     redelivers_to_a_group_from_the_offset_asked(open().await).await;
-    starts_again_within_a_word(open().await).await;
     shares_partitions_and_hands_them_over(open().await).await;
     ends_earlier_readers_with_a_new_word(open().await).await;
     reads_again_after_a_restart_what_it_answered(open).await;

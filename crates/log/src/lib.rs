@@ -66,8 +66,7 @@ pub trait Membership: Send {
     /// Everything granted before is void, its readers end.
     async fn assigned(&mut self) -> Result<Vec<LogPartition>, LogError>;
 
-    /// Starts reading the partitions of the last word, each from its offset. A word must be answered. Called again within
-    /// it, once the readers that it gave are dropped, it starts anew, where it is asked to.
+    /// Starts reading the partitions of the last word, each from its offset. A word must be answered by one call.
     async fn start(&mut self, from: &[(LogPartition, Offset)]) -> Result<Vec<RecordReader>, LogError>;
 
     /// Tells the group how far this member's tables are, for other programs that watch lag. Never read back by us.

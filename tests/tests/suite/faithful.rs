@@ -48,7 +48,6 @@ simulated_log_keeps! {
     refuses_what_breaks_a_limit,
     tells_where_its_heads_are,
     redelivers_to_a_group_from_the_offset_asked,
-    starts_again_within_a_word,
     shares_partitions_and_hands_them_over,
     ends_earlier_readers_with_a_new_word,
 }

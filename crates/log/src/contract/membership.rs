@@ -73,26 +73,6 @@ pub async fn redelivers_to_a_group_from_the_offset_asked(log: Arc<dyn EventLog>)
     }
 }
 
-pub async fn starts_again_within_a_word(log: Arc<dyn EventLog>) {
-    prepared(&log).await;
-    let (group, key) = (unique("again"), unique("started-again"));
-    let mut positions = Vec::new();
-    for n in 0..10 {
-        positions.push(append(&log, record(&key, n)).await);
-    }
-    let mut member = joined(&log, &group).await;
-    wait_for_all(&mut member, &every(&log)).await;
-    for from in [0, 4, 2, 2] {
-        let mut readers = started(&log, &mut member, positions[0].partition, positions[from].offset).await;
-        let read = next_of(&mut readers[0], &key, 10 - from).await;
-        assert_eq!(read[0].position, positions[from]);
-        let after = append(&log, record(&unique("elsewhere"), 0)).await;
-        let reader = readers.iter_mut().find(|reader| reader.partition == after.partition).unwrap();
-        let batch = soon("a record elsewhere", reader.next()).await.unwrap().unwrap();
-        assert_eq!(batch.last().map(|record| record.position), Some(after));
-    }
-}
-
 pub async fn shares_partitions_and_hands_them_over(log: Arc<dyn EventLog>) {
     prepared(&log).await;
     let (group, key) = (unique("shares"), unique("shared"));

@@ -40,7 +40,6 @@ keeps! {
     tells_where_its_heads_are,
     names_what_differs_from_the_contract,
     redelivers_to_a_group_from_the_offset_asked,
-    starts_again_within_a_word,
     shares_partitions_and_hands_them_over,
     ends_earlier_readers_with_a_new_word,
 }

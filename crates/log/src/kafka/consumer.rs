@@ -104,8 +104,7 @@ fn start(consumer: &Arc<BaseConsumer<Events>>, word: u64, from: &Offsets) -> Res
         return Ok(Vec::new());
     }
     let unavailable = |error: KafkaError| LogError::Unavailable(error.to_string());
-    // What an earlier start of this word reads ends first; the queues are split off before anything is fetched into them.
-    consumer.assign(&TopicPartitionList::new()).map_err(unavailable)?;
+    // The queues are split off before anything is fetched into them.
     let mut queues = Vec::with_capacity(from.len());
     for (partition, _) in from {
         let queue = consumer.split_partition_queue(partition.topic.name, i32::from(partition.index));

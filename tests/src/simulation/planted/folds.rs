@@ -28,7 +28,6 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
         Planted::CutFromOneSide => is_of(&EDGES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
-        Planted::NoSecondLook => inner.appends(),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
         _ => false,
     };
@@ -106,7 +105,7 @@ impl Fold for PlantedFold {
     }
 
     fn appends(&self) -> bool {
-        self.defect != Planted::NoSecondLook && self.inner.appends()
+        self.inner.appends()
     }
 }
 

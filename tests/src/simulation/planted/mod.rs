@@ -59,7 +59,6 @@ defects! {
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
     AnswerBeforeClaim "answer-before-claim" "an account is answered before its claim is folded"
     RebuildAppends "rebuild-appends" "a fold anew appends facts without looking whether they are there"
-    NoSecondLook "no-second-look" "folds that append are not looked through again by a worker that starts"
     PageSkips "page-skips" "a page starts one row too far"
     TokenIgnored "token-ignored" "reads do not wait for their token"
     RequestIdIgnored "request-id-ignored" "a command asked for again is another command"
@@ -100,8 +99,8 @@ impl Planted {
                 (plan.rates.tables, plan.strike_every_ms) = (100, Some((20, 120)));
             }
             Self::ZombieWithoutTimestamp => {
-                (plan.processes, plan.hot, plan.clients, plan.steps) = (3, true, 4, 64);
-                (plan.rates.slow, plan.strike_every_ms) = (300, Some((20, 120)));
+                (plan.processes, plan.hot, plan.strike_every_ms) = (3, true, Some((20, 120)));
+                plan.rates.slow = 300;
             }
             Self::CacheOverForeignMark | Self::WatermarkReadAhead => {
                 plan.processes = plan.processes.max(2);
@@ -110,11 +109,6 @@ impl Planted {
             Self::CutFromOneSide => {
                 (plan.hot, plan.partitions) = (true, 3);
                 (plan.rates.slow, plan.strike_every_ms) = (100, Some((20, 120)));
-            }
-            Self::NoSecondLook => {
-                (plan.shape.replicas, plan.shape.forgets) = (1, Forgets::Server);
-                (plan.hot, plan.partitions) = (true, 3);
-                (plan.rates.slow, plan.strike_every_ms) = (300, Some((20, 120)));
             }
             Self::FollowersBeforePost | Self::BackfillNewest => {
                 (plan.push_threshold, plan.backfill_window_seconds, plan.rates.slow) = (10_000, 3_600, 300);
