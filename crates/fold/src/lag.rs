@@ -133,11 +133,13 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
     let before: BTreeMap<LogPartition, Offset> =
         watermarks.partitions().map(|partition| (partition, watermarks.next_offset(partition))).collect();
     let heads = engine::heads(&*context.log, &context.group).await?;
-    let (mut worst, mut looked) = (0, BTreeMap::new());
+    let (mut worst, mut looked, mut lost) = (0, BTreeMap::new(), None);
     for (&partition, &head) in &heads {
         let tables_next = before.get(&partition).copied().unwrap_or(0);
         if !watermarks.fits(partition, tables_next, head) {
-            return Err(FoldError::LostTail { partition, from: head });
+            // The other partitions are looked after all the same.
+            lost = lost.or(Some(FoldError::LostTail { partition, from: head }));
+            continue;
         }
         let next = watermarks.next_offset(partition);
         let behind = head.saturating_sub(next);
@@ -153,6 +155,9 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
         let behind_ms = now_ms - since_ms;
         context.metrics.lag(&context.group, partition, behind, behind_ms);
         looked.insert(partition, Progress { next, head: head.max(next), behind_ms });
+    }
+    if let Some(lost) = lost {
+        return Err(lost);
     }
     let has = |(&partition, &head): (&LogPartition, &Offset)| {
         watermarks.next_offset(partition) >= head || watermarks.stopped(partition).is_some()

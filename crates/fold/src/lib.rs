@@ -31,6 +31,7 @@ mod operations;
 mod projection;
 mod publish;
 mod record;
+mod restart_history;
 mod rows;
 mod side_by_side;
 mod spread;

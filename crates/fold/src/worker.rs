@@ -10,6 +10,7 @@ use crate::FoldError;
 use crate::batch::Batch;
 use crate::cache::Cache;
 use crate::engine::Context;
+use crate::restart_history::RestartHistory;
 use crate::spread::Spreader;
 use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
 
@@ -73,7 +74,7 @@ impl Worker {
         // The record at the restart point itself is read again, to compare its id.
         let from = if margin.is_zero() { reached } else { restart }.map_or(0, |row| row.position);
         let reconnects = context.store.reconnects();
-        let restart = RestartHistory { margin, samples: Vec::new() };
+        let restart = RestartHistory::new(margin);
         let append_next = appended.map_or(0, |row| row.position + 1);
         let cache = Cache::new();
         let note = Note { every_ms: if context.store.is_shared() { 0 } else { NOTE_EVERY_MS }, last_ms: 0 };
@@ -200,12 +201,13 @@ impl Worker {
     }
 
     async fn replay_from_restart(&mut self) -> Result<(), FoldError> {
+        self.restart.forget();
         self.reconnects = self.context.store.reconnects();
         let watermarks = &self.context.state.watermarks;
-        let stored = if self.restart.margin.is_zero() {
-            watermarks.stored::<ReachedRow>(self.partition).await?
-        } else {
+        let stored = if self.restart.is_kept() {
             watermarks.stored::<RestartRow>(self.partition).await?
+        } else {
+            watermarks.stored::<ReachedRow>(self.partition).await?
         };
         let restart = stored.map_or(0, |row| row.position);
         let from = if self.live { restart.min(self.append_next) } else { restart };
@@ -307,31 +309,6 @@ impl Note {
             self.last_ms = now_ms;
         }
         due
-    }
-}
-
-/// Watermarks of the last while, so that one at least as old as the margin can be stored as the restart point.
-struct RestartHistory {
-    margin: Duration,
-    /// Time, offset and record id, oldest first.
-    samples: Vec<(i64, Offset, RecordId)>,
-}
-
-const RESTART_SAMPLES: i64 = 12;
-
-impl RestartHistory {
-    fn at(&mut self, now_ms: i64, offset: Offset, id: RecordId) -> Option<(Offset, RecordId)> {
-        if self.margin.is_zero() {
-            return None;
-        }
-        let margin_ms = i64::try_from(self.margin.as_millis()).unwrap_or(i64::MAX);
-        let due = self.samples.last().is_none_or(|(at, ..)| now_ms - at >= margin_ms / RESTART_SAMPLES);
-        if due {
-            self.samples.push((now_ms, offset, id));
-        }
-        let old = self.samples.iter().rposition(|(at, ..)| now_ms - at >= margin_ms)?;
-        self.samples.drain(..old);
-        due.then(|| (self.samples[0].1, self.samples[0].2))
     }
 }
 
