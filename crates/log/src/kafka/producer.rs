@@ -96,21 +96,32 @@ impl Producer {
     /// answered as unknown when it goes. All its callers come here at once; one of them makes the new one.
     async fn replace_if_broken(&self, native: Arc<Native>) {
         let Some((code, why)) = native.client().fatal_error() else { return };
-        let _one_at_a_time = self.replacing.lock().await;
-        if !self.current().is_ok_and(|current| Arc::ptr_eq(&current, &native)) {
-            // Dropping the last hold on a producer joins its thread.
-            self.runtime.blocking(move || drop(native)).await;
-            return;
-        }
-        let (config, voice) = (self.config.clone(), self.voice.clone());
-        let Some(Ok(new)) = self.runtime.blocking(move || make(&config, &voice)).await else { return };
-        // Closed meanwhile: it stays so.
-        let unused = match &mut *self.current.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(old) => std::mem::replace(old, new),
-            None => new,
+        let made = {
+            let _one_at_a_time = self.replacing.lock().await;
+            if self.is_current(&native) { self.replace().await } else { false }
         };
-        tracing::error!(?code, why, "the producer gave up: a new one takes over");
-        self.runtime.blocking(move || drop((unused, native))).await;
+        if made {
+            tracing::error!(?code, why, "the producer gave up: a new one takes over");
+        }
+        // Dropping the last hold on a producer joins its thread.
+        self.runtime.blocking(move || drop(native)).await;
+    }
+
+    fn is_current(&self, native: &Arc<Native>) -> bool {
+        self.current().is_ok_and(|current| Arc::ptr_eq(&current, native))
+    }
+
+    /// Whether a new one took over: not if the log was closed meanwhile.
+    async fn replace(&self) -> bool {
+        let (config, voice) = (self.config.clone(), self.voice.clone());
+        let Some(Ok(new)) = self.runtime.blocking(move || make(&config, &voice)).await else { return false };
+        let unused = match &mut *self.current.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(old) => Ok(std::mem::replace(old, new)),
+            None => Err(new),
+        };
+        let replaced = unused.is_ok();
+        self.runtime.blocking(move || drop(unused)).await;
+        replaced
     }
 }
 
