@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     // What still hangs (a broker that does not answer) is left to the operating system: recovery is crash-safe.
     runtime.shutdown_background();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(terminal::exit_code()),
         Err(error) => {
             note!("kith: {error:#}");
             ExitCode::from(EXIT_FAILED)

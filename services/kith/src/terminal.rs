@@ -1,11 +1,14 @@
-//! What commands write. `say!` panics when nobody reads any more (`kith events | head`).
+//! What commands write. `println!` would panic when nobody reads any more (`kith events | head`).
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write as _};
-use std::process::exit;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// As a shell reports a program that a closed pipe ended: 128 + SIGPIPE.
-const EXIT_UNREAD: i32 = 141;
+const EXIT_UNREAD: u8 = 141;
+
+/// What the process is to end with, by what became of its output so far.
+static ENDS_WITH: AtomicU8 = AtomicU8::new(0);
 
 /// A line of what was asked for, on the standard output.
 macro_rules! say {
@@ -17,16 +20,19 @@ macro_rules! note {
     ($($text:tt)*) => { $crate::terminal::note(format_args!($($text)*)) };
 }
 
-/// Writes to the standard output; ends the process when that cannot be done, as there is nothing left to do then.
+/// Writes to the standard output. Once that failed the command goes on to its end, with what it has to put away there, and
+/// nothing more is written.
 pub fn write(text: Arguments<'_>) {
+    if exit_code() != 0 {
+        return;
+    }
     let mut output = io::stdout().lock();
-    match output.write_fmt(text).and_then(|()| output.flush()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => exit(EXIT_UNREAD),
-        Err(error) => {
-            note(format_args!("kith: cannot write: {error}"));
-            exit(crate::EXIT_FAILED.into());
-        }
+    let Err(error) = output.write_fmt(text).and_then(|()| output.flush()) else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
+        ENDS_WITH.store(EXIT_UNREAD, Ordering::Relaxed);
+    } else {
+        note(format_args!("kith: cannot write: {error}"));
+        ENDS_WITH.store(crate::EXIT_FAILED, Ordering::Relaxed);
     }
 }
 
@@ -38,4 +44,9 @@ pub fn text(text: &str) {
 /// Whether anybody reads it changes nothing.
 pub fn note(text: Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// What a command that went well ends with: 0 if all that it wrote was taken.
+pub fn exit_code() -> u8 {
+    ENDS_WITH.load(Ordering::Relaxed)
 }
