@@ -93,10 +93,8 @@ impl KafkaSettings {
                 ("retry.backoff.ms", &50),
                 ("retry.backoff.max.ms", &500),
                 ("topic.metadata.refresh.interval.ms", &30_000),
-                // Known brokers are tried for ever, as before 2.10, instead of being let go of when all are down: once in some
-                // 300 times that a broker was killed and came back under a process, the library ended it with a segmentation
-                // fault, and what takes brokers' threads down beside requests under way is still being mended there
-                // (librdkafka's pull request 5600). Not proven to be the cure.
+                // Known brokers are tried for ever, as before 2.10, instead of being let go of when all are down. Set against
+                // a crash after a broker was killed, which came again all the same (docs/torture.md).
                 ("metadata.recovery.strategy", &"none"),
                 // A topic with the wrong contract is worse than none.
                 ("allow.auto.create.topics", &"false"),
