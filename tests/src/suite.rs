@@ -1,8 +1,6 @@
 //! Whole suites of `kith` processes, and the demo as their client.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,7 +19,6 @@ pub fn service_of(name: &str) -> &str {
     if name == "projector" { "feeds" } else { name }
 }
 
-const SIGSEGV: i32 = 11;
 /// A demo of 120 people, beside a build, with processes killed under it.
 const CLIENT_WITHIN: Duration = Duration::from_secs(300);
 
@@ -81,20 +78,6 @@ impl Suite {
 
     pub fn process(&mut self, name: &str) -> Result<&mut Server> {
         self.processes.get_mut(name).with_context(|| format!("no process {name}"))
-    }
-
-    /// Starts again what a segmentation fault has ended, as whoever supervises processes does, and says so where it is
-    /// read; any other end is an error. The fault is the Kafka client library's (docs/torture.md): one process in many
-    /// meets it after its broker was killed. `make torture` has no such mercy.
-    pub async fn supervise(&mut self) -> Result<()> {
-        for (name, server) in &mut self.processes {
-            let Some(status) = server.process()?.exit()? else { continue };
-            ensure!(status.signal() == Some(SIGSEGV), "{name} ended with {status}");
-            // Past the test runner, which keeps back what a test that passes prints.
-            writeln!(std::io::stderr(), "KNOWN DEFECT: {name} ended with {status}, and was started again")?;
-            server.restart().await?;
-        }
-        Ok(())
     }
 
     /// Where the services are, as `kith demo --addresses` takes it.
