@@ -36,7 +36,7 @@ async fn bad_input_is_refused_with_its_reason_and_writes_nothing() {
     texts(&ada).await;
     ids_and_tokens(&ada, &bob).await;
     bearers(&world, &ada).await;
-    bytes_and_bounds(&ada).await;
+    bytes_and_bounds(&world, &ada).await;
     who_may(&ada, &bob, &eve, &post, &gone, &talk).await;
     assert_eq!(world.heads().await, before, "nothing was written");
 }
@@ -134,9 +134,9 @@ async fn bearers(world: &World, ada: &Caller) {
     }
 }
 
-async fn bytes_and_bounds(ada: &Caller) {
+async fn bytes_and_bounds(world: &World, ada: &Caller) {
     let get = posts::GetPostRequest { post_id: NOBODY.into(), ..Default::default() };
-    ada.in_a_hurry().get_post(get).await.is(Code::DeadlineExceeded, "DEADLINE_TOO_SHORT", None);
+    world.in_a_hurry(ada, get).await.is(Code::DeadlineExceeded, "DEADLINE_TOO_SHORT", None);
     let post_ids = vec![NOBODY.to_owned(); 101];
     let batch = posts::BatchGetPostsRequest { post_ids, ..Default::default() };
     ada.batch_get_posts(batch).await.is(Code::InvalidArgument, "BATCH_TOO_LONG", Some("post_ids"));
