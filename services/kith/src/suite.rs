@@ -281,11 +281,12 @@ async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: Readin
     }
 }
 
+/// Beside the suite's work: that nobody reads it changes nothing.
 fn announce(settings: &Settings) {
     let (callers, admin) = (settings.listen, settings.admin_listen);
-    say!("Kith serves gRPC on {callers}; health and metrics are on http://{admin}");
-    say!("A first call:");
-    say!(
+    note!("Kith serves gRPC on {callers}; health and metrics are on http://{admin}");
+    note!("A first call:");
+    note!(
         "  grpcurl -plaintext -d '{{\"handle\":\"ada\",\"password\":\"correct horse\"}}' {callers} kith.identity.v1.AccountService/CreateAccount"
     );
 }

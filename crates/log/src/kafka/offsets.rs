@@ -63,7 +63,8 @@ impl Watermarks {
         (0..count).map(|index| head(&list, LogPartition { topic, index })).collect()
     }
 
-    /// Says what the log holds instead of what a reader asked for.
+    /// Says what the log holds instead of what a reader asked for. A broker that has just come back may have refused an
+    /// offset that it holds after all: that passes.
     pub async fn out_of_range(&self, partition: LogPartition, asked: Offset) -> LogError {
         let client = Arc::clone(&self.client);
         let (topic, index) = (partition.topic.name, i32::from(partition.index));
@@ -71,6 +72,9 @@ impl Watermarks {
         match range {
             Some(Ok((first, next))) => {
                 let [first, next] = [first, next].map(|offset| Offset::try_from(offset).unwrap_or(0));
+                if (first..=next).contains(&asked) {
+                    return LogError::Unavailable(format!("{partition} was not read from {asked}, which it holds"));
+                }
                 LogError::OutOfRange { partition, asked, first, next }
             }
             Some(Err(error)) => unavailable(error),
