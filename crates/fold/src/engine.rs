@@ -14,8 +14,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::alone::Alone;
 use crate::duty::Duty;
 use crate::memory::Memory;
+use crate::row_memory::RowMemory;
 use crate::worker::Worker;
 use crate::{FoldError, Group, Lag, Publisher, State, WaitError, Watermarks};
 
@@ -115,10 +117,7 @@ pub(crate) async fn start_as(
     duty: Arc<Duty>,
 ) -> Result<Running, FoldError> {
     ports.log.check_topics(&group.topics).await?;
-    let keyspace = ports.tables.open(&group.keyspace(), &group.tables()).await?;
-    let watermarks = watermarks_in(ports, &group, Arc::clone(&keyspace));
-    let memory = Arc::new(Memory::new(ports.metrics.memory(&group)));
-    let state = State { keyspace, watermarks, partition_count: ports.log.partition_count(), memory };
+    let state = state(ports, &group).await?;
     let publisher = Publisher::new(Arc::clone(&ports.log), ports.runtime.clone(), group.service);
     let lag = Arc::new(Lag::default());
     let (own_group, metrics) = (group.clone(), ports.metrics.clone());
@@ -146,15 +145,30 @@ pub(crate) async fn start_as(
     Ok(Running { state, publisher, lag, duty, group: own_group, metrics, tasks: Mutex::new(tasks) })
 }
 
+async fn state(ports: &Ports, group: &Group) -> Result<State, FoldError> {
+    let tables = ports.tables.open(&group.keyspace(), &group.tables()).await?;
+    let alone = ports.tables.is_shared().then(|| Arc::new(Alone::new(Arc::clone(&tables))));
+    let watermarks = watermarks_in(ports, group, Arc::clone(&tables), alone.clone());
+    let row_memory = alone.as_ref().map(|_| Arc::new(RowMemory::new(ports.metrics.row_memory(group))));
+    let keyspace = alone.map_or(tables, |alone| alone as Arc<dyn Keyspace>);
+    let memory = Arc::new(Memory::new(ports.metrics.memory(group)));
+    Ok(State { keyspace, watermarks, partition_count: ports.log.partition_count(), memory, row_memory })
+}
+
 /// Where the folds of a group are that does not run here.
 pub(crate) async fn watermarks(ports: &Ports, group: &Group) -> Result<Arc<Watermarks>, FoldError> {
     let keyspace = ports.tables.open(&group.keyspace(), &group.tables()).await?;
-    Ok(watermarks_in(ports, group, keyspace))
+    Ok(watermarks_in(ports, group, keyspace, None))
 }
 
-fn watermarks_in(ports: &Ports, group: &Group, keyspace: Arc<dyn Keyspace>) -> Arc<Watermarks> {
+fn watermarks_in(
+    ports: &Ports,
+    group: &Group,
+    keyspace: Arc<dyn Keyspace>,
+    alone: Option<Arc<Alone>>,
+) -> Arc<Watermarks> {
     let (runtime, count) = (ports.runtime.clone(), ports.log.partition_count());
-    Arc::new(Watermarks::new(runtime, keyspace, &group.topics, count))
+    Arc::new(Watermarks::new(runtime, keyspace, &group.topics, count, alone))
 }
 
 /// Stays a member of the group, whatever happens.
@@ -163,8 +177,7 @@ async fn fold(context: Arc<Context>) {
         if let Err(error) = fold_as_member(&context).await {
             tracing::warn!(group = context.group.name(), %error, "membership lost; joining again");
         }
-        context.state.watermarks.folds_here(&[]);
-        context.metrics.partitions(&context.group, 0);
+        folds_here(&context, &[]);
         context.runtime.sleep(REJOIN_AFTER).await;
     }
 }
@@ -187,12 +200,16 @@ async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
         // written is written again by whoever folds the partition next, at the same positions.
         drop(std::mem::take(&mut working));
         tracing::info!(group = context.group.name(), partitions = partitions.len(), "partitions assigned");
-        context.state.watermarks.folds_here(&partitions);
-        context.metrics.partitions(&context.group, partitions.len());
-        // What stopped here before may be another replica's now.
-        context.state.watermarks.partitions().for_each(|p| context.metrics.stopped(&context.group, p, false));
+        folds_here(context, &partitions);
         working = start_workers(context, &mut *membership, partitions).await?;
     }
+}
+
+fn folds_here(context: &Context, partitions: &[LogPartition]) {
+    context.state.watermarks.folds_here(partitions);
+    context.metrics.partitions(&context.group, partitions.len());
+    // What stopped here before may be another replica's now.
+    context.state.watermarks.partitions().for_each(|p| context.metrics.stopped(&context.group, p, false));
 }
 
 /// The workers of one assignment.
@@ -215,6 +232,7 @@ async fn start_workers(
 ) -> Result<Working, FoldError> {
     let heads = heads(&*context.log, &context.group).await?;
     let resumed = try_join_all(partitions.iter().map(|&partition| resume(context, partition, &heads))).await?;
+    context.state.watermarks.all_resumed();
     let (mut workers, mut tasks) = (BTreeMap::new(), Vec::new());
     for (&partition, resumed) in partitions.iter().zip(resumed) {
         match resumed {

@@ -200,6 +200,7 @@ pub struct FoldMetrics {
     stopped: Family<PartitionLabels, Gauge>,
     partitions: Family<GroupLabels, Gauge>,
     answers: Family<AnswerLabels, Counter>,
+    rows: Family<AnswerLabels, Counter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -257,19 +258,29 @@ impl FoldMetrics {
             "Answers that could be remembered: from memory, or read from the tables",
             all.answers.clone(),
         );
+        registry.register(
+            "kith_row_reads",
+            "Reads of rows by key that could be remembered: from memory, or from the tables",
+            all.rows.clone(),
+        );
         all
     }
 
     pub(crate) fn memory(&self, group: &Group) -> MemoryCounts {
-        let count = |from| self.answers.get_or_create(&AnswerLabels { group: group.name(), from }).clone();
-        MemoryCounts { remembered: count(MEMORY), read: count(TABLES) }
+        counts(&self.answers, group)
+    }
+
+    pub(crate) fn row_memory(&self, group: &Group) -> MemoryCounts {
+        counts(&self.rows, group)
     }
 
     /// Nothing more is said of a group that has ended: an old alarm would stay for ever.
     pub(crate) fn forget(&self, group: &Group, partitions: impl Iterator<Item = LogPartition>) {
         self.partitions.remove(&GroupLabels { group: group.name() });
         for from in [MEMORY, TABLES] {
-            self.answers.remove(&AnswerLabels { group: group.name(), from });
+            let labels = AnswerLabels { group: group.name(), from };
+            self.answers.remove(&labels);
+            self.rows.remove(&labels);
         }
         for labels in partitions.map(|partition| partition_labels(group, partition)) {
             self.lag_records.remove(&labels);
@@ -304,6 +315,11 @@ impl FoldMetrics {
 
 fn topic_labels(group: &Group, topic: Topic) -> TopicLabels {
     TopicLabels { group: group.name(), topic: topic.name }
+}
+
+fn counts(family: &Family<AnswerLabels, Counter>, group: &Group) -> MemoryCounts {
+    let count = |from| family.get_or_create(&AnswerLabels { group: group.name(), from }).clone();
+    MemoryCounts { remembered: count(MEMORY), read: count(TABLES) }
 }
 
 fn partition_labels(group: &Group, partition: LogPartition) -> PartitionLabels {

@@ -13,6 +13,7 @@
 //!
 //! Nothing here knows a service's rules; folds are pure and know neither clock nor store.
 
+mod alone;
 mod applied;
 mod batch;
 mod cache;
@@ -32,6 +33,7 @@ mod projection;
 mod publish;
 mod record;
 mod restart_history;
+mod row_memory;
 mod rows;
 mod side_by_side;
 mod spread;

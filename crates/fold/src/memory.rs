@@ -2,7 +2,7 @@
 //! from, and given again while none of them has changed. So no answer is older than the tables, and whoever waited for a
 //! token finds it in here too: a watermark moves only when all writes below it are counted.
 //!
-//! Only over tables that this process alone writes to; over others nothing is remembered.
+//! Only while this process alone writes to the tables ([`crate::alone`]); else nothing is remembered.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,7 +86,7 @@ struct Noting {
 
 impl Noting {
     /// Before the rows are read, so that a change meanwhile is noticed.
-    fn note(&self, table: &'static Table, partition: &Key) {
+    fn note(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         let version = self.tables.version(table, partition);
         let mut read_from = self.read_from.lock().unwrap_or_else(PoisonError::into_inner);
         *read_from = read_from.take().zip(version).map(|(mut all, version)| {
@@ -94,6 +94,7 @@ impl Noting {
             all
         });
         read_from.take_if(|all| all.len() > PARTITIONS_MAX);
+        version
     }
 
     fn take(&self) -> Option<Vec<Version>> {
@@ -115,6 +116,15 @@ impl Keyspace for Noting {
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
         self.tables.apply(table, partition, writes).await
+    }
+
+    /// Whoever asks reads the rows, or remembers them.
+    fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
+        self.note(table, partition)
+    }
+
+    fn are_current(&self, versions: &[Version]) -> bool {
+        self.tables.are_current(versions)
     }
 
     /// Of no table partition: what is made of it is not remembered.

@@ -85,10 +85,10 @@ impl Rows {
         }
     }
 
-    /// Runs `apply` for the record at `offset` unless the mark has passed it; then sets the mark.
-    pub fn apply_at(&mut self, offset: Offset, apply: impl FnOnce(&mut Self)) {
+    /// Runs `apply` for the record at `offset` and sets the mark, unless the mark has passed it: then false.
+    pub fn apply_at(&mut self, offset: Offset, apply: impl FnOnce(&mut Self)) -> bool {
         if self.mark().is_some_and(|mark| offset <= mark) {
-            return;
+            return false;
         }
         self.at = offset;
         apply(self);
@@ -98,6 +98,7 @@ impl Rows {
         };
         let columns = std::iter::once(mark_value(offset)).chain(summary).collect();
         self.write(self.summary_key.clone(), columns);
+        true
     }
 
     /// What must be written, in key order; the rows count as written from then on.

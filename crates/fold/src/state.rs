@@ -7,6 +7,7 @@ use kith_tables::{Key, Keyspace, Row, RowKey, RowRange, RowType, Slice, StoreErr
 use tokio::time::Instant;
 
 use crate::memory::Memory;
+use crate::row_memory::RowMemory;
 use crate::{Token, WaitError, Watermarks};
 
 /// The tables of a group as queries and commands read them.
@@ -16,6 +17,7 @@ pub struct State {
     pub(crate) watermarks: Arc<Watermarks>,
     pub(crate) partition_count: PartitionIndex,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) row_memory: Option<Arc<RowMemory>>,
 }
 
 impl State {
@@ -27,6 +29,7 @@ impl State {
         &self.watermarks
     }
 
+    /// The tables as they are, nothing remembered.
     pub fn keyspace(&self) -> &Arc<dyn Keyspace> {
         &self.keyspace
     }
@@ -42,7 +45,7 @@ impl State {
     }
 
     /// What `read` makes of the tables, and of nothing else but what `key` says: as it made it before, while no table
-    /// partition that it read has changed. Only over tables that no other process writes to; over others it always reads.
+    /// partition that it read has changed. Only while no other process writes to the tables; else it always reads.
     pub async fn remembered<E, F, Fut>(&self, key: &[u8], read: F) -> Result<Bytes, E>
     where
         F: FnOnce(Self) -> Fut,
@@ -52,6 +55,19 @@ impl State {
         self.memory.answer(&self.keyspace, key, read).await
     }
 
+    /// Rows of one table partition by their keys, in the order asked; `None` where there is none.
+    pub async fn get(
+        &self,
+        table: &'static Table,
+        partition: &Key,
+        keys: &[RowKey],
+    ) -> Result<Vec<Option<Row>>, StoreError> {
+        match &self.row_memory {
+            Some(memory) => memory.get(&*self.keyspace, table, partition, keys).await,
+            None => self.keyspace.get(table, partition, keys).await,
+        }
+    }
+
     /// The row of type `R` at that place.
     pub async fn row<R: RowType>(
         &self,
@@ -59,7 +75,7 @@ impl State {
         partition: &Key,
         clustering: impl IntoIterator<Item = Value>,
     ) -> Result<Option<Found<R>>, StoreError> {
-        let rows = self.keyspace.get(table, partition, &[RowKey::of::<R>(clustering)]).await?;
+        let rows = self.get(table, partition, &[RowKey::of::<R>(clustering)]).await?;
         rows.into_iter().next().flatten().map(found).transpose()
     }
 
@@ -71,7 +87,7 @@ impl State {
         clusterings: impl IntoIterator<Item = Vec<Value>>,
     ) -> Result<Vec<Option<Found<R>>>, StoreError> {
         let keys: Vec<RowKey> = clusterings.into_iter().map(RowKey::of::<R>).collect();
-        let rows = self.keyspace.get(table, partition, &keys).await?;
+        let rows = self.get(table, partition, &keys).await?;
         rows.into_iter().map(|row| row.map(found).transpose()).collect()
     }
 
@@ -96,7 +112,7 @@ impl State {
     ) -> Result<Vec<Found<S>>, StoreError> {
         let sources = (0..self.partition_count).map(|index| LogPartition { topic, index }.source());
         let keys: Vec<RowKey> = sources.map(|source| table.summary_key(source)).collect();
-        let rows = self.keyspace.get(table, partition, &keys).await?;
+        let rows = self.get(table, partition, &keys).await?;
         rows.into_iter().flatten().map(found_summary).collect()
     }
 
@@ -108,7 +124,7 @@ impl State {
         (topic, key): (Topic, &str),
     ) -> Result<Option<Found<S>>, StoreError> {
         let source = LogPartition::of_key(topic, key, self.partition_count).source();
-        let rows = self.keyspace.get(table, partition, &[table.summary_key(source)]).await?;
+        let rows = self.get(table, partition, &[table.summary_key(source)]).await?;
         rows.into_iter().next().flatten().map(found_summary).transpose()
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::FoldError;
+use crate::alone::Alone;
 pub(crate) use stored::{AppendedRow, ReachedRow, RestartRow, StoppedRow, StoredMarks, WATERMARKS};
 use stored::{row_key, signed, stored_row};
 
@@ -25,6 +26,8 @@ pub struct Watermarks {
     runtime: Runtime,
     keyspace: Arc<dyn Keyspace>,
     partitions: BTreeMap<LogPartition, Entry>,
+    /// Of tables that other processes may write to.
+    alone: Option<Arc<Alone>>,
 }
 
 struct Entry {
@@ -67,7 +70,13 @@ pub enum WaitError {
 }
 
 impl Watermarks {
-    pub(crate) fn new(runtime: Runtime, keyspace: Arc<dyn Keyspace>, topics: &[Topic], count: PartitionIndex) -> Self {
+    pub(crate) fn new(
+        runtime: Runtime,
+        keyspace: Arc<dyn Keyspace>,
+        topics: &[Topic],
+        count: PartitionIndex,
+        alone: Option<Arc<Alone>>,
+    ) -> Self {
         let all = topics.iter().flat_map(|&topic| (0..count).map(move |index| LogPartition { topic, index }));
         let entry = || Entry {
             next: AtomicU64::default(),
@@ -76,7 +85,7 @@ impl Watermarks {
             poll: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         };
-        Self { runtime, keyspace, partitions: all.map(|partition| (partition, entry())).collect() }
+        Self { runtime, keyspace, partitions: all.map(|partition| (partition, entry())).collect(), alone }
     }
 
     /// Every partition of every topic of the group.
@@ -200,7 +209,13 @@ impl Watermarks {
 
     fn learn(&self, partition: LogPartition, row: &Row) {
         match row.key.section {
-            ReachedRow::SECTION => self.advance(partition, row.position + 1),
+            ReachedRow::SECTION => {
+                if self.is_folded_here(partition) && row.position >= self.next_offset(partition) {
+                    // Another process folds it as well: before anybody waits no longer, nothing is remembered.
+                    self.not_alone();
+                }
+                self.advance(partition, row.position + 1);
+            }
             StoppedRow::SECTION if !self.is_folded_here(partition) => {
                 let StoppedRow { reason, from_offset } = row.read().unwrap_or_else(|| StoppedRow {
                     reason: "for a reason that does not read".to_owned(),
@@ -215,11 +230,33 @@ impl Watermarks {
 
     /// Says that this process folds exactly `partitions` from now on.
     pub(crate) fn folds_here(&self, partitions: &[LogPartition]) {
+        self.not_alone();
         for (partition, entry) in &self.partitions {
             let lost_tail = self.lost_tail(*partition);
             let mut state = entry.state.lock().unwrap_or_else(PoisonError::into_inner);
             let stopped = state.stopped.take().filter(|_| lost_tail);
             *state = EntryState { folded_here: partitions.contains(partition), stopped };
+        }
+    }
+
+    /// Says that what is folded here has found its places in the tables. If that is all there is, nobody else writes.
+    pub(crate) fn all_resumed(&self) {
+        let all_here = self.partitions.keys().all(|&partition| self.is_folded_here(partition));
+        if let Some(alone) = self.alone.as_ref().filter(|_| all_here) {
+            alone.begin();
+        }
+    }
+
+    fn not_alone(&self) {
+        if let Some(alone) = &self.alone {
+            alone.end();
+        }
+    }
+
+    /// Says that the fold here met in the tables what it did not write.
+    pub(crate) fn written_by_others(&self) {
+        if let Some(alone) = &self.alone {
+            alone.forget();
         }
     }
 

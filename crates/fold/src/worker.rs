@@ -255,6 +255,9 @@ impl Worker {
         let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
         let effects = batch.apply(&self.context.group.folds, &mut homes)?;
         homes.write(keyspace, &|| self.has_all()).await?;
+        if homes.had_some() {
+            self.context.state.watermarks.written_by_others();
+        }
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);

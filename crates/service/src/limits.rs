@@ -88,7 +88,7 @@ limits! {
     /// How long before the caller's deadline the server answers, so that its reason still arrives, in milliseconds.
     DEADLINE_MARGIN_MS: u64 = 2;
     /// RPCs that one process works on at a time; more are shed.
-    RPCS_IN_FLIGHT: usize = 1_024;
+    RPCS_IN_FLIGHT: usize = 640;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
     /// Streams that go on (watches, reflection) that one process has open at a time; more are shed.

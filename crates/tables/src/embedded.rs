@@ -73,7 +73,8 @@ impl EmbeddedTables {
         Catalog(&store).finish_drops()?;
         let locks = (0..LOCKS).map(|_| RwLock::new(())).collect();
         let (catalog_lock, open) = (Mutex::new(()), Mutex::new(BTreeMap::new()));
-        let inner = Arc::new(Inner { store, locks, versions: Versions::new(), catalog_lock, open, _folder: folder });
+        let inner =
+            Arc::new(Inner { store, locks, versions: Versions::default(), catalog_lock, open, _folder: folder });
         Ok(Arc::new(Self { inner, runtime }))
     }
 }
@@ -201,7 +202,7 @@ impl Keyspace for EmbeddedKeyspace {
 
     fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         let (place, _alive) = self.place(table).ok()?;
-        Some(self.inner.versions.of(hash(&place.partition_prefix(partition))))
+        self.inner.versions.of(hash(&place.partition_prefix(partition)))
     }
 
     fn are_current(&self, versions: &[Version]) -> bool {

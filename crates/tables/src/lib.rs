@@ -34,7 +34,7 @@ pub use digest::{Digest, TableDigest, digest, digest_where};
 pub use row::{Key, Row, RowKey, RowRange, RowType, SectionId, Slice, Write};
 pub use table::{Column, Order, Section, Table};
 pub use value::{Cell, Kind, Timestamp, Value};
-pub use version::Version;
+pub use version::{Changing, Version, Versions};
 
 /// Rows one slice may ask for.
 pub const MAX_SLICE_ROWS: usize = 1_000;
@@ -102,8 +102,8 @@ pub trait Keyspace: Send + Sync + 'static {
         stream::iter(applies).buffer_unordered(APPLIES_IN_FLIGHT).try_collect().await
     }
 
-    /// In which state the table partition is; asked before its rows are read. `None`: others may write to it too, and the
-    /// store does not hear of it.
+    /// In which state the table partition is; asked before its rows are read. `None`: it is being changed, or others may
+    /// write to it and nobody here hears of it.
     fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         let _ = (table, partition);
         None

@@ -10,33 +10,71 @@ pub struct Version {
     changes: u64,
 }
 
-/// How often table partitions have changed since the start of the process; for a store that is their only writer.
-pub(crate) struct Versions(Vec<AtomicU64>);
+/// How often table partitions have changed since the start of the process; for whoever sees all writes to them.
+///
+/// A counter's lower bits say how many changes are under way there, its upper bits how many have ended.
+pub struct Versions(Vec<AtomicU64>);
 
-impl Versions {
-    pub(crate) fn new() -> Self {
+/// One change under way.
+const UNDER_WAY: u64 = 1;
+/// One that has ended.
+const ENDED: u64 = 1 << 16;
+
+impl Default for Versions {
+    fn default() -> Self {
         Self((0..PLACES).map(|_| AtomicU64::new(0)).collect())
     }
+}
 
-    /// `partition`: a hash of which one.
-    pub(crate) fn of(&self, partition: u64) -> Version {
+impl Versions {
+    /// `partition`: a hash of which one. `None` while it is being changed: what is read of it then may be of before or
+    /// after.
+    pub fn of(&self, partition: u64) -> Option<Version> {
         let place = place(partition);
-        Version { place, changes: self.changes(place) }
+        let changes = self.changes(place);
+        (changes.is_multiple_of(ENDED)).then_some(Version { place, changes })
+    }
+
+    /// It changes until what is given is dropped, whatever comes of it.
+    pub fn changing(&self, partition: u64) -> Changing<'_> {
+        let changes = self.0.get(place(partition) as usize);
+        if let Some(changes) = changes {
+            changes.fetch_add(UNDER_WAY, Ordering::AcqRel);
+        }
+        Changing(changes)
     }
 
     /// Comes after a change, so that whoever read its rows before knows them as old from then on.
     pub(crate) fn changed(&self, partition: u64) {
         if let Some(changes) = self.0.get(place(partition) as usize) {
-            changes.fetch_add(1, Ordering::AcqRel);
+            changes.fetch_add(ENDED, Ordering::AcqRel);
         }
     }
 
-    pub(crate) fn are_current(&self, versions: &[Version]) -> bool {
+    /// Anything may have changed.
+    pub fn all_changed(&self) {
+        for changes in &self.0 {
+            changes.fetch_add(ENDED, Ordering::AcqRel);
+        }
+    }
+
+    pub fn are_current(&self, versions: &[Version]) -> bool {
         versions.iter().all(|version| self.changes(version.place) == version.changes)
     }
 
     fn changes(&self, place: u32) -> u64 {
         self.0.get(place as usize).map_or(u64::MAX, |changes| changes.load(Ordering::Acquire))
+    }
+}
+
+/// A change under way.
+pub struct Changing<'a>(Option<&'a AtomicU64>);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        if let Some(changes) = self.0 {
+            changes.fetch_add(ENDED - UNDER_WAY, Ordering::AcqRel);
+        }
     }
 }
 
@@ -51,13 +89,28 @@ mod tests {
 
     #[test]
     fn a_version_is_current_until_its_partition_changes() {
-        let versions = Versions::new();
-        let (one, other) = (versions.of(1), versions.of(2));
+        let versions = Versions::default();
+        let (one, other) = (versions.of(1).unwrap(), versions.of(2).unwrap());
         assert!(versions.are_current(&[one, other]) && versions.are_current(&[]));
         versions.changed(2);
         assert!(versions.are_current(&[one]) && !versions.are_current(&[one, other]));
-        assert!(versions.are_current(&[one, versions.of(2)]));
+        assert!(versions.are_current(&[one, versions.of(2).unwrap()]));
         versions.changed(1 + PLACES);
         assert!(!versions.are_current(&[one]), "they share a place");
+        let third = versions.of(3).unwrap();
+        versions.all_changed();
+        assert!(!versions.are_current(&[third]));
+    }
+
+    #[test]
+    fn there_is_no_version_while_a_change_is_under_way() {
+        let versions = Versions::default();
+        let before = versions.of(1).unwrap();
+        let (one, other) = (versions.changing(1), versions.changing(1));
+        assert!(versions.of(1).is_none() && !versions.are_current(&[before]));
+        drop(one);
+        assert!(versions.of(1).is_none());
+        drop(other);
+        assert!(versions.of(1).is_some() && !versions.are_current(&[before]));
     }
 }

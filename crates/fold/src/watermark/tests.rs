@@ -23,8 +23,14 @@ async fn store() -> Store {
 impl Store {
     /// As one process of several sees it.
     async fn process(&self) -> Arc<Watermarks> {
+        self.process_that_remembers().await.0
+    }
+
+    async fn process_that_remembers(&self) -> (Arc<Watermarks>, Arc<Alone>) {
         let keyspace = self.tables.open("kith_posts_g1", &[&WATERMARKS]).await.unwrap();
-        Arc::new(Watermarks::new(self.runtime.clone(), keyspace, &[topics::POSTS], 4))
+        let alone = Arc::new(Alone::new(Arc::clone(&keyspace)));
+        let (runtime, topics, known) = (self.runtime.clone(), [topics::POSTS], Some(Arc::clone(&alone)));
+        (Arc::new(Watermarks::new(runtime, keyspace, &topics, 4, known)), alone)
     }
 }
 
@@ -144,4 +150,26 @@ async fn what_is_stored_is_read_back_and_never_goes_back() {
     assert_eq!(here.stored::<AppendedRow>(HERE).await.unwrap().unwrap().position, 9);
     assert_eq!(here.stored::<RestartRow>(HERE).await.unwrap().unwrap().position, 3);
     assert!(here.stored::<ReachedRow>(LogPartition { index: 3, ..HERE }).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_alone_while_it_folds_all_and_nobody_else_is_seen_to() {
+    let store = store().await;
+    let ((here, alone), there) = (store.process_that_remembers().await, store.process().await);
+    let all: Vec<LogPartition> = here.partitions().collect();
+    let remembers = || alone.version(&WATERMARKS, &Key::text("any")).is_some();
+    here.folds_here(&all[1..]);
+    here.all_resumed();
+    assert!(!remembers(), "another one folds the first");
+    here.folds_here(&all);
+    assert!(!remembers(), "not all have found their places");
+    here.all_resumed();
+    assert!(remembers());
+    here.advance(HERE, 7);
+    here.store(at(6), RecordId([6; 16]), StoredMarks::default()).await.unwrap();
+    here.refresh_all().await.unwrap();
+    assert!(remembers(), "what is stored is its own");
+    there.store(at(7), RecordId([7; 16]), StoredMarks::default()).await.unwrap();
+    here.refresh_all().await.unwrap();
+    assert!(!remembers() && here.next_offset(HERE) == 8);
 }

@@ -145,7 +145,7 @@ pub async fn card(state: &State, post_id: &str, actors: &BTreeSet<&str>) -> Resu
     let engagement = LogPartition::of_key(topics::ENGAGEMENT, post_id, state.partition_count());
     let mut keys = vec![RowKey::of::<PostRow>(["".into()]), CARDS.summary_key(engagement.source())];
     keys.extend(actors.iter().map(|&actor| RowKey::of::<ActorRow>([actor.into()])));
-    let rows = state.keyspace().get(&CARDS, &Key::text(post_id), &keys).await?;
+    let rows = state.get(&CARDS, &Key::text(post_id), &keys).await?;
     let mut card = Card::default();
     for row in rows.into_iter().flatten() {
         card.add(row)?;

@@ -1,0 +1,127 @@
+//! Tables that other processes may write to, while none does: this one folds every partition of the group.
+//!
+//! Then all changes are made here and can be counted, so that what was read can be remembered until it changes. That holds
+//! also when it is not so after all, and a process that was thought dead still writes, or we are that process:
+//!
+//! - What others wrote concerns nobody here before a watermark says that it is in. It moves by our own folding, which finds
+//!   it there (a record whose mark is passed) and has everything forgotten, or by what others stored, which ends it.
+//! - So does every word of the group; it begins again when every partition has found its place in the tables.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use kith_tables::{
+    Apply, Changing, Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, Version, Versions, Write,
+};
+
+pub(crate) struct Alone {
+    tables: Arc<dyn Keyspace>,
+    versions: Versions,
+    is_alone: AtomicBool,
+}
+
+impl Alone {
+    pub(crate) fn new(tables: Arc<dyn Keyspace>) -> Self {
+        Self { tables, versions: Versions::default(), is_alone: AtomicBool::new(false) }
+    }
+
+    /// From now on nobody else folds.
+    pub(crate) fn begin(&self) {
+        self.is_alone.store(true, Ordering::Release);
+    }
+
+    /// Others may fold.
+    pub(crate) fn end(&self) {
+        self.is_alone.store(false, Ordering::Release);
+        self.versions.all_changed();
+    }
+
+    /// Something was written that was not counted.
+    pub(crate) fn forget(&self) {
+        self.versions.all_changed();
+    }
+
+    fn changing(&self, table: &Table, partition: &Key) -> Changing<'_> {
+        self.versions.changing(hash(table, partition))
+    }
+}
+
+fn hash(table: &Table, partition: &Key) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (table.name, partition).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[async_trait]
+impl Keyspace for Alone {
+    async fn get(&self, table: &'static Table, key: &Key, rows: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        self.tables.get(table, key, rows).await
+    }
+
+    async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError> {
+        self.tables.slice(table, partition, slice).await
+    }
+
+    async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
+        let _changing = self.changing(table, partition);
+        self.tables.apply(table, partition, writes).await
+    }
+
+    async fn apply_all(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
+        let _changing: Vec<_> = all.iter().map(|one| self.changing(one.table, one.partition)).collect();
+        self.tables.apply_all(all).await
+    }
+
+    fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
+        let version = self.versions.of(hash(table, partition));
+        version.filter(|_| self.is_alone.load(Ordering::Acquire))
+    }
+
+    fn are_current(&self, versions: &[Version]) -> bool {
+        self.is_alone.load(Ordering::Acquire) && self.versions.are_current(versions)
+    }
+
+    async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
+        self.tables.scan(table, cursor).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_runtime::Runtime;
+    use kith_tables::RowType;
+
+    use super::*;
+    use crate::notes::{NOTES, NoteRow, keyspace};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_ends_with_a_write_with_a_word_and_with_what_was_not_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let alone = Alone::new(keyspace(folder.path(), &Runtime::simulated(1, 0)).await);
+        let book = Key::text("a");
+        assert!(alone.version(&NOTES, &book).is_none(), "others may write");
+        alone.begin();
+        let key = RowKey::of::<NoteRow>([1.into()]);
+        let write = Row { key, columns: NoteRow { text: "x".into() }.into_columns(), position: 1 };
+        for together in [false, true] {
+            let version = alone.version(&NOTES, &book).unwrap();
+            assert!(alone.are_current(&[version]));
+            let writes = std::slice::from_ref(&write);
+            match together {
+                true => alone.apply_all(&[Apply { table: &NOTES, partition: &book, writes }]).await.unwrap(),
+                false => alone.apply(&NOTES, &book, writes).await.unwrap(),
+            }
+            assert!(!alone.are_current(&[version]));
+        }
+        let version = alone.version(&NOTES, &book).unwrap();
+        alone.forget();
+        assert!(!alone.are_current(&[version]));
+        let version = alone.version(&NOTES, &book).unwrap();
+        alone.end();
+        assert!(!alone.are_current(&[version]) && alone.version(&NOTES, &book).is_none());
+        alone.begin();
+        assert!(!alone.are_current(&[version]), "others may have written meanwhile");
+    }
+}

@@ -1,0 +1,131 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use kith_runtime::Runtime;
+use kith_tables::{RowType, ScanPage, Write};
+
+use super::*;
+use crate::alone::Alone;
+use crate::notes::{NOTES, NoteRow, keyspace};
+
+/// Tables that count how often they are read.
+struct Counting {
+    tables: Arc<dyn Keyspace>,
+    gets: AtomicU64,
+    slices: AtomicU64,
+}
+
+#[async_trait]
+impl Keyspace for Counting {
+    async fn get(&self, table: &'static Table, key: &Key, rows: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.tables.get(table, key, rows).await
+    }
+
+    async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError> {
+        self.slices.fetch_add(1, Ordering::Relaxed);
+        self.tables.slice(table, partition, slice).await
+    }
+
+    async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
+        self.tables.apply(table, partition, writes).await
+    }
+
+    async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
+        self.tables.scan(table, cursor).await
+    }
+}
+
+struct Desk {
+    counting: Arc<Counting>,
+    alone: Alone,
+    memory: RowMemory,
+    _folder: tempfile::TempDir,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
+        let counting = Arc::new(Counting { tables, gets: AtomicU64::new(0), slices: AtomicU64::new(0) });
+        let alone = Alone::new(Arc::clone(&counting) as Arc<dyn Keyspace>);
+        alone.begin();
+        Self { counting, alone, memory: RowMemory::new(MemoryCounts::default()), _folder: folder }
+    }
+
+    async fn write(&self, book: &str, pages: std::ops::Range<i64>) {
+        let write = |page: i64| {
+            let (key, columns) = (RowKey::of::<NoteRow>([page.into()]), NoteRow { text: "x".into() }.into_columns());
+            Row { key, columns, position: 1 }
+        };
+        let writes: Vec<Row> = pages.map(write).collect();
+        self.alone.apply(&NOTES, &Key::text(book), &writes).await.unwrap();
+    }
+
+    /// Which of these pages are there.
+    async fn there(&self, book: &str, pages: &[i64]) -> Vec<bool> {
+        let keys: Vec<RowKey> = pages.iter().map(|&page| RowKey::of::<NoteRow>([page.into()])).collect();
+        let rows = self.memory.get(&self.alone, &NOTES, &Key::text(book), &keys).await.unwrap();
+        rows.iter().map(Option::is_some).collect()
+    }
+
+    /// Gets and slices so far.
+    fn reads(&self) -> (u64, u64) {
+        (self.counting.gets.load(Ordering::Relaxed), self.counting.slices.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_small_section_all_is_known_once_it_was_asked_for() {
+    let desk = Desk::new().await;
+    desk.write("a", 0..3).await;
+    assert_eq!(desk.there("a", &[2, 7]).await, [true, false]);
+    assert_eq!(desk.there("a", &[8, 0, 1]).await, [false, true, true], "pairs never asked for before");
+    assert_eq!(desk.reads(), (0, 1));
+    assert_eq!(desk.there("b", &[2]).await, [false]);
+    assert_eq!(desk.reads(), (0, 2), "another partition");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_large_section_what_was_asked_for_is_known() {
+    let desk = Desk::new().await;
+    desk.write("a", 0..WHOLE_ROWS as i64).await;
+    assert_eq!(desk.there("a", &[2, 700]).await, [true, false]);
+    assert_eq!(desk.reads(), (1, 1));
+    assert_eq!(desk.there("a", &[700]).await, [false]);
+    assert_eq!(desk.reads(), (1, 1));
+    assert_eq!(desk.there("a", &[3]).await, [true]);
+    assert_eq!(desk.reads(), (2, 1), "it is not tried whole again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_is_read_again() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.there("a", &[1]).await, [false]);
+    desk.write("a", 1..2).await;
+    assert_eq!((desk.there("a", &[1]).await, desk.there("a", &[1]).await), (vec![true], vec![true]));
+    assert_eq!(desk.reads(), (1, 1));
+    desk.alone.forget();
+    assert_eq!(desk.there("a", &[1]).await, [true]);
+    assert_eq!(desk.reads(), (2, 1), "what others wrote is seen");
+    desk.alone.end();
+    desk.there("a", &[1]).await;
+    desk.there("a", &[1]).await;
+    assert_eq!(desk.reads(), (4, 1), "nothing is remembered while others may write");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_of_many_known_rows_starts_over() {
+    let desk = Desk::new().await;
+    desk.write("a", 0..1_000).await;
+    let pages: Vec<i64> = (0..PARTITION_ROWS as i64).collect();
+    desk.there("a", &pages).await;
+    assert_eq!(desk.reads(), (1, 1));
+    desk.there("a", &[500]).await;
+    desk.there("a", &[500]).await;
+    assert_eq!(desk.reads(), (2, 1));
+    let many: Vec<i64> = (0..=PARTITION_ROWS as i64).collect();
+    assert_eq!(desk.there("a", &many).await.len(), many.len());
+    assert_eq!(desk.there("a", &many).await.len(), many.len());
+    assert_eq!(desk.reads(), (4, 1), "too many to remember");
+}
