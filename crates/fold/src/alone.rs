@@ -4,32 +4,59 @@
 //! also when it is not so after all, and a process that was thought dead still writes, or we are that process:
 //!
 //! - What others wrote concerns nobody here before a watermark says that it is in. It moves by our own folding, which finds
-//!   it there (a record whose mark is passed) and has everything forgotten, or by what others stored, which ends it.
+//!   it there (a record whose mark is passed, a spread that another's row withholds) and has everything forgotten, or by what
+//!   others stored, which ends it.
 //! - So does every word of the group; it begins again when every partition has found its place in the tables.
+//! - It is believed for so long as the tables say, again and again, that nobody else is further.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kith_tables::{
     Apply, Changing, Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, Version, Versions, Write,
 };
+use tokio::time::Instant;
+
+/// How long a look at the tables is good for. Shorter than a group takes to give a silent member's partitions away (8 s).
+const LEASE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Alone {
     tables: Arc<dyn Keyspace>,
     versions: Versions,
     is_alone: AtomicBool,
+    started: Instant,
+    /// When the last look began that found nobody further, ms after the start.
+    looked_ms: AtomicU64,
 }
 
 impl Alone {
     pub(crate) fn new(tables: Arc<dyn Keyspace>) -> Self {
-        Self { tables, versions: Versions::default(), is_alone: AtomicBool::new(false) }
+        let (is_alone, looked_ms) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { tables, versions: Versions::default(), is_alone, started: Instant::now(), looked_ms }
     }
 
     /// From now on nobody else folds.
     pub(crate) fn begin(&self) {
+        self.looked(Instant::now());
         self.is_alone.store(true, Ordering::Release);
+    }
+
+    /// A look that began then has found nobody further.
+    pub(crate) fn looked(&self, began: Instant) {
+        self.looked_ms.fetch_max(self.ms(began), Ordering::AcqRel);
+    }
+
+    fn is_alone(&self) -> bool {
+        let looked_ms = self.looked_ms.load(Ordering::Acquire);
+        let fresh = u128::from(self.ms(Instant::now()).saturating_sub(looked_ms)) < LEASE.as_millis();
+        fresh && self.is_alone.load(Ordering::Acquire)
+    }
+
+    fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Others may fold.
@@ -40,7 +67,10 @@ impl Alone {
 
     /// Something was written that was not counted.
     pub(crate) fn forget(&self) {
-        self.versions.all_changed();
+        // What ended it had everything forgotten.
+        if self.is_alone.load(Ordering::Acquire) {
+            self.versions.all_changed();
+        }
     }
 
     fn changing(&self, table: &Table, partition: &Key) -> Changing<'_> {
@@ -76,11 +106,11 @@ impl Keyspace for Alone {
 
     fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         let version = self.versions.of(hash(table, partition));
-        version.filter(|_| self.is_alone.load(Ordering::Acquire))
+        version.filter(|_| self.is_alone())
     }
 
     fn are_current(&self, versions: &[Version]) -> bool {
-        self.is_alone.load(Ordering::Acquire) && self.versions.are_current(versions)
+        self.is_alone() && self.versions.are_current(versions)
     }
 
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
@@ -123,5 +153,57 @@ mod tests {
         assert!(!alone.are_current(&[version]) && alone.version(&NOTES, &book).is_none());
         alone.begin();
         assert!(!alone.are_current(&[version]), "others may have written meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_believed_no_longer_than_a_look_is_good_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let alone = Alone::new(keyspace(folder.path(), &Runtime::simulated(1, 0)).await);
+        let is_known = || alone.version(&NOTES, &Key::text("a")).is_some();
+        alone.begin();
+        let version = alone.version(&NOTES, &Key::text("a")).unwrap();
+        tokio::time::advance(LEASE - Duration::from_millis(1)).await;
+        assert!(is_known());
+        let began = Instant::now();
+        tokio::time::advance(LEASE / 2).await;
+        assert!(!is_known() && !alone.are_current(&[version]));
+        alone.looked(began);
+        assert!(is_known());
+        tokio::time::advance(LEASE / 2).await;
+        assert!(!is_known(), "counted from when the look began");
+    }
+
+    /// Tables whose writes never end.
+    struct Stuck;
+
+    #[async_trait]
+    impl Keyspace for Stuck {
+        async fn get(&self, _: &'static Table, _: &Key, rows: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+            Ok(vec![None; rows.len()])
+        }
+
+        async fn slice(&self, _: &'static Table, _: &Key, _: &Slice) -> Result<Vec<Row>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn apply(&self, _: &'static Table, _: &Key, _: &[Write]) -> Result<(), StoreError> {
+            std::future::pending().await
+        }
+
+        async fn scan(&self, _: &'static Table, _: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
+            Ok(ScanPage { rows: Vec::new(), next: None })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_is_given_up_in_the_middle_counts() {
+        let (alone, book) = (Alone::new(Arc::new(Stuck)), Key::text("a"));
+        alone.begin();
+        let version = alone.version(&NOTES, &book).unwrap();
+        let mut write = Box::pin(alone.apply(&NOTES, &book, &[]));
+        assert!(futures::poll!(&mut write).is_pending());
+        assert!(alone.version(&NOTES, &book).is_none() && !alone.are_current(&[version]), "it is under way");
+        drop(write);
+        assert!(alone.version(&NOTES, &book).is_some() && !alone.are_current(&[version]));
     }
 }

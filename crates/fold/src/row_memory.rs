@@ -92,7 +92,8 @@ impl RowMemory {
 /// The section that all of `keys` are of, where it may have few rows.
 fn one_section(table: &Table, keys: &[RowKey]) -> Option<SectionId> {
     let section = keys.first()?.section;
-    (!table.clustering.is_empty() && section >= 0 && keys.iter().all(|key| key.section == section)).then_some(section)
+    let few = !table.clustering.is_empty() && section >= 0 && keys.len() <= PARTITION_ROWS;
+    (few && keys.iter().all(|key| key.section == section)).then_some(section)
 }
 
 impl Known {

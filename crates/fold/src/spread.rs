@@ -30,7 +30,11 @@ pub(crate) struct Spreader<'a> {
     appends: Vec<Append>,
     reads: VecDeque<Read>,
     later: Vec<Effect>,
+    withheld: Vec<Withheld>,
 }
+
+/// The table partition of a walk that a row there withheld: another process may have written the row.
+pub(crate) type Withheld = (&'static str, Key);
 
 struct Target {
     table: &'static Table,
@@ -50,11 +54,11 @@ impl<'a> Spreader<'a> {
         progress: &'a (dyn Fn() + Sync),
     ) -> Self {
         let (puts, appends, reads, later) = (BTreeMap::new(), Vec::new(), VecDeque::new(), Vec::new());
-        Self { keyspace, publisher, progress, puts, held_writes: 0, appends, reads, later }
+        Self { keyspace, publisher, progress, puts, held_writes: 0, appends, reads, later, withheld: Vec::new() }
     }
 
-    /// Everything is durable when it returns.
-    pub(crate) async fn run(mut self, effects: Vec<Effect>) -> Result<(), FoldError> {
+    /// Everything is durable when it returns; says what was withheld.
+    pub(crate) async fn run(mut self, effects: Vec<Effect>) -> Result<Vec<Withheld>, FoldError> {
         self.take(effects);
         loop {
             (self.progress)();
@@ -67,7 +71,7 @@ impl<'a> Spreader<'a> {
             if !self.reads.is_empty() {
                 self.read().await?;
             } else if self.later.is_empty() {
-                return Ok(());
+                return Ok(self.withheld);
             } else {
                 let later = std::mem::take(&mut self.later);
                 self.take(later);
@@ -104,9 +108,10 @@ impl<'a> Spreader<'a> {
         let turn: Vec<Read> = (0..READS_IN_FLIGHT).map_while(|_| self.reads.pop_front()).collect();
         let keyspace = self.keyspace;
         let pages = turn.into_iter().map(|read| page(keyspace, read).boxed()).collect();
-        for (effects, rest) in side_by_side(pages, READS_IN_FLIGHT).await? {
+        for Page { effects, rest, withheld } in side_by_side(pages, READS_IN_FLIGHT).await? {
             self.take(effects);
             self.reads.extend(rest);
+            self.withheld.extend(withheld);
         }
         Ok(())
     }
@@ -159,13 +164,18 @@ async fn append_all(publisher: &Publisher, appends: Vec<Append>) -> Result<(), F
     Ok(())
 }
 
-type Page = (Vec<Effect>, Option<Read>);
+#[derive(Default)]
+struct Page {
+    effects: Vec<Effect>,
+    rest: Option<Read>,
+    withheld: Option<Withheld>,
+}
 
 async fn page(keyspace: &dyn Keyspace, read: Read) -> Result<Page, FoldError> {
     match read {
         Read::Some { table, partition, rows, then } => {
             let rows = keyspace.get(table, &partition, &rows).await?;
-            Ok((then(&rows), None))
+            Ok(Page { effects: then(&rows), ..Page::default() })
         }
         Read::Each(walk) => step(keyspace, walk).await,
     }
@@ -182,14 +192,14 @@ async fn step(keyspace: &dyn Keyspace, mut walk: Box<Walk>) -> Result<Page, Fold
     };
     let (rows, holds) = try_join!(keyspace.slice(walk.table, &walk.partition, &slice), holds)?;
     if holds {
-        return Ok(Page::default());
+        return Ok(Page { withheld: Some((walk.table.name, walk.partition)), ..Page::default() });
     }
     let steps: Vec<Vec<Effect>> = rows.iter().map_while(|row| (walk.then)(row)).collect();
     let goes_on = steps.len() == PAGE_ROWS;
     let effects = steps.into_iter().flatten().collect();
-    let Some(last) = rows.last().filter(|_| goes_on) else { return Ok((effects, None)) };
+    let Some(last) = rows.last().filter(|_| goes_on) else { return Ok(Page { effects, ..Page::default() }) };
     walk.range = after(&walk.range, last);
-    Ok((effects, Some(Read::Each(walk))))
+    Ok(Page { effects, rest: Some(Read::Each(walk)), withheld: None })
 }
 
 /// The range that goes on behind `row`.

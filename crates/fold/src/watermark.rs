@@ -192,6 +192,7 @@ impl Watermarks {
 
     /// The same for every partition not folded here, a few reads a topic.
     pub(crate) async fn refresh_all(&self) -> Result<(), StoreError> {
+        let began = Instant::now();
         let mut topics: Vec<Topic> = self.partitions.keys().map(|partition| partition.topic).collect();
         topics.dedup();
         for topic in topics {
@@ -203,6 +204,9 @@ impl Watermarks {
                     self.learn(LogPartition { topic, index }, &row);
                 }
             }
+        }
+        if let Some(alone) = &self.alone {
+            alone.looked(began);
         }
         Ok(())
     }

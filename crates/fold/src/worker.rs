@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kith_log::{LogError, LogPartition, Offset, Position, Record as RawRecord, RecordId, RecordReader};
 use kith_tables::StoreError;
+use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::FoldError;
@@ -11,7 +13,7 @@ use crate::batch::Batch;
 use crate::cache::Cache;
 use crate::engine::Context;
 use crate::restart_history::RestartHistory;
-use crate::spread::Spreader;
+use crate::spread::{Spreader, Withheld};
 use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
 
 /// Records folded together at most.
@@ -22,6 +24,8 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
 /// How old a stored watermark may be that no other process reads, ms.
 const NOTE_EVERY_MS: i64 = 100;
+/// Withheld spreads that a worker remembers; one that it forgot costs what is remembered.
+const WITHHELD_KEPT: usize = 256;
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -45,6 +49,8 @@ pub(crate) struct Worker {
     restart: RestartHistory,
     note: Note,
     reconnects: u64,
+    /// What rows of the tables have withheld so far, of late.
+    withheld: LruCache<Withheld, ()>,
 }
 
 impl Worker {
@@ -91,6 +97,7 @@ impl Worker {
             restart,
             note,
             reconnects,
+            withheld: LruCache::new(NonZeroUsize::new(WITHHELD_KEPT).unwrap_or(NonZeroUsize::MIN)),
         })
     }
 
@@ -261,7 +268,10 @@ impl Worker {
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);
-        Spreader::new(keyspace, publisher, &progress).run(effects).await?;
+        let withheld = Spreader::new(keyspace, publisher, &progress).run(effects).await?;
+        if self.is_new(withheld) {
+            self.context.state.watermarks.written_by_others();
+        }
         if let Some((reached, id)) = batch.last() {
             self.pass(reached, id).await?;
         }
@@ -284,6 +294,12 @@ impl Worker {
             self.append_next = self.append_next.max(reached + 1);
         }
         Ok(())
+    }
+
+    /// Whether any of it was not met here before: then what another process wrote before the row that withholds it may be
+    /// missing from what is remembered.
+    fn is_new(&mut self, withheld: Vec<Withheld>) -> bool {
+        withheld.into_iter().filter(|place| self.withheld.put(place.clone(), ()).is_none()).count() > 0
     }
 
     fn compare_ids(&self, records: &[RawRecord]) -> Result<(), FoldError> {
