@@ -121,10 +121,9 @@ impl Keyspace for Alone {
 #[cfg(test)]
 mod tests {
     use kith_runtime::Runtime;
-    use kith_tables::RowType;
 
     use super::*;
-    use crate::notes::{NOTES, NoteRow, keyspace};
+    use crate::notes::{NOTES, keyspace, note};
 
     #[tokio::test(start_paused = true)]
     async fn a_version_ends_with_a_write_with_a_word_and_with_what_was_not_counted() {
@@ -133,8 +132,7 @@ mod tests {
         let book = Key::text("a");
         assert!(alone.version(&NOTES, &book).is_none(), "others may write");
         alone.begin();
-        let key = RowKey::of::<NoteRow>([1.into()]);
-        let write = Row { key, columns: NoteRow { text: "x".into() }.into_columns(), position: 1 };
+        let write = note(1, "x", 1);
         for together in [false, true] {
             let version = alone.version(&NOTES, &book).unwrap();
             assert!(alone.are_current(&[version]));

@@ -37,8 +37,8 @@ pub(crate) struct Homes {
     loaded: Vec<Loaded>,
     /// Fold, record and home, in the order of the log.
     touches: Vec<(usize, usize, usize)>,
-    /// Records that were in their homes already.
-    passed: usize,
+    /// Whether a record was in its home already: whoever wrote it, it was not now.
+    had_some: bool,
 }
 
 struct Loaded {
@@ -116,7 +116,7 @@ impl Batch {
         }
         let loads = wanted.into_iter().map(|(loaded, keys)| loaded.load(keyspace, keys).boxed()).collect();
         let loaded = side_by_side(loads, HOMES_IN_FLIGHT).await?;
-        Ok(Homes { loaded, touches, passed: 0 })
+        Ok(Homes { loaded, touches, had_some: false })
     }
 
     /// Evolves every home in the order of the log; gives what follows elsewhere. `Stopped` where a fold read what it must
@@ -128,7 +128,7 @@ impl Batch {
             let _entered = span.enter();
             let rows = &mut homes.loaded[home].rows;
             let applied = rows.apply_at(record.position.offset, |rows| folds[fold].apply(rows, record));
-            homes.passed += usize::from(!applied);
+            homes.had_some |= !applied;
             effects.extend(folds[fold].effects(rows, record));
             if let Some(fault) = rows.fault() {
                 return Err(FoldError::Stopped(format!("{}: {fault}", record.position)));
@@ -184,9 +184,8 @@ impl Homes {
         Ok(())
     }
 
-    /// Whether something of the batch was in its home already: whoever wrote it, it was not now.
     pub(crate) fn had_some(&self) -> bool {
-        self.passed > 0
+        self.had_some
     }
 
     /// Everything here is written: the next batch may start from it.

@@ -139,10 +139,10 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use kith_runtime::Runtime;
-    use kith_tables::{RowRange, RowType};
+    use kith_tables::RowRange;
 
     use super::*;
-    use crate::notes::{NOTES, NoteRow, keyspace};
+    use crate::notes::{NOTES, NoteRow, keyspace, note};
 
     struct Desk {
         tables: Arc<dyn Keyspace>,
@@ -159,8 +159,7 @@ mod tests {
         }
 
         async fn write(&self, book: &str, text: &str, position: u64) {
-            let (key, columns) = (RowKey::of::<NoteRow>([1.into()]), NoteRow { text: text.into() }.into_columns());
-            self.tables.apply(&NOTES, &Key::text(book), &[Row { key, columns, position }]).await.unwrap();
+            self.tables.apply(&NOTES, &Key::text(book), &[note(1, text, position)]).await.unwrap();
         }
 
         /// How many rows these books have, in one answer.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kith_runtime::Runtime;
 use kith_tables::embedded::EmbeddedTables;
-use kith_tables::{Column, Keyspace, Order, Section, Table, TableStore, row};
+use kith_tables::{Column, Keyspace, Order, Row, RowKey, RowType, Section, Table, TableStore, row};
 
 pub(crate) static NOTES: Table = Table {
     name: "notes",
@@ -18,6 +18,11 @@ pub(crate) static NOTES: Table = Table {
 row! {
     #[derive(Debug, Clone, PartialEq)]
     pub(crate) struct NoteRow in 0 { pub(crate) text: String }
+}
+
+pub(crate) fn note(page: i64, text: &str, position: u64) -> Row {
+    let (key, columns) = (RowKey::of::<NoteRow>([page.into()]), NoteRow { text: text.to_owned() }.into_columns());
+    Row { key, columns, position }
 }
 
 /// It alone, empty, in embedded tables.

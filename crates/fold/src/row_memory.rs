@@ -70,22 +70,17 @@ impl RowMemory {
             _ => Known { version, rows: Vec::new(), whole: None },
         };
         // One that has changed since it was seen may change often, and be read whole each time.
-        let section = if is_seen { None } else { one_section(table, keys) };
-        let whole = match section {
-            Some(section) => next.read_section(tables, table, partition, section).await?,
-            None => false,
-        };
-        if !whole {
-            next.read(tables, table, partition, keys).await?;
+        if let Some(section) = one_section(table, keys).filter(|_| !is_seen) {
+            next.read_section(tables, table, partition, section).await?;
         }
-        let rows = next.find(keys);
+        let rows = match next.find(keys) {
+            Some(rows) => rows,
+            None => next.read(tables, table, partition, keys).await?,
+        };
         if next.rows.len() <= PARTITION_ROWS {
             self.partitions.insert(place, Arc::new(next));
         }
-        match rows {
-            Some(rows) => Ok(rows),
-            None => tables.get(table, partition, keys).await,
-        }
+        Ok(rows)
     }
 }
 
@@ -112,28 +107,27 @@ impl Known {
         table: &'static Table,
         partition: &Key,
         keys: &[RowKey],
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Option<Row>>, StoreError> {
         let rows = tables.get(table, partition, keys).await?;
-        keys.iter().zip(rows).for_each(|(key, row)| self.learn(key.clone(), row));
-        Ok(())
+        keys.iter().zip(&rows).for_each(|(key, row)| self.learn(key.clone(), row.clone()));
+        Ok(rows)
     }
 
-    /// Whether it has few rows, and all of them are known now.
+    /// Learns the section if it has few rows.
     async fn read_section(
         &mut self,
         tables: &dyn Keyspace,
         table: &'static Table,
         partition: &Key,
         section: SectionId,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let range = RowRange { section, prefix: Vec::new(), after: None };
         let rows = tables.slice(table, partition, &Slice { range, limit: WHOLE_ROWS }).await?;
-        let whole = rows.len() < WHOLE_ROWS;
-        if whole {
+        if rows.len() < WHOLE_ROWS {
             self.whole = Some(section);
             rows.into_iter().for_each(|row| self.learn(row.key.clone(), Some(row)));
         }
-        Ok(whole)
+        Ok(())
     }
 
     fn learn(&mut self, key: RowKey, row: Option<Row>) {

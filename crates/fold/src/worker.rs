@@ -262,14 +262,12 @@ impl Worker {
         let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
         let effects = batch.apply(&self.context.group.folds, &mut homes)?;
         homes.write(keyspace, &|| self.has_all()).await?;
-        if homes.had_some() {
-            self.context.state.watermarks.written_by_others();
-        }
+        let had_some = homes.had_some();
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);
         let withheld = Spreader::new(keyspace, publisher, &progress).run(effects).await?;
-        if self.is_new(withheld) {
+        if had_some || self.is_new(withheld) {
             self.context.state.watermarks.written_by_others();
         }
         if let Some((reached, id)) = batch.last() {

@@ -2,11 +2,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use kith_runtime::Runtime;
-use kith_tables::{RowType, ScanPage, Write};
+use kith_tables::{ScanPage, Write};
 
 use super::*;
 use crate::alone::Alone;
-use crate::notes::{NOTES, NoteRow, keyspace};
+use crate::notes::{NOTES, NoteRow, keyspace, note};
 
 /// Tables that count how often they are read.
 struct Counting {
@@ -54,11 +54,7 @@ impl Desk {
     }
 
     async fn write(&self, book: &str, pages: std::ops::Range<i64>) {
-        let write = |page: i64| {
-            let (key, columns) = (RowKey::of::<NoteRow>([page.into()]), NoteRow { text: "x".into() }.into_columns());
-            Row { key, columns, position: 1 }
-        };
-        let writes: Vec<Row> = pages.map(write).collect();
+        let writes: Vec<Row> = pages.map(|page| note(page, "x", 1)).collect();
         self.alone.apply(&NOTES, &Key::text(book), &writes).await.unwrap();
     }
 
