@@ -35,8 +35,8 @@ pub(crate) struct RowMemory {
 #[derive(Clone)]
 struct Known {
     version: Version,
-    /// In the order of their keys; `None`: there is none.
-    rows: Vec<(RowKey, Option<Row>)>,
+    /// In the order of their keys; `None`: there is none. Shared by what is known before and after one is read.
+    rows: Vec<Arc<(RowKey, Option<Row>)>>,
     /// Of this section all there are.
     whole: Option<SectionId>,
 }
@@ -60,9 +60,9 @@ impl RowMemory {
         let known = self.partitions.get(&place);
         let is_seen = known.is_some();
         let known = known.filter(|known| known.version == version);
-        if let Some(rows) = known.as_ref().and_then(|known| known.find(keys)) {
+        if let Some(known) = known.as_ref().filter(|known| known.missing(keys).is_empty()) {
             self.counts.remembered.inc();
-            return Ok(rows);
+            return Ok(known.rows(keys));
         }
         self.counts.read.inc();
         let mut next = match known {
@@ -73,10 +73,15 @@ impl RowMemory {
         if let Some(section) = one_section(table, keys).filter(|_| !is_seen) {
             next.read_section(tables, table, partition, section).await?;
         }
-        let rows = match next.find(keys) {
-            Some(rows) => rows,
-            None => next.read(tables, table, partition, keys).await?,
-        };
+        let missing = next.missing(keys);
+        if !missing.is_empty() {
+            next.read(tables, table, partition, &missing).await?;
+            // Rows of two states are no answer.
+            if missing.len() < keys.len() && tables.version(table, partition) != Some(version) {
+                return tables.get(table, partition, keys).await;
+            }
+        }
+        let rows = next.rows(keys);
         if next.rows.len() <= PARTITION_ROWS {
             self.partitions.insert(place, Arc::new(next));
         }
@@ -92,13 +97,15 @@ fn one_section(table: &Table, keys: &[RowKey]) -> Option<SectionId> {
 }
 
 impl Known {
-    /// The rows of all these keys, if what is remembered tells.
-    fn find(&self, keys: &[RowKey]) -> Option<Vec<Option<Row>>> {
-        let find = |key: &RowKey| match self.place(key) {
-            Ok(at) => Some(self.rows[at].1.clone()),
-            Err(_) => (self.whole == Some(key.section)).then_some(None),
-        };
-        keys.iter().map(find).collect()
+    /// Those of `keys` that what is remembered does not tell of.
+    fn missing(&self, keys: &[RowKey]) -> Vec<RowKey> {
+        let tells = |key: &&RowKey| self.whole == Some(key.section) || self.place(key).is_ok();
+        keys.iter().filter(|key| !tells(key)).cloned().collect()
+    }
+
+    /// The rows of these keys; of those that are missing, none.
+    fn rows(&self, keys: &[RowKey]) -> Vec<Option<Row>> {
+        keys.iter().map(|key| self.place(key).ok().and_then(|at| self.rows[at].1.clone())).collect()
     }
 
     async fn read(
@@ -107,10 +114,10 @@ impl Known {
         table: &'static Table,
         partition: &Key,
         keys: &[RowKey],
-    ) -> Result<Vec<Option<Row>>, StoreError> {
+    ) -> Result<(), StoreError> {
         let rows = tables.get(table, partition, keys).await?;
-        keys.iter().zip(&rows).for_each(|(key, row)| self.learn(key.clone(), row.clone()));
-        Ok(rows)
+        keys.iter().zip(rows).for_each(|(key, row)| self.learn(key.clone(), row));
+        Ok(())
     }
 
     /// Learns the section if it has few rows.
@@ -131,14 +138,15 @@ impl Known {
     }
 
     fn learn(&mut self, key: RowKey, row: Option<Row>) {
+        let row = |key| Arc::new((key, row));
         match self.place(&key) {
-            Ok(at) => self.rows[at].1 = row,
-            Err(at) => self.rows.insert(at, (key, row)),
+            Ok(at) => self.rows[at] = row(key),
+            Err(at) => self.rows.insert(at, row(key)),
         }
     }
 
     fn place(&self, key: &RowKey) -> Result<usize, usize> {
-        self.rows.binary_search_by(|(known, _)| known.cmp(key))
+        self.rows.binary_search_by(|known| known.0.cmp(key))
     }
 }
 
@@ -147,7 +155,8 @@ struct Weigh;
 
 impl Weighter<Place, Arc<Known>> for Weigh {
     fn weight(&self, (_, key): &Place, known: &Arc<Known>) -> u64 {
-        let rows = known.rows.iter().map(|(key, row)| {
+        let rows = known.rows.iter().map(|known| {
+            let (key, row) = &**known;
             let values = row.iter().flat_map(|row| row.columns.iter().chain(&row.key.clustering));
             ROW_BYTES + size_bytes(values.chain(&key.clustering))
         });

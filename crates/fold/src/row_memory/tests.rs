@@ -127,3 +127,57 @@ async fn a_partition_of_many_known_rows_starts_over() {
     desk.there("b", &many).await;
     assert_eq!(desk.reads(), (5, 1), "or to try for");
 }
+
+/// Tables of which both rows are written anew just before the next read by key.
+struct Meanwhile {
+    tables: Arc<dyn Keyspace>,
+    writes: std::sync::Mutex<Option<Vec<Row>>>,
+}
+
+#[async_trait]
+impl Keyspace for Meanwhile {
+    async fn get(&self, table: &'static Table, key: &Key, rows: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        let writes = self.writes.lock().unwrap().take();
+        if let Some(writes) = writes {
+            self.tables.apply(table, key, &writes).await?;
+        }
+        self.tables.get(table, key, rows).await
+    }
+
+    async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError> {
+        self.tables.slice(table, partition, slice).await
+    }
+
+    async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
+        self.tables.apply(table, partition, writes).await
+    }
+
+    fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
+        self.tables.version(table, partition)
+    }
+
+    async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
+        self.tables.scan(table, cursor).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_two_states_are_not_given_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
+    let book = Key::text("a");
+    let old: Vec<Row> = (0..WHOLE_ROWS as i64).map(|page| note(page, "old", 1)).collect();
+    tables.apply(&NOTES, &book, &old).await.unwrap();
+    let new = vec![note(1, "new", 2), note(2, "new", 2)];
+    let tables = Meanwhile { tables, writes: std::sync::Mutex::new(None) };
+    let memory = RowMemory::new(MemoryCounts::default());
+    let [one, two] = [1, 2].map(|page: i64| RowKey::of::<NoteRow>([page.into()]));
+    let read = async |keys: &[RowKey]| {
+        let rows = memory.get(&tables, &NOTES, &book, keys).await.unwrap();
+        rows.iter().flatten().map(|row| row.read::<NoteRow>().unwrap().text).collect::<Vec<_>>()
+    };
+    assert_eq!(read(std::slice::from_ref(&one)).await, ["old"]);
+    *tables.writes.lock().unwrap() = Some(new);
+    assert_eq!(read(&[one.clone(), two.clone()]).await, ["new", "new"]);
+    assert_eq!(read(&[one, two]).await, ["new", "new"]);
+}
