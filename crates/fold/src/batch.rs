@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kith_log::{LogPartition, Offset, Record as RawRecord, RecordId};
-use kith_tables::{Key, Keyspace, MAX_GET_ROWS, RowKey, Table};
+use kith_tables::{Apply, Key, Keyspace, MAX_GET_ROWS, RowKey, Table};
 use tracing::Span;
 
 use crate::cache::Cache;
@@ -161,26 +161,21 @@ impl Batch {
 }
 
 impl Homes {
-    /// Writes every changed home, each in one batch with its mark. `may_write` is asked right before each: rows that a
-    /// server has lost since they were loaded must not be followed by a mark that says that they are in.
+    /// Writes every changed home, each in one `apply` with its mark. `may_write` is asked right before each turn of them:
+    /// rows that a server has lost since they were loaded must not be followed by a mark that says that they are in.
     pub(crate) async fn write(
         &mut self,
         keyspace: &dyn Keyspace,
         may_write: &(dyn Fn() -> Result<(), FoldError> + Sync),
     ) -> Result<(), FoldError> {
-        let mut writes = Vec::new();
-        for home in &mut self.loaded {
-            let dirty = home.rows.take_dirty();
-            if !dirty.is_empty() {
-                let (table, partition) = (home.table, &home.partition);
-                let write = async move {
-                    may_write()?;
-                    Ok::<_, FoldError>(keyspace.apply(table, partition, &dirty).await?)
-                };
-                writes.push(write.boxed());
-            }
+        let changed = self.loaded.iter_mut().map(|home| (home.table, &home.partition, home.rows.take_dirty()));
+        let changed: Vec<_> = changed.filter(|(.., writes)| !writes.is_empty()).collect();
+        for turn in changed.chunks(HOMES_IN_FLIGHT) {
+            let applies: Vec<_> =
+                turn.iter().map(|&(table, partition, ref writes)| Apply { table, partition, writes }).collect();
+            may_write()?;
+            keyspace.apply_all(&applies).await?;
         }
-        side_by_side(writes, HOMES_IN_FLIGHT).await?;
         Ok(())
     }
 
@@ -212,20 +207,24 @@ impl Loaded {
 
     async fn load_missing(&mut self, keyspace: &dyn Keyspace, keys: &BTreeSet<RowKey>) -> Result<bool, FoldError> {
         let summary = self.rows.summary_key().clone();
-        let mut missing: Vec<RowKey> = keys.iter().filter(|key| !self.rows.knows(key)).cloned().collect();
+        let unknown = keys.iter().filter(|key| !self.rows.knows(key)).cloned();
+        let (lacking, mut missing): (Vec<_>, Vec<_>) = unknown.partition(|key| self.rows.lacks(key));
+        lacking.into_iter().for_each(|key| self.rows.learn(key, None));
         if !self.rows.knows(&summary) && missing.is_empty() {
             missing.push(summary.clone());
         }
         for chunk in missing.chunks(MAX_GET_ROWS - 1) {
             let ask: Vec<RowKey> = std::iter::once(&summary).chain(chunk).cloned().collect();
-            let mut found = keyspace.get(self.table, &self.partition, &ask).await?.into_iter();
+            let found = keyspace.get(self.table, &self.partition, &ask).await?;
             let known_mark = self.rows.knows(&summary).then(|| self.rows.mark());
-            self.rows.learn(summary.clone(), found.next().flatten());
+            if known_mark.is_none() && found.first().is_some_and(Option::is_none) {
+                // A row without its mark is what a torn batch left: its record is applied again.
+                self.rows.begin(summary, keys.iter().cloned());
+                return Ok(true);
+            }
+            ask.into_iter().zip(found).for_each(|(key, row)| self.rows.learn(key, row));
             if known_mark.is_some_and(|known| known != self.rows.mark()) {
                 return Ok(false);
-            }
-            for (key, row) in chunk.iter().zip(found) {
-                self.rows.learn(key.clone(), row);
             }
         }
         Ok(true)

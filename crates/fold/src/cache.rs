@@ -1,5 +1,3 @@
-use std::num::NonZeroUsize;
-
 use kith_tables::{Key, Table};
 use lru::LruCache;
 
@@ -8,56 +6,103 @@ use crate::Rows;
 /// Rows that one worker keeps of the table partitions it touched last. A process of all services has 208 workers, and a
 /// row takes about 1 KiB with what stands around it.
 const CACHE_ROWS: usize = 64;
+/// Rows told apart from those that are not there that take as much.
+const WRITTEN_PER_ROW: usize = 64;
 /// A table partition with more known rows than this starts over instead of growing.
 const CACHE_ROWS_PER_PARTITION: usize = 32;
+/// Summary rows kept of table partitions that had to make room, and of which all rows are told apart from those that are
+/// not there: a record that only adds to one costs no read.
+const SUMMARIES: usize = 256;
+/// Rows told apart in all of these, about 16 bytes each.
+const WRITTEN: usize = 8 * 1_024;
 
 /// Recent state of owned table partitions. It belongs to one worker and ends with it: a new owner starts empty.
 pub(crate) struct Cache {
-    partitions: LruCache<(&'static str, Key), Rows>,
-    rows: usize,
+    partitions: Shelf,
+    /// Those of which the summary is left.
+    summaries: Shelf,
+}
+
+type Place = (&'static str, Key);
+
+/// The ones used last, as many as their weights allow.
+struct Shelf {
+    partitions: LruCache<Place, Rows>,
+    weigh: fn(&Rows) -> usize,
+    weight: usize,
+    most_partitions: usize,
+    most_weight: usize,
+}
+
+fn written(rows: &Rows) -> usize {
+    rows.written().unwrap_or_default()
 }
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        let most = NonZeroUsize::new(CACHE_ROWS).unwrap_or(NonZeroUsize::MIN);
-        Self { partitions: LruCache::new(most), rows: 0 }
+        Self {
+            partitions: Shelf::new(CACHE_ROWS, CACHE_ROWS, |rows| rows.len() + written(rows) / WRITTEN_PER_ROW),
+            summaries: Shelf::new(SUMMARIES, WRITTEN, written),
+        }
     }
 
     /// Takes out what is known of a table partition; nothing, if nothing is.
     pub(crate) fn take(&mut self, table: &'static Table, partition: &Key, source: i32) -> Rows {
-        match self.partitions.pop(&(table.name, partition.clone())) {
-            Some(rows) => {
-                self.rows -= rows.len();
-                rows
-            }
-            None => Rows::new(table, source),
-        }
+        self.remove(&(table.name, partition.clone())).unwrap_or_else(|| Rows::new(table, source))
     }
 
     /// Puts back what was written. Rows that were not written yet must not come back.
     pub(crate) fn put(&mut self, table: &'static Table, partition: Key, rows: Rows) {
-        if rows.len() > CACHE_ROWS_PER_PARTITION {
-            return;
-        }
-        self.rows += rows.len();
-        if let Some((_, old)) = self.partitions.push((table.name, partition), rows) {
-            self.rows -= old.len();
-        }
-        while self.rows > CACHE_ROWS {
-            let Some((_, oldest)) = self.partitions.pop_lru() else { break };
-            self.rows -= oldest.len();
+        let place = (table.name, partition);
+        self.remove(&place);
+        let made_room = match rows.len() > CACHE_ROWS_PER_PARTITION {
+            true => vec![(place, rows)],
+            false => self.partitions.put(place, rows),
+        };
+        for (place, mut rows) in made_room.into_iter().filter(|(_, rows)| rows.written().is_some()) {
+            rows.shrink();
+            self.summaries.put(place, rows);
         }
     }
 
     pub(crate) fn clear(&mut self) {
-        self.partitions.clear();
-        self.rows = 0;
+        *self = Self::new();
+    }
+
+    fn remove(&mut self, place: &Place) -> Option<Rows> {
+        self.partitions.take(place).or_else(|| self.summaries.take(place))
+    }
+}
+
+impl Shelf {
+    fn new(most_partitions: usize, most_weight: usize, weigh: fn(&Rows) -> usize) -> Self {
+        // Bounded here, as room for all is made at once otherwise, by each of many workers.
+        Self { partitions: LruCache::unbounded(), weigh, weight: 0, most_partitions, most_weight }
+    }
+
+    fn take(&mut self, place: &Place) -> Option<Rows> {
+        let rows = self.partitions.pop(place)?;
+        self.weight -= (self.weigh)(&rows);
+        Some(rows)
+    }
+
+    /// Gives those that made room for one that is not there.
+    fn put(&mut self, place: Place, rows: Rows) -> Vec<(Place, Rows)> {
+        self.weight += (self.weigh)(&rows);
+        let mut made_room: Vec<_> = self.partitions.push(place, rows).into_iter().collect();
+        self.weight -= made_room.iter().map(|(_, rows)| (self.weigh)(rows)).sum::<usize>();
+        while self.weight > self.most_weight || self.partitions.len() > self.most_partitions {
+            let Some((place, rows)) = self.partitions.pop_lru() else { break };
+            self.weight -= (self.weigh)(&rows);
+            made_room.push((place, rows));
+        }
+        made_room
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kith_tables::{Column, Order, Row, RowKey, Section};
+    use kith_tables::{Column, Order, Row, RowKey, Section, row};
 
     use super::*;
 
@@ -66,9 +111,13 @@ mod tests {
         partition: &[Column::text("id")],
         clustering: &[Column::bigint("n")],
         order: Order::Ascending,
-        sections: &[Section { id: 0, name: "thing", columns: &[Column::bigint("seen")] }],
+        sections: &[Section::of::<Thing>("thing")],
         summary: &[],
     };
+    row! {
+        #[derive(Debug, Clone, Default, PartialEq)]
+        struct Thing in 0 { seen: i64 }
+    }
 
     fn rows(count: usize) -> Rows {
         let mut rows = Rows::new(&THINGS, 1);
@@ -77,6 +126,15 @@ mod tests {
             rows.learn(key.clone(), Some(Row { key, columns: vec![n.into()], position: 0 }));
         }
         rows
+    }
+
+    /// Seen before it had a row.
+    fn whole(count: usize) -> Rows {
+        let mut empty = Rows::new(&THINGS, 1);
+        empty.begin(THINGS.summary_key(1), []);
+        empty.apply_at(0, |rows| (0..count as i64).for_each(|n| rows.put([n.into()], Thing { seen: n })));
+        empty.take_dirty();
+        empty
     }
 
     fn put(cache: &mut Cache, id: usize, count: usize) {
@@ -92,7 +150,7 @@ mod tests {
         let mut cache = Cache::new();
         put(&mut cache, 1, 3);
         assert_eq!([take(&mut cache, 1), take(&mut cache, 1), take(&mut cache, 2)], [3, 0, 0]);
-        assert_eq!(cache.rows, 0);
+        assert_eq!(cache.partitions.weight, 0);
     }
 
     #[test]
@@ -103,7 +161,7 @@ mod tests {
         for id in 0..fit + 2 {
             put(&mut cache, id, each);
         }
-        assert_eq!(cache.rows, CACHE_ROWS);
+        assert_eq!(cache.partitions.weight, CACHE_ROWS);
         assert_eq!([take(&mut cache, 0), take(&mut cache, 1), take(&mut cache, 2)], [0, 0, each]);
     }
 
@@ -111,14 +169,14 @@ mod tests {
     fn empty_partitions_are_bounded_too() {
         let mut cache = Cache::new();
         (0..CACHE_ROWS + 5).for_each(|id| put(&mut cache, id, 0));
-        assert_eq!((cache.partitions.len(), cache.rows), (CACHE_ROWS, 0));
+        assert_eq!((cache.partitions.partitions.len(), cache.partitions.weight), (CACHE_ROWS, 0));
     }
 
     #[test]
     fn a_partition_that_grew_too_wide_starts_over() {
         let mut cache = Cache::new();
         put(&mut cache, 1, CACHE_ROWS_PER_PARTITION + 1);
-        assert_eq!((take(&mut cache, 1), cache.rows), (0, 0));
+        assert_eq!((take(&mut cache, 1), cache.partitions.weight), (0, 0));
     }
 
     #[test]
@@ -126,8 +184,45 @@ mod tests {
         let mut cache = Cache::new();
         put(&mut cache, 1, 5);
         put(&mut cache, 1, 2);
-        assert_eq!(cache.rows, 2);
+        assert_eq!(cache.partitions.weight, 2);
         cache.clear();
-        assert_eq!((take(&mut cache, 1), cache.rows), (0, 0));
+        assert_eq!((take(&mut cache, 1), cache.partitions.weight), (0, 0));
+    }
+
+    #[test]
+    fn of_one_that_was_seen_empty_the_summary_stays_and_what_was_written_is_told_from_what_is_not_there() {
+        let mut cache = Cache::new();
+        cache.put(&THINGS, Key::text("wide"), whole(CACHE_ROWS_PER_PARTITION + 1));
+        let rows = cache.take(&THINGS, &Key::text("wide"), 1);
+        let key = |n: i64| RowKey { section: 0, clustering: vec![n.into()] };
+        assert_eq!((rows.len(), rows.mark()), (1, Some(0)));
+        assert_eq!(
+            [0, 32, 33].map(|n| (rows.knows(&key(n)), rows.lacks(&key(n)))),
+            [(false, false), (false, false), (false, true)]
+        );
+        assert_eq!(take(&mut cache, 0), 0, "it was taken out");
+    }
+
+    #[test]
+    fn summaries_are_bounded_by_number_and_by_what_was_written() {
+        let mut cache = Cache::new();
+        for id in 0..SUMMARIES + 100 {
+            cache.put(&THINGS, Key::text(&id.to_string()), whole(1));
+        }
+        assert_eq!(cache.summaries.partitions.len(), SUMMARIES);
+        for id in 0..100 {
+            cache.put(&THINGS, Key::text(&id.to_string()), whole(500));
+        }
+        assert!(cache.summaries.weight <= WRITTEN && cache.summaries.partitions.len() <= WRITTEN / 500);
+        assert_eq!(cache.partitions.weight, CACHE_ROWS);
+    }
+
+    #[test]
+    fn what_is_put_anew_is_what_is_taken() {
+        let mut cache = Cache::new();
+        cache.put(&THINGS, Key::text("1"), whole(CACHE_ROWS_PER_PARTITION + 1));
+        put(&mut cache, 1, 2);
+        (2..100).for_each(|id| put(&mut cache, id, CACHE_ROWS_PER_PARTITION));
+        assert_eq!(take(&mut cache, 1), 0, "neither the old nor the new");
     }
 }

@@ -12,7 +12,8 @@ pub trait Fold: Send + Sync + 'static {
     fn tables(&self) -> Vec<&'static Table>;
 
     /// The one table partition that this record evolves, with the rows that `apply` and `effects` look at, if the
-    /// record concerns this view.
+    /// record concerns this view. Nobody else writes rows that it names, or that `apply` puts: no effect, and no home of
+    /// another log partition. What was never written is not read (ADR 14), so such a row would not be seen.
     fn home(&self, record: &Record) -> Option<Home>;
 
     /// What the record changes there.

@@ -1,8 +1,12 @@
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
 
 use kith_log::Offset;
 use kith_tables::{Row, RowKey, RowType, Table, Value, Write};
+
+/// Written rows of a table partition that are told apart from rows that are not there; one with more is read again.
+const WRITTEN_KEPT: usize = 1_024;
 
 /// What a fold sees of a table partition: the rows it asked for, and the summary row of its own log partition.
 #[derive(Debug, Clone)]
@@ -12,6 +16,9 @@ pub struct Rows {
     /// Rows known to be there or known not to be.
     known: Known,
     dirty: BTreeSet<RowKey>,
+    /// Of a table partition that was seen without its mark: hashes of the keys of all rows written since. What is not among
+    /// them is not there, and need not be looked for. Another row with the same hash is.
+    written: Option<BTreeSet<u64>>,
     /// The offset of the record being applied; every row it changes gets it as its position.
     at: Offset,
     /// What a fold read that it must not: its partition stops, or the row would be taken for one that is not there.
@@ -22,7 +29,8 @@ impl Rows {
     /// For an engine, or a test of a fold: an empty table partition as log partition `source` sees it.
     pub fn new(table: &'static Table, source: i32) -> Self {
         let summary_key = table.summary_key(source);
-        Self { table, summary_key, known: Known::default(), dirty: BTreeSet::new(), at: 0, fault: OnceLock::new() }
+        let (known, dirty) = (Known::default(), BTreeSet::new());
+        Self { table, summary_key, known, dirty, written: None, at: 0, fault: OnceLock::new() }
     }
 
     /// For a test of a fold: rows that `home` names and that are not known yet are known not to be there.
@@ -116,12 +124,39 @@ impl Rows {
     }
 
     pub(crate) fn learn(&mut self, key: RowKey, row: Option<Row>) {
+        if row.is_some() {
+            self.count_written(&key);
+        }
         self.known.set(key, row);
+    }
+
+    /// No row of this log partition is there yet; of these it is known.
+    pub(crate) fn begin(&mut self, summary: RowKey, rows: impl IntoIterator<Item = RowKey>) {
+        self.written = Some(BTreeSet::new());
+        std::iter::once(summary).chain(rows).for_each(|key| self.known.set(key, None));
+    }
+
+    /// Whether the row is known not to be there without a look.
+    pub(crate) fn lacks(&self, key: &RowKey) -> bool {
+        self.written.as_ref().is_some_and(|written| !written.contains(&hash(key)))
+    }
+
+    /// How many rows are told apart from those that are not there, if they are.
+    pub(crate) fn written(&self) -> Option<usize> {
+        self.written.as_ref().map(BTreeSet::len)
+    }
+
+    /// Keeps of the rows the summary alone.
+    pub(crate) fn shrink(&mut self) {
+        let summary_key = &self.summary_key;
+        self.known.0.retain(|(key, _)| key == summary_key);
+        self.known.0.shrink_to_fit();
     }
 
     pub(crate) fn forget(&mut self) {
         self.known.0.clear();
         self.dirty.clear();
+        self.written = None;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -144,11 +179,25 @@ impl Rows {
     fn write(&mut self, key: RowKey, columns: Vec<Value>) {
         let same = self.known.row(&key).is_some_and(|row| row.columns == columns);
         if !same {
+            self.count_written(&key);
             let row = Row { key: key.clone(), columns, position: self.at };
             self.known.set(key.clone(), Some(row));
             self.dirty.insert(key);
         }
     }
+
+    fn count_written(&mut self, key: &RowKey) {
+        if let Some(written) = &mut self.written {
+            written.insert(hash(key));
+        }
+        self.written.take_if(|written| written.len() > WRITTEN_KEPT);
+    }
+}
+
+fn hash(key: &RowKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// In the order of the keys. A list, as most table partitions have two or three known rows here, and many are cached: a

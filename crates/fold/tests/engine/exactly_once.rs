@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::Token;
+use kith_fold::{Group, Token};
 use kith_log::topics;
 use kith_tables::{Key, Row, RowKey, RowType, Value};
 
 use crate::faulty::Foreign;
-use crate::stage::{Stage, partition_of};
-use crate::toy::{MOODS, MOODS_OF, MoodOfRow, MoodRow, MoodSum};
+use crate::stage::{Stage, group, partition_of};
+use crate::toy::{MOODS, MOODS_OF, MoodOfRow, MoodRow, MoodSum, Moods};
 
 const NO_MARGIN: Duration = Duration::ZERO;
 
@@ -108,6 +109,16 @@ fn mood(actor: &str, kind: i64, position: u64) -> Row {
     Row { key: RowKey::of::<MoodRow>([actor.into()]), columns: MoodRow { kind }.into_columns(), position }
 }
 
+/// What a former owner, further than we are, writes of `p` up to `mark`.
+fn late_batch(mark: u64, sum: MoodSum, moods: Vec<Row>) -> Foreign {
+    let source = partition_of(topics::ENGAGEMENT, "p").source();
+    let mark_value = Value::BigInt(i64::try_from(mark).unwrap());
+    let columns = std::iter::once(mark_value).chain(sum.into_columns()).collect();
+    let summary = Row { key: MOODS.summary_key(source), columns, position: mark };
+    let writes = std::iter::once(summary).chain(moods).collect();
+    Foreign { table: &MOODS, partition: Key::text("p"), writes }
+}
+
 /// A former owner's batch lands late: what it wrote, and what we have cached, must not be mixed.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_mark_drops_what_is_cached() {
@@ -115,17 +126,75 @@ async fn a_foreign_mark_drops_what_is_cached() {
     stage.start().await;
     stage.react("p", "a", 1).await;
     stage.settle().await;
-    let source = partition_of(topics::ENGAGEMENT, "p").source();
-    let sum = MoodSum { total: 6, records: 3 };
-    let columns = std::iter::once(Value::BigInt(2)).chain(sum.into_columns()).collect();
-    let summary = Row { key: MOODS.summary_key(source), columns, position: 2 };
-    let writes = vec![summary, mood("b", 2, 1), mood("a", 4, 2)];
-    stage.plan.intrude(Foreign { table: &MOODS, partition: Key::text("p"), writes });
+    stage.kill().await;
+    // Whoever starts now has not seen the table partition without rows.
+    stage.start().await;
+    stage.react("p", "a", 1).await;
+    stage.settle().await;
+    let sum = MoodSum { total: 6, records: 4 };
+    stage.plan.intrude(late_batch(3, sum, vec![mood("b", 2, 2), mood("a", 4, 3)]));
     stage.react("p", "b", 2).await;
     stage.settle().await;
     assert!(stage.plan.intruded());
     stage.react("p", "a", 4).await;
     stage.react("p", "a", 5).await;
     stage.settle().await;
+    assert_eq!(stage.sum("p").await, MoodSum { total: 7, records: 5 });
+}
+
+/// No fold that appends, so that what is folded is folded once.
+fn moods_alone() -> Group {
+    Group { folds: vec![Arc::new(Moods)], ..group() }
+}
+
+/// Nothing of it is read, so nothing can be mixed: the fold goes on from what it knows, and passes what landed.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_batch_changes_nothing_where_all_rows_are_known() {
+    let mut stage = Stage::set(NO_MARGIN).await;
+    stage.start_group(moods_alone()).await;
+    stage.react("p", "a", 1).await;
+    stage.settle().await;
+    stage.plan.intrude(late_batch(2, MoodSum { total: 6, records: 3 }, vec![mood("b", 2, 1), mood("a", 4, 2)]));
+    assert_eq!(stage.sum("p").await, MoodSum { total: 6, records: 3 }, "it has landed");
+    let before = stage.plan.gets(MOODS.name);
+    for (actor, kind) in [("b", 2), ("a", 4), ("a", 5)] {
+        stage.react("p", actor, kind).await;
+    }
+    stage.settle().await;
+    assert_eq!(stage.plan.gets(MOODS.name), before);
     assert_eq!(stage.sum("p").await, MoodSum { total: 7, records: 4 });
+}
+
+/// More actors than rows are kept of a post: they leave the cache, and those that come again are read again.
+#[tokio::test(start_paused = true)]
+async fn only_what_was_written_is_read_of_a_partition_that_was_seen_empty() {
+    let mut stage = Stage::set(NO_MARGIN).await;
+    stage.start_group(moods_alone()).await;
+    stage.react("p", "a0", 1).await;
+    stage.settle().await;
+    let before = stage.plan.gets(MOODS.name);
+    for n in 1..100 {
+        stage.react("p", &format!("a{n}"), 1).await;
+    }
+    stage.settle().await;
+    assert_eq!(stage.plan.gets(MOODS.name), before, "no actor had been there");
+    for n in 0..100 {
+        stage.react("p", &format!("a{n}"), 3).await;
+    }
+    stage.settle().await;
+    assert!(stage.plan.gets(MOODS.name) > before);
+    assert_eq!(stage.sum("p").await, MoodSum { total: 300, records: 200 });
+}
+
+/// The mark is written with the first row: a row without it is what was left of a batch that nobody finished.
+#[tokio::test(start_paused = true)]
+async fn a_row_without_its_mark_does_not_count() {
+    let mut stage = Stage::set(NO_MARGIN).await;
+    let writes = vec![mood("a", 4, 0)];
+    stage.plan.intrude(Foreign { table: &MOODS, partition: Key::text("p"), writes });
+    stage.react("p", "a", 4).await;
+    stage.start().await;
+    stage.settle().await;
+    assert!(stage.plan.intruded());
+    assert_eq!(stage.sum("p").await, MoodSum { total: 4, records: 1 });
 }

@@ -1,5 +1,6 @@
 //! Tables that fail when they are told to.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub struct Plan {
     foreign: Mutex<Option<Foreign>>,
     forgets: AtomicBool,
     crashes: AtomicU64,
+    gets: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// A batch of another writer, which lands just before our next `get` of its table.
@@ -53,6 +55,11 @@ impl Plan {
 
     pub fn intruded(&self) -> bool {
         self.foreign.lock().unwrap().is_none()
+    }
+
+    /// Reads of rows of that table by key.
+    pub fn gets(&self, table: &'static str) -> u64 {
+        self.gets.lock().unwrap().get(table).copied().unwrap_or_default()
     }
 }
 
@@ -107,6 +114,7 @@ impl Keyspace for FaultyKeyspace {
         partition: &Key,
         rows: &[RowKey],
     ) -> Result<Vec<Option<Row>>, StoreError> {
+        *self.plan.gets.lock().unwrap().entry(table.name).or_default() += 1;
         let foreign = self.plan.foreign.lock().unwrap().take_if(|foreign| foreign.table.name == table.name);
         if let Some(foreign) = foreign {
             self.inner.apply(foreign.table, &foreign.partition, &foreign.writes).await?;
