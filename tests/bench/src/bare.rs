@@ -30,10 +30,8 @@ use tonic::{Request, Response, Status};
 
 use crate::raw::Raw;
 use crate::template::{Kind, Template};
-use crate::world::PARTITIONS;
+use crate::world::{ACCOUNTS, PARTITIONS};
 use writer::{Command, Writer};
-
-const ACTORS: u64 = 1_000;
 
 /// How the process is set up; one JSON file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -168,7 +166,7 @@ impl engagement::reaction_service_server::ReactionService for Bare {
     ) -> Result<Response<engagement::ReactResponse>, Status> {
         let engagement::ReactRequest { subject, kind, .. } = request.into_inner();
         let post_id = subject.as_ref().map_or("", |subject| &subject.post_id);
-        let actor = self.0.numbers.load(Ordering::Relaxed) % ACTORS;
+        let actor = self.0.numbers.load(Ordering::Relaxed) % ACCOUNTS;
         let consistency_token = self.0.command(Kind::React, post_id, actor).await?;
         let actor_id = post_id.to_owned();
         let reaction =
@@ -193,7 +191,7 @@ impl posts::post_service_server::PostService for Bare {
         let posts::CreatePostRequest { text, languages, .. } = request.into_inner();
         let n = self.0.numbers.load(Ordering::Relaxed);
         let post_id = crate::world::text_id(crate::world::Thing::Post, (1 << 40) | n);
-        let consistency_token = self.0.command(Kind::CreatePost, &post_id, n % ACTORS).await?;
+        let consistency_token = self.0.command(Kind::CreatePost, &post_id, n % ACCOUNTS).await?;
         let create_time = Some(kith_proto::time::timestamp(1));
         let author_id = post_id.clone();
         let post =

@@ -12,7 +12,7 @@ use crate::measures::{growth, overload, pages, visible};
 use crate::place::Place;
 use crate::row::Row;
 use crate::template::{self, Kind};
-use crate::world::World;
+use crate::world::{ACCOUNTS, World};
 
 const QUICK_WINDOW: Duration = Duration::from_millis(800);
 const WINDOW: Duration = Duration::from_secs(3);
@@ -21,7 +21,8 @@ const ROUNDS: usize = 3;
 const POSTS: u64 = 2_500;
 
 /// People of whom everybody follows twenty, who each wrote five posts.
-const WORLD: World = World { accounts: 500, follows: 20, posts: POSTS, conversations: 500, reactions: 0, messages: 0 };
+const WORLD: World =
+    World { accounts: ACCOUNTS, follows: 20, posts: POSTS, conversations: 500, reactions: 0, messages: 0 };
 
 /// What `--quick` leaves out.
 pub const NOT_QUICK: &str = "everything over Kafka and Cassandra; commands at 512 in flight, CreatePost, SendMessage and one \

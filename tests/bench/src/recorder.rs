@@ -98,7 +98,7 @@ struct Recorded {
 
 impl Recorded {
     fn place(&self, table: &Table, partition: &Key) -> Vec<u8> {
-        let mut place = format!("{} {}", self.name, table.name).into_bytes();
+        let mut place = format!("{} {} ", self.name, table.name).into_bytes();
         put_all(&mut place, &partition.0);
         place
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::desk::{self, Desk};
 use crate::raw::Cell;
 use crate::recorder::Noted;
-use crate::world::{self, Fact, PARTITIONS, Thing, World};
+use crate::world::{self, ACCOUNTS, Fact, PARTITIONS, Thing, World};
 
 /// The kinds of commands that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,10 +49,20 @@ pub struct Template {
 pub struct Rows {
     /// Which table.
     place: String,
-    /// Whether the partition is one for each subject, one for each actor; neither: one for each command.
-    by_subject: bool,
-    by_actor: bool,
+    one_for_each: Owner,
     cells: Vec<CellOf>,
+}
+
+/// Whose the table partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Owner {
+    Subject,
+    /// Of the account whose number is the one behind the subject's: who is written to.
+    Peer,
+    Actor,
+    /// Of who follows the actor, counted from them.
+    Follower(u64),
+    Command,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -67,13 +77,14 @@ impl Rows {
     /// The partition, and its rows, of command `n` of `actor` about `subject`.
     pub fn of(&self, n: u64, actor: u64, subject: u64) -> (Vec<u8>, Vec<Cell>) {
         let mut partition = self.place.clone().into_bytes();
-        for (is_part, number) in
-            [(self.by_subject, subject), (self.by_actor, actor), (!self.by_subject && !self.by_actor, n)]
-        {
-            if is_part {
-                partition.extend(world::text_id(Thing::Record, number).into_bytes());
-            }
-        }
+        let number = match self.one_for_each {
+            Owner::Subject => subject,
+            Owner::Peer => (subject + 1) % ACCOUNTS,
+            Owner::Actor => actor,
+            Owner::Follower(step) => (actor + step) % ACCOUNTS,
+            Owner::Command => n,
+        };
+        partition.extend(world::text_id(Thing::Record, number).into_bytes());
         let cell = |(index, of): (usize, &CellOf)| {
             let mut key = vec![index as u8];
             if !of.shared {
@@ -89,12 +100,14 @@ impl Rows {
 /// Actor, subject and number of the commands that templates are learnt from.
 const ACTOR: u64 = 3;
 const SUBJECT: u64 = 5;
+/// Everybody is followed by those who come next, as in the world that the commands are measured in.
+const FOLLOWERS: u64 = 20;
 
 /// What commands of each kind make, by letting the suite's own folds take two of each.
 pub async fn learn() -> Result<BTreeMap<Kind, Template>> {
     let desk = Desk::new(None, PARTITIONS, true).await?;
     let groups = desk::all_groups(PARTITIONS);
-    let world = World { accounts: 10, follows: 0, posts: 10, conversations: 10, reactions: 0, messages: 0 };
+    let world = World { accounts: 30, follows: FOLLOWERS, posts: 10, conversations: 10, reactions: 0, messages: 0 };
     world::append(&desk.ports.log, &desk.ports.runtime, world.facts(desk.ports.runtime.now_ms())).await?;
     let running = desk.start(&groups).await?;
     desk.settle(&groups, &running).await?;
@@ -109,7 +122,7 @@ pub async fn learn() -> Result<BTreeMap<Kind, Template>> {
             noted.push(writes(recorder.take()));
         }
         let (topic, headers, value) = last_record(&desk.ports.log, &fact(kind, 1_001).1).await?;
-        templates.insert(kind, Template { topic, headers, value, writes: rows(&noted[0], &noted[1])? });
+        templates.insert(kind, Template { topic, headers, value, writes: rows(kind, &noted[0], &noted[1])? });
     }
     desk::end(running).await;
     Ok(templates)
@@ -139,23 +152,34 @@ fn writes(noted: Vec<Noted>) -> Writes {
 }
 
 /// Rows that both wrote under the same key are shared.
-fn rows(first: &Writes, second: &Writes) -> Result<Vec<Rows>> {
+fn rows(kind: Kind, first: &Writes, second: &Writes) -> Result<Vec<Rows>> {
     ensure!(!second.is_empty(), "no fold wrote anything");
-    let actors = [ACTOR, ACTOR + 1, SUBJECT + 1].map(|actor| world::text_id(Thing::Account, actor));
+    let actors = [ACTOR, ACTOR + 1].map(|actor| world::text_id(Thing::Account, actor));
+    let peer = [world::text_id(Thing::Account, SUBJECT + 1)];
     let subjects = [world::text_id(Thing::Post, SUBJECT), world::text_id(Thing::Conversation, SUBJECT)];
     let own = [world::text_id(Thing::Account, SUBJECT)];
+    let steps = (1..=FOLLOWERS).filter(|_| kind == Kind::CreatePost);
+    let followers: Vec<_> = steps.map(|step| (step, world::text_id(Thing::Account, ACTOR + step))).collect();
     let mut all = Vec::new();
     for (index, (partition, cells)) in second.iter().enumerate() {
         let earlier = first.get(partition);
         let shared = |key: &Vec<u8>| earlier.is_some_and(|cells| cells.iter().any(|(other, _)| other == key));
         let cell = |(key, value): &Cell| CellOf { shared: shared(key), key_bytes: key.len(), value_bytes: value.len() };
         let names = |ids: &[String]| ids.iter().any(|id| contains(partition, id));
-        let by_subject = names(&subjects) || names(&own);
+        let follower = followers.iter().find(|(_, id)| contains(partition, id));
+        let one_for_each = match follower {
+            Some(&(step, _)) => Owner::Follower(step),
+            None if names(&subjects) || names(&own) => Owner::Subject,
+            None if names(&peer) => Owner::Peer,
+            None if names(&actors) => Owner::Actor,
+            None => Owner::Command,
+        };
         let place = String::from_utf8_lossy(partition).into_owned();
         let table = place.split(' ').take(2).map(|word| word.chars().take(16).collect::<String>());
-        let place = format!("{index} {}", table.collect::<Vec<_>>().join(" "));
-        let by_actor = !by_subject && names(&actors);
-        all.push(Rows { place, by_subject, by_actor, cells: cells.iter().map(cell).collect() });
+        // Different tables may be named alike in their first letters; the feed of every follower is in the same.
+        let nth = if follower.is_some() { 0 } else { 1 + index };
+        let place = format!("{nth} {}", table.collect::<Vec<_>>().join(" "));
+        all.push(Rows { place, one_for_each, cells: cells.iter().map(cell).collect() });
     }
     Ok(all)
 }
@@ -186,7 +210,18 @@ mod tests {
         let rows = |kind: Kind| templates[&kind].writes.iter().map(|rows| rows.cells.len()).sum::<usize>();
         // Engagement's reaction and counts, the card's actor and counts.
         assert_eq!(rows(Kind::React), 4, "{:#?}", templates[&Kind::React].writes);
-        assert!(rows(Kind::CreatePost) >= 6 && rows(Kind::SendMessage) >= 5);
+        assert!(rows(Kind::SendMessage) >= 5);
+        // Posts' row, engagement's subject, the card, the author's feed; and the feed of each follower.
+        let whose: Vec<Owner> = templates[&Kind::CreatePost].writes.iter().map(|rows| rows.one_for_each).collect();
+        let followers = whose.iter().filter(|owner| matches!(owner, Owner::Follower(_))).count();
+        assert_eq!((followers, whose.len()), (20, 24), "{:#?}", templates[&Kind::CreatePost].writes);
+        let feed_of = |step: u64, actor: u64| {
+            let of_step = |rows: &&Rows| rows.one_for_each == Owner::Follower(step);
+            templates[&Kind::CreatePost].writes.iter().find(of_step).unwrap().of(1, actor, 0).0
+        };
+        assert_eq!(feed_of(2, 7), feed_of(1, 8), "one feed for each reader");
+        let peers = templates[&Kind::SendMessage].writes.iter().filter(|rows| rows.one_for_each == Owner::Peer);
+        assert_eq!(peers.count(), 1, "the inbox of who is written to");
         let (one, other) = (&templates[&Kind::React].writes[0], &templates[&Kind::React].writes[0]);
         assert_eq!(one.of(1, 2, 3).0, other.of(2, 9, 3).0, "one partition for each subject");
         assert_ne!(one.of(1, 2, 3).0, other.of(1, 2, 4).0);

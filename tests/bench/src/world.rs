@@ -19,6 +19,8 @@ use kith_runtime::{Runtime, SplitMix64};
 
 /// Of every topic, unless a measure is about their number.
 pub const PARTITIONS: u16 = 16;
+/// People of the world in which commands are measured.
+pub const ACCOUNTS: u64 = 500;
 /// Appends on their way while a world is made.
 const APPENDS_IN_FLIGHT: usize = 2_048;
 const APPEND_TRIES: u32 = 5;

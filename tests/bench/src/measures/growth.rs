@@ -19,6 +19,8 @@ use crate::template::Kind;
 use crate::world::{self, World};
 
 const WINDOW: Duration = Duration::from_secs(1);
+/// After a start: what it has freed goes back to the operating system within a second or two.
+const IDLE: Duration = Duration::from_secs(10);
 const FIRST_CALLS: Duration = Duration::from_millis(10);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(300);
 const MANY: u64 = 1_000_000;
@@ -125,9 +127,9 @@ pub async fn many_partitions(mut live: Option<&mut Live>, times: usize) -> Resul
 
 /// What a suite takes at rest and at full load.
 pub async fn memory(mut place: Place, what: Throughput) -> Result<Vec<Row>> {
-    // Not what is left of having folded the world.
+    // Not what is left of having folded the world, nor of having started.
     place.suite.restart().await?;
-    tokio::time::sleep(WINDOW).await;
+    tokio::time::sleep(IDLE).await;
     let idle = place.suite.process()?.resident_bytes()? as f64 / MEBIBYTE;
     let calls = Mix::Mixed.calls(&place.target, what.posts);
     let started = Instant::now();
