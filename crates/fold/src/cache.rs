@@ -1,23 +1,32 @@
+use kith_runtime::Runtime;
 use kith_tables::{Key, Table};
 use lru::LruCache;
 
 use crate::Rows;
 
-/// Rows that one worker keeps of the table partitions it touched last. A process of all services has 208 workers, and a
-/// row takes about 1 KiB with what stands around it.
-const CACHE_ROWS: usize = 64;
-/// Rows told apart from those that are not there that take as much.
+/// How much a worker keeps.
+struct Sizes {
+    /// Rows of the table partitions that it touched last. A row takes about 1 KiB with what stands around it.
+    rows: usize,
+    /// A table partition with more known rows than this starts over instead of growing.
+    rows_per_partition: usize,
+    /// Summary rows of table partitions that had to make room, and of which all rows are told apart from those that are not
+    /// there: a record that only adds to one costs no read.
+    summaries: usize,
+    /// Rows told apart in all of these, about 16 bytes each.
+    written: usize,
+}
+
+/// A process of all services has 208 workers.
+const SIZES: Sizes = Sizes { rows: 64, rows_per_partition: 32, summaries: 256, written: 8 * 1_024 };
+/// In a simulation little happens to each of few things; so that rows leave the cache there too.
+const SIMULATED: Sizes = Sizes { rows: 6, rows_per_partition: 3, summaries: 4, written: 1_024 };
+/// Rows told apart from those that are not there that take as much as a row.
 const WRITTEN_PER_ROW: usize = 64;
-/// A table partition with more known rows than this starts over instead of growing.
-const CACHE_ROWS_PER_PARTITION: usize = 32;
-/// Summary rows kept of table partitions that had to make room, and of which all rows are told apart from those that are
-/// not there: a record that only adds to one costs no read.
-const SUMMARIES: usize = 256;
-/// Rows told apart in all of these, about 16 bytes each.
-const WRITTEN: usize = 8 * 1_024;
 
 /// Recent state of owned table partitions. It belongs to one worker and ends with it: a new owner starts empty.
 pub(crate) struct Cache {
+    sizes: &'static Sizes,
     partitions: Shelf,
     /// Those of which the summary is left.
     summaries: Shelf,
@@ -39,11 +48,14 @@ fn written(rows: &Rows) -> usize {
 }
 
 impl Cache {
-    pub(crate) fn new() -> Self {
-        Self {
-            partitions: Shelf::new(CACHE_ROWS, CACHE_ROWS, |rows| rows.len() + written(rows) / WRITTEN_PER_ROW),
-            summaries: Shelf::new(SUMMARIES, WRITTEN, written),
-        }
+    pub(crate) fn new(runtime: &Runtime) -> Self {
+        Self::of(if runtime.is_simulated() { &SIMULATED } else { &SIZES })
+    }
+
+    fn of(sizes: &'static Sizes) -> Self {
+        let weigh = |rows: &Rows| rows.len() + written(rows) / WRITTEN_PER_ROW;
+        let partitions = Shelf::new(sizes.rows, sizes.rows, weigh);
+        Self { sizes, partitions, summaries: Shelf::new(sizes.summaries, sizes.written, written) }
     }
 
     /// Takes out what is known of a table partition; nothing, if nothing is.
@@ -55,7 +67,7 @@ impl Cache {
     pub(crate) fn put(&mut self, table: &'static Table, partition: Key, rows: Rows) {
         let place = (table.name, partition);
         self.remove(&place);
-        let made_room = match rows.len() > CACHE_ROWS_PER_PARTITION {
+        let made_room = match rows.len() > self.sizes.rows_per_partition {
             true => vec![(place, rows)],
             false => self.partitions.put(place, rows),
         };
@@ -66,7 +78,7 @@ impl Cache {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::new();
+        *self = Self::of(self.sizes);
     }
 
     fn remove(&mut self, place: &Place) -> Option<Rows> {
@@ -147,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_out_is_gone_until_it_is_put_back() {
-        let mut cache = Cache::new();
+        let mut cache = Cache::of(&SIZES);
         put(&mut cache, 1, 3);
         assert_eq!([take(&mut cache, 1), take(&mut cache, 1), take(&mut cache, 2)], [3, 0, 0]);
         assert_eq!(cache.partitions.weight, 0);
@@ -155,33 +167,33 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room() {
-        let mut cache = Cache::new();
-        let each = CACHE_ROWS_PER_PARTITION;
-        let fit = CACHE_ROWS / each;
+        let mut cache = Cache::of(&SIZES);
+        let each = SIZES.rows_per_partition;
+        let fit = SIZES.rows / each;
         for id in 0..fit + 2 {
             put(&mut cache, id, each);
         }
-        assert_eq!(cache.partitions.weight, CACHE_ROWS);
+        assert_eq!(cache.partitions.weight, SIZES.rows);
         assert_eq!([take(&mut cache, 0), take(&mut cache, 1), take(&mut cache, 2)], [0, 0, each]);
     }
 
     #[test]
     fn empty_partitions_are_bounded_too() {
-        let mut cache = Cache::new();
-        (0..CACHE_ROWS + 5).for_each(|id| put(&mut cache, id, 0));
-        assert_eq!((cache.partitions.partitions.len(), cache.partitions.weight), (CACHE_ROWS, 0));
+        let mut cache = Cache::of(&SIZES);
+        (0..SIZES.rows + 5).for_each(|id| put(&mut cache, id, 0));
+        assert_eq!((cache.partitions.partitions.len(), cache.partitions.weight), (SIZES.rows, 0));
     }
 
     #[test]
     fn a_partition_that_grew_too_wide_starts_over() {
-        let mut cache = Cache::new();
-        put(&mut cache, 1, CACHE_ROWS_PER_PARTITION + 1);
+        let mut cache = Cache::of(&SIZES);
+        put(&mut cache, 1, SIZES.rows_per_partition + 1);
         assert_eq!((take(&mut cache, 1), cache.partitions.weight), (0, 0));
     }
 
     #[test]
     fn rows_are_counted_once_when_a_partition_is_put_twice() {
-        let mut cache = Cache::new();
+        let mut cache = Cache::of(&SIZES);
         put(&mut cache, 1, 5);
         put(&mut cache, 1, 2);
         assert_eq!(cache.partitions.weight, 2);
@@ -191,8 +203,8 @@ mod tests {
 
     #[test]
     fn of_one_that_was_seen_empty_the_summary_stays_and_what_was_written_is_told_from_what_is_not_there() {
-        let mut cache = Cache::new();
-        cache.put(&THINGS, Key::text("wide"), whole(CACHE_ROWS_PER_PARTITION + 1));
+        let mut cache = Cache::of(&SIZES);
+        cache.put(&THINGS, Key::text("wide"), whole(SIZES.rows_per_partition + 1));
         let rows = cache.take(&THINGS, &Key::text("wide"), 1);
         let key = |n: i64| RowKey { section: 0, clustering: vec![n.into()] };
         assert_eq!((rows.len(), rows.mark()), (1, Some(0)));
@@ -205,24 +217,24 @@ mod tests {
 
     #[test]
     fn summaries_are_bounded_by_number_and_by_what_was_written() {
-        let mut cache = Cache::new();
-        for id in 0..SUMMARIES + 100 {
+        let mut cache = Cache::of(&SIZES);
+        for id in 0..SIZES.summaries + 100 {
             cache.put(&THINGS, Key::text(&id.to_string()), whole(1));
         }
-        assert_eq!(cache.summaries.partitions.len(), SUMMARIES);
+        assert_eq!(cache.summaries.partitions.len(), SIZES.summaries);
         for id in 0..100 {
             cache.put(&THINGS, Key::text(&id.to_string()), whole(500));
         }
-        assert!(cache.summaries.weight <= WRITTEN && cache.summaries.partitions.len() <= WRITTEN / 500);
-        assert_eq!(cache.partitions.weight, CACHE_ROWS);
+        assert!(cache.summaries.weight <= SIZES.written && cache.summaries.partitions.len() <= SIZES.written / 500);
+        assert_eq!(cache.partitions.weight, SIZES.rows);
     }
 
     #[test]
     fn what_is_put_anew_is_what_is_taken() {
-        let mut cache = Cache::new();
-        cache.put(&THINGS, Key::text("1"), whole(CACHE_ROWS_PER_PARTITION + 1));
+        let mut cache = Cache::of(&SIZES);
+        cache.put(&THINGS, Key::text("1"), whole(SIZES.rows_per_partition + 1));
         put(&mut cache, 1, 2);
-        (2..100).for_each(|id| put(&mut cache, id, CACHE_ROWS_PER_PARTITION));
+        (2..100).for_each(|id| put(&mut cache, id, SIZES.rows_per_partition));
         assert_eq!(take(&mut cache, 1), 0, "neither the old nor the new");
     }
 }

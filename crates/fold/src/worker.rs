@@ -82,7 +82,7 @@ impl Worker {
         let reconnects = context.store.reconnects();
         let restart = RestartHistory::new(margin);
         let append_next = appended.map_or(0, |row| row.position + 1);
-        let cache = Cache::new();
+        let cache = Cache::new(&context.runtime);
         let note = Note { every_ms: if context.store.is_shared() { 0 } else { NOTE_EVERY_MS }, last_ms: 0 };
         Ok(Self {
             context,

@@ -8,7 +8,7 @@ use kith_tables::{Key, Row, RowKey, RowType, Value};
 
 use crate::faulty::Foreign;
 use crate::stage::{Stage, group, partition_of};
-use crate::toy::{MOODS, MOODS_OF, MoodOfRow, MoodRow, MoodSum, Moods};
+use crate::toy::{CALLS, CallRow, Calls, Echoes, MOODS, MOODS_OF, MoodOfRow, MoodRow, MoodSum, Moods};
 
 const NO_MARGIN: Duration = Duration::ZERO;
 
@@ -197,4 +197,40 @@ async fn a_row_without_its_mark_does_not_count() {
     stage.settle().await;
     assert!(stage.plan.intruded());
     assert_eq!(stage.sum("p").await, MoodSum { total: 4, records: 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_mark_drops_what_is_known_to_be_absent() {
+    let mut stage = Stage::set(NO_MARGIN).await;
+    stage.start_group(moods_alone()).await;
+    // More actors than stay in the cache: what is left of the post is its summary, and who has been there.
+    for n in 0..5 {
+        stage.react("p", &format!("a{n}"), 1).await;
+        stage.settle().await;
+    }
+    let sum = MoodSum { total: 10, records: 7 };
+    stage.plan.intrude(late_batch(6, sum, vec![mood("a0", 4, 5), mood("b", 2, 6)]));
+    for (actor, kind) in [("a0", 4), ("b", 2), ("b", 5)] {
+        stage.react("p", actor, kind).await;
+        stage.settle().await;
+    }
+    assert!(stage.plan.intruded());
+    assert_eq!(stage.sum("p").await, MoodSum { total: 13, records: 8 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_lost_is_not_taken_from_a_summary_that_was_kept() {
+    let mut stage = Stage::set(Duration::from_secs(60)).await;
+    // Of a call's home no row is named: where the summary is known nothing is read.
+    stage.start_group(Group { folds: vec![Arc::new(Calls), Arc::new(Echoes)], ..group() }).await;
+    stage.plan.forget();
+    let posts: Vec<String> = (0..24).map(|n| format!("x{n}")).collect();
+    for post in &posts {
+        stage.post(post).await;
+        stage.settle().await;
+    }
+    stage.plan.crash();
+    for post in &posts {
+        stage.until(async || stage.state().row::<CallRow>(&CALLS, &Key::text(post), []).await.unwrap().is_some()).await;
+    }
 }
