@@ -121,13 +121,6 @@ impl PlantedKeyspace {
                 let now = self.runtime.now_ms().unsigned_abs();
                 writes.iter_mut().for_each(|write| write.position = now % 100_000);
             }
-            Planted::ZombieWithoutTimestamp if ["reactions", "shares", "edges"].contains(&table.name) => {
-                let keys: Vec<RowKey> = writes.iter().map(|write| write.key.clone()).collect();
-                let there = self.inner.get(table, partition, &keys).await.unwrap_or_default();
-                for (write, there) in writes.iter_mut().zip(there) {
-                    write.position = there.map_or(write.position, |row| row.position.max(write.position));
-                }
-            }
             Planted::CacheOverForeignMark => {
                 for write in writes.iter().filter(|write| write.key.section < 0) {
                     let place = (table.name, partition.clone(), write.key.clone());
@@ -139,10 +132,14 @@ impl PlantedKeyspace {
         writes
     }
 
-    fn write_late(&self, table: &'static Table, partition: &Key, writes: Vec<Write>) {
+    fn write_late(&self, table: &'static Table, partition: &Key, mut writes: Vec<Write>) {
         let (inner, runtime, partition) = (Arc::clone(&self.inner), self.runtime.clone(), partition.clone());
+        let as_newest = self.defect == Planted::ZombieWithoutTimestamp;
         let late = self.runtime.spawn(async move {
             runtime.sleep(LATE).await;
+            if as_newest {
+                stamp_as_newest(&*inner, table, &partition, &mut writes).await;
+            }
             // Nobody is told.
             let _ = inner.apply(table, &partition, &writes).await;
         });
@@ -156,6 +153,14 @@ impl PlantedKeyspace {
         let followers = self.inner.slice(&FOLLOWERS, author, &slice).await?;
         self.memory().followers.insert(author.clone(), followers);
         Ok(())
+    }
+}
+
+async fn stamp_as_newest(inner: &dyn Keyspace, table: &'static Table, partition: &Key, writes: &mut [Write]) {
+    let keys: Vec<RowKey> = writes.iter().map(|write| write.key.clone()).collect();
+    let there = inner.get(table, partition, &keys).await.unwrap_or_default();
+    for (write, there) in writes.iter_mut().zip(there) {
+        write.position = there.map_or(write.position, |row| row.position.max(write.position));
     }
 }
 
@@ -190,6 +195,12 @@ impl Keyspace for PlantedKeyspace {
         let writes = self.stamped(table, partition, writes).await;
         match self.defect {
             Planted::WatermarkBeforeWrite if table.name != WATERMARKS => {
+                self.write_late(table, partition, writes);
+                Ok(())
+            }
+            // As of one who stood still with it in hand.
+            Planted::ZombieWithoutTimestamp if ["reactions", "shares", "edges"].contains(&table.name) => {
+                self.inner.apply(table, partition, &writes).await?;
                 self.write_late(table, partition, writes);
                 Ok(())
             }
