@@ -44,7 +44,7 @@ defects! {
     WatermarkBeforeWrite "watermark-before-write" "writes are called durable before they are made"
     HalfBatches "half-batches" "mark and rows are two writes"
     WallClockWriteTime "wall-clock-write-time" "rows are stamped with the time of day"
-    ZombieWithoutTimestamp "zombie-without-timestamp" "an older write is stamped as the newer one that is there"
+    ZombieWithoutTimestamp "zombie-without-timestamp" "an older write comes late once more, stamped as the newest"
     RestartAtWatermark "restart-at-watermark" "a fold goes back no further than its watermark, over tables that forget"
     OneReplica "one-replica" "reads and writes ask one replica of three"
     RowWiseRepair "row-wise-repair" "no defect of ours: servers repair the rows that were read, not whole batches"
