@@ -208,12 +208,13 @@ impl Loaded {
     async fn load_missing(&mut self, keyspace: &dyn Keyspace, keys: &BTreeSet<RowKey>) -> Result<bool, FoldError> {
         let summary = self.rows.summary_key().clone();
         let unknown = keys.iter().filter(|key| !self.rows.knows(key)).cloned();
-        let (lacking, mut missing): (Vec<_>, Vec<_>) = unknown.partition(|key| self.rows.lacks(key));
+        let (lacking, missing): (Vec<_>, Vec<_>) = unknown.partition(|key| self.rows.lacks(key));
         lacking.into_iter().for_each(|key| self.rows.learn(key, None));
-        if !self.rows.knows(&summary) && missing.is_empty() {
-            missing.push(summary.clone());
+        let mut chunks: Vec<&[RowKey]> = missing.chunks(MAX_GET_ROWS - 1).collect();
+        if chunks.is_empty() && !self.rows.knows(&summary) {
+            chunks.push(&[]);
         }
-        for chunk in missing.chunks(MAX_GET_ROWS - 1) {
+        for chunk in chunks {
             let ask: Vec<RowKey> = std::iter::once(&summary).chain(chunk).cloned().collect();
             let found = keyspace.get(self.table, &self.partition, &ask).await?;
             let known_mark = self.rows.knows(&summary).then(|| self.rows.mark());

@@ -143,15 +143,16 @@ async fn a_foreign_mark_drops_what_is_cached() {
 }
 
 /// No fold that appends, so that what is folded is folded once.
-fn moods_alone() -> Group {
-    Group { folds: vec![Arc::new(Moods)], ..group() }
+async fn with_moods_alone() -> Stage {
+    let mut stage = Stage::set(NO_MARGIN).await;
+    stage.start_group(Group { folds: vec![Arc::new(Moods)], ..group() }).await;
+    stage
 }
 
 /// Nothing of it is read, so nothing can be mixed: the fold goes on from what it knows, and passes what landed.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_batch_changes_nothing_where_all_rows_are_known() {
-    let mut stage = Stage::set(NO_MARGIN).await;
-    stage.start_group(moods_alone()).await;
+    let mut stage = with_moods_alone().await;
     stage.react("p", "a", 1).await;
     stage.settle().await;
     stage.plan.intrude(late_batch(2, MoodSum { total: 6, records: 3 }, vec![mood("b", 2, 1), mood("a", 4, 2)]));
@@ -168,8 +169,7 @@ async fn a_foreign_batch_changes_nothing_where_all_rows_are_known() {
 /// More actors than rows are kept of a post: they leave the cache, and those that come again are read again.
 #[tokio::test(start_paused = true)]
 async fn only_what_was_written_is_read_of_a_partition_that_was_seen_empty() {
-    let mut stage = Stage::set(NO_MARGIN).await;
-    stage.start_group(moods_alone()).await;
+    let mut stage = with_moods_alone().await;
     stage.react("p", "a0", 1).await;
     stage.settle().await;
     let before = stage.plan.gets(MOODS.name);
@@ -201,8 +201,7 @@ async fn a_row_without_its_mark_does_not_count() {
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_mark_drops_what_is_known_to_be_absent() {
-    let mut stage = Stage::set(NO_MARGIN).await;
-    stage.start_group(moods_alone()).await;
+    let mut stage = with_moods_alone().await;
     // More actors than stay in the cache: what is left of the post is its summary, and who has been there.
     for n in 0..5 {
         stage.react("p", &format!("a{n}"), 1).await;
