@@ -19,8 +19,9 @@ use crate::template::Kind;
 use crate::world::{self, World};
 
 const WINDOW: Duration = Duration::from_secs(1);
-/// After a start: what it has freed goes back to the operating system within a second or two.
-const IDLE: Duration = Duration::from_secs(10);
+/// After a restart: over Kafka a group gives its partitions out after some 6 s, and what is read again until then is let go
+/// of by 24.
+const IDLE: Duration = Duration::from_secs(30);
 const FIRST_CALLS: Duration = Duration::from_millis(10);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(300);
 const MANY: u64 = 1_000_000;
