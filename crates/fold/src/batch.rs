@@ -12,6 +12,10 @@ use crate::record::Decoded;
 use crate::side_by_side::side_by_side;
 use crate::{Effect, Fold, FoldError, Record, Rows, dead_letter, trace};
 
+/// Records folded together at most.
+pub(crate) const BATCH_RECORDS: usize = 256;
+/// Their bytes at most: what they change in one table partition must fit into one `apply`.
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Table partitions loaded or written at once.
 const HOMES_IN_FLIGHT: usize = 64;
 /// How often a load starts over because another writer moved the mark under it.
@@ -45,6 +49,22 @@ struct Loaded {
     table: &'static Table,
     partition: Key,
     rows: Rows,
+}
+
+/// Cuts records into micro-batches; one record may exceed the bytes.
+pub(crate) fn batches(records: &[RawRecord]) -> Vec<&[RawRecord]> {
+    let mut cut = Vec::new();
+    let (mut from, mut bytes) = (0, 0);
+    for (index, record) in records.iter().enumerate() {
+        bytes += record.held_bytes();
+        if index > from && (bytes > BATCH_BYTES || index - from == BATCH_RECORDS) {
+            cut.push(&records[from..index]);
+            (from, bytes) = (index, record.held_bytes());
+        }
+    }
+    cut.push(&records[from..]);
+    cut.retain(|batch| !batch.is_empty());
+    cut
 }
 
 impl Batch {

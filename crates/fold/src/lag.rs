@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::engine::{self, Context, Heads};
 use crate::memory::MemoryCounts;
+use crate::steps::{StepMetrics, Steps};
 use crate::{FoldError, Group};
 
 /// How often heads and foreign watermarks are looked at.
@@ -201,6 +202,7 @@ pub struct FoldMetrics {
     partitions: Family<GroupLabels, Gauge>,
     answers: Family<AnswerLabels, Counter>,
     rows: Family<AnswerLabels, Counter>,
+    steps: StepMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -263,7 +265,12 @@ impl FoldMetrics {
             "Reads of rows by key that could be remembered: from memory, or from the tables",
             all.rows.clone(),
         );
+        all.steps.register(registry);
         all
+    }
+
+    pub(crate) fn steps(&self, group: &Group) -> Steps {
+        self.steps.of(group)
     }
 
     pub(crate) fn memory(&self, group: &Group) -> MemoryCounts {
@@ -277,6 +284,7 @@ impl FoldMetrics {
     /// Nothing more is said of a group that has ended: an old alarm would stay for ever.
     pub(crate) fn forget(&self, group: &Group, partitions: impl Iterator<Item = LogPartition>) {
         self.partitions.remove(&GroupLabels { group: group.name() });
+        self.steps.forget(group);
         for from in [MEMORY, TABLES] {
             let labels = AnswerLabels { group: group.name(), from };
             self.answers.remove(&labels);

@@ -38,6 +38,7 @@ mod rows;
 mod side_by_side;
 mod spread;
 mod state;
+mod steps;
 mod token;
 mod trace;
 pub mod verify;

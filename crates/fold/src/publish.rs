@@ -50,8 +50,7 @@ impl Publisher {
         let mut reader = self.log.read(position.partition, position.offset).await?;
         let Some(records) = reader.next().await else { return Ok(None) };
         let record = records?.into_iter().find(|record| record.position == position);
-        let time = record.as_ref().and_then(|record| record.header(headers::TIME));
-        Ok(time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(jiff::Timestamp::as_millisecond))
+        Ok(record.as_ref().and_then(made_at))
     }
 
     /// Appends `event` under `key`. Durable when it returns; a future dropped half way may still have appended.
@@ -95,6 +94,12 @@ impl Publisher {
         }
         all
     }
+}
+
+/// The `ce_time` of a record.
+pub(crate) fn made_at(record: &kith_log::Record) -> Option<UnixMillis> {
+    let time = record.header(headers::TIME)?;
+    time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
 
 /// RFC 3339 in UTC; a time that no calendar holds is given as the epoch.

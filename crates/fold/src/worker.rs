@@ -9,23 +9,20 @@ use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::FoldError;
-use crate::batch::Batch;
+use crate::batch::{BATCH_RECORDS, Batch, batches};
 use crate::cache::Cache;
 use crate::engine::Context;
 use crate::restart_history::RestartHistory;
 use crate::spread::{Spreader, Withheld};
+use crate::steps::{Step, Steps};
 use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
 
-/// Records folded together at most.
-const BATCH_RECORDS: usize = 256;
-/// Their bytes at most: what they change in one table partition must fit into one `apply`.
-const BATCH_BYTES: usize = 1024 * 1024;
 /// How often an idle worker looks whether the tables' server may have lost rows: no record may come for long.
 const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
 /// How old a stored watermark may be that no other process reads, ms.
 const NOTE_EVERY_MS: i64 = 100;
 /// Withheld spreads that a worker remembers; one that it forgot costs what is remembered.
-const WITHHELD_KEPT: usize = 256;
+const WITHHELD_KEPT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
@@ -51,6 +48,7 @@ pub(crate) struct Worker {
     reconnects: u64,
     /// What rows of the tables have withheld so far, of late.
     withheld: LruCache<Withheld, ()>,
+    steps: Steps,
 }
 
 impl Worker {
@@ -83,6 +81,10 @@ impl Worker {
         let restart = RestartHistory::new(margin);
         let append_next = appended.map_or(0, |row| row.position + 1);
         let cache = Cache::new(&context.runtime);
+        // `new` would take the memory of all of it at once.
+        let mut withheld = LruCache::unbounded();
+        withheld.resize(WITHHELD_KEPT);
+        let steps = context.metrics.steps(&context.group);
         let note = Note { every_ms: if context.store.is_shared() { 0 } else { NOTE_EVERY_MS }, last_ms: 0 };
         Ok(Self {
             context,
@@ -97,7 +99,8 @@ impl Worker {
             restart,
             note,
             reconnects,
-            withheld: LruCache::new(NonZeroUsize::new(WITHHELD_KEPT).unwrap_or(NonZeroUsize::MIN)),
+            withheld,
+            steps,
         })
     }
 
@@ -253,6 +256,10 @@ impl Worker {
         // Another generation serves now: what is appended it appends.
         self.live &= duty.is_live();
         self.compare_ids(records)?;
+        if self.live {
+            self.steps.waited(records, self.context.runtime.now_ms());
+        }
+        let mut laps = self.steps.start();
         let batch = Batch::decode(&self.context, self.partition, records);
         if let Some(first) = records.first().filter(|_| batch.has_poison()) {
             let first = first.position.offset;
@@ -260,18 +267,23 @@ impl Worker {
         }
         let keyspace = &*self.context.state.keyspace;
         let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
+        laps.end(Step::Load);
         let effects = batch.apply(&self.context.group.folds, &mut homes)?;
+        laps.end(Step::Apply);
         homes.write(keyspace, &|| self.has_all()).await?;
+        laps.end(Step::Write);
         let had_some = homes.had_some();
         homes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);
         let withheld = Spreader::new(keyspace, publisher, &progress).run(effects).await?;
+        laps.end(Step::Spread);
         if had_some || self.is_new(withheld) {
             self.context.state.watermarks.written_by_others();
         }
         if let Some((reached, id)) = batch.last() {
             self.pass(reached, id).await?;
+            laps.end(Step::Note);
         }
         self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len());
         batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
@@ -327,22 +339,6 @@ impl Note {
         }
         due
     }
-}
-
-/// Cuts records into micro-batches; one record may exceed the bytes.
-fn batches(records: &[RawRecord]) -> Vec<&[RawRecord]> {
-    let mut cut = Vec::new();
-    let (mut from, mut bytes) = (0, 0);
-    for (index, record) in records.iter().enumerate() {
-        bytes += record.held_bytes();
-        if index > from && (bytes > BATCH_BYTES || index - from == BATCH_RECORDS) {
-            cut.push(&records[from..index]);
-            (from, bytes) = (index, record.held_bytes());
-        }
-    }
-    cut.push(&records[from..]);
-    cut.retain(|batch| !batch.is_empty());
-    cut
 }
 
 /// Waits until the folds of the whole group have reached the heads that stood at the start, and it serves.

@@ -19,7 +19,7 @@ use crate::{Failure, limits};
 
 /// Commands whose content this process remembers, to refuse a request id that is used again for something else. What a
 /// command makes keeps its digest for ever in its row; this is for commands that make nothing of their own.
-const RECENT_COMMANDS: usize = 16_384;
+const RECENT_COMMANDS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 /// Events that are read from the log at a time to say when they were written: each read opens a consumer.
 const TIME_READS: usize = 4;
 
@@ -61,9 +61,11 @@ pub struct Command<'a> {
 
 impl Kit {
     pub fn new(projection: Arc<Projection>, page_tokens: Arc<PageTokens>, max_lag_records: u64) -> Self {
-        let recent = Mutex::new(LruCache::new(NonZeroUsize::new(RECENT_COMMANDS).unwrap_or(NonZeroUsize::MIN)));
+        // `new` would take the memory of all of it at once.
+        let mut recent = LruCache::unbounded();
+        recent.resize(RECENT_COMMANDS);
         let (runtime, time_reads) = (projection.ports().runtime.clone(), Semaphore::new(TIME_READS));
-        Self { runtime, page_tokens, projection, max_lag_records, recent, time_reads }
+        Self { runtime, page_tokens, projection, max_lag_records, recent: Mutex::new(recent), time_reads }
     }
 
     /// Waits until the tables include what the request's `at_least` asks for, and gives them. Every RPC that looks at

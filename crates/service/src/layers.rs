@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -16,9 +16,10 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use crate::Failure;
+use crate::admission::Admission;
 use crate::auth::{self, Verifier};
 use crate::deadline::DeadlineRules;
-use crate::limits::{REQUEST_HEADER_BYTES, RPCS_IN_FLIGHT, STREAMS_OPEN};
+use crate::limits::{REQUEST_HEADER_BYTES, STREAMS_OPEN};
 use crate::metrics::{Metrics, RpcMethod, RpcMetrics, code_name};
 use crate::response::{Answer, Open, Untaken, UntakenBytes};
 use crate::telemetry::{self, TRACE_PARENT};
@@ -47,8 +48,10 @@ struct EdgeShared {
     rpcs: RpcMetrics,
     verifier: Verifier,
     deadlines: DeadlineRules,
-    /// Over all connections. A place is held until the caller has taken the answer.
-    in_flight: Arc<Semaphore>,
+    /// A place is held until the caller has taken the answer.
+    admission: Admission,
+    /// What a call that is not let in is answered: made once, since nothing must cost less.
+    refusal: HeaderMap,
     /// The places of methods whose answers are streams, which may go on for ever.
     streams: Arc<Semaphore>,
     untaken: Arc<UntakenBytes>,
@@ -67,8 +70,9 @@ impl Edge {
     }
 
     fn with(rpcs: RpcMetrics, verifier: Verifier, deadlines: DeadlineRules) -> Self {
-        let (in_flight, streams) = (Semaphore::new(RPCS_IN_FLIGHT).into(), Semaphore::new(STREAMS_OPEN).into());
-        let shared = EdgeShared { rpcs, verifier, deadlines, in_flight, streams, untaken: Arc::default() };
+        let refusal = Status::from(Failure::overloaded()).into_http::<Body>().into_parts().0.headers;
+        let (admission, streams) = (Admission::new(), Semaphore::new(STREAMS_OPEN).into());
+        let shared = EdgeShared { rpcs, verifier, deadlines, admission, refusal, streams, untaken: Arc::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -81,7 +85,7 @@ impl Edge {
     /// Waits until nothing is in flight, streams apart. What comes meanwhile is served too: a connection is told of the
     /// end, and its caller may not have heard yet.
     pub(crate) async fn idle(&self) {
-        while self.shared.in_flight.available_permits() < RPCS_IN_FLIGHT {
+        while self.shared.admission.in_flight() > 0 {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
@@ -120,20 +124,42 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         let edge = self.edge.clone();
         let method = edge.rpcs.method(request.uri().path());
+        let place = match method.is_streaming() {
+            true => None,
+            false => match edge.admission.admit() {
+                Some(place) => Some(place),
+                None => return Box::pin(std::future::ready(Ok(edge.refuse(&method)))),
+            },
+        };
         let span = span_of(&method, &request);
-        Box::pin(async move { Ok(edge.call(method, inner, request).await) }.instrument(span))
+        Box::pin(async move { Ok(edge.call(method, place, inner, request).await) }.instrument(span))
     }
 }
 
 impl EdgeShared {
-    async fn call<S>(&self, method: RpcMethod, inner: S, request: Request<Body>) -> Response<Body>
+    /// Counted, but without a span: of the many that an overload refuses, none says more than the count.
+    fn refuse(&self, method: &RpcMethod) -> Response<Body> {
+        self.rpcs.observe(method, Code::ResourceExhausted, Duration::ZERO);
+        let mut response = Response::new(Body::empty());
+        *response.headers_mut() = self.refusal.clone();
+        response
+    }
+
+    /// `place` is that of a call with one answer; a stream takes one of its own.
+    async fn call<S>(
+        &self,
+        method: RpcMethod,
+        place: Option<OwnedSemaphorePermit>,
+        inner: S,
+        request: Request<Body>,
+    ) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
         let mut call = Call { rpcs: &self.rpcs, method, started: Instant::now(), code: Code::Cancelled };
-        let handled = match call.method.is_streaming() {
-            true => self.open(inner, request).await,
-            false => self.answer(inner, request).await,
+        let handled = match place {
+            None => self.open(inner, request).await,
+            Some(place) => self.answer(place, inner, request).await,
         };
         let (code, response) = handled.unwrap_or_else(|failure| (failure.code(), Status::from(failure).into_http()));
         call.code = code;
@@ -153,11 +179,15 @@ impl EdgeShared {
     }
 
     /// One answer: all of it within the deadline, and in memory no longer than its caller needs to take it.
-    async fn answer<S>(&self, inner: S, request: Request<Body>) -> Result<(Code, Response<Body>), Failure>
+    async fn answer<S>(
+        &self,
+        place: OwnedSemaphorePermit,
+        inner: S,
+        request: Request<Body>,
+    ) -> Result<(Code, Response<Body>), Failure>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
-        let place = Arc::clone(&self.in_flight).try_acquire_owned().map_err(|_| Failure::overloaded())?;
         let connection = request.extensions().get::<Arc<Untaken>>().cloned().unwrap_or_default();
         let (head, body) = with_reason(self.handle(inner, request).await?).into_parts();
         let answer = Answer::of(body).await.map_err(|status| Failure::defect("encoding an answer", &status))?;

@@ -3,6 +3,7 @@
 //!
 //! Nothing in here knows a noun.
 
+mod admission;
 pub mod auth;
 pub mod config;
 mod connections;

@@ -89,6 +89,10 @@ limits! {
     DEADLINE_MARGIN_MS: u64 = 2;
     /// RPCs that one process works on at a time; more are shed.
     RPCS_IN_FLIGHT: usize = 640;
+    /// The same for a while after some were shed, since what waits then is no burst.
+    RPCS_IN_FLIGHT_OVERLOADED: usize = 256;
+    /// For how long, in milliseconds.
+    OVERLOADED_FOR_MS: u64 = 1_000;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
     /// Streams that go on (watches, reflection) that one process has open at a time; more are shed.

@@ -146,7 +146,7 @@ impl Suite {
             all.push(projection);
         }
         let (log, runtime) = (Arc::clone(&ports.log), ports.runtime.clone());
-        let operators = ops::routes(&all, ops::events::service(log, operations, page_tokens, runtime.clone())?);
+        let operators = ops::routes(&all, ops::events::service(log, operations, page_tokens, runtime.clone()));
         Ok(Self { routes: routes.routes(), names, operators, projections: all, runtime })
     }
 }

@@ -9,6 +9,7 @@ use kith_fold::engine::{self, FoldMetrics, Ports, Running};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, topics};
 use kith_runtime::Runtime;
+use kith_service::metrics::Metrics;
 use kith_tables::TableStore;
 use kith_tables::cql::{CqlSettings, CqlTables};
 use kith_tables::embedded::EmbeddedTables;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::recorder::Recorder;
+use crate::steps::Steps;
 
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// A fold that stands still for this long will not go on.
@@ -28,6 +30,7 @@ const PUSH_THRESHOLD: u64 = 10_000;
 pub struct Desk {
     pub ports: Ports,
     pub recorder: Option<Arc<Recorder>>,
+    metrics: Metrics,
     /// Of the embedded kinds.
     _folder: TempDir,
 }
@@ -86,8 +89,15 @@ impl Desk {
         let recorder = recorded.then(|| Recorder::before(Arc::clone(&tables)));
         let tables = recorder.clone().map_or(tables, |recorder| recorder as Arc<dyn TableStore>);
         log.create_topics(&topics::ALL).await?;
-        let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
-        Ok(Self { ports, recorder, _folder: folder })
+        let metrics = Metrics::default();
+        let folds = FoldMetrics::register(&mut metrics.registry());
+        let ports = Ports { runtime, log, tables, metrics: folds };
+        Ok(Self { ports, recorder, metrics, _folder: folder })
+    }
+
+    /// What its micro-batches have spent their time on.
+    pub fn steps(&self) -> Result<Steps> {
+        Steps::of(&self.metrics.encode()?)
     }
 
     /// Starts folding in `groups`.

@@ -11,6 +11,7 @@ mod plan;
 mod raw;
 mod recorder;
 mod row;
+mod steps;
 mod target;
 mod template;
 mod world;

@@ -31,6 +31,11 @@ pub async fn rounds(
     Ok(pairs)
 }
 
+/// Says on standard error what micro-batches have spent their time on.
+pub fn say_steps(lines: &[String]) {
+    lines.iter().for_each(|line| eprintln!("    {line}"));
+}
+
 /// Says on standard error what came of a row, as soon as it is known.
 pub fn say(row: &Row) {
     eprintln!(

@@ -11,15 +11,16 @@ use anyhow::{Context, Result};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, topics};
 use kith_runtime::Runtime;
-use kith_tests::kith::{Launch, PORT};
+use kith_tests::kith::{ADMIN_PORT, Launch, PORT};
 use kith_tests::process::Process;
 use kith_tests::server::Server;
-use kith_tests::{kafka_server, suite, wait};
+use kith_tests::{http, kafka_server, suite, wait};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::bare::Setup;
 use crate::desk::Live;
+use crate::steps::Steps;
 use crate::target::{Bearers, Target, bearers};
 use crate::template::{Kind, Template};
 use crate::world::{self, Fact, PARTITIONS, World};
@@ -89,6 +90,11 @@ impl Place {
     /// Whether log and tables are servers.
     pub fn adapter(&self) -> &'static str {
         adapter(self.live)
+    }
+
+    /// What its micro-batches have spent their time on.
+    pub async fn steps(&self) -> Result<Steps> {
+        Steps::of(&http::get(self.suite.socket(ADMIN_PORT), "/metrics").await?.body)
     }
 
     /// A bare server beside the suite, with a log and tables of its own of the same kinds. `rows`: whether it writes the

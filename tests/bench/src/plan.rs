@@ -16,7 +16,7 @@ use crate::world::{ACCOUNTS, World};
 
 const QUICK_WINDOW: Duration = Duration::from_millis(800);
 const WINDOW: Duration = Duration::from_secs(3);
-const OVERLOAD_WINDOW: Duration = Duration::from_secs(10);
+const OVERLOAD_WINDOW: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 3;
 const POSTS: u64 = 2_500;
 
@@ -109,7 +109,12 @@ async fn take(group: &str, mut live: Option<&mut Live>) -> Result<Vec<Row>> {
         }
         "overload" => {
             let place = Place::over(WORLD, live, &[]).await?;
-            overload::twice_the_peak(&place, POSTS, OVERLOAD_WINDOW).await?
+            let mut rows = Vec::new();
+            for mix in [Mix::Mixed, Mix::Only(Kind::React)] {
+                let what = Throughput { window: OVERLOAD_WINDOW, ..throughput(mix, 512) };
+                rows.extend(overload::twice_the_peak(&place, what).await?);
+            }
+            rows
         }
         "memory" => {
             let place = Place::over(WORLD, live, &[]).await?;

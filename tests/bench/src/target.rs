@@ -32,7 +32,7 @@ use crate::world::{self, TEXT, Thing};
 
 /// A connection may have 256 calls open.
 const CONNECTIONS: usize = 4;
-const WIDE_CONNECTIONS: usize = 24;
+const WIDE_CONNECTIONS: usize = 16;
 const DEADLINE: Duration = Duration::from_secs(25);
 const FOLDED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -62,8 +62,9 @@ pub enum Subjects {
 /// One address that is called.
 #[derive(Clone)]
 pub struct Target {
-    endpoint: Endpoint,
-    channels: Vec<Channel>,
+    /// Cloned for every call, so all of it is shared.
+    endpoint: Arc<Endpoint>,
+    channels: Arc<[Channel]>,
     next: Arc<AtomicUsize>,
     bearers: Bearers,
     /// Tells the calls of one run of the bench from those of another.
@@ -74,7 +75,7 @@ impl Target {
     pub fn new(address: SocketAddr, bearers: Bearers, run: &str) -> Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).timeout(DEADLINE);
         let channels = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { endpoint, channels, next: Arc::default(), bearers, run: run.into() })
+        Ok(Self { endpoint: Arc::new(endpoint), channels, next: Arc::default(), bearers, run: run.into() })
     }
 
     /// The same over more connections: as many calls as a server takes at once must not wait here for a stream.

@@ -81,11 +81,14 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // The library would ask the machine's clock; ours is the runtime's.
         validation.validate_exp = false;
+        // `new` would take the memory of all of it at once.
+        let mut verified = LruCache::unbounded();
+        verified.resize(VERIFIED_TOKENS);
         let shared = Arc::new(Shared {
             runtime: runtime.clone(),
             file,
             keys: RwLock::new(Arc::new(keys)),
-            verified: Mutex::new(LruCache::new(VERIFIED_TOKENS)),
+            verified: Mutex::new(verified),
             validation,
         });
         let weak = Arc::downgrade(&shared);

@@ -90,7 +90,7 @@ async fn a_bad_deadline_never_reaches_the_handler() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_much_is_shed_at_once_and_counted() {
     let suite = suite();
-    let held = suite.edge.shared.in_flight.clone().try_acquire_many_owned(RPCS_IN_FLIGHT as u32).unwrap();
+    let held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit()).collect();
     let status = call(&suite.edge, &[], service_fn(ok)).await;
     assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
     assert!(status.get_details_retry_info().is_some());
@@ -108,22 +108,22 @@ async fn a_call_whose_caller_goes_away_is_counted_and_gives_its_place_back() {
     let suite = suite();
     let gone = tokio::time::timeout(Duration::from_millis(50), call(&suite.edge, &[], service_fn(never))).await;
     assert!(gone.is_err());
-    assert_eq!(suite.edge.shared.in_flight.available_permits(), RPCS_IN_FLIGHT);
+    assert_eq!(suite.edge.shared.admission.in_flight(), 0);
     assert!(suite.metrics.encode().unwrap().contains(r#"rpc_status_code="CANCELLED""#));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_place_is_held_until_the_answer_is_taken() {
     let suite = suite();
-    let places = || suite.edge.shared.in_flight.available_permits();
+    let in_flight = || suite.edge.shared.admission.in_flight();
     let handler = service_fn(|_| async { Ok(Response::new(Body::new(http_body_util::Full::from("answer")))) });
     let request = Request::post("/kith.identity.v1.AccountService/GetAccount").body(Body::empty()).unwrap();
     let response = suite.edge.layer(handler).oneshot(request).await.unwrap();
-    assert_eq!(places(), RPCS_IN_FLIGHT - 1);
+    assert_eq!(in_flight(), 1);
     let idle = suite.edge.idle();
     assert!(tokio::time::timeout(Duration::from_secs(1), idle).await.is_err());
     drop(response);
-    assert_eq!(places(), RPCS_IN_FLIGHT);
+    assert_eq!(in_flight(), 0);
     suite.edge.idle().await;
 }
 

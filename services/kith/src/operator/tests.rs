@@ -29,7 +29,7 @@ async fn listener() -> Listener {
     log.create_topics(&topics::ALL).await.unwrap();
     let operations = Arc::new(Operations::open(log.clone(), runtime.clone()).await.unwrap());
     let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
-    let service = crate::ops::events::service(log.clone(), operations, page_tokens, runtime.clone()).unwrap();
+    let service = crate::ops::events::service(log.clone(), operations, page_tokens, runtime.clone());
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let server = tonic::transport::Server::builder().add_service(service);

@@ -20,7 +20,6 @@ use kith_service::Failure;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::parse_id;
 use kith_service::page_token::PageTokens;
-use prost_reflect::DescriptorError;
 use tonic::{Request, Response, Status};
 
 use super::not_known;
@@ -31,16 +30,16 @@ use self::shown::Shapes;
 /// The longest note on a dead letter, in bytes.
 const NOTE_BYTES: usize = 500;
 
-/// The service; `Err` only if this build's own protos do not read.
+/// The service.
 pub fn service(
     log: Arc<dyn EventLog>,
     operations: Arc<Operations>,
     page_tokens: Arc<PageTokens>,
     runtime: Runtime,
-) -> Result<EventServiceServer<Events>, DescriptorError> {
-    let (shapes, letters) = (Shapes::load()?, Letters::new(Arc::clone(&log)));
+) -> EventServiceServer<Events> {
+    let (shapes, letters) = (Shapes::default(), Letters::new(Arc::clone(&log)));
     let shared = Arc::new(Shared { log, operations, page_tokens, runtime, shapes, letters });
-    Ok(kith_service::limited!(EventServiceServer::new(Events { shared })))
+    kith_service::limited!(EventServiceServer::new(Events { shared }))
 }
 
 /// Answers operators.

@@ -31,7 +31,7 @@ pub enum Mix {
 }
 
 impl Mix {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Only(kind) => kind.name(),
             Self::Mixed => "mixed",

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::desk::{self, Desk, Live};
-use crate::measures::{rounds, say};
+use crate::measures::{rounds, say, say_steps};
 use crate::place::adapter;
 use crate::raw::{Cell, Raw};
 use crate::recorder::Noted;
@@ -163,7 +163,9 @@ pub async fn fan_out(mut live: Option<&mut Live>, followers: u64, posts: u64, ti
     let rows = (posts * followers) as f64;
     let ceiling = async || Ok(rows / write_raw(live.as_deref(), &batches).await?);
     let ours = async || Ok(rows / publish().await?);
+    let before = desk.steps()?;
     let rounds = rounds(times, ceiling, ours).await?;
+    say_steps(&desk.steps()?.lines_since(&before));
     desk::end(running).await;
     let row = Row {
         measure: format!("fan-out, author with {followers} followers"),
@@ -189,10 +191,12 @@ pub async fn seconds_a_row(live: Option<&mut Live>, partitions: u16) -> Result<f
     let running = desk.start(&groups).await?;
     desk.settle(&groups, &running).await?;
     let now_ms = runtime.now_ms();
+    let before = desk.steps()?;
     let started = Instant::now();
     world::append(log, runtime, (0..2 * AUTHORS).map(|n| world::post(n, n % AUTHORS, now_ms + n as i64))).await?;
     desk.settle(&groups, &running).await?;
     let seconds = started.elapsed().as_secs_f64();
+    say_steps(&desk.steps()?.lines_since(&before));
     desk::end(running).await;
     Ok(seconds / (2 * AUTHORS * FOLLOWERS) as f64)
 }

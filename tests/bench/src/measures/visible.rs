@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::desk::{Desk, Live};
 use crate::load;
-use crate::measures::say;
+use crate::measures::{say, say_steps};
 use crate::place::{BareWhat, Place, adapter};
 use crate::raw::Raw;
 use crate::row::{Pair, Reach, Row};
@@ -48,7 +48,9 @@ pub async fn at_half_load(
         let load = load::open(&bare_posts, rate, window, &bare_numbers);
         let (_, raw) = tokio::try_join!(load, chain.probe(window))?;
         let load = load::open(&posts, rate, window, &place.numbers);
+        let before = place.steps().await?;
         let (_, own) = tokio::try_join!(load, probe(place, window))?;
+        say_steps(&place.steps().await?.lines_since(&before));
         p50.push(Pair { ceiling: ms(&raw, 0.5), ours: ms(&own, 0.5) });
         p99.push(Pair { ceiling: ms(&raw, 0.99), ours: ms(&own, 0.99) });
     }

@@ -1,21 +1,20 @@
 //! Records as operators see them: headers by name, the event as JSON. Secrets stay where they are.
 
+use std::sync::OnceLock;
+
 use kith_log::{Header, Record, Topic, headers};
 use kith_proto::Event;
 use kith_proto::ops::v1::LoggedEvent;
 use kith_proto::ops::v1::get_dead_letter_response::LetterHeader;
 use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage};
 
-/// The shapes of all messages, as JSON needs them.
+/// The shapes of all messages, as JSON needs them: 3 MiB, from when an operator asks first.
+#[derive(Default)]
 pub struct Shapes {
-    pool: DescriptorPool,
+    pool: OnceLock<Result<DescriptorPool, DescriptorError>>,
 }
 
 impl Shapes {
-    pub fn load() -> Result<Self, DescriptorError> {
-        Ok(Self { pool: DescriptorPool::decode(kith_proto::FILE_DESCRIPTOR_SET)? })
-    }
-
     pub fn logged(&self, record: &Record) -> LoggedEvent {
         let position = record.position;
         let (event_json, undecoded_reason) = match self.json(position.partition.topic, &record.value) {
@@ -49,7 +48,9 @@ impl Shapes {
             return Err("what people say to each other alone is not shown".to_owned());
         }
         Event::decode(topic.name, value).map_err(|error| error.to_string())?;
-        let shape = Event::wire_name(topic.name).and_then(|name| self.pool.get_message_by_name(name));
+        let pool = self.pool.get_or_init(|| DescriptorPool::decode(kith_proto::FILE_DESCRIPTOR_SET));
+        let pool = pool.as_ref().map_err(|error| format!("this build's own protos do not read: {error}"))?;
+        let shape = Event::wire_name(topic.name).and_then(|name| pool.get_message_by_name(name));
         let shape = shape.ok_or_else(|| format!("events of {} are not known", topic.name))?;
         let message = DynamicMessage::decode(shape, value).map_err(|error| error.to_string())?;
         // A moment outside the calendar has no JSON.

@@ -47,7 +47,7 @@ async fn events(ports: &Ports) -> Events {
         operations: Arc::new(operations),
         page_tokens,
         runtime: ports.runtime.clone(),
-        shapes: Shapes::load().unwrap(),
+        shapes: Shapes::default(),
     };
     Events { shared: Arc::new(shared) }
 }

@@ -1,0 +1,90 @@
+//! What micro-batches spend their time on, from the metrics of folds: the profile of what waits more than it computes.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+
+const DURATION: &str = "kith_fold_step_duration_seconds";
+const FOLDED: &str = "kith_fold_records_total";
+
+/// Sums since the start, by group.
+#[derive(Debug, Default)]
+pub struct Steps(BTreeMap<String, Sums>);
+
+#[derive(Debug, Default, Clone)]
+struct Sums {
+    records: f64,
+    /// Seconds and count, by step.
+    steps: BTreeMap<String, (f64, f64)>,
+}
+
+impl Steps {
+    /// From a process' metrics, as Prometheus reads them.
+    pub fn of(metrics: &str) -> Result<Self> {
+        let mut all = Self::default();
+        for line in metrics.lines().filter(|line| line.starts_with(DURATION) || line.starts_with(FOLDED)) {
+            let (name, value) = line.rsplit_once(' ').context("a metric without a value")?;
+            let value: f64 = value.parse()?;
+            let sums = all.0.entry(label(name, "group")?.to_owned()).or_default();
+            if name.starts_with(FOLDED) {
+                sums.records += value;
+                continue;
+            }
+            let (seconds, count) = sums.steps.entry(label(name, "step")?.to_owned()).or_default();
+            match name[DURATION.len()..].split('{').next() {
+                Some("_sum") => *seconds += value,
+                Some("_count") => *count += value,
+                _ => {}
+            }
+        }
+        Ok(all)
+    }
+
+    /// A line for each group: how many micro-batches there were since `before`, how large, and how long each step took
+    /// on average.
+    pub fn lines_since(&self, before: &Self) -> Vec<String> {
+        let line = |(group, now): (&String, &Sums)| {
+            let then = before.0.get(group).cloned().unwrap_or_default();
+            let counted = |step: &str| {
+                let ((seconds, count), (was_seconds, was_count)) =
+                    (*now.steps.get(step)?, then.steps.get(step).copied().unwrap_or_default());
+                (count > was_count).then_some((seconds - was_seconds, count - was_count))
+            };
+            let (_, batches) = counted("load")?;
+            let mean = |step: &str| {
+                counted(step)
+                    .map_or_else(String::new, |(seconds, count)| format!(" {step} {:.2}", seconds * 1e3 / count))
+            };
+            let steps: String = ["wait", "load", "apply", "write", "spread", "note"].map(mean).concat();
+            let size = (now.records - then.records) / batches;
+            Some(format!("{group}: {batches:.0} micro-batches of {size:.1} records; ms on average:{steps}"))
+        };
+        self.0.iter().filter_map(line).collect()
+    }
+}
+
+fn label<'a>(name: &'a str, label: &str) -> Result<&'a str> {
+    let (_, rest) = name.split_once(&format!("{label}=\"")).with_context(|| format!("no `{label}` in {name}"))?;
+    Ok(rest.split('"').next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_before_does_not_count() {
+        let metrics = |records: u32, sum: f64, count: u32| {
+            format!(
+                "# HELP x\nkith_fold_records_total{{group=\"feeds\",topic=\"posts\"}} {records}\n\
+                 kith_fold_step_duration_seconds_sum{{group=\"feeds\",step=\"load\"}} {sum}\n\
+                 kith_fold_step_duration_seconds_count{{group=\"feeds\",step=\"load\"}} {count}\n\
+                 kith_fold_step_duration_seconds_bucket{{le=\"0.1\",group=\"feeds\",step=\"load\"}} {count}\n"
+            )
+        };
+        let before = Steps::of(&metrics(10, 1.0, 5)).unwrap();
+        let after = Steps::of(&metrics(40, 1.5, 15)).unwrap();
+        assert_eq!(after.lines_since(&before), ["feeds: 10 micro-batches of 3.0 records; ms on average: load 50.00"]);
+        assert!(after.lines_since(&after).is_empty());
+    }
+}
