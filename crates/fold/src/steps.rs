@@ -20,7 +20,7 @@ const BUCKETS: [f64; 16] =
 /// One of the things that a micro-batch does, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Before it: from when its first record was made. Counted once the fold has caught up with the log.
+    /// Before it: from when its first record was made. Only of records folded as they come, not of those read again.
     Wait,
     /// Decoding it, and reading the rows that it changes.
     Load,
@@ -32,6 +32,9 @@ pub(crate) enum Step {
     /// Storing how far it is.
     Note,
 }
+
+/// An index into what is kept for each.
+const _: () = assert!(Step::Note as usize + 1 == Step::ALL.len());
 
 impl Step {
     const ALL: [Self; 6] = [Self::Wait, Self::Load, Self::Apply, Self::Write, Self::Spread, Self::Note];
@@ -66,7 +69,7 @@ impl Default for StepMetrics {
 
 impl StepMetrics {
     pub fn register(&self, registry: &mut Registry) {
-        let help = "How long the steps of a micro-batch take; `wait` is from its first record's time to its start";
+        let help = "How long the steps of a micro-batch took that did not fail; `wait`: from its first record's time to its start";
         registry.register("kith_fold_step_duration_seconds", help, self.0.clone());
     }
 
@@ -97,7 +100,9 @@ impl Steps {
     /// How long the first of `records`, whose turn has come, waited for it.
     pub fn waited(&self, records: &[RawRecord], now_ms: UnixMillis) {
         if let Some(made_ms) = records.first().and_then(made_at) {
-            self.observe(Step::Wait, Duration::from_millis(now_ms.abs_diff(made_ms)));
+            // Another machine's clock may be ahead.
+            let waited_ms = u64::try_from(now_ms - made_ms).unwrap_or(0);
+            self.observe(Step::Wait, Duration::from_millis(waited_ms));
         }
     }
 

@@ -141,6 +141,9 @@ impl Worker {
         }
         for batch in batches(&records) {
             let until = batch.last().map_or(self.next, |record| record.position.offset + 1);
+            if self.live {
+                self.steps.waited(batch, self.context.runtime.now_ms());
+            }
             let folded = match self.has_all() {
                 Ok(()) => self.fold(batch).await,
                 Err(lost) => Err(lost),
@@ -256,9 +259,6 @@ impl Worker {
         // Another generation serves now: what is appended it appends.
         self.live &= duty.is_live();
         self.compare_ids(records)?;
-        if self.live {
-            self.steps.waited(records, self.context.runtime.now_ms());
-        }
         let mut laps = self.steps.start();
         let batch = Batch::decode(&self.context, self.partition, records);
         if let Some(first) = records.first().filter(|_| batch.has_poison()) {
@@ -282,19 +282,21 @@ impl Worker {
             self.context.state.watermarks.written_by_others();
         }
         if let Some((reached, id)) = batch.last() {
-            self.pass(reached, id).await?;
-            laps.end(Step::Note);
+            if self.pass(reached, id).await? {
+                laps.end(Step::Note);
+            }
         }
         self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len());
         batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
     }
 
-    /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it.
-    async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<(), FoldError> {
+    /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it. True
+    /// when it was noted.
+    async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<bool, FoldError> {
         self.context.state.watermarks.advance(self.partition, reached + 1);
         let now_ms = self.context.runtime.now_ms();
         if !self.note.is_due(now_ms) {
-            return Ok(());
+            return Ok(false);
         }
         let restart = self.restart.at(now_ms, reached, id);
         let marks = StoredMarks { appended: self.live.then_some(reached), restart };
@@ -303,7 +305,7 @@ impl Worker {
         if self.live {
             self.append_next = self.append_next.max(reached + 1);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether any of it was not met here before: then what another process wrote before the row that withholds it may be

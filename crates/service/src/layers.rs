@@ -1,4 +1,4 @@
-//! What every RPC passes before its handler: counted, traced, let in or shed, given a deadline, its caller looked up.
+//! What every RPC passes before its handler: let in or shed, counted, traced, given a deadline, its caller looked up.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -26,6 +27,8 @@ use crate::telemetry::{self, TRACE_PARENT};
 
 /// Between two looks whether anything is in flight, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long the rest of a request that is refused may take to come.
+const REFUSED_TAKEN_WITHIN: Duration = Duration::from_millis(100);
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 /// Sets the message limits of a generated server: requests of 256 KiB, responses of 4 MiB.
@@ -50,7 +53,7 @@ struct EdgeShared {
     deadlines: DeadlineRules,
     /// A place is held until the caller has taken the answer.
     admission: Admission,
-    /// What a call that is not let in is answered: made once, since nothing must cost less.
+    /// What a call that is not let in is answered: made once, since refusing must cost little.
     refusal: HeaderMap,
     /// The places of methods whose answers are streams, which may go on for ever.
     streams: Arc<Semaphore>,
@@ -128,7 +131,7 @@ where
             true => None,
             false => match edge.admission.admit() {
                 Some(place) => Some(place),
-                None => return Box::pin(std::future::ready(Ok(edge.refuse(&method)))),
+                None => return Box::pin(async move { Ok(edge.refuse(&method, request.into_body()).await) }),
             },
         };
         let span = span_of(&method, &request);
@@ -137,8 +140,12 @@ where
 }
 
 impl EdgeShared {
-    /// Counted, but without a span: of the many that an overload refuses, none says more than the count.
-    fn refuse(&self, method: &RpcMethod) -> Response<Body> {
+    /// Counted, but without a span: of the many that an overload refuses, none says more than the count. The request is
+    /// taken first, since h2 closes a connection after some streams that were answered before their end.
+    async fn refuse(&self, method: &RpcMethod, mut request: Body) -> Response<Body> {
+        let all = async { while let Some(Ok(_)) = request.frame().await {} };
+        // One that does not come is not waited for.
+        let _ = tokio::time::timeout(REFUSED_TAKEN_WITHIN, all).await;
         self.rpcs.observe(method, Code::ResourceExhausted, Duration::ZERO);
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = self.refusal.clone();

@@ -90,9 +90,9 @@ limits! {
     /// RPCs that one process works on at a time; more are shed.
     RPCS_IN_FLIGHT: usize = 640;
     /// The same for a while after some were shed, since what waits then is no burst.
-    RPCS_IN_FLIGHT_OVERLOADED: usize = 256;
+    RPCS_IN_FLIGHT_OVERLOADED: usize = 384;
     /// For how long, in milliseconds.
-    OVERLOADED_FOR_MS: u64 = 1_000;
+    OVERLOADED_FOR_MS: u64 = 500;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
     /// Streams that go on (watches, reflection) that one process has open at a time; more are shed.

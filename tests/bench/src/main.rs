@@ -4,6 +4,7 @@ mod bare;
 mod chart;
 mod costs;
 mod desk;
+mod line;
 mod load;
 mod measures;
 mod place;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use futures::FutureExt;
+use futures::{FutureExt, future};
+use http::Uri;
 use kith_fold::Token;
 use kith_proto::engagement::v1::engagement_service_client::EngagementServiceClient;
 use kith_proto::engagement::v1::reaction_service_client::ReactionServiceClient;
@@ -26,13 +27,14 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use crate::line::{Connection, Line};
 use crate::load::Call;
 use crate::template::Kind;
 use crate::world::{self, TEXT, Thing};
 
 /// A connection may have 256 calls open.
 const CONNECTIONS: usize = 4;
-const WIDE_CONNECTIONS: usize = 16;
+const WIDE_CONNECTIONS: usize = 20;
 const DEADLINE: Duration = Duration::from_secs(25);
 const FOLDED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -61,10 +63,11 @@ pub enum Subjects {
 
 /// One address that is called.
 #[derive(Clone)]
-pub struct Target {
+pub struct Target<C = Channel> {
     /// Cloned for every call, so all of it is shared.
-    endpoint: Arc<Endpoint>,
-    channels: Arc<[Channel]>,
+    connections: Arc<[C]>,
+    address: SocketAddr,
+    origin: Uri,
     next: Arc<AtomicUsize>,
     bearers: Bearers,
     /// Tells the calls of one run of the bench from those of another.
@@ -73,19 +76,104 @@ pub struct Target {
 
 impl Target {
     pub fn new(address: SocketAddr, bearers: Bearers, run: &str) -> Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).timeout(DEADLINE);
-        let channels = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { endpoint: Arc::new(endpoint), channels, next: Arc::default(), bearers, run: run.into() })
+        let origin = format!("http://{address}");
+        let endpoint = Endpoint::from_shared(origin.clone())?.tcp_nodelay(true).timeout(DEADLINE);
+        let connections = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
+        Ok(Self { connections, address, origin: origin.parse()?, next: Arc::default(), bearers, run: run.into() })
     }
 
-    /// The same over more connections: as many calls as a server takes at once must not wait here for a stream.
-    pub fn wide(&self) -> Self {
-        let channels = (0..WIDE_CONNECTIONS).map(|_| self.endpoint.connect_lazy()).collect();
-        Self { channels, ..self.clone() }
+    /// The same over more connections, which cost less: as many calls as a server takes at once must not wait here for a
+    /// stream, nor take its cores.
+    pub async fn wide(&self) -> Result<Target<Line>> {
+        let connections =
+            future::try_join_all((0..WIDE_CONNECTIONS).map(|_| Line::connect(self.address))).await?.into();
+        let Self { address, origin, next, bearers, run, .. } = self.clone();
+        Ok(Target { connections, address, origin, next, bearers, run })
     }
 
-    fn channel(&self) -> Channel {
-        self.channels[self.next.fetch_add(1, Ordering::Relaxed) % self.channels.len()].clone()
+    /// First pages of fifty of the readers' home feeds, one reader after the other.
+    pub fn pages(&self, readers: u64) -> Call {
+        let target = self.clone();
+        Arc::new(move |n| {
+            let target = target.clone();
+            async move { target.page(n % readers, Vec::new()).await.map(|page| page.as_of) }.boxed()
+        })
+    }
+
+    /// The first page of fifty of a reader's home feed.
+    pub async fn page(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
+        let message = GetHomeFeedRequest { include_shares: true, page_size: 50, page_token: String::new(), at_least };
+        let answer = FeedServiceClient::with_origin(self.connection(), self.origin.clone())
+            .get_home_feed(self.request(reader, message))
+            .await?;
+        Ok(answer.into_inner())
+    }
+
+    /// How often and how a post was reacted to.
+    pub async fn counts(&self, post: u64, at_least: Vec<String>) -> Result<BatchGetCountsResponse, Status> {
+        let message = BatchGetCountsRequest { subjects: vec![world::subject(post)], at_least };
+        let answer = EngagementServiceClient::with_origin(self.connection(), self.origin.clone())
+            .batch_get_counts(self.request(0, message))
+            .await?;
+        Ok(answer.into_inner())
+    }
+
+    /// Waits until a home feed that is read would have what `token` names.
+    pub async fn shown(&self, reader: u64, token: String) -> Result<(), Status> {
+        let wait = WaitForRequest { at_least: vec![token] };
+        FeedServiceClient::with_origin(self.connection(), self.origin.clone())
+            .wait_for(self.request(reader, wait))
+            .await?;
+        Ok(())
+    }
+
+    /// Waits until everything that `token` names is in the tables of every service that folds it.
+    pub async fn folded(&self, token: &Token) -> Result<()> {
+        let started = Instant::now();
+        // A call waits no longer than its deadline.
+        while let Err(status) = self.folded_within_a_call(token).await {
+            ensure!(status.code() == Code::Unavailable && started.elapsed() < FOLDED_WITHIN, "{status}");
+        }
+        Ok(())
+    }
+
+    async fn folded_within_a_call(&self, token: &Token) -> Result<(), Status> {
+        let at_least = vec![token.encode()];
+        let wait = WaitForRequest { at_least: at_least.clone() };
+        FeedServiceClient::with_origin(self.connection(), self.origin.clone()).wait_for(self.request(0, wait)).await?;
+        let posts = BatchGetPostsRequest { post_ids: Vec::new(), at_least: at_least.clone() };
+        PostServiceClient::with_origin(self.connection(), self.origin.clone())
+            .batch_get_posts(self.request(0, posts))
+            .await?;
+        let unread = GetUnreadCountsRequest { conversation_ids: Vec::new(), at_least: at_least.clone() };
+        MessageServiceClient::with_origin(self.connection(), self.origin.clone())
+            .get_unread_counts(self.request(0, unread))
+            .await?;
+        self.counts(0, at_least).await?;
+        Ok(())
+    }
+
+    /// Waits until a bare server has written all its rows. It takes all that it is sent, and may need longer for them than
+    /// one call may take.
+    pub async fn drained(&self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let wait = WaitForRequest { at_least: Vec::new() };
+            match FeedServiceClient::with_origin(self.connection(), self.origin.clone())
+                .wait_for(self.request(0, wait))
+                .await
+            {
+                Ok(_) => return Ok(()),
+                Err(status) if status.code() == Code::Cancelled && started.elapsed() < FOLDED_WITHIN => {}
+                Err(status) => return Err(status.into()),
+            }
+        }
+    }
+}
+
+impl<C: Connection> Target<C> {
+    fn connection(&self) -> C {
+        self.connections[self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len()].clone()
     }
 
     fn request<T>(&self, account: u64, message: T) -> Request<T> {
@@ -130,7 +218,9 @@ impl Target {
                 };
                 let (subject, kind) = (Some(world::subject(post)), world::kind(kind).into());
                 let message = ReactRequest { subject, kind, request_id, at_least: Vec::new() };
-                let answer = ReactionServiceClient::new(self.channel()).react(self.request(account, message)).await?;
+                let answer = ReactionServiceClient::with_origin(self.connection(), self.origin.clone())
+                    .react(self.request(account, message))
+                    .await?;
                 Ok(answer.into_inner().consistency_token)
             }
             Kind::CreatePost => {
@@ -142,73 +232,18 @@ impl Target {
                 let (conversation_id, text) = (world::text_id(Thing::Conversation, account), TEXT.to_owned());
                 let message = SendMessageRequest { conversation_id, text, request_id, at_least: Vec::new() };
                 let request = self.request(account, message);
-                let answer = MessageServiceClient::new(self.channel()).send_message(request).await?;
+                let answer = MessageServiceClient::with_origin(self.connection(), self.origin.clone())
+                    .send_message(request)
+                    .await?;
                 Ok(answer.into_inner().consistency_token)
             }
         }
     }
 
-    /// First pages of fifty of the readers' home feeds, one reader after the other.
-    pub fn pages(&self, readers: u64) -> Call {
-        let target = self.clone();
-        Arc::new(move |n| {
-            let target = target.clone();
-            async move { target.page(n % readers, Vec::new()).await.map(|page| page.as_of) }.boxed()
-        })
-    }
-
-    /// The first page of fifty of a reader's home feed.
-    pub async fn page(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
-        let message = GetHomeFeedRequest { include_shares: true, page_size: 50, page_token: String::new(), at_least };
-        let answer = FeedServiceClient::new(self.channel()).get_home_feed(self.request(reader, message)).await?;
-        Ok(answer.into_inner())
-    }
-
     pub async fn create_post(&self, author: u64, message: CreatePostRequest) -> Result<CreatePostResponse, Status> {
-        let answer = PostServiceClient::new(self.channel()).create_post(self.request(author, message)).await?;
+        let answer = PostServiceClient::with_origin(self.connection(), self.origin.clone())
+            .create_post(self.request(author, message))
+            .await?;
         Ok(answer.into_inner())
-    }
-
-    /// How often and how a post was reacted to.
-    pub async fn counts(&self, post: u64, at_least: Vec<String>) -> Result<BatchGetCountsResponse, Status> {
-        let message = BatchGetCountsRequest { subjects: vec![world::subject(post)], at_least };
-        let answer = EngagementServiceClient::new(self.channel()).batch_get_counts(self.request(0, message)).await?;
-        Ok(answer.into_inner())
-    }
-
-    /// Waits until a home feed that is read would have what `token` names.
-    pub async fn shown(&self, reader: u64, token: String) -> Result<(), Status> {
-        let wait = WaitForRequest { at_least: vec![token] };
-        FeedServiceClient::new(self.channel()).wait_for(self.request(reader, wait)).await?;
-        Ok(())
-    }
-
-    /// Waits until everything that `token` names is in the tables of every service that folds it.
-    pub async fn folded(&self, token: &Token) -> Result<()> {
-        let started = Instant::now();
-        // A call waits no longer than its deadline.
-        while let Err(status) = self.folded_within_a_call(token).await {
-            ensure!(status.code() == Code::Unavailable && started.elapsed() < FOLDED_WITHIN, "{status}");
-        }
-        Ok(())
-    }
-
-    async fn folded_within_a_call(&self, token: &Token) -> Result<(), Status> {
-        let at_least = vec![token.encode()];
-        let wait = WaitForRequest { at_least: at_least.clone() };
-        FeedServiceClient::new(self.channel()).wait_for(self.request(0, wait)).await?;
-        let posts = BatchGetPostsRequest { post_ids: Vec::new(), at_least: at_least.clone() };
-        PostServiceClient::new(self.channel()).batch_get_posts(self.request(0, posts)).await?;
-        let unread = GetUnreadCountsRequest { conversation_ids: Vec::new(), at_least: at_least.clone() };
-        MessageServiceClient::new(self.channel()).get_unread_counts(self.request(0, unread)).await?;
-        self.counts(0, at_least).await?;
-        Ok(())
-    }
-
-    /// Waits until a bare server has written all its rows.
-    pub async fn drained(&self) -> Result<()> {
-        let wait = WaitForRequest { at_least: Vec::new() };
-        FeedServiceClient::new(self.channel()).wait_for(self.request(0, wait)).await?;
-        Ok(())
     }
 }

@@ -9,5 +9,6 @@ mod exactly_once;
 mod faulty;
 mod generations;
 mod stage;
+mod steps;
 mod toy;
 mod waiting;

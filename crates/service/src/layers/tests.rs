@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use kith_log::RecordId;
 use kith_runtime::Runtime;
 use tonic_types::StatusExt;
@@ -101,6 +102,24 @@ async fn what_is_too_much_is_shed_at_once_and_counted() {
         let labels = format!(r#"rpc_method="kith.identity.v1.AccountService/GetAccount",rpc_status_code="{status}""#);
         assert!(text.contains(&format!("duration_seconds_count{{{labels}}} 1")), "{text}");
     }
+}
+
+/// h2 counts streams that are answered before their end, and closes their connection in the end.
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_is_taken_first_but_not_waited_for() {
+    let suite = suite();
+    let _held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit()).collect();
+    let (sender, waiting) = tokio::sync::mpsc::channel::<Result<http_body::Frame<Bytes>, Status>>(2);
+    for _ in 0..2 {
+        sender.send(Ok(http_body::Frame::data(Bytes::from_static(b"piece")))).await.unwrap();
+    }
+    let started = Instant::now();
+    let body = Body::new(http_body_util::StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(waiting)));
+    let request = Request::post("/kith.identity.v1.AccountService/GetAccount").body(body).unwrap();
+    let response = suite.edge.layer(service_fn(ok)).oneshot(request).await.unwrap();
+    assert_eq!(Status::from_header_map(response.headers()).unwrap().code(), Code::ResourceExhausted);
+    assert_eq!(sender.capacity(), 2, "what came is taken");
+    assert_eq!(started.elapsed().as_millis() / 10, REFUSED_TAKEN_WITHIN.as_millis() / 10);
 }
 
 #[tokio::test(start_paused = true)]

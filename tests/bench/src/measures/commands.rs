@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::Instant;
 
+use crate::line::Connection;
 use crate::load::{self, Call};
 use crate::measures::{rounds, say};
 use crate::place::{BareWhat, Place};
@@ -39,7 +40,7 @@ impl Mix {
         }
     }
 
-    pub fn calls(self, target: &Target, posts: u64) -> Call {
+    pub fn calls<C: Connection>(self, target: &Target<C>, posts: u64) -> Call {
         match self {
             Self::Only(kind) => target.commands(kind, Subjects::Uniform(posts)),
             Self::Mixed => target.mixed(Subjects::Uniform(posts)),

@@ -1,0 +1,44 @@
+use std::time::Duration;
+
+use kith_fold::engine::FoldMetrics;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use crate::stage::Stage;
+
+/// How often each step was counted, and the seconds of all `wait`s.
+fn counted(registry: &Registry) -> ([u64; 6], f64) {
+    let mut text = String::new();
+    encode(&mut text, registry).unwrap();
+    let value = |what: &str, step: &str| {
+        let start = format!("kith_fold_step_duration_seconds_{what}{{group=\"kith.engagement.g1\",step=\"{step}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<f64>().ok())
+    };
+    let count = |step| value("count", step).unwrap_or_default() as u64;
+    (["wait", "load", "apply", "write", "spread", "note"].map(count), value("sum", "wait").unwrap_or_default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_step_of_a_micro_batch_counts_once_and_waiting_only_where_records_come() {
+    let mut stage = Stage::set(Duration::from_secs(60)).await;
+    let mut registry = Registry::default();
+    stage.ports.metrics = FoldMetrics::register(&mut registry);
+    stage.react("p", "before", 1).await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    stage.start().await;
+    stage.settle().await;
+    stage.running().lag.caught_up().await;
+    let ([wait, read_again, apply, write, spread, _], _) = counted(&registry);
+    assert!(read_again > 0, "a record that was there at the start is folded");
+    assert_eq!([apply, write, spread], [read_again; 3]);
+    assert_eq!(wait, 0, "its age is not what it waited");
+
+    stage.react("p", "after", 1).await;
+    stage.settle().await;
+    let ([wait, load, apply, write, spread, note], waited) = counted(&registry);
+    assert_eq!([wait, load, apply, write, spread], [1, read_again + 1, read_again + 1, read_again + 1, read_again + 1]);
+    assert!(note > 0 && waited < 60.0, "{note} notes, waited {waited} s");
+
+    stage.running().end().await;
+    assert_eq!(counted(&registry).0, [0; 6], "nothing more is said of a group that has ended");
+}
