@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tokio::time::Instant;
 
 use crate::line::Connection;
@@ -18,6 +18,10 @@ use crate::template::{Kind, Template};
 
 /// Calls before a first round, so that connections stand and code is warm.
 const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Whose calls failed.
+const OURS: &str = "the suite";
+const BARE: &str = "the bare server";
 
 /// Until all that followed from a command is over.
 const REST: Duration = Duration::from_millis(10);
@@ -64,17 +68,17 @@ pub async fn throughput(place: &Place, templates: &BTreeMap<Kind, Template>, wha
     let bare = place.bare(templates, BareWhat { appends: true, rows: true, ..BareWhat::default() }).await?;
     let (own, other) = (what.mix.calls(&place.target, what.posts), what.mix.calls(&bare.target, what.posts));
     let bare_numbers = Arc::<AtomicU64>::default();
-    load::closed(&own, what.in_flight, WARM_UP, &place.numbers).await?.all_ok()?;
-    load::closed(&other, what.in_flight, WARM_UP, &bare_numbers).await?.all_ok()?;
+    load::closed(&own, what.in_flight, WARM_UP, &place.numbers).await?.all_ok().context(OURS)?;
+    load::closed(&other, what.in_flight, WARM_UP, &bare_numbers).await?.all_ok().context(BARE)?;
     let ceiling = async || {
         let started = Instant::now();
-        let outcome = load::closed(&other, what.in_flight, what.window, &bare_numbers).await?.all_ok()?;
+        let outcome = load::closed(&other, what.in_flight, what.window, &bare_numbers).await?.all_ok().context(BARE)?;
         bare.target.drained().await?;
         Ok(outcome.answered as f64 / started.elapsed().as_secs_f64())
     };
     let ours = async || {
         let started = Instant::now();
-        let outcome = load::closed(&own, what.in_flight, what.window, &place.numbers).await?.all_ok()?;
+        let outcome = load::closed(&own, what.in_flight, what.window, &place.numbers).await?.all_ok().context(OURS)?;
         place.target.folded(&outcome.token).await?;
         Ok(outcome.answered as f64 / started.elapsed().as_secs_f64())
     };
