@@ -281,10 +281,10 @@ impl Worker {
         if had_some || self.is_new(withheld) {
             self.context.state.watermarks.written_by_others();
         }
-        if let Some((reached, id)) = batch.last() {
-            if self.pass(reached, id).await? {
-                laps.end(Step::Note);
-            }
+        if let Some((reached, id)) = batch.last()
+            && self.pass(reached, id).await?
+        {
+            laps.end(Step::Note);
         }
         self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len());
         batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
