@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use anyhow::Result;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::StdError;
+use tonic::transport::Channel;
 use tower::Service;
 
 /// What generated clients can call over.
@@ -32,22 +34,15 @@ pub trait Connection:
 {
 }
 
-impl<T> Connection for T where
-    T: GrpcService<
-            Body,
-            Error: Into<StdError>,
-            Future: Send,
-            ResponseBody: http_body::Body<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
-        > + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
+impl Connection for Channel {}
+impl Connection for Line {}
 
 /// One HTTP/2 connection.
 #[derive(Clone)]
-pub struct Line(SendRequest<Body>);
+pub struct Line {
+    sender: SendRequest<Body>,
+    authority: Authority,
+}
 
 impl Line {
     pub async fn connect(address: SocketAddr) -> Result<Self> {
@@ -59,7 +54,7 @@ impl Line {
                 eprintln!("  a connection ended: {error}");
             }
         });
-        Ok(Self(sender))
+        Ok(Self { sender, authority: address.to_string().parse()? })
     }
 }
 
@@ -69,10 +64,16 @@ impl Service<Request<Body>> for Line {
     type Future = Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        self.0.poll_ready(context)
+        self.sender.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // Generated clients leave the origin to the connection, as tonic's channel has it.
+        let mut uri = request.uri().clone().into_parts();
+        (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(self.authority.clone()));
+        if let Ok(uri) = Uri::from_parts(uri) {
+            *request.uri_mut() = uri;
+        }
+        Box::pin(self.sender.send_request(request))
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::{FutureExt, future};
-use http::Uri;
 use kith_fold::Token;
 use kith_proto::engagement::v1::engagement_service_client::EngagementServiceClient;
 use kith_proto::engagement::v1::reaction_service_client::ReactionServiceClient;
@@ -67,7 +66,6 @@ pub struct Target<C = Channel> {
     /// Cloned for every call, so all of it is shared.
     connections: Arc<[C]>,
     address: SocketAddr,
-    origin: Uri,
     next: Arc<AtomicUsize>,
     bearers: Bearers,
     /// Tells the calls of one run of the bench from those of another.
@@ -76,98 +74,18 @@ pub struct Target<C = Channel> {
 
 impl Target {
     pub fn new(address: SocketAddr, bearers: Bearers, run: &str) -> Result<Self> {
-        let origin = format!("http://{address}");
-        let endpoint = Endpoint::from_shared(origin.clone())?.tcp_nodelay(true).timeout(DEADLINE);
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true).timeout(DEADLINE);
         let connections = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { connections, address, origin: origin.parse()?, next: Arc::default(), bearers, run: run.into() })
+        Ok(Self { connections, address, next: Arc::default(), bearers, run: run.into() })
     }
 
     /// The same over more connections, which cost less: as many calls as a server takes at once must not wait here for a
     /// stream, nor take its cores.
     pub async fn wide(&self) -> Result<Target<Line>> {
-        let connections =
-            future::try_join_all((0..WIDE_CONNECTIONS).map(|_| Line::connect(self.address))).await?.into();
-        let Self { address, origin, next, bearers, run, .. } = self.clone();
-        Ok(Target { connections, address, origin, next, bearers, run })
-    }
-
-    /// First pages of fifty of the readers' home feeds, one reader after the other.
-    pub fn pages(&self, readers: u64) -> Call {
-        let target = self.clone();
-        Arc::new(move |n| {
-            let target = target.clone();
-            async move { target.page(n % readers, Vec::new()).await.map(|page| page.as_of) }.boxed()
-        })
-    }
-
-    /// The first page of fifty of a reader's home feed.
-    pub async fn page(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
-        let message = GetHomeFeedRequest { include_shares: true, page_size: 50, page_token: String::new(), at_least };
-        let answer = FeedServiceClient::with_origin(self.connection(), self.origin.clone())
-            .get_home_feed(self.request(reader, message))
-            .await?;
-        Ok(answer.into_inner())
-    }
-
-    /// How often and how a post was reacted to.
-    pub async fn counts(&self, post: u64, at_least: Vec<String>) -> Result<BatchGetCountsResponse, Status> {
-        let message = BatchGetCountsRequest { subjects: vec![world::subject(post)], at_least };
-        let answer = EngagementServiceClient::with_origin(self.connection(), self.origin.clone())
-            .batch_get_counts(self.request(0, message))
-            .await?;
-        Ok(answer.into_inner())
-    }
-
-    /// Waits until a home feed that is read would have what `token` names.
-    pub async fn shown(&self, reader: u64, token: String) -> Result<(), Status> {
-        let wait = WaitForRequest { at_least: vec![token] };
-        FeedServiceClient::with_origin(self.connection(), self.origin.clone())
-            .wait_for(self.request(reader, wait))
-            .await?;
-        Ok(())
-    }
-
-    /// Waits until everything that `token` names is in the tables of every service that folds it.
-    pub async fn folded(&self, token: &Token) -> Result<()> {
-        let started = Instant::now();
-        // A call waits no longer than its deadline.
-        while let Err(status) = self.folded_within_a_call(token).await {
-            ensure!(status.code() == Code::Unavailable && started.elapsed() < FOLDED_WITHIN, "{status}");
-        }
-        Ok(())
-    }
-
-    async fn folded_within_a_call(&self, token: &Token) -> Result<(), Status> {
-        let at_least = vec![token.encode()];
-        let wait = WaitForRequest { at_least: at_least.clone() };
-        FeedServiceClient::with_origin(self.connection(), self.origin.clone()).wait_for(self.request(0, wait)).await?;
-        let posts = BatchGetPostsRequest { post_ids: Vec::new(), at_least: at_least.clone() };
-        PostServiceClient::with_origin(self.connection(), self.origin.clone())
-            .batch_get_posts(self.request(0, posts))
-            .await?;
-        let unread = GetUnreadCountsRequest { conversation_ids: Vec::new(), at_least: at_least.clone() };
-        MessageServiceClient::with_origin(self.connection(), self.origin.clone())
-            .get_unread_counts(self.request(0, unread))
-            .await?;
-        self.counts(0, at_least).await?;
-        Ok(())
-    }
-
-    /// Waits until a bare server has written all its rows. It takes all that it is sent, and may need longer for them than
-    /// one call may take.
-    pub async fn drained(&self) -> Result<()> {
-        let started = Instant::now();
-        loop {
-            let wait = WaitForRequest { at_least: Vec::new() };
-            match FeedServiceClient::with_origin(self.connection(), self.origin.clone())
-                .wait_for(self.request(0, wait))
-                .await
-            {
-                Ok(_) => return Ok(()),
-                Err(status) if status.code() == Code::Cancelled && started.elapsed() < FOLDED_WITHIN => {}
-                Err(status) => return Err(status.into()),
-            }
-        }
+        let connections = (0..WIDE_CONNECTIONS).map(|_| Line::connect(self.address));
+        let connections = future::try_join_all(connections).await?.into();
+        let Self { address, next, bearers, run, .. } = self.clone();
+        Ok(Target { connections, address, next, bearers, run })
     }
 }
 
@@ -218,9 +136,8 @@ impl<C: Connection> Target<C> {
                 };
                 let (subject, kind) = (Some(world::subject(post)), world::kind(kind).into());
                 let message = ReactRequest { subject, kind, request_id, at_least: Vec::new() };
-                let answer = ReactionServiceClient::with_origin(self.connection(), self.origin.clone())
-                    .react(self.request(account, message))
-                    .await?;
+                let answer =
+                    ReactionServiceClient::new(self.connection()).react(self.request(account, message)).await?;
                 Ok(answer.into_inner().consistency_token)
             }
             Kind::CreatePost => {
@@ -232,18 +149,80 @@ impl<C: Connection> Target<C> {
                 let (conversation_id, text) = (world::text_id(Thing::Conversation, account), TEXT.to_owned());
                 let message = SendMessageRequest { conversation_id, text, request_id, at_least: Vec::new() };
                 let request = self.request(account, message);
-                let answer = MessageServiceClient::with_origin(self.connection(), self.origin.clone())
-                    .send_message(request)
-                    .await?;
+                let answer = MessageServiceClient::new(self.connection()).send_message(request).await?;
                 Ok(answer.into_inner().consistency_token)
             }
         }
     }
 
-    pub async fn create_post(&self, author: u64, message: CreatePostRequest) -> Result<CreatePostResponse, Status> {
-        let answer = PostServiceClient::with_origin(self.connection(), self.origin.clone())
-            .create_post(self.request(author, message))
-            .await?;
+    /// First pages of fifty of the readers' home feeds, one reader after the other.
+    pub fn pages(&self, readers: u64) -> Call {
+        let target = self.clone();
+        Arc::new(move |n| {
+            let target = target.clone();
+            async move { target.page(n % readers, Vec::new()).await.map(|page| page.as_of) }.boxed()
+        })
+    }
+
+    /// The first page of fifty of a reader's home feed.
+    pub async fn page(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
+        let message = GetHomeFeedRequest { include_shares: true, page_size: 50, page_token: String::new(), at_least };
+        let answer = FeedServiceClient::new(self.connection()).get_home_feed(self.request(reader, message)).await?;
         Ok(answer.into_inner())
+    }
+
+    pub async fn create_post(&self, author: u64, message: CreatePostRequest) -> Result<CreatePostResponse, Status> {
+        let answer = PostServiceClient::new(self.connection()).create_post(self.request(author, message)).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// How often and how a post was reacted to.
+    pub async fn counts(&self, post: u64, at_least: Vec<String>) -> Result<BatchGetCountsResponse, Status> {
+        let message = BatchGetCountsRequest { subjects: vec![world::subject(post)], at_least };
+        let answer = EngagementServiceClient::new(self.connection()).batch_get_counts(self.request(0, message)).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// Waits until a home feed that is read would have what `token` names.
+    pub async fn shown(&self, reader: u64, token: String) -> Result<(), Status> {
+        let wait = WaitForRequest { at_least: vec![token] };
+        FeedServiceClient::new(self.connection()).wait_for(self.request(reader, wait)).await?;
+        Ok(())
+    }
+
+    /// Waits until everything that `token` names is in the tables of every service that folds it.
+    pub async fn folded(&self, token: &Token) -> Result<()> {
+        let started = Instant::now();
+        // A call waits no longer than its deadline.
+        while let Err(status) = self.folded_within_a_call(token).await {
+            ensure!(status.code() == Code::Unavailable && started.elapsed() < FOLDED_WITHIN, "{status}");
+        }
+        Ok(())
+    }
+
+    async fn folded_within_a_call(&self, token: &Token) -> Result<(), Status> {
+        let at_least = vec![token.encode()];
+        let wait = WaitForRequest { at_least: at_least.clone() };
+        FeedServiceClient::new(self.connection()).wait_for(self.request(0, wait)).await?;
+        let posts = BatchGetPostsRequest { post_ids: Vec::new(), at_least: at_least.clone() };
+        PostServiceClient::new(self.connection()).batch_get_posts(self.request(0, posts)).await?;
+        let unread = GetUnreadCountsRequest { conversation_ids: Vec::new(), at_least: at_least.clone() };
+        MessageServiceClient::new(self.connection()).get_unread_counts(self.request(0, unread)).await?;
+        self.counts(0, at_least).await?;
+        Ok(())
+    }
+
+    /// Waits until a bare server has written all its rows. It takes all that it is sent, and may need longer for them than
+    /// one call may take.
+    pub async fn drained(&self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let wait = WaitForRequest { at_least: Vec::new() };
+            match FeedServiceClient::new(self.connection()).wait_for(self.request(0, wait)).await {
+                Ok(_) => return Ok(()),
+                Err(status) if status.code() == Code::Cancelled && started.elapsed() < FOLDED_WITHIN => {}
+                Err(status) => return Err(status.into()),
+            }
+        }
     }
 }
