@@ -7,6 +7,7 @@ mod member;
 mod message;
 mod offsets;
 mod producer;
+mod question;
 mod reader;
 mod settings;
 mod topics;

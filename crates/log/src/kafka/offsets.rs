@@ -1,6 +1,7 @@
 //! Where partitions begin and end, asked of their brokers.
 
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use kith_runtime::Runtime;
@@ -10,6 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
+use super::question::Question;
 use super::settings::REQUEST_TIMEOUT_MS;
 use super::voice::Voice;
 use crate::{LogError, LogPartition, Offset, PartitionIndex, Topic};
@@ -22,7 +24,10 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) struct Watermarks {
     runtime: Runtime,
     client: Arc<BaseConsumer<Asking>>,
+    questions: Mutex<BTreeMap<&'static str, Arc<Question<Heads>>>>,
 }
+
+type Heads = Result<Vec<Offset>, LogError>;
 
 /// The client says nothing that concerns anybody but the log file.
 struct Asking(Voice);
@@ -47,11 +52,19 @@ impl Watermarks {
         let served = Arc::downgrade(&client);
         let thread = std::thread::Builder::new().name("kith-log-offsets".to_owned());
         thread.spawn(move || serve(&served)).map_err(|error| LogError::Unavailable(error.to_string()))?;
-        Ok(Self { runtime, client })
+        Ok(Self { runtime, client, questions: Mutex::default() })
     }
 
-    /// The next offset of each partition: one request to each broker.
-    pub async fn heads(&self, topic: Topic, count: PartitionIndex) -> Result<Vec<Offset>, LogError> {
+    /// The next offset of each partition: one request to each broker, for all who ask meanwhile.
+    pub async fn heads(&self, topic: Topic, count: PartitionIndex) -> Heads {
+        let question = {
+            let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(questions.entry(topic.name).or_default())
+        };
+        question.ask(|| self.ask_heads(topic, count)).await
+    }
+
+    async fn ask_heads(&self, topic: Topic, count: PartitionIndex) -> Heads {
         let client = Arc::clone(&self.client);
         let asked = self.runtime.blocking(move || {
             let mut list = TopicPartitionList::with_capacity(usize::from(count));
