@@ -28,6 +28,8 @@ pub struct Outcome {
     pub answered: u64,
     /// By code.
     pub failed: BTreeMap<i32, u64>,
+    /// One of those that failed, and after how long.
+    failure: Option<(Status, Duration)>,
     /// Calls of an open loop that were not made, since too many waited already.
     pub unsent: u64,
     /// From the first call to the last answer.
@@ -42,7 +44,7 @@ impl Outcome {
     fn new() -> Result<Self> {
         let latency = Histogram::new(DIGITS)?;
         let (failed, elapsed, token) = (BTreeMap::new(), Duration::ZERO, Token::default());
-        Ok(Self { answered: 0, failed, unsent: 0, elapsed, latency, token })
+        Ok(Self { answered: 0, failed, failure: None, unsent: 0, elapsed, latency, token })
     }
 
     pub fn per_second(&self) -> f64 {
@@ -60,7 +62,9 @@ impl Outcome {
 
     /// An error unless every call was answered OK.
     pub fn all_ok(self) -> Result<Self> {
-        anyhow::ensure!(self.failed.is_empty(), "calls failed, by gRPC code: {:?}", self.failed);
+        if let Some((status, took)) = &self.failure {
+            anyhow::bail!("calls failed, by gRPC code: {:?}; one after {took:.1?}: {}", self.failed, status.message());
+        }
         anyhow::ensure!(self.unsent == 0, "{} calls could not be made in time", self.unsent);
         Ok(self)
     }
@@ -75,7 +79,10 @@ impl Outcome {
                     self.token.merge(&token);
                 }
             }
-            Err(status) => *self.failed.entry(i32::from(status.code())).or_default() += 1,
+            Err(status) => {
+                *self.failed.entry(i32::from(status.code())).or_default() += 1;
+                self.failure.get_or_insert((status, took));
+            }
         }
     }
 
@@ -84,6 +91,7 @@ impl Outcome {
         for (code, count) in other.failed {
             *self.failed.entry(code).or_default() += count;
         }
+        self.failure = self.failure.take().or(other.failure);
         self.latency.add(other.latency)?;
         self.token.merge(&other.token);
         Ok(())

@@ -92,7 +92,7 @@ impl Place {
         adapter(self.live)
     }
 
-    /// What its micro-batches have spent their time on.
+    /// What its micro-batches and commands have spent their time on.
     pub async fn steps(&self) -> Result<Steps> {
         Steps::of(&http::get(self.suite.socket(ADMIN_PORT), "/metrics").await?.body)
     }

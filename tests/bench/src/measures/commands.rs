@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::line::Connection;
 use crate::load::{self, Call};
-use crate::measures::{rounds, say};
+use crate::measures::{rounds, say, say_steps};
 use crate::place::{BareWhat, Place};
 use crate::row::{Reach, Row};
 use crate::target::{Subjects, Target};
@@ -66,7 +66,8 @@ pub struct Throughput {
 /// Commands a second until all they cause is in the tables, beside a bare server that writes the same.
 pub async fn throughput(place: &Place, templates: &BTreeMap<Kind, Template>, what: Throughput) -> Result<Row> {
     let bare = place.bare(templates, BareWhat { appends: true, rows: true, ..BareWhat::default() }).await?;
-    let (own, other) = (what.mix.calls(&place.target, what.posts), what.mix.calls(&bare.target, what.posts));
+    let target = place.target.anew()?;
+    let (own, other) = (what.mix.calls(&target, what.posts), what.mix.calls(&bare.target, what.posts));
     let bare_numbers = Arc::<AtomicU64>::default();
     load::closed(&own, what.in_flight, WARM_UP, &place.numbers).await?.all_ok().context(OURS)?;
     load::closed(&other, what.in_flight, WARM_UP, &bare_numbers).await?.all_ok().context(BARE)?;
@@ -77,10 +78,16 @@ pub async fn throughput(place: &Place, templates: &BTreeMap<Kind, Template>, wha
         Ok(outcome.answered as f64 / started.elapsed().as_secs_f64())
     };
     let ours = async || {
+        let before = place.steps().await?;
         let started = Instant::now();
         let outcome = load::closed(&own, what.in_flight, what.window, &place.numbers).await?.all_ok().context(OURS)?;
-        place.target.folded(&outcome.token).await?;
-        Ok(outcome.answered as f64 / started.elapsed().as_secs_f64())
+        let answered_within = started.elapsed();
+        target.folded(&outcome.token).await?;
+        let took = started.elapsed();
+        let (after, answered) = (place.steps().await?, outcome.answered);
+        eprintln!("    {answered} answered in {answered_within:.1?}, in the tables after {took:.1?}");
+        say_steps(&[after.calls_since(&before), after.lines_since(&before)].concat());
+        Ok(answered as f64 / took.as_secs_f64())
     };
     let rounds = rounds(what.rounds, ceiling, ours).await?;
     let row = Row {
@@ -108,7 +115,12 @@ pub async fn at_rest(place: &Place, templates: &BTreeMap<Kind, Template>, calls:
         anyhow::Ok(outcome.quantile_ms(0.5))
     };
     let ceiling = async || p50(&other, &bare_numbers).await;
-    let ours = async || p50(&own, &place.numbers).await;
+    let ours = async || {
+        let before = place.steps().await?;
+        let p50 = p50(&own, &place.numbers).await?;
+        say_steps(&place.steps().await?.calls_since(&before));
+        Ok(p50)
+    };
     let row = Row {
         measure: "one CreatePost at rest, p50".to_owned(),
         adapter: place.adapter().into(),
