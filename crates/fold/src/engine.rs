@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::alone::Alone;
+use crate::calls::{By, Timed};
 use crate::duty::Duty;
 use crate::memory::Memory;
 use crate::row_memory::RowMemory;
@@ -117,8 +118,12 @@ pub(crate) async fn start_as(
     duty: Arc<Duty>,
 ) -> Result<Running, FoldError> {
     ports.log.check_topics(&group.topics).await?;
-    let state = state(ports, &group).await?;
-    let publisher = Publisher::new(Arc::clone(&ports.log), ports.runtime.clone(), group.service);
+    let [state, state_of_folds] = states(ports, &group).await?;
+    let publisher = |by| {
+        let publisher = Publisher::new(Arc::clone(&ports.log), ports.runtime.clone(), group.service);
+        publisher.timed(ports.metrics.calls(&group, by).append)
+    };
+    let (publisher, publisher_of_folds) = (publisher(By::Handlers), publisher(By::Folds));
     let lag = Arc::new(Lag::default());
     let (own_group, metrics) = (group.clone(), ports.metrics.clone());
     let context = Arc::new(Context {
@@ -126,8 +131,8 @@ pub(crate) async fn start_as(
         runtime: ports.runtime.clone(),
         log: Arc::clone(&ports.log),
         store: Arc::clone(&ports.tables),
-        state: state.clone(),
-        publisher: publisher.clone(),
+        state: state_of_folds,
+        publisher: publisher_of_folds,
         metrics: ports.metrics.clone(),
         duty: Arc::clone(&duty),
         replays: Semaphore::new(REPLAYS_AT_ONCE),
@@ -145,14 +150,26 @@ pub(crate) async fn start_as(
     Ok(Running { state, publisher, lag, duty, group: own_group, metrics, tasks: Mutex::new(tasks) })
 }
 
-async fn state(ports: &Ports, group: &Group) -> Result<State, FoldError> {
+/// The tables as handlers see them, and as folds do: the same, but for whose calls are timed as whose.
+async fn states(ports: &Ports, group: &Group) -> Result<[State; 2], FoldError> {
+    let is_shared = ports.tables.is_shared();
+    let timed = |tables: &Arc<dyn Keyspace>, by| -> Arc<dyn Keyspace> {
+        match is_shared {
+            true => Arc::new(Timed::new(Arc::clone(tables), ports.metrics.calls(group, by))),
+            // A call of a function: it takes less than to ask the clock.
+            false => Arc::clone(tables),
+        }
+    };
     let tables = ports.tables.open(&group.keyspace(), &group.tables()).await?;
-    let alone = ports.tables.is_shared().then(|| Arc::new(Alone::new(Arc::clone(&tables))));
-    let watermarks = watermarks_in(ports, group, Arc::clone(&tables), alone.clone());
+    let alone = is_shared.then(|| Arc::new(Alone::new(Arc::clone(&tables))));
+    let watermarks = watermarks_in(ports, group, timed(&tables, By::Folds), alone.clone());
     let row_memory = alone.as_ref().map(|_| Arc::new(RowMemory::new(ports.metrics.row_memory(group))));
     let keyspace = alone.map_or(tables, |alone| alone as Arc<dyn Keyspace>);
     let memory = Arc::new(Memory::new(ports.metrics.memory(group)));
-    Ok(State { keyspace, watermarks, partition_count: ports.log.partition_count(), memory, row_memory })
+    let (of_handlers, of_folds) = (timed(&keyspace, By::Handlers), timed(&keyspace, By::Folds));
+    let partition_count = ports.log.partition_count();
+    let state = State { keyspace: of_handlers, watermarks, partition_count, memory, row_memory };
+    Ok([state.clone(), State { keyspace: of_folds, ..state }])
 }
 
 /// Where the folds of a group are that does not run here.

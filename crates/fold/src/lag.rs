@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::calls::{By, CallMetrics, Calls};
 use crate::engine::{self, Context, Heads};
 use crate::memory::MemoryCounts;
 use crate::steps::{StepMetrics, Steps};
@@ -203,6 +204,7 @@ pub struct FoldMetrics {
     answers: Family<AnswerLabels, Counter>,
     rows: Family<AnswerLabels, Counter>,
     steps: StepMetrics,
+    calls: CallMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -266,11 +268,16 @@ impl FoldMetrics {
             all.rows.clone(),
         );
         all.steps.register(registry);
+        all.calls.register(registry);
         all
     }
 
     pub(crate) fn steps(&self, group: &Group) -> Steps {
         self.steps.of(group)
+    }
+
+    pub(crate) fn calls(&self, group: &Group, by: By) -> Calls {
+        self.calls.of(group, by)
     }
 
     pub(crate) fn memory(&self, group: &Group) -> MemoryCounts {
@@ -285,6 +292,7 @@ impl FoldMetrics {
     pub(crate) fn forget(&self, group: &Group, partitions: impl Iterator<Item = LogPartition>) {
         self.partitions.remove(&GroupLabels { group: group.name() });
         self.steps.forget(group);
+        self.calls.forget(group);
         for from in [MEMORY, TABLES] {
             let labels = AnswerLabels { group: group.name(), from };
             self.answers.remove(&labels);

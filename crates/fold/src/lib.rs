@@ -17,6 +17,7 @@ mod alone;
 mod applied;
 mod batch;
 mod cache;
+mod calls;
 mod dead_letter;
 mod duty;
 pub mod engine;

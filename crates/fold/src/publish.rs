@@ -4,8 +4,10 @@ use bytes::Bytes;
 use kith_log::{AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Position, RecordId, Topic, headers};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
+use prometheus_client::metrics::histogram::Histogram;
 use tracing::Instrument;
 
+use crate::calls::timed;
 use crate::trace;
 
 /// Why a record exists.
@@ -26,11 +28,17 @@ pub struct Publisher {
     runtime: Runtime,
     /// `ce_source`: `/kith/posts`.
     source: Arc<str>,
+    took: Option<Histogram>,
 }
 
 impl Publisher {
     pub fn new(log: Arc<dyn EventLog>, runtime: Runtime, service: &str) -> Self {
-        Self { log, runtime, source: format!("/kith/{service}").into() }
+        Self { log, runtime, source: format!("/kith/{service}").into(), took: None }
+    }
+
+    /// With how long each append took noted.
+    pub(crate) fn timed(self, took: Histogram) -> Self {
+        Self { took: Some(took), ..self }
     }
 
     pub fn log(&self) -> &Arc<dyn EventLog> {
@@ -68,7 +76,11 @@ impl Publisher {
         let headers = self.headers(id, event, &Cause { trace_parent, ..cause.clone() });
         let value = Bytes::from(event.encode());
         let record = NewRecord { topic, key: key.to_owned(), headers, value };
-        let appended = self.log.append(record).instrument(span.clone()).await;
+        let append = self.log.append(record).instrument(span.clone());
+        let appended = match &self.took {
+            Some(took) => timed(took, append).await,
+            None => append.await,
+        };
         trace::sent(&span, &appended);
         appended
     }

@@ -1,10 +1,34 @@
 use std::time::Duration;
 
 use kith_fold::engine::FoldMetrics;
+use kith_log::topics;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use crate::stage::Stage;
+
+#[tokio::test(start_paused = true)]
+async fn appends_of_handlers_and_of_folds_are_told_apart() {
+    let mut stage = Stage::set(Duration::from_secs(60)).await;
+    let mut registry = Registry::default();
+    stage.ports.metrics = FoldMetrics::register(&mut registry);
+    stage.start().await;
+    stage.running().lag.caught_up().await;
+    stage.publisher = stage.running().publisher.clone();
+    stage.react("p", "a", 1).await;
+    // Echoed by a fold.
+    stage.post("p").await;
+    stage.until(async || stage.records(topics::ENGAGEMENT).await.len() == 2).await;
+    let counted = |by: &str| {
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let labels = format!("{{group=\"kith.engagement.g1\",by=\"{by}\",call=\"append\"}} ");
+        let start = format!("kith_call_duration_seconds_count{labels}");
+        text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<u64>().ok())
+    };
+    stage.until(async || counted("folds") == Some(1)).await;
+    assert_eq!(counted("handlers"), Some(2));
+}
 
 /// How often each step was counted, and the seconds of all `wait`s.
 fn counted(registry: &Registry) -> ([u64; 6], f64) {
