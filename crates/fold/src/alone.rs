@@ -20,12 +20,15 @@ use kith_tables::{
 };
 use tokio::time::Instant;
 
+use crate::row_memory::RowMemory;
+
 /// How long a look at the tables is good for. Shorter than a group takes to give a silent member's partitions away (8 s).
 const LEASE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Alone {
     tables: Arc<dyn Keyspace>,
     versions: Versions,
+    rows: Arc<RowMemory>,
     is_alone: AtomicBool,
     started: Instant,
     /// When the last look began that found nobody further, ms after the start.
@@ -33,9 +36,10 @@ pub(crate) struct Alone {
 }
 
 impl Alone {
-    pub(crate) fn new(tables: Arc<dyn Keyspace>) -> Self {
+    /// `rows`: what is remembered of them, which goes on with what is written.
+    pub(crate) fn new(tables: Arc<dyn Keyspace>, rows: Arc<RowMemory>) -> Self {
         let (is_alone, looked_ms) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { tables, versions: Versions::default(), is_alone, started: Instant::now(), looked_ms }
+        Self { tables, versions: Versions::default(), rows, is_alone, started: Instant::now(), looked_ms }
     }
 
     /// From now on nobody else folds.
@@ -76,6 +80,13 @@ impl Alone {
     fn changing(&self, table: &Table, partition: &Key) -> Changing<'_> {
         self.versions.changing(hash(table, partition))
     }
+
+    /// `changing` is a write that has been made: before it ends.
+    fn written(&self, changing: &Changing<'_>, write: Apply<'_>) {
+        if let Some(versions) = changing.versions() {
+            self.rows.written(versions, write);
+        }
+    }
 }
 
 fn hash(table: &Table, partition: &Key) -> u64 {
@@ -95,13 +106,17 @@ impl Keyspace for Alone {
     }
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
-        let _changing = self.changing(table, partition);
-        self.tables.apply(table, partition, writes).await
+        let changing = self.changing(table, partition);
+        self.tables.apply(table, partition, writes).await?;
+        self.written(&changing, Apply { table, partition, writes });
+        Ok(())
     }
 
     async fn apply_all(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
-        let _changing: Vec<_> = all.iter().map(|one| self.changing(one.table, one.partition)).collect();
-        self.tables.apply_all(all).await
+        let changing: Vec<_> = all.iter().map(|one| self.changing(one.table, one.partition)).collect();
+        self.tables.apply_all(all).await?;
+        changing.iter().zip(all).for_each(|(changing, &write)| self.written(changing, write));
+        Ok(())
     }
 
     fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
@@ -123,12 +138,17 @@ mod tests {
     use kith_runtime::Runtime;
 
     use super::*;
+    use crate::memory::MemoryCounts;
     use crate::notes::{NOTES, keyspace, note};
+
+    fn alone(tables: Arc<dyn Keyspace>) -> Alone {
+        Alone::new(tables, Arc::new(RowMemory::new(MemoryCounts::default())))
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_version_ends_with_a_write_with_a_word_and_with_what_was_not_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let alone = Alone::new(keyspace(folder.path(), &Runtime::simulated(1, 0)).await);
+        let alone = alone(keyspace(folder.path(), &Runtime::simulated(1, 0)).await);
         let book = Key::text("a");
         assert!(alone.version(&NOTES, &book).is_none(), "others may write");
         alone.begin();
@@ -156,7 +176,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_believed_no_longer_than_a_look_is_good_for() {
         let folder = tempfile::tempdir().unwrap();
-        let alone = Alone::new(keyspace(folder.path(), &Runtime::simulated(1, 0)).await);
+        let alone = alone(keyspace(folder.path(), &Runtime::simulated(1, 0)).await);
         let is_known = || alone.version(&NOTES, &Key::text("a")).is_some();
         alone.begin();
         let version = alone.version(&NOTES, &Key::text("a")).unwrap();
@@ -195,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_is_given_up_in_the_middle_counts() {
-        let (alone, book) = (Alone::new(Arc::new(Stuck)), Key::text("a"));
+        let (alone, book) = (alone(Arc::new(Stuck)), Key::text("a"));
         alone.begin();
         let version = alone.version(&NOTES, &book).unwrap();
         let mut write = Box::pin(alone.apply(&NOTES, &book, &[]));

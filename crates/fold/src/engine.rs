@@ -161,9 +161,9 @@ async fn states(ports: &Ports, group: &Group) -> Result<[State; 2], FoldError> {
         }
     };
     let tables = ports.tables.open(&group.keyspace(), &group.tables()).await?;
-    let alone = is_shared.then(|| Arc::new(Alone::new(Arc::clone(&tables))));
+    let row_memory = is_shared.then(|| Arc::new(RowMemory::new(ports.metrics.row_memory(group))));
+    let alone = row_memory.clone().map(|rows| Arc::new(Alone::new(Arc::clone(&tables), rows)));
     let watermarks = watermarks_in(ports, group, timed(&tables, By::Folds), alone.clone());
-    let row_memory = alone.as_ref().map(|_| Arc::new(RowMemory::new(ports.metrics.row_memory(group))));
     let keyspace = alone.map_or(tables, |alone| alone as Arc<dyn Keyspace>);
     let memory = Arc::new(Memory::new(ports.metrics.memory(group)));
     let (of_handlers, of_folds) = (timed(&keyspace, By::Handlers), timed(&keyspace, By::Folds));

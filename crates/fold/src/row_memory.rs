@@ -1,12 +1,12 @@
-//! Rows that are asked for by key again and again are remembered while their table partition does not change: what a command
-//! is decided on, and what stands on many pages. That there is no row is remembered too; of a small section all rows are, as
-//! who has blocked whom is asked of ever new pairs.
+//! Rows that are asked for by key again and again are remembered: what a command is decided on, and what stands on many pages.
+//! That there is no row is remembered too; of a small section all rows are, as who has blocked whom is asked of ever new pairs.
+//! What is written goes into what is remembered, so that a table partition that changes again and again is not read each time.
 //!
 //! Only over tables that say when a partition changes ([`Keyspace::version`]).
 
 use std::sync::Arc;
 
-use kith_tables::{Key, Keyspace, Row, RowKey, RowRange, SectionId, Slice, StoreError, Table, Value, Version};
+use kith_tables::{Apply, Key, Keyspace, Row, RowKey, RowRange, SectionId, Slice, StoreError, Table, Value, Version};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -20,9 +20,9 @@ const ROW_BYTES: usize = 160;
 /// It decides only how much room is made at once.
 const PARTITIONS_GUESSED: usize = 8 * 1024;
 /// A section with fewer rows is remembered as a whole.
-const WHOLE_ROWS: usize = 32;
+const WHOLE_ROWS: usize = 128;
 /// Rows remembered of one table partition; one with more starts over.
-const PARTITION_ROWS: usize = 64;
+const PARTITION_ROWS: usize = 1_024;
 
 type Place = (&'static str, Key);
 
@@ -37,8 +37,18 @@ struct Known {
     version: Version,
     /// In the order of their keys; `None`: there is none. Shared by what is known before and after one is read.
     rows: Vec<Arc<(RowKey, Option<Row>)>>,
-    /// Of this section all there are.
-    whole: Option<SectionId>,
+    whole: Whole,
+    /// What the rows take.
+    bytes: usize,
+}
+
+/// Whether all rows of a section are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    NotTried,
+    Of(SectionId),
+    /// One that was tried has too many.
+    TooMany,
 }
 
 impl RowMemory {
@@ -58,7 +68,7 @@ impl RowMemory {
         let Some(version) = tables.version(table, partition) else { return tables.get(table, partition, keys).await };
         let place = (table.name, partition.clone());
         let known = self.partitions.get(&place);
-        let is_seen = known.is_some();
+        let is_large = known.as_ref().is_some_and(|known| known.whole == Whole::TooMany);
         let known = known.filter(|known| known.version == version);
         if let Some(known) = known.as_ref().filter(|known| known.missing(keys).is_empty()) {
             self.counts.remembered.inc();
@@ -67,10 +77,9 @@ impl RowMemory {
         self.counts.read.inc();
         let mut next = match known {
             Some(known) if known.rows.len() + keys.len() <= PARTITION_ROWS => Known::clone(&known),
-            _ => Known { version, rows: Vec::new(), whole: None },
+            _ => Known::nothing(version, is_large),
         };
-        // One that has changed since it was seen may change often, and be read whole each time.
-        if let Some(section) = one_section(table, keys).filter(|_| !is_seen) {
+        if let Some(section) = one_section(table, keys).filter(|_| next.whole == Whole::NotTried) {
             next.read_section(tables, table, partition, section).await?;
         }
         let missing = next.missing(keys);
@@ -82,10 +91,28 @@ impl RowMemory {
             }
         }
         let rows = next.rows(keys);
-        if next.rows.len() <= PARTITION_ROWS {
-            self.partitions.insert(place, Arc::new(next));
+        // Or what is remembered may be newer meanwhile.
+        if tables.version(table, partition) == Some(version) {
+            self.remember(place, next);
         }
         Ok(rows)
+    }
+
+    /// What is known of a table partition at the first version is known at the second with what was written between them.
+    /// That is so only if nothing else was: else the second is never current.
+    pub(crate) fn written(&self, (before, after): (Version, Version), write: Apply<'_>) {
+        let place = (write.table.name, write.partition.clone());
+        if let Some(known) = self.partitions.get(&place).filter(|known| known.version == before) {
+            let mut next = Known { version: after, ..Known::clone(&known) };
+            write.writes.iter().for_each(|row| next.written(row));
+            self.remember(place, next);
+        }
+    }
+
+    fn remember(&self, place: Place, known: Known) {
+        if known.rows.len() <= PARTITION_ROWS {
+            self.partitions.insert(place, Arc::new(known));
+        }
     }
 }
 
@@ -97,9 +124,15 @@ fn one_section(table: &Table, keys: &[RowKey]) -> Option<SectionId> {
 }
 
 impl Known {
+    fn nothing(version: Version, is_large: bool) -> Self {
+        // It would be tried in vain each time.
+        let whole = if is_large { Whole::TooMany } else { Whole::NotTried };
+        Self { version, rows: Vec::new(), whole, bytes: 0 }
+    }
+
     /// Those of `keys` that what is remembered does not tell of.
     fn missing(&self, keys: &[RowKey]) -> Vec<RowKey> {
-        let tells = |key: &&RowKey| self.whole == Some(key.section) || self.place(key).is_ok();
+        let tells = |key: &&RowKey| self.whole == Whole::Of(key.section) || self.place(key).is_ok();
         keys.iter().filter(|key| !tells(key)).cloned().collect()
     }
 
@@ -130,18 +163,34 @@ impl Known {
     ) -> Result<(), StoreError> {
         let range = RowRange { section, prefix: Vec::new(), after: None };
         let rows = tables.slice(table, partition, &Slice { range, limit: WHOLE_ROWS }).await?;
+        self.whole = Whole::TooMany;
         if rows.len() < WHOLE_ROWS {
-            self.whole = Some(section);
+            self.whole = Whole::Of(section);
             rows.into_iter().for_each(|row| self.learn(row.key.clone(), Some(row)));
         }
         Ok(())
     }
 
     fn learn(&mut self, key: RowKey, row: Option<Row>) {
-        let row = |key| Arc::new((key, row));
-        match self.place(&key) {
-            Ok(at) => self.rows[at] = row(key),
-            Err(at) => self.rows.insert(at, row(key)),
+        let row = Arc::new((key, row));
+        self.bytes += size_of_row(&row);
+        match self.place(&row.0) {
+            Ok(at) => {
+                self.bytes -= size_of_row(&self.rows[at]);
+                self.rows[at] = row;
+            }
+            Err(at) => self.rows.insert(at, row),
+        }
+    }
+
+    /// A row that was written, where it would be told of. As in the tables, an older one loses.
+    fn written(&mut self, row: &Row) {
+        let tells = match self.place(&row.key) {
+            Ok(at) => self.rows[at].1.as_ref().is_none_or(|known| known.position <= row.position),
+            Err(_) => self.whole == Whole::Of(row.key.section),
+        };
+        if tells {
+            self.learn(row.key.clone(), Some(row.clone()));
         }
     }
 
@@ -155,13 +204,13 @@ struct Weigh;
 
 impl Weighter<Place, Arc<Known>> for Weigh {
     fn weight(&self, (_, key): &Place, known: &Arc<Known>) -> u64 {
-        let rows = known.rows.iter().map(|known| {
-            let (key, row) = &**known;
-            let values = row.iter().flat_map(|row| row.columns.iter().chain(&row.key.clustering));
-            ROW_BYTES + size_bytes(values.chain(&key.clustering))
-        });
-        (PARTITION_BYTES + size_bytes(key.0.iter()) + rows.sum::<usize>()) as u64
+        (PARTITION_BYTES + size_bytes(key.0.iter()) + known.bytes) as u64
     }
+}
+
+fn size_of_row((key, row): &(RowKey, Option<Row>)) -> usize {
+    let values = row.iter().flat_map(|row| row.columns.iter().chain(&row.key.clustering));
+    ROW_BYTES + size_bytes(values.chain(&key.clustering))
 }
 
 fn size_bytes<'a>(values: impl Iterator<Item = &'a Value>) -> usize {

@@ -37,11 +37,10 @@ impl Versions {
 
     /// It changes until what is given is dropped, whatever comes of it.
     pub fn changing(&self, partition: u64) -> Changing<'_> {
-        let changes = self.0.get(place(partition) as usize);
-        if let Some(changes) = changes {
-            changes.fetch_add(UNDER_WAY, Ordering::AcqRel);
-        }
-        Changing(changes)
+        let place = place(partition);
+        let changes = self.0.get(place as usize);
+        let before = changes.map_or(u64::MAX, |changes| changes.fetch_add(UNDER_WAY, Ordering::AcqRel));
+        Changing { changes, before: Version { place, changes: before } }
     }
 
     /// Comes after a change, so that whoever read its rows before knows them as old from then on.
@@ -68,11 +67,25 @@ impl Versions {
 }
 
 /// A change under way.
-pub struct Changing<'a>(Option<&'a AtomicU64>);
+pub struct Changing<'a> {
+    changes: Option<&'a AtomicU64>,
+    /// The version before, if none was under way already.
+    before: Version,
+}
+
+impl Changing<'_> {
+    /// The version that it found, and the one that it leaves behind unless anything else changes in that place meanwhile:
+    /// then that one is never current. `None`: another change was under way when it began.
+    pub fn versions(&self) -> Option<(Version, Version)> {
+        let Version { place, changes } = self.before;
+        let after = Version { place, changes: changes.wrapping_add(ENDED) };
+        changes.is_multiple_of(ENDED).then_some((self.before, after))
+    }
+}
 
 impl Drop for Changing<'_> {
     fn drop(&mut self) {
-        if let Some(changes) = self.0 {
+        if let Some(changes) = self.changes {
             changes.fetch_add(ENDED - UNDER_WAY, Ordering::AcqRel);
         }
     }
@@ -100,6 +113,35 @@ mod tests {
         let third = versions.of(3).unwrap();
         versions.all_changed();
         assert!(!versions.are_current(&[third]));
+    }
+
+    #[test]
+    fn what_a_change_leaves_behind_is_known_unless_another_interferes() {
+        let versions = Versions::default();
+        let before = versions.of(1).unwrap();
+        let change = versions.changing(1);
+        let (found, left) = change.versions().unwrap();
+        assert_eq!(found, before);
+        drop(change);
+        assert_eq!(versions.of(1), Some(left));
+
+        let meanwhile: [fn(&Versions); 3] =
+            [|versions| drop(versions.changing(1)), |versions| versions.changed(1), Versions::all_changed];
+        for meanwhile in meanwhile {
+            let change = versions.changing(1);
+            let (_, left) = change.versions().unwrap();
+            meanwhile(&versions);
+            assert!(!versions.are_current(&[left]));
+            drop(change);
+            assert!(versions.of(1).is_some() && !versions.are_current(&[left]));
+        }
+        let (first, second) = (versions.changing(1), versions.changing(1));
+        assert!(second.versions().is_none());
+        let (_, left) = first.versions().unwrap();
+        drop(first);
+        assert!(!versions.are_current(&[left]));
+        drop(second);
+        assert!(!versions.are_current(&[left]));
     }
 
     #[test]

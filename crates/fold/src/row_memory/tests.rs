@@ -1,16 +1,17 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use kith_runtime::Runtime;
-use kith_tables::{ScanPage, Write};
+use kith_tables::{MAX_GET_ROWS, ScanPage, Write};
 
 use super::*;
 use crate::alone::Alone;
 use crate::notes::{NOTES, NoteRow, keyspace, note};
 
-/// Tables that count how often they are read.
+/// Tables that count how often they are read, and take no writes while they are down.
 struct Counting {
     tables: Arc<dyn Keyspace>,
+    is_down: AtomicBool,
     gets: AtomicU64,
     slices: AtomicU64,
 }
@@ -28,6 +29,9 @@ impl Keyspace for Counting {
     }
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("down".to_owned()));
+        }
         self.tables.apply(table, partition, writes).await
     }
 
@@ -38,8 +42,8 @@ impl Keyspace for Counting {
 
 struct Desk {
     counting: Arc<Counting>,
-    alone: Alone,
-    memory: RowMemory,
+    alone: Arc<Alone>,
+    memory: Arc<RowMemory>,
     _folder: tempfile::TempDir,
 }
 
@@ -47,10 +51,13 @@ impl Desk {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
-        let counting = Arc::new(Counting { tables, gets: AtomicU64::new(0), slices: AtomicU64::new(0) });
-        let alone = Alone::new(Arc::clone(&counting) as Arc<dyn Keyspace>);
+        let (gets, slices) = (AtomicU64::new(0), AtomicU64::new(0));
+        let counting = Arc::new(Counting { tables, is_down: AtomicBool::new(false), gets, slices });
+        let memory = Arc::new(RowMemory::new(MemoryCounts::default()));
+        let alone = Alone::new(Arc::clone(&counting) as Arc<dyn Keyspace>, Arc::clone(&memory));
         alone.begin();
-        Self { counting, alone, memory: RowMemory::new(MemoryCounts::default()), _folder: folder }
+        let alone = Arc::new(alone);
+        Self { counting, alone, memory, _folder: folder }
     }
 
     async fn write(&self, book: &str, pages: std::ops::Range<i64>) {
@@ -61,7 +68,7 @@ impl Desk {
     /// Which of these pages are there.
     async fn there(&self, book: &str, pages: &[i64]) -> Vec<bool> {
         let keys: Vec<RowKey> = pages.iter().map(|&page| RowKey::of::<NoteRow>([page.into()])).collect();
-        let rows = self.memory.get(&self.alone, &NOTES, &Key::text(book), &keys).await.unwrap();
+        let rows = self.memory.get(&*self.alone, &NOTES, &Key::text(book), &keys).await.unwrap();
         rows.iter().map(Option::is_some).collect()
     }
 
@@ -95,37 +102,92 @@ async fn of_a_large_section_what_was_asked_for_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_changes_is_read_again() {
+async fn what_others_may_have_changed_is_read_again() {
     let desk = Desk::new().await;
-    assert_eq!(desk.there("a", &[1]).await, [false]);
     desk.write("a", 1..2).await;
-    assert_eq!((desk.there("a", &[1]).await, desk.there("a", &[1]).await), (vec![true], vec![true]));
-    assert_eq!(desk.reads(), (1, 1));
+    assert_eq!(desk.there("a", &[1]).await, [true]);
     desk.alone.forget();
     assert_eq!(desk.there("a", &[1]).await, [true]);
-    assert_eq!(desk.reads(), (2, 1), "what others wrote is seen");
+    assert_eq!(desk.reads(), (0, 2), "what others wrote is seen");
+    desk.alone.forget();
+    desk.write("a", 2..3).await;
+    assert_eq!(desk.there("a", &[1]).await, [true]);
+    assert_eq!(desk.reads(), (0, 3), "also after a write of our own");
     desk.alone.end();
     desk.there("a", &[1]).await;
     desk.there("a", &[1]).await;
-    assert_eq!(desk.reads(), (4, 1), "nothing is remembered while others may write");
+    assert_eq!(desk.reads(), (2, 3), "nothing is remembered while others may write");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_partition_of_many_known_rows_starts_over() {
     let desk = Desk::new().await;
-    desk.write("a", 0..1_000).await;
-    let pages: Vec<i64> = (0..PARTITION_ROWS as i64).collect();
-    desk.there("a", &pages).await;
-    assert_eq!(desk.reads(), (1, 1));
+    desk.write("a", 0..WHOLE_ROWS as i64).await;
+    let many: Vec<i64> = (0..PARTITION_ROWS as i64).collect();
+    for few in many.chunks(MAX_GET_ROWS) {
+        desk.there("a", few).await;
+    }
+    let gets = (PARTITION_ROWS / MAX_GET_ROWS) as u64;
+    assert_eq!(desk.reads(), (gets, 1));
     desk.there("a", &[500]).await;
+    assert_eq!(desk.reads(), (gets, 1));
+    desk.there("a", &[5_000]).await;
+    desk.there("a", &[5_000]).await;
+    assert_eq!(desk.reads(), (gets + 1, 1));
     desk.there("a", &[500]).await;
-    assert_eq!(desk.reads(), (2, 1));
-    let many: Vec<i64> = (0..=PARTITION_ROWS as i64).collect();
-    desk.there("a", &many).await;
-    desk.there("a", &many).await;
-    assert_eq!(desk.reads(), (4, 1), "too many to remember");
-    desk.there("b", &many).await;
-    assert_eq!(desk.reads(), (5, 1), "or to try for");
+    assert_eq!(desk.reads(), (gets + 2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_is_known_without_a_read() {
+    let desk = Desk::new().await;
+    desk.write("a", 1..3).await;
+    assert_eq!(desk.there("a", &[1, 3]).await, [true, false]);
+    desk.write("a", 3..4).await;
+    assert_eq!(desk.there("a", &[1, 2, 3, 4]).await, [true, true, true, false], "of a small section");
+    desk.write("b", 0..WHOLE_ROWS as i64).await;
+    assert_eq!(desk.there("b", &[500]).await, [false]);
+    assert_eq!(desk.reads(), (1, 2));
+    desk.write("b", 500..502).await;
+    assert_eq!(desk.there("b", &[500]).await, [true], "what was asked for of a large one");
+    assert_eq!(desk.reads(), (1, 2));
+    assert_eq!(desk.there("b", &[501]).await, [true]);
+    assert_eq!(desk.reads(), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_comes_late_or_fails_changes_nothing_that_is_known() {
+    let desk = Desk::new().await;
+    let (book, [key]) = (Key::text("a"), [note(1, "", 0).key]);
+    let text = async || {
+        let rows = desk.memory.get(&*desk.alone, &NOTES, &book, std::slice::from_ref(&key)).await.unwrap();
+        rows[0].as_ref().unwrap().read::<NoteRow>().unwrap().text
+    };
+    desk.alone.apply(&NOTES, &book, &[note(1, "new", 2)]).await.unwrap();
+    assert_eq!(text().await, "new");
+    desk.alone.apply(&NOTES, &book, &[note(1, "old", 1)]).await.unwrap();
+    assert_eq!((text().await.as_str(), desk.reads()), ("new", (0, 1)));
+    desk.counting.is_down.store(true, Ordering::Relaxed);
+    desk.alone.apply(&NOTES, &book, &[note(1, "failed", 3)]).await.unwrap_err();
+    desk.counting.is_down.store(false, Ordering::Relaxed);
+    assert_eq!((text().await.as_str(), desk.reads()), ("new", (0, 2)), "it may have been made after all");
+    desk.alone.apply(&NOTES, &book, &[note(1, "newer", 4)]).await.unwrap();
+    assert_eq!((text().await.as_str(), desk.reads()), ("newer", (0, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_two_writes_make_side_by_side_is_read() {
+    let desk = Desk::new().await;
+    let (table, partition) = (&NOTES, &Key::text("a"));
+    assert_eq!(desk.there("a", &[1]).await, [false]);
+    let [one, two] = [1, 2].map(|page| [note(page, "x", 1)]);
+    let both = [&one, &two].map(|writes| Apply { table, partition, writes });
+    desk.alone.apply_all(&both).await.unwrap();
+    assert_eq!(desk.reads(), (0, 1));
+    assert_eq!(desk.there("a", &[1, 2]).await, [true, true]);
+    assert_eq!(desk.reads(), (0, 2));
+    desk.write("a", 3..4).await;
+    assert_eq!((desk.there("a", &[3]).await, desk.reads()), (vec![true], (0, 2)));
 }
 
 /// Tables of which both rows are written anew just before the next read by key.
@@ -159,6 +221,19 @@ impl Keyspace for Meanwhile {
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
         self.tables.scan(table, cursor).await
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_during_a_write_does_not_displace_what_it_made() {
+    let desk = Desk::new().await;
+    desk.write("a", 0..WHOLE_ROWS as i64).await;
+    assert_eq!(desk.there("a", &[1]).await, [true]);
+    let writes = std::sync::Mutex::new(Some(vec![note(1, "new", 2)]));
+    let meanwhile = Meanwhile { tables: Arc::clone(&desk.alone) as Arc<dyn Keyspace>, writes };
+    desk.memory.get(&meanwhile, &NOTES, &Key::text("a"), &[note(2, "", 0).key]).await.unwrap();
+    assert_eq!(desk.reads(), (2, 1));
+    assert_eq!(desk.there("a", &[1]).await, [true]);
+    assert_eq!(desk.reads(), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
