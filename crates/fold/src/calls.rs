@@ -14,7 +14,7 @@ use crate::Group;
 
 const BUCKETS: [f64; 14] = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
-/// Who waits for it.
+/// Who asks. How far folds are is asked for as `Folds`, whoever wants to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum By {
     Handlers,
@@ -49,7 +49,7 @@ impl Default for CallMetrics {
 
 impl CallMetrics {
     pub fn register(&self, registry: &mut Registry) {
-        let help = "How long appends to the log took, and calls of tables that are on a server; failed ones too";
+        let help = "How long appends to the log took, and calls of tables on a server, those made side by side as one; failed ones too, those given up not";
         registry.register("kith_call_duration_seconds", help, self.0.clone());
     }
 
@@ -144,12 +144,16 @@ mod tests {
     use super::*;
     use crate::notes::{NOTES, keyspace, note};
 
+    fn group() -> Group {
+        let (topics, folds) = (Vec::new(), Vec::new());
+        Group { service: "notes", generation: 1, folds_version: 1, topics, folds, shown: None }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn each_call_counts_once_as_what_it_is_until_the_group_ends() {
         let (metrics, mut registry) = (CallMetrics::default(), Registry::default());
         metrics.register(&mut registry);
-        let (topics, folds) = (Vec::new(), Vec::new());
-        let group = Group { service: "notes", generation: 1, folds_version: 1, topics, folds, shown: None };
+        let group = group();
         let counts = |by: &str| {
             let mut text = String::new();
             encode(&mut text, &registry).unwrap();
@@ -175,5 +179,17 @@ mod tests {
         assert_eq!(counts("handlers"), [None; 4]);
         metrics.forget(&group);
         assert_eq!(counts("folds"), [None; 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn timed_tables_tell_versions_as_they_did() {
+        let folder = tempfile::tempdir().unwrap();
+        let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
+        let calls = CallMetrics::default().of(&group(), By::Handlers);
+        let (timed, book) = (Timed::new(tables, calls), Key::text("a"));
+        let version = timed.version(&NOTES, &book).unwrap();
+        assert!(timed.are_current(&[version]));
+        timed.apply(&NOTES, &book, &[note(1, "x", 1)]).await.unwrap();
+        assert!(!timed.are_current(&[version]));
     }
 }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use kith_tables::{Apply, Key, Keyspace, Row, RowKey, RowRange, SectionId, Slice, StoreError, Table, Value, Version};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::memory::MemoryCounts;
 
@@ -19,6 +19,8 @@ const PARTITION_BYTES: usize = 160;
 const ROW_BYTES: usize = 160;
 /// It decides only how much room is made at once.
 const PARTITIONS_GUESSED: usize = 8 * 1024;
+/// Each has its part of the memory, and keeps no table partition that takes more: with as many as there are cores it could be little.
+const SHARDS: usize = 8;
 /// A section with fewer rows is remembered as a whole.
 const WHOLE_ROWS: usize = 128;
 /// Rows remembered of one table partition; one with more starts over.
@@ -53,7 +55,16 @@ enum Whole {
 
 impl RowMemory {
     pub(crate) fn new(counts: MemoryCounts) -> Self {
-        Self { partitions: Cache::with_weighter(PARTITIONS_GUESSED, MEMORY_BYTES, Weigh), counts }
+        let mut options = OptionsBuilder::new();
+        options.shards(SHARDS).estimated_items_capacity(PARTITIONS_GUESSED).weight_capacity(MEMORY_BYTES);
+        let partitions = match options.build() {
+            Ok(options) => {
+                Cache::with_options(options, Weigh, DefaultHashBuilder::default(), DefaultLifecycle::default())
+            }
+            // Where a capacity is missing; both are given.
+            Err(_) => Cache::with_weighter(PARTITIONS_GUESSED, MEMORY_BYTES, Weigh),
+        };
+        Self { partitions, counts }
     }
 
     /// As [`Keyspace::get`] of `tables`.
@@ -86,13 +97,13 @@ impl RowMemory {
         if !missing.is_empty() {
             next.read(tables, table, partition, &missing).await?;
             // Rows of two states are no answer.
-            if missing.len() < keys.len() && tables.version(table, partition) != Some(version) {
+            if missing.len() < keys.len() && !tables.are_current(&[version]) {
                 return tables.get(table, partition, keys).await;
             }
         }
         let rows = next.rows(keys);
         // Or what is remembered may be newer meanwhile.
-        if tables.version(table, partition) == Some(version) {
+        if tables.are_current(&[version]) {
             self.remember(place, next);
         }
         Ok(rows)
@@ -102,7 +113,8 @@ impl RowMemory {
     /// That is so only if nothing else was: else the second is never current.
     pub(crate) fn written(&self, (before, after): (Version, Version), write: Apply<'_>) {
         let place = (write.table.name, write.partition.clone());
-        if let Some(known) = self.partitions.get(&place).filter(|known| known.version == before) {
+        // A look: to be written is no reason to stay.
+        if let Some(known) = self.partitions.peek(&place).filter(|known| known.version == before) {
             let mut next = Known { version: after, ..Known::clone(&known) };
             write.writes.iter().for_each(|row| next.written(row));
             self.remember(place, next);
@@ -119,8 +131,8 @@ impl RowMemory {
 /// The section that all of `keys` are of, where it may have few rows.
 fn one_section(table: &Table, keys: &[RowKey]) -> Option<SectionId> {
     let section = keys.first()?.section;
-    let few = !table.clustering.is_empty() && section >= 0 && keys.len() <= PARTITION_ROWS;
-    (few && keys.iter().all(|key| key.section == section)).then_some(section)
+    let may_be_few = !table.clustering.is_empty() && section >= 0;
+    (may_be_few && keys.iter().all(|key| key.section == section)).then_some(section)
 }
 
 impl Known {

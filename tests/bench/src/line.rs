@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::client::SendRequest;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use kith_runtime::Runtime;
 use prost::Message;
 use tokio::net::TcpStream;
@@ -20,7 +20,6 @@ use tonic_prost::ProstCodec;
 
 /// Before a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
-const TE: HeaderName = header::TE;
 
 /// What calls with one answer are made over.
 pub trait Connection: Clone + Send + Sync + 'static {
@@ -72,7 +71,7 @@ impl Line {
         *head.method_mut() = Method::POST;
         *head.uri_mut() = Uri::from_parts(uri).map_err(lost)?;
         *head.headers_mut() = metadata;
-        head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+        head.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
         head.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(head)
     }
@@ -104,12 +103,12 @@ impl Connection for Line {
 }
 
 fn framed(message: &impl Message) -> Bytes {
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
+    let message = message.encode_to_vec();
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
     frame.put_u8(0);
-    // Of a few hundred bytes.
-    frame.put_u32(length as u32);
-    frame.put(&*message.encode_to_vec());
+    // A few hundred bytes.
+    frame.put_u32(message.len() as u32);
+    frame.put(&*message);
     frame.freeze()
 }
 

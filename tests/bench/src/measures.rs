@@ -31,7 +31,7 @@ pub async fn rounds(
     Ok(pairs)
 }
 
-/// Says on standard error what micro-batches have spent their time on.
+/// Says on standard error what micro-batches and commands have spent their time on.
 pub fn say_steps(lines: &[String]) {
     lines.iter().for_each(|line| eprintln!("    {line}"));
 }

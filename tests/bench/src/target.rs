@@ -91,6 +91,12 @@ impl Target {
         Self::new(self.address, Arc::clone(&self.bearers), &self.run)
     }
 
+    /// The same for the first so many accounts.
+    pub fn among(&self, accounts: usize) -> Self {
+        let bearers = Arc::new(self.bearers.iter().take(accounts).cloned().collect());
+        Self { bearers, ..self.clone() }
+    }
+
     /// The same over more connections, which cost less: as many calls as a server takes at once must not wait here for a
     /// stream, nor take its cores.
     pub async fn wide(&self) -> Result<Target<Line>> {

@@ -156,6 +156,23 @@ async fn what_is_written_is_known_without_a_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_small_section_that_grows_is_known_until_it_is_too_large() {
+    let desk = Desk::new().await;
+    assert_eq!(desk.there("a", &[0]).await, [false]);
+    for page in 0..PARTITION_ROWS as i64 {
+        desk.write("a", page..page + 1).await;
+    }
+    assert_eq!(desk.there("a", &[0, PARTITION_ROWS as i64]).await, [true, false]);
+    assert_eq!(desk.reads(), (0, 1));
+    let known = desk.memory.partitions.get(&(NOTES.name, Key::text("a"))).unwrap();
+    assert_eq!(known.bytes, known.rows.iter().map(|row| size_of_row(row)).sum::<usize>());
+    desk.write("a", 5_000..5_001).await;
+    assert_eq!(desk.there("a", &[0, 5_000]).await, [true, true]);
+    assert_eq!(desk.there("a", &[7]).await, [true]);
+    assert_eq!(desk.reads(), (2, 2), "tried once, then asked row by row");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_that_comes_late_or_fails_changes_nothing_that_is_known() {
     let desk = Desk::new().await;
     let (book, [key]) = (Key::text("a"), [note(1, "", 0).key]);
@@ -216,6 +233,10 @@ impl Keyspace for Meanwhile {
 
     fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         self.tables.version(table, partition)
+    }
+
+    fn are_current(&self, versions: &[Version]) -> bool {
+        self.tables.are_current(versions)
     }
 
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {

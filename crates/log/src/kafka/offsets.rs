@@ -61,19 +61,7 @@ impl Watermarks {
             let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(questions.entry(topic.name).or_default())
         };
-        question.ask(|| self.ask_heads(topic, count)).await
-    }
-
-    async fn ask_heads(&self, topic: Topic, count: PartitionIndex) -> Heads {
-        let client = Arc::clone(&self.client);
-        let asked = self.runtime.blocking(move || {
-            let mut list = TopicPartitionList::with_capacity(usize::from(count));
-            list.add_partition_range(topic.name, 0, i32::from(count) - 1);
-            list.set_all_offsets(KafkaOffset::End)?;
-            client.offsets_for_times(list, TIMEOUT)
-        });
-        let list = asked.await.ok_or(LogError::Closed)?.map_err(unavailable)?;
-        (0..count).map(|index| head(&list, LogPartition { topic, index })).collect()
+        question.ask(|| ask_heads(self.runtime.clone(), Arc::clone(&self.client), topic, count)).await
     }
 
     /// Says what the log holds instead of what a reader asked for. A broker that has just come back may have refused an
@@ -94,6 +82,17 @@ impl Watermarks {
             None => LogError::Closed,
         }
     }
+}
+
+async fn ask_heads(runtime: Runtime, client: Arc<BaseConsumer<Asking>>, topic: Topic, count: PartitionIndex) -> Heads {
+    let asked = runtime.blocking(move || {
+        let mut list = TopicPartitionList::with_capacity(usize::from(count));
+        list.add_partition_range(topic.name, 0, i32::from(count) - 1);
+        list.set_all_offsets(KafkaOffset::End)?;
+        client.offsets_for_times(list, TIMEOUT)
+    });
+    let list = asked.await.ok_or(LogError::Closed)?.map_err(unavailable)?;
+    (0..count).map(|index| head(&list, LogPartition { topic, index })).collect()
 }
 
 fn head(list: &TopicPartitionList, partition: LogPartition) -> Result<Offset, LogError> {

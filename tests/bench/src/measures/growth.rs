@@ -26,41 +26,45 @@ const FIRST_CALLS: Duration = Duration::from_millis(10);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(300);
 const MANY: u64 = 1_000_000;
 const FEW: u64 = 100;
+/// Enough that none reacts twice where it is to be the first time.
+const ACTORS: u64 = 20_000;
+/// Those who change their reaction again and again.
+const REGULARS: usize = 200;
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// A suite that comes to a log of a million reactions to post 0, and a hundred to post 1: how much memory it takes until
 /// it has folded them, and whether either post is slower then.
 pub async fn one_hot_post(live: Option<&mut Live>, times: usize) -> Result<Vec<Row>> {
-    let world = World { accounts: 200, follows: 0, posts: 2, conversations: 0, reactions: 0, messages: 0 };
-    let many = (0..MANY).map(|n| world::reaction(n, n, 0));
-    let few = (0..FEW).map(|n| world::reaction(MANY + n, n, 1));
+    let world = World { accounts: ACTORS, follows: 0, posts: 2, conversations: 0, reactions: 0, messages: 0 };
+    let many = (0..MANY).map(|n| world::reaction(n, ACTORS + n, 0));
+    let few = (0..FEW).map(|n| world::reaction(MANY + n, ACTORS + n, 1));
     let mut place = Place::with(world, many.chain(few), live, &[("max_lag_records", "10000000")]).await?;
     let peak = place.suite.process()?.peak_resident_bytes()? as f64 / MEBIBYTE;
     let memory = memory_row(&place, "resident memory, peak with a lag of 1,000,000 records", 400.0, peak);
     answered(&place, &reacts(&place.target, 0)).await?;
-    let mut rows = vec![memory];
-    // Of its own for each post: a reaction that another post was given its number meanwhile may be the one that stands.
+    let regulars = place.target.among(REGULARS);
+    let calls: [(&str, [Call; 2]); 3] = [
+        ("first React of an account", [0, 1].map(|post| reacts(&place.target, post))),
+        ("React", [0, 1].map(|post| reacts(&regulars, post))),
+        ("count", [0, 1].map(|post| counts(&place.target, post))),
+    ];
+    // Of its own for each post, so that an account's next reaction to it is always of the next kind.
     let numbers = [0, 1].map(|post: u64| Arc::new(AtomicU64::new((1 + post) << 40)));
-    for what in ["React", "count"] {
-        let p50 = async |post: u64| {
-            let call = if what == "count" { counts(&place.target, post) } else { reacts(&place.target, post) };
+    let mut rows = vec![memory];
+    for (what, calls) in &calls {
+        for post in [0, 1] {
+            load::spaced(&calls[post], Duration::ZERO, REGULARS as u64, &numbers[post]).await?.all_ok()?;
+        }
+        let p50 = async |post: usize| {
             let before = place.steps().await?;
-            let outcome = load::closed(&call, 1, WINDOW, &numbers[post as usize]).await?.all_ok()?;
+            let outcome = load::closed(&calls[post], 1, WINDOW, &numbers[post]).await?.all_ok()?;
             eprintln!("    post {post}: {} calls", outcome.answered);
             say_steps(&place.steps().await?.calls_since(&before));
             anyhow::Ok(outcome.quantile_ms(0.5))
         };
-        for post in [0, 1] {
-            p50(post).await?;
-        }
         let rounds = rounds(times, async || p50(1).await, async || p50(0).await).await?;
-        rows.push(flat(
-            &place,
-            format!("{what} on a post with 1,000,000 reactions, p50"),
-            "the same with 100",
-            1.1,
-            rounds,
-        ));
+        let measure = format!("{what} on a post with 1,000,000 reactions, p50");
+        rows.push(flat(&place, measure, "the same with 100", 1.1, rounds));
     }
     rows.iter().for_each(say);
     Ok(rows)

@@ -10,6 +10,7 @@ use crate::measures::commands::Throughput;
 use crate::measures::say;
 use crate::place::Place;
 use crate::row::{Pair, Reach, Row};
+use crate::target::Target;
 
 const REST_IN_FLIGHT: usize = 1;
 const REST_WINDOW: Duration = Duration::from_secs(1);
@@ -31,10 +32,10 @@ struct Round {
 }
 
 pub async fn twice_the_peak(place: &Place, what: Throughput) -> Result<Vec<Row>> {
-    let calls = what.mix.calls(&place.target.wide().await?, what.posts);
+    let (calls, waits) = (what.mix.calls(&place.target.wide().await?, what.posts), place.target.anew()?);
     let mut rounds = Vec::new();
     for _ in 0..what.rounds {
-        rounds.push(round(place, &calls, what).await?);
+        rounds.push(round(place, &calls, &waits, what).await?);
     }
     let row = |measure: &str, unit: &'static str, ceiling_is: &'static str, reach, pair: fn(&Round) -> Pair| Row {
         measure: format!("{measure}, {}", what.mix.name()),
@@ -71,17 +72,18 @@ pub async fn twice_the_peak(place: &Place, what: Throughput) -> Result<Vec<Row>>
     Ok(rows)
 }
 
-async fn round(place: &Place, calls: &Call, what: Throughput) -> Result<Round> {
+/// `waits`: what tells that all is in the tables.
+async fn round(place: &Place, calls: &Call, waits: &Target, what: Throughput) -> Result<Round> {
     let rest_p50 = at_rest(place, calls).await?.all_ok()?.quantile_ms(0.5);
     let started = Instant::now();
     let peak = load::closed(calls, what.in_flight, what.window, &place.numbers).await?.all_ok()?;
-    place.target.folded(&peak.token).await?;
+    waits.folded(&peak.token).await?;
     let rate = peak.answered as f64 / started.elapsed().as_secs_f64();
     let started = Instant::now();
     let over = load::open(calls, 2.0 * rate, what.window, &place.numbers).await?;
     let ended = Instant::now();
     // As at the peak: what was answered counts once it is in the tables. And the next round finds nothing left to do.
-    place.target.folded(&over.token).await?;
+    waits.folded(&over.token).await?;
     let took = started.elapsed();
     let mut after_p50 = f64::INFINITY;
     while after_p50 > 1.5 * rest_p50 && ended.elapsed() < RECOVERED_WITHIN {
