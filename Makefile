@@ -36,7 +36,7 @@ torture: build servers ## for MINUTES (30): a third simulated seeds and planted 
 
 BENCH := TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-bench --bin bench --
 bench: build servers ## ceilings of this machine and the suite beside them, embedded and over Kafka and Cassandra; BENCH_ARGS=--help
-	$(BENCH) --json target/bench.json --chart docs/bench/latest.svg $(BENCH_ARGS)
+	$(BENCH) $(if $(BENCH_ARGS),$(BENCH_ARGS),--json target/bench.json --chart docs/bench/latest.svg)
 
 bench-quick: build ## six rows of it, embedded, in under a minute once built
 	$(BENCH) --quick $(BENCH_ARGS)

@@ -28,7 +28,7 @@ use crate::telemetry::{self, TRACE_PARENT};
 /// Between two looks whether anything is in flight, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long the rest of a request that is refused may take to come.
-const REFUSED_TAKEN_WITHIN: Duration = Duration::from_millis(100);
+const REFUSED_TAKEN_WITHIN: Duration = Duration::from_secs(1);
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 /// Sets the message limits of a generated server: requests of 256 KiB, responses of 4 MiB.

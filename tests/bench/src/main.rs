@@ -45,7 +45,8 @@ struct Cli {
     /// Rows of these adapters only: embedded, live
     #[arg(long, value_delimiter = ',', value_name = "ADAPTERS", default_value = "embedded,live")]
     adapters: Vec<String>,
-    /// Rows whose group's name contains this only
+    /// Rows of groups whose name contains this only: pages, commands, visible, overload, memory, reactions, replay, fan-out,
+    /// follows, hot-post
     #[arg(long, value_name = "PART")]
     only: Option<String>,
     /// Where the rows are written as JSON

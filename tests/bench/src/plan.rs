@@ -72,6 +72,8 @@ pub struct Taken {
 
 /// All rows of these adapters, of groups whose name contains `only`. One that fails leaves the others.
 pub async fn full(adapters: &[String], only: Option<&str>) -> Result<Taken> {
+    let is_wanted = |group: &&str| only.is_none_or(|only| group.contains(only));
+    anyhow::ensure!(GROUPS.iter().any(is_wanted), "of the groups none is meant: {}", GROUPS.join(", "));
     let mut taken = Taken::default();
     for adapter in adapters {
         let mut live = match adapter.as_str() {
@@ -82,7 +84,7 @@ pub async fn full(adapters: &[String], only: Option<&str>) -> Result<Taken> {
             }
             other => anyhow::bail!("`{other}` is neither embedded nor live"),
         };
-        for group in GROUPS.into_iter().filter(|group| only.is_none_or(|only| group.contains(only))) {
+        for group in GROUPS.iter().copied().filter(is_wanted) {
             eprintln!("{adapter}: {group}");
             match take(group, live.as_mut()).await {
                 Ok(rows) => taken.rows.extend(rows),

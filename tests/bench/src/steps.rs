@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 const DURATION: &str = "kith_fold_step_duration_seconds";
 const FOLDED: &str = "kith_fold_records_total";
 const CALL: &str = "kith_call_duration_seconds";
+const RPC: &str = "rpc_server_call_duration_seconds";
 
-/// Sums since the start, by group.
+/// Sums since the start, by group; of RPCs by method.
 #[derive(Debug, Default)]
 pub struct Steps(BTreeMap<String, Sums>);
 
@@ -28,11 +29,12 @@ impl Steps {
     /// From a process' metrics, as Prometheus reads them.
     pub fn of(metrics: &str) -> Result<Self> {
         let mut all = Self::default();
-        let ours = |line: &&str| [DURATION, FOLDED, CALL].iter().any(|start| line.starts_with(start));
+        let ours = |line: &&str| [DURATION, FOLDED, CALL, RPC].iter().any(|start| line.starts_with(start));
         for line in metrics.lines().filter(ours) {
             let (name, value) = line.rsplit_once(' ').context("a metric without a value")?;
             let value: f64 = value.parse()?;
-            let sums = all.0.entry(label(name, "group")?.to_owned()).or_default();
+            let owner = label(name, if name.starts_with(RPC) { "rpc_method" } else { "group" })?;
+            let sums = all.0.entry(owner.to_owned()).or_default();
             if name.starts_with(FOLDED) {
                 sums.records += value;
             } else if let Some(rest) = name.strip_prefix(DURATION) {
@@ -40,12 +42,15 @@ impl Steps {
             } else if let Some(rest) = name.strip_prefix(CALL) {
                 let call = format!("{} {}", label(name, "by")?, label(name, "call")?);
                 add(&mut sums.calls, &call, rest, value);
+            } else if let Some(rest) = name.strip_prefix(RPC) {
+                add(&mut sums.calls, "answer", rest, value);
             }
         }
         Ok(all)
     }
 
-    /// A line for each group that called the log or a server of tables since `before`: how often, and how long on average.
+    /// A line for each group that called the log or a server of tables since `before`, and for each method that was called:
+    /// how often, and how long on average.
     pub fn calls_since(&self, before: &Self) -> Vec<String> {
         let line = |(group, now): (&String, &Sums)| {
             let then = before.0.get(group).cloned().unwrap_or_default().calls;
@@ -111,13 +116,19 @@ mod tests {
                  kith_fold_step_duration_seconds_count{{group=\"feeds\",step=\"load\"}} {count}\n\
                  kith_fold_step_duration_seconds_bucket{{le=\"0.1\",group=\"feeds\",step=\"load\"}} {count}\n\
                  kith_call_duration_seconds_sum{{group=\"posts\",by=\"handlers\",call=\"get\"}} {sum}\n\
-                 kith_call_duration_seconds_count{{group=\"posts\",by=\"handlers\",call=\"get\"}} {count}\n"
+                 kith_call_duration_seconds_count{{group=\"posts\",by=\"handlers\",call=\"get\"}} {count}\n\
+                 rpc_server_call_duration_seconds_sum{{rpc_method=\"A/B\",rpc_status_code=\"OK\"}} {sum}\n\
+                 rpc_server_call_duration_seconds_count{{rpc_method=\"A/B\",rpc_status_code=\"OK\"}} {count}\n"
             )
         };
         let before = Steps::of(&metrics(10, 1.0, 5)).unwrap();
         let after = Steps::of(&metrics(40, 1.5, 15)).unwrap();
         assert_eq!(after.lines_since(&before), ["feeds: 10 micro-batches of 3.0 records; ms on average: load 50.00"]);
-        assert_eq!(after.calls_since(&before), ["posts: calls' ms on average (count), handlers get 50.00 (10)"]);
+        let calls = [
+            "A/B: calls' ms on average (count), answer 50.00 (10)",
+            "posts: calls' ms on average (count), handlers get 50.00 (10)",
+        ];
+        assert_eq!(after.calls_since(&before), calls);
         assert!(after.lines_since(&after).is_empty() && after.calls_since(&after).is_empty());
     }
 }
