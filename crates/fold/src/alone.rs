@@ -20,6 +20,7 @@ use kith_tables::{
 };
 use tokio::time::Instant;
 
+use crate::memory::MemoryCounts;
 use crate::row_memory::RowMemory;
 
 /// How long a look at the tables is good for. Shorter than a group takes to give a silent member's partitions away (8 s).
@@ -36,10 +37,15 @@ pub(crate) struct Alone {
 }
 
 impl Alone {
-    /// `rows`: what is remembered of them, which goes on with what is written.
-    pub(crate) fn new(tables: Arc<dyn Keyspace>, rows: Arc<RowMemory>) -> Self {
+    pub(crate) fn new(tables: Arc<dyn Keyspace>, rows: MemoryCounts) -> Self {
         let (is_alone, looked_ms) = (AtomicBool::new(false), AtomicU64::new(0));
+        let rows = Arc::new(RowMemory::new(rows));
         Self { tables, versions: Versions::default(), rows, is_alone, started: Instant::now(), looked_ms }
+    }
+
+    /// What is remembered of the tables' rows; what is written goes into it.
+    pub(crate) fn rows(&self) -> &Arc<RowMemory> {
+        &self.rows
     }
 
     /// From now on nobody else folds.
@@ -138,17 +144,13 @@ mod tests {
     use kith_runtime::Runtime;
 
     use super::*;
-    use crate::memory::MemoryCounts;
     use crate::notes::{NOTES, keyspace, note};
-
-    fn alone(tables: Arc<dyn Keyspace>) -> Alone {
-        Alone::new(tables, Arc::new(RowMemory::new(MemoryCounts::default())))
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_version_ends_with_a_write_with_a_word_and_with_what_was_not_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let alone = alone(keyspace(folder.path(), &Runtime::simulated(1, 0)).await);
+        let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
+        let alone = Alone::new(tables, MemoryCounts::default());
         let book = Key::text("a");
         assert!(alone.version(&NOTES, &book).is_none(), "others may write");
         alone.begin();
@@ -176,7 +178,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_is_believed_no_longer_than_a_look_is_good_for() {
         let folder = tempfile::tempdir().unwrap();
-        let alone = alone(keyspace(folder.path(), &Runtime::simulated(1, 0)).await);
+        let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
+        let alone = Alone::new(tables, MemoryCounts::default());
         let is_known = || alone.version(&NOTES, &Key::text("a")).is_some();
         alone.begin();
         let version = alone.version(&NOTES, &Key::text("a")).unwrap();
@@ -215,7 +218,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_is_given_up_in_the_middle_counts() {
-        let (alone, book) = (alone(Arc::new(Stuck)), Key::text("a"));
+        let (alone, book) = (Alone::new(Arc::new(Stuck), MemoryCounts::default()), Key::text("a"));
         alone.begin();
         let version = alone.version(&NOTES, &book).unwrap();
         let mut write = Box::pin(alone.apply(&NOTES, &book, &[]));

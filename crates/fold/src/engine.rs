@@ -18,7 +18,6 @@ use crate::alone::Alone;
 use crate::calls::{By, Timed};
 use crate::duty::Duty;
 use crate::memory::Memory;
-use crate::row_memory::RowMemory;
 use crate::worker::Worker;
 use crate::{FoldError, Group, Lag, Publisher, State, WaitError, Watermarks};
 
@@ -161,8 +160,8 @@ async fn states(ports: &Ports, group: &Group) -> Result<[State; 2], FoldError> {
         }
     };
     let tables = ports.tables.open(&group.keyspace(), &group.tables()).await?;
-    let row_memory = is_shared.then(|| Arc::new(RowMemory::new(ports.metrics.row_memory(group))));
-    let alone = row_memory.clone().map(|rows| Arc::new(Alone::new(Arc::clone(&tables), rows)));
+    let alone = is_shared.then(|| Arc::new(Alone::new(Arc::clone(&tables), ports.metrics.row_memory(group))));
+    let row_memory = alone.as_ref().map(|alone| Arc::clone(alone.rows()));
     let watermarks = watermarks_in(ports, group, timed(&tables, By::Folds), alone.clone());
     let keyspace = alone.map_or(tables, |alone| alone as Arc<dyn Keyspace>);
     let memory = Arc::new(Memory::new(ports.metrics.memory(group)));

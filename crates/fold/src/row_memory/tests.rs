@@ -53,10 +53,9 @@ impl Desk {
         let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
         let (gets, slices) = (AtomicU64::new(0), AtomicU64::new(0));
         let counting = Arc::new(Counting { tables, is_down: AtomicBool::new(false), gets, slices });
-        let memory = Arc::new(RowMemory::new(MemoryCounts::default()));
-        let alone = Alone::new(Arc::clone(&counting) as Arc<dyn Keyspace>, Arc::clone(&memory));
+        let alone = Arc::new(Alone::new(Arc::clone(&counting) as Arc<dyn Keyspace>, MemoryCounts::default()));
         alone.begin();
-        let alone = Arc::new(alone);
+        let memory = Arc::clone(alone.rows());
         Self { counting, alone, memory, _folder: folder }
     }
 

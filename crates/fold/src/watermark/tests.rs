@@ -4,7 +4,6 @@ use kith_tables::embedded::EmbeddedTables;
 
 use super::*;
 use crate::memory::MemoryCounts;
-use crate::row_memory::RowMemory;
 
 const HERE: LogPartition = LogPartition { topic: topics::POSTS, index: 1 };
 
@@ -30,7 +29,7 @@ impl Store {
 
     async fn process_that_remembers(&self) -> (Arc<Watermarks>, Arc<Alone>) {
         let keyspace = self.tables.open("kith_posts_g1", &[&WATERMARKS]).await.unwrap();
-        let alone = Arc::new(Alone::new(Arc::clone(&keyspace), Arc::new(RowMemory::new(MemoryCounts::default()))));
+        let alone = Arc::new(Alone::new(Arc::clone(&keyspace), MemoryCounts::default()));
         let (runtime, topics, known) = (self.runtime.clone(), [topics::POSTS], Some(Arc::clone(&alone)));
         (Arc::new(Watermarks::new(runtime, keyspace, &topics, 4, known)), alone)
     }

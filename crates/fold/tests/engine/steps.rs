@@ -20,23 +20,25 @@ async fn appends_of_handlers_and_of_folds_are_told_apart() {
     stage.post("p").await;
     stage.until(async || stage.records(topics::ENGAGEMENT).await.len() == 2).await;
     let counted = |by: &str| {
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
-        let labels = format!("{{group=\"kith.engagement.g1\",by=\"{by}\",call=\"append\"}} ");
-        let start = format!("kith_call_duration_seconds_count{labels}");
-        text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<u64>().ok())
+        let labels = format!("{{group=\"kith.engagement.g1\",by=\"{by}\",call=\"append\"}}");
+        value(&registry, &format!("kith_call_duration_seconds_count{labels}"))
     };
-    stage.until(async || counted("folds") == Some(1)).await;
-    assert_eq!(counted("handlers"), Some(2));
+    stage.until(async || counted("folds") == Some(1.0)).await;
+    assert_eq!(counted("handlers"), Some(2.0));
+}
+
+/// The value of one series.
+fn value(registry: &Registry, series: &str) -> Option<f64> {
+    let mut text = String::new();
+    encode(&mut text, registry).unwrap();
+    text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// How often each step was counted, and the seconds of all `wait`s.
 fn counted(registry: &Registry) -> ([u64; 6], f64) {
-    let mut text = String::new();
-    encode(&mut text, registry).unwrap();
     let value = |what: &str, step: &str| {
-        let start = format!("kith_fold_step_duration_seconds_{what}{{group=\"kith.engagement.g1\",step=\"{step}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&start)?.parse::<f64>().ok())
+        let labels = format!("{{group=\"kith.engagement.g1\",step=\"{step}\"}}");
+        value(registry, &format!("kith_fold_step_duration_seconds_{what}{labels}"))
     };
     let count = |step| value("count", step).unwrap_or_default() as u64;
     (["wait", "load", "apply", "write", "spread", "note"].map(count), value("sum", "wait").unwrap_or_default())
