@@ -1,4 +1,5 @@
-//! Protobuf timestamps as milliseconds since 1970-01-01T00:00:00Z, and back. Nothing here panics, whatever comes in.
+//! Protobuf timestamps as micro- and milliseconds since 1970-01-01T00:00:00Z, and back. Nothing here panics, whatever comes
+//! in. What happens in the suite is dated in microseconds; what operators look at, in milliseconds.
 
 use prost_types::Timestamp;
 
@@ -11,6 +12,10 @@ const MIN_SECONDS: i64 = -62_135_596_800;
 const MAX_SECONDS: i64 = 253_402_300_799;
 const MS_PER_SECOND: i64 = 1_000;
 const NANOS_PER_MS: i32 = 1_000_000;
+const US_PER_SECOND: i64 = 1_000_000;
+const NANOS_PER_US: i32 = 1_000;
+const MIN_UNIX_US: i64 = MIN_SECONDS * US_PER_SECOND;
+const MAX_UNIX_US: i64 = MAX_SECONDS * US_PER_SECOND + 999_999;
 const MAX_NANOS: i32 = 999_999_999;
 
 /// A timestamp that names no moment.
@@ -26,6 +31,21 @@ pub fn timestamp(unix_ms: i64) -> Timestamp {
     Timestamp { seconds: unix_ms.div_euclid(MS_PER_SECOND), nanos: ms_of_second * NANOS_PER_MS }
 }
 
+/// As [`timestamp`], of microseconds.
+pub fn of_us(unix_us: i64) -> Timestamp {
+    let unix_us = unix_us.clamp(MIN_UNIX_US, MAX_UNIX_US);
+    // The remainder is below 1,000,000, so it fits.
+    let us_of_second = unix_us.rem_euclid(US_PER_SECOND) as i32;
+    Timestamp { seconds: unix_us.div_euclid(US_PER_SECOND), nanos: us_of_second * NANOS_PER_US }
+}
+
+/// As [`unix_ms`], whole microseconds.
+pub fn unix_us(timestamp: Option<&Timestamp>) -> i64 {
+    let Some(timestamp) = timestamp else { return 0 };
+    let (seconds, nanos) = within(timestamp);
+    seconds * US_PER_SECOND + i64::from(nanos / NANOS_PER_US)
+}
+
 /// The moment that a timestamp of a request names, whole milliseconds, rounded towards the past.
 /// Fails for one that protobuf does not allow.
 pub fn parse_unix_ms(timestamp: &Timestamp) -> Result<i64, InvalidTimestamp> {
@@ -38,9 +58,12 @@ pub fn parse_unix_ms(timestamp: &Timestamp) -> Result<i64, InvalidTimestamp> {
 /// not fail: what is out of range becomes the nearest within, and no timestamp at all is 0.
 pub fn unix_ms(timestamp: Option<&Timestamp>) -> i64 {
     let Some(timestamp) = timestamp else { return 0 };
-    let seconds = timestamp.seconds.clamp(MIN_SECONDS, MAX_SECONDS);
-    let nanos = timestamp.nanos.clamp(0, MAX_NANOS);
+    let (seconds, nanos) = within(timestamp);
     seconds * MS_PER_SECOND + i64::from(nanos / NANOS_PER_MS)
+}
+
+fn within(timestamp: &Timestamp) -> (i64, i32) {
+    (timestamp.seconds.clamp(MIN_SECONDS, MAX_SECONDS), timestamp.nanos.clamp(0, MAX_NANOS))
 }
 
 #[cfg(test)]
@@ -54,6 +77,11 @@ mod tests {
             assert!((0..=MAX_NANOS).contains(&written.nanos), "{written:?}");
             assert_eq!(unix_ms(Some(&written)), unix_ms_in);
             assert_eq!(parse_unix_ms(&written), Ok(unix_ms_in));
+        }
+        for unix_us_in in [0, 1, 999_999, -1, -1_000_001, 1_700_000_000_123_456, MIN_UNIX_US, MAX_UNIX_US] {
+            let written = of_us(unix_us_in);
+            assert_eq!(unix_us(Some(&written)), unix_us_in);
+            assert_eq!(unix_ms(Some(&written)), unix_us_in.div_euclid(1_000));
         }
     }
 
@@ -80,6 +108,7 @@ mod tests {
             assert_eq!(parse_unix_ms(&timestamp), Err(InvalidTimestamp), "{timestamp:?}");
             assert_eq!(unix_ms(Some(&timestamp)), bounded, "{timestamp:?}");
         }
-        assert_eq!(unix_ms(None), 0);
+        assert_eq!((unix_ms(None), unix_us(None)), (0, 0));
+        assert_eq!((of_us(i64::MIN), of_us(i64::MAX)), (of_us(MIN_UNIX_US), of_us(MAX_UNIX_US)));
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kith_log::{LogPartition, Offset, Record as RawRecord, RecordId};
-use kith_tables::{Apply, Key, Keyspace, MAX_GET_ROWS, RowKey, Table};
+use kith_tables::{Apply, Key, Keyspace, MAX_GET_ROWS, RowKey, Table, Timestamp};
 use tracing::Span;
 
 use crate::cache::Cache;
@@ -108,6 +108,15 @@ impl Batch {
     /// The last record of the batch.
     pub(crate) fn last(&self) -> Option<(Offset, RecordId)> {
         self.last
+    }
+
+    /// The latest time of its records.
+    pub(crate) fn newest(&self) -> Timestamp {
+        let time = |item: &Item| match item {
+            Item::Event(record, _) => record.time,
+            Item::Poison(_) | Item::Skipped => Timestamp::default(),
+        };
+        self.records.iter().map(time).max().unwrap_or_default()
     }
 
     pub(crate) fn stopped_at(&self) -> Option<String> {

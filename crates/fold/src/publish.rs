@@ -1,7 +1,8 @@
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use kith_log::{AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Position, RecordId, Topic, headers};
+use kith_log::{AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Offset, Position, RecordId, Topic, headers};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
 use prometheus_client::metrics::histogram::Histogram;
@@ -29,16 +30,38 @@ pub struct Publisher {
     /// `ce_source`: `/kith/posts`.
     source: Arc<str>,
     took: Option<Histogram>,
+    /// What this and its clones appended of late.
+    own: Arc<OwnAppends>,
 }
+
+/// The places and ids of what this process appended last, per partition.
+#[derive(Default)]
+struct OwnAppends(Mutex<BTreeMap<LogPartition, BTreeMap<Offset, RecordId>>>);
+
+/// Appends that are remembered per partition: more than a fold that is not behind has before it.
+const OWN_APPENDS_KEPT: usize = 4_096;
 
 impl Publisher {
     pub fn new(log: Arc<dyn EventLog>, runtime: Runtime, service: &str) -> Self {
-        Self { log, runtime, source: format!("/kith/{service}").into(), took: None }
+        Self { log, runtime, source: format!("/kith/{service}").into(), took: None, own: Arc::default() }
     }
 
     /// With how long each append took noted.
     pub(crate) fn timed(self, took: Histogram) -> Self {
         Self { took: Some(took), ..self }
+    }
+
+    /// Whether all between `next`, the first offset that is not in the tables, and `position` was appended from here, and
+    /// none of it under `id`: so that the record at `position` is the first with its id, if the tables have none. False
+    /// where that is not known.
+    pub fn appended_alone(&self, position: Position, next: Offset, id: RecordId) -> bool {
+        if next >= position.offset {
+            return true;
+        }
+        let all = self.own.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(own) = all.get(&position.partition) else { return false };
+        let mut between = own.range(next..position.offset);
+        (next..position.offset).all(|offset| between.next().is_some_and(|(&at, other)| at == offset && *other != id))
     }
 
     pub fn log(&self) -> &Arc<dyn EventLog> {
@@ -82,6 +105,9 @@ impl Publisher {
             None => append.await,
         };
         trace::sent(&span, &appended);
+        if let Ok(position) = &appended {
+            self.own.note(*position, id);
+        }
         appended
     }
 
@@ -105,6 +131,17 @@ impl Publisher {
             all.push(header(headers::TRACE_PARENT, trace_parent.clone()));
         }
         all
+    }
+}
+
+impl OwnAppends {
+    fn note(&self, position: Position, id: RecordId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = all.entry(position.partition).or_default();
+        own.insert(position.offset, id);
+        if own.len() > OWN_APPENDS_KEPT {
+            own.pop_first();
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 use kith_log::{Position, RecordId, headers};
-use kith_proto::{DecodeError, Event};
+use kith_proto::{DecodeError, Event, time};
+use kith_runtime::{CLOCK_AHEAD_MAX_US, UnixMillis};
+use kith_tables::Timestamp;
 
 use crate::Cause;
 
@@ -9,6 +11,9 @@ pub struct Record {
     pub position: Position,
     pub id: RecordId,
     pub event: Event,
+    /// When it happened, as the event says; but no later than [`CLOCK_AHEAD_MAX_US`] after the log took it, so that a
+    /// writer whose clock was wrong puts nothing on top of every list for ever. A function of the record alone.
+    pub time: Timestamp,
     /// The record that all of its kind started with: a command's own, and that of what followed from it.
     pub correlation: RecordId,
     /// W3C trace context of what made the record, when that was traced.
@@ -18,7 +23,9 @@ pub struct Record {
 impl Record {
     /// One that nothing caused, and that is not traced.
     pub fn new(position: Position, id: RecordId, event: impl Into<Event>) -> Self {
-        Self { position, id, event: event.into(), correlation: id, trace_parent: None }
+        let event = event.into();
+        let time = time_of(&event, UnixMillis::MAX);
+        Self { position, id, event, time, correlation: id, trace_parent: None }
     }
 
     /// This record as the cause of another.
@@ -26,6 +33,11 @@ impl Record {
         let (causation, correlation) = (Some(self.id), Some(self.correlation));
         Cause { causation, correlation, trace_parent: self.trace_parent.clone() }
     }
+}
+
+fn time_of(event: &Event, logged_ms: UnixMillis) -> Timestamp {
+    let latest = logged_ms.saturating_mul(1_000).saturating_add(CLOCK_AHEAD_MAX_US);
+    Timestamp(time::unix_us(event.time()).min(latest))
 }
 
 /// What a record turns out to be.
@@ -46,6 +58,7 @@ impl Decoded {
             Ok(event) => Self::Event(Box::new(Record {
                 position: raw.position,
                 id,
+                time: time_of(&event, raw.logged_ms),
                 event,
                 correlation: raw.header(headers::CORRELATION_ID).and_then(RecordId::parse).unwrap_or(id),
                 trace_parent: raw.header(headers::TRACE_PARENT).map(str::to_owned),

@@ -41,7 +41,7 @@ impl State {
 
     /// What a read made now includes at least.
     pub fn as_of(&self) -> Token {
-        self.watermarks.known().collect()
+        self.watermarks.known().collect::<Token>().at(self.watermarks.latest())
     }
 
     /// What `read` makes of the tables, and of nothing else but what `key` says: as it made it before, while no table

@@ -3,17 +3,22 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kith_log::{LogPartition, Offset, PartitionIndex, Position, topics};
+use kith_runtime::UnixMicros;
 use sha2::{Digest, Sha256};
 
 /// A token longer than this is not one of ours: every partition of every topic takes less. As many as a request may
 /// bring fit into one.
 pub const MAX_TOKEN_BYTES: usize = 24 * 1024;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECK_BYTES: usize = 4;
 
-/// A consistency token: log positions that a read must include. Any service of the suite honours any other's.
+/// A consistency token: log positions that a read must include, and the latest time of their records, so that what is
+/// made with it is dated later. Any service of the suite honours any other's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Token(BTreeMap<LogPartition, Offset>);
+pub struct Token {
+    positions: BTreeMap<LogPartition, Offset>,
+    time: UnixMicros,
+}
 
 /// The text is not a token of this suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +28,7 @@ pub struct TokenError;
 impl Token {
     /// Adds a position; of two in one partition the later stays.
     pub fn add(&mut self, position: Position) {
-        let offset = self.0.entry(position.partition).or_insert(position.offset);
+        let offset = self.positions.entry(position.partition).or_insert(position.offset);
         *offset = (*offset).max(position.offset);
     }
 
@@ -31,10 +36,23 @@ impl Token {
         for position in other.positions() {
             self.add(position);
         }
+        self.time = self.time.max(other.time);
+    }
+
+    /// The same, of records that are not later than `time` (microseconds since 1970).
+    #[must_use]
+    pub fn at(mut self, time: UnixMicros) -> Self {
+        self.time = self.time.max(time);
+        self
+    }
+
+    /// No record that it stands for has a later time; 0: none is known. A caller can make it say anything.
+    pub fn time(&self) -> UnixMicros {
+        self.time
     }
 
     pub fn positions(&self) -> impl Iterator<Item = Position> + '_ {
-        self.0.iter().map(|(&partition, &offset)| Position { partition, offset })
+        self.positions.iter().map(|(&partition, &offset)| Position { partition, offset })
     }
 
     /// What of it a log with these heads can have: where it goes further, all that there is.
@@ -46,18 +64,19 @@ impl Token {
             };
             Some(Position { partition, offset: last })
         };
-        self.positions().filter_map(below).collect()
+        self.positions().filter_map(below).collect::<Self>().at(self.time)
     }
 
     /// The offset asked of one partition.
     pub fn offset(&self, partition: LogPartition) -> Option<Offset> {
-        self.0.get(&partition).copied()
+        self.positions.get(&partition).copied()
     }
 
-    /// Version, then topic id, partition and offset of each position as LEB128, then the first bytes of their SHA-256
+    /// Version, then the time, then topic id, partition and offset of each position as LEB128, then the first bytes of their SHA-256
     /// (against typing errors, not against forgers: a token gives no rights); base64url.
     pub fn encode(&self) -> String {
         let mut bytes = vec![VERSION];
+        put_varint(&mut bytes, self.time.max(0).unsigned_abs());
         for position in self.positions() {
             put_varint(&mut bytes, u64::from(position.partition.topic.id));
             put_varint(&mut bytes, u64::from(position.partition.index));
@@ -79,7 +98,8 @@ impl Token {
             return Err(TokenError);
         }
         let mut rest = &body[1..];
-        let mut token = Self::default();
+        let time = i64::try_from(take_varint(&mut rest).ok_or(TokenError)?).map_err(|_| TokenError)?;
+        let mut token = Self { time, ..Self::default() };
         while !rest.is_empty() {
             token.add(take_position(&mut rest, partitions).ok_or(TokenError)?);
         }

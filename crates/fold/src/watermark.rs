@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_log::{LogPartition, Offset, PartitionIndex, Position, RecordId, Topic};
-use kith_runtime::Runtime;
-use kith_tables::{Key, Keyspace, MAX_SLICE_ROWS, Row, RowRange, RowType, Slice, StoreError, Value};
+use kith_runtime::{Runtime, UnixMicros};
+use kith_tables::{Key, Keyspace, MAX_SLICE_ROWS, Row, RowRange, RowType, Slice, StoreError, Timestamp, Value};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -46,6 +46,15 @@ struct Entry {
 struct EntryState {
     folded_here: bool,
     stopped: Option<Stop>,
+}
+
+/// The last record of a partition that is in the tables.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached {
+    pub position: Position,
+    pub id: RecordId,
+    /// The latest time of a record of the partition up to here.
+    pub newest: Timestamp,
 }
 
 /// That a partition stands still.
@@ -98,6 +107,11 @@ impl Watermarks {
         self.partitions.iter().filter_map(|(&partition, entry)| {
             entry.next.load(Ordering::Acquire).checked_sub(1).map(|offset| Position { partition, offset })
         })
+    }
+
+    /// No record that is known here to be in the tables is dated later.
+    pub(crate) fn latest(&self) -> UnixMicros {
+        self.runtime.latest()
     }
 
     /// The first offset of `partition` that is not known here to be in the tables; 0 for one that is not read.
@@ -218,6 +232,7 @@ impl Watermarks {
                     // Another process folds it as well: before anybody waits no longer, nothing is remembered.
                     self.not_alone();
                 }
+                self.runtime.observe(row.read::<ReachedRow>().map_or(0, |row| row.newest.0));
                 self.advance(partition, row.position + 1);
             }
             StoppedRow::SECTION if !self.is_folded_here(partition) => {
@@ -331,8 +346,9 @@ impl Watermarks {
     }
 
     /// Stores how far a partition is. `appended` is written only when it moved with the watermark.
-    pub(crate) async fn store(&self, reached: Position, id: RecordId, marks: StoredMarks) -> Result<(), StoreError> {
-        let reached_row = ReachedRow { record_offset: signed(reached.offset), record_id: id.to_string() };
+    pub(crate) async fn store(&self, reached: Reached, marks: StoredMarks) -> Result<(), StoreError> {
+        let Reached { position: reached, id, newest } = reached;
+        let reached_row = ReachedRow { record_offset: signed(reached.offset), record_id: id.to_string(), newest };
         let mut writes = vec![stored_row(reached.partition, reached_row, reached.offset)];
         if let Some(offset) = marks.appended {
             writes.push(stored_row(reached.partition, AppendedRow { record_offset: signed(offset) }, offset));

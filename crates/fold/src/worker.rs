@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_log::{LogError, LogPartition, Offset, Position, Record as RawRecord, RecordId, RecordReader};
-use kith_tables::StoreError;
+use kith_tables::{Cell, Row, StoreError, Timestamp};
 use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -15,7 +15,7 @@ use crate::engine::Context;
 use crate::restart_history::RestartHistory;
 use crate::spread::{Spreader, Withheld};
 use crate::steps::{Step, Steps};
-use crate::watermark::{AppendedRow, ReachedRow, RestartRow, StoredMarks};
+use crate::watermark::{AppendedRow, Reached, ReachedRow, RestartRow, StoredMarks};
 
 /// How often an idle worker looks whether the tables' server may have lost rows: no record may come for long.
 const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     /// Offsets whose record ids are known from before: a log that lost its tail has others there.
     expected: BTreeMap<Offset, RecordId>,
     restart: RestartHistory,
+    /// The latest time of a record up to the watermark.
+    newest: Timestamp,
     note: Note,
     reconnects: u64,
     /// What rows of the tables have withheld so far, of late.
@@ -64,9 +66,10 @@ impl Worker {
         let restart = watermarks.stored::<RestartRow>(partition).await?;
         let mut expected = BTreeMap::new();
         for row in [&reached, &restart].into_iter().flatten() {
-            let id = row.read::<ReachedRow>().and_then(|row| RecordId::parse(&row.record_id));
+            let id = row.columns.get(1).cloned().and_then(String::from_value).and_then(|id| RecordId::parse(&id));
             expected.extend(id.map(|id| (row.position, id)));
         }
+        let newest = reached.as_ref().and_then(Row::read::<ReachedRow>).map_or(Timestamp::default(), |row| row.newest);
         let reached_next = reached.as_ref().map_or(0, |row| row.position + 1);
         watermarks.advance(partition, reached_next);
         // Another owner may have gone on between the look at the head and the look at the watermark.
@@ -97,6 +100,7 @@ impl Worker {
             poison_from: None,
             expected,
             restart,
+            newest,
             note,
             reconnects,
             withheld,
@@ -281,6 +285,7 @@ impl Worker {
         if had_some || self.is_new(withheld) {
             self.context.state.watermarks.written_by_others();
         }
+        self.newest = self.newest.max(batch.newest());
         if let Some((reached, id)) = batch.last()
             && self.pass(reached, id).await?
         {
@@ -293,6 +298,8 @@ impl Worker {
     /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it. True
     /// when it was noted.
     async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<bool, FoldError> {
+        // Whoever waits in this process dates what it makes of it later.
+        self.context.runtime.observe(self.newest.0);
         self.context.state.watermarks.advance(self.partition, reached + 1);
         let now_ms = self.context.runtime.now_ms();
         if !self.note.is_due(now_ms) {
@@ -301,7 +308,7 @@ impl Worker {
         let restart = self.restart.at(now_ms, reached, id);
         let marks = StoredMarks { appended: self.live.then_some(reached), restart };
         let position = Position { partition: self.partition, offset: reached };
-        self.context.state.watermarks.store(position, id, marks).await?;
+        self.context.state.watermarks.store(Reached { position, id, newest: self.newest }, marks).await?;
         if self.live {
             self.append_next = self.append_next.max(reached + 1);
         }

@@ -156,7 +156,7 @@ impl EventLog for EmbeddedLog {
         let partition = LogPartition::of_key(record.topic, &record.key, self.shared.partition_count);
         let partition = self.shared.partition(partition).map_err(|error| AppendError::Refused(error.to_string()))?;
         let (answer, answered) = oneshot::channel();
-        self.submit(Append { record, partition, answer })?;
+        self.submit(Append { record, logged_ms: self.runtime.now_ms(), partition, answer })?;
         answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log's writer ended".to_owned())))
     }
 

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use kith_runtime::UnixMillis;
 
 use crate::{AppendError, MAX_HEADERS, MAX_RECORD_BYTES, Position, Topic};
 
@@ -119,6 +120,8 @@ pub struct Record {
     pub key: Bytes,
     pub headers: Vec<Header>,
     pub value: Bytes,
+    /// When the log took it, by the log's own clock, milliseconds since 1970: the broker's, not the writer's.
+    pub logged_ms: UnixMillis,
 }
 
 impl Record {

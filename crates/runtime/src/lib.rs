@@ -4,6 +4,8 @@
 //! generator itself (`clippy.toml` bans them). So a test can run the whole suite in one thread from one seed and get
 //! the same log, byte for byte.
 
+mod clock;
+
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,45 +13,76 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Milliseconds since 1970-01-01T00:00:00Z, as events and tables carry time.
+pub use clock::{CLOCK_AHEAD_MAX_US, UnixMicros};
+
+use clock::{Rising, Steady};
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
 pub type UnixMillis = i64;
 
 /// Cheap to clone; every clone shares the same clock and the same stream of random bytes.
 #[derive(Clone)]
 pub struct Runtime {
     world: Arc<World>,
+    rising: Arc<Rising>,
 }
 
 enum World {
-    System,
+    System { steady: Steady },
     Simulated { started_at: Instant, epoch_ms: UnixMillis, random: Mutex<SplitMix64> },
 }
 
 impl Runtime {
     /// The machine's clock, the operating system's randomness, tokio's multi-thread scheduler.
     pub fn system() -> Self {
-        Self { world: Arc::new(World::System) }
+        Self { world: Arc::new(World::System { steady: Steady::default() }), rising: Arc::default() }
     }
 
     /// A world that is a function of `seed`: time is tokio's (run it on a paused, single-threaded runtime), starting at
     /// `epoch_ms`; random bytes come from the seed; blocking work runs inline.
     pub fn simulated(seed: u64, epoch_ms: UnixMillis) -> Self {
         let random = Mutex::new(SplitMix64(seed));
-        Self { world: Arc::new(World::Simulated { started_at: Instant::now(), epoch_ms, random }) }
+        let world = World::Simulated { started_at: Instant::now(), epoch_ms, random };
+        Self { world: Arc::new(world), rising: Arc::default() }
     }
 
-    /// The time of day. It may step backwards: nothing that must be ordered is ordered by it.
+    /// The time of day. It may go back a little: nothing that must be ordered is ordered by it.
     pub fn now_ms(&self) -> UnixMillis {
+        self.now_us().div_euclid(1_000)
+    }
+
+    /// A time for a record: later than every one given out here before, and than every one observed; the time of day
+    /// where that is so by itself.
+    pub fn tick(&self) -> UnixMicros {
+        self.rising.tick(self.now_us())
+    }
+
+    /// Has later ticks be later than `seen`, the time of a record that was read; of one further ahead than
+    /// [`CLOCK_AHEAD_MAX_US`] later than that bound.
+    pub fn observe(&self, seen: UnixMicros) {
+        if seen > self.rising.last() {
+            self.rising.observe(seen, self.now_us());
+        }
+    }
+
+    /// The latest time given out or observed; 0 before the first.
+    pub fn latest(&self) -> UnixMicros {
+        self.rising.last()
+    }
+
+    fn now_us(&self) -> UnixMicros {
         match &*self.world {
-            World::System => system_now_ms(),
-            World::Simulated { started_at, epoch_ms, .. } => epoch_ms + millis(started_at.elapsed()),
+            World::System { steady } => steady.read(system_now_us(), uptime_us()),
+            World::Simulated { started_at, epoch_ms, .. } => {
+                epoch_ms.saturating_mul(1_000).saturating_add(micros(started_at.elapsed()))
+            }
         }
     }
 
     /// Fills `bytes` with randomness fit for keys and nonces (in production).
     pub fn fill_random(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable> {
         match &*self.world {
-            World::System => getrandom::fill(bytes).map_err(|_| RandomnessUnavailable),
+            World::System { .. } => getrandom::fill(bytes).map_err(|_| RandomnessUnavailable),
             World::Simulated { random, .. } => {
                 let mut random = random.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 for chunk in bytes.chunks_mut(8) {
@@ -77,7 +110,7 @@ impl Runtime {
         T: Send + 'static,
     {
         match &*self.world {
-            World::System => tokio::task::spawn_blocking(work).await.ok(),
+            World::System { .. } => tokio::task::spawn_blocking(work).await.ok(),
             World::Simulated { .. } => Some(work()),
         }
     }
@@ -106,15 +139,21 @@ impl std::fmt::Display for RandomnessUnavailable {
 impl std::error::Error for RandomnessUnavailable {}
 
 #[allow(clippy::disallowed_methods, reason = "this is the seam")]
-fn system_now_ms() -> UnixMillis {
+fn system_now_us() -> UnixMicros {
     match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
-        Ok(since) => millis(since),
-        Err(before) => -millis(before.duration()),
+        Ok(since) => micros(since),
+        Err(before) => -micros(before.duration()),
     }
 }
 
-fn millis(duration: Duration) -> UnixMillis {
-    UnixMillis::try_from(duration.as_millis()).unwrap_or(UnixMillis::MAX)
+/// Since the machine started, time that it was suspended for included: it never steps.
+fn uptime_us() -> i64 {
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    since.tv_sec.saturating_mul(1_000_000).saturating_add(since.tv_nsec / 1_000)
+}
+
+fn micros(duration: Duration) -> UnixMicros {
+    UnixMicros::try_from(duration.as_micros()).unwrap_or(UnixMicros::MAX)
 }
 
 /// Draws that are a function of a seed, not fit for secrets: Steele, Lea and Flood, "Fast splittable pseudorandom number

@@ -9,9 +9,9 @@ use kith_fold::{Cause, Lag, Projection, Publisher, State, Token, WaitError};
 use kith_log::{AppendError, LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
-use kith_tables::StoreError;
+use kith_tables::{StoreError, Timestamp};
 use lru::LruCache;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
@@ -29,14 +29,25 @@ pub struct Kit {
     pub page_tokens: Arc<PageTokens>,
     projection: Arc<Projection>,
     max_lag_records: u64,
-    recent: Mutex<LruCache<RecordId, [u8; 32]>>,
+    recent: Mutex<LruCache<RecordId, Recent>>,
     /// The places of reads for the times of events, whichever requests they are of.
     time_reads: Semaphore,
+}
+
+/// A command of late.
+struct Recent {
+    digest: [u8; 32],
+    /// Whether it has come to a decision here before.
+    ran: bool,
+    /// Held while it runs: a copy that comes meanwhile waits, and then sees what the first made.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The tables as one RPC reads them: of one generation, even where another is promoted meanwhile.
 pub struct Seen<'a> {
     pub state: State,
+    /// The account that calls, as keys have it; empty: anybody.
+    pub viewer: String,
     kit: &'a Kit,
     publisher: Publisher,
     lag: Arc<Lag>,
@@ -72,19 +83,24 @@ impl Kit {
     /// tables gets them here: while they are filled again (they were deleted, or this process was away for long) nothing
     /// may be decided on them, nor read.
     pub async fn see(&self, at_least: &[String], deadline: Deadline) -> Result<Seen<'_>, Failure> {
-        let token = self.parse_tokens(at_least)?;
+        self.see_token(&self.parse_tokens(at_least)?, String::new(), deadline).await
+    }
+
+    /// The same, for a token that was parsed, as `viewer` reads.
+    pub async fn see_token(&self, token: &Token, viewer: String, deadline: Deadline) -> Result<Seen<'_>, Failure> {
         let running = self.projection.live();
         let (state, publisher, lag) = (running.state.clone(), running.publisher.clone(), Arc::clone(&running.lag));
         // Its folds end with the generation, not with the requests that still look at its tables.
         drop(running);
         let caught_up = tokio::time::timeout_at(deadline.at(), lag.caught_up()).await;
         caught_up.map_err(|_| Failure::behind_token(None))?;
-        state.at_least(&token, deadline.at()).await?;
-        Ok(Seen { state, kit: self, publisher, lag })
+        state.at_least(token, deadline.at()).await?;
+        self.runtime.observe(token.time());
+        Ok(Seen { state, viewer, kit: self, publisher, lag })
     }
 
     /// The tokens of a request, as one.
-    fn parse_tokens(&self, at_least: &[String]) -> Result<Token, Failure> {
+    pub(crate) fn parse_tokens(&self, at_least: &[String]) -> Result<Token, Failure> {
         const FIELD: &str = "at_least";
         if at_least.len() > limits::TOKENS_PER_REQUEST {
             return Err(Failure::too_many_tokens(FIELD, at_least.len()));
@@ -98,8 +114,14 @@ impl Kit {
         Ok(all)
     }
 
-    fn recent(&self) -> MutexGuard<'_, LruCache<RecordId, [u8; 32]>> {
+    fn recent(&self) -> MutexGuard<'_, LruCache<RecordId, Recent>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recent {
+    fn of(digest: [u8; 32]) -> Self {
+        Self { digest, ran: false, turn: Arc::default() }
     }
 }
 
@@ -176,14 +198,40 @@ impl Seen<'_> {
         }
     }
 
+    /// A time for a record: later than all that was seen here, and than `newest`.
+    pub(crate) fn tick(&self, newest: Timestamp) -> Timestamp {
+        self.kit.runtime.observe(newest.0);
+        Timestamp(self.kit.runtime.tick())
+    }
+
+    /// Waits for a copy of the command that runs here just now.
+    pub(crate) async fn turn(&self, asked: &crate::command::Asked, deadline: Deadline) -> Result<OwnedMutexGuard<()>, Failure> {
+        let turn = Arc::clone(&self.kit.recent().get_or_insert_mut(asked.id, || Recent::of(asked.digest)).turn);
+        tokio::time::timeout_at(deadline.at(), turn.lock_owned()).await.map_err(|_| Failure::outcome_unknown())
+    }
+
+    /// Whether the record at `position` is surely the first with its id: all that came between it and what the tables have
+    /// was appended by this process, and under other ids.
+    pub(crate) fn is_first(&self, position: Position, id: RecordId) -> bool {
+        let next = self.state.watermarks().next_offset(position.partition);
+        self.publisher.appended_alone(position, next, id)
+    }
+
+    /// Stands for what was read in a partition; where there is no row that says so, for all that is folded of it.
+    pub(crate) fn standing(&self, partition: LogPartition, rests_on: Option<u64>) -> Token {
+        let offset = rests_on.or_else(|| self.state.watermarks().next_offset(partition).checked_sub(1));
+        let position = offset.map(|offset| Position { partition, offset });
+        position.into_iter().collect::<Token>().at(self.kit.runtime.latest())
+    }
+
     /// Refuses a command whose id was used here lately with other content; whether it was here with this content.
     pub fn remember(&self, id: RecordId, digest: [u8; 32]) -> Result<bool, Failure> {
         let mut recent = self.kit.recent();
-        match recent.get(&id) {
-            Some(known) if *known != digest => Err(Failure::request_id_reused()),
-            Some(_) => Ok(true),
+        match recent.get_mut(&id) {
+            Some(known) if known.digest != digest => Err(Failure::request_id_reused()),
+            Some(known) => Ok(std::mem::replace(&mut known.ran, true)),
             None => {
-                recent.put(id, digest);
+                recent.put(id, Recent { ran: true, ..Recent::of(digest) });
                 Ok(false)
             }
         }

@@ -5,8 +5,11 @@
 
 mod admission;
 pub mod auth;
+pub mod call;
+pub mod command;
 pub mod config;
 mod connections;
+pub mod contest;
 pub mod deadline;
 pub mod descriptors;
 mod failure;
@@ -19,6 +22,7 @@ pub mod layers;
 pub mod limits;
 pub mod metrics;
 pub mod page_token;
+pub mod query;
 mod response;
 pub mod server;
 pub mod telemetry;

@@ -1,5 +1,7 @@
 //! Page tokens: opaque to callers, signed, bound to the query and the filter that made them.
 
+pub mod cursor;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};

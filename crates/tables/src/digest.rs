@@ -93,7 +93,7 @@ fn hash_values(hash: &mut Sha256, values: &[Value]) {
             Value::Text(text) => hash_tagged(hash, 1, text.as_bytes()),
             Value::BigInt(number) => hash_tagged(hash, 2, &number.to_be_bytes()),
             Value::Bool(yes) => hash_tagged(hash, 3, &[u8::from(*yes)]),
-            Value::Timestamp(Timestamp(millis)) => hash_tagged(hash, 4, &millis.to_be_bytes()),
+            Value::Timestamp(Timestamp(micros)) => hash_tagged(hash, 4, &micros.to_be_bytes()),
             Value::Blob(bytes) => hash_tagged(hash, 5, bytes),
         }
     }

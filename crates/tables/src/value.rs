@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
-/// Milliseconds since 1970, as CQL's `timestamp`.
+/// Microseconds since 1970. A CQL `bigint`: `timestamp` holds no more than milliseconds, and what a process does within one
+/// has an order (ADR 16).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 

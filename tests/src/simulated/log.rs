@@ -109,7 +109,8 @@ impl Broker {
         let of = state.partitions.entry(partition).or_default();
         let position = Position { partition, offset: of.records.len() as Offset };
         let (key, headers, value) = (record.key.into(), record.headers, record.value);
-        of.records.push(Record { position, key, headers, value });
+        let logged_ms = self.runtime.now_ms();
+        of.records.push(Record { position, key, headers, value, logged_ms });
         of.grown.notify_waiters();
         position
     }

@@ -1,7 +1,7 @@
 //! Watermarks as they are stored: one row of each kind for a log partition.
 
 use kith_log::{LogPartition, Offset, RecordId};
-use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, row};
+use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, Timestamp, row};
 
 /// Four sections, each row a function of its position alone, as every row must be.
 pub(crate) static WATERMARKS: Table = Table {
@@ -19,9 +19,10 @@ pub(crate) static WATERMARKS: Table = Table {
 };
 
 row! {
-    /// Everything up to here is in the tables. `record_id` tells a log that lost its tail.
+    /// Everything up to here is in the tables, and is dated no later than `newest`. `record_id` tells a log that lost its
+    /// tail.
     #[derive(Debug, Clone, PartialEq)]
-    pub(crate) struct ReachedRow in 0 { pub record_offset: i64, pub record_id: String }
+    pub(crate) struct ReachedRow in 0 { pub record_offset: i64, pub record_id: String, pub newest: Timestamp }
 }
 row! {
     /// Everything that records up to here cause in the log has been appended.

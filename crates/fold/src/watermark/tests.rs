@@ -35,6 +35,10 @@ impl Store {
     }
 }
 
+fn reached(offset: u64) -> Reached {
+    Reached { position: at(offset), id: RecordId([offset as u8; 16]), newest: Timestamp(7) }
+}
+
 fn at(offset: Offset) -> Position {
     Position { partition: HERE, offset }
 }
@@ -74,7 +78,7 @@ async fn another_process_is_seen_through_the_store() {
     let store = store().await;
     let (here, there) = (store.process().await, store.process().await);
     let waiter = store.runtime.spawn(async move { here.wait([at(6)], soon()).await });
-    there.store(at(6), RecordId([6; 16]), StoredMarks::default()).await.unwrap();
+    there.store(reached(6), StoredMarks::default()).await.unwrap();
     waiter.await.unwrap().unwrap();
 }
 
@@ -104,7 +108,7 @@ async fn a_partition_stopped_elsewhere_is_said_until_someone_goes_on() {
     here.refresh_all().await.unwrap();
     let waited = here.wait([at(4)], soon()).await;
     assert!(matches!(waited, Err(WaitError::Stopped { partition: HERE, reason }) if reason == "newer"));
-    upgraded.store(at(4), RecordId([4; 16]), StoredMarks::default()).await.unwrap();
+    upgraded.store(reached(4), StoredMarks::default()).await.unwrap();
     here.refresh(HERE).await.unwrap();
     assert_eq!(here.stopped(HERE), None);
     here.wait([at(4)], soon()).await.unwrap();
@@ -114,7 +118,7 @@ async fn a_partition_stopped_elsewhere_is_said_until_someone_goes_on() {
 async fn offsets_that_a_log_without_its_tail_gives_out_again_are_not_in_the_tables() {
     let store = store().await;
     let (here, there) = (store.process().await, store.process().await);
-    there.store(at(9), RecordId([9; 16]), StoredMarks::default()).await.unwrap();
+    there.store(reached(9), StoredMarks::default()).await.unwrap();
     there.folds_here(&[HERE]);
     there.advance(HERE, 10);
     there.stop(HERE, 6, "lost").await.unwrap();
@@ -141,8 +145,8 @@ async fn what_is_stored_is_read_back_and_never_goes_back() {
     let store = store().await;
     let there = store.process().await;
     let marks = || StoredMarks { appended: Some(9), restart: Some((3, RecordId([3; 16]))) };
-    there.store(at(9), RecordId([9; 16]), marks()).await.unwrap();
-    there.store(at(5), RecordId([5; 16]), StoredMarks::default()).await.unwrap();
+    there.store(reached(9), marks()).await.unwrap();
+    there.store(reached(5), StoredMarks::default()).await.unwrap();
     let here = store.process().await;
     here.refresh_all().await.unwrap();
     assert_eq!(here.next_offset(HERE), 10);
@@ -167,10 +171,10 @@ async fn it_is_alone_while_it_folds_all_and_nobody_else_is_seen_to() {
     here.all_resumed();
     assert!(remembers());
     here.advance(HERE, 7);
-    here.store(at(6), RecordId([6; 16]), StoredMarks::default()).await.unwrap();
+    here.store(reached(6), StoredMarks::default()).await.unwrap();
     here.refresh_all().await.unwrap();
     assert!(remembers(), "what is stored is its own");
-    there.store(at(7), RecordId([7; 16]), StoredMarks::default()).await.unwrap();
+    there.store(reached(7), StoredMarks::default()).await.unwrap();
     here.refresh_all().await.unwrap();
     assert!(!remembers() && here.next_offset(HERE) == 8);
 }

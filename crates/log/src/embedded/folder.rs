@@ -10,7 +10,7 @@ use kith_finding::{Finding, Weight};
 use crate::{LogError, PartitionIndex};
 
 /// Raised when what stands in the folder is laid out otherwise.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 const FORMAT: &str = "FORMAT";
 const LOCK: &str = "LOCK";
 /// The store's own folder.

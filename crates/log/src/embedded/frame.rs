@@ -1,10 +1,11 @@
 //! How a record stands in the store.
 //!
 //! Key: topic id u16, partition u16, offset u64, all big-endian, so that a partition's records lie in order.
-//! Value: CRC-32 u32 over the key and the rest; then the record's key, the number of headers u32, for each its name and
-//! value, and the record's value; every text and byte string is a length u32 (little-endian) and that many bytes.
+//! Value: CRC-32 u32 over the key and the rest; then when the log took the record i64 (milliseconds since 1970), the record's
+//! key, the number of headers u32, for each its name and value, and the record's value; every text and byte string is a length u32 (little-endian) and that many bytes.
 
 use bytes::{Buf, BufMut, Bytes};
+use kith_runtime::UnixMillis;
 
 use crate::{Header, LogError, LogPartition, MAX_HEADERS, NewRecord, Offset, Position, Record};
 
@@ -26,13 +27,14 @@ pub(super) fn offset_of(key: &[u8]) -> Option<Offset> {
 
 /// How long the record's value will be.
 pub(super) fn len_bytes(record: &NewRecord) -> usize {
-    16 + record.len_bytes() + 8 * record.headers.len()
+    24 + record.len_bytes() + 8 * record.headers.len()
 }
 
 /// Adds the value of the record that is to stand at `position`. Its size was checked, so that no length exceeds a u32.
-pub(super) fn encode(frames: &mut Vec<u8>, position: Position, record: &NewRecord) {
+pub(super) fn encode(frames: &mut Vec<u8>, position: Position, record: &NewRecord, logged_ms: UnixMillis) {
     let start = frames.len();
     frames.put_u32_le(0);
+    frames.put_i64_le(logged_ms);
     put(frames, record.key.as_bytes());
     frames.put_u32_le(record.headers.len() as u32);
     for header in &record.headers {
@@ -56,6 +58,7 @@ pub(super) fn decode(position: Position, mut frame: Bytes) -> Result<Record, Log
 }
 
 fn parse(position: Position, frame: &mut Bytes) -> Option<Record> {
+    let logged_ms = (frame.len() >= size_of::<UnixMillis>()).then(|| frame.get_i64_le())?;
     let key = take(frame)?;
     let count = length(frame).filter(|count| *count <= MAX_HEADERS)?;
     let mut headers = Vec::with_capacity(count);
@@ -63,7 +66,7 @@ fn parse(position: Position, frame: &mut Bytes) -> Option<Record> {
         let name = take(frame)?;
         headers.push(Header::new(std::str::from_utf8(&name).ok()?, take(frame)?));
     }
-    Some(Record { position, key, headers, value: take(frame)? })
+    Some(Record { position, key, headers, value: take(frame)?, logged_ms })
 }
 
 fn put(frame: &mut Vec<u8>, bytes: &[u8]) {
@@ -100,7 +103,7 @@ mod tests {
 
     fn framed(offset: Offset, record: &NewRecord) -> Bytes {
         let mut frame = Vec::new();
-        encode(&mut frame, position(offset), record);
+        encode(&mut frame, position(offset), record, 7);
         assert_eq!(frame.len(), len_bytes(record));
         frame.into()
     }

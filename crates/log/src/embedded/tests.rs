@@ -155,7 +155,7 @@ async fn damage_is_told_not_skipped() {
     let log = prepared(&dir).await;
     let position = log.append(record(1, 8)).await.unwrap();
     let mut bytes = Vec::new();
-    frame::encode(&mut bytes, position, &record(1, 8));
+    frame::encode(&mut bytes, position, &record(1, 8), 7);
     bytes[20] ^= 1;
     assert!(log.store.write(&[(position, bytes.into())]).is_ok());
     drop(log);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use bytes::Bytes;
+use kith_runtime::UnixMillis;
 use tokio::sync::oneshot;
 
 use super::Shared;
@@ -20,6 +21,8 @@ pub(super) const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// One append that waits for its answer.
 pub(super) struct Append {
     pub record: NewRecord,
+    /// When it came, milliseconds since 1970.
+    pub logged_ms: UnixMillis,
     pub partition: Arc<super::Partition>,
     pub answer: oneshot::Sender<Result<Position, AppendError>>,
 }
@@ -141,7 +144,7 @@ fn frames(group: &[Append]) -> Vec<(Position, Bytes)> {
     let mut bytes = Vec::with_capacity(group.iter().map(|append| frame::len_bytes(&append.record)).sum());
     let mut ends = Vec::with_capacity(group.len());
     for (append, position) in group.iter().zip(positions(group)) {
-        frame::encode(&mut bytes, position, &append.record);
+        frame::encode(&mut bytes, position, &append.record, append.logged_ms);
         ends.push((position, bytes.len()));
     }
     let mut bytes = Bytes::from(bytes);

@@ -7,7 +7,13 @@ use kith_finding::{Finding, Weight};
 use crate::MAX_RECORD_BYTES;
 
 /// What every topic's configuration says: nothing is ever thrown away.
-const EVERYWHERE: [(&str, &str); 3] = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+const EVERYWHERE: [(&str, &str); 4] = [
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "-1"),
+    ("retention.bytes", "-1"),
+    // A writer whose clock is wrong is told by the broker's.
+    ("message.timestamp.type", "LogAppendTime"),
+];
 /// And where one broker's loss must lose nothing.
 const PRODUCTION: [(&str, &str); 2] = [("min.insync.replicas", "2"), ("unclean.leader.election.enable", "false")];
 /// A batch of records is what the broker measures; see `batch.size`.

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
+use kith_runtime::UnixMillis;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use crate::{Header, LogPartition, Offset, Position, Record};
@@ -16,6 +17,8 @@ pub(super) fn record(partition: LogPartition, message: &BorrowedMessage<'_>) -> 
         key: bytes(message.key()),
         headers: headers(message),
         value: bytes(message.payload()),
+        // Topics are made with `message.timestamp.type=LogAppendTime`; a message without a time is not held back by one.
+        logged_ms: message.timestamp().to_millis().unwrap_or(UnixMillis::MAX),
     })
 }
 

@@ -208,7 +208,7 @@ fn cql_type(kind: Kind) -> &'static str {
         Kind::Text => "text",
         Kind::BigInt => "bigint",
         Kind::Bool => "boolean",
-        Kind::Timestamp => "timestamp",
+        Kind::Timestamp => "bigint",
         Kind::Blob => "blob",
     }
 }
@@ -224,7 +224,7 @@ mod tests {
             create_table("k", &FEED),
             r#"CREATE TABLE IF NOT EXISTS "k"."feed" ("reader" text, "week" bigint, "section" int, "at" bigint, "#
                 .to_owned()
-                + r#""post" text, "text" text, "count" bigint, "pinned" boolean, "written" timestamp, "raw" blob, "#
+                + r#""post" text, "text" text, "count" bigint, "pinned" boolean, "written" bigint, "raw" blob, "#
                 + r#""label" text, "mark" bigint, PRIMARY KEY (("reader", "week"), "section", "at", "post")) "#
                 + r#"WITH CLUSTERING ORDER BY ("section" DESC, "at" DESC, "post" DESC) "#
                 + "AND default_time_to_live = 0 AND gc_grace_seconds = 864000"

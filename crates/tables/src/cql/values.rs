@@ -7,7 +7,6 @@ use scylla::frame::response::result::ColumnSpec;
 use scylla::serialize::SerializationError;
 use scylla::serialize::value::SerializeValue;
 use scylla::serialize::writers::{CellOverflowError, CellWriter, WrittenCellProof};
-use scylla::value::CqlTimestamp;
 
 use crate::{Kind, RowKey, StoreError, Timestamp, Value};
 
@@ -47,7 +46,7 @@ fn serialize_value<'b>(
         Value::Text(text) => text.serialize(typ, writer),
         Value::BigInt(number) => number.serialize(typ, writer),
         Value::Bool(yes) => yes.serialize(typ, writer),
-        Value::Timestamp(Timestamp(millis)) => CqlTimestamp(*millis).serialize(typ, writer),
+        Value::Timestamp(Timestamp(micros)) => micros.serialize(typ, writer),
         Value::Blob(bytes) => bytes.serialize(typ, writer),
     }
 }

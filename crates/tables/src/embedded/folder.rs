@@ -10,7 +10,7 @@ use kith_finding::{Finding, Weight};
 use crate::StoreError;
 
 /// What FORMAT holds. Another key or row encoding is another number; tables of an old one are dropped and folded again.
-const FORMAT: &str = "kith tables 1\n";
+const FORMAT: &str = "kith tables 2\n";
 
 /// Holds the folder's lock; the operating system lets go of it when the process ends, however it ends.
 pub(super) struct Folder {

@@ -1,0 +1,112 @@
+//! The time of day as a process goes by, and times that only rise.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Microseconds since 1970-01-01T00:00:00Z, as events and tables carry time.
+pub type UnixMicros = i64;
+
+/// How far a time that was seen elsewhere may be ahead of the clock here, and still move the times given out here.
+pub const CLOCK_AHEAD_MAX_US: UnixMicros = 60 * 1_000_000;
+
+/// A step of the machine's clock is followed by one part in so many of the time that goes by.
+const SLEW: i64 = 10;
+
+/// A hybrid logical clock (Kulkarni et al., "Logical physical clocks", OPODIS 2014) with one number: each time given out
+/// is later than all given out before and than all that were observed, and near the time of day.
+#[derive(Debug, Default)]
+pub(crate) struct Rising {
+    last: AtomicI64,
+}
+
+impl Rising {
+    /// A time at `now` or later, later than any before it.
+    pub fn tick(&self, now: UnixMicros) -> UnixMicros {
+        let next = |last: i64| Some(now.max(last.saturating_add(1)));
+        let last = self.last.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        now.max(last.unwrap_or_else(|last| last).saturating_add(1))
+    }
+
+    /// Later times are later than `seen`, or than what the bound leaves of it.
+    pub fn observe(&self, seen: UnixMicros, now: UnixMicros) {
+        if seen > self.last.load(Ordering::Acquire) {
+            self.last.fetch_max(seen.min(now.saturating_add(CLOCK_AHEAD_MAX_US)), Ordering::AcqRel);
+        }
+    }
+
+    /// The latest time given out or observed.
+    pub fn last(&self) -> UnixMicros {
+        self.last.load(Ordering::Acquire)
+    }
+}
+
+/// The machine's time of day without its steps: a clock that is set ahead or back while the process runs is followed
+/// slowly, so that what happens meanwhile keeps its order and is dated sanely. Time spent suspended counts.
+#[derive(Debug, Default)]
+pub(crate) struct Steady {
+    read: Mutex<Option<Reading>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    wall: UnixMicros,
+    /// Microseconds since the machine started, suspended ones too.
+    uptime: i64,
+}
+
+impl Steady {
+    /// The time of day, from what the machine's two clocks say now.
+    pub fn read(&self, wall: UnixMicros, uptime: i64) -> UnixMicros {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = match *read {
+            None => Reading { wall, uptime },
+            // Two threads may come here in another order than they read the clocks.
+            Some(last) if uptime <= last.uptime => return last.wall,
+            Some(last) => last.after(wall, uptime),
+        };
+        *read = Some(next);
+        next.wall
+    }
+}
+
+impl Reading {
+    fn after(self, wall: UnixMicros, uptime: i64) -> Self {
+        let elapsed = uptime - self.uptime;
+        let expected = self.wall.saturating_add(elapsed);
+        let most = elapsed / SLEW;
+        Self { wall: expected.saturating_add(wall.saturating_sub(expected).clamp(-most, most)), uptime }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_rise_whatever_the_clock_does() {
+        let rising = Rising::default();
+        let times: Vec<_> = [5, 5, 3, 9, 9].map(|now| rising.tick(now)).to_vec();
+        assert_eq!(times, [5, 6, 7, 9, 10]);
+        rising.observe(40, 10);
+        assert_eq!((rising.last(), rising.tick(11)), (40, 41));
+    }
+
+    #[test]
+    fn a_time_too_far_ahead_moves_the_clock_no_further_than_the_bound() {
+        let rising = Rising::default();
+        rising.observe(i64::MAX, 100);
+        assert_eq!(rising.tick(100), 100 + CLOCK_AHEAD_MAX_US + 1);
+    }
+
+    #[test]
+    fn a_step_of_the_clock_is_followed_slowly() {
+        let steady = Steady::default();
+        assert_eq!(steady.read(1_000_000, 0), 1_000_000);
+        assert_eq!(steady.read(1_000_100, 100), 1_000_100);
+        // Set ahead by years, then back: the day hardly moves.
+        assert_eq!(steady.read(i64::MAX, 200), 1_000_210);
+        assert_eq!(steady.read(0, 300), 1_000_300);
+        assert_eq!(steady.read(1_000_400, 400), 1_000_400);
+        assert_eq!(steady.read(1_000_500, 390), 1_000_400, "an older reading is not gone back to");
+    }
+}

@@ -1,0 +1,258 @@
+//! How every command runs: who asks, its id and digest, the tokens, a look, the decision, the one record, the answer.
+//!
+//! A noun says what is peculiar to it ([`Noun`], and [`Answers`] per RPC); it neither takes the time, nor appends, nor
+//! makes a token.
+
+use async_trait::async_trait;
+use kith_fold::{Record, State, Token, WaitError};
+use kith_log::{LogPartition, Position, RecordId, Topic};
+use kith_proto::Event;
+use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
+use kith_tables::{StoreError, Timestamp};
+
+use crate::call::{Call, Handlers};
+use crate::deadline::Deadline;
+use crate::ids::{self, RequestId};
+use crate::kit::{self, Kit, Seen};
+use crate::Failure;
+
+/// Something that commands change: its rules, and the rows that they look at.
+#[async_trait]
+pub trait Noun: Send + Sync + 'static {
+    type Service: Handlers;
+    /// What is asked, parsed.
+    type Command: Send + Sync;
+    /// What a decision looks at.
+    type State: Send + Sync;
+    type Event: Into<Event> + Clone + Send + Sync;
+    type Rejection: Into<Failure>;
+
+    /// Where its records go.
+    const TOPIC: Topic;
+
+    /// What its records are ordered by.
+    fn key(command: &Self::Command) -> &str;
+
+    /// Reads what the decision looks at. Called again where the first look may have been too early.
+    async fn load(
+        seen: &Seen<'_>,
+        asked: &Asked,
+        command: &Self::Command,
+    ) -> Result<Standing<Self::State>, StoreError>;
+
+    /// `None`: it is so already, or this very command was applied before; nothing is written. Pure.
+    fn decide(
+        state: &Self::State,
+        asked: &Asked,
+        command: &Self::Command,
+    ) -> Result<Option<Self::Event>, Self::Rejection>;
+
+    /// What the record makes of the state, as the fold will. Pure.
+    fn evolve(state: &mut Self::State, record: &Record);
+}
+
+/// A noun's part of one RPC.
+pub trait Answers<R: Rpc>: Noun {
+    /// Checks the request and takes it apart. No I/O.
+    fn parse(service: &Self::Service, asked: &Asked, request: R::Request) -> Result<Self::Command, Failure>;
+
+    /// The answer, from the state with the command in it: its own event applied, or as it stands where the command adds
+    /// nothing. So a copy of a command is answered with what now stands.
+    fn answer(asked: &Asked, command: Self::Command, state: Self::State) -> Result<R::Response, Failure>;
+}
+
+/// What every command has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Of the command's one record: hash(actor, RPC, request id).
+    pub id: RecordId,
+    /// The account that asks.
+    pub actor: String,
+    /// Of the request's content: the same id with another digest is refused.
+    pub digest: [u8; 32],
+    /// When it happens: later than everything that the decision rests on and than what the caller's tokens stand for.
+    pub at: Timestamp,
+}
+
+/// What a noun read.
+pub struct Standing<S> {
+    pub state: S,
+    /// The offset of the record that the state rests on, in the partition of the noun's key; `None`: no row says so.
+    pub rests_on: Option<u64>,
+    /// The latest time in the rows read: the command is dated later.
+    pub newest: Timestamp,
+}
+
+impl<S> Standing<S> {
+    pub fn new(state: S, rests_on: Option<u64>) -> Self {
+        Self { state, rests_on, newest: Timestamp::default() }
+    }
+
+    /// Has the command be dated later than `time`.
+    #[must_use]
+    pub fn after(self, time: Timestamp) -> Self {
+        Self { newest: self.newest.max(time), ..self }
+    }
+}
+
+/// A failure after the command's record was handed to the log, or may have been: whether it happened is not known.
+/// Nothing that says otherwise converts into it.
+#[derive(Debug)]
+pub struct Unknown(Failure);
+
+impl From<StoreError> for Unknown {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "the tables did not answer after an append");
+        Self(Failure::outcome_unknown())
+    }
+}
+
+impl From<WaitError> for Unknown {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::Behind { .. } => Self(Failure::deadline_exceeded()),
+            WaitError::Stopped { .. } => Self(Failure::fold_stopped()),
+            WaitError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl Unknown {
+    /// Where something that must follow from the record is not there.
+    pub fn defect(why: &'static str) -> Self {
+        tracing::error!(why, "defect after an append");
+        Self(Failure::outcome_unknown())
+    }
+}
+
+impl From<Unknown> for Failure {
+    fn from(unknown: Unknown) -> Self {
+        unknown.0
+    }
+}
+
+/// A command that is about to run.
+pub(crate) struct Run<'a> {
+    pub seen: Seen<'a>,
+    pub asked: Asked,
+    /// Whether the caller can send it again under its id.
+    is_repeatable: bool,
+    pub deadline: Deadline,
+}
+
+/// What was decided, and where its record stands, if it has one.
+pub(crate) struct Decided<S> {
+    pub standing: Standing<S>,
+    pub appended: Option<Position>,
+}
+
+/// Runs a command whose record is a fact.
+pub async fn run<N, R>(service: &N::Service, call: Call<R>) -> Result<R::Response, Failure>
+where
+    N: Answers<R>,
+    R: Rpc<Request: AtLeast + Repeatable, Response: TakesToken>,
+{
+    let (run, command) = begin::<N, R>(service.kit(), call, |asked, request| N::parse(service, asked, request)).await?;
+    let Run { seen, mut asked, is_repeatable, deadline } = run;
+    let key = N::key(&command).to_owned();
+    let _turn = seen.turn(&asked, deadline).await?;
+    let decided = decide::<N>(&seen, &mut asked, &command, deadline).await?;
+    let Decided { mut standing, appended } = decided;
+    let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());
+    if let Some(position) = appended
+        && is_repeatable
+        && !seen.is_first(position, asked.id)
+    {
+        // Another process may have appended a copy before it: what stands is known once it is folded.
+        standing = reload::<N>(&seen, &asked, &command, position, deadline).await?;
+    }
+    let token = match appended {
+        Some(position) => Token::from(position).at(asked.at.0),
+        None => seen.standing(partition, standing.rests_on),
+    };
+    let mut response = N::answer(&asked, command, standing.state)?;
+    response.set_consistency_token(token.encode());
+    Ok(response)
+}
+
+/// Parses the request and waits for its tokens.
+pub(crate) async fn begin<'a, N, R>(
+    kit: &'a Kit,
+    call: Call<R>,
+    parse: impl FnOnce(&Asked, R::Request) -> Result<N::Command, Failure>,
+) -> Result<(Run<'a>, N::Command), Failure>
+where
+    N: Noun,
+    R: Rpc<Request: AtLeast + Repeatable>,
+{
+    let caller = call.caller().ok_or_else(Failure::internal)?;
+    let Call { deadline, request, .. } = call;
+    let is_repeatable = !request.request_id().is_empty();
+    let request_id = RequestId::parse("request_id", request.request_id(), &kit.runtime)?;
+    let id = ids::record_id(caller.account_id, R::NAME, &request_id);
+    let digest = ids::payload_digest(&[&request.content()]);
+    let asked = Asked { id, actor: caller.account_id.to_string(), digest, at: Timestamp::default() };
+    let token = kit.parse_tokens(request.at_least())?;
+    let command = parse(&asked, request)?;
+    let seen = kit.see_token(&token, asked.actor.clone(), deadline).await?;
+    Ok((Run { seen, asked, is_repeatable, deadline }, command))
+}
+
+/// Decides, looks a second time where nothing would be written, and appends.
+///
+/// Where `decide` finds nothing to do, or the command was here before, it is asked once more, of tables that hold all that
+/// the log had under the key by then: nothing would be written that puts a hasty "it is so already" right.
+pub(crate) async fn decide<N: Noun>(
+    seen: &Seen<'_>,
+    asked: &mut Asked,
+    command: &N::Command,
+    deadline: Deadline,
+) -> Result<Decided<N::State>, Failure> {
+    let key = N::key(command);
+    let partition = LogPartition::of_key(N::TOPIC, key, seen.state.partition_count());
+    let next = seen.state.watermarks().next_offset(partition);
+    let is_copy = seen.remember(asked.id, asked.digest)?;
+    let mut looked = look::<N>(seen, asked, command).await?;
+    if looked.1.is_none() || is_copy {
+        let last = seen.last(N::TOPIC, key, deadline).await?;
+        if let Some(last) = last.filter(|last| last.offset >= next) {
+            seen.state.at_least(&last.into(), deadline.at()).await?;
+            looked = look::<N>(seen, asked, command).await?;
+        }
+    }
+    let (mut standing, event) = looked;
+    let Some(event) = event else { return Ok(Decided { standing, appended: None }) };
+    let position = seen.append(kit::Command { topic: N::TOPIC, key, id: asked.id, event: event.clone().into() }, deadline).await?;
+    let mut record = Record::new(position, asked.id, event);
+    record.time = asked.at;
+    N::evolve(&mut standing.state, &record);
+    standing.rests_on = Some(position.offset);
+    Ok(Decided { standing, appended: Some(position) })
+}
+
+async fn look<N: Noun>(
+    seen: &Seen<'_>,
+    asked: &mut Asked,
+    command: &N::Command,
+) -> Result<(Standing<N::State>, Option<N::Event>), Failure> {
+    let standing = N::load(seen, asked, command).await?;
+    asked.at = seen.tick(standing.newest);
+    let event = N::decide(&standing.state, asked, command).map_err(Into::into)?;
+    Ok((standing, event))
+}
+
+async fn reload<N: Noun>(
+    seen: &Seen<'_>,
+    asked: &Asked,
+    command: &N::Command,
+    position: Position,
+    deadline: Deadline,
+) -> Result<Standing<N::State>, Unknown> {
+    seen.state.at_least(&position.into(), deadline.at()).await?;
+    Ok(N::load(seen, asked, command).await?)
+}
+
+/// As a page of [`State`] is read: for nouns whose rows stand in one partition of their own topic.
+pub fn place(state: &State, topic: Topic, key: &str, offset: u64) -> Position {
+    Position { partition: LogPartition::of_key(topic, key, state.partition_count()), offset }
+}

@@ -1,0 +1,77 @@
+//! Commands that only one may win: the record is an intent, and the log's order decides.
+
+use async_trait::async_trait;
+use kith_fold::Token;
+use kith_log::{LogPartition, Position};
+use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
+
+use crate::Failure;
+use crate::call::{Call, Handlers};
+use crate::command::{self, Asked, Decided, Noun, Run, Unknown};
+use crate::deadline::Deadline;
+use crate::kit::Seen;
+
+/// A noun's part of an RPC whose record is an intent.
+#[async_trait]
+pub trait Contests<R: Rpc>: Noun {
+    /// Checks the request and takes it apart. No I/O.
+    fn parse(service: &Self::Service, asked: &Asked, request: R::Request) -> Result<Self::Command, Failure>;
+
+    /// The verdict on the intent, which is folded by now, and what follows from it. Whatever fails here fails after the
+    /// append.
+    async fn settle(
+        seen: &Seen<'_>,
+        asked: &Asked,
+        command: &Self::Command,
+        deadline: Deadline,
+    ) -> Result<Verdict<R::Response>, Unknown>;
+}
+
+/// What the arbiter made of an intent.
+pub enum Verdict<T> {
+    /// The answer, and the place of the fact.
+    Won(T, Position),
+    /// For ever.
+    Lost(Failure),
+}
+
+/// Runs a command whose record is an intent. Its token covers the intent and the fact.
+pub async fn run<N, R>(service: &N::Service, call: Call<R>) -> Result<R::Response, Failure>
+where
+    N: Contests<R>,
+    R: Rpc<Request: AtLeast + Repeatable, Response: TakesToken>,
+{
+    let parse = |asked: &Asked, request| N::parse(service, asked, request);
+    let (run, command) = command::begin::<N, R>(service.kit(), call, parse).await?;
+    let Run { seen, mut asked, deadline, .. } = run;
+    let _turn = seen.turn(&asked, deadline).await?;
+    let Decided { standing, appended } = command::decide::<N>(&seen, &mut asked, &command, deadline).await?;
+    let partition = LogPartition::of_key(N::TOPIC, N::key(&command), seen.state.partition_count());
+    let intent = match appended {
+        Some(position) => Token::from(position).at(asked.at.0),
+        None => seen.standing(partition, standing.rests_on),
+    };
+    Ok(settle::<N, R>(&seen, &asked, &command, intent, deadline).await??)
+}
+
+async fn settle<N, R>(
+    seen: &Seen<'_>,
+    asked: &Asked,
+    command: &N::Command,
+    mut token: Token,
+    deadline: Deadline,
+) -> Result<Result<R::Response, Failure>, Unknown>
+where
+    N: Contests<R>,
+    R: Rpc<Response: TakesToken>,
+{
+    seen.state.at_least(&token, deadline.at()).await?;
+    Ok(match N::settle(seen, asked, command, deadline).await? {
+        Verdict::Lost(failure) => Err(failure),
+        Verdict::Won(mut response, fact) => {
+            token.add(fact);
+            response.set_consistency_token(token.encode());
+            Ok(response)
+        }
+    })
+}
