@@ -1,62 +1,18 @@
-//! `Debug` of messages that carry a secret: all but the secret, so that none reaches a log by accident.
+//! `Debug` of messages that carry a secret: all but the secret, so that none reaches a log by accident. A field is secret that says so
+//! in its proto (`kith.options.v1.secret`).
 
 use std::fmt;
 
-use crate::identity::private::v1::AccountRequested;
-use crate::identity::v1::{CreateAccountRequest, CreateSessionRequest, CreateSessionResponse};
+include!(concat!(env!("OUT_DIR"), "/secret.rs"));
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "[hidden]";
 
-impl fmt::Debug for CreateAccountRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CreateAccountRequest")
-            .field("handle", &self.handle)
-            .field("password", &HIDDEN)
-            .field("profile", &self.profile)
-            .field("request_id", &self.request_id)
-            .field("at_least", &self.at_least)
-            .finish()
-    }
-}
-
-impl fmt::Debug for CreateSessionRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CreateSessionRequest")
-            .field("handle", &self.handle)
-            .field("password", &HIDDEN)
-            .field("at_least", &self.at_least)
-            .finish()
-    }
-}
-
-impl fmt::Debug for CreateSessionResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CreateSessionResponse")
-            .field("access_token", &HIDDEN)
-            .field("expire_time", &self.expire_time)
-            .field("account_id", &self.account_id)
-            .field("as_of", &self.as_of)
-            .finish()
-    }
-}
-
-impl fmt::Debug for AccountRequested {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccountRequested")
-            .field("account_id", &self.account_id)
-            .field("handle", &self.handle)
-            .field("profile", &self.profile)
-            .field("password_hash", &HIDDEN)
-            .field("create_time", &self.create_time)
-            .field("payload_digest", &self.payload_digest)
-            .finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::private::v1::AccountRequested;
+    use crate::identity::v1::{CreateAccountRequest, CreateSessionRequest, CreateSessionResponse};
 
     #[test]
     fn no_secret_is_shown() {
