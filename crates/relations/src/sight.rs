@@ -1,0 +1,113 @@
+//! Who sees whom. Every service and the projector ask here, in batches, at the command and again at every read; no other
+//! place decides it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_fold::{Found, State};
+use kith_tables::{Key, StoreError};
+
+use crate::block::{BLOCKED_BY, BLOCKS, BlockRow};
+
+/// How a viewer sees an account, and with it what the account says and does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    Clear,
+    /// The viewer blocks the account: it knows of it, and sees nothing that it says or does.
+    Blocks,
+    /// The account blocks the viewer, who may do the same: it looks as if it were not there.
+    BlockedBy,
+}
+
+impl Sight {
+    pub fn of(blocks: bool, blocked_by: bool) -> Self {
+        match (blocks, blocked_by) {
+            (_, true) => Self::BlockedBy,
+            (true, false) => Self::Blocks,
+            (false, false) => Self::Clear,
+        }
+    }
+
+    /// Whether the viewer is shown what the account says and does, and may meet it: write to it, be listed with it.
+    pub fn is_clear(self) -> bool {
+        self == Self::Clear
+    }
+
+    /// Whether the viewer is shown that the account is there.
+    pub fn shows_account(self) -> bool {
+        self != Self::BlockedBy
+    }
+}
+
+/// Who looks.
+#[derive(Clone, Copy)]
+pub struct Viewer<'a> {
+    state: &'a State,
+    account_id: &'a str,
+}
+
+impl<'a> Viewer<'a> {
+    pub fn new(state: &'a State, account_id: &'a str) -> Self {
+        Self { state, account_id }
+    }
+
+    /// How the viewer sees each of these accounts, at most 512 of them: two reads, however many there are. None for the
+    /// viewer alone.
+    pub async fn sights(&self, accounts: impl IntoIterator<Item = &str>) -> Result<Sights, StoreError> {
+        let others: BTreeSet<&str> = accounts.into_iter().filter(|&id| id != self.account_id).collect();
+        let viewer = self.account_id.to_owned();
+        if others.is_empty() {
+            return Ok(Sights { viewer, others: BTreeMap::new() });
+        }
+        let key = Key::text(self.account_id);
+        let clusterings = || others.iter().map(|&other| vec![other.into()]);
+        let mine = self.state.rows::<BlockRow>(&BLOCKS, &key, clusterings());
+        let theirs = self.state.rows::<BlockRow>(&BLOCKED_BY, &key, clusterings());
+        let (mine, theirs) = futures::try_join!(mine, theirs)?;
+        let stands = |row: Option<Found<BlockRow>>| row.is_some_and(|found| found.row.blocking);
+        let sights = mine.into_iter().zip(theirs).map(|(mine, theirs)| Sight::of(stands(mine), stands(theirs)));
+        Ok(Sights { viewer, others: others.iter().map(|&other| other.to_owned()).zip(sights).collect() })
+    }
+
+    /// How the viewer sees one account.
+    pub async fn sight(&self, account: &str) -> Result<Sight, StoreError> {
+        Ok(self.sights([account]).await?.of(account))
+    }
+}
+
+/// How one viewer sees the accounts that were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sights {
+    viewer: String,
+    others: BTreeMap<String, Sight>,
+}
+
+impl Sights {
+    /// An account that was not asked for looks as if it were not there; the viewer is always clear.
+    pub fn of(&self, account: &str) -> Sight {
+        match self.others.get(account) {
+            Some(sight) => *sight,
+            None if account == self.viewer => Sight::Clear,
+            None => Sight::BlockedBy,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_blocks_the_viewer_is_not_there_and_whom_the_viewer_blocks_is_silent() {
+        let shown = [(false, false), (true, false), (false, true), (true, true)].map(|(blocks, blocked_by)| {
+            let sight = Sight::of(blocks, blocked_by);
+            (sight.is_clear(), sight.shows_account())
+        });
+        assert_eq!(shown, [(true, true), (false, true), (false, false), (false, false)]);
+    }
+
+    #[test]
+    fn an_account_that_was_not_asked_for_is_not_shown() {
+        let sights = Sights { viewer: "me".into(), others: [("ada".to_owned(), Sight::Clear)].into() };
+        assert_eq!(["me", "ada", "bob"].map(|id| sights.of(id).is_clear()), [true, true, false]);
+    }
+}
