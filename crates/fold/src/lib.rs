@@ -28,7 +28,6 @@ mod lag;
 mod memory;
 #[cfg(test)]
 mod notes;
-mod noun;
 mod operations;
 mod projection;
 mod publish;
@@ -51,7 +50,6 @@ pub use fold::{Append, Effect, Fold, Home, Put, Step, Then, Unless, Walk};
 pub use generations::{Generation, GenerationError, Generations};
 pub use group::Group;
 pub use lag::{Lag, Progress};
-pub use noun::Noun;
 pub use operations::{LetterFate, Operations};
 pub use projection::{MakeGroup, Projection};
 pub use publish::{Cause, Publisher};

@@ -47,13 +47,13 @@ row! {
 
 impl AccountRow {
     /// What `AccountCreated` makes of a row that is not there yet.
-    pub fn created(event: &AccountCreated) -> Self {
+    pub fn created(event: &AccountCreated, at: Timestamp) -> Self {
         let Profile { display_name, bio } = event.profile.clone().unwrap_or_default();
         Self {
             handle: event.handle.clone(),
             display_name,
             bio,
-            create_time: Timestamp(time::unix_ms(event.create_time.as_ref())),
+            create_time: at,
             intent_offset: i64::try_from(event.intent_offset).unwrap_or(i64::MAX),
         }
     }
@@ -64,7 +64,7 @@ impl AccountRow {
             account_id: account_id.to_owned(),
             handle: self.handle,
             profile: Some(Profile { display_name: self.display_name, bio: self.bio }),
-            create_time: Some(time::timestamp(self.create_time.0)),
+            create_time: Some(time::of_us(self.create_time.0)),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Fold for Accounts {
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         if let (Some(event), None) = (created(record), rows.get::<AccountRow>([])) {
-            rows.put([], AccountRow::created(event));
+            rows.put([], AccountRow::created(event, record.time));
         }
     }
 }

@@ -4,14 +4,13 @@
 //! makes a token.
 
 use async_trait::async_trait;
-use kith_fold::{Record, State, Token, WaitError};
+use kith_fold::{Record, Token, WaitError};
 use kith_log::{LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
 use kith_tables::{StoreError, Timestamp};
 
 use crate::call::{Call, Handlers};
-use crate::deadline::Deadline;
 use crate::ids::{self, RequestId};
 use crate::kit::{self, Kit, Seen};
 use crate::Failure;
@@ -137,7 +136,6 @@ pub(crate) struct Run<'a> {
     pub asked: Asked,
     /// Whether the caller can send it again under its id.
     is_repeatable: bool,
-    pub deadline: Deadline,
 }
 
 /// What was decided, and where its record stands, if it has one.
@@ -153,10 +151,10 @@ where
     R: Rpc<Request: AtLeast + Repeatable, Response: TakesToken>,
 {
     let (run, command) = begin::<N, R>(service.kit(), call, |asked, request| N::parse(service, asked, request)).await?;
-    let Run { seen, mut asked, is_repeatable, deadline } = run;
+    let Run { seen, mut asked, is_repeatable } = run;
     let key = N::key(&command).to_owned();
-    let _turn = seen.turn(&asked, deadline).await?;
-    let decided = decide::<N>(&seen, &mut asked, &command, deadline).await?;
+    let _turn = seen.turn(&asked).await?;
+    let decided = decide::<N>(&seen, &mut asked, &command).await?;
     let Decided { mut standing, appended } = decided;
     let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());
     if let Some(position) = appended
@@ -164,7 +162,7 @@ where
         && !seen.is_first(position, asked.id)
     {
         // Another process may have appended a copy before it: what stands is known once it is folded.
-        standing = reload::<N>(&seen, &asked, &command, position, deadline).await?;
+        standing = reload::<N>(&seen, &asked, &command, position).await?;
     }
     let token = match appended {
         Some(position) => Token::from(position).at(asked.at.0),
@@ -195,7 +193,7 @@ where
     let token = kit.parse_tokens(request.at_least())?;
     let command = parse(&asked, request)?;
     let seen = kit.see_token(&token, asked.actor.clone(), deadline).await?;
-    Ok((Run { seen, asked, is_repeatable, deadline }, command))
+    Ok((Run { seen, asked, is_repeatable }, command))
 }
 
 /// Decides, looks a second time where nothing would be written, and appends.
@@ -206,7 +204,6 @@ pub(crate) async fn decide<N: Noun>(
     seen: &Seen<'_>,
     asked: &mut Asked,
     command: &N::Command,
-    deadline: Deadline,
 ) -> Result<Decided<N::State>, Failure> {
     let key = N::key(command);
     let partition = LogPartition::of_key(N::TOPIC, key, seen.state.partition_count());
@@ -214,15 +211,15 @@ pub(crate) async fn decide<N: Noun>(
     let is_copy = seen.remember(asked.id, asked.digest)?;
     let mut looked = look::<N>(seen, asked, command).await?;
     if looked.1.is_none() || is_copy {
-        let last = seen.last(N::TOPIC, key, deadline).await?;
+        let last = seen.last(N::TOPIC, key, seen.deadline).await?;
         if let Some(last) = last.filter(|last| last.offset >= next) {
-            seen.state.at_least(&last.into(), deadline.at()).await?;
+            seen.state.at_least(&last.into(), seen.deadline.at()).await?;
             looked = look::<N>(seen, asked, command).await?;
         }
     }
     let (mut standing, event) = looked;
     let Some(event) = event else { return Ok(Decided { standing, appended: None }) };
-    let position = seen.append(kit::Command { topic: N::TOPIC, key, id: asked.id, event: event.clone().into() }, deadline).await?;
+    let position = seen.append(kit::Command { topic: N::TOPIC, key, id: asked.id, event: event.clone().into() }, seen.deadline).await?;
     let mut record = Record::new(position, asked.id, event);
     record.time = asked.at;
     N::evolve(&mut standing.state, &record);
@@ -246,13 +243,7 @@ async fn reload<N: Noun>(
     asked: &Asked,
     command: &N::Command,
     position: Position,
-    deadline: Deadline,
 ) -> Result<Standing<N::State>, Unknown> {
-    seen.state.at_least(&position.into(), deadline.at()).await?;
+    seen.state.at_least(&position.into(), seen.deadline.at()).await?;
     Ok(N::load(seen, asked, command).await?)
-}
-
-/// As a page of [`State`] is read: for nouns whose rows stand in one partition of their own topic.
-pub fn place(state: &State, topic: Topic, key: &str, offset: u64) -> Position {
-    Position { partition: LogPartition::of_key(topic, key, state.partition_count()), offset }
 }

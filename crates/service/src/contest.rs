@@ -8,7 +8,6 @@ use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
 use crate::Failure;
 use crate::call::{Call, Handlers};
 use crate::command::{self, Asked, Decided, Noun, Run, Unknown};
-use crate::deadline::Deadline;
 use crate::kit::Seen;
 
 /// A noun's part of an RPC whose record is an intent.
@@ -23,7 +22,6 @@ pub trait Contests<R: Rpc>: Noun {
         seen: &Seen<'_>,
         asked: &Asked,
         command: &Self::Command,
-        deadline: Deadline,
     ) -> Result<Verdict<R::Response>, Unknown>;
 }
 
@@ -43,15 +41,15 @@ where
 {
     let parse = |asked: &Asked, request| N::parse(service, asked, request);
     let (run, command) = command::begin::<N, R>(service.kit(), call, parse).await?;
-    let Run { seen, mut asked, deadline, .. } = run;
-    let _turn = seen.turn(&asked, deadline).await?;
-    let Decided { standing, appended } = command::decide::<N>(&seen, &mut asked, &command, deadline).await?;
+    let Run { seen, mut asked, .. } = run;
+    let _turn = seen.turn(&asked).await?;
+    let Decided { standing, appended } = command::decide::<N>(&seen, &mut asked, &command).await?;
     let partition = LogPartition::of_key(N::TOPIC, N::key(&command), seen.state.partition_count());
     let intent = match appended {
         Some(position) => Token::from(position).at(asked.at.0),
         None => seen.standing(partition, standing.rests_on),
     };
-    Ok(settle::<N, R>(&seen, &asked, &command, intent, deadline).await??)
+    Ok(settle::<N, R>(&seen, &asked, &command, intent).await??)
 }
 
 async fn settle<N, R>(
@@ -59,14 +57,13 @@ async fn settle<N, R>(
     asked: &Asked,
     command: &N::Command,
     mut token: Token,
-    deadline: Deadline,
 ) -> Result<Result<R::Response, Failure>, Unknown>
 where
     N: Contests<R>,
     R: Rpc<Response: TakesToken>,
 {
-    seen.state.at_least(&token, deadline.at()).await?;
-    Ok(match N::settle(seen, asked, command, deadline).await? {
+    seen.state.at_least(&token, seen.deadline.at()).await?;
+    Ok(match N::settle(seen, asked, command).await? {
         Verdict::Lost(failure) => Err(failure),
         Verdict::Won(mut response, fact) => {
             token.add(fact);

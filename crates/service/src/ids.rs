@@ -35,6 +35,11 @@ pub fn parse_id(field: &str, text: &str) -> Result<RecordId, Failure> {
     RecordId::parse(text).ok_or_else(|| Failure::id_malformed(field))
 }
 
+/// As [`parse_id`], for an id that may be left out.
+pub fn parse_id_or_empty(field: &str, text: &str) -> Result<(), Failure> {
+    if text.is_empty() { Ok(()) } else { parse_id(field, text).map(|_| ()) }
+}
+
 /// The digest of the fields of a request that make it what it is (not `request_id`, not `at_least`), in a fixed order.
 /// The same `request_id` with another digest is refused.
 pub fn payload_digest(fields: &[&[u8]]) -> [u8; 32] {

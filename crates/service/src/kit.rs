@@ -15,7 +15,7 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
-use crate::{Failure, limits};
+use crate::{Failure, command, limits};
 
 /// Commands whose content this process remembers, to refuse a request id that is used again for something else. What a
 /// command makes keeps its digest for ever in its row; this is for commands that make nothing of their own.
@@ -48,6 +48,8 @@ pub struct Seen<'a> {
     pub state: State,
     /// The account that calls, as keys have it; empty: anybody.
     pub viewer: String,
+    /// When the answer is due.
+    pub deadline: Deadline,
     kit: &'a Kit,
     publisher: Publisher,
     lag: Arc<Lag>,
@@ -96,7 +98,7 @@ impl Kit {
         caught_up.map_err(|_| Failure::behind_token(None))?;
         state.at_least(token, deadline.at()).await?;
         self.runtime.observe(token.time());
-        Ok(Seen { state, viewer, kit: self, publisher, lag })
+        Ok(Seen { state, viewer, deadline, kit: self, publisher, lag })
     }
 
     /// The tokens of a request, as one.
@@ -205,9 +207,9 @@ impl Seen<'_> {
     }
 
     /// Waits for a copy of the command that runs here just now.
-    pub(crate) async fn turn(&self, asked: &crate::command::Asked, deadline: Deadline) -> Result<OwnedMutexGuard<()>, Failure> {
+    pub(crate) async fn turn(&self, asked: &command::Asked) -> Result<OwnedMutexGuard<()>, Failure> {
         let turn = Arc::clone(&self.kit.recent().get_or_insert_mut(asked.id, || Recent::of(asked.digest)).turn);
-        tokio::time::timeout_at(deadline.at(), turn.lock_owned()).await.map_err(|_| Failure::outcome_unknown())
+        tokio::time::timeout_at(self.deadline.at(), turn.lock_owned()).await.map_err(|_| Failure::outcome_unknown())
     }
 
     /// Whether the record at `position` is surely the first with its id: all that came between it and what the tables have

@@ -2,15 +2,75 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream, try_join};
 use kith_fold::State;
-use kith_proto::engagement::v1::{Counts, ReactionKind, Subject, ViewerState};
+use kith_proto::engagement::v1::{
+    BatchGetCountsRequest, BatchGetCountsResponse, BatchGetViewerStatesRequest, BatchGetViewerStatesResponse, Counts,
+    CountsEntry, ReactionKind, Subject, ViewerState, ViewerStateEntry, engagement_service_server, rpc,
+};
+use kith_service::kit::Seen;
+use kith_service::query::Reads;
+use kith_service::{Failure, rpcs};
 use kith_tables::StoreError;
 
 use crate::reaction::{self, ReactionCounts};
-use crate::scene::{self, Scene, Seen};
-use crate::{comment, share, subject};
+use crate::scene::{self, Scene, Visible};
+use crate::subject::parse_subjects;
+use crate::{EngagementService, discussion, share, subject};
+
+rpcs! {
+    engagement_service_server::EngagementService => EngagementService {
+        read batch_get_counts: rpc::BatchGetCounts => AroundSubjects,
+        read batch_get_viewer_states: rpc::BatchGetViewerStates => AroundSubjects,
+    }
+}
+
+/// What is read of many subjects at once.
+struct AroundSubjects;
+
+#[async_trait]
+impl Reads<rpc::BatchGetCounts> for AroundSubjects {
+    type Service = EngagementService;
+    type Wanted = Vec<Subject>;
+
+    fn parse(request: BatchGetCountsRequest) -> Result<Vec<Subject>, Failure> {
+        parse_subjects(request.subjects)
+    }
+
+    async fn read(
+        _: &EngagementService,
+        seen: &Seen<'_>,
+        subjects: Vec<Subject>,
+    ) -> Result<BatchGetCountsResponse, Failure> {
+        let counts = counts(&seen.state, &seen.viewer, &subjects).await?;
+        let entry = |(subject, counts)| CountsEntry { subject: Some(subject), counts };
+        let entries = subjects.into_iter().zip(counts).map(entry).collect();
+        Ok(BatchGetCountsResponse { entries, ..BatchGetCountsResponse::default() })
+    }
+}
+
+#[async_trait]
+impl Reads<rpc::BatchGetViewerStates> for AroundSubjects {
+    type Service = EngagementService;
+    type Wanted = Vec<Subject>;
+
+    fn parse(request: BatchGetViewerStatesRequest) -> Result<Vec<Subject>, Failure> {
+        parse_subjects(request.subjects)
+    }
+
+    async fn read(
+        _: &EngagementService,
+        seen: &Seen<'_>,
+        subjects: Vec<Subject>,
+    ) -> Result<BatchGetViewerStatesResponse, Failure> {
+        let states = viewer_states(&seen.state, &seen.viewer, &subjects).await?;
+        let entry = |(subject, state)| ViewerStateEntry { subject: Some(subject), viewer_state: Some(state) };
+        let entries = subjects.into_iter().zip(states).map(entry).collect();
+        Ok(BatchGetViewerStatesResponse { entries, ..BatchGetViewerStatesResponse::default() })
+    }
+}
 
 /// Subjects read at once for one request.
 const SUBJECTS_IN_FLIGHT: usize = 32;
@@ -62,23 +122,23 @@ async fn read_post(state: &State, subject: &Subject) -> Result<(Scene, Counts), 
     let (post, reactions, comments, shares) = try_join!(
         subject::post(state, post_id),
         reaction::counts(state, subject),
-        comment::count(state, post_id),
+        discussion::count(state, post_id),
         share::count(state, post_id),
     )?;
-    let scene = Scene { post: Seen { row: post, blocked: false }, comment: None };
+    let scene = Scene { post: Visible { row: post, blocked: false }, comment: None };
     Ok((scene, present(&reactions, comments, shares)))
 }
 
 async fn read_comment(state: &State, subject: &Subject) -> Result<(Scene, Counts), StoreError> {
     let (post, comment, reactions) = try_join!(
         subject::post(state, &subject.post_id),
-        comment::by_id(state, &subject.post_id, &subject.comment_id),
+        discussion::by_id(state, &subject.post_id, &subject.comment_id),
         reaction::counts(state, subject),
     )?;
     let row = comment.map(|found| found.row);
     let replies = row.as_ref().map_or(0, |row| row.reply_count);
-    let comment = Some(Seen { row, blocked: false });
-    let scene = Scene { post: Seen { row: post, blocked: false }, comment };
+    let comment = Some(Visible { row, blocked: false });
+    let scene = Scene { post: Visible { row: post, blocked: false }, comment };
     Ok((scene, present(&reactions, replies, 0)))
 }
 

@@ -6,7 +6,7 @@
 
 pub mod comment;
 pub mod counts;
-mod grpc;
+pub mod discussion;
 pub mod reaction;
 mod rejection;
 pub mod scene;
@@ -15,14 +15,13 @@ pub mod subject;
 
 use std::sync::Arc;
 
-use kith_fold::{Fold, Group, State, Token};
-use kith_log::{LogPartition, Position, RecordId, topics};
+use kith_fold::{Fold, Group};
+use kith_log::{RecordId, topics};
 use kith_proto::engagement::v1 as proto;
-use kith_proto::engagement::v1::engagement_event::Event;
 use kith_relations::block::{BlockedBy, Blocks};
-use kith_service::deadline::Deadline;
-use kith_service::kit::{Command, Kit, Seen};
-use kith_service::{Failure, limited};
+use kith_service::call::Handlers;
+use kith_service::kit::Kit;
+use kith_service::limited;
 use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 
@@ -48,7 +47,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(Blocks),
         Arc::new(BlockedBy),
         Arc::new(reaction::Reactions),
-        Arc::new(comment::Comments),
+        Arc::new(discussion::Comments),
         Arc::new(share::Shares),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
@@ -74,30 +73,12 @@ impl EngagementService {
             .add_service(limited!(ShareServiceServer::new(self.clone())))
             .add_service(limited!(EngagementServiceServer::new(self.clone())));
     }
+}
 
-    /// Ends a command that was decided: appends its event, if it has one, and gives the token of what stands now.
-    async fn conclude(&self, seen: &Seen<'_>, decided: Decided<'_>, deadline: Deadline) -> Result<String, Failure> {
-        let Decided { post_id, id, event, rests_on } = decided;
-        let Some(event) = event else { return Ok(standing(&seen.state, post_id, rests_on).encode()) };
-        let command = Command { topic: topics::ENGAGEMENT, key: post_id, id, event: event.into() };
-        Ok(Token::from(seen.append(command, deadline).await?).encode())
+impl Handlers for EngagementService {
+    fn kit(&self) -> &Kit {
+        &self.kit
     }
-}
-
-/// Stands for what was read about a post; where there is no row that says so, for all that is folded of its partition.
-fn standing(state: &State, post_id: &str, rests_on: Option<u64>) -> Token {
-    let partition = LogPartition::of_key(topics::ENGAGEMENT, post_id, state.partition_count());
-    let offset = rests_on.or_else(|| state.watermarks().next_offset(partition).checked_sub(1));
-    offset.map(|offset| Position { partition, offset }).into_iter().collect()
-}
-
-/// A command with what was decided about it.
-struct Decided<'a> {
-    post_id: &'a str,
-    id: RecordId,
-    event: Option<Event>,
-    /// The position of the row that the decision rests on.
-    rests_on: Option<u64>,
 }
 
 /// Whether an event's text is an id. What is not can be in no key: the record concerns nothing.

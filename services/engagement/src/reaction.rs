@@ -1,23 +1,36 @@
 //! Reactions to posts and to comments: one an account and subject, a new kind replaces the old.
 
+use async_trait::async_trait;
+use futures::try_join;
 use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
-use kith_log::{RecordId, topics};
+use kith_log::{RecordId, Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
-use kith_proto::engagement::v1::{Reacted, ReactionCount, ReactionKind, Subject, Unreacted};
+use kith_proto::engagement::v1::{
+    ReactRequest, ReactResponse, Reacted, Reaction, ReactionCount, ReactionKind, Subject, UnreactRequest,
+    UnreactResponse, Unreacted, reaction_service_server, rpc,
+};
 use kith_proto::time;
+use kith_service::command::{Answers, Asked, Noun, Standing};
+use kith_service::kit::Seen;
+use kith_service::{Failure, rpcs};
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
-use crate::scene::Scene;
-use crate::{Rejection, is_id};
+use crate::scene::{self, Scene};
+use crate::subject::parse_subject;
+use crate::{EngagementService, Rejection, is_id};
+
+rpcs! {
+    reaction_service_server::ReactionService => EngagementService {
+        command react: rpc::React => Reactions,
+        command unreact: rpc::Unreact => Reactions,
+    }
+}
 
 /// Asks for a reaction, or for none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
-    pub id: RecordId,
-    pub actor_id: String,
     pub subject: Subject,
     pub wish: Wish,
-    pub at_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,18 +49,18 @@ pub struct Before {
 }
 
 /// `None`: it stands as asked already, or this very command was applied before.
-pub fn decide(before: &Before, command: &Command) -> Result<Option<Event>, Rejection> {
-    if before.own.applied.contains(command.id) {
+pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
+    if before.own.applied.contains(asked.id) {
         return Ok(None);
     }
     match (command.wish, before.own.kind()) {
         (Wish::React(wanted), standing) => {
             let (_, author_id) = before.scene.visible()?;
-            Ok((standing != Some(wanted)).then(|| reacted(command, wanted, author_id)))
+            Ok((standing != Some(wanted)).then(|| reacted(asked, command, wanted, author_id)))
         }
         (Wish::Unreact, Some(_)) => {
             before.scene.exists()?;
-            Ok(Some(unreacted(command)))
+            Ok(Some(unreacted(asked, command)))
         }
         (Wish::Unreact, None) => before.scene.visible().map(|_| None),
     }
@@ -141,7 +154,7 @@ struct Change<'a> {
     actor_id: &'a str,
     /// `None`: it is taken back.
     kind: Option<ReactionKind>,
-    at_ms: i64,
+    at: Timestamp,
 }
 
 /// False: the record was applied before, and nothing changes.
@@ -152,8 +165,75 @@ fn evolve(row: &mut ReactionRow, counts: &mut ReactionCounts, change: &Change<'_
     counts.add(row.kind(), -1);
     counts.add(change.kind, 1);
     row.kind = KINDS.into_iter().find(|(kind, _)| Some(*kind) == change.kind).map_or("", |(_, name)| name).to_owned();
-    row.at = Timestamp(change.at_ms);
+    row.at = change.at;
     true
+}
+
+#[async_trait]
+impl Noun for Reactions {
+    type Service = EngagementService;
+    type Command = Command;
+    type State = Before;
+    type Event = Event;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::ENGAGEMENT;
+
+    fn key(command: &Command) -> &str {
+        &command.subject.post_id
+    }
+
+    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
+        let Subject { post_id, comment_id } = &command.subject;
+        let (scene, own) = try_join!(
+            scene::load(&seen.state, &asked.actor, post_id, comment_id),
+            own(&seen.state, &command.subject, &asked.actor),
+        )?;
+        let rests_on = own.as_ref().map(|own| own.position);
+        let own = own.map(|own: Found<ReactionRow>| own.row).unwrap_or_default();
+        let newest = own.at.max(scene.newest());
+        Ok(Standing::new(Before { scene, own }, rests_on).after(newest))
+    }
+
+    fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
+        decide(before, asked, command)
+    }
+
+    fn evolve(before: &mut Before, record: &Record) {
+        if let Some(change) = Change::of(record) {
+            evolve(&mut before.own, &mut ReactionCounts::default(), &change, record.id);
+        }
+    }
+}
+
+impl Answers<rpc::React> for Reactions {
+    fn parse(_: &EngagementService, _: &Asked, request: ReactRequest) -> Result<Command, Failure> {
+        let subject = parse_subject("subject", request.subject)?;
+        let kind = known(request.kind)
+            .ok_or_else(|| Failure::field_invalid("kind", "is not a kind of reaction that this release knows"))?;
+        Ok(Command { subject, wish: Wish::React(kind) })
+    }
+
+    fn answer(asked: &Asked, command: Command, before: Before) -> Result<ReactResponse, Failure> {
+        let Before { own, .. } = before;
+        let present = |kind: ReactionKind| Reaction {
+            actor_id: asked.actor.clone(),
+            subject: Some(command.subject.clone()),
+            kind: kind.into(),
+            create_time: Some(time::of_us(own.at.0)),
+        };
+        Ok(ReactResponse { reaction: own.kind().map(present), ..ReactResponse::default() })
+    }
+}
+
+impl Answers<rpc::Unreact> for Reactions {
+    fn parse(_: &EngagementService, _: &Asked, request: UnreactRequest) -> Result<Command, Failure> {
+        Ok(Command { subject: parse_subject("subject", request.subject)?, wish: Wish::Unreact })
+    }
+
+    fn answer(_: &Asked, command: Command, _: Before) -> Result<UnreactResponse, Failure> {
+        Ok(UnreactResponse { subject: Some(command.subject), ..UnreactResponse::default() })
+    }
 }
 
 /// Folds reactions by subject.
@@ -188,13 +268,13 @@ impl<'a> Change<'a> {
                 subject: event.subject.as_ref()?,
                 actor_id: &event.actor_id,
                 kind: Some(known(event.kind)?),
-                at_ms: time::unix_ms(event.create_time.as_ref()),
+                at: record.time,
             },
             Event::Unreacted(event) => Self {
                 subject: event.subject.as_ref()?,
                 actor_id: &event.actor_id,
                 kind: None,
-                at_ms: time::unix_ms(event.create_time.as_ref()),
+                at: record.time,
             },
             Event::CommentCreated(_) | Event::Shared(_) | Event::Unshared(_) => return None,
         };
@@ -224,21 +304,21 @@ fn key(subject: &Subject) -> Key {
     Key(vec![subject.post_id.as_str().into(), subject.comment_id.as_str().into()])
 }
 
-fn reacted(command: &Command, kind: ReactionKind, subject_author_id: &str) -> Event {
+fn reacted(asked: &Asked, command: &Command, kind: ReactionKind, subject_author_id: &str) -> Event {
     Event::Reacted(Reacted {
-        actor_id: command.actor_id.clone(),
+        actor_id: asked.actor.clone(),
         subject: Some(command.subject.clone()),
         subject_author_id: subject_author_id.to_owned(),
         kind: kind.into(),
-        create_time: Some(time::timestamp(command.at_ms)),
+        create_time: Some(time::of_us(asked.at.0)),
     })
 }
 
-fn unreacted(command: &Command) -> Event {
+fn unreacted(asked: &Asked, command: &Command) -> Event {
     Event::Unreacted(Unreacted {
-        actor_id: command.actor_id.clone(),
+        actor_id: asked.actor.clone(),
         subject: Some(command.subject.clone()),
-        create_time: Some(time::timestamp(command.at_ms)),
+        create_time: Some(time::of_us(asked.at.0)),
     })
 }
 
@@ -247,20 +327,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::scene::Seen;
+    use crate::scene::Visible;
     use crate::subject::SubjectRow;
-    use crate::tests::history::{History, hex, id};
+    use crate::tests::history::{History, asked, hex, id};
 
     const ADA: u8 = 0xa;
 
-    fn command(n: u8, wish: Wish) -> Command {
-        let subject = Subject { post_id: hex(1), comment_id: String::new() };
-        Command { id: id(n), actor_id: hex(ADA), subject, wish, at_ms: 7 }
+    fn command(wish: Wish) -> Command {
+        Command { subject: Subject { post_id: hex(1), comment_id: String::new() }, wish }
     }
 
     fn on_a_post() -> Before {
         let row = Some(SubjectRow { author_id: hex(0xb), ..SubjectRow::default() });
-        Before { scene: Scene { post: Seen { row, blocked: false }, comment: None }, own: ReactionRow::default() }
+        Before { scene: Scene { post: Visible { row, blocked: false }, comment: None }, own: ReactionRow::default() }
     }
 
     fn with(kind: &str) -> Before {
@@ -269,26 +348,26 @@ mod tests {
 
     #[test]
     fn a_reaction_is_made_and_replaced_but_not_made_twice() {
-        let like = command(1, Wish::React(ReactionKind::Like));
-        let Ok(Some(Event::Reacted(event))) = decide(&on_a_post(), &like) else { panic!("not made") };
+        let like = command(Wish::React(ReactionKind::Like));
+        let Ok(Some(Event::Reacted(event))) = decide(&on_a_post(), &asked(1), &like) else { panic!("not made") };
         assert_eq!((&event.subject_author_id, event.kind()), (&hex(0xb), ReactionKind::Like));
-        assert_eq!(decide(&with("like"), &like), Ok(None));
-        assert!(matches!(decide(&with("love"), &like), Ok(Some(Event::Reacted(_)))));
+        assert_eq!(decide(&with("like"), &asked(1), &like), Ok(None));
+        assert!(matches!(decide(&with("love"), &asked(1), &like), Ok(Some(Event::Reacted(_)))));
     }
 
     #[test]
     fn what_does_not_stand_is_not_taken_back() {
-        let unreact = command(1, Wish::Unreact);
-        assert_eq!(decide(&on_a_post(), &unreact), Ok(None));
-        assert!(matches!(decide(&with("like"), &unreact), Ok(Some(Event::Unreacted(_)))));
+        let unreact = command(Wish::Unreact);
+        assert_eq!(decide(&on_a_post(), &asked(1), &unreact), Ok(None));
+        assert!(matches!(decide(&with("like"), &asked(1), &unreact), Ok(Some(Event::Unreacted(_)))));
     }
 
     #[test]
     fn a_command_applied_before_stays_without_effect() {
         let mut before = with("");
         assert!(before.own.applied.insert(id(1)));
-        assert_eq!(decide(&before, &command(1, Wish::React(ReactionKind::Like))), Ok(None));
-        assert_eq!(decide(&before, &command(1, Wish::Unreact)), Ok(None));
+        assert_eq!(decide(&before, &asked(1), &command(Wish::React(ReactionKind::Like))), Ok(None));
+        assert_eq!(decide(&before, &asked(1), &command(Wish::Unreact)), Ok(None));
     }
 
     #[test]
@@ -297,17 +376,17 @@ mod tests {
             before.scene.post.blocked = true;
             before
         };
-        let like = command(1, Wish::React(ReactionKind::Like));
-        assert_eq!(decide(&blocked(with("like")), &like), Err(Rejection::PostNotFound));
-        assert_eq!(decide(&blocked(on_a_post()), &command(1, Wish::Unreact)), Err(Rejection::PostNotFound));
-        assert!(decide(&blocked(with("like")), &command(1, Wish::Unreact)).is_ok_and(|event| event.is_some()));
+        let like = command(Wish::React(ReactionKind::Like));
+        assert_eq!(decide(&blocked(with("like")), &asked(1), &like), Err(Rejection::PostNotFound));
+        assert_eq!(decide(&blocked(on_a_post()), &asked(1), &command(Wish::Unreact)), Err(Rejection::PostNotFound));
+        assert!(decide(&blocked(with("like")), &asked(1), &command(Wish::Unreact)).is_ok_and(|event| event.is_some()));
         let nowhere = Before { scene: Scene::default(), ..with("like") };
-        assert_eq!(decide(&nowhere, &command(1, Wish::Unreact)), Err(Rejection::PostNotFound));
+        assert_eq!(decide(&nowhere, &asked(1), &command(Wish::Unreact)), Err(Rejection::PostNotFound));
     }
 
     fn event(actor: u8, kind: i32) -> Event {
         let subject = Some(Subject { post_id: hex(1), comment_id: String::new() });
-        let (actor_id, create_time) = (hex(actor), Some(time::timestamp(i64::from(actor))));
+        let (actor_id, create_time) = (hex(actor), Some(time::of_us(i64::from(actor))));
         match kind {
             0 => Event::Unreacted(Unreacted { actor_id, subject, create_time }),
             _ => Event::Reacted(Reacted { actor_id, subject, subject_author_id: hex(0xb), kind, create_time }),

@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 
 use futures::try_join;
 use kith_fold::{Found, State};
-use kith_relations::block;
-use kith_tables::StoreError;
+use kith_relations::sight::Viewer;
+use kith_tables::{StoreError, Timestamp};
 
 use crate::Rejection;
-use crate::comment::{self, IndexRow};
+use crate::discussion::{self, IndexRow};
 use crate::subject::{self, SubjectRow};
 
 /// A subject as one account sees it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scene {
-    pub post: Seen<SubjectRow>,
+    pub post: Visible<SubjectRow>,
     /// `None`: the post itself is meant.
-    pub comment: Option<Seen<IndexRow>>,
+    pub comment: Option<Visible<IndexRow>>,
 }
 
 /// Something that is there or not, and whether a block stands between the viewer and who wrote it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Seen<R> {
+pub struct Visible<R> {
     pub row: Option<R>,
     pub blocked: bool,
 }
@@ -38,6 +38,13 @@ impl Scene {
         }
     }
 
+    /// The latest time of what is there.
+    pub fn newest(&self) -> Timestamp {
+        let post = self.post.row.as_ref().map(|row| row.create_time);
+        let comment = self.comment.as_ref().and_then(|comment| comment.row.as_ref()).map(|row| row.at);
+        post.max(comment).unwrap_or_default()
+    }
+
     /// That the subject is there and the viewer may see it; gives the post and who wrote the subject.
     pub fn visible(&self) -> Result<(&SubjectRow, &str), Rejection> {
         let post = self.post.row.as_ref().filter(|_| !self.post.blocked).ok_or(Rejection::PostNotFound)?;
@@ -49,11 +56,11 @@ impl Scene {
 
 /// The subject as `viewer` sees it; `comment_id` empty: the post. Two reads side by side, then those of the blocks.
 pub async fn load(state: &State, viewer: &str, post_id: &str, comment_id: &str) -> Result<Scene, StoreError> {
-    let (post, comment) = try_join!(subject::post(state, post_id), comment::by_id(state, post_id, comment_id))?;
+    let (post, comment) = try_join!(subject::post(state, post_id), discussion::by_id(state, post_id, comment_id))?;
     let meant = !comment_id.is_empty();
     let comment = meant.then(|| comment.map(|found: Found<IndexRow>| found.row));
     let mut scene =
-        Scene { post: Seen { row: post, blocked: false }, comment: comment.map(|row| Seen { row, blocked: false }) };
+        Scene { post: Visible { row: post, blocked: false }, comment: comment.map(|row| Visible { row, blocked: false }) };
     mark_blocked(state, viewer, std::slice::from_mut(&mut scene)).await?;
     Ok(scene)
 }
@@ -61,30 +68,15 @@ pub async fn load(state: &State, viewer: &str, post_id: &str, comment_id: &str) 
 /// Sets what is blocked in scenes that were read without: two reads, however many scenes there are (at most a batch).
 pub async fn mark_blocked(state: &State, viewer: &str, scenes: &mut [Scene]) -> Result<(), StoreError> {
     let authors: BTreeSet<String> = scenes.iter().flat_map(Scene::authors).map(str::to_owned).collect();
-    let blocked = blocked(state, viewer, authors).await?;
+    let sights = Viewer::new(state, viewer).sights(authors.iter().map(String::as_str)).await?;
     for scene in scenes {
-        let is_blocked = |author: Option<&str>| author.is_some_and(|author| blocked.contains(author));
+        let is_blocked = |author: Option<&str>| author.is_some_and(|author| !sights.of(author).is_clear());
         scene.post.blocked = is_blocked(scene.post.row.as_ref().map(|row| &*row.author_id));
         if let Some(comment) = &mut scene.comment {
             comment.blocked = is_blocked(comment.row.as_ref().map(|row| &*row.author_id));
         }
     }
     Ok(())
-}
-
-/// Those of `authors` (at most 512) that must not meet `viewer`.
-pub async fn blocked(
-    state: &State,
-    viewer: &str,
-    mut authors: BTreeSet<String>,
-) -> Result<BTreeSet<String>, StoreError> {
-    authors.remove(viewer);
-    if authors.is_empty() {
-        return Ok(authors);
-    }
-    let others: Vec<&str> = authors.iter().map(String::as_str).collect();
-    let between = block::between(state, viewer, &others).await?;
-    Ok(others.into_iter().zip(between).filter(|(_, blocked)| *blocked).map(|(author, _)| author.to_owned()).collect())
 }
 
 impl Scene {
@@ -99,13 +91,13 @@ impl Scene {
 mod tests {
     use super::*;
 
-    fn scene(comment: Option<Seen<IndexRow>>) -> Scene {
+    fn scene(comment: Option<Visible<IndexRow>>) -> Scene {
         let row = Some(SubjectRow { author_id: "ada".into(), ..SubjectRow::default() });
-        Scene { post: Seen { row, blocked: false }, comment }
+        Scene { post: Visible { row, blocked: false }, comment }
     }
 
-    fn comment(blocked: bool) -> Option<Seen<IndexRow>> {
-        Some(Seen { row: Some(IndexRow { author_id: "bob".into(), ..IndexRow::default() }), blocked })
+    fn comment(blocked: bool) -> Option<Visible<IndexRow>> {
+        Some(Visible { row: Some(IndexRow { author_id: "bob".into(), ..IndexRow::default() }), blocked })
     }
 
     #[test]
@@ -114,7 +106,7 @@ mod tests {
         let mut blocked = scene(None);
         blocked.post.blocked = true;
         assert_eq!(blocked.visible(), Err(Rejection::PostNotFound));
-        assert_eq!(scene(Some(Seen::default())).visible(), Err(Rejection::CommentNotFound));
+        assert_eq!(scene(Some(Visible::default())).visible(), Err(Rejection::CommentNotFound));
         assert_eq!(scene(comment(true)).visible(), Err(Rejection::CommentNotFound));
     }
 

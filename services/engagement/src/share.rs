@@ -1,27 +1,39 @@
 //! Shares of posts: one an account and post.
 
-use std::collections::BTreeSet;
-
+use async_trait::async_trait;
 use futures::try_join;
 use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
-use kith_log::{RecordId, topics};
+use kith_log::{Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
-use kith_proto::engagement::v1::{Shared, Unshared};
+use kith_proto::engagement::v1::{
+    Share, ShareRequest, ShareResponse, Shared, UnshareRequest, UnshareResponse, Unshared, rpc, share_service_server,
+};
 use kith_proto::time;
-use kith_service::ids;
+use kith_relations::sight::Viewer;
+use kith_service::command::{Answers, Asked, Noun, Standing};
+use kith_service::ids::{self, parse_id, parse_id_or_empty};
+use kith_service::kit::Seen;
+use kith_service::{Failure, rpcs};
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
-use crate::scene::{self, Scene, Seen};
-use crate::{Rejection, is_id};
+use crate::scene::{self, Scene, Visible};
+use crate::subject::SubjectRow;
+use crate::{EngagementService, Rejection, is_id};
+
+rpcs! {
+    share_service_server::ShareService => EngagementService {
+        command share: rpc::Share => Shares,
+        command unshare: rpc::Unshare => Shares,
+    }
+}
 
 /// Asks for a share, or for none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Command {
-    pub id: RecordId,
-    pub actor_id: String,
+    /// Of the share that it makes.
+    pub share_id: String,
     pub post_id: String,
     pub wish: Wish,
-    pub at_ms: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,26 +52,26 @@ pub struct Before {
     /// The caller's own share of the post.
     pub own: ShareRow,
     /// The share that the caller met the post through; `None`: none is stated.
-    pub via: Option<Seen<ShareRow>>,
+    pub via: Option<Visible<ShareRow>>,
 }
 
 impl Before {
     /// That nobody is credited who never shared the post, or whom the caller may not see.
     fn via_is_there(&self) -> Result<(), Rejection> {
-        let is_there = |via: &Seen<ShareRow>| via.row.is_some() && !via.blocked;
+        let is_there = |via: &Visible<ShareRow>| via.row.is_some() && !via.blocked;
         if self.via.as_ref().is_none_or(is_there) { Ok(()) } else { Err(Rejection::ViaNotFound) }
     }
 }
 
 /// `None`: it stands as asked already, or this very command was applied before.
-pub fn decide(before: &Before, command: &Command) -> Result<Option<Event>, Rejection> {
+pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
     let own = &before.own;
     match (&command.wish, own.shared) {
-        (Wish::Share { via_account_id }, _) if own.share_id == command.id.to_string() => {
+        (Wish::Share { via_account_id }, _) if own.share_id == command.share_id => {
             let same = own.via_account_id == *via_account_id;
             if same { Ok(None) } else { Err(Rejection::RequestIdReused) }
         }
-        _ if own.applied.contains(command.id) => Ok(None),
+        _ if own.applied.contains(asked.id) => Ok(None),
         (Wish::Share { .. }, true) => {
             before.scene.visible()?;
             before.via_is_there().map(|()| None)
@@ -67,11 +79,11 @@ pub fn decide(before: &Before, command: &Command) -> Result<Option<Event>, Rejec
         (Wish::Share { via_account_id }, false) => {
             let (post, _) = before.scene.visible()?;
             before.via_is_there()?;
-            Ok(Some(shared(command, via_account_id, &post.author_id, post.create_time)))
+            Ok(Some(shared(asked, command, via_account_id, post)))
         }
         (Wish::Unshare, true) => {
             before.scene.exists()?;
-            Ok(Some(unshared(command, &own.share_id)))
+            Ok(Some(unshared(asked, command, &own.share_id)))
         }
         (Wish::Unshare, false) => before.scene.visible().map(|_| None),
     }
@@ -112,21 +124,21 @@ enum Change<'a> {
 
 /// The row after the change; how many shares there are more. Of two shares that raced the first stands; one that is over
 /// cannot be ended again, so that a late `Unshared` never ends the share after it. A record applied before changes nothing.
-fn evolve(row: &mut ShareRow, change: Change<'_>, id: RecordId) -> Option<i64> {
-    if !row.applied.insert(id) {
+fn evolve(row: &mut ShareRow, change: Change<'_>, record: &Record) -> Option<i64> {
+    if !row.applied.insert(record.id) {
         return None;
     }
     match change {
         Change::Shared(event) if !row.shared => {
             row.shared = true;
             row.share_id = event.share_id.clone();
-            row.at = Timestamp(time::unix_ms(event.create_time.as_ref()));
+            row.at = record.time;
             row.via_account_id = event.via_account_id.clone();
             Some(1)
         }
         Change::Unshared(event) if row.shared && row.share_id == event.share_id => {
             row.shared = false;
-            row.at = Timestamp(time::unix_ms(event.create_time.as_ref()));
+            row.at = record.time;
             Some(-1)
         }
         Change::Shared(_) | Change::Unshared(_) => Some(0),
@@ -149,7 +161,7 @@ impl Fold for Shares {
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(change) = Change::of(record) else { return };
         let mut row = rows.get::<ShareRow>([change.actor_id().into()]).unwrap_or_default();
-        if let Some(more) = evolve(&mut row, change, record.id) {
+        if let Some(more) = evolve(&mut row, change, record) {
             rows.put([change.actor_id().into()], row);
             let ShareCount { share_count } = rows.summary();
             rows.set_summary(ShareCount { share_count: share_count.saturating_add(more) });
@@ -195,18 +207,16 @@ pub async fn own(state: &State, post_id: &str, actor_id: &str) -> Result<Option<
     state.row(&SHARES, &Key::text(post_id), [actor_id.into()]).await
 }
 
-/// The share that `command` names as the one through which its actor met the post, also one that is over.
-pub async fn via(state: &State, command: &Command) -> Result<Option<Seen<ShareRow>>, StoreError> {
+/// The share that the command names as the one through which its actor met the post, also one that is over.
+async fn via(state: &State, actor_id: &str, command: &Command) -> Result<Option<Visible<ShareRow>>, StoreError> {
     let Wish::Share { via_account_id } = &command.wish else { return Ok(None) };
     if via_account_id.is_empty() {
         return Ok(None);
     }
-    let (share, blocked) = try_join!(
-        own(state, &command.post_id, via_account_id),
-        scene::blocked(state, &command.actor_id, BTreeSet::from([via_account_id.clone()])),
-    )?;
+    let viewer = Viewer::new(state, actor_id);
+    let (share, sight) = try_join!(own(state, &command.post_id, via_account_id), viewer.sight(via_account_id))?;
     let row = share.map(|found| found.row).filter(|row| !row.share_id.is_empty());
-    Ok(Some(Seen { row, blocked: !blocked.is_empty() }))
+    Ok(Some(Visible { row, blocked: !sight.is_clear() }))
 }
 
 /// How many accounts share the post.
@@ -215,25 +225,93 @@ pub async fn count(state: &State, post_id: &str) -> Result<i64, StoreError> {
     Ok(found.map_or(0, |found: Found<ShareCount>| found.row.share_count))
 }
 
-fn shared(command: &Command, via_account_id: &str, post_author_id: &str, post_create_time: Timestamp) -> Event {
+fn shared(asked: &Asked, command: &Command, via_account_id: &str, post: &SubjectRow) -> Event {
     Event::Shared(Shared {
-        share_id: ids::made_in(command.id, &command.post_id).to_string(),
+        share_id: command.share_id.clone(),
         post_id: command.post_id.clone(),
-        actor_id: command.actor_id.clone(),
-        post_author_id: post_author_id.to_owned(),
-        post_create_time: Some(time::timestamp(post_create_time.0)),
+        actor_id: asked.actor.clone(),
+        post_author_id: post.author_id.clone(),
+        post_create_time: Some(time::of_us(post.create_time.0)),
         via_account_id: via_account_id.to_owned(),
-        create_time: Some(time::timestamp(command.at_ms)),
+        create_time: Some(time::of_us(asked.at.0)),
     })
 }
 
-fn unshared(command: &Command, share_id: &str) -> Event {
+fn unshared(asked: &Asked, command: &Command, share_id: &str) -> Event {
     Event::Unshared(Unshared {
         share_id: share_id.to_owned(),
         post_id: command.post_id.clone(),
-        actor_id: command.actor_id.clone(),
-        create_time: Some(time::timestamp(command.at_ms)),
+        actor_id: asked.actor.clone(),
+        create_time: Some(time::of_us(asked.at.0)),
     })
+}
+
+#[async_trait]
+impl Noun for Shares {
+    type Service = EngagementService;
+    type Command = Command;
+    type State = Before;
+    type Event = Event;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::ENGAGEMENT;
+
+    fn key(command: &Command) -> &str {
+        &command.post_id
+    }
+
+    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
+        let (state, post_id) = (&seen.state, &*command.post_id);
+        let (scene, own, via) = try_join!(
+            scene::load(state, &asked.actor, post_id, ""),
+            own(state, post_id, &asked.actor),
+            via(state, &asked.actor, command),
+        )?;
+        let rests_on = own.as_ref().map(|own| own.position);
+        let own = own.map(|own: Found<ShareRow>| own.row).unwrap_or_default();
+        let newest = own.at.max(scene.newest());
+        Ok(Standing::new(Before { scene, own, via }, rests_on).after(newest))
+    }
+
+    fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
+        decide(before, asked, command)
+    }
+
+    fn evolve(before: &mut Before, record: &Record) {
+        if let Some(change) = Change::of(record) {
+            evolve(&mut before.own, change, record);
+        }
+    }
+}
+
+impl Answers<rpc::Share> for Shares {
+    fn parse(_: &EngagementService, asked: &Asked, request: ShareRequest) -> Result<Command, Failure> {
+        let ShareRequest { post_id, via_account_id, .. } = request;
+        parse_id("post_id", &post_id)?;
+        parse_id_or_empty("via_account_id", &via_account_id)?;
+        let share_id = ids::made_in(asked.id, &post_id).to_string();
+        Ok(Command { share_id, post_id, wish: Wish::Share { via_account_id } })
+    }
+
+    /// The share as it stands, or, when it was taken back since, as it was.
+    fn answer(asked: &Asked, command: Command, before: Before) -> Result<ShareResponse, Failure> {
+        let ShareRow { share_id, at, via_account_id, .. } = before.own;
+        let (actor_id, create_time) = (asked.actor.clone(), Some(time::of_us(at.0)));
+        let share = Share { share_id, post_id: command.post_id, actor_id, via_account_id, create_time };
+        Ok(ShareResponse { share: Some(share), ..ShareResponse::default() })
+    }
+}
+
+impl Answers<rpc::Unshare> for Shares {
+    fn parse(_: &EngagementService, asked: &Asked, request: UnshareRequest) -> Result<Command, Failure> {
+        let UnshareRequest { post_id, .. } = request;
+        parse_id("post_id", &post_id)?;
+        Ok(Command { share_id: ids::made_in(asked.id, &post_id).to_string(), post_id, wish: Wish::Unshare })
+    }
+
+    fn answer(_: &Asked, command: Command, _: Before) -> Result<UnshareResponse, Failure> {
+        Ok(UnshareResponse { post_id: command.post_id, ..UnshareResponse::default() })
+    }
 }
 
 #[cfg(test)]
@@ -241,11 +319,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::subject::SubjectRow;
-    use crate::tests::history::{History, hex, id};
+    use crate::tests::history::{History, asked, hex, id};
 
-    fn command(n: u8, wish: Wish) -> Command {
-        Command { id: id(n), actor_id: hex(0xa), post_id: hex(1), wish, at_ms: 7 }
+    /// What the command of that number makes of it.
+    fn decided(before: &Before, n: u8, wish: Wish) -> Result<Option<Event>, Rejection> {
+        decide(before, &asked(n), &Command { share_id: hex(n), post_id: hex(1), wish })
+    }
+
+    fn record(n: u8) -> Record {
+        History::record(0, id(n), event(0xa, None))
     }
 
     fn share_via(via: &str) -> Wish {
@@ -254,7 +336,7 @@ mod tests {
 
     fn before(own: ShareRow) -> Before {
         let row = Some(SubjectRow { author_id: hex(0xb), create_time: Timestamp(3), deleted: false });
-        Before { scene: Scene { post: Seen { row, blocked: false }, comment: None }, own, via: None }
+        Before { scene: Scene { post: Visible { row, blocked: false }, comment: None }, own, via: None }
     }
 
     fn standing(n: u8) -> ShareRow {
@@ -265,14 +347,13 @@ mod tests {
 
     #[test]
     fn a_share_is_made_once() {
-        let Ok(Some(Event::Shared(event))) = decide(&before(ShareRow::default()), &command(1, share_via(""))) else {
+        let Ok(Some(Event::Shared(event))) = decided(&before(ShareRow::default()), 1, share_via("")) else {
             panic!("not made")
         };
-        let share_id = ids::made_in(id(1), &event.post_id).to_string();
-        assert_eq!((event.share_id, event.post_author_id), (share_id, hex(0xb)));
-        assert_eq!(time::unix_ms(event.post_create_time.as_ref()), 3);
-        assert_eq!(decide(&before(standing(1)), &command(2, share_via(""))), Ok(None));
-        assert_eq!(decide(&before(standing(1)), &command(1, share_via(""))), Ok(None));
+        assert_eq!((event.share_id, event.post_author_id), (hex(1), hex(0xb)));
+        assert_eq!(time::unix_us(event.post_create_time.as_ref()), 3);
+        assert_eq!(decided(&before(standing(1)), 2, share_via("")), Ok(None));
+        assert_eq!(decided(&before(standing(1)), 1, share_via("")), Ok(None));
     }
 
     #[test]
@@ -285,8 +366,8 @@ mod tests {
             (None, false, false),
         ] {
             for own in [ShareRow::default(), standing(1)] {
-                let before = Before { via: Some(Seen { row: row.clone(), blocked }), ..before(own) };
-                let decided = decide(&before, &command(2, share_via(&hex(0xc))));
+                let before = Before { via: Some(Visible { row: row.clone(), blocked }), ..before(own) };
+                let decided = decided(&before, 2, share_via(&hex(0xc)));
                 assert_eq!(decided.is_ok(), credited, "{before:?}");
                 assert!(credited || decided == Err(Rejection::ViaNotFound), "{before:?}");
             }
@@ -295,20 +376,20 @@ mod tests {
 
     #[test]
     fn a_request_id_cannot_stand_for_another_share() {
-        let again = command(1, share_via(&hex(0xc)));
-        assert_eq!(decide(&before(standing(1)), &again), Err(Rejection::RequestIdReused));
+        let again = share_via(&hex(0xc));
+        assert_eq!(decided(&before(standing(1)), 1, again), Err(Rejection::RequestIdReused));
     }
 
     #[test]
     fn a_share_that_stands_is_ended_by_its_id() {
-        let Ok(Some(Event::Unshared(event))) = decide(&before(standing(1)), &command(2, Wish::Unshare)) else {
+        let Ok(Some(Event::Unshared(event))) = decided(&before(standing(1)), 2, Wish::Unshare) else {
             panic!("not ended")
         };
         assert_eq!(event.share_id, hex(1));
-        assert_eq!(decide(&before(ShareRow::default()), &command(2, Wish::Unshare)), Ok(None));
+        assert_eq!(decided(&before(ShareRow::default()), 2, Wish::Unshare), Ok(None));
         let over = ShareRow { shared: false, ..standing(1) };
-        assert!(matches!(decide(&before(over.clone()), &command(3, share_via(""))), Ok(Some(Event::Shared(_)))));
-        assert_eq!(decide(&before(over), &command(1, share_via(""))), Ok(None));
+        assert!(matches!(decided(&before(over.clone()), 3, share_via("")), Ok(Some(Event::Shared(_)))));
+        assert_eq!(decided(&before(over), 1, share_via("")), Ok(None));
     }
 
     #[test]
@@ -316,10 +397,10 @@ mod tests {
         let mut row = standing(1);
         let end = Unshared { share_id: hex(1), ..Unshared::default() };
         let next = Shared { share_id: hex(3), ..Shared::default() };
-        assert_eq!(evolve(&mut row, Change::Unshared(&end), id(2)), Some(-1));
-        assert_eq!(evolve(&mut row, Change::Shared(&next), id(3)), Some(1));
-        assert_eq!(evolve(&mut row, Change::Unshared(&end), id(4)), Some(0), "decided when the first one stood");
-        assert_eq!(evolve(&mut row, Change::Unshared(&end), id(2)), None, "a copy");
+        assert_eq!(evolve(&mut row, Change::Unshared(&end), &record(2)), Some(-1));
+        assert_eq!(evolve(&mut row, Change::Shared(&next), &record(3)), Some(1));
+        assert_eq!(evolve(&mut row, Change::Unshared(&end), &record(4)), Some(0), "decided when the first one stood");
+        assert_eq!(evolve(&mut row, Change::Unshared(&end), &record(2)), None, "a copy");
         assert!(row.shared);
     }
 
@@ -327,7 +408,7 @@ mod tests {
     fn of_two_shares_that_raced_the_first_stands() {
         let mut row = standing(1);
         let second = Shared { share_id: hex(2), ..Shared::default() };
-        assert_eq!(evolve(&mut row, Change::Shared(&second), id(2)), Some(0));
+        assert_eq!(evolve(&mut row, Change::Shared(&second), &record(2)), Some(0));
         assert_eq!(row.share_id, hex(1));
     }
 

@@ -1,9 +1,13 @@
 //! Posts, as far as engagement needs them: `subjects`, from `PostCreated` and `PostDeleted`.
 
 use kith_fold::{Fold, Home, Record, Rows, State};
+use kith_proto::engagement::v1::Subject;
 use kith_proto::posts::v1::post_event::Event as Post;
 use kith_proto::posts::v1::{PostCreated, PostDeleted};
 use kith_proto::{Event, time};
+use kith_service::Failure;
+use kith_service::ids::{parse_id, parse_id_or_empty};
+use kith_service::limits::BATCH_ITEMS;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
 
 use crate::is_id;
@@ -35,16 +39,15 @@ pub enum Change<'a> {
 }
 
 /// The row after the change. A post is created once and deleted for ever, in whichever order copies come.
-pub fn evolve(row: Option<SubjectRow>, change: Change<'_>) -> SubjectRow {
+pub fn evolve(row: Option<SubjectRow>, change: Change<'_>, at: Timestamp) -> SubjectRow {
     match (row, change) {
         (Some(row), Change::Created(_)) => row,
         (None, Change::Created(event)) => {
-            let create_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
-            SubjectRow { author_id: event.author_id.clone(), create_time, deleted: false }
+            SubjectRow { author_id: event.author_id.clone(), create_time: at, deleted: false }
         }
         (Some(row), Change::Deleted(_)) => SubjectRow { deleted: true, ..row },
         (None, Change::Deleted(event)) => {
-            let create_time = Timestamp(time::unix_ms(event.post_create_time.as_ref()));
+            let create_time = Timestamp(time::unix_us(event.post_create_time.as_ref()));
             SubjectRow { author_id: event.author_id.clone(), create_time, deleted: true }
         }
     }
@@ -65,10 +68,27 @@ impl Fold for Subjects {
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         if let Some(change) = Change::of(record) {
-            let row = evolve(rows.get([]), change);
+            let row = evolve(rows.get([]), change, record.time);
             rows.put([], row);
         }
     }
+}
+
+/// A subject whose ids are ids; the comment's may be empty. `path` is the field's.
+pub fn parse_subject(path: &str, subject: Option<Subject>) -> Result<Subject, Failure> {
+    let subject = subject.ok_or_else(|| Failure::field_missing(path))?;
+    parse_id(&format!("{path}.post_id"), &subject.post_id)?;
+    parse_id_or_empty(&format!("{path}.comment_id"), &subject.comment_id)?;
+    Ok(subject)
+}
+
+/// The subjects of a batch.
+pub fn parse_subjects(subjects: Vec<Subject>) -> Result<Vec<Subject>, Failure> {
+    if subjects.len() > BATCH_ITEMS {
+        return Err(Failure::batch_too_long("subjects", subjects.len()));
+    }
+    let numbered = subjects.into_iter().enumerate();
+    numbered.map(|(index, subject)| parse_subject(&format!("subjects[{index}]"), Some(subject))).collect()
 }
 
 /// The post, unless there is none or it was deleted.
@@ -107,27 +127,27 @@ mod tests {
     use super::*;
 
     fn created() -> PostCreated {
-        PostCreated { author_id: "ada".into(), create_time: Some(time::timestamp(7)), ..PostCreated::default() }
+        PostCreated { author_id: "ada".into(), create_time: Some(time::of_us(7)), ..PostCreated::default() }
     }
 
     #[test]
     fn a_deleted_post_stays_deleted() {
         let deleted =
-            PostDeleted { author_id: "ada".into(), post_create_time: Some(time::timestamp(7)), ..Default::default() };
+            PostDeleted { author_id: "ada".into(), post_create_time: Some(time::of_us(7)), ..Default::default() };
         let (created, deleted) = (created(), deleted);
-        let there = evolve(None, Change::Created(&created));
+        let there = evolve(None, Change::Created(&created), Timestamp(7));
         assert_eq!(there, SubjectRow { author_id: "ada".into(), create_time: Timestamp(7), deleted: false });
-        let gone = evolve(Some(there.clone()), Change::Deleted(&deleted));
+        let gone = evolve(Some(there.clone()), Change::Deleted(&deleted), Timestamp(7));
         assert_eq!(gone, SubjectRow { deleted: true, ..there });
-        assert_eq!(evolve(Some(gone.clone()), Change::Created(&created)), gone);
-        assert_eq!(evolve(Some(gone.clone()), Change::Deleted(&deleted)), gone);
-        assert_eq!(evolve(None, Change::Deleted(&deleted)), gone);
+        assert_eq!(evolve(Some(gone.clone()), Change::Created(&created), Timestamp(7)), gone);
+        assert_eq!(evolve(Some(gone.clone()), Change::Deleted(&deleted), Timestamp(7)), gone);
+        assert_eq!(evolve(None, Change::Deleted(&deleted), Timestamp(7)), gone);
     }
 
     #[test]
     fn a_copy_with_another_author_changes_nothing() {
-        let there = evolve(None, Change::Created(&created()));
+        let there = evolve(None, Change::Created(&created()), Timestamp(7));
         let copy = PostCreated { author_id: "eve".into(), ..created() };
-        assert_eq!(evolve(Some(there.clone()), Change::Created(&copy)), there);
+        assert_eq!(evolve(Some(there.clone()), Change::Created(&copy), Timestamp(7)), there);
     }
 }

@@ -13,7 +13,7 @@ use kith_relations::account::{ACCOUNTS, AccountRow};
 use kith_service::ids::{self, RequestId};
 use kith_service::text::parse_text_or_empty;
 use kith_service::{Failure, limits};
-use kith_tables::{Key, StoreError};
+use kith_tables::{Key, StoreError, Timestamp};
 
 use crate::arbiter::ClaimRow;
 use crate::handle::Handle;
@@ -40,13 +40,13 @@ impl NewAccount {
     }
 
     /// The intent.
-    pub fn requested(&self, password_hash: String, now_ms: i64) -> Private {
+    pub fn requested(&self, password_hash: String, at: Timestamp) -> Private {
         Private::AccountRequested(AccountRequested {
             account_id: self.id.to_string(),
             handle: self.handle.as_str().to_owned(),
             profile: Some(self.profile.clone()),
             password_hash,
-            create_time: Some(time::timestamp(now_ms)),
+            create_time: Some(time::of_us(at.0)),
             payload_digest: Bytes::copy_from_slice(&self.payload_digest),
         })
     }

@@ -54,7 +54,7 @@ impl Fold for Claims {
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         if let (Some(intent), None) = (valid(record), rows.get::<ClaimRow>([])) {
-            rows.put([], ClaimRow::won(intent, record.id));
+            rows.put([], ClaimRow::won(intent, record));
         }
     }
 
@@ -75,15 +75,15 @@ impl Fold for Claims {
 }
 
 impl ClaimRow {
-    fn won(intent: &AccountRequested, id: RecordId) -> Self {
+    fn won(intent: &AccountRequested, record: &Record) -> Self {
         let Profile { display_name, bio } = intent.profile.clone().unwrap_or_default();
         Self {
             account_id: intent.account_id.clone(),
-            winning_event_id: id.to_string(),
+            winning_event_id: record.id.to_string(),
             password_hash: intent.password_hash.clone(),
             display_name,
             bio,
-            create_time: Timestamp(time::unix_ms(intent.create_time.as_ref())),
+            create_time: record.time,
             payload_digest: intent.payload_digest.clone(),
         }
     }
@@ -112,7 +112,7 @@ fn create_account(claim: ClaimRow, handle: &str, intent: &Record) -> Effect {
         account_id: account_id.clone(),
         handle: handle.to_owned(),
         profile: Some(Profile { display_name: claim.display_name, bio: claim.bio }),
-        create_time: Some(time::timestamp(claim.create_time.0)),
+        create_time: Some(time::of_us(claim.create_time.0)),
         intent_offset: intent.position.offset,
     };
     let append = Append {

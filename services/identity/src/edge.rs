@@ -4,7 +4,7 @@ use kith_fold::{AppliedIds, Record};
 use kith_log::{RecordId, topics};
 use kith_proto::identity::v1::Followed;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::{Event, time};
+use kith_proto::Event;
 use kith_tables::{Timestamp, row};
 
 row! {
@@ -49,9 +49,9 @@ impl EdgeRow {
         self.following && theirs.last_block_offset().is_some_and(|offset| cuts(offset, seen))
     }
 
-    /// What an event of this actor and target, recorded under `id` at `offset`, makes of it. A late copy of a command
+    /// What an event of this actor and target, recorded under `id` at `offset`, dated `at`, makes of it. A late copy of a command
     /// changes nothing.
-    pub fn evolve(&mut self, event: &Identity, id: RecordId, offset: u64) {
+    pub fn evolve(&mut self, event: &Identity, id: RecordId, offset: u64, at: Timestamp) {
         match event {
             Identity::AccountCreated(_) => {}
             // Needs no memory of its id: the rule says again what it said before.
@@ -63,12 +63,12 @@ impl EdgeRow {
             _ if !self.applied.insert(id) => {}
             // One's own block, ordered before it, stands against it.
             Identity::Followed(_) if self.blocking => {}
-            Identity::Followed(followed) => self.follow(followed, offset),
+            Identity::Followed(followed) => self.follow(followed, offset, at),
             Identity::Unfollowed(_) => self.end_follow(),
-            Identity::Blocked(blocked) => {
+            Identity::Blocked(_) => {
                 self.end_follow();
                 if !self.blocking {
-                    self.block_time = Timestamp(time::unix_ms(blocked.create_time.as_ref()));
+                    self.block_time = at;
                 }
                 self.blocking = true;
                 self.block_next = signed(offset.saturating_add(1));
@@ -78,9 +78,9 @@ impl EdgeRow {
     }
 
     /// A follow that stands keeps its beginning when its settings change.
-    fn follow(&mut self, followed: &Followed, offset: u64) {
+    fn follow(&mut self, followed: &Followed, offset: u64, at: Timestamp) {
         if !self.following {
-            self.follow_time = Timestamp(time::unix_ms(followed.create_time.as_ref()));
+            self.follow_time = at;
             self.backfill_window_seconds = i64::from(followed.backfill_window_seconds);
         }
         self.following = true;

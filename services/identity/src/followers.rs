@@ -41,7 +41,7 @@ impl Fold for Followers {
         let Some((event, actor, _)) = ends(record) else { return };
         let before = rows.get::<EdgeRow>([actor.into()]).unwrap_or_default();
         let mut after = before.clone();
-        after.evolve(event, record.id, record.position.offset);
+        after.evolve(event, record.id, record.position.offset, record.time);
         if after == before {
             return;
         }

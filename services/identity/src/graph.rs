@@ -47,7 +47,7 @@ impl Fold for Edges {
         let Some((event, _, target)) = ends(record) else { return };
         let before = rows.get::<EdgeRow>([target.into()]).unwrap_or_default();
         let mut after = before.clone();
-        after.evolve(event, record.id, record.position.offset);
+        after.evolve(event, record.id, record.position.offset, record.time);
         if after == before {
             return;
         }
@@ -108,7 +108,7 @@ fn cut(follow: (&str, &EdgeRow), block: (&str, &EdgeRow), cause: Cause) -> Optio
         follower_id: follower.to_owned(),
         target_id: blocker.to_owned(),
         block_offset,
-        create_time: Some(time::timestamp(block.block_time.0)),
+        create_time: Some(time::of_us(block.block_time.0)),
     });
     Some(Effect::append(Append {
         topic: topics::IDENTITY,

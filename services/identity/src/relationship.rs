@@ -20,7 +20,7 @@ pub struct Command {
     pub actor: RecordId,
     pub target: RecordId,
     pub wish: Wish,
-    pub now_ms: i64,
+    pub at: Timestamp,
 }
 
 /// What the actor wants to be to the target.
@@ -101,7 +101,7 @@ pub fn decide(standing: &Standing, command: &Command) -> Result<Option<Identity>
 
 fn event(command: &Command, seen_target_offset: u64) -> Identity {
     let (actor, target_id) = (command.actor.to_string(), command.target.to_string());
-    let create_time = Some(time::timestamp(command.now_ms));
+    let create_time = Some(time::of_us(command.at.0));
     match command.wish {
         Wish::Follow { shows_shares, notify, backfill_window_seconds } => Identity::Followed(Followed {
             follower_id: actor,
@@ -163,7 +163,7 @@ impl Pair {
         let (mine, theirs) = (&self.mine, &self.theirs);
         let following = mine.following && !mine.is_cut_by(theirs);
         let followed_by = theirs.following && !theirs.is_cut_by(mine);
-        let since = |stands: bool, Timestamp(at)| stands.then(|| time::timestamp(at));
+        let since = |stands: bool, Timestamp(at)| stands.then(|| time::of_us(at));
         Relationship {
             target_id,
             following,

@@ -1,12 +1,12 @@
 //! A conversation: its members, its messages in their order, how far each member has read.
 
 use bytes::Bytes;
-use kith_fold::{AppliedIds, Effect, Fold, Found, Home, Noun, Record, Rows, State};
+use kith_fold::{AppliedIds, Effect, Fold, Found, Home, Record, Rows, State};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved};
-use kith_proto::{Event, time};
+use kith_proto::Event;
 use kith_service::{Failure, ids};
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
 
@@ -91,13 +91,9 @@ pub enum Rejection {
 /// The rules of a conversation, and their fold.
 pub struct Conversations;
 
-impl Noun for Conversations {
-    type Command = Command;
-    type Event = MessagingEvent;
-    type State = Conversation;
-    type Rejection = Rejection;
-
-    fn decide(state: &Conversation, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
+impl Conversations {
+    /// What a command makes of a conversation. `None`: it is so already.
+    pub fn decide(state: &Conversation, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
         let summary = &state.summary;
         match command {
             Command::GetOrCreate(_) if summary.exists() => Ok(None),
@@ -120,14 +116,15 @@ impl Noun for Conversations {
         }
     }
 
-    fn evolve(state: &mut Conversation, event: &MessagingEvent) {
+    /// What an event dated `at` makes of a conversation. A repeat changes nothing.
+    pub fn evolve(state: &mut Conversation, event: &MessagingEvent, at: Timestamp) {
         let summary = &mut state.summary;
         match event {
-            MessagingEvent::ConversationCreated(event) if !summary.exists() => summary.create(event),
+            MessagingEvent::ConversationCreated(event) if !summary.exists() => summary.create(event, at),
             MessagingEvent::ConversationCreated(_) => {}
             MessagingEvent::MessageSent(event) => {
                 if state.message.is_none() && summary.members.get(&event.sender_id).is_some() {
-                    summary.send(event);
+                    summary.send(event, at);
                     state.message = Some((summary.last_number, event.payload_digest.clone()));
                 }
             }
@@ -153,19 +150,19 @@ impl Summary {
         self.kind == ConversationKind::Direct as i64
     }
 
-    fn create(&mut self, event: &ConversationCreated) {
+    fn create(&mut self, event: &ConversationCreated, at: Timestamp) {
         let Some(members) = Members::new(&event.member_ids) else { return };
         self.kind = event.kind.into();
         self.members = members;
         self.creator_id = event.creator_id.clone();
-        self.create_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
+        self.create_time = at;
     }
 
     /// The next message. Whoever writes has read what is there.
-    fn send(&mut self, event: &MessageSent) {
+    fn send(&mut self, event: &MessageSent, at: Timestamp) {
         self.last_number = self.last_number.saturating_add(1);
         self.last_message_id = event.message_id.clone();
-        self.last_message_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
+        self.last_message_time = at;
         self.members.read_up_to(&event.sender_id, self.last_number);
     }
 }
@@ -192,11 +189,11 @@ impl Fold for Conversations {
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         match fact(record) {
-            Some(event @ MessagingEvent::MessageSent(message)) => apply_message(rows, event, message),
-            Some(event @ MessagingEvent::ReadMarkerMoved(moved)) => apply_marker(rows, event, moved, record.id),
+            Some(event @ MessagingEvent::MessageSent(message)) => apply_message(rows, record, event, message),
+            Some(event @ MessagingEvent::ReadMarkerMoved(moved)) => apply_marker(rows, record, event, moved),
             Some(event @ MessagingEvent::ConversationCreated(_)) => {
                 let mut state = Conversation { summary: rows.summary(), message: None };
-                Self::evolve(&mut state, event);
+                Self::evolve(&mut state, event, record.time);
                 rows.set_summary(state.summary);
             }
             None => {}
@@ -216,12 +213,12 @@ impl Fold for Conversations {
     }
 }
 
-fn apply_message(rows: &mut Rows, event: &MessagingEvent, message: &MessageSent) {
+fn apply_message(rows: &mut Rows, record: &Record, event: &MessagingEvent, message: &MessageSent) {
     if rows.get::<MessageIdRow>(under_id(&message.message_id)).is_some() {
         return;
     }
     let mut state = Conversation { summary: rows.summary(), message: None };
-    Conversations::evolve(&mut state, event);
+    Conversations::evolve(&mut state, event, record.time);
     let Some((number, payload_digest)) = state.message else { return };
     let row = MessageRow {
         sender_id: message.sender_id.clone(),
@@ -234,17 +231,17 @@ fn apply_message(rows: &mut Rows, event: &MessagingEvent, message: &MessageSent)
     rows.set_summary(state.summary);
 }
 
-fn apply_marker(rows: &mut Rows, event: &MessagingEvent, moved: &ReadMarkerMoved, id: RecordId) {
+fn apply_marker(rows: &mut Rows, record: &Record, event: &MessagingEvent, moved: &ReadMarkerMoved) {
     let mut state = Conversation { summary: rows.summary(), message: None };
-    if state.summary.cut_markers.contains(id) {
+    if state.summary.cut_markers.contains(record.id) {
         return;
     }
     let is_member = state.summary.members.get(&moved.account_id).is_some();
     if is_member && signed(moved.up_to_number) > state.summary.last_number {
         // Its effect depends on its place, so the place of its first copy must be the only one.
-        let _ = state.summary.cut_markers.insert(id);
+        let _ = state.summary.cut_markers.insert(record.id);
     }
-    Conversations::evolve(&mut state, event);
+    Conversations::evolve(&mut state, event, record.time);
     rows.set_summary(state.summary);
 }
 

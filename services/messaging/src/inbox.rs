@@ -63,10 +63,10 @@ impl InboxRow {
             kind: kind.unwrap_or_default().into(),
             member_ids: self.member_ids.split_terminator(' ').map(str::to_owned).collect(),
             last_message_number: self.last_message_number.unsigned_abs(),
-            last_message_time: has_messages.then(|| time::timestamp(self.last_message_time.0)),
+            last_message_time: has_messages.then(|| time::of_us(self.last_message_time.0)),
             unread_count: self.unread_count.unsigned_abs(),
             read_number: self.read_number.unsigned_abs(),
-            create_time: Some(time::timestamp(self.create_time.0)),
+            create_time: Some(time::of_us(self.create_time.0)),
         }
     }
 }

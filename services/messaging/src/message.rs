@@ -24,7 +24,7 @@ impl Numbered {
             number: self.number.unsigned_abs(),
             sender_id: self.row.sender_id,
             text: self.row.text,
-            create_time: Some(time::timestamp(self.row.create_time.0)),
+            create_time: Some(time::of_us(self.row.create_time.0)),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::State;
-use kith_log::RecordId;
 use kith_proto::posts::v1::facet::Feature;
 use kith_proto::posts::v1::{Facet, PostContent};
-use kith_relations::{account, block};
+use kith_relations::account;
+use kith_relations::sight::Viewer;
 use kith_service::{Failure, limits, text};
 use kith_tables::StoreError;
 
@@ -40,7 +40,7 @@ pub fn parse_languages(languages: Vec<String>) -> Result<Vec<String>, Failure> {
 /// must not meet the author, stays text.
 pub async fn compose(
     state: &State,
-    author: RecordId,
+    author: &str,
     text: String,
     languages: Vec<String>,
 ) -> Result<PostContent, StoreError> {
@@ -61,17 +61,13 @@ pub async fn compose(
 /// Those of the accounts, by handle, that are there and that no block hides from the author.
 async fn met(
     state: &State,
-    author: RecordId,
+    author: &str,
     found: Vec<(String, Option<String>)>,
 ) -> Result<BTreeMap<String, String>, StoreError> {
     let found: BTreeMap<String, String> =
         found.into_iter().filter_map(|(handle, account_id)| Some((handle, account_id?))).collect();
-    let ids: Vec<&str> = found.values().map(String::as_str).collect();
-    if ids.is_empty() {
-        return Ok(found);
-    }
-    let hidden = block::between(state, &author.to_string(), &ids).await?;
-    Ok(found.into_iter().zip(hidden).filter(|(_, hidden)| !hidden).map(|(account, _)| account).collect())
+    let sights = Viewer::new(state, author).sights(found.values().map(String::as_str)).await?;
+    Ok(found.into_iter().filter(|(_, account_id)| sights.of(account_id).is_clear()).collect())
 }
 
 fn handle(facet: &Facet) -> Option<&str> {

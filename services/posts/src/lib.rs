@@ -3,10 +3,9 @@
 //! A post is one table partition, evolved by the facts under its key. Edits from a stated revision are intents in the
 //! private topic; the arbiter says which win.
 
-mod arbiter;
 mod content;
+mod edit;
 mod facets;
-mod grpc;
 mod post;
 mod read;
 
@@ -14,22 +13,48 @@ use std::sync::Arc;
 
 use kith_fold::{Fold, Group};
 use kith_log::topics;
-use kith_proto::posts::v1::post_service_server::SERVICE_NAME;
+use kith_proto::posts::v1::post_service_server::{PostServiceServer, SERVICE_NAME};
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_service::call::Handlers;
+use kith_service::kit::Kit;
+use kith_service::limited;
+use tonic::service::RoutesBuilder;
 
 pub use content::{LANGUAGE_TAG_CHARS_MAX, LANGUAGES_PER_POST};
 pub use facets::{FACETS_PER_TEXT, HASHTAG_CHARS_MAX};
-pub use grpc::PostsService;
 
 /// The gRPC services that [`PostsService::add_to`] adds.
 pub const SERVICES: [&str; 1] = [SERVICE_NAME];
+
+/// The handlers; cheap to clone.
+#[derive(Clone)]
+pub struct PostsService {
+    kit: Arc<Kit>,
+}
+
+impl PostsService {
+    pub fn new(kit: Arc<Kit>) -> Self {
+        Self { kit }
+    }
+
+    /// Adds the gRPC service.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) {
+        routes.add_service(limited!(PostServiceServer::new(self.clone())));
+    }
+}
+
+impl Handlers for PostsService {
+    fn kit(&self) -> &Kit {
+        &self.kit
+    }
+}
 
 /// The folds of the service, over its own topics and what it needs of identity's.
 pub fn group(generation: u32) -> Group {
     let folds: Vec<Arc<dyn Fold>> = vec![
         Arc::new(post::Posts),
-        Arc::new(arbiter::EditClaims),
+        Arc::new(edit::Edits),
         Arc::new(Accounts),
         Arc::new(Handles),
         Arc::new(Blocks),

@@ -1,13 +1,16 @@
 //! A post: published, edited, taken away.
 
+mod rpcs;
+
 use bytes::Bytes;
-use kith_fold::{Fold, Found, Home, Noun, Record, Rows, State};
-use kith_log::{LogPartition, Position, RecordId, topics};
+use kith_fold::{Fold, Found, Home, Record, Rows, State};
+use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
 use kith_proto::posts::v1::{Post, PostContent, PostCreated, PostDeleted, PostEdited};
 use kith_proto::{Event, time};
 use kith_service::Failure;
+use kith_service::command::Asked;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
 use prost::Message;
 
@@ -45,8 +48,16 @@ row! {
 /// What is asked of a post, besides an edit, which the arbiter decides.
 #[derive(Debug, Clone)]
 pub enum Command {
-    Create(PostCreated),
-    Delete { post_id: RecordId, actor_id: String, delete_time_ms: i64 },
+    Create { post_id: String, text: String, languages: Vec<String> },
+    Delete { post_id: String },
+}
+
+/// What a decision looks at.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    pub post: Option<PostRow>,
+    /// What a post that is to be created says, its mentions resolved.
+    pub content: PostContent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,43 +72,42 @@ pub enum Rejection {
     RevisionStale { current: u32 },
 }
 
-/// The rules of a post, and their fold.
-pub struct Posts;
-
-impl Noun for Posts {
-    type Command = Command;
-    type Event = PostEvent;
-    type State = Option<PostRow>;
-    type Rejection = Rejection;
-
-    fn decide(state: &Self::State, command: &Command) -> Result<Option<PostEvent>, Rejection> {
-        match (state, command) {
-            (None, Command::Create(created)) => Ok(Some(PostEvent::PostCreated(created.clone()))),
-            (Some(post), Command::Create(created)) if post.payload_digest == created.payload_digest => Ok(None),
-            (Some(_), Command::Create(_)) => Err(Rejection::RequestIdReused),
-            (None, Command::Delete { .. }) => Err(Rejection::NotFound),
-            (Some(post), Command::Delete { actor_id, .. }) if post.author_id != *actor_id => Err(post.not_the_author()),
-            (Some(post), Command::Delete { .. }) if post.deleted => Ok(None),
-            (Some(post), Command::Delete { post_id, delete_time_ms, .. }) => {
-                Ok(Some(PostEvent::PostDeleted(PostDeleted {
-                    post_id: post_id.to_string(),
-                    author_id: post.author_id.clone(),
-                    post_create_time: Some(time::timestamp(post.create_time.0)),
-                    delete_time: Some(time::timestamp(*delete_time_ms)),
-                })))
-            }
-        }
-    }
-
-    fn evolve(state: &mut Self::State, event: &PostEvent) {
-        match (state.as_mut(), event) {
-            (None, PostEvent::PostCreated(event)) => *state = Some(PostRow::created(event)),
-            (Some(post), PostEvent::PostEdited(event)) if post.takes(event) => post.edit(event),
-            (Some(post), PostEvent::PostDeleted(event)) if !post.deleted => post.delete(event),
-            (None, PostEvent::PostEdited(_) | PostEvent::PostDeleted(_)) | (Some(_), _) => {}
-        }
+/// What a command makes of a post; `None`: it is so already.
+pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<PostEvent>, Rejection> {
+    match (&before.post, command) {
+        (None, Command::Create { post_id, .. }) => Ok(Some(PostEvent::PostCreated(PostCreated {
+            post_id: post_id.clone(),
+            author_id: asked.actor.clone(),
+            content: Some(before.content.clone()),
+            create_time: Some(time::of_us(asked.at.0)),
+            payload_digest: Bytes::copy_from_slice(&asked.digest),
+        }))),
+        (Some(post), Command::Create { .. }) if post.payload_digest[..] == asked.digest[..] => Ok(None),
+        (Some(_), Command::Create { .. }) => Err(Rejection::RequestIdReused),
+        (None, Command::Delete { .. }) => Err(Rejection::NotFound),
+        (Some(post), Command::Delete { .. }) if post.author_id != asked.actor => Err(post.not_the_author()),
+        (Some(post), Command::Delete { .. }) if post.deleted => Ok(None),
+        (Some(post), Command::Delete { post_id }) => Ok(Some(PostEvent::PostDeleted(PostDeleted {
+            post_id: post_id.clone(),
+            author_id: post.author_id.clone(),
+            post_create_time: Some(time::of_us(post.create_time.0)),
+            delete_time: Some(time::of_us(asked.at.0)),
+        }))),
     }
 }
+
+/// What an event dated `at` makes of a post.
+pub fn evolve(state: &mut Option<PostRow>, event: &PostEvent, at: Timestamp) {
+    match (state.as_mut(), event) {
+        (None, PostEvent::PostCreated(event)) => *state = Some(PostRow::created(event, at)),
+        (Some(post), PostEvent::PostEdited(event)) if post.takes(event) => post.edit(event, at),
+        (Some(post), PostEvent::PostDeleted(_)) if !post.deleted => post.delete(at),
+        (None, PostEvent::PostEdited(_) | PostEvent::PostDeleted(_)) | (Some(_), _) => {}
+    }
+}
+
+/// The fold of posts, and their RPCs.
+pub struct Posts;
 
 impl Fold for Posts {
     fn tables(&self) -> Vec<&'static Table> {
@@ -114,7 +124,7 @@ impl Fold for Posts {
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let mut post = rows.get::<PostRow>([]);
         if let Some(event) = fact(record) {
-            Self::evolve(&mut post, event);
+            evolve(&mut post, event, record.time);
         }
         if let Some(post) = post {
             rows.put([], post);
@@ -123,11 +133,12 @@ impl Fold for Posts {
 }
 
 impl PostRow {
-    pub fn created(event: &PostCreated) -> Self {
+    /// As it was created, at that time.
+    pub fn created(event: &PostCreated, at: Timestamp) -> Self {
         let mut post = Self {
             author_id: event.author_id.clone(),
             revision: 1,
-            create_time: Timestamp(time::unix_ms(event.create_time.as_ref())),
+            create_time: at,
             payload_digest: event.payload_digest.clone(),
             ..Self::default()
         };
@@ -146,8 +157,8 @@ impl PostRow {
             facets,
             languages,
             revision: u32::try_from(self.revision).unwrap_or(u32::MAX),
-            create_time: Some(time::timestamp(self.create_time.0)),
-            edit_time: (self.edit_time.0 != 0).then(|| time::timestamp(self.edit_time.0)),
+            create_time: Some(time::of_us(self.create_time.0)),
+            edit_time: (self.edit_time.0 != 0).then(|| time::of_us(self.edit_time.0)),
         }
     }
 
@@ -160,23 +171,28 @@ impl PostRow {
         if self.deleted { Rejection::NotFound } else { Rejection::NotTheAuthor }
     }
 
+    /// The latest time that it carries.
+    pub fn newest(&self) -> Timestamp {
+        self.create_time.max(self.edit_time).max(self.delete_time)
+    }
+
     /// Whether the edit is later than what is there. Deleted stays deleted.
     fn takes(&self, event: &PostEdited) -> bool {
         !self.deleted && signed(event.intent_offset) >= self.edit_intent_next
     }
 
-    fn edit(&mut self, event: &PostEdited) {
+    fn edit(&mut self, event: &PostEdited, at: Timestamp) {
         self.say(event.content.clone().unwrap_or_default());
         self.revision = event.revision.into();
-        self.edit_time = Timestamp(time::unix_ms(event.edit_time.as_ref()));
+        self.edit_time = at;
         self.edit_intent_next = signed(event.intent_offset).saturating_add(1);
     }
 
     /// What it said goes, so that no table keeps what its author took away.
-    fn delete(&mut self, event: &PostDeleted) {
+    fn delete(&mut self, at: Timestamp) {
         self.say(PostContent::default());
         self.deleted = true;
-        self.delete_time = Timestamp(time::unix_ms(event.delete_time.as_ref()));
+        self.delete_time = at;
     }
 
     fn say(&mut self, content: PostContent) {
@@ -188,17 +204,11 @@ impl PostRow {
 }
 
 /// The row of a post, deleted or not.
-pub async fn post(state: &State, post_id: RecordId) -> Result<Option<Found<PostRow>>, StoreError> {
-    state.row::<PostRow>(&POSTS, &Key::text(&post_id.to_string()), []).await
+pub async fn post(state: &State, post_id: &str) -> Result<Option<Found<PostRow>>, StoreError> {
+    state.row::<PostRow>(&POSTS, &Key::text(post_id), []).await
 }
 
-/// The place of the record that last changed the post.
-pub fn position(state: &State, post_id: RecordId, found: &Found<PostRow>) -> Position {
-    let partition = LogPartition::of_key(topics::POSTS, &post_id.to_string(), state.partition_count());
-    Position { partition, offset: found.position }
-}
-
-fn fact(record: &Record) -> Option<&PostEvent> {
+pub(crate) fn fact(record: &Record) -> Option<&PostEvent> {
     match &record.event {
         Event::Posts(event) => Some(event),
         _ => None,

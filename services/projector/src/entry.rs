@@ -5,8 +5,8 @@ use kith_tables::{Cell, Kind as ColumnKind, Timestamp, Value};
 /// Where an entry stands in any feed. The greatest is the newest, and comes first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Milliseconds since 1970.
-    pub at_ms: i64,
+    /// Microseconds since 1970.
+    pub at_us: i64,
     /// The post's id, or the share's. Empty: before every entry of that time.
     pub item_id: String,
 }
@@ -33,33 +33,33 @@ pub struct Entry {
 }
 
 impl Place {
-    /// The place that all entries before `at_ms` come after, and no others.
-    pub fn before(at_ms: i64) -> Self {
-        Self { at_ms, item_id: String::new() }
+    /// The place that all entries before `at_us` come after, and no others.
+    pub fn before(at_us: i64) -> Self {
+        Self { at_us, item_id: String::new() }
     }
 
     /// The clustering values of the row there.
     pub fn clustering(&self) -> [Value; 2] {
-        [Timestamp(self.at_ms).into(), self.item_id.as_str().into()]
+        [Timestamp(self.at_us).into(), self.item_id.as_str().into()]
     }
 
     /// From a row's clustering values.
     pub fn of(clustering: &[Value]) -> Option<Self> {
         match clustering {
-            [Value::Timestamp(at), Value::Text(item_id)] => Some(Self { at_ms: at.0, item_id: item_id.clone() }),
+            [Value::Timestamp(at), Value::Text(item_id)] => Some(Self { at_us: at.0, item_id: item_id.clone() }),
             _ => None,
         }
     }
 
     /// The place as a page token carries it: eight bytes of time, then the id.
     pub fn to_cursor(&self) -> Vec<u8> {
-        [&self.at_ms.to_be_bytes(), self.item_id.as_bytes()].concat()
+        [&self.at_us.to_be_bytes(), self.item_id.as_bytes()].concat()
     }
 
     pub fn from_cursor(cursor: &[u8]) -> Option<Self> {
-        let (at_ms, item_id) = cursor.split_first_chunk::<8>()?;
+        let (at_us, item_id) = cursor.split_first_chunk::<8>()?;
         let item_id = std::str::from_utf8(item_id).ok()?.to_owned();
-        Some(Self { at_ms: i64::from_be_bytes(*at_ms), item_id })
+        Some(Self { at_us: i64::from_be_bytes(*at_us), item_id })
     }
 }
 
@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn a_place_reads_back_from_its_cursor_and_its_row() {
-        for at_ms in [i64::MIN, -1, 0, 1_700_000_000_000, i64::MAX] {
+        for at_us in [i64::MIN, -1, 0, 1_700_000_000_000, i64::MAX] {
             for item_id in ["", "a", "é"] {
-                let place = Place { at_ms, item_id: item_id.to_owned() };
+                let place = Place { at_us, item_id: item_id.to_owned() };
                 assert_eq!(Place::from_cursor(&place.to_cursor()), Some(place.clone()));
                 assert_eq!(Place::of(&place.clustering()), Some(place));
             }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_newest_place_is_the_greatest() {
-        let place = |at_ms, item_id: &str| Place { at_ms, item_id: item_id.to_owned() };
+        let place = |at_us, item_id: &str| Place { at_us, item_id: item_id.to_owned() };
         assert!(place(2, "a") > place(1, "z") && place(1, "b") > place(1, "a"));
         assert!(Place::before(1) < place(1, "a") && Place::before(1) > place(0, "z"));
     }

@@ -203,7 +203,7 @@ fn outcome(entry: &Entry, follow: Option<&FollowRow>, card: &Card, blocked: bool
     let Some(follow) = follow.filter(|follow| follow.following) else { return FeedOutcome::NotFollowed };
     match rules::belongs(entry, Some(follow), include_shares) {
         true => FeedOutcome::Shown,
-        false if entry.place.at_ms < follow.since_ms() => FeedOutcome::BeforeFollow,
+        false if entry.place.at_us < follow.since_us() => FeedOutcome::BeforeFollow,
         false if !follow.shows_shares => FeedOutcome::SharesNotFollowed,
         false => FeedOutcome::SharesNotAsked,
     }

@@ -98,7 +98,7 @@ fn home_reason(entry: &Entry) -> Option<Reason> {
 
 /// An author's own posts need none.
 fn author_reason(entry: &Entry) -> Option<Reason> {
-    let share_time = || Some(time::timestamp(entry.place.at_ms));
+    let share_time = || Some(time::of_us(entry.place.at_us));
     match entry.kind {
         Kind::Post => None,
         Kind::Share => {

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_page_reads_back_as_it_was() {
-        let next = Some(Place { at_ms: -5, item_id: "x".to_owned() });
+        let next = Some(Place { at_us: -5, item_id: "x".to_owned() });
         let page = || Page { items: vec![FeedItem::default()], next: next.clone(), omitted: 3, incomplete: true };
         let bytes = Remembered::from(page()).encode_to_vec();
         let back = Remembered::decode(&*bytes).unwrap().page().unwrap();

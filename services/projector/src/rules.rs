@@ -18,7 +18,7 @@ pub enum Verdict {
 
 /// Whether an entry is one of the reader's home feed at all. `follow`: that of the entry's author, if it stands.
 pub fn belongs(entry: &Entry, follow: Option<&FollowRow>, include_shares: bool) -> bool {
-    let Some(follow) = follow.filter(|follow| follow.following && entry.place.at_ms >= follow.since_ms()) else {
+    let Some(follow) = follow.filter(|follow| follow.following && entry.place.at_us >= follow.since_us()) else {
         return false;
     };
     match entry.kind {
@@ -65,9 +65,9 @@ mod tests {
     use crate::entry::Place;
     use crate::views::cards::{ActorRow, PostRow};
 
-    fn post(at_ms: i64) -> Entry {
+    fn post(at_us: i64) -> Entry {
         Entry {
-            place: Place { at_ms, item_id: "post".into() },
+            place: Place { at_us, item_id: "post".into() },
             kind: Kind::Post,
             post_id: "post".into(),
             author_id: "ada".into(),
@@ -76,9 +76,9 @@ mod tests {
         }
     }
 
-    fn share(at_ms: i64, share_id: &str) -> Entry {
-        let place = Place { at_ms, item_id: share_id.into() };
-        Entry { place, kind: Kind::Share, author_id: "bob".into(), ..post(at_ms) }
+    fn share(at_us: i64, share_id: &str) -> Entry {
+        let place = Place { at_us, item_id: share_id.into() };
+        Entry { place, kind: Kind::Share, author_id: "bob".into(), ..post(at_us) }
     }
 
     fn card(deleted: bool, shared: bool) -> Card {

@@ -69,21 +69,21 @@ impl Merge {
 
 /// Where a first page of a home feed starts: a clock that is ahead, by up to a week, hides nothing.
 pub fn newest(now_ms: i64) -> Place {
-    Place::before(home::start_of(home::week_of(now_ms) + 2))
+    Place::before(home::start_of(home::week_of(now_ms.saturating_mul(1_000)) + 2))
 }
 
 /// Entries that may be in the reader's home feed, from behind `from`: pushed ones and pulled ones.
 pub async fn of_home(state: &State, reader: &str, from: &Place, limit: usize) -> Result<Skeleton, StoreError> {
     let mut merge = Merge::new(limit);
     let newest = week_behind(from);
-    let (earliest_ms, pulled, first) = try_join!(
-        follows::earliest_ms(state, reader),
+    let (earliest_us, pulled, first) = try_join!(
+        follows::earliest_us(state, reader),
         pulls::authors(state, reader, PULLED_AUTHORS_MAX + 1),
         weeks(state, reader, newest - FIRST_WEEKS + 1..=newest, from, limit),
     )?;
     let incomplete = pulled.len() > PULLED_AUTHORS_MAX;
-    if let Some(earliest_ms) = earliest_ms {
-        let walk = Weeks { next: newest - FIRST_WEEKS, oldest: home::week_of(earliest_ms), entries: first };
+    if let Some(earliest_us) = earliest_us {
+        let walk = Weeks { next: newest - FIRST_WEEKS, oldest: home::week_of(earliest_us), entries: first };
         let (entries, rest) = pushed(state, reader, from, walk, limit).await?;
         merge.add(entries, rest);
         pull(state, reader, from, limit, pulled, &mut merge).await?;
@@ -153,7 +153,7 @@ async fn weeks(
 /// The newest week in which something can be behind this place.
 fn week_behind(place: &Place) -> i64 {
     let nothing_at_it = place.item_id.is_empty();
-    home::week_of(place.at_ms.saturating_sub(i64::from(nothing_at_it)))
+    home::week_of(place.at_us.saturating_sub(i64::from(nothing_at_it)))
 }
 
 /// Merges what those wrote whom the reader follows and whose posts are not pushed.
@@ -170,7 +170,7 @@ async fn pull(
     let follows = follows::standing(state, reader, &targets).await?;
     let slices = follows.into_iter().map(|(author, follow)| async move {
         let entries = author_feed::slice(state, &author, Some(from), limit).await?;
-        Ok::<_, StoreError>(since(entries, follow.since_ms(), limit))
+        Ok::<_, StoreError>(since(entries, follow.since_us(), limit))
     });
     let mut slices = stream::iter(slices).buffered(PULLS_IN_FLIGHT);
     while let Some((entries, rest)) = slices.try_next().await? {
@@ -180,9 +180,9 @@ async fn pull(
 }
 
 /// What of a slice of `limit` entries is not too old, and where more may be.
-fn since(mut entries: Vec<Entry>, since_ms: i64, limit: usize) -> (Vec<Entry>, Option<Place>) {
+fn since(mut entries: Vec<Entry>, since_us: i64, limit: usize) -> (Vec<Entry>, Option<Place>) {
     let full = entries.len() == limit;
-    entries.retain(|entry| entry.place.at_ms >= since_ms);
+    entries.retain(|entry| entry.place.at_us >= since_us);
     let rest = (full && entries.len() == limit).then(|| entries.last().map(|last| last.place.clone())).flatten();
     (entries, rest)
 }
@@ -213,23 +213,23 @@ mod tests {
     use super::*;
     use crate::entry::Kind;
 
-    fn entry(at_ms: i64) -> Entry {
+    fn entry(at_us: i64) -> Entry {
         Entry {
-            place: place(at_ms),
+            place: place(at_us),
             kind: Kind::Post,
-            post_id: format!("p{at_ms}"),
+            post_id: format!("p{at_us}"),
             author_id: "ada".into(),
             post_author_id: "ada".into(),
             over: false,
         }
     }
 
-    fn place(at_ms: i64) -> Place {
-        Place { at_ms, item_id: format!("p{at_ms}") }
+    fn place(at_us: i64) -> Place {
+        Place { at_us, item_id: format!("p{at_us}") }
     }
 
     fn times(entries: &[Entry]) -> Vec<i64> {
-        entries.iter().map(|entry| entry.place.at_ms).collect()
+        entries.iter().map(|entry| entry.place.at_us).collect()
     }
 
     #[test]
@@ -246,14 +246,14 @@ mod tests {
         let start = home::start_of(100);
         assert_eq!(week_behind(&Place::before(start)), 99);
         assert_eq!(week_behind(&Place::before(start + 1)), 100);
-        assert_eq!(week_behind(&Place { at_ms: start, item_id: "a".into() }), 100);
+        assert_eq!(week_behind(&Place { at_us: start, item_id: "a".into() }), 100);
         assert_eq!(week_behind(&newest(start)), 101);
     }
 
     #[test]
     fn a_page_ends_where_its_last_entry_was_looked_at() {
         let skeleton = |rest| Skeleton { entries: [9, 8, 7, 6].map(entry).into(), rest, incomplete: false };
-        let even = |entry: &Entry| entry.place.at_ms % 2 == 0;
+        let even = |entry: &Entry| entry.place.at_us % 2 == 0;
         let (entries, next) = page(skeleton(None), 1, even);
         assert_eq!((times(&entries), next), (vec![8], Some(place(8))));
         let (entries, next) = page(skeleton(None), 2, even);

@@ -3,7 +3,8 @@
 use kith_fold::{Fold, Record, Rows};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
-use kith_tables::Table;
+use kith_service::command::Asked;
+use kith_tables::{Table, Timestamp};
 
 pub(crate) struct History {
     pub rows: Rows,
@@ -19,6 +20,11 @@ pub(crate) fn id(n: u8) -> RecordId {
 /// The id of something as events carry it.
 pub(crate) fn hex(n: u8) -> String {
     id(n).to_string()
+}
+
+/// A command of Ada's.
+pub(crate) fn asked(n: u8) -> Asked {
+    Asked { id: id(n), actor: hex(0xa), digest: [1; 32], at: Timestamp(7) }
 }
 
 impl History {

@@ -10,7 +10,8 @@ use kith_tables::{Key, RowRange};
 use super::suite::{ADA, Suite, hex, on_post};
 use crate::reaction::{self, REACTIONS, ReactionRow};
 use crate::share::{SHARES, ShareRow};
-use crate::{comment, share};
+use crate::discussion::{self, COMMENTS, CommentRow};
+use crate::share;
 
 const POSTS: u8 = 3;
 
@@ -100,8 +101,9 @@ async fn counts_equal_the_lengths_of_the_lists() {
         let standing = rows.iter().filter(|found| found.row.kind().is_some()).count() as u64;
         let counts = reaction::counts(state, &on_post(n)).await.unwrap();
         assert_eq!(counts.by_kind().iter().map(|one| one.count).sum::<u64>(), standing);
-        let listed = comment::level(state, &hex(n), "", None, 1_000).await.unwrap().len();
-        assert_eq!(comment::count(state, &hex(n)).await.unwrap(), listed as i64);
+        let range = RowRange { prefix: vec!["".into()], ..RowRange::all::<CommentRow>() };
+        let listed = state.slice::<CommentRow>(&COMMENTS, &Key::text(&hex(n)), range, 1_000).await.unwrap().len();
+        assert_eq!(discussion::count(state, &hex(n)).await.unwrap(), listed as i64);
         let range = RowRange::all::<ShareRow>();
         let rows = state.slice::<ShareRow>(&SHARES, &Key::text(&hex(n)), range, 1_000).await.unwrap();
         let shared = rows.iter().filter(|found| found.row.shared).count();

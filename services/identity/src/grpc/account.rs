@@ -97,7 +97,7 @@ impl IdentityService {
         }
         let password_hash = self.shared.passwords.hash(password.clone(), deadline).await?;
         let own_hash = password_hash.clone();
-        let event = account.requested(password_hash, self.kit().runtime.now_ms()).into();
+        let event = account.requested(password_hash, Timestamp(self.kit().runtime.tick())).into();
         let key = account.handle.key();
         let intent = Command { topic: topics::IDENTITY_PRIVATE, key: &key, id: account.id, event };
         let intent: Token = seen.append(intent, deadline).await?.into();

@@ -13,7 +13,7 @@ use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::{RequestId, parse_id, payload_digest, record_id};
 use kith_service::kit::{self, Seen};
 use kith_service::page_token::page_size;
-use kith_tables::{Key, Table};
+use kith_tables::{Key, Table, Timestamp};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::account::{parse_ids, visible};
@@ -147,8 +147,8 @@ impl IdentityService {
         let target = parse_id("target_id", &asked.target_id)?;
         let request_id = RequestId::parse("request_id", &asked.request_id, &self.kit().runtime)?;
         let id = record_id(asked.actor, rpc(asked.wish), &request_id);
-        let now_ms = self.kit().runtime.now_ms();
-        let command = Command { id, actor: asked.actor, target, wish: asked.wish, now_ms };
+        let at = Timestamp(self.kit().runtime.tick());
+        let command = Command { id, actor: asked.actor, target, wish: asked.wish, at };
         let seen = self.kit().see(&asked.at_least, asked.deadline).await?;
         carry_out(&seen, command, asked.deadline).await
     }
@@ -190,7 +190,7 @@ async fn carry_out(seen: &Seen<'_>, command: Command, deadline: Deadline) -> Res
             let record =
                 kit::Command { topic: topics::IDENTITY, key: &actor, id: command.id, event: event.clone().into() };
             let position = seen.append(record, deadline).await?;
-            pair.mine.evolve(&event, command.id, position.offset);
+            pair.mine.evolve(&event, command.id, position.offset, command.at);
             position.into()
         }
     };
@@ -240,7 +240,7 @@ async fn present(state: &State, viewer: &str, follows: &[Found<EdgeRow>]) -> Res
     let entry = |(found, (account, pair)): (&Found<EdgeRow>, (Option<_>, &Pair))| {
         let account: kith_relations::account::AccountRow = account?;
         let account = (!pair.is_blocked()).then(|| account.present(found.text(0)))?;
-        Some(FollowEntry { account: Some(account), follow_time: Some(time::timestamp(found.row.follow_time.0)) })
+        Some(FollowEntry { account: Some(account), follow_time: Some(time::of_us(found.row.follow_time.0)) })
     };
     Ok(follows.iter().zip(accounts.into_iter().zip(&pairs)).filter_map(entry).collect())
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use kith_fold::{Effect, Fold, Rows};
 use kith_log::{LogPartition, Position};
+use kith_proto::time;
 use kith_proto::identity::v1::{Blocked, FollowCut, Followed, Unblocked, Unfollowed};
 use kith_tables::{Key, Row, RowKey, RowType};
 use proptest::prelude::*;
@@ -14,9 +15,9 @@ use crate::relationship::{Command, Pair, Standing, Wish, decide};
 const FOLLOWER: RecordId = RecordId([1; 16]);
 const BLOCKER: RecordId = RecordId([2; 16]);
 
-fn followed(seen_target_offset: u64, create_time_ms: i64) -> Identity {
+fn followed(seen_target_offset: u64, at: i64) -> Identity {
     let (follower_id, target_id) = (FOLLOWER.to_string(), BLOCKER.to_string());
-    let create_time = Some(time::timestamp(create_time_ms));
+    let create_time = Some(time::of_us(at));
     Identity::Followed(Followed { follower_id, target_id, create_time, seen_target_offset, ..Followed::default() })
 }
 
@@ -30,9 +31,9 @@ fn cut(block_offset: u64) -> Identity {
     Identity::FollowCut(FollowCut { follower_id, target_id, block_offset, create_time: None })
 }
 
-fn blocked(create_time_ms: i64) -> Identity {
+fn blocked(at: i64) -> Identity {
     let (actor_id, target_id) = (FOLLOWER.to_string(), BLOCKER.to_string());
-    Identity::Blocked(Blocked { actor_id, target_id, create_time: Some(time::timestamp(create_time_ms)) })
+    Identity::Blocked(Blocked { actor_id, target_id, create_time: Some(time::of_us(at)) })
 }
 
 fn unblocked() -> Identity {
@@ -44,9 +45,14 @@ fn unblocked() -> Identity {
 fn given(events: &[Identity]) -> EdgeRow {
     let mut edge = EdgeRow::default();
     for (offset, event) in (0_u64..).zip(events) {
-        edge.evolve(event, id(offset), offset);
+        edge.evolve(event, id(offset), offset, at(event));
     }
     edge
+}
+
+/// When an event happened, as its record says.
+fn at(event: &Identity) -> Timestamp {
+    Timestamp(time::unix_us(Event::Identity(event.clone()).time()))
 }
 
 fn id(n: u64) -> RecordId {
@@ -85,11 +91,11 @@ fn a_follow_keeps_its_beginning_until_it_ends() {
 fn a_late_copy_undoes_nothing() {
     let mut edge = given(&[followed(0, 1), unfollowed()]);
     let before = edge.clone();
-    edge.evolve(&followed(0, 1), id(0), 2);
+    edge.evolve(&followed(0, 1), id(0), 2, at(&followed(0, 1)));
     assert_eq!(edge, before);
     let mut edge = given(&[blocked(1), unblocked()]);
     let before = edge.clone();
-    edge.evolve(&blocked(1), id(0), 7);
+    edge.evolve(&blocked(1), id(0), 7, at(&blocked(1)));
     assert_eq!(edge, before, "nor does it count as a later block");
 }
 
@@ -226,7 +232,7 @@ impl World {
             true => (&self.follower, &self.blocker),
             false => (&self.blocker, &self.follower),
         };
-        let command = Command { id, actor: mine.actor, target: mine.target, wish, now_ms: 1_000 };
+        let command = Command { id, actor: mine.actor, target: mine.target, wish, at: Timestamp(1_000) };
         let pair = Pair { mine: mine.edge(), theirs: theirs.edge(), ..Pair::default() };
         let seen_target_offset = (theirs.folded as u64).saturating_sub(stale);
         let standing = Standing { pair, target_exists: true, seen_target_offset };
@@ -292,7 +298,7 @@ proptest! {
         for record in &world.follower.log[1..] {
             let Event::Identity(event) = &record.event else { continue };
             if !matches!(event, Identity::FollowCut(_)) {
-                uncut.evolve(event, record.id, record.position.offset);
+                uncut.evolve(event, record.id, record.position.offset, at(event));
             }
         }
         let expected = uncut.following && !uncut.is_cut_by(&world.blocker.edge());
@@ -317,10 +323,10 @@ proptest! {
         let mut ids = BTreeSet::new();
         for (offset, (kind, n)) in (0_u64..).zip(kinds) {
             let events = [followed(n, 1), unfollowed(), cut(n), blocked(2), unblocked()];
-            edge.evolve(&events[kind], id(offset), offset);
+            edge.evolve(&events[kind], id(offset), offset, at(&events[kind]));
             prop_assert!(ids.insert(offset));
             let before = edge.clone();
-            edge.evolve(&events[kind], id(offset), offset + 100);
+            edge.evolve(&events[kind], id(offset), offset + 100, at(&events[kind]));
             prop_assert_eq!(&edge, &before);
         }
     }

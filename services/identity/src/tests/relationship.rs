@@ -5,7 +5,7 @@ const TARGET: RecordId = RecordId([2; 16]);
 const FOLLOW: Wish = Wish::Follow { shows_shares: true, notify: false, backfill_window_seconds: 60 };
 
 fn command(wish: Wish) -> Command {
-    Command { id: RecordId([9; 16]), actor: ACTOR, target: TARGET, wish, now_ms: 5 }
+    Command { id: RecordId([9; 16]), actor: ACTOR, target: TARGET, wish, at: Timestamp(5) }
 }
 
 /// A target that exists, after these commands of each with ids and offsets of their own.
@@ -14,7 +14,7 @@ fn given(mine: &[Wish], theirs: &[Wish]) -> Standing {
         let mut edge = EdgeRow::default();
         for (offset, &wish) in (0_u64..).zip(wishes) {
             let id = RecordId([100 + offset as u8; 16]);
-            edge.evolve(&event(&Command { id, actor, target, wish, now_ms: 1 }, 1), id, offset);
+            edge.evolve(&event(&Command { id, actor, target, wish, at: Timestamp(1) }, 1), id, offset, Timestamp(1));
         }
         edge
     };

@@ -20,7 +20,7 @@ fn created(id: u8, by: RecordId) -> Happened {
         kind: ConversationKind::Direct.into(),
         member_ids: vec![ADA.to_string(), BOB.to_string()],
         creator_id: by.to_string(),
-        create_time: Some(time::timestamp(i64::from(id))),
+        create_time: Some(time::of_us(i64::from(id))),
     };
     (RecordId([id; 16]), MessagingEvent::ConversationCreated(event))
 }
@@ -31,7 +31,7 @@ fn sent(message: u8, by: RecordId) -> Happened {
         message_id: RecordId([message; 16]).to_string(),
         sender_id: by.to_string(),
         content: Some(MessageContent { text: format!("message {message}") }),
-        create_time: Some(time::timestamp(i64::from(message) * 1_000)),
+        create_time: Some(time::of_us(i64::from(message) * 1_000)),
         payload_digest: vec![message].into(),
     };
     (RecordId([message; 16]), MessagingEvent::MessageSent(event))

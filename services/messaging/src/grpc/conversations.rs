@@ -1,4 +1,4 @@
-use kith_fold::{Noun, State, Token};
+use kith_fold::{State, Token};
 use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::conversation_service_server::ConversationService;
@@ -12,7 +12,7 @@ use kith_relations::block::{BLOCKED_BY, BLOCKS, BlockRow};
 use kith_service::Failure;
 use kith_service::ids::{self, RequestId};
 use kith_service::page_token::page_size;
-use kith_tables::{Key, StoreError, Table};
+use kith_tables::{Key, StoreError, Table, Timestamp};
 use tonic::{Request, Response, Status};
 
 use super::{Call, MessagingService, append};
@@ -57,12 +57,13 @@ impl MessagingService {
         may_meet(&seen.state, call.caller, other).await?;
 
         let conversation_id = conversation::direct_id(call.caller, other);
+        let at = Timestamp(self.kit.runtime.tick());
         let created = ConversationCreated {
             conversation_id: conversation_id.to_string(),
             kind: ConversationKind::Direct.into(),
             member_ids: vec![call.caller.min(other).to_string(), call.caller.max(other).to_string()],
             creator_id: call.caller.to_string(),
-            create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
+            create_time: Some(time::of_us(at.0)),
         };
         // One that is there stays: tables that are behind can only say too little.
         let found = conversation::summary(&seen.state, conversation_id).await?;
@@ -72,7 +73,7 @@ impl MessagingService {
         let position = match event {
             None => conversation::position(&seen.state, conversation_id, found.position),
             Some(event) => {
-                Conversations::evolve(&mut state, &event);
+                Conversations::evolve(&mut state, &event, at);
                 append(&seen, conversation_id, id, event, call.deadline).await?
             }
         };

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use kith_fold::{Noun, State, Token};
+use kith_fold::{State, Token};
 use kith_log::{RecordId, topics};
 use kith_proto::messaging::v1::message_service_server::MessageService;
 use kith_proto::messaging::v1::{
@@ -71,7 +71,7 @@ impl MessagingService {
             message_id: message_id.to_string(),
             sender_id: call.caller.to_string(),
             content: Some(MessageContent { text: text.clone() }),
-            create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
+            create_time: Some(time::of_us(self.kit.runtime.tick())),
             payload_digest: Bytes::copy_from_slice(&digest),
         };
         let create_time = sent.create_time;
@@ -135,7 +135,7 @@ impl MessagingService {
             conversation_id: request.conversation_id.clone(),
             account_id: call.caller.to_string(),
             up_to_number: request.up_to_number,
-            create_time: Some(time::timestamp(self.kit.runtime.now_ms())),
+            create_time: Some(time::of_us(self.kit.runtime.tick())),
         };
         // A marker never goes back: tables that are behind can only say too little.
         let found = conversation::summary(&seen.state, conversation_id).await?;

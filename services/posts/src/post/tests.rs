@@ -1,3 +1,4 @@
+use kith_log::{LogPartition, Position, topics};
 use proptest::prelude::*;
 
 use super::*;
@@ -13,8 +14,8 @@ fn creation(text: &str) -> PostCreated {
         post_id: ID.to_string(),
         author_id: "ada".into(),
         content: content(text),
-        create_time: Some(time::timestamp(1_000)),
-        payload_digest: Bytes::copy_from_slice(text.as_bytes()),
+        create_time: Some(time::of_us(1_000_000)),
+        payload_digest: Bytes::copy_from_slice(&asked(text).digest),
     }
 }
 
@@ -27,25 +28,44 @@ fn edited(text: &str, revision: u32, intent_offset: u64) -> PostEvent {
         post_id: ID.to_string(),
         revision,
         content: content(text),
-        edit_time: Some(time::timestamp(2_000)),
+        edit_time: Some(time::of_us(2_000_000)),
         intent_offset,
         ..PostEdited::default()
     })
 }
 
 fn deleted() -> PostEvent {
-    let delete_time = Some(time::timestamp(3_000));
+    let delete_time = Some(time::of_us(3_000_000));
     PostEvent::PostDeleted(PostDeleted { post_id: ID.to_string(), delete_time, ..PostDeleted::default() })
 }
 
 fn given(events: &[PostEvent]) -> Option<PostRow> {
     let mut state = None;
-    events.iter().for_each(|event| Posts::evolve(&mut state, event));
+    for event in events.iter().cloned().map(Event::Posts) {
+        let at = Timestamp(time::unix_us(event.time()));
+        let Event::Posts(event) = event else { continue };
+        evolve(&mut state, &event, at);
+    }
     state
 }
 
-fn delete_by(actor_id: &str) -> Command {
-    Command::Delete { post_id: ID, actor_id: actor_id.into(), delete_time_ms: 3_000 }
+/// Ada asks for what says `text`.
+fn asked(text: &str) -> Asked {
+    let mut digest = [0; 32];
+    digest[..text.len()].copy_from_slice(text.as_bytes());
+    Asked { id: ID, actor: "ada".into(), digest, at: Timestamp(3_000_000) }
+}
+
+fn create(post: &Option<PostRow>, text: &str) -> Result<Option<PostEvent>, Rejection> {
+    let before = Before { post: post.clone(), content: content(text).unwrap() };
+    let command = Command::Create { post_id: ID.to_string(), text: text.into(), languages: Vec::new() };
+    decide(&before, &asked(text), &command)
+}
+
+fn delete(post: &Option<PostRow>, actor: &str) -> Result<Option<PostEvent>, Rejection> {
+    let before = Before { post: post.clone(), ..Before::default() };
+    let asked = Asked { actor: actor.into(), ..asked("") };
+    decide(&before, &asked, &Command::Delete { post_id: ID.to_string() })
 }
 
 #[test]
@@ -69,28 +89,28 @@ fn given_an_edit_when_an_earlier_intents_fact_comes_late_then_it_changes_nothing
 fn given_a_deleted_post_when_anything_comes_then_it_stays_deleted_and_silent() {
     let post = given(&[created("a"), deleted(), edited("b", 2, 9), created("a"), deleted()]).unwrap();
     assert!(post.deleted && post.text.is_empty() && post.languages.is_empty());
-    assert_eq!(Posts::decide(&Some(post.clone()), &delete_by("ada")), Ok(None));
-    assert_eq!(Posts::decide(&Some(post), &delete_by("bob")), Err(Rejection::NotFound));
+    assert_eq!(delete(&Some(post.clone()), "ada"), Ok(None));
+    assert_eq!(delete(&Some(post), "bob"), Err(Rejection::NotFound));
 }
 
 #[test]
 fn given_no_post_when_facts_about_it_come_then_there_is_still_none() {
     assert_eq!(given(&[edited("b", 2, 1), deleted()]), None);
-    assert_eq!(Posts::decide(&None, &delete_by("ada")), Err(Rejection::NotFound));
+    assert_eq!(delete(&None, "ada"), Err(Rejection::NotFound));
 }
 
 #[test]
 fn given_a_post_when_it_is_created_again_then_only_the_same_content_is_fine() {
     let post = given(&[created("a"), edited("b", 2, 1)]);
-    assert_eq!(Posts::decide(&post, &Command::Create(creation("a"))), Ok(None));
-    assert_eq!(Posts::decide(&post, &Command::Create(creation("b"))), Err(Rejection::RequestIdReused));
+    assert_eq!(create(&post, "a"), Ok(None));
+    assert_eq!(create(&post, "b"), Err(Rejection::RequestIdReused));
 }
 
 #[test]
 fn given_a_post_when_another_deletes_it_then_it_is_refused() {
     let post = given(&[created("a")]);
-    assert_eq!(Posts::decide(&post, &delete_by("bob")), Err(Rejection::NotTheAuthor));
-    assert!(matches!(Posts::decide(&post, &delete_by("ada")), Ok(Some(PostEvent::PostDeleted(_)))));
+    assert_eq!(delete(&post, "bob"), Err(Rejection::NotTheAuthor));
+    assert!(matches!(delete(&post, "ada"), Ok(Some(PostEvent::PostDeleted(_)))));
 }
 
 #[test]

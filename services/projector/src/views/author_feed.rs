@@ -60,7 +60,7 @@ struct Change<'a> {
 }
 
 enum Step<'a> {
-    Begin { kind: Kind, at_ms: i64, post_id: &'a str, post_author_id: &'a str },
+    Begin { kind: Kind, at_us: i64, post_id: &'a str, post_author_id: &'a str },
     End,
 }
 
@@ -68,15 +68,15 @@ impl<'a> Change<'a> {
     fn of(record: &'a Record) -> Option<Self> {
         let (author, item_id, step) = match &record.event {
             Event::Posts(Posts::PostCreated(event)) => {
-                let at_ms = time::unix_ms(event.create_time.as_ref());
+                let at_us = record.time.0;
                 let (post_id, post_author_id) = (&*event.post_id, &*event.author_id);
-                (post_author_id, post_id, Step::Begin { kind: Kind::Post, at_ms, post_id, post_author_id })
+                (post_author_id, post_id, Step::Begin { kind: Kind::Post, at_us, post_id, post_author_id })
             }
             Event::Posts(Posts::PostDeleted(event)) => (&*event.author_id, &*event.post_id, Step::End),
             Event::Engagement(Engagement::Shared(event)) => {
-                let at_ms = time::unix_ms(event.create_time.as_ref());
+                let at_us = record.time.0;
                 let (post_id, post_author_id) = (&*event.post_id, &*event.post_author_id);
-                let begin = Step::Begin { kind: Kind::Share, at_ms, post_id, post_author_id };
+                let begin = Step::Begin { kind: Kind::Share, at_us, post_id, post_author_id };
                 (&*event.actor_id, &*event.share_id, begin)
             }
             Event::Engagement(Engagement::Unshared(event)) => (&*event.actor_id, &*event.share_id, Step::End),
@@ -108,9 +108,9 @@ impl Fold for AuthorFeed {
         let Some(change) = Change::of(record) else { return };
         let known = rows.get::<IndexRow>(change.index_key());
         match (&change.step, known) {
-            (&Step::Begin { kind, at_ms, post_id, post_author_id }, None) => {
+            (&Step::Begin { kind, at_us, post_id, post_author_id }, None) => {
                 let index = IndexRow {
-                    item_time: Timestamp(at_ms),
+                    item_time: Timestamp(at_us),
                     kind,
                     post_id: post_id.to_owned(),
                     post_author_id: post_author_id.to_owned(),
@@ -143,9 +143,9 @@ fn push(entry: Entry, created_at: u64) -> Effect {
     followers::unless_pulled(&author, move |follower| vec![home::put(follower, &entry, created_at)])
 }
 
-/// Puts before the reader what the author wrote and shared since `since_ms`, however much that is, and reads no further.
+/// Puts before the reader what the author wrote and shared since `since_us`, however much that is, and reads no further.
 /// Also what is over: what a home feed leaves out it counts, and that must not depend on which side came first.
-pub(super) fn backfill(author: &str, reader: &str, since_ms: i64) -> Effect {
+pub(super) fn backfill(author: &str, reader: &str, since_us: i64) -> Effect {
     let (of_author, reader) = (author.to_owned(), reader.to_owned());
     let each = move |row: &Row| {
         // A row that does not read as one is shown to nobody either.
@@ -153,7 +153,7 @@ pub(super) fn backfill(author: &str, reader: &str, since_ms: i64) -> Effect {
             return Some(Vec::new());
         };
         let put = |place| home::put(&reader, &item.entry(&of_author, place), unsigned(item.created_at_offset));
-        (place.at_ms >= since_ms).then(|| vec![put(place)])
+        (place.at_us >= since_us).then(|| vec![put(place)])
     };
     let (partition, range) = (Key::text(author), RowRange::all::<ItemRow>());
     Effect::ForEach(Box::new(Walk { table: &AUTHOR_FEED, partition, range, unless: None, then: Arc::new(each) }))
@@ -211,7 +211,7 @@ impl ItemRow {
 
 impl IndexRow {
     fn item_key(&self, item_id: &str) -> [Value; 2] {
-        Place { at_ms: self.item_time.0, item_id: item_id.to_owned() }.clustering()
+        Place { at_us: self.item_time.0, item_id: item_id.to_owned() }.clustering()
     }
 
     fn item(&self, over: bool) -> ItemRow {
@@ -225,6 +225,6 @@ impl IndexRow {
     }
 
     fn entry(&self, author: &str, item_id: &str) -> Entry {
-        self.item(false).entry(author, Place { at_ms: self.item_time.0, item_id: item_id.to_owned() })
+        self.item(false).entry(author, Place { at_us: self.item_time.0, item_id: item_id.to_owned() })
     }
 }

@@ -65,7 +65,7 @@ impl Fold for CardPosts {
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(event) = post_event(record) else { return };
-        if let Some(row) = evolve(rows.get::<PostRow>(["".into()]), event) {
+        if let Some(row) = evolve(rows.get::<PostRow>(["".into()]), event, record.time) {
             rows.put(["".into()], row);
         }
     }
@@ -78,14 +78,13 @@ fn post_event(record: &Record) -> Option<&Posts> {
     }
 }
 
-/// The post after the event; `None`: as it was. A deleted post stays deleted, a first creation stays the only one.
-fn evolve(post: Option<PostRow>, event: &Posts) -> Option<PostRow> {
+/// The post after the event dated `at`; `None`: as it was. A deleted post stays deleted, a first creation stays the only one.
+fn evolve(post: Option<PostRow>, event: &Posts, at: Timestamp) -> Option<PostRow> {
     match (post, event) {
         (None, Posts::PostCreated(event)) => {
             let (text, markup) = split(event.content.clone().unwrap_or_default());
-            let create_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
             let author_id = event.author_id.clone();
-            Some(PostRow { author_id, text, markup, revision: 1, create_time, ..PostRow::default() })
+            Some(PostRow { author_id, text, markup, revision: 1, create_time: at, ..PostRow::default() })
         }
         (Some(post), Posts::PostEdited(event))
             if !post.deleted && signed(event.intent_offset) >= post.edit_intent_next =>
@@ -95,7 +94,7 @@ fn evolve(post: Option<PostRow>, event: &Posts) -> Option<PostRow> {
                 text,
                 markup,
                 revision: event.revision.into(),
-                edit_time: Timestamp(time::unix_ms(event.edit_time.as_ref())),
+                edit_time: at,
                 edit_intent_next: signed(event.intent_offset).saturating_add(1),
                 ..post
             })
@@ -125,8 +124,8 @@ impl PostRow {
             facets: markup.facets,
             languages: markup.languages,
             revision: u32::try_from(self.revision).unwrap_or(u32::MAX),
-            create_time: Some(time::timestamp(self.create_time.0)),
-            edit_time: (self.edit_time != Timestamp::default()).then(|| time::timestamp(self.edit_time.0)),
+            create_time: Some(time::of_us(self.create_time.0)),
+            edit_time: (self.edit_time != Timestamp::default()).then(|| time::of_us(self.edit_time.0)),
         }
     }
 }
@@ -183,12 +182,12 @@ mod tests {
         Some(PostContent { text: text.to_owned(), languages: vec!["de".to_owned()], ..PostContent::default() })
     }
 
-    fn created(text: &str, at_ms: i64) -> Posts {
+    fn created(text: &str, at_us: i64) -> Posts {
         Posts::PostCreated(PostCreated {
             post_id: "p".into(),
             author_id: "ada".into(),
             content: content(text),
-            create_time: Some(time::timestamp(at_ms)),
+            create_time: Some(time::timestamp(at_us)),
             ..PostCreated::default()
         })
     }
@@ -199,7 +198,11 @@ mod tests {
     }
 
     fn after(events: &[Posts]) -> Option<PostRow> {
-        events.iter().fold(None, |post, event| evolve(post.clone(), event).or(post))
+        events.iter().fold(None, |post, event| at_its_time(post.clone(), event).or(post))
+    }
+
+    fn at_its_time(post: Option<PostRow>, event: &Posts) -> Option<PostRow> {
+        evolve(post, event, Timestamp(time::unix_us(Event::Posts(event.clone()).time())))
     }
 
     #[test]
@@ -215,7 +218,7 @@ mod tests {
         let all = [created("one", 1_000), edited("two", 2, 4), edited("three", 3, 5)];
         let post = after(&all);
         for late in [created("other", 2_000), edited("two", 2, 4), edited("three", 3, 5), edited("x", 2, 0)] {
-            assert_eq!(evolve(post.clone(), &late), None, "{late:?}");
+            assert_eq!(at_its_time(post.clone(), &late), None, "{late:?}");
         }
         assert_eq!(after(&[edited("two", 2, 0), Posts::PostDeleted(PostDeleted::default())]), None);
     }
@@ -225,7 +228,7 @@ mod tests {
         let deleted = after(&[created("one", 1_000), Posts::PostDeleted(PostDeleted::default())]).unwrap();
         assert!(deleted.deleted && deleted.text.is_empty() && deleted.markup.is_empty());
         for late in [created("one", 1_000), edited("two", 2, 9), Posts::PostDeleted(PostDeleted::default())] {
-            assert_eq!(evolve(Some(deleted.clone()), &late), None);
+            assert_eq!(at_its_time(Some(deleted.clone()), &late), None);
         }
     }
 }

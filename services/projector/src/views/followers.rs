@@ -98,7 +98,7 @@ impl Fold for Followers {
         let follow = Follow {
             reader: change.follower.to_owned(),
             author: change.target.to_owned(),
-            since_ms: row.since_ms(),
+            since_us: row.since_us(),
             position: record.position.offset,
         };
         vec![self.reach(follow)]
@@ -110,7 +110,7 @@ impl Fold for Followers {
 struct Follow {
     reader: String,
     author: String,
-    since_ms: i64,
+    since_us: i64,
     position: u64,
 }
 
@@ -137,7 +137,7 @@ impl Follow {
             effects.push(pulls::put(&self.reader, &self.author, self.position));
         }
         if !flagged {
-            effects.push(author_feed::backfill(&self.author, &self.reader, self.since_ms));
+            effects.push(author_feed::backfill(&self.author, &self.reader, self.since_us));
         }
         if big && !flagged {
             effects.extend(flag(&self.author));
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_follow_reaches_by_push_by_pull_or_by_both_while_that_changes() {
-        let follow = Follow { reader: "r".into(), author: "a".into(), since_ms: 0, position: 3 };
+        let follow = Follow { reader: "r".into(), author: "a".into(), since_us: 0, position: 3 };
         let kinds = |flagged, big| -> Vec<&str> {
             let kind = |effect: &Effect| match effect {
                 Effect::Put(put) => put.table.name,

@@ -93,9 +93,9 @@ impl FollowRow {
         self.following || self.follow_position != 0 || self.follow_time != Timestamp::default()
     }
 
-    /// Posts older than this, milliseconds since 1970, are not of this follow.
-    pub fn since_ms(&self) -> i64 {
-        self.follow_time.0.saturating_sub(self.backfill_window_seconds.saturating_mul(1_000))
+    /// Posts older than this, microseconds since 1970, are not of this follow.
+    pub fn since_us(&self) -> i64 {
+        self.follow_time.0.saturating_sub(self.backfill_window_seconds.saturating_mul(1_000_000))
     }
 
     /// The row after the record; a late copy of a command changes nothing.
@@ -105,7 +105,7 @@ impl FollowRow {
             Step::Cut { block_offset } => self.following &= self.seen_target_offset > block_offset,
             _ if !self.applied.insert(record.id) => {}
             Step::Follow(_) if self.blocking => {}
-            Step::Follow(event) => self.follow(event, signed(record.position.offset)),
+            Step::Follow(event) => self.follow(event, record),
             Step::Unfollow => self.following = false,
             Step::Block => {
                 self.following = false;
@@ -115,15 +115,15 @@ impl FollowRow {
         }
     }
 
-    fn follow(&mut self, event: &Followed, position: i64) {
+    fn follow(&mut self, event: &Followed, record: &Record) {
         if !self.following {
             self.following = true;
-            self.follow_time = Timestamp(time::unix_ms(event.create_time.as_ref()));
+            self.follow_time = record.time;
             self.backfill_window_seconds = event.backfill_window_seconds.into();
         }
         self.shows_shares = event.shows_shares;
         self.seen_target_offset = signed(event.seen_target_offset);
-        self.follow_position = position;
+        self.follow_position = signed(record.position.offset);
     }
 }
 
@@ -158,14 +158,14 @@ impl FollowsSummary {
         if !row.following {
             return Self { following_count: self.following_count - 1, ..self };
         }
-        let since = Timestamp(row.since_ms());
+        let since = Timestamp(row.since_us());
         self.earliest = if self.has_followed { self.earliest.min(since) } else { since };
         Self { following_count: self.following_count + 1, has_followed: true, ..self }
     }
 }
 
-/// The time before which nothing is in the reader's home feed, milliseconds since 1970; `None`: nothing ever is.
-pub async fn earliest_ms(state: &State, reader: &str) -> Result<Option<i64>, StoreError> {
+/// The time before which nothing is in the reader's home feed, microseconds since 1970; `None`: nothing ever is.
+pub async fn earliest_us(state: &State, reader: &str) -> Result<Option<i64>, StoreError> {
     let owner = (topics::IDENTITY, reader);
     let summary = state.summary::<FollowsSummary>(&FOLLOWS, &Key::text(reader), owner).await?;
     Ok(summary.filter(|found| found.row.has_followed).map(|found| found.row.earliest.0))
@@ -208,7 +208,7 @@ mod tests {
             follower_id: ADA.into(),
             target_id: BOB.into(),
             shows_shares: seconds % 2 == 0,
-            create_time: Some(time::timestamp(seconds * 1_000)),
+            create_time: Some(time::of_us(seconds * 1_000_000)),
             seen_target_offset,
             backfill_window_seconds: 10,
             ..Followed::default()
@@ -245,9 +245,9 @@ mod tests {
         let first = record(1, followed(100, 0));
         let settings = record(2, followed(201, 0));
         let row = after(&[first.clone(), settings.clone()]);
-        assert_eq!((row.following, row.since_ms(), row.shows_shares, row.follow_position), (true, 90_000, false, 2));
+        assert_eq!((row.following, row.since_us(), row.shows_shares, row.follow_position), (true, 90_000_000, false, 2));
         let again = after(&[first, record(3, unfollowed()), settings]);
-        assert_eq!((again.following, again.since_ms()), (true, 191_000));
+        assert_eq!((again.following, again.since_us()), (true, 191_000_000));
     }
 
     #[test]
@@ -293,11 +293,11 @@ mod tests {
     fn the_summary_keeps_the_count_and_the_furthest_reach() {
         let row = |following, seconds: i64| FollowRow {
             following,
-            follow_time: Timestamp(seconds * 1_000),
+            follow_time: Timestamp(seconds * 1_000_000),
             ..FollowRow::default()
         };
         let summary = FollowsSummary::default().after(&row(true, 50)).after(&row(true, 20)).after(&row(true, 90));
         let summary = summary.after(&row(false, 20));
-        assert_eq!((summary.following_count, summary.earliest), (2, Timestamp(20_000)));
+        assert_eq!((summary.following_count, summary.earliest), (2, Timestamp(20_000_000)));
     }
 }

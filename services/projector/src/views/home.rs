@@ -5,7 +5,7 @@ use kith_tables::{Column, Key, Order, RowRange, Section, StoreError, Table, row}
 
 use crate::entry::{Entry, Kind, Place};
 
-const WEEK_MS: i64 = 7 * 24 * 3_600 * 1_000;
+const WEEK_US: i64 = 7 * 24 * 3_600 * 1_000_000;
 
 pub static HOME: Table = Table {
     name: "home",
@@ -36,17 +36,17 @@ pub(super) fn put(reader: &str, entry: &Entry, created_at: u64) -> Effect {
         author_id: entry.author_id.clone(),
         post_author_id: entry.post_author_id.clone(),
     };
-    Effect::put(&HOME, key(reader, week_of(entry.place.at_ms)), entry.place.clustering(), row, created_at)
+    Effect::put(&HOME, key(reader, week_of(entry.place.at_us)), entry.place.clustering(), row, created_at)
 }
 
 /// Which week a time is in, counted from 1970-01-01.
-pub fn week_of(at_ms: i64) -> i64 {
-    at_ms.div_euclid(WEEK_MS)
+pub fn week_of(at_us: i64) -> i64 {
+    at_us.div_euclid(WEEK_US)
 }
 
-/// The first moment of a week, milliseconds since 1970.
+/// The first moment of a week, microseconds since 1970.
 pub fn start_of(week: i64) -> i64 {
-    week.saturating_mul(WEEK_MS)
+    week.saturating_mul(WEEK_US)
 }
 
 /// Up to `limit` entries of one week, newest first, from behind a place.

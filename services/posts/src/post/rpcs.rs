@@ -1,0 +1,150 @@
+use async_trait::async_trait;
+use kith_fold::Record;
+use kith_log::{Topic, topics};
+use kith_proto::posts::v1::post_event::Event as PostEvent;
+use kith_proto::posts::v1::{
+    BatchGetPostsRequest, BatchGetPostsResponse, CreatePostRequest, CreatePostResponse, DeletePostRequest,
+    DeletePostResponse, GetPostRequest, GetPostResponse, PostCreated, PostEntry, post_service_server, rpc,
+};
+use kith_proto::time;
+use kith_service::command::{Answers, Asked, Noun, Standing};
+use kith_service::ids::parse_id;
+use kith_service::kit::Seen;
+use kith_service::query::Reads;
+use kith_service::{Failure, limits, rpcs};
+use kith_tables::StoreError;
+
+use super::{Before, Command, PostRow, Posts, Rejection, decide, evolve, fact, post};
+use crate::edit::Edits;
+use crate::{PostsService, content, read};
+
+rpcs! {
+    post_service_server::PostService => PostsService {
+        command create_post: rpc::CreatePost => Posts,
+        contest edit_post: rpc::EditPost => Edits,
+        read get_post: rpc::GetPost => Posts,
+        read batch_get_posts: rpc::BatchGetPosts => Posts,
+        command delete_post: rpc::DeletePost => Posts,
+    }
+}
+
+#[async_trait]
+impl Noun for Posts {
+    type Service = PostsService;
+    type Command = Command;
+    type State = Before;
+    type Event = PostEvent;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::POSTS;
+
+    fn key(command: &Command) -> &str {
+        match command {
+            Command::Create { post_id, .. } | Command::Delete { post_id } => post_id,
+        }
+    }
+
+    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
+        let (found, content) = match command {
+            Command::Create { post_id, text, languages } => {
+                let content = content::compose(&seen.state, &asked.actor, text.clone(), languages.clone()).await?;
+                (post(&seen.state, post_id).await?, content)
+            }
+            Command::Delete { post_id } => (read::row(&seen.state, &asked.actor, post_id).await?, Default::default()),
+        };
+        let rests_on = found.as_ref().map(|found| found.position);
+        let post = found.map(|found| found.row);
+        let newest = post.as_ref().map(PostRow::newest).unwrap_or_default();
+        Ok(Standing::new(Before { post, content }, rests_on).after(newest))
+    }
+
+    fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<PostEvent>, Rejection> {
+        decide(before, asked, command)
+    }
+
+    fn evolve(before: &mut Before, record: &Record) {
+        if let Some(event) = fact(record) {
+            evolve(&mut before.post, event, record.time);
+        }
+    }
+}
+
+impl Answers<rpc::CreatePost> for Posts {
+    fn parse(_: &PostsService, asked: &Asked, request: CreatePostRequest) -> Result<Command, Failure> {
+        let text = content::parse_text(&request.text)?;
+        let languages = content::parse_languages(request.languages)?;
+        Ok(Command::Create { post_id: asked.id.to_string(), text, languages })
+    }
+
+    /// The post as it stands. One that has gone since is answered as it was made: who made it learns that it was.
+    fn answer(_: &Asked, command: Command, before: Before) -> Result<CreatePostResponse, Failure> {
+        let Before { post, content } = before;
+        let post = post.ok_or_else(Failure::internal)?;
+        let row = if post.deleted {
+            let (author_id, content) = (post.author_id, Some(content));
+            PostRow::created(&PostCreated { author_id, content, ..PostCreated::default() }, post.create_time)
+        } else {
+            post
+        };
+        let post = Some(row.present(Self::key(&command)));
+        Ok(CreatePostResponse { post, ..CreatePostResponse::default() })
+    }
+}
+
+impl Answers<rpc::DeletePost> for Posts {
+    fn parse(_: &PostsService, _: &Asked, request: DeletePostRequest) -> Result<Command, Failure> {
+        parse_id("post_id", &request.post_id)?;
+        Ok(Command::Delete { post_id: request.post_id })
+    }
+
+    fn answer(_: &Asked, command: Command, before: Before) -> Result<DeletePostResponse, Failure> {
+        let delete_time = before.post.map(|post| time::of_us(post.delete_time.0));
+        let post_id = Self::key(&command).to_owned();
+        Ok(DeletePostResponse { post_id, delete_time, ..DeletePostResponse::default() })
+    }
+}
+
+#[async_trait]
+impl Reads<rpc::GetPost> for Posts {
+    type Service = PostsService;
+    type Wanted = String;
+
+    fn parse(request: GetPostRequest) -> Result<String, Failure> {
+        parse_id("post_id", &request.post_id)?;
+        Ok(request.post_id)
+    }
+
+    async fn read(_: &PostsService, seen: &Seen<'_>, post_id: String) -> Result<GetPostResponse, Failure> {
+        let found = read::row(&seen.state, &seen.viewer, &post_id).await?;
+        let post = found.map(|found| found.row).filter(|row| !row.deleted).ok_or(Rejection::NotFound)?;
+        Ok(GetPostResponse { post: Some(post.present(&post_id)), ..GetPostResponse::default() })
+    }
+}
+
+#[async_trait]
+impl Reads<rpc::BatchGetPosts> for Posts {
+    type Service = PostsService;
+    type Wanted = Vec<String>;
+
+    fn parse(request: BatchGetPostsRequest) -> Result<Vec<String>, Failure> {
+        if request.post_ids.len() > limits::BATCH_ITEMS {
+            return Err(Failure::batch_too_long("post_ids", request.post_ids.len()));
+        }
+        let mut ids = request.post_ids.iter().enumerate();
+        ids.try_for_each(|(at, id)| parse_id(&format!("post_ids[{at}]"), id).map(|_| ()))?;
+        Ok(request.post_ids)
+    }
+
+    async fn read(
+        _: &PostsService,
+        seen: &Seen<'_>,
+        post_ids: Vec<String>,
+    ) -> Result<BatchGetPostsResponse, Failure> {
+        let rows = read::rows(&seen.state, &seen.viewer, &post_ids).await?;
+        let entries = post_ids.into_iter().zip(rows).map(|(post_id, found)| {
+            let row = found.map(|found| found.row).filter(|row| !row.deleted);
+            PostEntry { post: row.map(|row| row.present(&post_id)), post_id }
+        });
+        Ok(BatchGetPostsResponse { entries: entries.collect(), ..BatchGetPostsResponse::default() })
+    }
+}
