@@ -5,7 +5,6 @@
 
 mod arbiter;
 mod content;
-mod facets;
 mod grpc;
 mod post;
 mod read;
@@ -18,8 +17,6 @@ use kith_proto::posts::v1::post_service_server::SERVICE_NAME;
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::block::{BlockedBy, Blocks};
 
-pub use content::{LANGUAGE_TAG_CHARS_MAX, LANGUAGES_PER_POST};
-pub use facets::{FACETS_PER_TEXT, HASHTAG_CHARS_MAX};
 pub use grpc::PostsService;
 
 /// The gRPC services that [`PostsService::add_to`] adds.
