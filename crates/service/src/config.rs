@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat, Source};
+use kith_text::handle::ReservedHandles;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, table_markdown};
@@ -42,6 +43,8 @@ pub struct Settings {
     replication_factor: u16,
     pub cql_local_datacenter: String,
     pub password_memory_kib: u32,
+    #[serde(deserialize_with = "values::reserved_handles")]
+    pub reserved_handles: ReservedHandles,
     pub push_threshold: u64,
     pub backfill_window_seconds: u64,
     pub max_lag_records: u64,
@@ -266,6 +269,9 @@ mod tests {
         assert_eq!(settings.backfill_window_seconds, 30 * 24 * 3600);
         assert_eq!((settings.replication_factor(), settings.serves_reflection()), (1, true));
         assert_eq!(settings.deadlines(), DeadlineRules::default());
+        for handle in ["admin", "everyone", "here", "support", "kith"] {
+            assert!(settings.reserved_handles.contains(handle), "{handle}");
+        }
         assert_eq!(settings.sources().count(), KEYS.len());
     }
 
@@ -273,6 +279,7 @@ mod tests {
     fn flags_win_over_the_environment_and_it_over_the_file() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"partitions = 4\npush_threshold = 5\nlog_level = \"debug\"\nservices = [\"posts\"]\n").unwrap();
+        file.write_all(b"reserved_handles = [\"root\"]\n").unwrap();
         let path = file.path().to_str().unwrap();
         let settings = load(
             &[("partitions", "8")],
@@ -281,8 +288,17 @@ mod tests {
         .unwrap();
         assert_eq!((settings.partitions, settings.push_threshold, settings.log_level.as_str()), (8, 7, "debug"));
         assert_eq!(settings.services, [ServiceName::Posts]);
+        assert_eq!(settings.reserved_handles, ReservedHandles::new(["root"]).unwrap());
         let origins = ["partitions", "push_threshold", "log_level", "listen"].map(|key| settings.origin(key).unwrap());
         assert_eq!(origins, [&Origin::Flag, &Origin::Environment, &Origin::File(path.into()), &Origin::Default]);
+    }
+
+    #[test]
+    fn reserved_handles_are_a_list_that_may_be_empty() {
+        let reserved = |list| load(&[("reserved_handles", list)], &[]).map(|settings| settings.reserved_handles);
+        assert_eq!(reserved("Root, staff"), Ok(ReservedHandles::new(["root", "staff"]).unwrap()));
+        assert_eq!(reserved(""), Ok(ReservedHandles::default()));
+        assert!(reserved("root,no handle").unwrap_err().contains("`no handle` is not a handle"));
     }
 
     #[test]

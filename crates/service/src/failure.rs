@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kith_proto::ERROR_DOMAIN;
 use kith_proto::errors::v1::Reason;
+use kith_text::Length;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -112,11 +113,7 @@ impl Failure {
         Self::one_field(Reason::TextEmpty, field, "is empty".to_owned())
     }
 
-    pub fn text_control_character(field: &str) -> Self {
-        Self::field_invalid(field, "has a control character other than newline and tab, or overrides direction")
-    }
-
-    pub fn text_too_long(field: &str, has: usize, limit: usize, unit: &'static str) -> Self {
+    pub fn text_too_long(field: &str, has: usize, limit: usize, unit: Length) -> Self {
         let failure = Self::one_field(Reason::TextTooLong, field, format!("has {has} {unit}, the limit is {limit}"));
         failure.with("has", has).with("limit", limit).with("unit", unit)
     }
@@ -288,6 +285,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::TooManyTokens
         | Reason::BatchTooLong
         | Reason::HandleInvalid
+        | Reason::HandleReserved
         | Reason::RequestMalformed
         | Reason::HeadersTooLarge
         | Reason::RequestTooLarge => Code::InvalidArgument,
@@ -331,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_status_carries_its_reason_fields_and_metadata() {
-        let status = Status::from(Failure::text_too_long("text", 501, 500, "graphemes"));
+        let status = Status::from(Failure::text_too_long("text", 501, 500, Length::Graphemes));
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(status.message(), "text has 501 graphemes, the limit is 500");
         let info = status.get_details_error_info().unwrap();

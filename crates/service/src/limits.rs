@@ -1,5 +1,9 @@
 //! The limits of the surface, each a constant with its unit in its name, and the one table that the docs print.
 
+use kith_text::{facets, handle, language};
+
+pub use kith_text::TextLimit;
+
 /// One line of the table of limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
@@ -30,9 +34,9 @@ macro_rules! limits {
 
 limits! {
     /// The shortest handle, in characters of `[a-z0-9_]`, lower-cased.
-    HANDLE_CHARS_MIN: usize = 3;
+    HANDLE_CHARS_MIN: usize = handle::HANDLE_CHARS_MIN;
     /// The longest handle, in characters.
-    HANDLE_CHARS_MAX: usize = 30;
+    HANDLE_CHARS_MAX: usize = handle::HANDLE_CHARS_MAX;
     /// The shortest password, in characters.
     PASSWORD_CHARS_MIN: usize = 8;
     /// The longest password, in characters.
@@ -57,6 +61,14 @@ limits! {
     MESSAGE_GRAPHEMES: usize = 2_000;
     /// The longest message, in bytes of UTF-8.
     MESSAGE_BYTES: usize = 20_000;
+    /// Mentions, hashtags and links that are found in one text; what comes after stays text.
+    FACETS_PER_TEXT: usize = facets::FACETS_PER_TEXT;
+    /// The longest hashtag, in characters, as written and as normalised; a longer one stays text.
+    HASHTAG_CHARS_MAX: usize = facets::HASHTAG_CHARS_MAX;
+    /// Languages of one post.
+    LANGUAGES_PER_POST: usize = 3;
+    /// The longest language tag, in characters.
+    LANGUAGE_TAG_CHARS_MAX: usize = language::LANGUAGE_TAG_CHARS_MAX;
     /// The longest `request_id`, in printable ASCII characters.
     REQUEST_ID_CHARS: usize = 64;
     /// One record of the log: key, headers and value together, in bytes.
@@ -119,13 +131,6 @@ limits! {
     KEEPALIVE_INTERVAL_SECONDS: u64 = 60;
     /// How long a connection may leave a ping unanswered, in seconds.
     KEEPALIVE_TIMEOUT_SECONDS: u64 = 20;
-}
-
-/// How text of one kind is bounded; see [`crate::text`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextLimit {
-    pub graphemes: usize,
-    pub bytes: usize,
 }
 
 pub const DISPLAY_NAME: TextLimit = TextLimit { graphemes: DISPLAY_NAME_GRAPHEMES, bytes: DISPLAY_NAME_BYTES };

@@ -11,7 +11,7 @@ use kith_proto::identity::v1::Profile;
 use kith_proto::time;
 use kith_relations::account::{ACCOUNTS, AccountRow};
 use kith_service::ids::{self, RequestId};
-use kith_service::text::parse_text_or_empty;
+use kith_service::text::{parse_name, parse_text_or_empty};
 use kith_service::{Failure, limits};
 use kith_tables::{Key, StoreError, Timestamp};
 
@@ -67,7 +67,7 @@ impl NewAccount {
 /// The texts of a profile that someone asks for.
 pub fn parse_profile(profile: Option<Profile>) -> Result<Profile, Failure> {
     let Profile { display_name, bio } = profile.unwrap_or_default();
-    let display_name = parse_text_or_empty("profile.display_name", &display_name, limits::DISPLAY_NAME);
+    let display_name = parse_name("profile.display_name", &display_name, limits::DISPLAY_NAME);
     let bio = parse_text_or_empty("profile.bio", &bio, limits::BIO);
     let (display_name, bio) = Failure::both(display_name, bio)?;
     Ok(Profile { display_name, bio })
@@ -83,6 +83,13 @@ pub async fn batch(state: &State, account_ids: &[String]) -> Result<Vec<Option<A
     let read = |id| kith_relations::account::account(state, id).boxed();
     let reads: Vec<_> = account_ids.iter().map(|id| read(id.as_str())).collect();
     stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await
+}
+
+/// Who has such a handle from before it was reserved keeps it.
+pub fn handle_reserved() -> Failure {
+    Failure::new(Reason::HandleReserved, "handle is reserved")
+        .with("field", "handle")
+        .violation("handle", "is reserved")
 }
 
 pub fn not_found() -> Failure {
@@ -126,5 +133,11 @@ mod tests {
         let failure = parse_profile(Some(profile(&"x".repeat(257)))).unwrap_err();
         assert_eq!((failure.reason_name(), &*failure.field_violations()[0].field), ("TEXT_TOO_LONG", "profile.bio"));
         assert!(parse_profile(Some(profile(&"👨‍👩‍👧‍👦".repeat(10)))).is_ok());
+        let named = |display_name: &str| Some(Profile { display_name: display_name.into(), bio: "a\r\nb".into() });
+        let failure = parse_profile(named("Ada\u{2067}")).unwrap_err();
+        let violations = failure.field_violations();
+        assert_eq!((failure.reason_name(), &*violations[0].field), ("FIELD_INVALID", "profile.display_name"));
+        let kept = Profile { display_name: "Ada @admin".into(), bio: "a\nb".into() };
+        assert_eq!(parse_profile(named(" Ada\n@admin")), Ok(kept));
     }
 }

@@ -14,6 +14,7 @@ use kith_service::auth::{TokenIssuer, Verifier};
 use kith_service::kit::Kit;
 use kith_service::{Failure, limited, limits};
 use kith_tables::StoreError;
+use kith_text::handle::ReservedHandles;
 use tonic::service::RoutesBuilder;
 
 use crate::password::PasswordHasher;
@@ -29,6 +30,8 @@ pub struct Deps {
     pub password_memory_kib: u32,
     /// How far back before a follow the other's posts belong in the home feed.
     pub backfill_window_seconds: u64,
+    /// Handles that no new account can have.
+    pub reserved_handles: ReservedHandles,
 }
 
 /// The service's handlers; clones share everything.
@@ -43,6 +46,7 @@ struct Shared {
     verifier: Verifier,
     passwords: PasswordHasher,
     backfill_window_seconds: u32,
+    reserved_handles: ReservedHandles,
 }
 
 impl IdentityService {
@@ -50,8 +54,9 @@ impl IdentityService {
     pub fn new(deps: Deps) -> Result<Self, Failure> {
         let passwords = PasswordHasher::new(deps.kit.runtime.clone(), deps.password_memory_kib)?;
         let backfill_window_seconds = u32::try_from(deps.backfill_window_seconds).unwrap_or(u32::MAX);
-        let Deps { kit, issuer, verifier, .. } = deps;
-        Ok(Self { shared: Arc::new(Shared { kit, issuer, verifier, passwords, backfill_window_seconds }) })
+        let Deps { kit, issuer, verifier, reserved_handles, .. } = deps;
+        let shared = Shared { kit, issuer, verifier, passwords, backfill_window_seconds, reserved_handles };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Adds the service's three gRPC services to those of the process; gives their full names.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use kith_proto::errors::v1::Reason;
 use kith_service::Failure;
-use kith_service::limits::{HANDLE_CHARS_MAX, HANDLE_CHARS_MIN};
+use kith_text::handle::{HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, is_handle};
 use sha2::{Digest, Sha256};
 
 /// A normalised handle: `[a-z0-9_]{3,30}`. Personal: it goes into no log line.
@@ -19,9 +19,7 @@ impl Handle {
 
     /// The handle that `text` is as it stands, as events have it.
     pub fn normalised(text: &str) -> Option<Self> {
-        let sized = (HANDLE_CHARS_MIN..=HANDLE_CHARS_MAX).contains(&text.len());
-        let plain = text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-        (sized && plain).then(|| Self(text.to_owned()))
+        is_handle(text).then(|| Self(text.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {

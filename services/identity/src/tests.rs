@@ -28,6 +28,7 @@ use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
 use kith_tables::Digest;
 use kith_tables::embedded::EmbeddedTables;
+use kith_text::handle::ReservedHandles;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
@@ -74,13 +75,25 @@ impl World {
 
     /// A process that serves, and folds where `folding`.
     async fn replica(&self, folding: bool) -> (Arc<Projection>, IdentityService) {
+        self.reserving(folding, &["admin"]).await
+    }
+
+    /// The same with other handles reserved.
+    async fn reserving(&self, folding: bool, reserved: &[&str]) -> (Arc<Projection>, IdentityService) {
         let projection = kith_stage::projection(&self.ports, group(1), folding).await.unwrap();
         let runtime = self.ports.runtime.clone();
         let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
         let kit = Arc::new(Kit::new(Arc::clone(&projection), page_tokens, 100_000));
         let issuer = TokenIssuer::new(self.keys.signing_key().unwrap(), runtime.clone());
         let verifier = Verifier::open(self.jwks.clone(), runtime).unwrap();
-        let deps = Deps { kit, issuer, verifier, password_memory_kib: 8, backfill_window_seconds: 3_600 };
+        let deps = Deps {
+            kit,
+            issuer,
+            verifier,
+            password_memory_kib: 8,
+            backfill_window_seconds: 3_600,
+            reserved_handles: ReservedHandles::new(reserved).unwrap(),
+        };
         (projection, IdentityService::new(deps).unwrap())
     }
 

@@ -191,6 +191,7 @@ fn add(
                 verifier: verifier.clone(),
                 password_memory_kib: settings.password_memory_kib,
                 backfill_window_seconds: settings.backfill_window_seconds,
+                reserved_handles: settings.reserved_handles.clone(),
             };
             kith_identity::add_to(routes, deps)?
         }

@@ -5,7 +5,6 @@
 
 mod content;
 mod edit;
-mod facets;
 mod post;
 mod read;
 
@@ -21,8 +20,6 @@ use kith_service::kit::Kit;
 use kith_service::limited;
 use tonic::service::RoutesBuilder;
 
-pub use content::{LANGUAGE_TAG_CHARS_MAX, LANGUAGES_PER_POST};
-pub use facets::{FACETS_PER_TEXT, HASHTAG_CHARS_MAX};
 
 /// The gRPC services that [`PostsService::add_to`] adds.
 pub const SERVICES: [&str; 1] = [SERVICE_NAME];

@@ -61,8 +61,10 @@ async fn a_post_is_read_with_its_token_as_it_was_written() {
     assert_eq!((read.author_id, read.revision, read.edit_time), (ADA.to_string(), 1, None));
     let features: Vec<_> = read.facets.into_iter().map(|facet| facet.feature.unwrap()).collect();
     let mention = facet::Mention { account_id: BOB.to_string(), handle: "bob".into() };
+    let nobody = facet::Mention { account_id: String::new(), handle: "nobody".into() };
     let hashtag = facet::Hashtag { tag: "rust".into() };
-    assert_eq!(features, [facet::Feature::Mention(mention), facet::Feature::Hashtag(hashtag)]);
+    let [mention, nobody] = [mention, nobody].map(facet::Feature::Mention);
+    assert_eq!(features, [mention, nobody, facet::Feature::Hashtag(hashtag)]);
 }
 
 #[tokio::test]
@@ -171,7 +173,12 @@ async fn across_a_block_a_post_looks_like_none_either_way() {
     named(&world, ADA, "ada").await;
     world.settle().await;
     let (mentions, _) = published(&world, BOB, "hello @ada", "r-2").await;
-    assert!(mentions.facets.is_empty(), "a handle tells nobody whom it is of across a block");
+    let (of_nobody, _) = published(&world, BOB, "hello @eve", "r-3").await;
+    let features_of = |post: Post| post.facets.into_iter().map(|facet| facet.feature.unwrap()).collect::<Vec<_>>();
+    let mention = |handle: &str| facet::Mention { account_id: String::new(), handle: handle.into() };
+    assert_eq!(features_of(of_nobody), [facet::Feature::Mention(mention("eve"))]);
+    let looks_like_nobody = [facet::Feature::Mention(mention("ada"))];
+    assert_eq!(features_of(mentions), looks_like_nobody, "a handle tells nobody whom it is of across a block");
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ impl Services {
             verifier: Verifier::open(keys.path().join("jwks.json"), ports.runtime.clone())?,
             password_memory_kib: PASSWORD_MEMORY_KIB,
             backfill_window_seconds,
+            reserved_handles: Default::default(),
         };
         Ok(Self {
             identity: IdentityService::new(deps)?,

@@ -47,6 +47,12 @@ pub const KEYS: &[Key] = &[
     key("backfill_window_seconds", "2592000", "how far back a new follow fills the home feed, seconds"),
     key("max_lag_records", "100000", "how far a service's folds may lag before its commands are refused, records"),
     key("password_memory_kib", "19456", "memory of one password hash (argon2id), KiB"),
+    key(
+        "reserved_handles",
+        "abuse,admin,administrator,all,channel,everyone,help,here,kith,moderator,moderators,official,postmaster,root,\
+         security,staff,support,system,team,webmaster",
+        "handles that no new account can have; who has one keeps it",
+    ),
     key("default_deadline_ms", "5000", "the deadline of an RPC that brings none, milliseconds"),
     key("max_deadline_ms", "30000", "the longest deadline that an RPC gets, milliseconds"),
     key("otlp_endpoint", "", "where traces go, by OTLP over gRPC (`http://HOST:4317`); empty: nowhere"),

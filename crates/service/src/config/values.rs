@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use kith_text::handle::ReservedHandles;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use tracing::level_filters::LevelFilter;
@@ -205,38 +206,41 @@ fn servers_of(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// A list in the file, a text with commas everywhere else.
 pub(super) fn service_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ServiceName>, D::Error> {
-    struct Names;
-
-    impl<'de> Visitor<'de> for Names {
-        type Value = Vec<ServiceName>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("names of services")
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(name_of).collect()
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
-            let mut services = Vec::new();
-            while let Some(name) = names.next_element::<String>()? {
-                services.push(name_of(&name)?);
-            }
-            Ok(services)
-        }
-    }
-
-    let mut services = deserializer.deserialize_any(Names)?;
+    let names = deserializer.deserialize_any(List("names of services"))?;
+    let parsed: Result<Vec<_>, _> = names.iter().map(|name| ServiceName::parse(name)).collect();
+    let mut services = parsed.map_err(de::Error::custom)?;
     services.sort_unstable();
     services.dedup();
     Ok(services)
 }
 
-fn name_of<E: de::Error>(name: &str) -> Result<ServiceName, E> {
-    ServiceName::parse(name).map_err(E::custom)
+pub(super) fn reserved_handles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ReservedHandles, D::Error> {
+    let handles = deserializer.deserialize_any(List("handles"))?;
+    ReservedHandles::new(handles).map_err(de::Error::custom)
+}
+
+/// A list in the file, a text with commas everywhere else. It says what it is a list of.
+struct List(&'static str);
+
+impl<'de> Visitor<'de> for List {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list)
+    }
 }
 
 fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {

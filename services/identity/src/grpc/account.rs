@@ -95,6 +95,9 @@ impl IdentityService {
             self.same_password(password, &claim.row, deadline).await?;
             return created(&seen.state, account, claim, deadline).await;
         }
+        if self.shared.reserved_handles.contains(account.handle.as_str()) {
+            return Err(account::handle_reserved());
+        }
         let password_hash = self.shared.passwords.hash(password.clone(), deadline).await?;
         let own_hash = password_hash.clone();
         let event = account.requested(password_hash, Timestamp(self.kit().runtime.tick())).into();

@@ -111,6 +111,7 @@ async fn bad_requests_get_their_reason_and_write_nothing() {
     let long_bio = Some(Profile { display_name: String::new(), bio: "x".repeat(257) });
     for (request, expected) in [
         (CreateAccountRequest { handle: "b!b".into(), ..good() }, "HANDLE_INVALID"),
+        (CreateAccountRequest { handle: "Admin".into(), ..good() }, "HANDLE_RESERVED"),
         (CreateAccountRequest { password: "1234567".into(), ..good() }, "FIELD_INVALID"),
         (CreateAccountRequest { profile: long_bio, ..good() }, "TEXT_TOO_LONG"),
         (CreateAccountRequest { request_id: "x".repeat(65), ..good() }, "FIELD_INVALID"),
@@ -131,6 +132,21 @@ async fn bad_requests_get_their_reason_and_write_nothing() {
     let many = BatchGetAccountsRequest { account_ids: vec![id.to_string(); 101], at_least: Vec::new() };
     assert_eq!(reason(&suite.service.batch_get_accounts(by(id, many)).await.unwrap_err()), "BATCH_TOO_LONG");
     assert_eq!(suite.settled().await, heads);
+}
+
+#[tokio::test]
+async fn who_has_a_handle_from_before_it_was_reserved_keeps_it() {
+    let suite = Suite::new().await;
+    let before = suite.created("ada").await;
+    suite.settled().await;
+    let (_running, service) = suite.world.reserving(false, &["ada", "bob"]).await;
+    let again = service.create_account(anonymous(new_account("ada", "r-1"))).await.unwrap().into_inner();
+    assert_eq!(again, before);
+    let refused = |request| async { service.create_account(anonymous(request)).await.unwrap_err() };
+    assert_eq!(reason(&refused(new_account("ada", "r-2")).await), "HANDLE_TAKEN");
+    let reserved = refused(new_account("bob", "r-1")).await;
+    assert_eq!((reserved.code(), &*reason(&reserved)), (tonic::Code::InvalidArgument, "HANDLE_RESERVED"));
+    assert_eq!(reserved.get_details_bad_request().unwrap().field_violations[0].field, "handle");
 }
 
 #[tokio::test]

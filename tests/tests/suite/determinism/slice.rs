@@ -49,6 +49,7 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
         verifier: Verifier::open(folder.path().join("jwks.json"), ports.runtime.clone()).unwrap(),
         password_memory_kib: 64,
         backfill_window_seconds: 3_600,
+        reserved_handles: Default::default(),
     };
     Services {
         identity: IdentityService::new(deps).unwrap(),
