@@ -78,6 +78,10 @@ pub fn decide(standing: &Standing, command: &Command) -> Result<Option<Identity>
     let Standing { pair, target_exists, .. } = standing;
     let (mine, theirs) = (&pair.mine, &pair.theirs);
     let is_self = command.actor == command.target;
+    if mine.applied.contains(command.id) {
+        // A copy, as of every command: whatever stands between the two by now.
+        return Ok(None);
+    }
     match command.wish {
         Wish::Follow { .. } | Wish::Block if is_self => return Err(Rejection::SelfNotAllowed),
         Wish::Follow { .. } if !target_exists || theirs.blocking => return Err(Rejection::AccountNotFound),
@@ -95,8 +99,7 @@ pub fn decide(standing: &Standing, command: &Command) -> Result<Option<Identity>
         Wish::Block => mine.blocking,
         Wish::Unblock => !mine.blocking,
     };
-    let nothing_to_do = in_effect || mine.applied.contains(command.id);
-    Ok((!nothing_to_do).then(|| event(command, standing.seen_target_offset)))
+    Ok((!in_effect).then(|| event(command, standing.seen_target_offset)))
 }
 
 fn event(command: &Command, seen_target_offset: u64) -> Identity {

@@ -147,9 +147,10 @@ impl IdentityService {
         let target = parse_id("target_id", &asked.target_id)?;
         let request_id = RequestId::parse("request_id", &asked.request_id, &self.kit().runtime)?;
         let id = record_id(asked.actor, rpc(asked.wish), &request_id);
+        let seen = self.kit().see(&asked.at_least, asked.deadline).await?;
+        // Later than what the tokens stand for.
         let at = Timestamp(self.kit().runtime.tick());
         let command = Command { id, actor: asked.actor, target, wish: asked.wish, at };
-        let seen = self.kit().see(&asked.at_least, asked.deadline).await?;
         carry_out(&seen, command, asked.deadline).await
     }
 
