@@ -22,11 +22,15 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 
 /// What all packages of the suite begin with.
 const SUITE: &str = "kith.";
-/// The package of our options: the build reads it, the suite has no use for it.
+/// The package of our options: the build reads it, the suite has no messages of it.
 const OPTIONS: &str = "kith.options.v1";
+/// That of protovalidate's: for callers, and for the tests.
+const RULES: &str = "buf.validate";
 
 fn main() -> Fallible<()> {
-    println!("cargo:rerun-if-changed=kith");
+    for folder in ["buf", "kith"] {
+        println!("cargo:rerun-if-changed={folder}");
+    }
     let mut protos = Vec::new();
     find_protos(Path::new("kith"), &mut protos)?;
     // The order of a folder's entries is the file system's; the descriptor set's is ours.
@@ -39,7 +43,7 @@ fn main() -> Fallible<()> {
     let pool = compiler.descriptor_pool();
     let options = Options::find(&pool)?;
     let mut descriptors = compiler.file_descriptor_set();
-    descriptors.file.retain(|file| file.package() != OPTIONS);
+    descriptors.file.retain(|file| file.package() != OPTIONS && file.package() != RULES);
     tonic_prost_build::configure()
         .bytes(".")
         .skip_debug(secret::holders(&pool, &options))

@@ -1,0 +1,96 @@
+//! Every RPC that callers have, found by reflection, with every field of its request spoiled in turn: through the wire from
+//! the running suite, the right code with its reason and the field, and nothing written. A new RPC is in it by being in the
+//! protos.
+
+use prost::Message;
+use prost_reflect::{Kind, MethodDescriptor};
+use tonic::Code;
+
+use super::caller::{Caller, World};
+use super::rules::{self, Rules};
+use super::spoil::{self, Size};
+
+/// RPCs that anyone may call; all others need a bearer token.
+const WITHOUT_BEARER: [&str; 3] = ["CreateAccount", "CreateSession", "GetSigningKeys"];
+/// Not a message of any type: a field number that is cut off.
+const MALFORMED: &[u8] = b"\xff";
+/// So many spoiled requests there are at the least: fewer, and the walk has lost its way.
+const SPOILED_MIN: usize = 700;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rpc_refuses_what_its_proto_rules_out() {
+    let mut world = World::start().await;
+    let [ada] = world.accounts(["ada"]).await;
+    let before = world.heads().await;
+    let ada = world.sign_in(&ada);
+
+    let (mut wrong, mut spoiled) = (Vec::new(), 0);
+    for rpc in rules::callers_rpcs() {
+        let name = full_name(&rpc);
+        if !WITHOUT_BEARER.contains(&rpc.name()) {
+            wrong.extend(without_bearer(&world, &ada, &rpc).await);
+        }
+        let malformed = ada.raw(&name, MALFORMED).await.otherwise(Code::InvalidArgument, "REQUEST_MALFORMED", None);
+        wrong.extend(malformed.map(|otherwise| format!("{name}, bytes: {otherwise}")));
+        for bad in spoil::all(&rpc.input()) {
+            spoiled += 1;
+            let answer = ada.raw(&name, bad.request.encode_to_vec()).await;
+            let otherwise = answer.otherwise(Code::InvalidArgument, bad.reason, Some(&bad.field));
+            wrong.extend(otherwise.map(|otherwise| format!("{name}, {} = {}: {otherwise}", bad.field, bad.how)));
+        }
+    }
+    assert!(wrong.is_empty(), "{} answers of {spoiled}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(spoiled >= SPOILED_MIN, "only {spoiled}");
+    assert_eq!(world.heads().await, before, "nothing was written");
+
+    // What was spoiled was whole before, and is still taken at its longest: else something else may have been refused.
+    let ada = world.sign_in(&ada);
+    for rpc in rules::callers_rpcs() {
+        for size in [Size::Least, Size::Most] {
+            let code = ada.raw(&full_name(&rpc), whole(&rpc, size)).await.code();
+            // No one has the handle and the password that the request makes up.
+            let is_nobody = rpc.name() == "CreateSession" && code == Code::Unauthenticated;
+            assert!(is_nobody || [Code::Ok, Code::NotFound].contains(&code), "{}: {code:?}", rpc.full_name());
+        }
+    }
+}
+
+/// Limits are kept by nobody who does not know them: all that has a length or a shape says which.
+#[test]
+fn every_field_of_a_request_says_what_it_takes() {
+    for rpc in rules::callers_rpcs() {
+        for field in rpc.input().fields().filter(|field| field.name() != "page_token") {
+            let rules = Rules::of(&field);
+            let has_shape = match field.kind() {
+                _ if field.is_list() => rules.max_items.is_some(),
+                Kind::String => rules.pattern.is_some() || rules.max_chars.or(rules.max_bytes).is_some(),
+                Kind::Int32 => rules.at_least.is_some(),
+                Kind::Enum(_) => rules.defined_only,
+                Kind::Bytes => false,
+                _ => true,
+            };
+            assert!(has_shape, "{} says nothing of what it takes", field.full_name());
+        }
+    }
+}
+
+async fn without_bearer(world: &World, ada: &Caller, rpc: &MethodDescriptor) -> Vec<String> {
+    let forged = World::token_of_another_suite(&ada.account_id);
+    let callers =
+        [("none", world.anyone()), ("forged", ada.with_bearer(&forged)), ("no token", ada.with_bearer("a.b.c"))];
+    let (name, mut wrong) = (full_name(rpc), Vec::new());
+    for (bearer, caller) in callers {
+        let otherwise =
+            caller.raw(&name, whole(rpc, Size::Least)).await.otherwise(Code::Unauthenticated, "UNAUTHENTICATED", None);
+        wrong.extend(otherwise.map(|otherwise| format!("{name}, bearer {bearer}: {otherwise}")));
+    }
+    wrong
+}
+
+fn whole(rpc: &MethodDescriptor, size: Size) -> Vec<u8> {
+    spoil::valid(&rpc.input(), size).encode_to_vec()
+}
+
+fn full_name(rpc: &MethodDescriptor) -> String {
+    format!("{}/{}", rpc.parent_service().full_name(), rpc.name())
+}
