@@ -1,7 +1,7 @@
 //! Comments on posts and replies to them: immutable, listed a level at a time, oldest first.
 
 use bytes::Bytes;
-use kith_fold::{Fold, Found, Home, Record, Rows, State};
+use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::{RecordId, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{Comment, CommentContent, CommentCreated};
@@ -95,12 +95,12 @@ impl Fold for Comments {
         vec![&COMMENTS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let event = comment_created(record)?;
-        let home = Home::new(&COMMENTS, Key::text(&event.post_id)).with::<IndexRow>(by_id_key(&event.comment_id));
+        let scope = Scope::new(&COMMENTS, Key::text(&event.post_id)).with::<IndexRow>(by_id_key(&event.comment_id));
         Some(match &*event.parent_comment_id {
-            "" => home,
-            parent => home.with::<IndexRow>(by_id_key(parent)),
+            "" => scope,
+            parent => scope.with::<IndexRow>(by_id_key(parent)),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Reactions to posts and to comments: one an account and subject, a new kind replaces the old.
 
-use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
+use kith_fold::{AppliedIds, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{RecordId, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{Reacted, ReactionCount, ReactionKind, Subject, Unreacted};
@@ -164,9 +164,9 @@ impl Fold for Reactions {
         vec![&REACTIONS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Home::new(&REACTIONS, key(change.subject)).with::<ReactionRow>([change.actor_id.into()]))
+        Some(Scope::new(&REACTIONS, key(change.subject)).with::<ReactionRow>([change.actor_id.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -324,7 +324,7 @@ mod tests {
         let (newer, unspecified) = (Reacted { kind: 7, ..good.clone() }, Reacted { kind: 0, ..good });
         for bad in [no_subject, no_actor, long, newer, unspecified] {
             let record = History::record(0, id(1), Event::Reacted(bad));
-            assert!(Reactions.home(&record).is_none(), "{record:?}");
+            assert!(Reactions.scope(&record).is_none(), "{record:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::try_join;
-use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
+use kith_fold::{AppliedIds, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{RecordId, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{Shared, Unshared};
@@ -141,9 +141,9 @@ impl Fold for Shares {
         vec![&SHARES]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Home::new(&SHARES, Key::text(change.post_id())).with::<ShareRow>([change.actor_id().into()]))
+        Some(Scope::new(&SHARES, Key::text(change.post_id())).with::<ShareRow>([change.actor_id().into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

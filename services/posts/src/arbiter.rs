@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_fold::{Append, Effect, Fold, Found, Home, Record, Rows, State};
+use kith_fold::{Append, Effect, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{RecordId, topics};
 use kith_proto::Event;
 use kith_proto::posts::private::v1::EditRequested;
@@ -78,10 +78,10 @@ impl Fold for EditClaims {
         vec![&EDIT_CLAIMS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let event = requested(record)?;
         RecordId::parse(&event.post_id)?;
-        Some(Home::new(&EDIT_CLAIMS, Key::text(&event.post_id)).with::<ClaimRow>([record.id.to_string().into()]))
+        Some(Scope::new(&EDIT_CLAIMS, Key::text(&event.post_id)).with::<ClaimRow>([record.id.to_string().into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

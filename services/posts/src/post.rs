@@ -1,7 +1,7 @@
 //! A post: published, edited, taken away.
 
 use bytes::Bytes;
-use kith_fold::{Fold, Found, Home, Noun, Record, Rows, State};
+use kith_fold::{Fold, Found, Noun, Record, Rows, Scope, State};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
@@ -104,11 +104,11 @@ impl Fold for Posts {
         vec![&POSTS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let id = post_id(fact(record)?);
         // An id that is none cannot be a key: such an event concerns no post.
         RecordId::parse(id)?;
-        Some(Home::new(&POSTS, Key::text(id)).with::<PostRow>([]))
+        Some(Scope::new(&POSTS, Key::text(id)).with::<PostRow>([]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -1,7 +1,6 @@
 use kith_log::{Position, RecordId, headers};
 use kith_proto::{DecodeError, Event};
-
-use crate::Cause;
+use kith_runtime::UnixMillis;
 
 /// A record of the log, decoded: what folds see.
 #[derive(Debug, Clone)]
@@ -26,6 +25,17 @@ impl Record {
         let (causation, correlation) = (Some(self.id), Some(self.correlation));
         Cause { causation, correlation, trace_parent: self.trace_parent.clone() }
     }
+}
+
+/// Why a record exists.
+#[derive(Debug, Clone, Default)]
+pub struct Cause {
+    /// The record that caused it, if one did.
+    pub causation: Option<RecordId>,
+    /// The record that started it all; `None`: this one does.
+    pub correlation: Option<RecordId>,
+    /// W3C trace context of what caused it, if that was traced; `None`: the current span, if there is one.
+    pub trace_parent: Option<String>,
 }
 
 /// What a record turns out to be.
@@ -54,4 +64,10 @@ impl Decoded {
             Err(DecodeError::UnknownType) => Self::UnknownType,
         }
     }
+}
+
+/// The `ce_time` of a record.
+pub(crate) fn made_at(record: &kith_log::Record) -> Option<UnixMillis> {
+    let time = record.header(headers::TIME)?;
+    time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
