@@ -41,7 +41,7 @@ pub async fn of(ports: &Ports, push_threshold: u64) -> Result<BTreeMap<String, (
     let mut digests = BTreeMap::new();
     for group in groups(push_threshold, PARTITIONS) {
         let (keyspace, tables) = (group.keyspace(), group.folded_tables());
-        let feeds = group.service == kith_projector::SERVICE;
+        let feeds = group.name == kith_projector::GROUP;
         let running = engine::start(ports, group, false).await?;
         let of_group = if feeds {
             let settings = kith_projector::Settings { push_threshold, partition_count: PARTITIONS };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_log::{LogPartition, MAX_RECORD_BYTES, Record, RecordId, headers, topics};
+use kith_log::{LogPartition, MAX_RECORD_BYTES, Position, Record, RecordId, headers, topics};
 use kith_proto::Event;
 use kith_proto::deadletters::v1::{DeadLetter, dead_letter::Header};
 use kith_tables::{Column, Key, Order, Row, RowKey, Section, Table, row};
@@ -31,22 +31,46 @@ row! {
     pub(crate) struct SetAsideRow in 0 { pub letter_id: String }
 }
 
-/// Sets a record aside that nobody can decode, unless the tables say that it was. The letter's id is a function of its
-/// origin: where the tables are gone, or what they said is lost, the same letter is appended again under the same id.
-pub(crate) fn effect(record: &Record, reason: &str) -> Effect {
-    let origin = record.position;
-    let row = RowKey::of::<SetAsideRow>([i64::try_from(origin.offset).unwrap_or(i64::MAX).into()]);
-    let (partition, clustering) = (key_of(origin.partition), row.clustering.clone());
-    let letter = letter(record, reason);
-    let then = move |found: &[Option<Row>]| {
-        if found.iter().any(Option::is_some) {
-            return Vec::new();
-        }
-        let flag = SetAsideRow { letter_id: letter.id.to_string() };
-        let flag = Effect::put(&SET_ASIDE, key_of(origin.partition), clustering.clone(), flag, origin.offset);
-        vec![Effect::AppendThen(Box::new(letter.clone()), vec![flag])]
-    };
-    Effect::Read { table: &SET_ASIDE, partition, rows: vec![row], then: Arc::new(then) }
+/// A record that nobody can decode, and the letter that sets it aside. The letter's id is a function of its origin, so that a
+/// second one is known to be the same.
+#[derive(Clone)]
+pub(crate) struct Poison {
+    origin: Position,
+    letter: Append,
+}
+
+impl Poison {
+    pub fn new(record: &Record, reason: &str) -> Self {
+        Self { origin: record.position, letter: letter(record, reason) }
+    }
+
+    pub fn letter_id(&self) -> RecordId {
+        self.letter.id
+    }
+
+    /// Appends the letter unless the tables say that it was; then they say so. `is_in_log`: it is, whatever they say.
+    pub fn effect(self, is_in_log: bool) -> Effect {
+        let Self { origin, letter } = self;
+        let row = RowKey::of::<SetAsideRow>([i64::try_from(origin.offset).unwrap_or(i64::MAX).into()]);
+        let (partition, clustering) = (key_of(origin.partition), row.clustering.clone());
+        let then = move |found: &[Option<Row>]| {
+            if found.iter().any(Option::is_some) {
+                return Vec::new();
+            }
+            let flag = SetAsideRow { letter_id: letter.id.to_string() };
+            let flag = Effect::put(&SET_ASIDE, key_of(origin.partition), clustering.clone(), flag, origin.offset);
+            match is_in_log {
+                true => vec![flag],
+                false => vec![Effect::AppendThen(Box::new(letter.clone()), vec![flag])],
+            }
+        };
+        Effect::Read { table: &SET_ASIDE, partition, rows: vec![row], then: Arc::new(then) }
+    }
+}
+
+/// The key of all letters about records of a log partition: they are in one partition of their topic.
+pub(crate) fn letters_key(origin: LogPartition) -> String {
+    origin.to_string()
 }
 
 fn key_of(partition: LogPartition) -> Key {
@@ -72,7 +96,7 @@ fn letter(record: &Record, reason: &str) -> Append {
     };
     Append {
         topic: topics::DEAD_LETTERS,
-        key: origin.partition.to_string(),
+        key: letters_key(origin.partition),
         id: id_of_origin(record),
         event: Event::DeadLetter(letter),
         cause: Cause {

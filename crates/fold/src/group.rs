@@ -1,17 +1,20 @@
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use kith_log::Topic;
-use kith_tables::Table;
+use kith_runtime::UnixMillis;
+use kith_tables::{RowKey, StoreError, Table};
 
-use crate::Fold;
 use crate::dead_letter::SET_ASIDE;
-use crate::verify::Shown;
-use crate::watermark::WATERMARKS;
+use crate::positions::WATERMARKS;
+use crate::{Fold, State};
 
-/// All folds of one service over all topics that it reads: one consumer group, one keyspace, watermarks included.
+/// A fold group: all folds of one service over all topics that it reads. It has one consumer group, and one keyspace with
+/// the watermarks in it.
 #[derive(Clone)]
 pub struct Group {
-    pub service: &'static str,
+    /// `identity`, `posts`, `engagement`, `messaging`, or `feeds`, which the projector hosts.
+    pub name: &'static str,
     /// Which full set of tables; in every name from the first day.
     pub generation: u32,
     /// Counts up when a fold or a table changes what it writes: tables that other folds began are not folded on with
@@ -23,15 +26,36 @@ pub struct Group {
     pub shown: Option<Arc<dyn Shown>>,
 }
 
+/// What a table holds for its readers, where its rows also hold what no reader is shown: a join of two topics, whose
+/// rows depend on what met when.
+#[async_trait]
+pub trait Shown: Send + Sync {
+    /// The tables that are compared by what is shown.
+    fn tables(&self) -> Vec<&'static Table>;
+
+    /// Whether a row of another table is compared.
+    fn counts(&self, table: &'static Table, row: &RowKey) -> bool;
+
+    /// What is shown of: the keys of readers, a page at a time.
+    async fn readers(
+        &self,
+        state: &State,
+        cursor: Option<Vec<u8>>,
+    ) -> Result<(Vec<String>, Option<Vec<u8>>), StoreError>;
+
+    /// What a reader is shown, in order, each entry in a form that is the same for the same entry.
+    async fn entries(&self, state: &State, reader: &str, now_ms: UnixMillis) -> Result<Vec<String>, StoreError>;
+}
+
 impl Group {
     /// The consumer group: `kith.posts.g1`.
-    pub fn name(&self) -> String {
-        format!("kith.{}.g{}", self.service, self.generation)
+    pub fn consumer_group(&self) -> String {
+        format!("kith.{}.g{}", self.name, self.generation)
     }
 
     /// The keyspace: `kith_posts_g1`.
     pub fn keyspace(&self) -> String {
-        format!("kith_{}_g{}", self.service, self.generation)
+        format!("kith_{}_g{}", self.name, self.generation)
     }
 
     /// Every table of the keyspace, once, in order of declaration.
@@ -52,9 +76,9 @@ impl Group {
         tables
     }
 
-    /// Whether this service writes `topic`: then its group also sets aside what cannot be decoded there.
+    /// Whether the group's own service writes `topic`: then the group also sets aside what cannot be decoded there.
     pub(crate) fn owns(&self, topic: Topic) -> bool {
         let service = topic.name.strip_prefix("kith.").and_then(|rest| rest.split('.').next());
-        service == Some(self.service)
+        service == Some(self.name)
     }
 }

@@ -8,19 +8,9 @@ use kith_runtime::{Runtime, UnixMillis};
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::Instrument;
 
-use crate::calls::timed;
-use crate::trace;
-
-/// Why a record exists.
-#[derive(Debug, Clone, Default)]
-pub struct Cause {
-    /// The record that caused it, if one did.
-    pub causation: Option<RecordId>,
-    /// The record that started it all; `None`: this one does.
-    pub correlation: Option<RecordId>,
-    /// W3C trace context of what caused it, if that was traced; `None`: the current span, if there is one.
-    pub trace_parent: Option<String>,
-}
+use crate::metrics::timed;
+use crate::rules::made_at;
+use crate::{Cause, trace};
 
 /// Appends events as CloudEvents (Kafka binding, binary mode).
 #[derive(Clone)]
@@ -143,12 +133,6 @@ impl OwnAppends {
             own.pop_first();
         }
     }
-}
-
-/// The `ce_time` of a record.
-pub(crate) fn made_at(record: &kith_log::Record) -> Option<UnixMillis> {
-    let time = record.header(headers::TIME)?;
-    time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
 
 /// RFC 3339 in UTC; a time that no calendar holds is given as the epoch.

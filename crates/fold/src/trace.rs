@@ -64,7 +64,7 @@ pub(crate) fn process_span(record: &mut Record, group: &Group) -> Span {
         messaging.system = SYSTEM,
         messaging.operation.name = "process",
         messaging.operation.type = "process",
-        messaging.consumer.group.name = group.name(),
+        messaging.consumer.group.name = group.consumer_group(),
         messaging.destination.name = at.partition.topic.name,
         messaging.destination.partition.id = %at.partition.index,
         messaging.kafka.offset = number(at.offset),

@@ -7,8 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use kith_runtime::UnixMillis;
 use kith_tables::{Key, MAX_GET_ROWS, MAX_SLICE_ROWS, Row, RowKey, RowRange, Slice, StoreError, Table, Value};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -16,33 +14,14 @@ use tokio::time::Instant;
 use crate::engine::{self, Ports};
 use crate::{FoldError, Group, State, WaitError};
 
+pub use crate::group::Shown;
+
 /// How often a partition that is written all the time is looked at before it is called different.
 const LOOKS: usize = 50;
 /// How long both generations get to fold what the log has.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
 /// Differences that are told; all are counted.
 const TOLD: usize = 20;
-
-/// What a table holds for its readers, where its rows also hold what no reader is shown: a join of two topics, whose
-/// rows depend on what met when.
-#[async_trait]
-pub trait Shown: Send + Sync {
-    /// The tables that are compared by what is shown.
-    fn tables(&self) -> Vec<&'static Table>;
-
-    /// Whether a row of another table is compared.
-    fn counts(&self, table: &'static Table, row: &RowKey) -> bool;
-
-    /// What is shown of: the keys of readers, a page at a time.
-    async fn readers(
-        &self,
-        state: &State,
-        cursor: Option<Vec<u8>>,
-    ) -> Result<(Vec<String>, Option<Vec<u8>>), StoreError>;
-
-    /// What a reader is shown, in order, each entry in a form that is the same for the same entry.
-    async fn entries(&self, state: &State, reader: &str, now_ms: UnixMillis) -> Result<Vec<String>, StoreError>;
-}
 
 /// How far a comparison is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Who an account is: `accounts` (by id) and `handles` (by handle), from `AccountCreated`.
 
-use kith_fold::{Fold, Found, Home, Record, Rows, State};
+use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{Account, AccountCreated, Profile};
@@ -77,9 +77,9 @@ impl Fold for Accounts {
         vec![&ACCOUNTS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let event = created(record)?;
-        Some(Home::new(&ACCOUNTS, Key::text(&event.account_id)).with::<AccountRow>([]))
+        Some(Scope::new(&ACCOUNTS, Key::text(&event.account_id)).with::<AccountRow>([]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -98,9 +98,9 @@ impl Fold for Handles {
     }
 
     /// One handle's accounts lie in several log partitions; each has a row of its own.
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let event = created(record)?;
-        Some(Home::new(&HANDLES, Key::text(&event.handle)).with::<HandleRow>([event.account_id.as_str().into()]))
+        Some(Scope::new(&HANDLES, Key::text(&event.handle)).with::<HandleRow>([event.account_id.as_str().into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -1,6 +1,6 @@
 //! Who blocks whom: `blocks` (by who blocks) and `blocked_by` (by who is blocked), from `Blocked` and `Unblocked`.
 
-use kith_fold::{AppliedIds, Fold, Home, Record, Rows, State};
+use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
 use kith_log::RecordId;
 use kith_proto::Event;
 use kith_proto::identity::v1::identity_event::Event as Identity;
@@ -41,9 +41,9 @@ impl Fold for Blocks {
         vec![&BLOCKS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let (actor, target, _) = block(record)?;
-        Some(Home::new(&BLOCKS, Key::text(actor)).with::<BlockRow>([target.into()]))
+        Some(Scope::new(&BLOCKS, Key::text(actor)).with::<BlockRow>([target.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -58,9 +58,9 @@ impl Fold for BlockedBy {
         vec![&BLOCKED_BY]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let (actor, target, _) = block(record)?;
-        Some(Home::new(&BLOCKED_BY, Key::text(target)).with::<BlockRow>([actor.into()]))
+        Some(Scope::new(&BLOCKED_BY, Key::text(target)).with::<BlockRow>([actor.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

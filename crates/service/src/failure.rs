@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
+use kith_fold::Standstill;
 use kith_proto::ERROR_DOMAIN;
 use kith_proto::errors::v1::Reason;
 use kith_text::Length;
@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::limits::{BATCH_ITEMS, TOKENS_PER_REQUEST};
+use crate::reasons::{code_of, retry_delay};
 
 /// A field of the request, by its path, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +214,17 @@ impl Failure {
         Self::new(Reason::FoldStopped, "what the answer depends on is not being folded")
     }
 
+    /// A refusal that may only be due to tables that stand still; nothing was written.
+    pub(crate) fn perhaps_stale(refusal: &Self, standstill: &Standstill) -> Self {
+        let state = match standstill {
+            Standstill::Paused => "paused",
+            Standstill::Stopped { .. } => "stopped",
+            Standstill::CatchingUp => "catching up",
+        };
+        let message = format!("the folds are {state}, so that this may no longer be so: {}", refusal.message);
+        Self::new(Reason::FoldStopped, message).with("folds", state).with("refusal", refusal.reason_name())
+    }
+
     /// A defect, of which the caller learns nothing more. Say why in the log first, or use [`Self::defect`].
     pub fn internal() -> Self {
         Self::new(Reason::Internal, "internal error")
@@ -265,66 +277,17 @@ impl From<Failure> for Status {
         if let Some(delay) = retry_delay(failure.reason) {
             details.set_retry_info(Some(delay));
         }
-        if let Some(trace_id) = crate::telemetry::trace_id() {
+        if let Some(trace_id) = crate::trace_context::trace_id() {
             details.set_request_info(trace_id, "");
         }
         Status::with_error_details(failure.code(), failure.message, details)
     }
 }
 
-/// The canonical code that a reason always comes with, as `errors.proto` says.
-pub fn code_of(reason: Reason) -> Code {
-    match reason {
-        Reason::Unauthenticated | Reason::TokenExpired | Reason::CredentialsInvalid => Code::Unauthenticated,
-        Reason::FieldInvalid
-        | Reason::TextEmpty
-        | Reason::TextTooLong
-        | Reason::IdMalformed
-        | Reason::PageTokenInvalid
-        | Reason::ConsistencyTokenInvalid
-        | Reason::TooManyTokens
-        | Reason::BatchTooLong
-        | Reason::HandleInvalid
-        | Reason::HandleReserved
-        | Reason::RequestMalformed
-        | Reason::HeadersTooLarge
-        | Reason::RequestTooLarge => Code::InvalidArgument,
-        Reason::HandleTaken | Reason::RequestIdReused => Code::AlreadyExists,
-        Reason::AccountNotFound
-        | Reason::PostNotFound
-        | Reason::CommentNotFound
-        | Reason::ConversationNotFound
-        | Reason::GenerationNotFound
-        | Reason::DeadLetterNotFound => Code::NotFound,
-        Reason::SelfNotAllowed | Reason::Blocked | Reason::GenerationState | Reason::DeadLetterState => {
-            Code::FailedPrecondition
-        }
-        Reason::NotTheAuthor => Code::PermissionDenied,
-        Reason::RevisionStale => Code::Aborted,
-        Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
-        Reason::BehindToken
-        | Reason::LogUnavailable
-        | Reason::TablesUnavailable
-        | Reason::OutcomeUnknown
-        | Reason::FoldStopped => Code::Unavailable,
-        Reason::Overloaded => Code::ResourceExhausted,
-        Reason::MethodUnknown | Reason::CompressionUnknown => Code::Unimplemented,
-        Reason::Internal | Reason::Unspecified => Code::Internal,
-    }
-}
-
-/// When it is worth trying again; `None` where a repeat alone does not help.
-fn retry_delay(reason: Reason) -> Option<Duration> {
-    match reason {
-        Reason::BehindToken | Reason::OutcomeUnknown => Some(Duration::from_millis(100)),
-        Reason::LogUnavailable | Reason::TablesUnavailable | Reason::Overloaded => Some(Duration::from_secs(1)),
-        Reason::FoldStopped => Some(Duration::from_secs(30)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -362,28 +325,5 @@ mod tests {
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
         assert!(status.get_details_bad_request().is_none());
-    }
-
-    /// `errors.proto` ends the comment of each reason with its code; this keeps the two from parting.
-    #[test]
-    fn codes_are_those_that_the_proto_documents() {
-        let proto = include_str!("../../../proto/kith/errors/v1/errors.proto");
-        let mut comment = String::new();
-        let mut seen = 0;
-        for line in proto.lines().map(str::trim) {
-            if let Some(text) = line.strip_prefix("//") {
-                comment.push_str(text);
-            } else if let Some((name, _)) = line.split_once(" = ").filter(|(name, _)| name.starts_with("REASON_")) {
-                let reason = Reason::from_str_name(name).unwrap();
-                let code = format!("{:?}", code_of(reason));
-                let documented = comment.replace('_', "").to_lowercase();
-                assert!(reason == Reason::Unspecified || documented.contains(&code.to_lowercase()), "{name}: {code}");
-                seen += 1;
-                comment.clear();
-            } else {
-                comment.clear();
-            }
-        }
-        assert!(seen > 30, "{seen}");
     }
 }

@@ -21,9 +21,19 @@ pub struct Readiness {
 
 #[derive(Default)]
 struct ReadinessShared {
-    /// By name; what is missing, or `None` when nothing is.
-    checks: Mutex<BTreeMap<String, Option<String>>>,
+    /// By name.
+    checks: Mutex<BTreeMap<String, Standing>>,
     changed: watch::Sender<()>,
+}
+
+/// How one check stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    Ready,
+    /// With what operators should know all the same.
+    ReadyBut(String),
+    /// What is missing.
+    NotReady(String),
 }
 
 /// One check, for whoever knows how it stands: a log's connection, a fold's lag.
@@ -45,8 +55,12 @@ pub struct ReadinessReport {
 pub struct CheckReport {
     pub name: String,
     pub ready: bool,
+    /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What operators should know of one that is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 impl Readiness {
@@ -58,15 +72,13 @@ impl Readiness {
     }
 
     pub fn is_ready(&self) -> bool {
-        self.checks().values().all(Option::is_none)
+        self.checks().values().all(Standing::is_ready)
     }
 
     pub fn report(&self) -> ReadinessReport {
         let checks = self.checks();
         let checks = checks.iter();
-        let checks: Vec<_> = checks
-            .map(|(name, reason)| CheckReport { name: name.clone(), ready: reason.is_none(), reason: reason.clone() })
-            .collect();
+        let checks: Vec<_> = checks.map(|(name, standing)| standing.report(name)).collect();
         ReadinessReport { ready: checks.iter().all(|check| check.ready), checks }
     }
 
@@ -75,34 +87,54 @@ impl Readiness {
         self.check(DRAINING).not_ready("the process is ending");
     }
 
-    fn checks(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Option<String>>> {
+    fn checks(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Standing>> {
         self.shared.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ReadinessCheck {
     pub fn ready(&self) {
-        self.set(None);
+        self.set(Standing::Ready);
+    }
+
+    /// Ready, and there is something that operators should know. Nothing personal.
+    pub fn ready_but(&self, note: impl Into<String>) {
+        self.set(Standing::ReadyBut(note.into()));
     }
 
     /// `reason` is for operators: what is missing. Nothing personal.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        self.set(Standing::NotReady(reason.into()));
     }
 
-    fn set(&self, reason: Option<String>) {
-        let mut checks = self.readiness.checks();
-        let before = checks.insert(self.name.clone(), reason.clone());
-        drop(checks);
-        let was_ready = before.as_ref().is_some_and(Option::is_none);
-        match &reason {
-            Some(reason) if was_ready => tracing::warn!(check = self.name, reason, "no longer ready"),
-            None if !was_ready => tracing::info!(check = self.name, "ready"),
-            _ => {}
+    fn set(&self, standing: Standing) {
+        let before = self.readiness.checks().insert(self.name.clone(), standing.clone());
+        if before.as_ref() == Some(&standing) {
+            return;
         }
-        if before != Some(reason) {
-            self.readiness.shared.changed.send_replace(());
+        let was_ready = before.as_ref().is_some_and(Standing::is_ready);
+        match &standing {
+            Standing::NotReady(reason) if was_ready => tracing::warn!(check = self.name, reason, "no longer ready"),
+            Standing::NotReady(_) => {}
+            Standing::ReadyBut(note) => tracing::warn!(check = self.name, note, "ready, but"),
+            Standing::Ready => tracing::info!(check = self.name, "ready"),
         }
+        self.readiness.shared.changed.send_replace(());
+    }
+}
+
+impl Standing {
+    fn is_ready(&self) -> bool {
+        !matches!(self, Self::NotReady(_))
+    }
+
+    fn report(&self, name: &str) -> CheckReport {
+        let (reason, note) = match self.clone() {
+            Self::Ready => (None, None),
+            Self::ReadyBut(note) => (None, Some(note)),
+            Self::NotReady(reason) => (Some(reason), None),
+        };
+        CheckReport { name: name.to_owned(), ready: self.is_ready(), reason, note }
     }
 }
 
@@ -180,7 +212,12 @@ mod tests {
             report,
             r#"{"ready":false,"checks":[{"name":"log","ready":false,"reason":"no broker answers"},{"name":"tables","ready":true}]}"#
         );
-        log.ready();
+        log.ready_but("one broker of three is away");
+        let report = serde_json::to_string(&readiness.report()).unwrap();
+        assert_eq!(
+            report,
+            r#"{"ready":true,"checks":[{"name":"log","ready":true,"note":"one broker of three is away"},{"name":"tables","ready":true}]}"#
+        );
         readiness.drain();
         assert!(!readiness.is_ready());
     }

@@ -15,9 +15,9 @@ pub fn record_id(actor: RecordId, rpc: &str, request_id: &RequestId) -> RecordId
 }
 
 /// The id of what a command makes within something else: a comment on a post, a message in a conversation. A request id
-/// that is used again for another `home` makes another thing.
-pub fn made_in(command: RecordId, home: &str) -> RecordId {
-    truncated("kith.made-in.v1", &[&command.0, home.as_bytes()])
+/// that is used again for another `place` makes another thing.
+pub fn made_in(command: RecordId, place: &str) -> RecordId {
+    truncated("kith.made-in.v1", &[&command.0, place.as_bytes()])
 }
 
 /// The id of one item of a batched command, which is a record of its own.

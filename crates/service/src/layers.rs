@@ -23,7 +23,7 @@ use crate::deadline::DeadlineRules;
 use crate::limits::{REQUEST_HEADER_BYTES, STREAMS_OPEN};
 use crate::metrics::{Metrics, RpcMethod, RpcMetrics, code_name};
 use crate::response::{Answer, Open, Untaken, UntakenBytes};
-use crate::telemetry::{self, TRACE_PARENT};
+use crate::trace_context::{self, TRACE_PARENT};
 
 /// Between two looks whether anything is in flight, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -255,7 +255,7 @@ fn span_of(method: &RpcMethod, request: &Request<Body>) -> Span {
         rpc.status_code = field::Empty,
     );
     if let Some(parent) = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok()) {
-        telemetry::set_parent(&span, parent);
+        trace_context::set_parent(&span, parent);
     }
     span
 }

@@ -23,9 +23,12 @@ pub mod limits;
 pub mod metrics;
 pub mod page_token;
 pub mod query;
+mod reasons;
 mod response;
 pub mod server;
 pub mod telemetry;
 pub mod text;
+mod trace_context;
 
-pub use failure::{Failure, Violation, code_of};
+pub use failure::{Failure, Violation};
+pub use reasons::code_of;

@@ -4,6 +4,7 @@
 //! cell by cell, whoever writes them. All rows of one `apply` are one batch inside one partition of one table, which the
 //! server applies as one mutation.
 
+mod declared;
 mod inspect;
 mod rules;
 mod schema;

@@ -15,6 +15,7 @@
 //! encoding. Only this crate knows CQL drivers.
 
 pub mod check;
+mod column;
 pub mod contract;
 pub mod cql;
 mod digest;
@@ -30,9 +31,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 
+pub use column::Column;
 pub use digest::{Digest, TableDigest, digest, digest_where};
 pub use row::{Key, Row, RowKey, RowRange, RowType, SectionId, Slice, Write};
-pub use table::{Column, Order, Section, Table};
+pub use table::{Order, Section, Table};
 pub use value::{Cell, Kind, Timestamp, Value};
 pub use version::{Changing, Version, Versions};
 

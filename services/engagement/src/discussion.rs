@@ -1,7 +1,7 @@
 //! What discussions are kept as: a post's comments of all levels in one table partition, listed a level at a time.
 
 use bytes::Bytes;
-use kith_fold::{Fold, Found, Home, Record, Rows, State};
+use kith_fold::{Fold, Found, Scope, Record, Rows, State};
 use kith_log::topics;
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{Comment, CommentCreated};
@@ -66,12 +66,12 @@ impl Fold for Comments {
         vec![&COMMENTS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let event = comment_created(record)?;
-        let home = Home::new(&COMMENTS, Key::text(&event.post_id)).with::<IndexRow>(by_id_key(&event.comment_id));
+        let scope = Scope::new(&COMMENTS, Key::text(&event.post_id)).with::<IndexRow>(by_id_key(&event.comment_id));
         Some(match &*event.parent_comment_id {
-            "" => home,
-            parent => home.with::<IndexRow>(by_id_key(parent)),
+            "" => scope,
+            parent => scope.with::<IndexRow>(by_id_key(parent)),
         })
     }
 

@@ -51,7 +51,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(share::Shares),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
-    Group { service: "engagement", generation, folds_version: 1, topics, folds, shown: None }
+    Group { name: "engagement", generation, folds_version: 1, topics, folds, shown: None }
 }
 
 /// The handlers; cheap to clone.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
-use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
+use kith_fold::{AppliedIds, Fold, Found, Scope, Record, Rows, State};
 use kith_log::{RecordId, Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{
@@ -244,9 +244,9 @@ impl Fold for Reactions {
         vec![&REACTIONS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Home::new(&REACTIONS, key(change.subject)).with::<ReactionRow>([change.actor_id.into()]))
+        Some(Scope::new(&REACTIONS, key(change.subject)).with::<ReactionRow>([change.actor_id.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -403,7 +403,7 @@ mod tests {
         let (newer, unspecified) = (Reacted { kind: 7, ..good.clone() }, Reacted { kind: 0, ..good });
         for bad in [no_subject, no_actor, long, newer, unspecified] {
             let record = History::record(0, id(1), Event::Reacted(bad));
-            assert!(Reactions.home(&record).is_none(), "{record:?}");
+            assert!(Reactions.scope(&record).is_none(), "{record:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
-use kith_fold::{AppliedIds, Fold, Found, Home, Record, Rows, State};
+use kith_fold::{AppliedIds, Fold, Found, Scope, Record, Rows, State};
 use kith_log::{Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{
@@ -153,9 +153,9 @@ impl Fold for Shares {
         vec![&SHARES]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Home::new(&SHARES, Key::text(change.post_id())).with::<ShareRow>([change.actor_id().into()]))
+        Some(Scope::new(&SHARES, Key::text(change.post_id())).with::<ShareRow>([change.actor_id().into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

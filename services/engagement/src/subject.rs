@@ -1,6 +1,6 @@
 //! Posts, as far as engagement needs them: `subjects`, from `PostCreated` and `PostDeleted`.
 
-use kith_fold::{Fold, Home, Record, Rows, State};
+use kith_fold::{Fold, Scope, Record, Rows, State};
 use kith_proto::engagement::v1::Subject;
 use kith_proto::posts::v1::post_event::Event as Post;
 use kith_proto::posts::v1::{PostCreated, PostDeleted};
@@ -61,9 +61,9 @@ impl Fold for Subjects {
         vec![&SUBJECTS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Home::new(&SUBJECTS, Key::text(change.post_id())).with::<SubjectRow>([]))
+        Some(Scope::new(&SUBJECTS, Key::text(change.post_id())).with::<SubjectRow>([]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_fold::{Append, Effect, Fold, Found, Home, Record, Rows, State};
+use kith_fold::{Append, Effect, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{RecordId, topics};
 use kith_proto::identity::private::v1::AccountRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
@@ -47,9 +47,9 @@ impl Fold for Claims {
         vec![&CLAIMS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let intent = valid(record)?;
-        Some(Home::new(&CLAIMS, Key::text(&intent.handle)).with::<ClaimRow>([]))
+        Some(Scope::new(&CLAIMS, Key::text(&intent.handle)).with::<ClaimRow>([]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -1,6 +1,6 @@
 //! Who follows an account, by that account: the same edges, seen from the other end.
 
-use kith_fold::{Fold, Found, Home, Record, Rows, State};
+use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_tables::{Column, Key, Order, RowRange, RowType, Section, StoreError, Table, row};
 
 use crate::edge::{EdgeRow, ends, recount};
@@ -32,9 +32,9 @@ impl Fold for Followers {
         vec![&FOLLOWERS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let (_, actor, target) = ends(record)?;
-        Some(Home::new(&FOLLOWERS, Key::text(target)).with::<EdgeRow>([actor.into()]))
+        Some(Scope::new(&FOLLOWERS, Key::text(target)).with::<EdgeRow>([actor.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Append, Cause, Effect, Fold, Home, Record, Rows};
+use kith_fold::{Append, Cause, Effect, Fold, Record, Rows, Scope};
 use kith_log::{RecordId, topics};
 use kith_proto::identity::v1::FollowCut;
 use kith_proto::identity::v1::identity_event::Event as Identity;
@@ -38,9 +38,9 @@ impl Fold for Edges {
         vec![&EDGES]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let (_, actor, target) = ends(record)?;
-        Some(Home::new(&EDGES, Key::text(actor)).with::<EdgeRow>([target.into()]))
+        Some(Scope::new(&EDGES, Key::text(actor)).with::<EdgeRow>([target.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

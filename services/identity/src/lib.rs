@@ -24,13 +24,13 @@ use tonic::service::RoutesBuilder;
 
 pub use grpc::{Deps, IdentityService};
 
-/// The service's name, in its consumer group and its keyspace.
-pub const SERVICE: &str = "identity";
+/// The name of the fold group: in its consumer group and its keyspace.
+pub const GROUP: &str = "identity";
 
 /// The service's fold group.
 pub fn group(generation: u32) -> Group {
     Group {
-        service: SERVICE,
+        name: GROUP,
         generation,
         folds_version: 1,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],

@@ -11,7 +11,7 @@ use kith_runtime::Runtime;
 use kith_service::config::Settings;
 use kith_service::keys::KeyFolder;
 
-use crate::{ports, suite};
+use crate::{groups, ports};
 
 /// Servers that are only starting get this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize>
     ports.log.create_topics(&topics::ALL).await.context("creating topics")?;
     let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
     let mut keyspaces = 0;
-    for group in suite::groups(settings, |service| operations.generations(service)) {
+    for group in groups::groups(settings, |service| operations.generations(service)) {
         engine::create(ports, &group).await.with_context(|| format!("creating {}", group.keyspace()))?;
         keyspaces += 1;
     }

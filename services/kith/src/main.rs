@@ -6,6 +6,7 @@ mod terminal;
 
 mod cli;
 mod demo;
+mod groups;
 mod init;
 mod latency;
 mod operator;

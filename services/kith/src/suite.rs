@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kith_fold::engine::{FoldMetrics, Ports};
-use kith_fold::{FoldError, Generations, Group, MakeGroup, Operations, Projection};
+use kith_fold::{FoldError, MakeGroup, Operations, Projection, Standstill};
 use kith_log::LogError;
 use kith_runtime::Runtime;
 use kith_service::auth::{TokenIssuer, Verifier};
@@ -22,21 +22,13 @@ use kith_service::telemetry::Telemetry;
 use kith_tables::StoreError;
 use tonic::service::{Routes, RoutesBuilder};
 
+use crate::groups::group;
 use crate::{init, ops, ports};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
 /// Servers that are only starting get this long before the process gives up.
 const START_PATIENCE: Duration = Duration::from_secs(60);
-
-/// The fold group of every generation of every service.
-pub fn groups(settings: &Settings, generations_of: impl Fn(&str) -> Generations) -> Vec<Group> {
-    let all = |service| {
-        let generations = generations_of(group(service, settings, 0).service);
-        Vec::from_iter(generations.all().keys().map(|&number| group(service, settings, number)))
-    };
-    ServiceName::ALL.into_iter().flat_map(all).collect()
-}
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&settings, "kith")?;
@@ -160,20 +152,6 @@ fn roles(service: ServiceName, settings: &Settings) -> (bool, bool) {
     }
 }
 
-/// The fold group of one generation of a service.
-fn group(service: ServiceName, settings: &Settings, generation: u32) -> Group {
-    match service {
-        ServiceName::Identity => kith_identity::group(generation),
-        ServiceName::Posts => kith_posts::group(generation),
-        ServiceName::Engagement => kith_engagement::group(generation),
-        ServiceName::Messaging => kith_messaging::group(generation),
-        ServiceName::Projector => {
-            let (push_threshold, partition_count) = (settings.push_threshold, settings.partitions);
-            kith_projector::group(generation, kith_projector::Settings { push_threshold, partition_count })
-        }
-    }
-}
-
 /// Adds a service's RPCs; gives their full names.
 fn add(
     service: ServiceName,
@@ -259,24 +237,40 @@ fn hint(error: &FoldError) -> &'static str {
 
 /// Of tables that do not have what the log had at the start.
 fn why_behind(projection: &Projection) -> String {
-    let service = projection.service();
-    match projection.operations().generations(service).paused() {
+    let group = projection.group_name();
+    match projection.operations().generations(group).paused() {
         Some(_) => format!(
-            "the tables do not have what the log had at the start, and their folds are paused: kith resume {service}"
+            "the tables do not have what the log had at the start, and their folds are paused: kith resume {group}"
         ),
         None => "the tables do not have yet what the log had at the start".to_owned(),
+    }
+}
+
+/// What operators should know of folds that stand still: the process is ready all the same, since its reads go on, and say
+/// so. A service whose every replica is taken out of its callers' way would serve nobody.
+fn why_still(group: &str, standstill: &Standstill) -> String {
+    match standstill {
+        Standstill::Paused => {
+            format!("its folds are paused: reads say that they are incomplete, verdicts wait; kith resume {group}")
+        }
+        Standstill::Stopped { partition, reason } => {
+            format!("the fold of {partition} is stopped: reads say that they are incomplete; {reason}")
+        }
+        Standstill::CatchingUp => "its folds go on, and have not caught up yet".to_owned(),
     }
 }
 
 /// Ready while the log and the tables answer, once the tables have what was in the log at the start.
 async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: ReadinessCheck) {
     while let Some(projection) = projection.upgrade() {
-        let lag = Arc::clone(&projection.live().lag);
-        match lag.error() {
-            None if lag.has_caught_up() => check.ready(),
-            None => check.not_ready(why_behind(&projection)),
-            Some(reason) => check.not_ready(reason),
+        let live = projection.live();
+        match (live.lag.error(), live.state.standstill()) {
+            (Some(reason), _) => check.not_ready(reason),
+            (None, _) if !live.lag.has_caught_up() => check.not_ready(why_behind(&projection)),
+            (None, Some(standstill)) => check.ready_but(why_still(projection.group_name(), &standstill)),
+            (None, None) => check.ready(),
         }
+        drop(live);
         drop(projection);
         runtime.sleep(LOOK_EVERY).await;
     }

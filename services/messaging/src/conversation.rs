@@ -1,7 +1,7 @@
 //! A conversation: its members, its messages in their order, how far each member has read.
 
 use bytes::Bytes;
-use kith_fold::{AppliedIds, Effect, Fold, Found, Home, Record, Rows, State};
+use kith_fold::{AppliedIds, Effect, Fold, Found, Scope, Record, Rows, State};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
@@ -172,18 +172,18 @@ impl Fold for Conversations {
         vec![&CONVERSATIONS, &inbox::INBOX]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let event = fact(record)?;
         let conversation_id = conversation_id(event);
         // Ids that are none cannot be keys: such an event concerns no conversation.
         RecordId::parse(conversation_id)?;
-        let home = Home::new(&CONVERSATIONS, Key::text(conversation_id));
+        let scope = Scope::new(&CONVERSATIONS, Key::text(conversation_id));
         match event {
             MessagingEvent::MessageSent(event) => {
                 RecordId::parse(&event.message_id)?;
-                Some(home.with::<MessageIdRow>(under_id(&event.message_id)))
+                Some(scope.with::<MessageIdRow>(under_id(&event.message_id)))
             }
-            MessagingEvent::ConversationCreated(_) | MessagingEvent::ReadMarkerMoved(_) => Some(home),
+            MessagingEvent::ConversationCreated(_) | MessagingEvent::ReadMarkerMoved(_) => Some(scope),
         }
     }
 

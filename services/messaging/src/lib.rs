@@ -30,7 +30,7 @@ pub fn group(generation: u32) -> Group {
     let folds: Vec<Arc<dyn Fold>> =
         vec![Arc::new(conversation::Conversations), Arc::new(Accounts), Arc::new(Blocks), Arc::new(BlockedBy)];
     Group {
-        service: "messaging",
+        name: "messaging",
         generation,
         folds_version: 1,
         topics: vec![topics::MESSAGING, topics::IDENTITY],

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kith_fold::{Append, Effect, Fold, Found, Home, Record, Rows, State, WaitError};
+use kith_fold::{Append, Effect, Fold, Found, Scope, Record, Rows, State, WaitError};
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::posts::private::v1::EditRequested;
 use kith_proto::posts::private::v1::post_private_event::Event as PrivateEvent;
@@ -104,10 +104,10 @@ impl Fold for Edits {
         vec![&EDIT_CLAIMS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let event = requested(record)?;
         RecordId::parse(&event.post_id)?;
-        Some(Home::new(&EDIT_CLAIMS, Key::text(&event.post_id)).with::<ClaimRow>([record.id.to_string().into()]))
+        Some(Scope::new(&EDIT_CLAIMS, Key::text(&event.post_id)).with::<ClaimRow>([record.id.to_string().into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -58,7 +58,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(BlockedBy),
     ];
     Group {
-        service: "posts",
+        name: "posts",
         generation,
         folds_version: 1,
         topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],

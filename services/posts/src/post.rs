@@ -3,7 +3,7 @@
 mod rpcs;
 
 use bytes::Bytes;
-use kith_fold::{Fold, Found, Home, Record, Rows, State};
+use kith_fold::{Fold, Found, Scope, Record, Rows, State};
 use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
@@ -114,11 +114,11 @@ impl Fold for Posts {
         vec![&POSTS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let id = post_id(fact(record)?);
         // An id that is none cannot be a key: such an event concerns no post.
         RecordId::parse(id)?;
-        Some(Home::new(&POSTS, Key::text(id)).with::<PostRow>([]))
+        Some(Scope::new(&POSTS, Key::text(id)).with::<PostRow>([]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::entry::Entry;
 use crate::rules::belongs;
-use crate::views::followers::{FOLLOWERS, FlagRow};
+use crate::views::audience::{FOLLOWERS, FlagRow};
 use crate::views::follows::{self, FOLLOWS};
 use crate::views::home::HOME;
 use crate::views::pulls::PULLS;

@@ -31,8 +31,8 @@ use tonic::service::RoutesBuilder;
 pub use digest::digest;
 pub use grpc::Feeds;
 
-/// The name of the service: of its consumer group, and of its keyspace.
-pub const SERVICE: &str = "feeds";
+/// The name of the fold group: in its consumer group and its keyspace.
+pub const GROUP: &str = "feeds";
 
 /// What the folds are made with. The same in every process of a generation.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +57,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
         Arc::new(views::cards::CardEngagement),
     ];
     let topics = vec![topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT];
-    Group { service: SERVICE, generation, folds_version: 1, topics, folds, shown: Some(Arc::new(digest::HomeEntries)) }
+    Group { name: GROUP, generation, folds_version: 1, topics, folds, shown: Some(Arc::new(digest::HomeEntries)) }
 }
 
 /// Adds the gRPC services of feeds to what a process serves; gives their full names, for health and reflection.

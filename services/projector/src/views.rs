@@ -6,11 +6,12 @@
 //! |---|---|---|
 //! | [`cards`] | posts, engagement | |
 //! | [`follows`] | identity | |
-//! | [`followers`] | identity | identity (the flag) |
+//! | `followers` ([`audience`], [`followers`]) | identity | identity (the flag) |
 //! | [`author_feed`] | posts, engagement | |
 //! | [`home`] | | posts and engagement (push), identity (backfill) |
 //! | [`pulls`] | | identity |
 
+pub mod audience;
 pub mod author_feed;
 pub mod cards;
 pub mod followers;

@@ -162,7 +162,7 @@ impl World {
             4 | 5 => {
                 let groups = self.groups();
                 if let Some(group) = chance.pick(&groups) {
-                    self.log.rebalance(&group.name());
+                    self.log.rebalance(&group.consumer_group());
                 }
             }
             6 | 7 => {

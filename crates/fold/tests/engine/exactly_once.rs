@@ -98,7 +98,7 @@ async fn effects_that_were_cut_off_are_emitted_again() {
     stage.plan.stick(None);
     stage.start().await;
     stage.settle().await;
-    assert_eq!(stage.sum("p").await.records, 2, "the home was written before, and is not evolved again");
+    assert_eq!(stage.sum("p").await.records, 2, "the scope was written before, and is not evolved again");
     for (actor, at_offset) in [("a", 0), ("b", 1)] {
         let spread = stage.state().row::<MoodOfRow>(&MOODS_OF, &Key::text(actor), ["p".into()]).await.unwrap();
         assert_eq!(spread.map(|found| found.row), Some(MoodOfRow { at_offset }), "{actor}");
@@ -220,7 +220,7 @@ async fn a_foreign_mark_drops_what_is_known_to_be_absent() {
 #[tokio::test(start_paused = true)]
 async fn what_a_server_lost_is_not_taken_from_a_summary_that_was_kept() {
     let mut stage = Stage::set(Duration::from_secs(60)).await;
-    // Of a call's home no row is named: where the summary is known nothing is read.
+    // Of a call's scope no row is named: where the summary is known nothing is read.
     stage.start_group(Group { folds: vec![Arc::new(Calls), Arc::new(Echoes)], ..group() }).await;
     stage.plan.forget();
     let posts: Vec<String> = (0..24).map(|n| format!("x{n}")).collect();

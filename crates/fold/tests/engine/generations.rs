@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kith_fold::engine::{self, Running};
 use kith_fold::verify::{self, Verdict};
-use kith_fold::{GenerationError, Generations, Group, MakeGroup, Operations, Projection, Token};
+use kith_fold::{GenerationError, Generations, Group, MakeGroup, Operations, Projection, Standstill, Token};
 use kith_log::topics;
 use kith_proto::ops::v1::ops_event::Event;
 use kith_tables::{Key, Row, RowKey};
@@ -16,7 +16,7 @@ use crate::appends::shares;
 use crate::stage::{Stage, group};
 use crate::toy::{ECHOES, EchoRow, MOODS};
 
-const SERVICE: &str = "engagement";
+const GROUP: &str = "engagement";
 const PATIENCE: Duration = Duration::from_secs(600);
 
 struct Process {
@@ -37,7 +37,7 @@ impl Process {
     }
 
     fn now(&self) -> Generations {
-        self.operations.generations(SERVICE)
+        self.operations.generations(GROUP)
     }
 
     async fn announce(&self, event: Result<Event, GenerationError>) {
@@ -47,13 +47,13 @@ impl Process {
     async fn rebuild(&self, stage: &Stage) -> Arc<Running> {
         let number = self.now().all().keys().max().unwrap() + 1;
         engine::create(&stage.ports, &self.projection.group(number)).await.unwrap();
-        self.announce(self.now().start_rebuild(SERVICE, "", 1, 1)).await;
+        self.announce(self.now().start_rebuild(GROUP, "", 1, 1)).await;
         until(stage, || self.projection.generation(number).is_some()).await;
         self.projection.generation(number).unwrap()
     }
 
     async fn promote(&self, stage: &Stage, number: u32) {
-        self.announce(self.now().promote(SERVICE, number, 2)).await;
+        self.announce(self.now().promote(GROUP, number, 2)).await;
         until(stage, || self.projection.live_number() == number).await;
     }
 
@@ -111,9 +111,9 @@ async fn a_rebuild_ends_equal_and_is_promoted_and_rolled_back() {
     see(&live, &token).await;
     see(&process.projection.generation(1).unwrap(), &token).await;
 
-    process.announce(process.now().roll_back(SERVICE, 3)).await;
+    process.announce(process.now().roll_back(GROUP, 3)).await;
     until(&stage, || process.projection.live_number() == 1).await;
-    process.announce(process.now().drop(SERVICE, 2, 4)).await;
+    process.announce(process.now().drop(GROUP, 2, 4)).await;
     until(&stage, || process.projection.generation(2).is_none()).await;
 }
 
@@ -169,14 +169,14 @@ async fn only_the_generation_that_serves_appends() {
     all.extend(posts(&mut stage, &process, "promoted").await);
     see(&beside, &all_of(&stage).await).await;
     drop(beside);
-    process.announce(process.now().roll_back(SERVICE, 3)).await;
+    process.announce(process.now().roll_back(GROUP, 3)).await;
     until(&stage, || process.projection.live_number() == 1).await;
     all.extend(posts(&mut stage, &process, "back").await);
     drop(process);
     // Nobody is there to answer this one; another generation is promoted meanwhile.
     stage.post("unanswered").await;
     let operations = Operations::open(Arc::clone(&stage.ports.log), stage.ports.runtime.clone()).await.unwrap();
-    operations.announce(operations.generations(SERVICE).promote(SERVICE, 2, 5).unwrap()).await.unwrap();
+    operations.announce(operations.generations(GROUP).promote(GROUP, 2, 5).unwrap()).await.unwrap();
     let process = Process::start(&stage).await;
     all.extend(posts(&mut stage, &process, "again").await);
     all.push("unanswered".to_owned());
@@ -202,7 +202,7 @@ async fn what_serves_goes_on_when_the_one_before_is_gone() {
     let mut all = posts(&mut stage, &process, "first").await;
     drop(process.rebuild(&stage).await);
     process.promote(&stage, 2).await;
-    process.announce(process.now().drop(SERVICE, 1, stage.ports.runtime.now_ms())).await;
+    process.announce(process.now().drop(GROUP, 1, stage.ports.runtime.now_ms())).await;
     until(&stage, || process.projection.generation(1).is_none()).await;
     all.extend(posts(&mut stage, &process, "alone").await);
     // Its tables are deleted once nobody can be reading them; and the group's partitions are given out anew.
@@ -224,11 +224,11 @@ async fn a_promotion_during_a_pause_comes_about_when_it_ends() {
     let token = history(&mut stage, 5).await;
     see(&process.projection.live(), &token).await;
     process.rebuild(&stage).await;
-    let paused = kith_proto::ops::v1::ProjectionPaused { service: SERVICE.to_owned(), ..Default::default() };
+    let paused = kith_proto::ops::v1::ProjectionPaused { service: GROUP.to_owned(), ..Default::default() };
     process.announce(Ok(Event::ProjectionPaused(paused))).await;
-    process.announce(process.now().promote(SERVICE, 2, 2)).await;
+    process.announce(process.now().promote(GROUP, 2, 2)).await;
     stage.ports.runtime.sleep(Duration::from_secs(20)).await;
-    let resumed = kith_proto::ops::v1::ProjectionResumed { service: SERVICE.to_owned(), ..Default::default() };
+    let resumed = kith_proto::ops::v1::ProjectionResumed { service: GROUP.to_owned(), ..Default::default() };
     process.announce(Ok(Event::ProjectionResumed(resumed))).await;
     until(&stage, || process.projection.live_number() == 2).await;
     let token = history(&mut stage, 6).await;
@@ -254,7 +254,7 @@ async fn a_generation_of_other_folds_is_not_folded_on() {
     let waited = process.projection.live().state.at_least(&token, Instant::now() + Duration::from_secs(60)).await;
     assert!(waited.is_err(), "it is folded on by other folds");
     engine::create(&stage.ports, &process.projection.group(2)).await.unwrap();
-    process.announce(process.now().start_rebuild(SERVICE, "", 2, 1)).await;
+    process.announce(process.now().start_rebuild(GROUP, "", 2, 1)).await;
     until(&stage, || process.projection.generation(2).is_some()).await;
     see(&process.projection.generation(2).unwrap(), &token).await;
 }
@@ -302,18 +302,24 @@ async fn a_pause_stops_every_generation_and_a_resume_lets_them_go_on() {
     let token = history(&mut stage, 2).await;
     see(&process.projection.live(), &token).await;
     let pause = Event::ProjectionPaused(kith_proto::ops::v1::ProjectionPaused {
-        service: SERVICE.to_owned(),
+        service: GROUP.to_owned(),
         ..Default::default()
     });
+    let standstill = || process.projection.live().state.standstill();
+    assert_eq!(standstill(), None);
     process.announce(Ok(pause)).await;
+    until(&stage, || standstill() == Some(Standstill::Paused)).await;
     stage.turns(20).await;
     let token = history(&mut stage, 3).await;
     let waited = process.projection.live().state.at_least(&token, Instant::now() + Duration::from_secs(200)).await;
     assert!(waited.is_err(), "it folds while it is paused");
     let resume = Event::ProjectionResumed(kith_proto::ops::v1::ProjectionResumed {
-        service: SERVICE.to_owned(),
+        service: GROUP.to_owned(),
         ..Default::default()
     });
     process.announce(Ok(resume)).await;
+    until(&stage, || standstill() != Some(Standstill::Paused)).await;
+    assert_eq!(standstill(), Some(Standstill::CatchingUp), "it goes on, and has not what came meanwhile");
+    until(&stage, || standstill().is_none()).await;
     see(&process.projection.live(), &token).await;
 }

@@ -37,7 +37,7 @@ pub struct Stage {
 pub fn group() -> Group {
     let topics = vec![topics::ENGAGEMENT, topics::POSTS];
     Group {
-        service: "engagement",
+        name: "engagement",
         generation: 1,
         folds_version: 1,
         topics,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Append, Cause, Effect, Fold, Home, Record, Rows, Then};
+use kith_fold::{Append, Cause, Effect, Fold, Record, Rows, Scope, Then};
 use kith_log::{RecordId, topics};
 use kith_proto::Event;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
@@ -78,9 +78,9 @@ impl Fold for Moods {
         vec![&MOODS, &MOODS_OF]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let event = reacted(record)?;
-        Some(Home::new(&MOODS, Key::text(post_of(event))).with::<MoodRow>([event.actor_id.as_str().into()]))
+        Some(Scope::new(&MOODS, Key::text(post_of(event))).with::<MoodRow>([event.actor_id.as_str().into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -105,8 +105,8 @@ impl Fold for Calls {
         vec![&CALLS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
-        Some(Home::new(&CALLS, Key::text(&created(record)?.post_id)))
+    fn scope(&self, record: &Record) -> Option<Scope> {
+        Some(Scope::new(&CALLS, Key::text(&created(record)?.post_id)))
     }
 
     fn apply(&self, rows: &mut Rows, _record: &Record) {
@@ -134,9 +134,9 @@ impl Fold for Echoes {
         vec![&ECHOES]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         match &record.event {
-            Event::Engagement(Engagement::Shared(event)) => Some(Home::new(&ECHOES, Key::text(&event.post_id))),
+            Event::Engagement(Engagement::Shared(event)) => Some(Scope::new(&ECHOES, Key::text(&event.post_id))),
             _ => None,
         }
     }

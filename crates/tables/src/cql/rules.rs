@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::schema::{Columns, columns};
 use kith_finding::{Finding, Weight};
 
+use super::declared::{Columns, GC_GRACE_SECONDS, columns};
 use crate::{StoreError, Table};
 
 /// Fewer lose what they acknowledged with one disk.
 const PRODUCTION_REPLICAS: usize = 3;
-/// We delete nothing; 10 days, the servers' own default, so that a repair has its time should that change.
-pub(super) const GC_GRACE_SECONDS: i32 = 864_000;
 /// A clock further from the server's makes times in events unusable beside others.
 const MAX_SKEW_MS: i64 = 5_000;
 

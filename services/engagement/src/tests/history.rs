@@ -72,8 +72,8 @@ impl History {
 
     fn take(&mut self, fold: &dyn Fold, id: RecordId, event: Event) {
         let record = Self::record(self.records.len() as u64, id, event);
-        let Some(home) = fold.home(&record) else { return };
-        self.rows.load_empty(&home);
+        let Some(scope) = fold.scope(&record) else { return };
+        self.rows.load_empty(&scope);
         self.rows.apply_at(record.position.offset, |rows| fold.apply(rows, &record));
         self.records.push(record);
     }

@@ -7,7 +7,7 @@ use crate::handle::Handle;
 
 /// Appends an intent as a process did that then died.
 async fn intend(world: &World, handle: &str, account: RecordId) -> Position {
-    let publisher = Publisher::new(world.ports.log.clone(), world.ports.runtime.clone(), crate::SERVICE);
+    let publisher = Publisher::new(world.ports.log.clone(), world.ports.runtime.clone(), crate::GROUP);
     let key = Handle::normalised(handle).unwrap().key();
     let event = Private::AccountRequested(AccountRequested {
         account_id: account.to_string(),
@@ -57,7 +57,7 @@ async fn an_intent_left_by_a_crash_becomes_an_account_once() {
 async fn hostile_records_are_passed_over() {
     let world = World::new();
     create(&world.ports, &group(1)).await.unwrap();
-    let publisher = Publisher::new(world.ports.log.clone(), world.ports.runtime.clone(), crate::SERVICE);
+    let publisher = Publisher::new(world.ports.log.clone(), world.ports.runtime.clone(), crate::GROUP);
     for (handle, account_id) in [("ADA", "1".repeat(32)), ("ada", "x".repeat(20_000)), ("", String::new())] {
         let event = Private::AccountRequested(AccountRequested {
             account_id,

@@ -24,19 +24,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often in a row a call that was not answered in time, up to 30 s, is made again.
 const MADE_AGAIN: u32 = 4;
 
-/// A command about the generations of a service's tables.
+/// A command about the generations of a fold group's tables.
 #[derive(Debug, Args)]
-pub struct ServiceOptions {
-    /// identity, posts, engagement, messaging or feeds (the projector's)
-    service: String,
+pub struct GroupOptions {
+    /// A fold group: identity, posts, engagement, messaging or feeds (which the projector hosts)
+    #[arg(value_name = "GROUP")]
+    name: String,
     #[command(flatten)]
     ops: OpsOptions,
 }
 
 #[derive(Debug, Args)]
 pub struct ProjectionsOptions {
-    /// Only this service's
-    service: Option<String>,
+    /// Only this fold group's
+    group: Option<String>,
     /// Every partition, not only each generation
     #[arg(long)]
     partitions: bool,
@@ -47,7 +48,7 @@ pub struct ProjectionsOptions {
 #[derive(Debug, Args)]
 pub struct RebuildOptions {
     #[command(flatten)]
-    service: ServiceOptions,
+    group: GroupOptions,
     /// Shows how far the newest generation is, and starts none
     #[arg(long)]
     status: bool,
@@ -59,7 +60,7 @@ pub struct RebuildOptions {
 #[derive(Debug, Args)]
 pub struct VerifyOptions {
     #[command(flatten)]
-    service: ServiceOptions,
+    group: GroupOptions,
     /// One generation; the live one if it is left out
     #[arg(long)]
     generation: Option<u32>,
@@ -71,7 +72,7 @@ pub struct VerifyOptions {
 #[derive(Debug, Args)]
 pub struct GenerationOptions {
     #[command(flatten)]
-    service: ServiceOptions,
+    group: GroupOptions,
     /// Which; the newest if it is left out
     #[arg(long)]
     generation: Option<u32>,
@@ -80,7 +81,7 @@ pub struct GenerationOptions {
 #[derive(Debug, Args)]
 pub struct DropOptions {
     #[command(flatten)]
-    service: ServiceOptions,
+    group: GroupOptions,
     /// Which
     #[arg(long)]
     generation: u32,
@@ -89,7 +90,7 @@ pub struct DropOptions {
 #[derive(Debug, Args)]
 pub struct PauseOptions {
     #[command(flatten)]
-    service: ServiceOptions,
+    group: GroupOptions,
     /// Why, for whoever comes next
     #[arg(long, default_value = "")]
     note: String,
@@ -98,13 +99,13 @@ pub struct PauseOptions {
 /// What operators do with projections.
 #[derive(Debug, Subcommand)]
 pub enum ProjectionCommand {
-    /// Shows how far the folds are, generation by generation. A process answers for the services that run in it.
+    /// Shows how far the folds are, generation by generation. A process answers for the fold groups that run in it.
     #[command(after_help = "Example:\n  kith projections\n  kith projections posts --partitions --json")]
     Projections(ProjectionsOptions),
-    /// Fills a new generation of a service's tables beside the one that serves, and waits until it has caught up.
+    /// Fills a new generation of a group's tables beside the one that serves, and waits until it has caught up.
     #[command(after_help = "Example:\n  kith rebuild feeds\n  kith rebuild feeds --status")]
     Rebuild(RebuildOptions),
-    /// Compares two generations of a service's tables, row by row. Exits with 1 if they differ.
+    /// Compares two generations of a group's tables, row by row. Exits with 1 if they differ.
     #[command(after_help = "Example:\n  kith verify feeds")]
     Verify(VerifyOptions),
     /// Lets another generation serve.
@@ -115,16 +116,16 @@ pub enum ProjectionCommand {
     /// It is a toggle: a second `rollback` goes forward again. After a time-out look at `kith projections` first, which
     /// says what serves.
     #[command(after_help = "Example:\n  kith rollback feeds")]
-    Rollback(ServiceOptions),
+    Rollback(GroupOptions),
     /// Ends a generation that does not serve; its tables are deleted within a minute.
     #[command(after_help = "Example:\n  kith drop-generation feeds --generation 1")]
     DropGeneration(DropOptions),
-    /// Lets a service's folds stand still until they are resumed. Reads go on, and grow old.
+    /// Lets a group's folds stand still until they are resumed. Reads go on, and grow old.
     #[command(after_help = "Example:\n  kith pause feeds --note 'the disks are being moved'")]
     Pause(PauseOptions),
     /// Lets them go on.
     #[command(after_help = "Example:\n  kith resume feeds")]
-    Resume(ServiceOptions),
+    Resume(GroupOptions),
 }
 
 type Client = ProjectionServiceClient<Channel>;
@@ -134,12 +135,12 @@ impl ProjectionCommand {
     pub fn operators(&self) -> &OpsOptions {
         match self {
             Self::Projections(options) => &options.ops,
-            Self::Rebuild(options) => &options.service.ops,
-            Self::Verify(options) => &options.service.ops,
-            Self::Promote(options) => &options.service.ops,
-            Self::DropGeneration(options) => &options.service.ops,
-            Self::Pause(options) => &options.service.ops,
-            Self::Rollback(service) | Self::Resume(service) => &service.ops,
+            Self::Rebuild(options) => &options.group.ops,
+            Self::Verify(options) => &options.group.ops,
+            Self::Promote(options) => &options.group.ops,
+            Self::DropGeneration(options) => &options.group.ops,
+            Self::Pause(options) => &options.group.ops,
+            Self::Rollback(group) | Self::Resume(group) => &group.ops,
         }
     }
 
@@ -148,79 +149,77 @@ impl ProjectionCommand {
             Self::Projections(options) => list(options).await?,
             Self::Rebuild(options) => rebuild(options).await?,
             Self::Verify(options) => verify(options).await?,
-            Self::Promote(GenerationOptions { service, generation }) => {
-                let asked = proto::PromoteRequest {
-                    service: service.service.clone(),
-                    generation: generation.unwrap_or_default(),
-                };
-                let mut desk = Desk::open(&service.ops, &service.service).await?;
+            Self::Promote(GenerationOptions { group, generation }) => {
+                let asked =
+                    proto::PromoteRequest { service: group.name.clone(), generation: generation.unwrap_or_default() };
+                let mut desk = Desk::open(&group.ops, &group.name).await?;
                 let promoted = desk.client.promote(request(asked)).await.map_err(|status| desk.refused(&status))?;
-                show_generation(&service.ops, promoted.into_inner().generation, "serves now");
+                show_generation(&group.ops, promoted.into_inner().generation, "serves now");
             }
-            Self::Rollback(service) => {
-                let asked = proto::RollbackRequest { service: service.service.clone() };
-                let mut desk = Desk::open(&service.ops, &service.service).await?;
+            Self::Rollback(group) => {
+                let asked = proto::RollbackRequest { service: group.name.clone() };
+                let mut desk = Desk::open(&group.ops, &group.name).await?;
                 let back = desk.client.rollback(request(asked)).await.map_err(|status| desk.refused(&status))?;
-                show_generation(&service.ops, back.into_inner().generation, "serves again");
+                show_generation(&group.ops, back.into_inner().generation, "serves again");
             }
-            Self::DropGeneration(DropOptions { service, generation }) => {
-                let asked = proto::DropGenerationRequest { service: service.service.clone(), generation };
-                let mut desk = Desk::open(&service.ops, &service.service).await?;
+            Self::DropGeneration(DropOptions { group, generation }) => {
+                let asked = proto::DropGenerationRequest { service: group.name.clone(), generation };
+                let mut desk = Desk::open(&group.ops, &group.name).await?;
                 desk.client.drop_generation(request(asked)).await.map_err(|status| desk.refused(&status))?;
-                done(&service, &format!("generation {generation} is gone"));
+                done(&group, &format!("generation {generation} is gone"));
             }
-            Self::Pause(PauseOptions { service, note }) => {
-                let asked = proto::PauseRequest { service: service.service.clone(), note };
-                let mut desk = Desk::open(&service.ops, &service.service).await?;
+            Self::Pause(PauseOptions { group, note }) => {
+                let asked = proto::PauseRequest { service: group.name.clone(), note };
+                let mut desk = Desk::open(&group.ops, &group.name).await?;
                 desk.client.pause(request(asked)).await.map_err(|status| desk.refused(&status))?;
-                done(&service, "paused");
+                done(&group, "paused");
             }
-            Self::Resume(service) => {
-                let asked = proto::ResumeRequest { service: service.service.clone() };
-                let mut desk = Desk::open(&service.ops, &service.service).await?;
+            Self::Resume(group) => {
+                let asked = proto::ResumeRequest { service: group.name.clone() };
+                let mut desk = Desk::open(&group.ops, &group.name).await?;
                 desk.client.resume(request(asked)).await.map_err(|status| desk.refused(&status))?;
-                done(&service, "resumed");
+                done(&group, "resumed");
             }
         }
         Ok(())
     }
 }
 
-/// A process, and the service that it is asked about.
+/// A process, and the fold group that it is asked about.
 struct Desk {
     client: Client,
     process: Process,
     /// Empty: all.
-    service: String,
+    group: String,
 }
 
 impl Desk {
-    async fn open(ops: &OpsOptions, service: &str) -> anyhow::Result<Self> {
+    async fn open(ops: &OpsOptions, group: &str) -> anyhow::Result<Self> {
         let process = ops.connect().await?;
         let client = ProjectionServiceClient::new(process.channel());
-        Ok(Self { client, process, service: service.to_owned() })
+        Ok(Self { client, process, group: group.to_owned() })
     }
 
     /// A refusal, which begins with its reason, and what an operator may have meant.
     fn refused(&self, status: &Status) -> anyhow::Error {
         let refused = self.process.refused(status);
-        match hint(&self.service, status.code()) {
+        match hint(&self.group, status.code()) {
             Some(hint) => anyhow!("{refused}; {hint}"),
             None => refused,
         }
     }
 }
 
-/// Settings name the projector by what it does; its tables are named by what is in them.
-fn hint(service: &str, code: Code) -> Option<&'static str> {
-    let is_projector = service == ServiceName::Projector.as_str() && code == Code::InvalidArgument;
-    is_projector.then_some("the projector's tables are those of `feeds`")
+/// A process is named by what it does, a fold group by what is in its tables.
+fn hint(group: &str, code: Code) -> Option<&'static str> {
+    let is_projector = group == ServiceName::Projector.as_str() && code == Code::InvalidArgument;
+    is_projector.then_some("the fold group that the projector hosts is `feeds`")
 }
 
 async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
-    let service = options.service.unwrap_or_default();
-    let mut desk = Desk::open(&options.ops, &service).await?;
-    let asked = proto::ListProjectionsRequest { service };
+    let group = options.group.unwrap_or_default();
+    let mut desk = Desk::open(&options.ops, &group).await?;
+    let asked = proto::ListProjectionsRequest { service: group };
     let listed = desk.client.list_projections(request(asked)).await.map_err(|status| desk.refused(&status))?;
     let projections = listed.into_inner().projections;
     if options.ops.json {
@@ -228,20 +227,20 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
     } else if options.partitions {
         let rows: Vec<_> = projections.iter().flat_map(partition_rows).collect();
         table::print(
-            &["service", "generation", "topic", "partition", "next", "head", "lag", "seconds", "here", "stopped"],
+            &["group", "generation", "topic", "partition", "next", "head", "lag", "seconds", "here", "stopped"],
             &rows,
         );
     } else {
         let rows: Vec<_> = projections.iter().map(projection_row).collect();
-        table::print(&["service", "generation", "state", "records", "lag", "seconds", "stopped", "error"], &rows);
+        table::print(&["group", "generation", "state", "records", "lag", "seconds", "stopped", "error"], &rows);
     }
     Ok(())
 }
 
 /// A new generation, or with `--status` the newest; waits until a new one has caught up.
 async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
-    let ServiceOptions { service, ops } = options.service;
-    let mut desk = Desk::open(&ops, &service).await?;
+    let GroupOptions { name: group, ops } = options.group;
+    let mut desk = Desk::open(&ops, &group).await?;
     let mut number = 0;
     if !options.status {
         let generation = start(&mut desk).await?;
@@ -254,7 +253,7 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     let bar = bar(wait && !ops.json);
     let (mut again, mut said_paused) = (0..MADE_AGAIN, false);
     loop {
-        let asked = proto::GetRebuildRequest { service: service.clone(), generation: number };
+        let asked = proto::GetRebuildRequest { service: group.clone(), generation: number };
         let now = desk.client.get_rebuild(request(asked)).await;
         let now = match now {
             Ok(now) => now.into_inner(),
@@ -267,7 +266,7 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
         };
         again = 0..MADE_AGAIN;
         if now.paused && wait && !said_paused {
-            note!("kith: {service}{PAUSED}");
+            note!("kith: {group}{PAUSED}");
             said_paused = true;
         }
         if let Some(stopped) = now.stopped.first() {
@@ -288,7 +287,7 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
 async fn start(desk: &mut Desk) -> anyhow::Result<Option<proto::Generation>> {
     let mut random = [0; 16];
     Runtime::system().fill_random(&mut random)?;
-    let asked = proto::StartRebuildRequest { service: desk.service.clone(), request_id: RecordId(random).to_string() };
+    let asked = proto::StartRebuildRequest { service: desk.group.clone(), request_id: RecordId(random).to_string() };
     let mut again = 0..MADE_AGAIN;
     loop {
         match desk.client.start_rebuild(request(asked.clone())).await {
@@ -311,10 +310,10 @@ fn is_unanswered(status: &Status) -> bool {
 }
 
 async fn verify(options: VerifyOptions) -> anyhow::Result<()> {
-    let ServiceOptions { service, ops } = options.service;
-    let mut desk = Desk::open(&ops, &service).await?;
+    let GroupOptions { name: group, ops } = options.group;
+    let mut desk = Desk::open(&ops, &group).await?;
     let asked = proto::VerifyTablesRequest {
-        service,
+        service: group,
         generation: options.generation.unwrap_or_default(),
         other_generation: options.against.unwrap_or_default(),
     };
@@ -343,10 +342,10 @@ fn bar(shown: bool) -> ProgressBar {
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-fn done(service: &ServiceOptions, what: &str) {
-    match service.ops.json {
-        true => say!("{}", json!({ "service": service.service, "done": what })),
-        false => say!("{}: {what}", service.service),
+fn done(group: &GroupOptions, what: &str) {
+    match group.ops.json {
+        true => say!("{}", json!({ "group": group.name, "done": what })),
+        false => say!("{}: {what}", group.name),
     }
 }
 
@@ -355,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_projector_is_said_to_be_that_of_feeds() {
+    fn the_projector_is_said_to_host_feeds() {
         assert!(hint("projector", Code::InvalidArgument).unwrap().contains("`feeds`"));
         assert_eq!(hint("projector", Code::Unavailable), None);
         assert_eq!(hint("mail", Code::InvalidArgument), None);

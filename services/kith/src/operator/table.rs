@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_they_need() {
         let rows = [["posts", "7", "x"], ["id", "1200", "y y"]].map(|row| row.map(str::to_owned).to_vec());
-        let text = aligned(&["service", "lag", "rest"], &rows);
+        let text = aligned(&["group", "lag", "rest"], &rows);
         assert_eq!(text, "service  lag   rest\nposts       7  x\nid       1200  y y\n");
     }
 

@@ -40,7 +40,7 @@ const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
 /// Messages of a comparison that wait for the operator to read them.
 const TOLD_AHEAD: usize = 16;
 
-/// The services whose folds run in this process.
+/// The fold groups that run in this process.
 #[derive(Clone)]
 pub struct Projections {
     all: Arc<BTreeMap<&'static str, Arc<Projection>>>,
@@ -60,7 +60,7 @@ impl ProjectionService for Projections {
         if !service.is_empty() {
             self.of(&service)?;
         }
-        let asked = self.all.values().filter(|projection| service.is_empty() || projection.service() == service);
+        let asked = self.all.values().filter(|projection| service.is_empty() || projection.group_name() == service);
         Ok(Response::new(proto::ListProjectionsResponse { projections: asked.flat_map(all_of).collect() }))
     }
 
@@ -217,14 +217,14 @@ impl ProjectionService for Projections {
 
 impl Projections {
     pub fn new(projections: &[Arc<Projection>]) -> Self {
-        let all = projections.iter().map(|projection| (projection.service(), Arc::clone(projection)));
+        let all = projections.iter().map(|projection| (projection.group_name(), Arc::clone(projection)));
         Self { all: Arc::new(all.collect()), comparing: Arc::new(Semaphore::new(1)) }
     }
 
     fn of(&self, service: &str) -> Result<&Arc<Projection>, Failure> {
         self.all.get(service).ok_or_else(|| {
             let here = self.all.keys().copied().collect::<Vec<_>>().join(", ");
-            Failure::field_invalid("service", &format!("is none whose folds run in this process: {here}"))
+            Failure::field_invalid("service", &format!("is no fold group that runs in this process: {here}"))
         })
     }
 
@@ -259,7 +259,7 @@ impl Projections {
 }
 
 fn now(projection: &Projection) -> Generations {
-    projection.operations().generations(projection.service())
+    projection.operations().generations(projection.group_name())
 }
 
 fn now_ms(projection: &Projection) -> i64 {
@@ -268,8 +268,8 @@ fn now_ms(projection: &Projection) -> i64 {
 
 /// Decides on a new generation, makes its tables and says so; gives its number.
 async fn start(projection: &Projection, request_id: &str) -> Result<u32, Failure> {
-    let (service, version) = (projection.service(), projection.group(0).folds_version);
-    let decided = now(projection).start_rebuild(service, request_id, version, now_ms(projection));
+    let (group, version) = (projection.group_name(), projection.group(0).folds_version);
+    let decided = now(projection).start_rebuild(group, request_id, version, now_ms(projection));
     let event = decided.map_err(refused)?;
     let Event::RebuildStarted(started) = &event else { return Err(Failure::internal()) };
     let number = started.generation;
@@ -281,7 +281,7 @@ async fn start(projection: &Projection, request_id: &str) -> Result<u32, Failure
 }
 
 async fn announce(projection: &Projection, event: Event) -> Result<(), Failure> {
-    tracing::info!(service = projection.service(), decision = ?event, "an operator decided");
+    tracing::info!(group = projection.group_name(), decision = ?event, "an operator decided");
     projection.operations().announce(event).await.map_err(failed)
 }
 
@@ -318,7 +318,7 @@ async fn compare(
     };
     let numbers = (left.number(), right.number());
     let answer = verdict.map(|verdict| present(verdict, numbers)).map_err(|error| {
-        tracing::warn!(service = projection.service(), %error, "generations could not be compared");
+        tracing::warn!(group = projection.group_name(), %error, "generations could not be compared");
         Status::from(state(format!("the comparison could not be made: {error}")))
     });
     let _ = told.send(answer).await;

@@ -60,7 +60,7 @@ impl Folded {
     fn of(history: &[Happened]) -> Self {
         let mut folded = Self { rows: Rows::new(&CONVERSATIONS, 7_000), inbox: BTreeMap::new() };
         for id in 0..=MESSAGE_IDS {
-            folded.rows.load_empty(&Conversations.home(&record(0, &sent(id, ADA))).unwrap());
+            folded.rows.load_empty(&Conversations.scope(&record(0, &sent(id, ADA))).unwrap());
         }
         for (offset, happened) in (0..).zip(history) {
             let record = record(offset, happened);
@@ -161,7 +161,7 @@ fn events_without_ids_concern_no_conversation() {
         }),
     ];
     for event in events {
-        assert!(Conversations.home(&record(0, &(ADA, event))).is_none());
+        assert!(Conversations.scope(&record(0, &(ADA, event))).is_none());
     }
     let nobody = ConversationCreated { conversation_id: CONVERSATION.to_string(), ..ConversationCreated::default() };
     let folded = Folded::of(&[(ADA, MessagingEvent::ConversationCreated(nobody)), created(10, ADA)]);

@@ -120,7 +120,7 @@ fn an_event_without_an_id_or_content_breaks_nothing() {
     for id in [String::new(), "x".repeat(9_000)] {
         let event = Event::Posts(PostEvent::PostDeleted(PostDeleted { post_id: id, ..PostDeleted::default() }));
         let position = Position { partition: LogPartition { topic: topics::POSTS, index: 0 }, offset: 1 };
-        assert!(Posts.home(&Record::new(position, ID, event)).is_none());
+        assert!(Posts.scope(&Record::new(position, ID, event)).is_none());
     }
 }
 

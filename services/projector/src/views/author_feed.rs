@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Effect, Fold, Found, Home, Record, Rows, State, Walk};
+use kith_fold::{Effect, Fold, Found, Record, Rows, Scope, State, Walk};
 use kith_log::Offset;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::posts::v1::post_event::Event as Posts;
@@ -11,7 +11,7 @@ use kith_proto::{Event, time};
 use kith_tables::{Column, Key, Order, Row, RowRange, Section, StoreError, Table, Timestamp, Value, row};
 
 use super::home::HOME;
-use super::{are_ids, followers, home, signed, unsigned};
+use super::{are_ids, audience, home, signed, unsigned};
 use crate::entry::{Entry, Kind, Place};
 
 pub static AUTHOR_FEED: Table = Table {
@@ -99,9 +99,9 @@ impl Fold for AuthorFeed {
         vec![&AUTHOR_FEED, &HOME]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Home::new(&AUTHOR_FEED, Key::text(change.author)).with::<IndexRow>(change.index_key()))
+        Some(Scope::new(&AUTHOR_FEED, Key::text(change.author)).with::<IndexRow>(change.index_key()))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -140,7 +140,7 @@ impl Fold for AuthorFeed {
 /// P2 and P3 of the argument in `followers`.
 fn push(entry: Entry, created_at: u64) -> Effect {
     let author = entry.author_id.clone();
-    followers::unless_pulled(&author, move |follower| vec![home::put(follower, &entry, created_at)])
+    audience::unless_pulled(&author, move |follower| vec![home::put(follower, &entry, created_at)])
 }
 
 /// Puts before the reader what the author wrote and shared since `since_us`, however much that is, and reads no further.

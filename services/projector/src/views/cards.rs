@@ -6,7 +6,7 @@ mod engagement;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use kith_fold::{Fold, Home, Record, Rows, State};
+use kith_fold::{Fold, Record, Rows, Scope, State};
 use kith_log::{LogPartition, topics};
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{Post, PostContent};
@@ -53,14 +53,14 @@ impl Fold for CardPosts {
         vec![&CARDS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let post_id = match post_event(record)? {
             Posts::PostCreated(event) if are_ids(&[&event.author_id]) => &event.post_id,
             Posts::PostCreated(_) => return None,
             Posts::PostEdited(event) => &event.post_id,
             Posts::PostDeleted(event) => &event.post_id,
         };
-        are_ids(&[post_id]).then(|| Home::new(&CARDS, Key::text(post_id)).with::<PostRow>(["".into()]))
+        are_ids(&[post_id]).then(|| Scope::new(&CARDS, Key::text(post_id)).with::<PostRow>(["".into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -1,4 +1,4 @@
-//! Who follows an author: `followers`, with how many, and whether the author's posts are pulled.
+//! Who follows an author: the fold of `followers`, with how many, and whether the author's posts are pulled.
 //!
 //! # Why no entry is missed
 //!
@@ -29,35 +29,15 @@
 
 use std::sync::Arc;
 
-use kith_fold::{Effect, Fold, Home, Record, Rows, Then, Unless, Walk};
+use kith_fold::{Effect, Fold, Record, Rows, Scope, Then};
 use kith_log::{LogPartition, PartitionIndex, topics};
-use kith_tables::{Column, Key, MAX_GET_ROWS, Order, Row, RowKey, RowRange, RowType, Section, Table, Value, row};
+use kith_tables::{Key, MAX_GET_ROWS, Row, RowKey, RowType, Table};
 
+use super::audience::{FOLLOWERS, FlagRow, FollowersSummary, each_follower, flag_key, is_flagged};
 use super::follows::{Change, FollowRow};
 use super::home::HOME;
 use super::pulls::PULLS;
 use super::{author_feed, pulls, signed, unsigned};
-
-pub static FOLLOWERS: Table = Table {
-    name: "followers",
-    partition: &[Column::text("target_id")],
-    clustering: &[Column::text("follower_id")],
-    order: Order::Ascending,
-    sections: &[Section::of::<FollowRow>("follower"), Section::of::<FlagRow>("flag")],
-    summary: FollowersSummary::COLUMNS,
-};
-
-row! {
-    /// That the author's posts are not pushed any more. One row a target, under the empty follower, the same whoever
-    /// writes it: so at position 0.
-    #[derive(Debug, Clone, Default, PartialEq)]
-    pub struct FlagRow in 1 { pub pulled: bool }
-}
-row! {
-    /// Of the followers whose log partition this is.
-    #[derive(Debug, Clone, Default, PartialEq)]
-    pub struct FollowersSummary in 0 { pub follower_count: i64, pub highest_count: i64 }
-}
 
 /// Folds followers by whom they follow, and has what the target wrote before reach them.
 pub struct Followers {
@@ -71,9 +51,9 @@ impl Fold for Followers {
         vec![&FOLLOWERS, &HOME, &PULLS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Home::new(&FOLLOWERS, Key::text(change.target)).with::<FollowRow>([change.follower.into()]))
+        Some(Scope::new(&FOLLOWERS, Key::text(change.target)).with::<FollowRow>([change.follower.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -146,13 +126,6 @@ impl Follow {
     }
 }
 
-/// For each follower of the author that follows now, as the author's posts are pushed: unless they are pulled. The flag
-/// is read beside the first followers, not before them: one that is not seen yet costs rows that are pulled as well.
-pub(super) fn unless_pulled(author: &str, then: impl Fn(&str) -> Vec<Effect> + Send + Sync + 'static) -> Effect {
-    let unless = Unless { row: flag_key(), holds: is_flagged };
-    each_follower(author, Some(unless), move |follower, _| then(follower))
-}
-
 /// G1 and G2.
 fn flag(author: &str) -> Vec<Effect> {
     let of_author = author.to_owned();
@@ -160,19 +133,6 @@ fn flag(author: &str) -> Vec<Effect> {
         move |follower: &str, row: &FollowRow| vec![pulls::put(follower, &of_author, unsigned(row.follow_position))];
     let flag = Effect::put(&FOLLOWERS, Key::text(author), flag_key().clustering, FlagRow { pulled: true }, 0);
     vec![each_follower(author, None, pull), Effect::After(vec![flag])]
-}
-
-fn each_follower(
-    author: &str,
-    unless: Option<Unless>,
-    then: impl Fn(&str, &FollowRow) -> Vec<Effect> + Send + Sync + 'static,
-) -> Effect {
-    let each = move |row: &Row| match (row.key.clustering.first(), row.read::<FollowRow>()) {
-        (Some(Value::Text(follower)), Some(follow)) if follow.following => Some(then(follower, &follow)),
-        _ => Some(Vec::new()),
-    };
-    let (partition, range) = (Key::text(author), RowRange::all::<FollowRow>());
-    Effect::ForEach(Box::new(Walk { table: &FOLLOWERS, partition, range, unless, then: Arc::new(each) }))
 }
 
 /// Reads any number of rows, as many at once as a store gives. What is asked here only grows, so that it does not
@@ -190,14 +150,6 @@ fn read_all(author: Key, mut keys: Vec<RowKey>, read: Vec<Option<Row>>, then: Th
     Effect::Read { table: &FOLLOWERS, partition, rows: keys, then: Arc::new(go_on) }
 }
 
-fn flag_key() -> RowKey {
-    RowKey::of::<FlagRow>(["".into()])
-}
-
-fn is_flagged(row: &Row) -> bool {
-    row.read::<FlagRow>().is_some_and(|flag| flag.pulled)
-}
-
 /// Of a summary row, whose first column is the mark.
 fn highest_count(row: &Row) -> u64 {
     let own = row.columns.get(1..).unwrap_or_default().to_vec();
@@ -205,24 +157,9 @@ fn highest_count(row: &Row) -> u64 {
     u64::try_from(highest).unwrap_or(0)
 }
 
-impl FollowersSummary {
-    /// After a follow began (`following`), or ended.
-    fn after(self, following: bool) -> Self {
-        let follower_count = self.follower_count + if following { 1 } else { -1 };
-        Self { follower_count, highest_count: self.highest_count.max(follower_count) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_highest_count_never_falls() {
-        let steps = [true, true, false, false, true];
-        let summary = steps.into_iter().fold(FollowersSummary::default(), FollowersSummary::after);
-        assert_eq!(summary, FollowersSummary { follower_count: 1, highest_count: 2 });
-    }
 
     #[test]
     fn a_read_of_more_rows_than_a_store_gives_is_made_in_parts() {

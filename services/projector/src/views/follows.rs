@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kith_fold::{AppliedIds, Fold, Home, Record, Rows, State};
+use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
 use kith_log::topics;
 use kith_proto::identity::v1::Followed;
 use kith_proto::identity::v1::identity_event::Event as Identity;
@@ -135,9 +135,9 @@ impl Fold for Follows {
         vec![&FOLLOWS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Home::new(&FOLLOWS, Key::text(change.follower)).with::<FollowRow>([change.target.into()]))
+        Some(Scope::new(&FOLLOWS, Key::text(change.follower)).with::<FollowRow>([change.target.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

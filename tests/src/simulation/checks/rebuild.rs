@@ -73,7 +73,7 @@ async fn fold_anew(ports: &Ports, group: Group, plan: &Plan) -> Result<Digests> 
 }
 
 async fn digests(group: &Group, state: &State, plan: &Plan, now_ms: i64) -> Result<Digests> {
-    let digest = if group.service == kith_projector::SERVICE {
+    let digest = if group.name == kith_projector::GROUP {
         let settings =
             kith_projector::Settings { push_threshold: plan.push_threshold, partition_count: plan.partitions };
         kith_projector::digest(state, settings, now_ms).await?

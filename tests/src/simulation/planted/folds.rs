@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
-use kith_fold::{AppliedIds, Effect, Fold, Home, Put, Record, Rows};
+use kith_fold::{AppliedIds, Effect, Fold, Put, Record, Rows, Scope};
 use kith_identity::arbiter::{CLAIMS, ClaimRow};
 use kith_identity::graph::EDGES;
 use kith_log::Position;
@@ -51,8 +51,8 @@ impl Fold for PlantedFold {
         self.inner.tables()
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
-        self.inner.home(record)
+    fn scope(&self, record: &Record) -> Option<Scope> {
+        self.inner.scope(record)
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kith_projector::views::audience::FOLLOWERS;
 use kith_projector::views::author_feed::AUTHOR_FEED;
-use kith_projector::views::followers::FOLLOWERS;
 use kith_projector::views::follows::FollowRow;
 use kith_relations::account::ACCOUNTS;
 use kith_runtime::Runtime;

@@ -13,7 +13,7 @@ use kith_tables::Table;
 
 use super::embedded::advised;
 use super::machine::Use;
-use crate::{ports, suite};
+use crate::{groups, ports};
 
 /// Time for what operators decided to be read; a log that does not answer has been said.
 const READ_WITHIN: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ fn what_settings_can_do(mut finding: Finding) -> Finding {
 async fn keyspaces(settings: &Settings, runtime: &Runtime) -> Vec<(String, Vec<&'static Table>)> {
     let operations = operations(settings, runtime).await;
     let generations_of = |service: &str| operations.as_ref().map(|of| of.generations(service)).unwrap_or_default();
-    let groups = suite::groups(settings, generations_of);
+    let groups = groups::groups(settings, generations_of);
     groups.iter().map(|group| (group.keyspace(), group.tables())).collect()
 }
 

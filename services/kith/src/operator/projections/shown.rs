@@ -35,12 +35,12 @@ pub fn show_rebuild(ops: &OpsOptions, now: &proto::GetRebuildResponse) {
         );
         return;
     }
-    let (service, number) = (&generation.service, generation.number);
+    let (group, number) = (&generation.service, generation.number);
     let left = remaining.map_or(String::new(), |seconds| format!(", about {seconds} s left"));
     let state = if now.caught_up { "has caught up" } else { "is being filled" };
     let (folded, total, rate) = (now.records_folded, now.records_total, now.records_per_second);
     let paused = if now.paused { PAUSED } else { "" };
-    say!("{service}: generation {number} {state}: {folded} of {total} records, {rate:.0} a second{left}{paused}");
+    say!("{group}: generation {number} {state}: {folded} of {total} records, {rate:.0} a second{left}{paused}");
 }
 
 pub fn show_verdict(
@@ -91,7 +91,7 @@ fn state_name(generation: &proto::Generation) -> &'static str {
 }
 
 fn generation_json(generation: &proto::Generation) -> Value {
-    json!({ "service": generation.service, "generation": generation.number, "state": state_name(generation) })
+    json!({ "group": generation.service, "generation": generation.number, "state": state_name(generation) })
 }
 
 fn lag_seconds(partition: &proto::PartitionProgress) -> f64 {

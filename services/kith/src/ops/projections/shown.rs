@@ -21,7 +21,7 @@ pub(super) fn generation(projection: &Projection, number: u32) -> Option<proto::
         _ => proto::GenerationState::Beside,
     };
     Some(proto::Generation {
-        service: projection.service().to_owned(),
+        service: projection.group_name().to_owned(),
         number,
         state: state.into(),
         start_time: (start_ms > 0).then(|| time::timestamp(start_ms)),

@@ -1,6 +1,6 @@
 //! What stands around a post, as its card shows it. What concerns its comments is no part of it, but for their number.
 
-use kith_fold::{AppliedIds, Fold, Home, Record, Rows};
+use kith_fold::{AppliedIds, Fold, Record, Rows, Scope};
 use kith_proto::Event;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{Counts, ReactionCount, ReactionKind, ViewerState};
@@ -103,14 +103,14 @@ impl Fold for CardEngagement {
         vec![&CARDS]
     }
 
-    fn home(&self, record: &Record) -> Option<Home> {
+    fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        let home = Home::new(&CARDS, Key::text(change.post_id));
+        let scope = Scope::new(&CARDS, Key::text(change.post_id));
         Some(match change.step {
-            Step::Actor(actor, _) => home.with::<ActorRow>([actor.into()]),
-            Step::Comment(comment, None) => home.with::<CommentRow>([comment.into()]),
+            Step::Actor(actor, _) => scope.with::<ActorRow>([actor.into()]),
+            Step::Comment(comment, None) => scope.with::<CommentRow>([comment.into()]),
             Step::Comment(comment, Some(parent)) => {
-                home.with::<CommentRow>([comment.into()]).with::<CommentRow>([parent.into()])
+                scope.with::<CommentRow>([comment.into()]).with::<CommentRow>([parent.into()])
             }
         })
     }

@@ -1,7 +1,7 @@
 mod stored;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::FoldError;
-use crate::alone::Alone;
+use crate::cache::SoleWriter;
 pub(crate) use stored::{AppendedRow, ReachedRow, RestartRow, StoppedRow, StoredMarks, WATERMARKS};
 use stored::{row_key, signed, stored_row};
 
@@ -26,8 +26,10 @@ pub struct Watermarks {
     runtime: Runtime,
     keyspace: Arc<dyn Keyspace>,
     partitions: BTreeMap<LogPartition, Entry>,
+    /// Whether a partition ever stood still: until then nobody looks for one.
+    ever_stopped: AtomicBool,
     /// Of tables that other processes may write to.
-    alone: Option<Arc<Alone>>,
+    sole_writer: Option<Arc<SoleWriter>>,
 }
 
 struct Entry {
@@ -84,7 +86,7 @@ impl Watermarks {
         keyspace: Arc<dyn Keyspace>,
         topics: &[Topic],
         count: PartitionIndex,
-        alone: Option<Arc<Alone>>,
+        sole_writer: Option<Arc<SoleWriter>>,
     ) -> Self {
         let all = topics.iter().flat_map(|&topic| (0..count).map(move |index| LogPartition { topic, index }));
         let entry = || Entry {
@@ -94,7 +96,8 @@ impl Watermarks {
             poll: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         };
-        Self { runtime, keyspace, partitions: all.map(|partition| (partition, entry())).collect(), alone }
+        let partitions = all.map(|partition| (partition, entry())).collect();
+        Self { runtime, keyspace, partitions, ever_stopped: false.into(), sole_writer }
     }
 
     /// Every partition of every topic of the group.
@@ -127,6 +130,14 @@ impl Watermarks {
     /// Why the partition stands still, here or on the replica that folds it, if it does.
     pub fn stopped(&self, partition: LogPartition) -> Option<String> {
         self.stop_of(partition).map(|stop| stop.reason)
+    }
+
+    /// The first partition that stands still, and why, if one does.
+    pub(crate) fn first_stopped(&self) -> Option<(LogPartition, String)> {
+        if !self.ever_stopped.load(Ordering::Acquire) {
+            return None;
+        }
+        self.partitions().find_map(|partition| self.stopped(partition).map(|reason| (partition, reason)))
     }
 
     /// Whether the log has lost records that are in the tables: what it gives out under their offsets is not.
@@ -219,8 +230,8 @@ impl Watermarks {
                 }
             }
         }
-        if let Some(alone) = &self.alone {
-            alone.looked(began);
+        if let Some(sole_writer) = &self.sole_writer {
+            sole_writer.looked(began);
         }
         Ok(())
     }
@@ -230,7 +241,7 @@ impl Watermarks {
             ReachedRow::SECTION => {
                 if self.is_folded_here(partition) && row.position >= self.next_offset(partition) {
                     // Another process folds it as well: before anybody waits no longer, nothing is remembered.
-                    self.not_alone();
+                    self.not_sole_writer();
                 }
                 self.runtime.observe(row.read::<ReachedRow>().map_or(0, |row| row.newest.0));
                 self.advance(partition, row.position + 1);
@@ -249,7 +260,7 @@ impl Watermarks {
 
     /// Says that this process folds exactly `partitions` from now on.
     pub(crate) fn folds_here(&self, partitions: &[LogPartition]) {
-        self.not_alone();
+        self.not_sole_writer();
         for (partition, entry) in &self.partitions {
             let lost_tail = self.lost_tail(*partition);
             let mut state = entry.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -261,21 +272,21 @@ impl Watermarks {
     /// Says that what is folded here has found its places in the tables. If that is all there is, nobody else writes.
     pub(crate) fn all_resumed(&self) {
         let all_here = self.partitions.keys().all(|&partition| self.is_folded_here(partition));
-        if let Some(alone) = self.alone.as_ref().filter(|_| all_here) {
-            alone.begin();
+        if let Some(sole_writer) = self.sole_writer.as_ref().filter(|_| all_here) {
+            sole_writer.begin();
         }
     }
 
-    fn not_alone(&self) {
-        if let Some(alone) = &self.alone {
-            alone.end();
+    fn not_sole_writer(&self) {
+        if let Some(sole_writer) = &self.sole_writer {
+            sole_writer.end();
         }
     }
 
     /// Says that the fold here met in the tables what it did not write.
     pub(crate) fn written_by_others(&self) {
-        if let Some(alone) = &self.alone {
-            alone.forget();
+        if let Some(sole_writer) = &self.sole_writer {
+            sole_writer.forget();
         }
     }
 
@@ -303,6 +314,7 @@ impl Watermarks {
     fn set_stopped(&self, partition: LogPartition, stop: Stop) {
         if let Some(entry) = self.partitions.get(&partition) {
             entry.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = Some(stop);
+            self.ever_stopped.store(true, Ordering::Release);
         }
     }
 

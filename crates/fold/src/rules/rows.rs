@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use kith_log::Offset;
 use kith_tables::{Row, RowKey, RowType, Table, Value, Write};
 
+use super::Scope;
+
 /// Written rows of a table partition that are told apart from rows that are not there; one with more is read again.
 const WRITTEN_KEPT: usize = 1_024;
 
@@ -33,16 +35,16 @@ impl Rows {
         Self { table, summary_key, known, dirty, written: None, at: 0, fault: OnceLock::new() }
     }
 
-    /// For a test of a fold: rows that `home` names and that are not known yet are known not to be there.
-    pub fn load_empty(&mut self, home: &crate::Home) {
-        for key in &home.rows {
+    /// For a test of a fold: rows that `scope` names and that are not known yet are known not to be there.
+    pub fn load_empty(&mut self, scope: &Scope) {
+        for key in &scope.rows {
             if !self.knows(key) {
                 self.known.set(key.clone(), None);
             }
         }
     }
 
-    /// The row of type `R`, if there is one. Only rows named by [`crate::Fold::home`], or put before, may be asked for;
+    /// The row of type `R`, if there is one. Only rows named by [`super::Fold::scope`], or put before, may be asked for;
     /// another one, or one that does not read as its type, stops the partition.
     pub fn get<R: RowType>(&self, clustering: impl IntoIterator<Item = Value>) -> Option<R> {
         let row = self.row::<R>(clustering)?;
@@ -237,7 +239,6 @@ mod tests {
     use kith_tables::{Column, Order, Section, row};
 
     use super::*;
-    use crate::Home;
 
     static WORDS: Table = Table {
         name: "words",
@@ -258,8 +259,8 @@ mod tests {
 
     fn rows_with(words: &[&str]) -> Rows {
         let mut rows = Rows::new(&WORDS, 5_003);
-        let home = Home::new(&WORDS, kith_tables::Key::text("book"));
-        rows.load_empty(&words.iter().fold(home, |home, &word| home.with::<WordRow>([word.into()])));
+        let scope = Scope::new(&WORDS, kith_tables::Key::text("book"));
+        rows.load_empty(&words.iter().fold(scope, |scope, &word| scope.with::<WordRow>([word.into()])));
         rows
     }
 

@@ -6,18 +6,19 @@ use kith_log::{LogPartition, Offset, Record as RawRecord, RecordId};
 use kith_tables::{Apply, Key, Keyspace, MAX_GET_ROWS, RowKey, Table, Timestamp};
 use tracing::Span;
 
-use crate::cache::Cache;
-use crate::engine::Context;
-use crate::record::Decoded;
-use crate::side_by_side::side_by_side;
-use crate::{Effect, Fold, FoldError, Record, Rows, dead_letter, trace};
+use super::context::Context;
+use super::side_by_side::side_by_side;
+use crate::cache::PartitionCache;
+use crate::dead_letter::Poison;
+use crate::rules::Decoded;
+use crate::{Effect, Fold, FoldError, Record, Rows, trace};
 
 /// Records folded together at most.
 pub(crate) const BATCH_RECORDS: usize = 256;
 /// Their bytes at most: what they change in one table partition must fit into one `apply`.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Table partitions loaded or written at once.
-const HOMES_IN_FLIGHT: usize = 64;
+const SCOPES_IN_FLIGHT: usize = 64;
 /// How often a load starts over because another writer moved the mark under it.
 const LOAD_ATTEMPTS: usize = 5;
 
@@ -31,17 +32,17 @@ pub(crate) struct Batch {
 
 enum Item {
     Event(Box<Record>, Span),
-    Poison(Effect),
+    Poison(Box<Poison>),
     /// Poison that another service's group sets aside.
     Skipped,
 }
 
 /// The table partitions that a batch evolves.
-pub(crate) struct Homes {
+pub(crate) struct Scopes {
     loaded: Vec<Loaded>,
-    /// Fold, record and home, in the order of the log.
+    /// Fold, record and scope, in the order of the log.
     touches: Vec<(usize, usize, usize)>,
-    /// Whether a record was in its home already: whoever wrote it, it was not now.
+    /// Whether a record was in its scope already: whoever wrote it, it was not now.
     had_some: bool,
 }
 
@@ -81,7 +82,7 @@ impl Batch {
                     tracing::error!(position = %record.position, %reason, "record cannot be decoded");
                     context.metrics.poisoned(&context.group, partition.topic);
                     match context.group.owns(partition.topic) {
-                        true => Item::Poison(dead_letter::effect(record, &reason)),
+                        true => Item::Poison(Box::new(Poison::new(record, &reason))),
                         false => Item::Skipped,
                     }
                 }
@@ -98,11 +99,6 @@ impl Batch {
 
     pub(crate) fn len(&self) -> usize {
         self.records.len()
-    }
-
-    /// Whether it has a record that nobody can decode.
-    pub(crate) fn has_poison(&self) -> bool {
-        self.records.iter().any(|item| matches!(item, Item::Poison(_)))
     }
 
     /// The last record of the batch.
@@ -123,41 +119,41 @@ impl Batch {
         self.stopped_at.clone()
     }
 
-    /// Finds the home of every record in every fold and loads what is not cached.
+    /// Finds the scope of every record in every fold and loads what is not cached.
     pub(crate) async fn load(
         &self,
         keyspace: &dyn Keyspace,
         folds: &[Arc<dyn Fold>],
-        cache: &mut Cache,
-    ) -> Result<Homes, FoldError> {
+        cache: &mut PartitionCache,
+    ) -> Result<Scopes, FoldError> {
         let mut wanted: Vec<(Loaded, BTreeSet<RowKey>)> = Vec::new();
         let mut index: BTreeMap<(&'static str, Key), usize> = BTreeMap::new();
         let mut touches = Vec::new();
         for (record_index, fold_index, record, fold) in self.pairs(folds) {
-            let Some(home) = fold.home(record) else { continue };
-            let at = *index.entry((home.table.name, home.partition.clone())).or_insert_with(|| {
-                let rows = cache.take(home.table, &home.partition, self.partition.source());
-                wanted.push((Loaded { table: home.table, partition: home.partition, rows }, BTreeSet::new()));
+            let Some(scope) = fold.scope(record) else { continue };
+            let at = *index.entry((scope.table.name, scope.partition.clone())).or_insert_with(|| {
+                let rows = cache.take(scope.table, &scope.partition, self.partition.source());
+                wanted.push((Loaded { table: scope.table, partition: scope.partition, rows }, BTreeSet::new()));
                 wanted.len() - 1
             });
-            wanted[at].1.extend(home.rows);
+            wanted[at].1.extend(scope.rows);
             touches.push((fold_index, record_index, at));
         }
         let loads = wanted.into_iter().map(|(loaded, keys)| loaded.load(keyspace, keys).boxed()).collect();
-        let loaded = side_by_side(loads, HOMES_IN_FLIGHT).await?;
-        Ok(Homes { loaded, touches, had_some: false })
+        let loaded = side_by_side(loads, SCOPES_IN_FLIGHT).await?;
+        Ok(Scopes { loaded, touches, had_some: false })
     }
 
-    /// Evolves every home in the order of the log; gives what follows elsewhere. `Stopped` where a fold read what it must
+    /// Evolves every scope in the order of the log; gives what follows elsewhere. `Stopped` where a fold read what it must
     /// not.
-    pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], homes: &mut Homes) -> Result<Vec<Effect>, FoldError> {
-        let mut effects: Vec<Effect> = self.poison().collect();
-        for &(fold, record, home) in &homes.touches {
+    pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], scopes: &mut Scopes) -> Result<Vec<Effect>, FoldError> {
+        let mut effects = Vec::new();
+        for &(fold, record, scope) in &scopes.touches {
             let Item::Event(record, span) = &self.records[record] else { continue };
             let _entered = span.enter();
-            let rows = &mut homes.loaded[home].rows;
+            let rows = &mut scopes.loaded[scope].rows;
             let applied = rows.apply_at(record.position.offset, |rows| folds[fold].apply(rows, record));
-            homes.had_some |= !applied;
+            scopes.had_some |= !applied;
             effects.extend(folds[fold].effects(rows, record));
             if let Some(fault) = rows.fault() {
                 return Err(FoldError::Stopped(format!("{}: {fault}", record.position)));
@@ -166,9 +162,10 @@ impl Batch {
         Ok(effects)
     }
 
-    fn poison(&self) -> impl Iterator<Item = Effect> + '_ {
+    /// The records that nobody can decode, to be set aside.
+    pub(crate) fn poison(&self) -> impl Iterator<Item = &Poison> + '_ {
         self.records.iter().filter_map(|item| match item {
-            Item::Poison(effect) => Some(effect.clone()),
+            Item::Poison(poison) => Some(&**poison),
             Item::Event(..) | Item::Skipped => None,
         })
     }
@@ -189,17 +186,17 @@ impl Batch {
     }
 }
 
-impl Homes {
-    /// Writes every changed home, each in one `apply` with its mark. `may_write` is asked right before each turn of them:
+impl Scopes {
+    /// Writes every changed scope, each in one `apply` with its mark. `may_write` is asked right before each turn of them:
     /// rows that a server has lost since they were loaded must not be followed by a mark that says that they are in.
     pub(crate) async fn write(
         &mut self,
         keyspace: &dyn Keyspace,
         may_write: &(dyn Fn() -> Result<(), FoldError> + Sync),
     ) -> Result<(), FoldError> {
-        let changed = self.loaded.iter_mut().map(|home| (home.table, &home.partition, home.rows.take_dirty()));
+        let changed = self.loaded.iter_mut().map(|scope| (scope.table, &scope.partition, scope.rows.take_dirty()));
         let changed: Vec<_> = changed.filter(|(.., writes)| !writes.is_empty()).collect();
-        for turn in changed.chunks(HOMES_IN_FLIGHT) {
+        for turn in changed.chunks(SCOPES_IN_FLIGHT) {
             let applies: Vec<_> =
                 turn.iter().map(|&(table, partition, ref writes)| Apply { table, partition, writes }).collect();
             may_write()?;
@@ -213,9 +210,9 @@ impl Homes {
     }
 
     /// Everything here is written: the next batch may start from it.
-    pub(crate) fn keep(self, cache: &mut Cache) {
-        for home in self.loaded {
-            cache.put(home.table, home.partition, home.rows);
+    pub(crate) fn keep(self, cache: &mut PartitionCache) {
+        for scope in self.loaded {
+            cache.put(scope.table, scope.partition, scope.rows);
         }
     }
 }

@@ -5,7 +5,7 @@ use kith_runtime::Runtime;
 use kith_tables::{MAX_GET_ROWS, ScanPage, Write};
 
 use super::*;
-use crate::alone::Alone;
+use crate::cache::SoleWriter;
 use crate::notes::{NOTES, NoteRow, keyspace, note};
 
 /// Tables that count how often they are read, and take no writes while they are down.
@@ -42,8 +42,8 @@ impl Keyspace for Counting {
 
 struct Desk {
     counting: Arc<Counting>,
-    alone: Arc<Alone>,
-    memory: Arc<RowMemory>,
+    sole_writer: Arc<SoleWriter>,
+    cache: Arc<RowCache>,
     _folder: tempfile::TempDir,
 }
 
@@ -53,21 +53,21 @@ impl Desk {
         let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
         let (gets, slices) = (AtomicU64::new(0), AtomicU64::new(0));
         let counting = Arc::new(Counting { tables, is_down: AtomicBool::new(false), gets, slices });
-        let alone = Arc::new(Alone::new(Arc::clone(&counting) as Arc<dyn Keyspace>, MemoryCounts::default()));
-        alone.begin();
-        let memory = Arc::clone(alone.rows());
-        Self { counting, alone, memory, _folder: folder }
+        let sole_writer = Arc::new(SoleWriter::new(Arc::clone(&counting) as Arc<dyn Keyspace>, CacheCounts::default()));
+        sole_writer.begin();
+        let cache = Arc::clone(sole_writer.rows());
+        Self { counting, sole_writer, cache, _folder: folder }
     }
 
     async fn write(&self, book: &str, pages: std::ops::Range<i64>) {
         let writes: Vec<Row> = pages.map(|page| note(page, "x", 1)).collect();
-        self.alone.apply(&NOTES, &Key::text(book), &writes).await.unwrap();
+        self.sole_writer.apply(&NOTES, &Key::text(book), &writes).await.unwrap();
     }
 
     /// Which of these pages are there.
     async fn there(&self, book: &str, pages: &[i64]) -> Vec<bool> {
         let keys: Vec<RowKey> = pages.iter().map(|&page| RowKey::of::<NoteRow>([page.into()])).collect();
-        let rows = self.memory.get(&*self.alone, &NOTES, &Key::text(book), &keys).await.unwrap();
+        let rows = self.cache.get(&*self.sole_writer, &NOTES, &Key::text(book), &keys).await.unwrap();
         rows.iter().map(Option::is_some).collect()
     }
 
@@ -105,14 +105,14 @@ async fn what_others_may_have_changed_is_read_again() {
     let desk = Desk::new().await;
     desk.write("a", 1..2).await;
     assert_eq!(desk.there("a", &[1]).await, [true]);
-    desk.alone.forget();
+    desk.sole_writer.forget();
     assert_eq!(desk.there("a", &[1]).await, [true]);
     assert_eq!(desk.reads(), (0, 2), "what others wrote is seen");
-    desk.alone.forget();
+    desk.sole_writer.forget();
     desk.write("a", 2..3).await;
     assert_eq!(desk.there("a", &[1]).await, [true]);
     assert_eq!(desk.reads(), (0, 3), "also after a write of our own");
-    desk.alone.end();
+    desk.sole_writer.end();
     desk.there("a", &[1]).await;
     desk.there("a", &[1]).await;
     assert_eq!(desk.reads(), (2, 3), "nothing is remembered while others may write");
@@ -163,7 +163,7 @@ async fn a_small_section_that_grows_is_known_until_it_is_too_large() {
     }
     assert_eq!(desk.there("a", &[0, PARTITION_ROWS as i64]).await, [true, false]);
     assert_eq!(desk.reads(), (0, 1));
-    let known = desk.memory.partitions.get(&(NOTES.name, Key::text("a"))).unwrap();
+    let known = desk.cache.partitions.get(&(NOTES.name, Key::text("a"))).unwrap();
     assert_eq!(known.bytes, known.rows.iter().map(|row| size_of_row(row)).sum::<usize>());
     desk.write("a", 5_000..5_001).await;
     assert_eq!(desk.there("a", &[0, 5_000]).await, [true, true]);
@@ -176,18 +176,18 @@ async fn a_write_that_comes_late_or_fails_changes_nothing_that_is_known() {
     let desk = Desk::new().await;
     let (book, [key]) = (Key::text("a"), [note(1, "", 0).key]);
     let text = async || {
-        let rows = desk.memory.get(&*desk.alone, &NOTES, &book, std::slice::from_ref(&key)).await.unwrap();
+        let rows = desk.cache.get(&*desk.sole_writer, &NOTES, &book, std::slice::from_ref(&key)).await.unwrap();
         rows[0].as_ref().unwrap().read::<NoteRow>().unwrap().text
     };
-    desk.alone.apply(&NOTES, &book, &[note(1, "new", 2)]).await.unwrap();
+    desk.sole_writer.apply(&NOTES, &book, &[note(1, "new", 2)]).await.unwrap();
     assert_eq!(text().await, "new");
-    desk.alone.apply(&NOTES, &book, &[note(1, "old", 1)]).await.unwrap();
+    desk.sole_writer.apply(&NOTES, &book, &[note(1, "old", 1)]).await.unwrap();
     assert_eq!((text().await.as_str(), desk.reads()), ("new", (0, 1)));
     desk.counting.is_down.store(true, Ordering::Relaxed);
-    desk.alone.apply(&NOTES, &book, &[note(1, "failed", 3)]).await.unwrap_err();
+    desk.sole_writer.apply(&NOTES, &book, &[note(1, "failed", 3)]).await.unwrap_err();
     desk.counting.is_down.store(false, Ordering::Relaxed);
     assert_eq!((text().await.as_str(), desk.reads()), ("new", (0, 2)), "it may have been made after all");
-    desk.alone.apply(&NOTES, &book, &[note(1, "newer", 4)]).await.unwrap();
+    desk.sole_writer.apply(&NOTES, &book, &[note(1, "newer", 4)]).await.unwrap();
     assert_eq!((text().await.as_str(), desk.reads()), ("newer", (0, 2)));
 }
 
@@ -198,7 +198,7 @@ async fn what_two_writes_make_side_by_side_is_read() {
     assert_eq!(desk.there("a", &[1]).await, [false]);
     let [one, two] = [1, 2].map(|page| [note(page, "x", 1)]);
     let both = [&one, &two].map(|writes| Apply { table, partition, writes });
-    desk.alone.apply_all(&both).await.unwrap();
+    desk.sole_writer.apply_all(&both).await.unwrap();
     assert_eq!(desk.reads(), (0, 1));
     assert_eq!(desk.there("a", &[1, 2]).await, [true, true]);
     assert_eq!(desk.reads(), (0, 2));
@@ -249,8 +249,8 @@ async fn what_is_read_during_a_write_does_not_displace_what_it_made() {
     desk.write("a", 0..WHOLE_ROWS as i64).await;
     assert_eq!(desk.there("a", &[1]).await, [true]);
     let writes = std::sync::Mutex::new(Some(vec![note(1, "new", 2)]));
-    let meanwhile = Meanwhile { tables: Arc::clone(&desk.alone) as Arc<dyn Keyspace>, writes };
-    desk.memory.get(&meanwhile, &NOTES, &Key::text("a"), &[note(2, "", 0).key]).await.unwrap();
+    let meanwhile = Meanwhile { tables: Arc::clone(&desk.sole_writer) as Arc<dyn Keyspace>, writes };
+    desk.cache.get(&meanwhile, &NOTES, &Key::text("a"), &[note(2, "", 0).key]).await.unwrap();
     assert_eq!(desk.reads(), (2, 1));
     assert_eq!(desk.there("a", &[1]).await, [true]);
     assert_eq!(desk.reads(), (2, 1));
@@ -265,10 +265,10 @@ async fn rows_of_two_states_are_not_given_together() {
     tables.apply(&NOTES, &book, &old).await.unwrap();
     let new = vec![note(1, "new", 2), note(2, "new", 2)];
     let tables = Meanwhile { tables, writes: std::sync::Mutex::new(None) };
-    let memory = RowMemory::new(MemoryCounts::default());
+    let cache = RowCache::new(CacheCounts::default());
     let [one, two] = [1, 2].map(|page: i64| RowKey::of::<NoteRow>([page.into()]));
     let read = async |keys: &[RowKey]| {
-        let rows = memory.get(&tables, &NOTES, &book, keys).await.unwrap();
+        let rows = cache.get(&tables, &NOTES, &book, keys).await.unwrap();
         rows.iter().flatten().map(|row| row.read::<NoteRow>().unwrap().text).collect::<Vec<_>>()
     };
     assert_eq!(read(std::slice::from_ref(&one)).await, ["old"]);

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use crate::Group;
-use crate::publish::made_at;
+use crate::rules::made_at;
 
 const BUCKETS: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -85,7 +85,7 @@ impl StepMetrics {
 }
 
 fn labels(group: &Group, step: Step) -> StepLabels {
-    StepLabels { group: group.name(), step: step.name() }
+    StepLabels { group: group.consumer_group(), step: step.name() }
 }
 
 /// Those of one group.

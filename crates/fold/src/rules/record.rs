@@ -3,8 +3,6 @@ use kith_proto::{DecodeError, Event, time};
 use kith_runtime::{CLOCK_AHEAD_MAX_US, UnixMillis};
 use kith_tables::Timestamp;
 
-use crate::Cause;
-
 /// A record of the log, decoded: what folds see.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -40,6 +38,17 @@ fn time_of(event: &Event, logged_ms: UnixMillis) -> Timestamp {
     Timestamp(time::unix_us(event.time()).min(latest))
 }
 
+/// Why a record exists.
+#[derive(Debug, Clone, Default)]
+pub struct Cause {
+    /// The record that caused it, if one did.
+    pub causation: Option<RecordId>,
+    /// The record that started it all; `None`: this one does.
+    pub correlation: Option<RecordId>,
+    /// W3C trace context of what caused it, if that was traced; `None`: the current span, if there is one.
+    pub trace_parent: Option<String>,
+}
+
 /// What a record turns out to be.
 pub(crate) enum Decoded {
     Event(Box<Record>),
@@ -67,4 +76,10 @@ impl Decoded {
             Err(DecodeError::UnknownType) => Self::UnknownType,
         }
     }
+}
+
+/// The `ce_time` of a record.
+pub(crate) fn made_at(record: &kith_log::Record) -> Option<UnixMillis> {
+    let time = record.header(headers::TIME)?;
+    time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }

@@ -2,7 +2,7 @@
 //! from, and given again while none of them has changed. So no answer is older than the tables, and whoever waited for a
 //! token finds it in here too: a watermark moves only when all writes below it are counted.
 //!
-//! Only while this process alone writes to the tables ([`crate::alone`]); else nothing is remembered.
+//! Only while no other process writes to the tables ([`super::SoleWriter`]); else nothing is remembered.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use kith_tables::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, Version, Write};
-use prometheus_client::metrics::counter::Counter;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-/// Answers, with their keys and versions, of one service: bytes.
-const MEMORY_BYTES: u64 = 16 * 1024 * 1024;
+use super::CacheCounts;
+
+/// Answers, with their keys and versions, of a fold group: bytes.
+const PAGE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// What an answer takes besides, about.
 const ANSWER_BYTES: usize = 128;
 /// A first page of fifty has this many bytes, about: it decides only how much room is made at once.
@@ -23,17 +24,10 @@ const ANSWERS_GUESSED: usize = 1_024;
 /// An answer that was read from more table partitions than this takes too long to check.
 const PARTITIONS_MAX: usize = 1_024;
 
-/// Answers of one generation of one service.
-pub(crate) struct Memory {
+/// Answers of one generation of a fold group.
+pub(crate) struct PageCache {
     answers: Cache<Box<[u8]>, Arc<Answer>, Weigh>,
-    counts: MemoryCounts,
-}
-
-/// How many answers were remembered, and how many had to be read.
-#[derive(Clone, Default)]
-pub(crate) struct MemoryCounts {
-    pub remembered: Counter,
-    pub read: Counter,
+    counts: CacheCounts,
 }
 
 struct Answer {
@@ -41,9 +35,9 @@ struct Answer {
     read_from: Vec<Version>,
 }
 
-impl Memory {
-    pub(crate) fn new(counts: MemoryCounts) -> Self {
-        Self { answers: Cache::with_weighter(ANSWERS_GUESSED, MEMORY_BYTES, Weigh), counts }
+impl PageCache {
+    pub(crate) fn new(counts: CacheCounts) -> Self {
+        Self { answers: Cache::with_weighter(ANSWERS_GUESSED, PAGE_CACHE_BYTES, Weigh), counts }
     }
 
     /// The answer to what `key` asks, as `read` makes it from the tables that it is given, or as it made it before.
@@ -146,7 +140,7 @@ mod tests {
 
     struct Desk {
         tables: Arc<dyn Keyspace>,
-        memory: Memory,
+        cache: PageCache,
         reads: AtomicU64,
         _folder: tempfile::TempDir,
     }
@@ -155,7 +149,7 @@ mod tests {
         async fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
-            Self { tables, memory: Memory::new(MemoryCounts::default()), reads: AtomicU64::new(0), _folder: folder }
+            Self { tables, cache: PageCache::new(CacheCounts::default()), reads: AtomicU64::new(0), _folder: folder }
         }
 
         async fn write(&self, book: &str, text: &str, position: u64) {
@@ -174,7 +168,7 @@ mod tests {
                 }
                 Ok::<_, StoreError>(Bytes::from(vec![rows as u8]))
             };
-            self.memory.answer(&self.tables, key.as_bytes(), read).await.unwrap()[0]
+            self.cache.answer(&self.tables, key.as_bytes(), read).await.unwrap()[0]
         }
 
         fn reads(&self) -> u64 {
@@ -205,17 +199,17 @@ mod tests {
                 Ok::<_, StoreError>(Bytes::from(vec![u8::from(before[0].is_some())]))
             }
         };
-        assert_eq!(desk.memory.answer(&desk.tables, b"a", read).await.unwrap()[0], 0);
+        assert_eq!(desk.cache.answer(&desk.tables, b"a", read).await.unwrap()[0], 0);
         let again = |_| async { Ok::<_, StoreError>(Bytes::from_static(&[7])) };
-        assert_eq!(desk.memory.answer(&desk.tables, b"a", again).await.unwrap()[0], 7, "asked anew");
+        assert_eq!(desk.cache.answer(&desk.tables, b"a", again).await.unwrap()[0], 7, "asked anew");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_error_is_not_remembered() {
         let desk = Desk::new().await;
         let failing = |_| async { Err(StoreError::Unavailable("by chance".into())) };
-        assert!(desk.memory.answer(&desk.tables, b"a", failing).await.is_err());
+        assert!(desk.cache.answer(&desk.tables, b"a", failing).await.is_err());
         let well = |_| async { Ok::<_, StoreError>(Bytes::from_static(b"well")) };
-        assert_eq!(desk.memory.answer(&desk.tables, b"a", well).await.unwrap(), "well");
+        assert_eq!(desk.cache.answer(&desk.tables, b"a", well).await.unwrap(), "well");
     }
 }

@@ -10,10 +10,10 @@ use kith_tables::{Apply, Key, Keyspace, Row, RowKey, RowRange, SectionId, Slice,
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
-use crate::memory::MemoryCounts;
+use super::CacheCounts;
 
-/// Rows, with their keys, of one generation of one service: bytes.
-const MEMORY_BYTES: u64 = 16 * 1024 * 1024;
+/// Rows, with their keys, of one generation of a fold group: bytes.
+const ROW_CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// What a table partition and a row take besides, about.
 const PARTITION_BYTES: usize = 160;
 const ROW_BYTES: usize = 160;
@@ -28,9 +28,9 @@ const PARTITION_ROWS: usize = 1_024;
 
 type Place = (&'static str, Key);
 
-pub(crate) struct RowMemory {
+pub(crate) struct RowCache {
     partitions: Cache<Place, Arc<Known>, Weigh>,
-    counts: MemoryCounts,
+    counts: CacheCounts,
 }
 
 /// What was read of a table partition in one of its states.
@@ -53,16 +53,16 @@ enum Whole {
     TooMany,
 }
 
-impl RowMemory {
-    pub(crate) fn new(counts: MemoryCounts) -> Self {
+impl RowCache {
+    pub(crate) fn new(counts: CacheCounts) -> Self {
         let mut options = OptionsBuilder::new();
-        options.shards(SHARDS).estimated_items_capacity(PARTITIONS_GUESSED).weight_capacity(MEMORY_BYTES);
+        options.shards(SHARDS).estimated_items_capacity(PARTITIONS_GUESSED).weight_capacity(ROW_CACHE_BYTES);
         let partitions = match options.build() {
             Ok(options) => {
                 Cache::with_options(options, Weigh, DefaultHashBuilder::default(), DefaultLifecycle::default())
             }
             // Where a capacity is missing; both are given.
-            Err(_) => Cache::with_weighter(PARTITIONS_GUESSED, MEMORY_BYTES, Weigh),
+            Err(_) => Cache::with_weighter(PARTITIONS_GUESSED, ROW_CACHE_BYTES, Weigh),
         };
         Self { partitions, counts }
     }

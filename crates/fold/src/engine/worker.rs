@@ -8,19 +8,20 @@ use kith_tables::{Cell, Row, StoreError, Timestamp};
 use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::FoldError;
-use crate::batch::{BATCH_RECORDS, Batch, batches};
-use crate::cache::Cache;
-use crate::engine::Context;
-use crate::restart_history::RestartHistory;
-use crate::spread::{Spreader, Withheld};
-use crate::steps::{Step, Steps};
-use crate::watermark::{AppendedRow, Reached, ReachedRow, RestartRow, StoredMarks};
+use super::batch::{BATCH_RECORDS, Batch, batches};
+use super::context::Context;
+use super::letters::Letters;
+use super::note::Note;
+use super::restart_history::RestartHistory;
+use super::spread::{Spreader, Withheld};
+use crate::cache::PartitionCache;
+use crate::dead_letter::Poison;
+use crate::metrics::{Step, Steps};
+use crate::positions::{AppendedRow, Reached, ReachedRow, RestartRow, StoredMarks};
+use crate::{Effect, FoldError};
 
 /// How often an idle worker looks whether the tables' server may have lost rows: no record may come for long.
 const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
-/// How old a stored watermark may be that no other process reads, ms.
-const NOTE_EVERY_MS: i64 = 100;
 /// Withheld spreads that a worker remembers; one that it forgot costs what is remembered.
 const WITHHELD_KEPT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
@@ -30,7 +31,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 pub(crate) struct Worker {
     context: Arc<Context>,
     partition: LogPartition,
-    cache: Cache,
+    cache: PartitionCache,
     /// The offset that the group's reader gives next; everything below has been handed to us.
     next: Offset,
     /// Whether effects may append.
@@ -41,6 +42,8 @@ pub(crate) struct Worker {
     began: Offset,
     /// The first micro-batch with a record that nobody can decode, which it may not have set aside.
     poison_from: Option<Offset>,
+    /// What the log said was set aside, when this worker first had something to set aside since its last failure.
+    letters: Option<Letters>,
     /// Offsets whose record ids are known from before: a log that lost its tail has others there.
     expected: BTreeMap<Offset, RecordId>,
     restart: RestartHistory,
@@ -83,12 +86,12 @@ impl Worker {
         let reconnects = context.store.reconnects();
         let restart = RestartHistory::new(margin);
         let append_next = appended.map_or(0, |row| row.position + 1);
-        let cache = Cache::new(&context.runtime);
+        let cache = PartitionCache::new(&context.runtime);
         // `new` would take the memory of all of it at once.
         let mut withheld = LruCache::unbounded();
         withheld.resize(WITHHELD_KEPT);
         let steps = context.metrics.steps(&context.group);
-        let note = Note { every_ms: if context.store.is_shared() { 0 } else { NOTE_EVERY_MS }, last_ms: 0 };
+        let note = Note::new(context.store.is_shared());
         Ok(Self {
             context,
             partition,
@@ -98,6 +101,7 @@ impl Worker {
             append_next,
             began: from,
             poison_from: None,
+            letters: None,
             expected,
             restart,
             newest,
@@ -171,14 +175,14 @@ impl Worker {
     }
 
     async fn make_up(&mut self) -> Result<(), FoldError> {
-        let before = self.context.duty.appended_before(self.partition).await?;
+        let before = self.context.role.appended_before(self.partition).await?;
         self.live = true;
         self.append_next = self.append_next.max(before);
         let (from, until) = (self.first_unmade(), self.next);
         let group = &self.context.group;
         let may_append = group.owns(self.partition.topic) || group.folds.iter().any(|fold| fold.appends());
         if may_append && from < until {
-            tracing::info!(partition = %self.partition, from, until, "looking for appends not made");
+            tracing::debug!(partition = %self.partition, from, until, "looking for appends not made");
             return self.replay(from, until).await;
         }
         // What others made is known to be made here too.
@@ -219,6 +223,8 @@ impl Worker {
 
     async fn replay_from_restart(&mut self) -> Result<(), FoldError> {
         self.restart.forget();
+        // An append that failed may have been made.
+        self.letters = None;
         self.reconnects = self.context.store.reconnects();
         let watermarks = &self.context.state.watermarks;
         let stored = if self.restart.is_kept() {
@@ -256,28 +262,25 @@ impl Worker {
         Ok(())
     }
 
-    /// One micro-batch: load, apply, write homes, carry out effects, move the watermark.
+    /// One micro-batch: load, apply, write scopes, carry out effects, move the watermark.
     async fn fold(&mut self, records: &[RawRecord]) -> Result<(), FoldError> {
-        let duty = Arc::clone(&self.context.duty);
-        let _turn = duty.turn(|| self.context.state.watermarks.count_step(self.partition)).await?;
+        let role = Arc::clone(&self.context.role);
+        let _turn = role.turn(|| self.context.state.watermarks.count_step(self.partition)).await?;
         // Another generation serves now: what is appended it appends.
-        self.live &= duty.is_live();
+        self.live &= role.is_live();
         self.compare_ids(records)?;
         let mut laps = self.steps.start();
         let batch = Batch::decode(&self.context, self.partition, records);
-        if let Some(first) = records.first().filter(|_| batch.has_poison()) {
-            let first = first.position.offset;
-            self.poison_from = Some(self.poison_from.map_or(first, |known| known.min(first)));
-        }
+        let set_aside = self.set_aside(&batch, records).await?;
         let keyspace = &*self.context.state.keyspace;
-        let mut homes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
+        let mut scopes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
         laps.end(Step::Load);
-        let effects = batch.apply(&self.context.group.folds, &mut homes)?;
+        let effects = [set_aside, batch.apply(&self.context.group.folds, &mut scopes)?].concat();
         laps.end(Step::Apply);
-        homes.write(keyspace, &|| self.has_all()).await?;
+        scopes.write(keyspace, &|| self.has_all()).await?;
         laps.end(Step::Write);
-        let had_some = homes.had_some();
-        homes.keep(&mut self.cache);
+        let had_some = scopes.had_some();
+        scopes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);
         let withheld = Spreader::new(keyspace, publisher, &progress).run(effects).await?;
@@ -293,6 +296,24 @@ impl Worker {
         }
         self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len());
         batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
+    }
+
+    /// What sets the batch's records aside that nobody can decode.
+    async fn set_aside(&mut self, batch: &Batch, records: &[RawRecord]) -> Result<Vec<Effect>, FoldError> {
+        if batch.poison().next().is_none() {
+            return Ok(Vec::new());
+        }
+        if let Some(first) = records.first() {
+            let first = first.position.offset;
+            self.poison_from = Some(self.poison_from.map_or(first, |known| known.min(first)));
+        }
+        if self.live && self.letters.is_none() {
+            let _turn = self.context.reading_letters.acquire().await.map_err(|_| LogError::Closed)?;
+            let progress = || self.context.state.watermarks.count_step(self.partition);
+            self.letters = Some(Letters::read(&*self.context.log, self.partition, &progress).await?);
+        }
+        let is_in_log = |poison: &Poison| self.letters.as_ref().is_some_and(|known| known.has(poison.letter_id()));
+        Ok(batch.poison().map(|poison| poison.clone().effect(is_in_log(poison))).collect())
     }
 
     /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it. True
@@ -333,28 +354,11 @@ impl Worker {
     }
 }
 
-/// When the watermark is stored. Where other processes read it, with every batch. Where this is the only process of the
-/// tables nobody reads it before the next start, and what was folded since costs little then: the marks say it is in.
-struct Note {
-    every_ms: i64,
-    last_ms: i64,
-}
-
-impl Note {
-    fn is_due(&mut self, now_ms: i64) -> bool {
-        let due = now_ms.saturating_sub(self.last_ms) >= self.every_ms || now_ms < self.last_ms;
-        if due {
-            self.last_ms = now_ms;
-        }
-        due
-    }
-}
-
 /// Waits until the folds of the whole group have reached the heads that stood at the start, and it serves.
 async fn may_append(context: &Context, caught_up: &Semaphore) {
     // Never closed: a permit, given back at once, means that the heads are reached.
     let _ = caught_up.acquire().await;
-    context.duty.served().await;
+    context.role.served().await;
 }
 
 /// Waiting for it is no standing still.
@@ -375,22 +379,4 @@ async fn head_now(context: &Context, partition: LogPartition) -> Result<Offset, 
 
 fn reconnected() -> FoldError {
     StoreError::Unavailable("the connection was lost and made again".to_owned()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_watermark_that_others_read_is_noted_each_time() {
-        let mut note = Note { every_ms: 0, last_ms: 0 };
-        assert!([5, 5, 6].into_iter().all(|now_ms| note.is_due(now_ms)));
-    }
-
-    #[test]
-    fn one_that_nobody_reads_is_noted_now_and_then_also_over_a_clock_that_goes_back() {
-        let mut note = Note { every_ms: 100, last_ms: 0 };
-        let due: Vec<bool> = [1_000, 1_099, 1_100, 1_150, 40, 139, 140].map(|now_ms| note.is_due(now_ms)).to_vec();
-        assert_eq!(due, [true, false, true, false, true, false, true]);
-    }
 }

@@ -11,7 +11,8 @@ use kith_runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::{Cause, FoldError, Generations, Publisher};
+use super::Generations;
+use crate::{Cause, FoldError, Publisher};
 
 /// The key of every record of the topic, so that all are in one order.
 const KEY: &str = "operators";
@@ -79,9 +80,9 @@ impl Operations {
         Ok(own)
     }
 
-    /// The generations of a service.
-    pub fn generations(&self, service: &str) -> Generations {
-        self.shared.known().generations.get(service).cloned().unwrap_or_default()
+    /// The generations of a fold group.
+    pub fn generations(&self, group: &str) -> Generations {
+        self.shared.known().generations.get(group).cloned().unwrap_or_default()
     }
 
     /// What became of a dead letter, if anything was decided about it.
@@ -89,12 +90,12 @@ impl Operations {
         self.shared.known().letters.get(&letter).cloned()
     }
 
-    /// Waits until `is_so` of a service's generations.
-    pub async fn when(&self, service: &str, is_so: impl Fn(&Generations) -> bool) -> Generations {
+    /// Waits until `is_so` of a group's generations.
+    pub async fn when(&self, group: &str, is_so: impl Fn(&Generations) -> bool) -> Generations {
         loop {
             // Made before the look, so that nothing that comes after it is missed.
             let changed = self.shared.changed.notified();
-            let generations = self.generations(service);
+            let generations = self.generations(group);
             if is_so(&generations) {
                 return generations;
             }
@@ -167,7 +168,7 @@ impl Known {
             Event::Ops(OpsEvent::DeadLetterRetried(event)) => LetterFate::Retried(event.record_id.clone()),
             Event::Ops(OpsEvent::DeadLetterDiscarded(event)) => LetterFate::Discarded(event.note.clone()),
             Event::Ops(decision) => {
-                // All others are about a service.
+                // All others are about a group.
                 self.generations.entry(event.subject().to_owned()).or_default().evolve(decision);
                 return;
             }

@@ -1,4 +1,4 @@
-//! The generations of one service's tables in this process: all are folded, one serves.
+//! The generations of one group's tables in this process: all are folded, one serves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::duty::Duty;
-use crate::engine::{self, Ports, Running};
-use crate::{FoldError, Generations, Group, Operations, WaitError};
+use super::{Generations, Operations};
+use crate::engine::{self, Ports, Role, Running};
+use crate::{FoldError, Group, WaitError};
 
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A generation that is to serve and is further behind than it can make good in this time is waited for once more.
@@ -22,9 +22,9 @@ const LOOK_FOR_DROPPED_EVERY: Duration = Duration::from_secs(5);
 /// Makes the group of a generation.
 pub type MakeGroup = Arc<dyn Fn(u32) -> Group + Send + Sync>;
 
-/// One for a service in a process. Dropping it ends all its folds here.
+/// One per group in a process. Dropping it ends all its folds here.
 pub struct Projection {
-    service: &'static str,
+    name: &'static str,
     ports: Ports,
     operations: Arc<Operations>,
     make: MakeGroup,
@@ -61,26 +61,28 @@ impl Projection {
         make: MakeGroup,
         folding: bool,
     ) -> Result<Arc<Self>, FoldError> {
-        let service = make(0).service;
-        let generations = operations.generations(service);
+        let name = make(0).name;
+        let generations = operations.generations(name);
         let live = generations.live();
-        let duty = Duty::new(ports.runtime.clone(), true);
+        let role = Role::new(ports.runtime.clone(), true);
         let mut others = Vec::new();
         for &number in generations.all().keys().filter(|number| **number != live) {
             match engine::watermarks(ports, &make(number)).await {
                 Ok(watermarks) => others.push(watermarks),
                 // What it appended is found by looking.
-                Err(error) => tracing::warn!(service, generation = number, %error, "a generation beside is not there"),
+                Err(error) => {
+                    tracing::warn!(group = name, generation = number, %error, "a generation beside is not there")
+                }
             }
         }
-        duty.beside_others(others);
-        duty.pause(generations.paused().is_some());
+        role.beside_others(others);
+        role.pause(generations.paused().is_some());
         let folds = folding && is_own(&generations, &make(live));
-        let first = Arc::new(engine::start_as(ports, make(live), folds, duty).await?);
+        let first = Arc::new(engine::start_as(ports, make(live), folds, role).await?);
         let running = BTreeMap::from([(live, Arc::clone(&first))]);
         let known = Mutex::new(Known { live, serving: first, running, deleted: BTreeSet::new() });
         let (ports, operations, following) = (ports.clone(), Arc::clone(operations), Mutex::default());
-        let own = Arc::new(Self { service, ports, operations, make, folding, known, following });
+        let own = Arc::new(Self { name, ports, operations, make, folding, known, following });
         let follower = Arc::downgrade(&own);
         let (operations, runtime) = (Arc::clone(&own.operations), own.ports.runtime.clone());
         let following = runtime.clone().spawn(async move {
@@ -88,7 +90,7 @@ impl Projection {
             loop {
                 let wanted = tokio::select! {
                     biased;
-                    wanted = operations.when(service, |now| done.as_ref() != Some(now)) => wanted,
+                    wanted = operations.when(name, |now| done.as_ref() != Some(now)) => wanted,
                     () = runtime.sleep(LOOK_FOR_DROPPED_EVERY) => {
                         let Some(own) = follower.upgrade() else { return };
                         own.delete_dropped().await;
@@ -99,7 +101,7 @@ impl Projection {
                 match own.become_like(&wanted).await {
                     Ok(()) => done = Some(wanted),
                     Err(error) => {
-                        tracing::warn!(service, %error, "the generations are not yet as decided; trying again");
+                        tracing::warn!(group = name, %error, "the generations are not yet as decided; trying again");
                         drop(own);
                         runtime.sleep(AGAIN_AFTER).await;
                     }
@@ -132,8 +134,9 @@ impl Projection {
         self.known().running.get(&number).cloned()
     }
 
-    pub fn service(&self) -> &'static str {
-        self.service
+    /// The name of the fold group.
+    pub fn group_name(&self) -> &'static str {
+        self.name
     }
 
     pub fn operations(&self) -> &Arc<Operations> {
@@ -151,7 +154,7 @@ impl Projection {
 
     async fn become_like(&self, wanted: &Generations) -> Result<(), NotYet> {
         for running in self.all() {
-            running.duty.pause(wanted.paused().is_some());
+            running.role.pause(wanted.paused().is_some());
         }
         for &number in wanted.all().keys() {
             self.open(number, wanted).await?;
@@ -174,7 +177,7 @@ impl Projection {
         for (number, running) in ended {
             // Requests that still look at its tables have them until they are deleted.
             running.end().await;
-            tracing::info!(service = self.service, generation = number, "generation ended");
+            tracing::info!(group = self.name, generation = number, "generation ended");
         }
     }
 
@@ -183,15 +186,15 @@ impl Projection {
         if self.generation(number).is_some() {
             return Ok(());
         }
-        let duty = Duty::new(self.ports.runtime.clone(), false);
-        duty.pause(wanted.paused().is_some());
-        duty.stand_beside(Arc::clone(&self.live().lag));
+        let role = Role::new(self.ports.runtime.clone(), false);
+        role.pause(wanted.paused().is_some());
+        role.stand_beside(Arc::clone(&self.live().lag));
         let group = self.group(number);
         let folding = self.folding && is_own(wanted, &group);
-        let running = engine::start_as(&self.ports, group, folding, duty).await?;
+        let running = engine::start_as(&self.ports, group, folding, role).await?;
         self.known().running.insert(number, Arc::new(running));
         self.tell_of_each_other();
-        tracing::info!(service = self.service, generation = number, folding, "generation opened beside the live one");
+        tracing::info!(group = self.name, generation = number, folding, "generation opened beside the live one");
         Ok(())
     }
 
@@ -200,7 +203,7 @@ impl Projection {
     async fn switch(&self, wanted: &Generations) -> Result<(), NotYet> {
         let (from, to) = (self.live_number(), wanted.live());
         let (before, after) = (self.live(), self.generation(to).ok_or(NotYet::NotOpen(to))?);
-        after.duty.hurry();
+        after.role.hurry();
         if wanted.all().contains_key(&from) {
             let until = Instant::now() + CATCH_UP_WITHIN;
             // Taken before the heads: what the tables have by then the log must have too. What it has lost no generation can.
@@ -214,9 +217,9 @@ impl Projection {
             (known.live, known.serving) = (to, Arc::clone(&after));
         }
         self.tell_of_each_other();
-        after.duty.serve();
-        before.duty.stand_beside(Arc::clone(&after.lag));
-        tracing::info!(service = self.service, from, to, "another generation serves");
+        after.role.serve();
+        before.role.stand_beside(Arc::clone(&after.lag));
+        tracing::info!(group = self.name, from, to, "another generation serves");
         Ok(())
     }
 
@@ -225,20 +228,20 @@ impl Projection {
         let all = self.all();
         for running in &all {
             let others = all.iter().filter(|other| !Arc::ptr_eq(other, running));
-            running.duty.beside_others(others.map(|other| Arc::clone(&other.state.watermarks)).collect());
+            running.role.beside_others(others.map(|other| Arc::clone(&other.state.watermarks)).collect());
         }
     }
 
     /// Deletes the tables of generations that were dropped, once nobody can be reading them any more.
     async fn delete_dropped(&self) {
-        let dropped = self.operations.generations(self.service).dropped().clone();
+        let dropped = self.operations.generations(self.name).dropped().clone();
         for (number, since_ms) in dropped {
             let due = self.ports.runtime.now_ms() - since_ms >= DELETED_AFTER.as_millis() as i64;
             if !due || self.generation(number).is_some() || !self.known().deleted.insert(number) {
                 continue;
             }
             if let Err(error) = self.ports.tables.drop_keyspace(&self.group(number).keyspace()).await {
-                tracing::warn!(service = self.service, generation = number, %error, "its tables are not deleted yet");
+                tracing::warn!(group = self.name, generation = number, %error, "its tables are not deleted yet");
                 self.known().deleted.remove(&number);
             }
         }
@@ -258,9 +261,9 @@ fn is_own(generations: &Generations, group: &Group) -> bool {
     let filled_by = generations.all().get(&group.generation).map(|generation| generation.folds_version);
     let own = filled_by.is_none_or(|version| version == group.folds_version);
     if !own {
-        let (service, generation, own) = (group.service, group.generation, group.folds_version);
+        let (generation, own) = (group.generation, group.folds_version);
         tracing::error!(
-            service,
+            group = group.name,
             generation,
             ?filled_by,
             own,

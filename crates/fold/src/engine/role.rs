@@ -9,6 +9,7 @@ use kith_runtime::Runtime;
 use kith_tables::StoreError;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
+use crate::positions::Standing;
 use crate::{FoldError, Lag, Watermarks};
 
 /// Micro-batches that a generation beside the live one folds at a time, in one process.
@@ -23,13 +24,13 @@ const LOOKS_PER_BATCH: u32 = 100;
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// One for a generation in a process.
-pub(crate) struct Duty {
+pub(crate) struct Role {
     runtime: Runtime,
     /// Whether callers are answered from this generation: then its folds append, and wait for nobody.
     live: AtomicBool,
     /// Whether it is to serve as soon as it has caught up: then it waits for nobody either.
     wanted: AtomicBool,
-    paused: AtomicBool,
+    standing: Arc<Standing>,
     changed: Notify,
     beside: Mutex<Beside>,
     turns: Semaphore,
@@ -47,13 +48,13 @@ struct Beside {
 /// A worker's leave to fold one batch.
 pub(crate) struct Turn<'a>(#[allow(dead_code, reason = "held, not read")] Option<SemaphorePermit<'a>>);
 
-impl Duty {
+impl Role {
     pub fn new(runtime: Runtime, live: bool) -> Arc<Self> {
         Arc::new(Self {
             runtime,
             live: live.into(),
             wanted: false.into(),
-            paused: false.into(),
+            standing: Arc::default(),
             changed: Notify::new(),
             beside: Mutex::default(),
             turns: Semaphore::new(BESIDE_BATCHES_AT_ONCE),
@@ -89,12 +90,17 @@ impl Duty {
     }
 
     pub fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
+        self.standing.pause(paused);
         self.changed.notify_waiters();
     }
 
     pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Acquire)
+        self.standing.is_paused()
+    }
+
+    /// Whether its folds stand still.
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// Waits until this generation serves.

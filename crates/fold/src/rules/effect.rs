@@ -4,55 +4,9 @@ use kith_log::{RecordId, Topic};
 use kith_proto::Event;
 use kith_tables::{Key, Row, RowKey, RowRange, RowType, Table, Value, Write};
 
-use crate::{Cause, Record, Rows};
+use super::Cause;
 
-/// One view. Pure: the engine loads the rows asked for, skips what the mark says is in, writes what changed at once.
-pub trait Fold: Send + Sync + 'static {
-    /// Every table that this fold evolves or spreads to.
-    fn tables(&self) -> Vec<&'static Table>;
-
-    /// The one table partition that this record evolves, with the rows that `apply` and `effects` look at, if the
-    /// record concerns this view. Nobody else writes rows that it names, or that `apply` puts: no effect, and no home of
-    /// another log partition. What was never written is not read (ADR 14), so such a row would not be seen.
-    fn home(&self, record: &Record) -> Option<Home>;
-
-    /// What the record changes there.
-    fn apply(&self, rows: &mut Rows, record: &Record);
-
-    /// What follows elsewhere. `rows` may be later than the record (on a replay): a value stamped with the record's
-    /// offset must be a function of the record alone, one stamped with the rows' mark a function of the rows alone.
-    fn effects(&self, _rows: &Rows, _record: &Record) -> Vec<Effect> {
-        Vec::new()
-    }
-
-    /// Whether `effects` may hold appends, so that a worker that starts must look for ones never made.
-    fn appends(&self) -> bool {
-        false
-    }
-}
-
-/// A table partition and rows in it.
-#[derive(Debug, Clone)]
-pub struct Home {
-    pub table: &'static Table,
-    pub partition: Key,
-    pub rows: Vec<RowKey>,
-}
-
-impl Home {
-    pub fn new(table: &'static Table, partition: Key) -> Self {
-        Self { table, partition, rows: Vec::new() }
-    }
-
-    /// Also loads the row of type `R` with this clustering key.
-    #[must_use]
-    pub fn with<R: RowType>(mut self, clustering: impl IntoIterator<Item = Value>) -> Self {
-        self.rows.push(RowKey::of::<R>(clustering));
-        self
-    }
-}
-
-/// Something that follows from a record, outside its home.
+/// Something that follows from a record, outside its scope.
 #[derive(Clone)]
 pub enum Effect {
     /// Upserts one row elsewhere.
@@ -63,7 +17,7 @@ pub enum Effect {
     /// As `Append`, and the rest once everything that the batch of records appends is durable. Where nothing is appended
     /// the rest is not carried out either: so a row can say that something is in the log.
     AppendThen(Box<Append>, Vec<Effect>),
-    /// Reads rows from the store, never from a cache, after the home is written; then goes on.
+    /// Reads rows from the store, never from a cache, after the scope is written; then goes on.
     Read { table: &'static Table, partition: Key, rows: Vec<RowKey>, then: Then<[Option<Row>]> },
     /// Reads the rows of a range in the same way, a page at a time.
     ForEach(Box<Walk>),

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 use futures::{FutureExt, try_join};
 use kith_tables::{Apply, Key, Keyspace, MAX_APPLY_ROWS, Row, RowKey, RowRange, Slice, Table, Value, Write};
 
-use crate::side_by_side::side_by_side;
+use super::side_by_side::side_by_side;
 use crate::{Append, Effect, FoldError, Publisher, Put, Then, Unless, Walk};
 
 /// Rows of the other side read at once.

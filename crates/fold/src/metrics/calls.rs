@@ -68,7 +68,7 @@ impl CallMetrics {
 }
 
 fn labels(group: &Group, by: By, call: &'static str) -> CallLabels {
-    CallLabels { group: group.name(), by: by.name(), call }
+    CallLabels { group: group.consumer_group(), by: by.name(), call }
 }
 
 /// Those of one group, by handlers or by folds.
@@ -146,7 +146,7 @@ mod tests {
 
     fn group() -> Group {
         let (topics, folds) = (Vec::new(), Vec::new());
-        Group { service: "notes", generation: 1, folds_version: 1, topics, folds, shown: None }
+        Group { name: "notes", generation: 1, folds_version: 1, topics, folds, shown: None }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@ use kith_tables::TableStore;
 use kith_tables::embedded::EmbeddedTables;
 
 use super::*;
-use crate::memory::MemoryCounts;
+use crate::cache::CacheCounts;
 
 const HERE: LogPartition = LogPartition { topic: topics::POSTS, index: 1 };
 
@@ -27,11 +27,11 @@ impl Store {
         self.process_that_remembers().await.0
     }
 
-    async fn process_that_remembers(&self) -> (Arc<Watermarks>, Arc<Alone>) {
+    async fn process_that_remembers(&self) -> (Arc<Watermarks>, Arc<SoleWriter>) {
         let keyspace = self.tables.open("kith_posts_g1", &[&WATERMARKS]).await.unwrap();
-        let alone = Arc::new(Alone::new(Arc::clone(&keyspace), MemoryCounts::default()));
-        let (runtime, topics, known) = (self.runtime.clone(), [topics::POSTS], Some(Arc::clone(&alone)));
-        (Arc::new(Watermarks::new(runtime, keyspace, &topics, 4, known)), alone)
+        let sole_writer = Arc::new(SoleWriter::new(Arc::clone(&keyspace), CacheCounts::default()));
+        let (runtime, topics, known) = (self.runtime.clone(), [topics::POSTS], Some(Arc::clone(&sole_writer)));
+        (Arc::new(Watermarks::new(runtime, keyspace, &topics, 4, known)), sole_writer)
     }
 }
 
@@ -158,11 +158,11 @@ async fn what_is_stored_is_read_back_and_never_goes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_alone_while_it_folds_all_and_nobody_else_is_seen_to() {
+async fn it_is_the_sole_writer_while_it_folds_all_and_nobody_else_is_seen_to() {
     let store = store().await;
-    let ((here, alone), there) = (store.process_that_remembers().await, store.process().await);
+    let ((here, sole_writer), there) = (store.process_that_remembers().await, store.process().await);
     let all: Vec<LogPartition> = here.partitions().collect();
-    let remembers = || alone.version(&WATERMARKS, &Key::text("any")).is_some();
+    let remembers = || sole_writer.version(&WATERMARKS, &Key::text("any")).is_some();
     here.folds_here(&all[1..]);
     here.all_resumed();
     assert!(!remembers(), "another one folds the first");

@@ -20,38 +20,37 @@ use kith_tables::{
 };
 use tokio::time::Instant;
 
-use crate::memory::MemoryCounts;
-use crate::row_memory::RowMemory;
+use super::{CacheCounts, RowCache};
 
 /// How long a look at the tables is good for. Shorter than a group takes to give a silent member's partitions away (8 s).
 const LEASE: Duration = Duration::from_secs(5);
 
-pub(crate) struct Alone {
+pub(crate) struct SoleWriter {
     tables: Arc<dyn Keyspace>,
     versions: Versions,
-    rows: Arc<RowMemory>,
-    is_alone: AtomicBool,
+    rows: Arc<RowCache>,
+    is_sole: AtomicBool,
     started: Instant,
     /// When the last look began that found nobody further, ms after the start.
     looked_ms: AtomicU64,
 }
 
-impl Alone {
-    pub(crate) fn new(tables: Arc<dyn Keyspace>, rows: MemoryCounts) -> Self {
-        let (is_alone, looked_ms) = (AtomicBool::new(false), AtomicU64::new(0));
-        let rows = Arc::new(RowMemory::new(rows));
-        Self { tables, versions: Versions::default(), rows, is_alone, started: Instant::now(), looked_ms }
+impl SoleWriter {
+    pub(crate) fn new(tables: Arc<dyn Keyspace>, rows: CacheCounts) -> Self {
+        let (is_sole, looked_ms) = (AtomicBool::new(false), AtomicU64::new(0));
+        let rows = Arc::new(RowCache::new(rows));
+        Self { tables, versions: Versions::default(), rows, is_sole, started: Instant::now(), looked_ms }
     }
 
     /// What is remembered of the tables' rows; what is written goes into it.
-    pub(crate) fn rows(&self) -> &Arc<RowMemory> {
+    pub(crate) fn rows(&self) -> &Arc<RowCache> {
         &self.rows
     }
 
     /// From now on nobody else folds.
     pub(crate) fn begin(&self) {
         self.looked(Instant::now());
-        self.is_alone.store(true, Ordering::Release);
+        self.is_sole.store(true, Ordering::Release);
     }
 
     /// A look that began then has found nobody further.
@@ -59,10 +58,10 @@ impl Alone {
         self.looked_ms.fetch_max(self.ms(began), Ordering::AcqRel);
     }
 
-    fn is_alone(&self) -> bool {
+    fn is_sole(&self) -> bool {
         let looked_ms = self.looked_ms.load(Ordering::Acquire);
         let fresh = u128::from(self.ms(Instant::now()).saturating_sub(looked_ms)) < LEASE.as_millis();
-        fresh && self.is_alone.load(Ordering::Acquire)
+        fresh && self.is_sole.load(Ordering::Acquire)
     }
 
     fn ms(&self, at: Instant) -> u64 {
@@ -71,14 +70,14 @@ impl Alone {
 
     /// Others may fold.
     pub(crate) fn end(&self) {
-        self.is_alone.store(false, Ordering::Release);
+        self.is_sole.store(false, Ordering::Release);
         self.versions.all_changed();
     }
 
     /// Something was written that was not counted.
     pub(crate) fn forget(&self) {
         // What ended it had everything forgotten.
-        if self.is_alone.load(Ordering::Acquire) {
+        if self.is_sole.load(Ordering::Acquire) {
             self.versions.all_changed();
         }
     }
@@ -102,7 +101,7 @@ fn hash(table: &Table, partition: &Key) -> u64 {
 }
 
 #[async_trait]
-impl Keyspace for Alone {
+impl Keyspace for SoleWriter {
     async fn get(&self, table: &'static Table, key: &Key, rows: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
         self.tables.get(table, key, rows).await
     }
@@ -127,11 +126,11 @@ impl Keyspace for Alone {
 
     fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         let version = self.versions.of(hash(table, partition));
-        version.filter(|_| self.is_alone())
+        version.filter(|_| self.is_sole())
     }
 
     fn are_current(&self, versions: &[Version]) -> bool {
-        self.is_alone() && self.versions.are_current(versions)
+        self.is_sole() && self.versions.are_current(versions)
     }
 
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
@@ -150,45 +149,45 @@ mod tests {
     async fn a_version_ends_with_a_write_with_a_word_and_with_what_was_not_counted() {
         let folder = tempfile::tempdir().unwrap();
         let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
-        let alone = Alone::new(tables, MemoryCounts::default());
+        let sole_writer = SoleWriter::new(tables, CacheCounts::default());
         let book = Key::text("a");
-        assert!(alone.version(&NOTES, &book).is_none(), "others may write");
-        alone.begin();
+        assert!(sole_writer.version(&NOTES, &book).is_none(), "others may write");
+        sole_writer.begin();
         let write = note(1, "x", 1);
         for together in [false, true] {
-            let version = alone.version(&NOTES, &book).unwrap();
-            assert!(alone.are_current(&[version]));
+            let version = sole_writer.version(&NOTES, &book).unwrap();
+            assert!(sole_writer.are_current(&[version]));
             let writes = std::slice::from_ref(&write);
             match together {
-                true => alone.apply_all(&[Apply { table: &NOTES, partition: &book, writes }]).await.unwrap(),
-                false => alone.apply(&NOTES, &book, writes).await.unwrap(),
+                true => sole_writer.apply_all(&[Apply { table: &NOTES, partition: &book, writes }]).await.unwrap(),
+                false => sole_writer.apply(&NOTES, &book, writes).await.unwrap(),
             }
-            assert!(!alone.are_current(&[version]));
+            assert!(!sole_writer.are_current(&[version]));
         }
-        let version = alone.version(&NOTES, &book).unwrap();
-        alone.forget();
-        assert!(!alone.are_current(&[version]));
-        let version = alone.version(&NOTES, &book).unwrap();
-        alone.end();
-        assert!(!alone.are_current(&[version]) && alone.version(&NOTES, &book).is_none());
-        alone.begin();
-        assert!(!alone.are_current(&[version]), "others may have written meanwhile");
+        let version = sole_writer.version(&NOTES, &book).unwrap();
+        sole_writer.forget();
+        assert!(!sole_writer.are_current(&[version]));
+        let version = sole_writer.version(&NOTES, &book).unwrap();
+        sole_writer.end();
+        assert!(!sole_writer.are_current(&[version]) && sole_writer.version(&NOTES, &book).is_none());
+        sole_writer.begin();
+        assert!(!sole_writer.are_current(&[version]), "others may have written meanwhile");
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_is_believed_no_longer_than_a_look_is_good_for() {
         let folder = tempfile::tempdir().unwrap();
         let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
-        let alone = Alone::new(tables, MemoryCounts::default());
-        let is_known = || alone.version(&NOTES, &Key::text("a")).is_some();
-        alone.begin();
-        let version = alone.version(&NOTES, &Key::text("a")).unwrap();
+        let sole_writer = SoleWriter::new(tables, CacheCounts::default());
+        let is_known = || sole_writer.version(&NOTES, &Key::text("a")).is_some();
+        sole_writer.begin();
+        let version = sole_writer.version(&NOTES, &Key::text("a")).unwrap();
         tokio::time::advance(LEASE - Duration::from_millis(1)).await;
         assert!(is_known());
         let began = Instant::now();
         tokio::time::advance(LEASE / 2).await;
-        assert!(!is_known() && !alone.are_current(&[version]));
-        alone.looked(began);
+        assert!(!is_known() && !sole_writer.are_current(&[version]));
+        sole_writer.looked(began);
         assert!(is_known());
         tokio::time::advance(LEASE / 2).await;
         assert!(!is_known(), "counted from when the look began");
@@ -218,13 +217,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_that_is_given_up_in_the_middle_counts() {
-        let (alone, book) = (Alone::new(Arc::new(Stuck), MemoryCounts::default()), Key::text("a"));
-        alone.begin();
-        let version = alone.version(&NOTES, &book).unwrap();
-        let mut write = Box::pin(alone.apply(&NOTES, &book, &[]));
+        let (sole_writer, book) = (SoleWriter::new(Arc::new(Stuck), CacheCounts::default()), Key::text("a"));
+        sole_writer.begin();
+        let version = sole_writer.version(&NOTES, &book).unwrap();
+        let mut write = Box::pin(sole_writer.apply(&NOTES, &book, &[]));
         assert!(futures::poll!(&mut write).is_pending());
-        assert!(alone.version(&NOTES, &book).is_none() && !alone.are_current(&[version]), "it is under way");
+        assert!(
+            sole_writer.version(&NOTES, &book).is_none() && !sole_writer.are_current(&[version]),
+            "it is under way"
+        );
         drop(write);
-        assert!(alone.version(&NOTES, &book).is_some() && !alone.are_current(&[version]));
+        assert!(sole_writer.version(&NOTES, &book).is_some() && !sole_writer.are_current(&[version]));
     }
 }

@@ -1,0 +1,24 @@
+use std::collections::BTreeMap;
+
+use kith_log::{EventLog, LogError, LogPartition, Position};
+
+use crate::Group;
+
+/// For each partition of a group the offset that its next record will get.
+pub(crate) type Heads = BTreeMap<LogPartition, u64>;
+
+pub(crate) async fn heads(log: &dyn EventLog, group: &Group) -> Result<Heads, LogError> {
+    let mut heads = Heads::new();
+    for &topic in &group.topics {
+        let next = log.heads(topic).await?;
+        heads.extend((0..).zip(next).map(|(index, head)| (LogPartition { topic, index }, head)));
+    }
+    Ok(heads)
+}
+
+/// The last record of each partition that has any.
+pub(crate) fn last_positions(heads: &Heads) -> Vec<Position> {
+    let last =
+        |(&partition, &next): (&LogPartition, &u64)| next.checked_sub(1).map(|offset| Position { partition, offset });
+    heads.iter().filter_map(last).collect()
+}

@@ -1,0 +1,140 @@
+//! The watch over lag: how far the folds are behind the log, and whether one stands still that should not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_log::{LogPartition, Offset};
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::heads::{Heads, heads};
+use crate::{FoldError, Lag, Progress, Standstill};
+
+/// How often heads and foreign watermarks are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Until the tables have caught up: callers wait for that.
+const LOOK_AT_START_EVERY: Duration = Duration::from_millis(50);
+/// A fold that is behind, with log and tables that answer, and folds nothing for this long: its reader has lost its way
+/// (consumers have stalled so in the past), and the process joins the group anew.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+
+/// Looks again and again, until the task is ended.
+pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
+    let mut seen = Seen::default();
+    loop {
+        let looked = look(&context, &lag, &mut seen).await;
+        lag.ended(looked.err().as_ref());
+        context.runtime.sleep(if lag.has_caught_up() { LOOK_EVERY } else { LOOK_AT_START_EVERY }).await;
+    }
+}
+
+/// What earlier looks saw.
+#[derive(Default)]
+struct Seen {
+    behind: BTreeMap<LogPartition, Behind>,
+    /// The heads of the first look that went well.
+    first_heads: Option<Heads>,
+    /// The heads of the first look after the folds last stood still, and how often they had by then.
+    resumed: Option<(u64, Heads)>,
+}
+
+/// A partition that is behind.
+struct Behind {
+    since_ms: i64,
+    /// How much the fold here had done, and since when it has done no more.
+    steps: u64,
+    still_since: Instant,
+}
+
+async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldError> {
+    context.store.check().await?;
+    context.state.watermarks.refresh_all().await?;
+    let watermarks = &context.state.watermarks;
+    let now_ms = context.runtime.now_ms();
+    let stood_still = context.state.standing.so_far();
+    // Taken before the heads: what the tables have by then the log must have too.
+    let before: BTreeMap<LogPartition, Offset> =
+        watermarks.partitions().map(|partition| (partition, watermarks.next_offset(partition))).collect();
+    let heads = heads(&*context.log, &context.group).await?;
+    let (mut worst, mut looked, mut lost) = (0, BTreeMap::new(), None);
+    for (&partition, &head) in &heads {
+        let tables_next = before.get(&partition).copied().unwrap_or(0);
+        if !watermarks.fits(partition, tables_next, head) {
+            // The other partitions are looked after all the same.
+            lost = lost.or(Some(FoldError::LostTail { partition, from: head }));
+            continue;
+        }
+        let next = watermarks.next_offset(partition);
+        let behind = head.saturating_sub(next);
+        // Commands are not refused for a partition that an operator must help: reads that need it say so.
+        let stopped = watermarks.stopped(partition).is_some();
+        worst = if stopped { worst } else { worst.max(behind) };
+        let since_ms = if behind == 0 {
+            seen.behind.remove(&partition);
+            now_ms
+        } else {
+            still_behind(context, partition, &mut seen.behind, now_ms)
+        };
+        let behind_ms = now_ms - since_ms;
+        context.metrics.lag(&context.group, partition, behind, behind_ms);
+        looked.insert(partition, Progress { next, head: head.max(next), behind_ms });
+    }
+    if let Some(lost) = lost {
+        return Err(lost);
+    }
+    let has = |(&partition, &head): (&LogPartition, &Offset)| {
+        watermarks.next_offset(partition) >= head || watermarks.stopped(partition).is_some()
+    };
+    make_good(context, seen, (stood_still, &heads), has);
+    if !lag.has_caught_up() && seen.first_heads.get_or_insert(heads).iter().all(has) {
+        lag.has_reached_first_heads();
+    }
+    lag.saw(looked, worst);
+    Ok(())
+}
+
+/// Sees whether folds that stood still, `stood_still` times, have reached since what the log had when they went on.
+fn make_good(
+    context: &Context,
+    seen: &mut Seen,
+    (stood_still, heads): (u64, &Heads),
+    has: impl Fn((&LogPartition, &Offset)) -> bool,
+) {
+    let standing = &context.state.standing;
+    match context.state.standstill() {
+        None => seen.resumed = None,
+        Some(Standstill::Paused | Standstill::Stopped { .. }) => {
+            standing.count();
+            seen.resumed = None;
+        }
+        Some(Standstill::CatchingUp) => {
+            let resumed = seen.resumed.take().filter(|(times, _)| *times == stood_still);
+            let resumed = resumed.unwrap_or_else(|| (stood_still, heads.clone()));
+            match resumed.1.iter().all(has) {
+                true => standing.make_good(stood_still),
+                false => seen.resumed = Some(resumed),
+            }
+        }
+    }
+}
+
+/// Since when the partition is behind; sees to one whose fold stands still.
+fn still_behind(
+    context: &Context,
+    partition: LogPartition,
+    all: &mut BTreeMap<LogPartition, Behind>,
+    now_ms: i64,
+) -> i64 {
+    let watermarks = &context.state.watermarks;
+    let (steps, still_since) = (watermarks.steps(partition), Instant::now());
+    let known = all.entry(partition).or_insert(Behind { since_ms: now_ms, steps, still_since });
+    if known.steps != steps || !watermarks.is_folded_here(partition) || watermarks.stopped(partition).is_some() {
+        (known.steps, known.still_since) = (steps, still_since);
+    } else if known.still_since.elapsed() >= STUCK_AFTER {
+        known.still_since = still_since;
+        tracing::error!(group = context.group.consumer_group(), %partition, "the fold stands still; joining again");
+        context.rejoin.notify_one();
+    }
+    known.since_ms
+}

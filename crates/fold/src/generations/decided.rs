@@ -1,0 +1,264 @@
+//! Which generations of a group's tables there are, and which one serves: a function of what operators decided.
+
+use std::collections::BTreeMap;
+
+use kith_proto::ops::v1::ops_event::Event;
+use kith_proto::ops::v1::{GenerationDropped, GenerationPromoted, RebuildStarted};
+use kith_proto::time;
+use kith_runtime::UnixMillis;
+
+/// The generation that every group has from its first day.
+const FIRST: u32 = 1;
+/// The folds that every group had on its first day.
+const FIRST_FOLDS: u32 = 1;
+
+/// The generations of one fold group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generations {
+    live: u32,
+    previous: Option<u32>,
+    /// Those with tables.
+    all: BTreeMap<u32, Generation>,
+    /// Those whose tables are to be deleted, and since when.
+    dropped: BTreeMap<u32, UnixMillis>,
+    /// The highest number that was ever given.
+    newest: u32,
+    /// Why the folds are paused, if they are.
+    paused: Option<String>,
+}
+
+/// One generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// Since when it is folded; 0: from the first day.
+    pub since_ms: UnixMillis,
+    /// [`crate::Group::folds_version`] of the release that fills it.
+    pub folds_version: u32,
+    /// Until when it served, if it did once and does no more.
+    pub served_until_ms: Option<UnixMillis>,
+    /// Of the request that it was started with; empty for the first.
+    request_id: String,
+}
+
+impl Generation {
+    fn new(since_ms: UnixMillis, folds_version: u32, request_id: String) -> Self {
+        Self { since_ms, folds_version, served_until_ms: None, request_id }
+    }
+}
+
+/// Why an operator's command cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenerationError {
+    #[error("generation {0} has no tables")]
+    Unknown(u32),
+    #[error("generation {0} stands beside the live one already: promote or drop it first")]
+    Filling(u32),
+    #[error("generation {0} serves")]
+    Serves(u32),
+    #[error("no generation served before this one, or its tables are gone")]
+    NoPrevious,
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        let all = BTreeMap::from([(FIRST, Generation::new(0, FIRST_FOLDS, String::new()))]);
+        let dropped = BTreeMap::new();
+        Self { live: FIRST, previous: None, all, dropped, newest: FIRST, paused: None }
+    }
+}
+
+impl Generations {
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Where a rollback leads.
+    pub fn previous(&self) -> Option<u32> {
+        self.previous
+    }
+
+    /// Those with tables.
+    pub fn all(&self) -> &BTreeMap<u32, Generation> {
+        &self.all
+    }
+
+    /// Those whose tables are to be deleted, and since when.
+    pub fn dropped(&self) -> &BTreeMap<u32, UnixMillis> {
+        &self.dropped
+    }
+
+    /// The one that is neither live nor the previous one, if there is one.
+    pub fn beside(&self) -> Option<u32> {
+        self.all.keys().copied().find(|number| *number != self.live && Some(*number) != self.previous)
+    }
+
+    /// Why the folds are paused, if they are.
+    pub fn paused(&self) -> Option<&str> {
+        self.paused.as_deref()
+    }
+
+    /// Total; what does not fit changes nothing, a repeat neither.
+    pub fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::RebuildStarted(event) if event.generation > self.newest && self.beside().is_none() => {
+                self.newest = event.generation;
+                let since_ms = time::unix_ms(event.start_time.as_ref());
+                let folds_version = event.folds_version.max(FIRST_FOLDS);
+                let request_id = event.request_id.clone();
+                self.all.insert(event.generation, Generation::new(since_ms, folds_version, request_id));
+            }
+            // Decided of what served then: of two that race the first in the log stands.
+            Event::GenerationPromoted(event)
+                if event.previous_generation == self.live && self.may_serve(event.generation).is_ok() =>
+            {
+                let now_ms = time::unix_ms(event.promote_time.as_ref());
+                self.previous = Some(self.live);
+                self.serves(self.live, Some(now_ms));
+                self.live = event.generation;
+                self.serves(self.live, None);
+            }
+            Event::GenerationDropped(event) if self.may_serve(event.generation).is_ok() => {
+                self.all.remove(&event.generation);
+                self.dropped.insert(event.generation, time::unix_ms(event.drop_time.as_ref()));
+                self.previous = self.previous.filter(|previous| *previous != event.generation);
+            }
+            Event::ProjectionPaused(event) => self.paused = Some(event.note.clone()),
+            Event::ProjectionResumed(_) => self.paused = None,
+            _ => {}
+        }
+    }
+
+    /// The generation that a request started before, if it did.
+    pub fn started_by(&self, request_id: &str) -> Option<u32> {
+        let of_request = |found: &Generation| !found.request_id.is_empty() && found.request_id == request_id;
+        self.all.iter().find(|(_, found)| of_request(found)).map(|(number, _)| *number)
+    }
+
+    pub fn start_rebuild(
+        &self,
+        group: &str,
+        request_id: &str,
+        folds_version: u32,
+        now_ms: UnixMillis,
+    ) -> Result<Event, GenerationError> {
+        match self.beside() {
+            Some(beside) => Err(GenerationError::Filling(beside)),
+            None => Ok(Event::RebuildStarted(RebuildStarted {
+                service: group.to_owned(),
+                generation: self.newest + 1,
+                start_time: Some(time::timestamp(now_ms)),
+                folds_version,
+                request_id: request_id.to_owned(),
+            })),
+        }
+    }
+
+    pub fn promote(&self, group: &str, generation: u32, now_ms: UnixMillis) -> Result<Event, GenerationError> {
+        self.may_serve(generation)?;
+        Ok(Event::GenerationPromoted(GenerationPromoted {
+            service: group.to_owned(),
+            generation,
+            previous_generation: self.live,
+            promote_time: Some(time::timestamp(now_ms)),
+        }))
+    }
+
+    pub fn roll_back(&self, group: &str, now_ms: UnixMillis) -> Result<Event, GenerationError> {
+        self.promote(group, self.previous.ok_or(GenerationError::NoPrevious)?, now_ms)
+    }
+
+    pub fn drop(&self, group: &str, generation: u32, now_ms: UnixMillis) -> Result<Event, GenerationError> {
+        self.may_serve(generation)?;
+        let drop_time = Some(time::timestamp(now_ms));
+        Ok(Event::GenerationDropped(GenerationDropped { service: group.to_owned(), generation, drop_time }))
+    }
+
+    /// `until_ms`: not from then on.
+    fn serves(&mut self, number: u32, until_ms: Option<UnixMillis>) {
+        if let Some(generation) = self.all.get_mut(&number) {
+            generation.served_until_ms = until_ms;
+        }
+    }
+
+    /// Has tables, and does not serve yet.
+    fn may_serve(&self, generation: u32) -> Result<(), GenerationError> {
+        match self.all.contains_key(&generation) {
+            true if generation == self.live => Err(GenerationError::Serves(generation)),
+            true => Ok(()),
+            false => Err(GenerationError::Unknown(generation)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_proto::ops::v1::{ProjectionPaused, ProjectionResumed};
+
+    use super::*;
+
+    fn numbers(generations: &Generations) -> Vec<u32> {
+        generations.all().keys().copied().collect()
+    }
+
+    #[test]
+    fn a_rebuild_is_promoted_and_rolled_back_and_dropped() {
+        let mut all = Generations::default();
+        let mut then = |event: Event| {
+            all.evolve(&event);
+            all.clone()
+        };
+        let now = then(Generations::default().start_rebuild("posts", "", 1, 5).unwrap());
+        assert_eq!((now.live(), now.beside(), numbers(&now)), (1, Some(2), vec![1, 2]));
+        assert_eq!(now.start_rebuild("posts", "", 1, 6), Err(GenerationError::Filling(2)));
+        assert_eq!(now.roll_back("posts", 6), Err(GenerationError::NoPrevious));
+        let now = then(now.promote("posts", 2, 7).unwrap());
+        assert_eq!((now.live(), now.previous(), now.beside()), (2, Some(1), None));
+        assert_eq!(now.all()[&1].served_until_ms, Some(7));
+        assert_eq!(now.drop("posts", 2, 8), Err(GenerationError::Serves(2)));
+        let now = then(now.roll_back("posts", 8).unwrap());
+        assert_eq!((now.live(), now.previous()), (1, Some(2)));
+        let served_until = |number| now.all()[&number].served_until_ms;
+        assert_eq!((served_until(1), served_until(2)), (None, Some(8)));
+        let now = then(now.drop("posts", 2, 9).unwrap());
+        assert_eq!((now.live(), now.previous(), numbers(&now)), (1, None, vec![1]));
+        let Ok(Event::RebuildStarted(again)) = now.start_rebuild("posts", "", 1, 9) else { panic!("refused") };
+        assert_eq!(again.generation, 3, "a number is never given twice");
+    }
+
+    #[test]
+    fn of_two_at_once_the_first_in_the_log_stands() {
+        let first = Generations::default();
+        let (one, other) =
+            (first.start_rebuild("posts", "", 1, 5).unwrap(), first.start_rebuild("posts", "", 1, 6).unwrap());
+        let mut all = first;
+        all.evolve(&one);
+        let filling = all.clone();
+        all.evolve(&other);
+        assert_eq!(all, filling);
+        let (promoted, dropped) = (all.promote("posts", 2, 6).unwrap(), all.drop("posts", 2, 6).unwrap());
+        all.evolve(&promoted);
+        all.evolve(&dropped);
+        assert_eq!((all.live(), numbers(&all)), (2, vec![1, 2]), "what serves is not dropped");
+        all.evolve(&promoted);
+        assert_eq!((all.live(), all.previous()), (2, Some(1)));
+    }
+
+    #[test]
+    fn the_same_request_again_is_known_by_what_it_started() {
+        let mut all = Generations::default();
+        assert_eq!((all.started_by(""), all.started_by("a")), (None, None));
+        all.evolve(&all.start_rebuild("posts", "a", 1, 5).unwrap());
+        assert_eq!((all.started_by("a"), all.started_by("b"), all.started_by("")), (Some(2), None, None));
+        all.evolve(&all.drop("posts", 2, 6).unwrap());
+        assert_eq!(all.started_by("a"), None, "what is gone is not given again");
+    }
+
+    #[test]
+    fn a_pause_lasts_until_it_is_taken_back() {
+        let mut all = Generations::default();
+        all.evolve(&Event::ProjectionPaused(ProjectionPaused { note: "why".into(), ..Default::default() }));
+        assert_eq!(all.paused(), Some("why"));
+        all.evolve(&Event::ProjectionResumed(ProjectionResumed::default()));
+        assert_eq!(all.paused(), None);
+    }
+}

@@ -1,0 +1,98 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use kith_log::{LogPartition, Offset};
+use tokio::sync::Semaphore;
+
+use crate::FoldError;
+
+/// How far a group's folds are behind the log.
+#[derive(Debug)]
+pub struct Lag {
+    /// Records in the log that are not in the tables, the worst partition's.
+    worst_records: AtomicU64,
+    /// Has permits once the tables have had all that was in the log at the first look. Closed never.
+    caught_up: Semaphore,
+    error: Mutex<Option<String>>,
+    looked: Mutex<BTreeMap<LogPartition, Progress>>,
+    /// Whether log or tables take no more writes until a restart.
+    broken: AtomicBool,
+}
+
+/// How far one partition's fold was at the last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything below is in the tables.
+    pub next: Offset,
+    /// What the next record of the log will get.
+    pub head: Offset,
+    /// For how long the tables have been behind, ms.
+    pub behind_ms: i64,
+}
+
+impl Default for Lag {
+    fn default() -> Self {
+        let caught_up = Semaphore::new(0);
+        Self {
+            worst_records: AtomicU64::default(),
+            caught_up,
+            error: Mutex::default(),
+            looked: Mutex::default(),
+            broken: false.into(),
+        }
+    }
+}
+
+impl Lag {
+    /// Records that the worst partition is behind, as of the last look.
+    pub fn worst_records(&self) -> u64 {
+        self.worst_records.load(Ordering::Relaxed)
+    }
+
+    /// How far every partition was at the last look that went well.
+    pub fn partitions(&self) -> BTreeMap<LogPartition, Progress> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the tables ever had all that was in the log when this process started, stopped partitions aside. Before
+    /// that, who asks without a token would be told old news.
+    pub fn has_caught_up(&self) -> bool {
+        self.caught_up.available_permits() > 0
+    }
+
+    /// Waits for that.
+    pub async fn caught_up(&self) {
+        // A permit that is given back at once.
+        let _ = self.caught_up.acquire().await;
+    }
+
+    /// Whether log or tables take no more writes before the process starts anew: a write to an embedded store failed.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Why the last look failed: the log or the tables do not answer. `None` when it went well.
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a look that went well saw. `worst_records`: of the worst partition that is not stopped.
+    pub(crate) fn saw(&self, looked: BTreeMap<LogPartition, Progress>, worst_records: u64) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
+        self.worst_records.store(worst_records, Ordering::Relaxed);
+    }
+
+    /// How a look ended.
+    pub(crate) fn ended(&self, error: Option<&FoldError>) {
+        if error.is_some_and(FoldError::needs_restart) {
+            self.broken.store(true, Ordering::Relaxed);
+        }
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
+    }
+
+    /// The tables have had all that was in the log at the first look.
+    pub(crate) fn has_reached_first_heads(&self) {
+        self.caught_up.add_permits(Semaphore::MAX_PERMITS);
+    }
+}

@@ -1,0 +1,17 @@
+//! What a service says of its views and nouns, all of it pure: which rows a record evolves, what it changes there, and what
+//! follows elsewhere. Nothing here knows a store, a log or a clock.
+
+mod applied;
+mod effect;
+mod fold;
+mod record;
+mod rows;
+mod scope;
+
+pub use applied::{APPLIED_IDS_PER_ROW, AppliedIds};
+pub use effect::{Append, Effect, Put, Step, Then, Unless, Walk};
+pub use fold::Fold;
+pub use record::{Cause, Record};
+pub(crate) use record::{Decoded, made_at};
+pub use rows::Rows;
+pub use scope::Scope;

@@ -1,0 +1,134 @@
+//! What follows from the reason of a failure alone.
+
+use std::time::Duration;
+
+use kith_proto::errors::v1::Reason;
+use tonic::Code;
+
+/// The canonical code that a reason always comes with, as `errors.proto` says.
+pub fn code_of(reason: Reason) -> Code {
+    match reason {
+        Reason::Unauthenticated | Reason::TokenExpired | Reason::CredentialsInvalid => Code::Unauthenticated,
+        Reason::FieldInvalid
+        | Reason::TextEmpty
+        | Reason::TextTooLong
+        | Reason::IdMalformed
+        | Reason::PageTokenInvalid
+        | Reason::ConsistencyTokenInvalid
+        | Reason::TooManyTokens
+        | Reason::BatchTooLong
+        | Reason::HandleInvalid
+        | Reason::HandleReserved
+        | Reason::RequestMalformed
+        | Reason::HeadersTooLarge
+        | Reason::RequestTooLarge => Code::InvalidArgument,
+        Reason::HandleTaken | Reason::RequestIdReused => Code::AlreadyExists,
+        Reason::AccountNotFound
+        | Reason::PostNotFound
+        | Reason::CommentNotFound
+        | Reason::ConversationNotFound
+        | Reason::GenerationNotFound
+        | Reason::DeadLetterNotFound => Code::NotFound,
+        Reason::SelfNotAllowed | Reason::Blocked | Reason::GenerationState | Reason::DeadLetterState => {
+            Code::FailedPrecondition
+        }
+        Reason::NotTheAuthor => Code::PermissionDenied,
+        Reason::RevisionStale => Code::Aborted,
+        Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::BehindToken
+        | Reason::LogUnavailable
+        | Reason::TablesUnavailable
+        | Reason::OutcomeUnknown
+        | Reason::FoldStopped => Code::Unavailable,
+        Reason::Overloaded => Code::ResourceExhausted,
+        Reason::MethodUnknown | Reason::CompressionUnknown => Code::Unimplemented,
+        Reason::Internal | Reason::Unspecified => Code::Internal,
+    }
+}
+
+/// Whether a refusal rests on what the tables lack or still have, so that tables which stand still may refuse what the log
+/// allows. What can never change back, and what the request alone decides, is refused whatever the tables lack.
+pub(crate) fn may_be_stale(reason: Reason) -> bool {
+    match reason {
+        Reason::CredentialsInvalid
+        | Reason::AccountNotFound
+        | Reason::PostNotFound
+        | Reason::CommentNotFound
+        | Reason::ConversationNotFound
+        | Reason::Blocked
+        | Reason::RevisionStale => true,
+        Reason::Unspecified
+        | Reason::Unauthenticated
+        | Reason::TokenExpired
+        | Reason::FieldInvalid
+        | Reason::TextEmpty
+        | Reason::TextTooLong
+        | Reason::IdMalformed
+        | Reason::PageTokenInvalid
+        | Reason::ConsistencyTokenInvalid
+        | Reason::TooManyTokens
+        | Reason::BatchTooLong
+        | Reason::HandleInvalid
+        | Reason::HandleReserved
+        | Reason::RequestMalformed
+        | Reason::HeadersTooLarge
+        | Reason::RequestTooLarge
+        | Reason::HandleTaken
+        | Reason::RequestIdReused
+        | Reason::GenerationNotFound
+        | Reason::DeadLetterNotFound
+        | Reason::SelfNotAllowed
+        | Reason::GenerationState
+        | Reason::DeadLetterState
+        | Reason::NotTheAuthor
+        | Reason::DeadlineTooShort
+        | Reason::DeadlineExceeded
+        | Reason::BehindToken
+        | Reason::LogUnavailable
+        | Reason::TablesUnavailable
+        | Reason::OutcomeUnknown
+        | Reason::FoldStopped
+        | Reason::Overloaded
+        | Reason::MethodUnknown
+        | Reason::CompressionUnknown
+        | Reason::Internal => false,
+    }
+}
+
+/// When it is worth trying again; `None` where a repeat alone does not help.
+pub(crate) fn retry_delay(reason: Reason) -> Option<Duration> {
+    match reason {
+        Reason::BehindToken | Reason::OutcomeUnknown => Some(Duration::from_millis(100)),
+        Reason::LogUnavailable | Reason::TablesUnavailable | Reason::Overloaded => Some(Duration::from_secs(1)),
+        Reason::FoldStopped => Some(Duration::from_secs(30)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `errors.proto` ends the comment of each reason with its code; this keeps the two from parting.
+    #[test]
+    fn codes_are_those_that_the_proto_documents() {
+        let proto = include_str!("../../../proto/kith/errors/v1/errors.proto");
+        let mut comment = String::new();
+        let mut seen = 0;
+        for line in proto.lines().map(str::trim) {
+            if let Some(text) = line.strip_prefix("//") {
+                comment.push_str(text);
+            } else if let Some((name, _)) = line.split_once(" = ").filter(|(name, _)| name.starts_with("REASON_")) {
+                let reason = Reason::from_str_name(name).unwrap();
+                let code = format!("{:?}", code_of(reason));
+                let documented = comment.replace('_', "").to_lowercase();
+                assert!(reason == Reason::Unspecified || documented.contains(&code.to_lowercase()), "{name}: {code}");
+                seen += 1;
+                comment.clear();
+            } else {
+                comment.clear();
+            }
+        }
+        assert!(seen > 30, "{seen}");
+    }
+}
