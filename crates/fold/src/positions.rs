@@ -10,5 +10,5 @@ pub use lag::{Lag, Progress};
 pub(crate) use standstill::Standing;
 pub use standstill::Standstill;
 pub use token::{MAX_TOKEN_BYTES, Token, TokenError};
-pub(crate) use watermarks::{AppendedRow, ReachedRow, RestartRow, StoredMarks, WATERMARKS};
+pub(crate) use watermarks::{AppendedRow, Reached, ReachedRow, RestartRow, StoredMarks, WATERMARKS};
 pub use watermarks::{WaitError, Watermarks};
