@@ -5,9 +5,7 @@
 mod terminal;
 
 mod cli;
-mod demo;
 mod init;
-mod latency;
 mod operator;
 mod ops;
 mod ports;
@@ -48,14 +46,12 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(_) => suite::run(settings).await,
             Command::Init(_) => init::run(settings).await,
-            Command::Demo(options) => demo::run(settings, options).await,
-            Command::Latency(options) => latency::run(settings, options).await,
             Command::Events(options) => operator::events::run(options).await,
             Command::DeadLetters(options) => operator::dead_letters::run(options).await,
             Command::Doctor(options) => operator::doctor::run(settings, options).await,
             Command::Projection(command) => command.run().await,
-            Command::Settings => {
-                terminal::text(&kith_service::config::table_markdown());
+            Command::Settings(options) => {
+                options.print(&settings);
                 Ok(())
             }
         }
