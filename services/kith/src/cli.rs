@@ -10,7 +10,9 @@ use serde_json::{Value, json};
     name = "kith",
     version,
     about,
-    after_help = "Settings: `kith settings` lists them; flags win over KITH_* over kith.toml."
+    after_help = "Settings: `kith settings` lists them; flags win over KITH_* over kith.toml.\n\
+                  Exits with 0 when all went well; 1 when what it checks is not so, or it was refused, cut off or could not run; \
+                  2 when the command, a setting or a name in them is not understood; 141 when nobody reads what it prints."
 )]
 pub struct Cli {
     #[command(subcommand)]

@@ -16,14 +16,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::operator::client::NotUnderstood;
 
 /// Gives memory that a burst took back to the operating system; see ADR 6.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Bad usage or configuration.
+/// The command line, the settings, or what they name to the process that is asked, is not understood. clap exits with it too.
 const EXIT_USAGE: u8 = 2;
-/// The command ran and what it checked is not so, or it could not run.
+/// The command ran and what it checked is not so, was refused, was cut off, or could not run.
 const EXIT_FAILED: u8 = 1;
 
 fn main() -> ExitCode {
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::from(terminal::exit_code()),
         Err(error) => {
             note!("kith: {error:#}");
-            ExitCode::from(EXIT_FAILED)
+            ExitCode::from(if error.is::<NotUnderstood>() { EXIT_USAGE } else { EXIT_FAILED })
         }
     }
 }
