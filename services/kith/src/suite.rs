@@ -68,6 +68,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         readiness,
         metrics,
         reflection: settings.serves_reflection(),
+        connection_age: settings.connection_age(),
         drain: settings.deadlines().max + Duration::from_secs(1),
     };
     let mut end = End::Asked;
