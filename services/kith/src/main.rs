@@ -9,6 +9,7 @@ mod init;
 mod operator;
 mod ops;
 mod ports;
+mod services;
 mod suite;
 
 use std::process::ExitCode;
