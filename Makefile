@@ -10,31 +10,33 @@ CARGO_DENY := 0.20.2
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
 
-build: ## build the one binary in release mode
-	cargo build --release --bin kith
+build: ## build `kith` in release mode, and the demo beside it
+	cargo build --release --bin kith --bin kith-demo
 
 run: build ## build and start the whole suite in one process under ./.kith/
 	target/release/kith run
 
 demo: build ## load a real social graph, show it, check it against a recount (starts the suite if it is not up)
-	target/release/kith demo $(DEMO)
+	target/release/kith-demo run $(DEMO)
 
 servers: ## fetch Apache Kafka and Apache Cassandra from Maven for the live tests
 	tests/servers/fetch
 
+# What runs under test, so that nothing is built a second time.
+TESTED := TESTED_KITH=$(CURDIR)/target/release/kith TESTED_DEMO=$(CURDIR)/target/release/kith-demo
 demo-live: build servers ## the same over five processes, a real Kafka and a real Cassandra
-	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-tests --bin live -- demo $(DEMO)
+	$(TESTED) cargo run --release --quiet -p kith-tests --bin live -- run $(DEMO)
 
 latency: build servers ## print the time from a post's OK to a follower's home feed over Kafka and Cassandra
-	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-tests --bin live -- latency
+	$(TESTED) cargo run --release --quiet -p kith-tests --bin live -- latency
 
 MINUTES ?= 30
 torture: build servers ## for MINUTES (30): a third simulated seeds and planted defects, the rest real faults; tables at the end
 	@failed=0; $(MAKE) --no-print-directory simulate SEEDS=$$(($(MINUTES) * 1000 / 3)) || failed=1; \
-	TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-tests --bin torture -- \
+	$(TESTED) cargo run --release --quiet -p kith-tests --bin torture -- \
 		--minutes $$(($(MINUTES) * 2 / 3)) $(TORTURE) || failed=1; exit $$failed
 
-BENCH := TESTED_KITH=$(CURDIR)/target/release/kith cargo run --release --quiet -p kith-bench --bin bench --
+BENCH := $(TESTED) cargo run --release --quiet -p kith-bench --bin bench --
 bench: build servers ## ceilings of this machine and the suite beside them, embedded and over Kafka and Cassandra; BENCH_ARGS=--help
 	$(BENCH) $(if $(BENCH_ARGS),$(BENCH_ARGS),--json target/bench.json --chart docs/bench/latest.svg)
 

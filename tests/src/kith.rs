@@ -1,4 +1,4 @@
-//! The `kith` binary, run as its users run it.
+//! The binaries `kith` and `kith-demo`, run as their users run them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -94,32 +94,39 @@ impl Launch {
     }
 }
 
-/// `kith` with another command than `run` (`init`, `demo`, …), not started yet, without any `KITH_*` of the caller's.
+/// `kith` with another command than `run` (`init`, `doctor`, …), not started yet, without any `KITH_*` of the caller's.
 pub async fn command() -> Result<Command> {
     Ok(clean_command(&binary().await?))
+}
+
+/// `kith-demo`, the same way: `TESTED_DEMO` when that is set, else cargo builds it.
+pub async fn demo_command() -> Result<Command> {
+    static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+    Ok(clean_command(BINARY.get_or_try_init(async || given_or_built("TESTED_DEMO", "kith-demo")).await?))
 }
 
 /// The binary of the sources as they are: `TESTED_KITH` when that is set (no `KITH_…`, which would be a setting), else
 /// cargo builds it in this profile, once a run.
 pub async fn binary() -> Result<PathBuf> {
     static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
-    BINARY
-        .get_or_try_init(async || std::env::var_os("TESTED_KITH").map_or_else(build, |path| Ok(path.into())))
-        .await
-        .cloned()
+    BINARY.get_or_try_init(async || given_or_built("TESTED_KITH", "kith")).await.cloned()
 }
 
-fn build() -> Result<PathBuf> {
+fn given_or_built(variable: &str, name: &str) -> Result<PathBuf> {
+    std::env::var_os(variable).map_or_else(|| build(name), |path| Ok(path.into()))
+}
+
+fn build(name: &str) -> Result<PathBuf> {
     let folder = profile_folder()?;
     let profile = folder.file_name().and_then(|name| name.to_str()).context("no profile")?;
     let profile = if profile == "debug" { "dev" } else { profile };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--bin", "kith", "--profile", profile, "--manifest-path"]);
+    command.args(["build", "--quiet", "--bin", name, "--profile", profile, "--manifest-path"]);
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).arg("--target-dir").arg(target_folder()?);
     let output = command.stdin(Stdio::null()).output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "kith does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-    Ok(folder.join("kith"))
+    ensure!(output.status.success(), "{name} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(folder.join(name))
 }
 
 fn clean_command(binary: &Path) -> Command {

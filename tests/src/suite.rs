@@ -80,7 +80,7 @@ impl Suite {
         self.processes.get_mut(name).with_context(|| format!("no process {name}"))
     }
 
-    /// Where the services are, as `kith demo --addresses` takes it.
+    /// Where the services are, as `kith-demo run --addresses` takes it.
     pub fn addresses(&self) -> String {
         let socket = |name: &str| self.processes.get(name).map(|process| process.socket(PORT));
         match socket("suite") {
@@ -94,16 +94,16 @@ impl Suite {
 
     /// Starts the demo against these processes; it runs beside the caller.
     pub async fn start_demo(&self, accounts: usize) -> Result<Client> {
-        self.start_client(&["demo", "--json", "--accounts", &accounts.to_string()], "\"feed_entries\"").await
+        self.start_client(&["run", "--json", "--accounts", &accounts.to_string()], "\"feed_entries\"").await
     }
 
-    /// Starts `kith latency`: a post after the other, each of which a reader with its token must find.
+    /// Starts `kith-demo latency`: a post after the other, each of which a reader with its token must find.
     pub async fn start_posts_and_reads(&self, posts: usize) -> Result<Client> {
         self.start_client(&["latency", "--json", "--posts", &posts.to_string()], "p50_us").await
     }
 
     async fn start_client(&self, arguments: &[&str], verdict: &'static str) -> Result<Client> {
-        let mut command = tokio::process::Command::from(kith::command().await?);
+        let mut command = tokio::process::Command::from(kith::demo_command().await?);
         command.args(arguments).args(["--addresses", &self.addresses()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         Ok(Client { child: command.spawn()?, verdict })

@@ -17,6 +17,7 @@ pub use keys::{KEYS, Key, table_markdown};
 pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
 use crate::deadline::DeadlineRules;
+use crate::limits::CONNECTION_AGE_SECONDS;
 
 /// Read when no other file is named, if it is there.
 pub const DEFAULT_FILE: &str = "kith.toml";
@@ -36,8 +37,11 @@ pub struct Settings {
     #[serde(deserialize_with = "values::service_names")]
     pub services: Vec<ServiceName>,
     pub projector_role: ProjectorRole,
+    #[serde(deserialize_with = "values::socket_address")]
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "values::socket_address")]
     pub admin_listen: SocketAddr,
+    #[serde(deserialize_with = "values::socket_address")]
     pub ops_listen: SocketAddr,
     pub partitions: u16,
     replication_factor: u16,
@@ -50,6 +54,7 @@ pub struct Settings {
     pub max_lag_records: u64,
     pub default_deadline_ms: u64,
     pub max_deadline_ms: u64,
+    connection_age_seconds: u64,
     pub otlp_endpoint: String,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
@@ -172,6 +177,11 @@ impl Settings {
         }
     }
 
+    /// The age at which a caller's connection is asked to close.
+    pub fn connection_age(&self) -> Duration {
+        Duration::from_secs(self.connection_age_seconds)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let refused = |key, problem| Err(ConfigError::Refused { key, problem });
         if self.services.is_empty() {
@@ -194,6 +204,9 @@ impl Settings {
         }
         if self.max_deadline_ms > 3_600_000 {
             return refused("max_deadline_ms", "is over an hour");
+        }
+        if self.connection_age_seconds == 0 || self.connection_age_seconds > CONNECTION_AGE_SECONDS {
+            return refused("connection_age_seconds", "is not from 1 to 300");
         }
         if self.admin_listen == self.listen && self.listen.port() != 0 {
             return refused("admin_listen", "is the same address as `listen`");
@@ -272,6 +285,7 @@ mod tests {
         for handle in ["admin", "everyone", "here", "support", "kith"] {
             assert!(settings.reserved_handles.contains(handle), "{handle}");
         }
+        assert_eq!(settings.connection_age(), Duration::from_secs(CONNECTION_AGE_SECONDS));
         assert_eq!(settings.sources().count(), KEYS.len());
     }
 
@@ -338,9 +352,17 @@ mod tests {
             ("projector_role", "read"),
             ("projector_role", "serve"),
             ("max_lag_records", "0"),
+            ("connection_age_seconds", "0"),
+            ("connection_age_seconds", "301"),
         ] {
             let error = load(&[(key, value)], &[]).unwrap_err();
             assert!(error.contains(key) || error.contains(value), "{key}={value}: {error}");
+        }
+        for key in ["listen", "admin_listen", "ops_listen"] {
+            for value in ["localhost:7400", "7400", ":7400", "127.0.0.1", "127.0.0.1:99999", ""] {
+                let error = load(&[(key, value)], &[]).unwrap_err();
+                assert!(error.contains(&format!("`{key}`")) && error.contains(&format!("`{value}`")), "{error}");
+            }
         }
         assert!(load(&[("admin_listen", "127.0.0.1:7400")], &[]).is_err());
         assert!(load(&[("config", "/nowhere/kith.toml")], &[]).is_err());

@@ -49,6 +49,8 @@ pub(crate) struct Port {
     /// The most connections at a time.
     pub limit: usize,
     pub protocol: Protocol,
+    /// The age at which a connection is asked to close.
+    pub age: Duration,
     pub metrics: ConnectionMetrics,
 }
 
@@ -108,7 +110,7 @@ impl Port {
                 self.metrics.refused.inc();
                 continue;
             };
-            let talk = Conversation::new(&runtime, self.protocol, self.metrics.clone(), until_end.clone());
+            let talk = Conversation::new(&runtime, &self, until_end.clone());
             let service = service.clone();
             runtime.spawn(async move {
                 talk.run(stream, service).await;
@@ -127,13 +129,15 @@ struct Conversation {
     first_bytes: usize,
     /// How long after its last call it is asked to close.
     idle: Duration,
+    /// How long after its first byte.
+    age: Duration,
     runtime: Runtime,
     metrics: ConnectionMetrics,
     ending: watch::Receiver<bool>,
 }
 
 impl Conversation {
-    fn new(runtime: &Runtime, protocol: Protocol, metrics: ConnectionMetrics, ending: watch::Receiver<bool>) -> Self {
+    fn new(runtime: &Runtime, port: &Port, ending: watch::Receiver<bool>) -> Self {
         let mut builder = Builder::new(Spawner(runtime.clone()));
         builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HANDSHAKE_SECONDS));
         builder
@@ -144,13 +148,14 @@ impl Conversation {
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .keep_alive_interval(Some(Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS)))
             .keep_alive_timeout(Duration::from_secs(KEEPALIVE_TIMEOUT_SECONDS));
-        let (builder, first_bytes, idle_seconds) = match protocol {
+        let (builder, first_bytes, idle_seconds) = match port.protocol {
             // Callers keep theirs open.
             Protocol::Http2 => (builder.http2_only(), HTTP2_PREFACE_BYTES, CONNECTION_AGE_SECONDS),
             Protocol::Any => (builder, HTTP1_LINE_BYTES, ADMIN_IDLE_SECONDS),
         };
         let idle = Duration::from_secs(idle_seconds);
-        Self { builder, first_bytes, idle, runtime: runtime.clone(), metrics, ending }
+        let (age, metrics) = (port.age, port.metrics.clone());
+        Self { builder, first_bytes, idle, age, runtime: runtime.clone(), metrics, ending }
     }
 
     async fn run<S>(mut self, stream: TcpStream, service: S)
@@ -210,7 +215,7 @@ impl Conversation {
                 return;
             }
             let is_idle = line_state.last_call().unwrap_or(started).elapsed() >= self.idle;
-            if !asked_to_close && (ending || is_idle || too_late(started, CONNECTION_AGE_SECONDS)) {
+            if !asked_to_close && (ending || is_idle || started.elapsed() >= self.age) {
                 asked_to_close = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -12,7 +12,7 @@ pub struct Limit {
     pub meaning: &'static str,
 }
 
-/// The limits as a Markdown table, for the README.
+/// The limits as a Markdown table, for `docs/limits.md`.
 pub fn table_markdown() -> String {
     let mut text = String::from("| Limit | Value | Meaning |\n|---|---|---|\n");
     for limit in TABLE {

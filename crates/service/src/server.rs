@@ -21,11 +21,14 @@ use crate::connections::{ConnectionMetrics, Port, Protocol};
 use crate::descriptors;
 use crate::health::{Health, Readiness};
 use crate::layers::Edge;
-use crate::limits::ADMIN_CONNECTIONS;
+use crate::limits::{ADMIN_CONNECTIONS, CONNECTION_AGE_SECONDS};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
 /// How long connections may take to close once nothing is in flight: the time of a goodbye, or of a scrape.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Of connections whose age is no setting.
+const CONNECTION_AGE: Duration = Duration::from_secs(CONNECTION_AGE_SECONDS);
 
 /// Why the server is not there, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,8 @@ pub struct Serving {
     pub readiness: Readiness,
     pub metrics: Metrics,
     pub reflection: bool,
+    /// The age at which a caller's connection is asked to close; [`crate::limits::CONNECTION_AGE_SECONDS`] but in tests.
+    pub connection_age: Duration,
     /// How long calls in flight may take after the end has begun: the deadline cap, and a little.
     pub drain: Duration,
 }
@@ -82,16 +87,21 @@ pub async fn termination() -> Result<(), ServeError> {
 /// Serves until `shutdown` resolves, then ends: health says NOT_SERVING, nothing new is accepted, what is in flight
 /// finishes within `drain`. Returns when callers are served no more; flush and leave then.
 pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Serving { runtime, routes, services, callers, admin, operators, edge, readiness, metrics, reflection, drain } =
-        serving;
+    let Serving { runtime, routes, services, callers, admin, operators, edge, readiness, metrics, .. } = serving;
+    let Serving { reflection, connection_age, drain, .. } = serving;
     let mut health = Health::new(services.clone());
     let routes = with_own_services(routes, &health, &services, reflection)?;
     let (end, ending) = watch::channel(false);
     let (end_admin, ending_admin) = watch::channel(false);
 
     let (listener, commands) = operators;
-    let operators =
-        Port { listener, limit: ADMIN_CONNECTIONS, protocol: Protocol::Http2, metrics: ConnectionMetrics::default() };
+    let operators = Port {
+        listener,
+        limit: ADMIN_CONNECTIONS,
+        protocol: Protocol::Http2,
+        age: CONNECTION_AGE,
+        metrics: ConnectionMetrics::default(),
+    };
     let commands = edge.apart().layer(commands.prepare());
     let operators = operators.serve(runtime.clone(), commands, ending.clone());
     let operators = runtime.spawn(operators);
@@ -99,6 +109,7 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
         listener: admin,
         limit: ADMIN_CONNECTIONS,
         protocol: Protocol::Any,
+        age: CONNECTION_AGE,
         metrics: ConnectionMetrics::default(),
     };
     let router = admin_router(&health, &readiness, &metrics);
@@ -108,6 +119,7 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
         listener: callers,
         limit: descriptors::connections_allowed(),
         protocol: Protocol::Http2,
+        age: connection_age,
         metrics: ConnectionMetrics::register(&metrics),
     };
     let callers = runtime.spawn(callers.serve(runtime.clone(), edge.layer(routes.prepare()), ending));

@@ -1,7 +1,8 @@
 //! The command line.
 
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
-use kith_service::config::{ConfigError, KEYS, Settings};
+use kith_service::config::{ConfigError, KEYS, Origin, Settings};
+use serde_json::{Value, json};
 
 /// Kith: a social engagement suite over an event log.
 #[derive(Debug, Parser)]
@@ -9,7 +10,9 @@ use kith_service::config::{ConfigError, KEYS, Settings};
     name = "kith",
     version,
     about,
-    after_help = "Settings: `kith settings` lists them; flags win over KITH_* over kith.toml."
+    after_help = "Settings: `kith settings` lists them; flags win over KITH_* over kith.toml.\n\
+                  Exits with 0 when all went well; 1 when what it checks is not so, or it was refused, cut off or could not run; \
+                  2 when the command, a setting or a name in them is not understood; 141 when nobody reads what it prints."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -26,12 +29,6 @@ pub enum Command {
     /// Creates topics, keyspaces and keys that are missing; idempotent. An embedded `kith run` does it by itself.
     #[command(after_help = "Example:\n  kith init --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042")]
     Init(SettingFlags),
-    /// Loads a real friendship graph as an ordinary client, shows what came of it, and checks it against a recount.
-    #[command(after_help = "Example:\n  kith demo --accounts 120 --seed 7")]
-    Demo(crate::demo::DemoOptions),
-    /// Prints the time from a post's OK to its presence in a follower's home feed, at rest.
-    #[command(after_help = "Example:\n  kith latency --posts 200")]
-    Latency(crate::latency::LatencyOptions),
     /// Prints records of the log, decoded; asks a running `kith run`.
     #[command(
         after_help = "Examples:\n  kith events --topic kith.posts.v1 --key 000102030405060708090a0b0c0d0e0f\n  kith events --topic kith.identity.v1 --from-time 2026-11-25T18:00:00Z --limit 500 --json"
@@ -47,8 +44,9 @@ pub enum Command {
     Doctor(crate::operator::doctor::DoctorOptions),
     #[command(flatten)]
     Projection(crate::operator::projections::ProjectionCommand),
-    /// Prints every setting as a table: name, environment variable, default, meaning.
-    Settings,
+    /// Prints every setting as a table: name, environment variable, default, meaning; with --json the values that hold here.
+    #[command(after_help = "Examples:\n  kith settings\n  kith settings --json --config kith.toml")]
+    Settings(SettingsOptions),
 }
 
 impl Cli {
@@ -56,12 +54,11 @@ impl Cli {
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let flags = match &self.command {
             Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
-            Command::Demo(options) => options.settings.given.clone(),
             Command::Doctor(options) => options.settings.given.clone(),
             Command::Events(options) => options.operators.settings(),
             Command::DeadLetters(options) => options.operators.settings(),
             Command::Projection(command) => command.operators().settings(),
-            Command::Latency(_) | Command::Settings => Vec::new(),
+            Command::Settings(options) => options.settings.given.clone(),
         };
         Settings::load(flags)
     }
@@ -102,6 +99,29 @@ impl FromArgMatches for SettingFlags {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SettingsOptions {
+    /// Prints the value of each setting here, and where it comes from, as one JSON document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+impl SettingsOptions {
+    /// The table of what can be set, or the document of what is.
+    pub fn print(&self, settings: &Settings) {
+        if !self.json {
+            crate::terminal::text(&kith_service::config::table_markdown());
+            return;
+        }
+        let shown = |(key, value, origin): (&str, &str, &Origin)| {
+            (key.to_owned(), json!({ "value": value, "origin": origin.to_string() }))
+        };
+        crate::operator::json::print(&Value::Object(settings.sources().map(shown).collect()));
     }
 }
 

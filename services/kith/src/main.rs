@@ -5,13 +5,12 @@
 mod terminal;
 
 mod cli;
-mod demo;
 mod groups;
 mod init;
-mod latency;
 mod operator;
 mod ops;
 mod ports;
+mod services;
 mod suite;
 
 use std::process::ExitCode;
@@ -19,14 +18,15 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
+use crate::operator::client::NotUnderstood;
 
 /// Gives memory that a burst took back to the operating system; see ADR 6.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Bad usage or configuration.
+/// The command line, the settings, or what they name to the process that is asked, is not understood. clap exits with it too.
 const EXIT_USAGE: u8 = 2;
-/// The command ran and what it checked is not so, or it could not run.
+/// The command ran and what it checked is not so, was refused, was cut off, or could not run.
 const EXIT_FAILED: u8 = 1;
 
 fn main() -> ExitCode {
@@ -49,14 +49,12 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run(_) => suite::run(settings).await,
             Command::Init(_) => init::run(settings).await,
-            Command::Demo(options) => demo::run(settings, options).await,
-            Command::Latency(options) => latency::run(settings, options).await,
             Command::Events(options) => operator::events::run(options).await,
             Command::DeadLetters(options) => operator::dead_letters::run(options).await,
             Command::Doctor(options) => operator::doctor::run(settings, options).await,
             Command::Projection(command) => command.run().await,
-            Command::Settings => {
-                terminal::text(&kith_service::config::table_markdown());
+            Command::Settings(options) => {
+                options.print(&settings);
                 Ok(())
             }
         }
@@ -67,7 +65,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::from(terminal::exit_code()),
         Err(error) => {
             note!("kith: {error:#}");
-            ExitCode::from(EXIT_FAILED)
+            ExitCode::from(if error.is::<NotUnderstood>() { EXIT_USAGE } else { EXIT_FAILED })
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The operators' commands: clients of `kith.ops.v1`, and `kith doctor`, which asks the machine and the servers.
 
-mod client;
+pub mod client;
 pub mod dead_letters;
 pub mod doctor;
 pub mod events;
-mod json;
+pub mod json;
 pub mod projections;
 mod table;
 

@@ -9,8 +9,8 @@ use kith_fold::engine::{FoldMetrics, Ports};
 use kith_fold::{FoldError, MakeGroup, Operations, Projection, Standstill};
 use kith_log::LogError;
 use kith_runtime::Runtime;
-use kith_service::auth::{TokenIssuer, Verifier};
-use kith_service::config::{ServiceName, Settings};
+use kith_service::auth::Verifier;
+use kith_service::config::Settings;
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
@@ -22,7 +22,7 @@ use kith_service::telemetry::Telemetry;
 use kith_tables::StoreError;
 use tonic::service::{Routes, RoutesBuilder};
 
-use crate::groups::group;
+use crate::services::{self, Roles, Service};
 use crate::{init, ops, ports};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -60,6 +60,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         readiness,
         metrics,
         reflection: settings.serves_reflection(),
+        connection_age: settings.connection_age(),
         drain: settings.deadlines().max + Duration::from_secs(1),
     };
     let mut end = End::Asked;
@@ -126,14 +127,15 @@ impl Suite {
         let operations = Arc::new(start(ports, "operations", || open_operations(ports)).await?);
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
-        for &service in &settings.services {
-            let (folds, serves) = roles(service, settings);
+        for service in services::here(settings) {
+            let Roles { folds, serves } = (service.roles)(settings);
             let projection = start_service(ports, &operations, service, settings, folds).await?;
-            let check = readiness.check(service.as_str());
+            let check = readiness.check(service.name.as_str());
             ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::downgrade(&projection), check));
             if serves {
                 let kit = Kit::new(Arc::clone(&projection), Arc::clone(&page_tokens), settings.max_lag_records);
-                names.extend(add(service, Arc::new(kit), settings, verifier, &mut routes)?);
+                let serving = services::Serving { kit: Arc::new(kit), settings, verifier };
+                names.extend((service.add_to)(&mut routes, serving)?);
             }
             all.push(projection);
         }
@@ -143,52 +145,6 @@ impl Suite {
     }
 }
 
-/// Whether a service folds here, and whether it serves here. Only the projector can do one without the other: the
-/// others decide against what they fold.
-fn roles(service: ServiceName, settings: &Settings) -> (bool, bool) {
-    match service {
-        ServiceName::Projector => (settings.projector_role.folds(), settings.projector_role.serves()),
-        ServiceName::Identity | ServiceName::Posts | ServiceName::Engagement | ServiceName::Messaging => (true, true),
-    }
-}
-
-/// Adds a service's RPCs; gives their full names.
-fn add(
-    service: ServiceName,
-    kit: Arc<Kit>,
-    settings: &Settings,
-    verifier: &Verifier,
-    routes: &mut RoutesBuilder,
-) -> anyhow::Result<Vec<&'static str>> {
-    Ok(match service {
-        ServiceName::Identity => {
-            let key = KeyFolder::at(&settings.keys_dir).signing_key().context("the signing key")?;
-            let deps = kith_identity::Deps {
-                issuer: TokenIssuer::new(key, kit.runtime.clone()),
-                kit,
-                verifier: verifier.clone(),
-                password_memory_kib: settings.password_memory_kib,
-                backfill_window_seconds: settings.backfill_window_seconds,
-                reserved_handles: settings.reserved_handles.clone(),
-            };
-            kith_identity::add_to(routes, deps)?
-        }
-        ServiceName::Posts => {
-            kith_posts::PostsService::new(kit).add_to(routes);
-            kith_posts::SERVICES.to_vec()
-        }
-        ServiceName::Engagement => {
-            kith_engagement::EngagementService::new(kit).add_to(routes);
-            kith_engagement::SERVICES.to_vec()
-        }
-        ServiceName::Messaging => {
-            kith_messaging::MessagingService::new(kit).add_to(routes);
-            kith_messaging::SERVICES.to_vec()
-        }
-        ServiceName::Projector => kith_projector::add_to(routes, kit),
-    })
-}
-
 async fn open_operations(ports: &Ports) -> Result<Operations, FoldError> {
     Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await
 }
@@ -196,13 +152,13 @@ async fn open_operations(ports: &Ports) -> Result<Operations, FoldError> {
 async fn start_service(
     ports: &Ports,
     operations: &Arc<Operations>,
-    service: ServiceName,
+    service: &'static Service,
     settings: &Settings,
     folding: bool,
 ) -> anyhow::Result<Arc<Projection>> {
     let settings = settings.clone();
-    let make: MakeGroup = Arc::new(move |generation| group(service, &settings, generation));
-    start(ports, service.as_str(), || Projection::start(ports, operations, Arc::clone(&make), folding)).await
+    let make: MakeGroup = Arc::new(move |generation| (service.group)(&settings, generation));
+    start(ports, service.name.as_str(), || Projection::start(ports, operations, Arc::clone(&make), folding)).await
 }
 
 /// Waits for a server that is only starting, and for topics and tables that `kith init` may be about to create.

@@ -1,5 +1,5 @@
 //! `make demo-live` and `make latency`: five `kith` processes over a real Kafka and a real Cassandra, and one client
-//! command against them. Usage: `live demo|latency [arguments]`; `TESTED_KITH` names the binary.
+//! command of the demo against them. Usage: `live run|latency [arguments]`; `TESTED_KITH` and `TESTED_DEMO` name the binaries.
 
 use std::process::ExitCode;
 
@@ -21,14 +21,14 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<bool> {
     let mut arguments = std::env::args().skip(1);
-    let command = arguments.next().context("usage: live demo|latency [arguments]")?;
+    let command = arguments.next().context("usage: live run|latency [arguments]")?;
     eprintln!("starting Kafka and Cassandra");
     let (mut kafka, mut cassandra) = (kafka_server::start().await?, cassandra_server::start().await?);
     let keys = tempfile::tempdir()?;
     eprintln!("starting five processes");
     let suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await?;
     eprintln!("services: {}", suite.addresses());
-    let mut client = tokio::process::Command::from(kith::command().await?);
+    let mut client = tokio::process::Command::from(kith::demo_command().await?);
     client.arg(command).arg("--addresses").arg(suite.addresses()).args(arguments);
     Ok(client.status().await?.success())
 }

@@ -44,6 +44,46 @@ async fn a_command_that_nobody_reads_ends_quietly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_tells_what_is_not_understood_from_what_is_refused() {
+    let mut suite = Suite::embedded(NOBODY_IS_PULLED).await.unwrap();
+    let ops = suite.process("suite").unwrap().socket(kith::OPS_PORT).to_string();
+    let id = "0".repeat(32);
+    for (arguments, code, said) in [
+        (&["events", "--topic", "kith.posts.v1"][..], 0, "0 events"),
+        (&["events", "--topic", "kith.posts.v1", "--key", &id], 0, "0 events"),
+        (&["events", "--topic", "kith.posts.v1", "--key", "hello"], 2, "`hello` is no key of kith.posts.v1"),
+        (&["events", "--topic", "kith.post.v1"], 2, "those are kith.identity.v1, "),
+        (&["dead-letters", "show", "hello"], 2, "ID_MALFORMED"),
+        (&["dead-letters", "show", &id], 1, "DEAD_LETTER_NOT_FOUND"),
+        (&["projections", "mail"], 2, "FIELD_INVALID"),
+        (&["verify", "projector"], 2, "`feeds`"),
+        (&["verify", "feeds"], 1, "GENERATION_STATE"),
+        (&["drop-generation", "feeds", "--generation", "7"], 1, "GENERATION_NOT_FOUND"),
+        (&["projections", "--config", "/nowhere/kith.toml"], 2, "/nowhere/kith.toml"),
+    ] {
+        let mut command = kith::command().await.unwrap();
+        let output = command.args(arguments).args(["--ops", &ops]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(code) && stderr.contains(said), "{arguments:?}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_socket_address_is_named_with_its_setting() {
+    for (arguments, environment) in [
+        (&["settings", "--listen", "localhost:7400"][..], &[][..]),
+        (&["projections"], &[("KITH_OPS_LISTEN", "localhost:7400")]),
+        (&["projections", "--ops", "localhost"], &[]),
+    ] {
+        let mut command = kith::command().await.unwrap();
+        let output = command.args(arguments).envs(environment.iter().copied()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let named = ["`listen`", "`ops_listen`", "--ops"].iter().any(|key| stderr.contains(key));
+        assert!(output.status.code() == Some(2) && named && stderr.contains("localhost"), "{arguments:?}: {output:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_is_found_retried_and_discarded_over_kafka() {
     let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
     let keys = tempfile::tempdir().unwrap();

@@ -1,16 +1,21 @@
 //! Tables filled anew under load, promoted and rolled back: nobody who reads notices.
 
+use std::time::Duration;
+
 use kith_proto::ops::v1::StartRebuildRequest;
 use kith_proto::ops::v1::projection_service_client::ProjectionServiceClient;
 use kith_tests::kith::OPS_PORT;
-use kith_tests::servers;
+use kith_tests::process::Process;
 use kith_tests::suite::{SERVICES, Suite, service_of};
+use kith_tests::{kith, servers, wait};
 use tonic::{Code, Status};
 
 const NOBODY_IS_PULLED: u64 = 10_000;
 const ACCOUNTS: usize = 120;
 /// So many that they go on for as long as the generations change.
 const POSTS: usize = 400;
+const WATCHED_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The services as operators name them, and the process that each runs in.
 fn services(process_of: impl Fn(&'static str) -> String) -> Vec<(&'static str, String)> {
@@ -70,6 +75,35 @@ async fn a_rebuild_goes_on_after_kill_9() {
     suite.demo(ACCOUNTS).await.unwrap();
     let refused = suite.operate("suite", &["drop-generation", "feeds", "--generation", "2"]).await;
     assert!(refused.unwrap_err().to_string().contains("generation 2 serves"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_nobody_watches_any_more_is_said_to_go_on() {
+    let mut suite = Suite::embedded(NOBODY_IS_PULLED).await.unwrap();
+    suite.demo(20).await.unwrap();
+    // A paused one never ends by itself.
+    suite.operate("suite", &["pause", "feeds"]).await.unwrap();
+    let process = suite.process("suite").unwrap();
+    let (ops, output) = (process.socket(OPS_PORT).to_string(), process.folder().join("rebuild.out"));
+    let mut command = kith::command().await.unwrap();
+    command.args(["rebuild", "feeds", "--ops", &ops]);
+    let mut watching = Process::start("kith rebuild", command, &output).unwrap();
+    wait::until("the rebuild is watched", WATCHED_WITHIN, async || {
+        Ok(watching.output()?.contains("its folds are paused").then_some(()))
+    })
+    .await
+    .unwrap();
+    let ended = watching.stop(ENDS_WITHIN).await.unwrap();
+    let said = watching.output().unwrap();
+    assert!(ended.code() == Some(1) && said.contains("the rebuild of feeds goes on in the server"), "{ended}: {said}");
+    assert!(said.contains("`kith projections feeds`"), "{said}");
+    suite.operate("suite", &["resume", "feeds"]).await.unwrap();
+    wait::until("the rebuild has caught up", WATCHED_WITHIN, async || {
+        let status = suite.operate("suite", &["rebuild", "feeds", "--status"]).await?;
+        Ok(status.contains("\"caught_up\":true").then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

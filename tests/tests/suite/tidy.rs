@@ -14,7 +14,8 @@ fn root() -> PathBuf {
 /// Every Rust file of the project, with its text.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["proto", "crates", "services", "tests"].map(|folder| root().join(folder)).into();
+    let mut folders: Vec<PathBuf> =
+        ["proto", "crates", "services", "demo", "tests"].map(|folder| root().join(folder)).into();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
@@ -86,11 +87,43 @@ fn services_do_not_import_each_other() {
     }
 }
 
-/// The README's tables are printed from the code that they describe.
+/// The tables of settings and of limits are printed from the code that they describe.
 #[test]
-fn the_readme_has_the_tables_as_they_are() {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    for table in [kith_service::config::table_markdown(), kith_service::limits::table_markdown()] {
-        assert!(readme.contains(&table), "README.md lacks, as it stands:\n{table}");
+fn the_docs_have_the_tables_as_they_are() {
+    for (page, table) in [
+        ("docs/configuration.md", kith_service::config::table_markdown()),
+        ("docs/limits.md", kith_service::limits::table_markdown()),
+    ] {
+        let text = std::fs::read_to_string(root().join(page)).unwrap();
+        assert!(text.contains(&table), "{page} lacks, as it stands:\n{table}");
     }
+}
+
+/// What a page of the docs links to in the repository is there.
+#[test]
+fn links_of_the_docs_lead_somewhere() {
+    let mut pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|page| root().join(page)).to_vec();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    let mut followed = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            if link.is_empty() || link.contains("://") {
+                continue;
+            }
+            assert!(page.with_file_name(link).exists(), "{}: {link}", page.display());
+            followed += 1;
+        }
+    }
+    assert!(followed > 20, "the links are not where they were");
 }

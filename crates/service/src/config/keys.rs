@@ -55,13 +55,18 @@ pub const KEYS: &[Key] = &[
     ),
     key("default_deadline_ms", "5000", "the deadline of an RPC that brings none, milliseconds"),
     key("max_deadline_ms", "30000", "the longest deadline that an RPC gets, milliseconds"),
+    key(
+        "connection_age_seconds",
+        "300",
+        "the age at which a caller's connection is asked to close, seconds; below 300 for tests only",
+    ),
     key("otlp_endpoint", "", "where traces go, by OTLP over gRPC (`http://HOST:4317`); empty: nowhere"),
     key("log_format", "text", "of the process's own messages, on standard error: `text` or `json`"),
     key("log_level", "info", "the least level that is shown, or a filter such as `info,kith_fold=debug`"),
     key("reflection", "auto", "server reflection: `on`, `off`, or `auto`: on in development"),
 ];
 
-/// The configuration as a Markdown table, for the README.
+/// The configuration as a Markdown table, for `docs/configuration.md`.
 pub fn table_markdown() -> String {
     let mut text = String::from("| Key in `kith.toml` | Environment | Default | Meaning |\n|---|---|---|---|\n");
     for key in KEYS {

@@ -1,6 +1,7 @@
 //! The kinds of values that settings have.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use kith_text::handle::ReservedHandles;
@@ -193,6 +194,14 @@ impl TryFrom<String> for TablesAddress {
             _ => Err(format!("`{text}` is not `embedded:DIR` or `cql:HOST:PORT,…`")),
         }
     }
+}
+
+/// As the standard library reads it, whose error does not say of what.
+pub(super) fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        de::Error::custom(format!("`{text}` is not ADDRESS:PORT with an IP address, such as 127.0.0.1:7400"))
+    })
 }
 
 fn servers_of(text: &str) -> Result<Vec<String>, String> {

@@ -81,6 +81,7 @@ async fn start() -> Running {
         readiness,
         metrics,
         reflection: true,
+        connection_age: Duration::from_secs(300),
         drain: Duration::from_secs(10),
     };
     let (end, ended) = oneshot::channel::<()>();

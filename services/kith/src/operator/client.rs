@@ -28,6 +28,11 @@ const TRY_EVERY: Duration = Duration::from_millis(250);
 /// Asked where another port than the operators' may be the reason.
 const IS_IT_THE_PORT: &str = "is --ops its `ops_listen`?";
 
+/// The command is not understood: here, or by the process that was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotUnderstood(pub String);
+
 /// What every operator's command takes.
 #[derive(Debug, Clone, Args)]
 pub struct OpsOptions {
@@ -157,18 +162,17 @@ fn refusal(address: &str, status: &Status) -> anyhow::Error {
     let message = status.message();
     match status.code() {
         Code::Unimplemented => anyhow!("{reason}: {message} ({address}): {IS_IT_THE_PORT}"),
+        Code::InvalidArgument => NotUnderstood(format!("{reason}: {message}")).into(),
         _ => anyhow!("{reason}: {message}"),
     }
 }
 
 fn host_and_port(text: &str) -> Result<String, String> {
-    let uri = format!("http://{text}").parse::<Uri>().map_err(|error| error.to_string())?;
-    let whole = uri.authority().is_some_and(|authority| authority.as_str() == text) && !text.contains('@');
-    if whole && uri.port_u16().is_some() && uri.host().is_some_and(|host| !host.is_empty()) {
-        Ok(text.to_owned())
-    } else {
-        Err("is not HOST:PORT".to_owned())
-    }
+    let is_address = format!("http://{text}").parse::<Uri>().is_ok_and(|uri| {
+        let whole = uri.authority().is_some_and(|authority| authority.as_str() == text) && !text.contains('@');
+        whole && uri.port_u16().is_some() && uri.host().is_some_and(|host| !host.is_empty())
+    });
+    if is_address { Ok(text.to_owned()) } else { Err("it is not HOST:PORT".to_owned()) }
 }
 
 #[cfg(test)]
@@ -236,6 +240,14 @@ mod tests {
         let status = kith_service::Failure::dead_letter_state("was discarded already").into();
         assert_eq!(refusal("a:1", &status).to_string(), "DEAD_LETTER_STATE: the dead letter was discarded already");
         assert_eq!(refusal("a:1", &Status::unavailable("gone")).to_string(), "Unavailable: gone");
+    }
+
+    #[test]
+    fn what_the_process_does_not_understand_is_bad_usage() {
+        let understood = |failure: kith_service::Failure| !refusal("a:1", &failure.into()).is::<NotUnderstood>();
+        assert!(!understood(kith_service::Failure::id_malformed("letter_id")));
+        assert!(understood(kith_service::Failure::dead_letter_state("was discarded already")));
+        assert!(understood(kith_service::Failure::log_unavailable()));
     }
 
     #[test]

@@ -2,17 +2,22 @@
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use kith_log::{Topic, topics};
 use kith_proto::ops::v1::event_service_client::EventServiceClient;
 use kith_proto::ops::v1::{LoggedEvent, ReadEventsRequest};
 use kith_proto::time::timestamp;
+use kith_service::ids::parse_id;
 use serde_json::{Value, json};
 
-use super::client::OpsOptions;
+use super::client::{NotUnderstood, OpsOptions};
 use super::{json as document, table};
 
 /// Events that one command prints.
 const LIMIT_MAX: u64 = 100_000;
 const PAGE_SIZE: usize = kith_service::limits::PAGE_SIZE_MAX;
+/// Topics whose records are keyed by the id of what they are about.
+const KEYED_BY_IDS: [Topic; 5] =
+    [topics::IDENTITY, topics::POSTS, topics::POSTS_PRIVATE, topics::ENGAGEMENT, topics::MESSAGING];
 
 #[derive(Debug, Args)]
 pub struct EventsOptions {
@@ -51,6 +56,12 @@ struct Found {
 
 pub async fn run(options: EventsOptions) -> anyhow::Result<()> {
     let found = read(&options).await?;
+    // What was written by hand may have any key, and is shown.
+    if found.events.is_empty()
+        && let Some(why) = options.why_no_record_has_its_key()
+    {
+        return Err(NotUnderstood(why).into());
+    }
     if options.operators.json {
         document::print(&found.document()?);
         return Ok(());
@@ -88,6 +99,14 @@ impl EventsOptions {
             Some(_) => "; there are more: a higher --limit, or --from-offset M, shows them",
             None => "; there are more: a higher --limit, or --partition N --from-offset M, shows them",
         }
+    }
+
+    /// `None` where the suite may write records with this key.
+    fn why_no_record_has_its_key(&self) -> Option<String> {
+        let key = self.key.as_deref()?;
+        let is_keyed_by_ids = KEYED_BY_IDS.iter().any(|topic| topic.name == self.topic);
+        let cannot_be = is_keyed_by_ids && parse_id("key", key).is_err();
+        cannot_be.then(|| format!("--key `{key}` is no key of {}: they are ids, 32 characters of 0-9a-f", self.topic))
     }
 
     fn request(&self) -> ReadEventsRequest {
@@ -167,15 +186,29 @@ mod tests {
         assert!(lines[2].ends_with("(malformed)"));
     }
 
+    fn options(topic: &str, arguments: &[&str]) -> EventsOptions {
+        let command = EventsOptions::augment_args(clap::Command::new("events"));
+        let given = command.get_matches_from(["events", "--topic", topic].iter().chain(arguments));
+        EventsOptions::from_arg_matches(&given).unwrap()
+    }
+
     #[test]
     fn an_offset_is_said_to_go_on_in_one_partition() {
-        let more = |arguments: &[&str]| {
-            let command = EventsOptions::augment_args(clap::Command::new("events"));
-            let given = command.get_matches_from(["events", "--topic", "t"].iter().chain(arguments));
-            EventsOptions::from_arg_matches(&given).unwrap().how_to_see_more()
-        };
-        assert!(more(&[]).contains("--partition N --from-offset M"));
-        assert!(!more(&["--key", "k"]).contains("--partition"));
+        assert!(options("t", &[]).how_to_see_more().contains("--partition N --from-offset M"));
+        assert!(!options("t", &["--key", "k"]).how_to_see_more().contains("--partition"));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_is_told_from_one_that_is_not_there() {
+        let why = |topic: &str, key: &str| options(topic, &["--key", key]).why_no_record_has_its_key();
+        let (id, upper) = ("0a".repeat(16), "0A".repeat(16));
+        assert_eq!(why("kith.posts.v1", &id), None);
+        for key in ["p", &id[1..], &upper] {
+            let why = why("kith.posts.v1", key).unwrap();
+            assert!(why.contains(key) && why.contains("kith.posts.v1"), "{why}");
+        }
+        assert_eq!(why("kith.ops.v1", "operators"), None);
+        assert_eq!(options("kith.posts.v1", &[]).why_no_record_has_its_key(), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod shown;
 
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use kith_log::RecordId;
@@ -12,11 +12,12 @@ use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::projection_service_client::ProjectionServiceClient;
 use kith_runtime::Runtime;
 use kith_service::config::ServiceName;
+use kith_service::server::termination;
 use serde_json::json;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::client::{OpsOptions, Process, request};
+use super::client::{NotUnderstood, OpsOptions, Process, request};
 use super::table;
 use shown::{PAUSED, partition_rows, projection_json, projection_row, show_generation, show_rebuild, show_verdict};
 
@@ -200,11 +201,17 @@ impl Desk {
         Ok(Self { client, process, group: group.to_owned() })
     }
 
+    /// How far a generation is; 0: the newest.
+    async fn rebuild(&mut self, generation: u32) -> Result<proto::GetRebuildResponse, Status> {
+        let asked = proto::GetRebuildRequest { service: self.group.clone(), generation };
+        Ok(self.client.get_rebuild(request(asked)).await?.into_inner())
+    }
+
     /// A refusal, which begins with its reason, and what an operator may have meant.
     fn refused(&self, status: &Status) -> anyhow::Error {
         let refused = self.process.refused(status);
         match hint(&self.group, status.code()) {
-            Some(hint) => anyhow!("{refused}; {hint}"),
+            Some(hint) => NotUnderstood(format!("{refused}; {hint}")).into(),
             None => refused,
         }
     }
@@ -241,32 +248,64 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
 async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     let GroupOptions { name: group, ops } = options.group;
     let mut desk = Desk::open(&ops, &group).await?;
-    let mut number = 0;
-    if !options.status {
-        let generation = start(&mut desk).await?;
-        number = generation.as_ref().map_or(0, |generation| generation.number);
-        if !ops.json {
-            show_generation(&ops, generation, "is being filled");
-        }
+    if options.status {
+        show_rebuild(&ops, &desk.rebuild(0).await.map_err(|status| desk.refused(&status))?);
+        return Ok(());
     }
-    let wait = !options.status && !options.no_wait;
-    let bar = bar(wait && !ops.json);
+    // Heard from before anything is begun: what this command leaves behind it says.
+    let mut cut_off = std::pin::pin!(termination());
+    let started = tokio::select! {
+        biased;
+        signals = &mut cut_off => {
+            signals?;
+            bail!("cut off; whether a rebuild of {group} has begun is not known: `kith projections {group}` shows it");
+        }
+        started = start(&mut desk) => started?,
+    };
+    let number = started.as_ref().map_or(0, |generation| generation.number);
+    if !ops.json {
+        show_generation(&ops, started, "is being filled");
+    }
+    let goes_on = format!(
+        "the rebuild of {group} goes on in the server, as generation {number}; `kith projections {group}` and \
+         `kith rebuild {group} --status` show how far it is"
+    );
+    let caught_up = tokio::select! {
+        biased;
+        signals = &mut cut_off => {
+            signals?;
+            bail!("cut off; {goes_on}");
+        }
+        caught_up = caught_up(&mut desk, number, options.no_wait, !ops.json, &goes_on) => caught_up?,
+    };
+    show_rebuild(&ops, &caught_up);
+    Ok(())
+}
+
+/// How far generation `number` is; once it has caught up, unless `no_wait`. `goes_on` is said where no answer comes any more.
+async fn caught_up(
+    desk: &mut Desk,
+    number: u32,
+    no_wait: bool,
+    shows_a_bar: bool,
+    goes_on: &str,
+) -> anyhow::Result<proto::GetRebuildResponse> {
+    let bar = bar(shows_a_bar && !no_wait);
     let (mut again, mut said_paused) = (0..MADE_AGAIN, false);
     loop {
-        let asked = proto::GetRebuildRequest { service: group.clone(), generation: number };
-        let now = desk.client.get_rebuild(request(asked)).await;
-        let now = match now {
-            Ok(now) => now.into_inner(),
+        let now = match desk.rebuild(number).await {
+            Ok(now) => now,
             // It is being opened, or the process is busy.
-            Err(status) if wait && (is_being_opened(&status) || is_unanswered(&status) && again.next().is_some()) => {
+            Err(status) if is_being_opened(&status) || is_unanswered(&status) && again.next().is_some() => {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
+            Err(status) if is_unanswered(&status) => return Err(desk.refused(&status)).context(goes_on.to_owned()),
             Err(status) => return Err(desk.refused(&status)),
         };
         again = 0..MADE_AGAIN;
-        if now.paused && wait && !said_paused {
-            note!("kith: {group}{PAUSED}");
+        if now.paused && !no_wait && !said_paused {
+            note!("kith: {}{PAUSED}", desk.group);
             said_paused = true;
         }
         if let Some(stopped) = now.stopped.first() {
@@ -274,10 +313,9 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
         }
         bar.set_length(now.records_total);
         bar.set_position(now.records_folded);
-        if now.caught_up || !wait {
+        if now.caught_up || no_wait {
             bar.finish_and_clear();
-            show_rebuild(&ops, &now);
-            return Ok(());
+            return Ok(now);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -25,6 +25,7 @@ impl Report {
 
     pub fn document(&self) -> serde_json::Result<Value> {
         let mut document = serde_json::to_value(self)?;
+        document["sound"] = self.count(Weight::Sound).into();
         document["doubtful"] = self.count(Weight::Doubtful).into();
         document["wrong"] = self.wrong().into();
         Ok(document)
@@ -42,9 +43,15 @@ impl Report {
         for subject in subjects {
             self.say(subject, &mut text);
         }
-        let (all, doubtful, wrong) = (self.checks.len(), self.count(Weight::Doubtful), self.wrong());
+        let sound_lines = text.lines().filter(|line| line.starts_with('✔')).count();
+        let [sound, doubtful, wrong] =
+            [Weight::Sound, Weight::Doubtful, Weight::Wrong].map(|weight| self.count(weight));
+        let all = self.checks.len();
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{all} checks: {wrong} wrong, {doubtful} doubtful");
+        let _ = writeln!(
+            text,
+            "{all} checks: {sound} sound (in {sound_lines} lines ✔), {doubtful} doubtful (!), {wrong} wrong (✘)"
+        );
         text
     }
 
@@ -92,14 +99,14 @@ mod tests {
                         ✔ topic: a 1, d 1\n\
                         ✘ topic: b 1, wanted 2 → set b to 2\n\
                         ! topic: c 1, wanted 2 → set c to 2\n\
-                        5 checks: 1 wrong, 1 doubtful\n";
+                        5 checks: 3 sound (in 2 lines ✔), 1 doubtful (!), 1 wrong (✘)\n";
         assert_eq!(report().text(), expected);
     }
 
     #[test]
     fn the_document_has_every_check() {
         let document = report().document().unwrap();
-        assert_eq!((&document["wrong"], &document["doubtful"]), (&1.into(), &1.into()));
+        assert_eq!([&document["sound"], &document["doubtful"], &document["wrong"]], [&3, &1, &1]);
         assert_eq!(document["checks"].as_array().unwrap().len(), 5);
         assert_eq!(document["checks"][2]["weight"], "wrong");
     }

@@ -49,7 +49,7 @@ pub async fn tables(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
 fn what_settings_can_do(mut finding: Finding) -> Finding {
     if finding.weight != Weight::Sound && finding.found.contains("security.protocol") {
         finding.fix = "there is no setting for TLS or SASL yet, so that `production` does not start over Kafka: set \
-                       `profile = development` with `replication_factor = 3` (README, Honestly)"
+                       `profile = development` with `replication_factor = 3` (docs/operating.md, Known gaps)"
             .to_owned();
     }
     finding

@@ -133,7 +133,10 @@ pub struct LettersPage {
 }
 
 fn topic_of(field: &'static str, name: &str) -> Result<Topic, Failure> {
-    topics::by_name(name).ok_or_else(|| Failure::field_invalid(field, "is not a topic of this suite"))
+    topics::by_name(name).ok_or_else(|| {
+        let all = topics::ALL.map(|topic| topic.name).join(", ");
+        Failure::field_invalid(field, &format!("is no topic of this suite; those are {all}"))
+    })
 }
 
 impl LettersPage {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// How many people it has.
 pub const PEOPLE: u64 = 962;
-const EDGES: &str = include_str!("../../data/socfb-Reed98.edges");
+const EDGES: &str = include_str!("../data/socfb-Reed98.edges");
 
 /// People by number, and who is whose friend.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! `kith latency`: how long a post takes from its OK to a follower's home feed, at rest.
+//! `kith-demo latency`: how long a post takes from its OK to a follower's home feed, at rest.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use kith_proto::identity::v1::FollowRequest;
 use kith_proto::identity::v1::graph_service_client::GraphServiceClient;
 use kith_proto::posts::v1::CreatePostRequest;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
-use kith_service::config::Settings;
 use tokio::time::Instant;
 
-use crate::demo::addresses::Addresses;
-use crate::demo::client::{FIRST_ANSWER_PATIENCE, Services, Session, ask, join};
+use crate::client::{FIRST_ANSWER_PATIENCE, Services, Session, ask, join};
+use crate::suite::Target;
+use crate::terminal::say;
 
 /// Servers that have just started compile what they do often.
 const WARM_UP_POSTS: usize = 300;
@@ -28,18 +28,16 @@ pub struct LatencyOptions {
     /// Posts that are measured, one after the other
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=POSTS_MAX))]
     posts: usize,
-    /// HOST:PORT of all services, or identity=HOST:PORT,posts=…,engagement=…,messaging=…,feeds=… [the setting `listen`]
-    #[arg(long, value_name = "ADDRESSES")]
-    addresses: Option<Addresses>,
     /// Prints the figures as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
-pub async fn run(settings: Settings, options: LatencyOptions) -> anyhow::Result<()> {
-    let addresses = options.addresses.clone().unwrap_or_else(|| settings.listen.into());
-    let services = Services::reach(&addresses, FIRST_ANSWER_PATIENCE).await?;
-    let run = format!("latency-{:08x}", fresh()?);
+pub async fn run(options: LatencyOptions) -> anyhow::Result<()> {
+    let services = Services::reach(&options.target.addresses().await?, FIRST_ANSWER_PATIENCE).await?;
+    let run = format!("latency-{:08x}", fastrand::u32(..));
     let (author, reader) = (join(&services, &run, 0).await?, join(&services, &run, 1).await?);
     let graph = GraphServiceClient::new(services.identity.clone());
     let follow = FollowRequest { target_id: author.account_id.clone(), ..FollowRequest::default() };
@@ -54,26 +52,27 @@ pub async fn run(settings: Settings, options: LatencyOptions) -> anyhow::Result<
             }
         }
     }
-    print(&options, &histograms);
-    Ok(())
+    say(&shown(&options, &histograms))
 }
 
-fn print(options: &LatencyOptions, [ok, visible, page]: &[Histogram<u64>; 3]) {
+fn shown(options: &LatencyOptions, [ok, visible, page]: &[Histogram<u64>; 3]) -> String {
     if options.json {
         let figures = |h: &Histogram<u64>| serde_json::json!({"p50_us": h.value_at_quantile(0.5), "p99_us": h.value_at_quantile(0.99)});
         let (ok, visible, page) = (figures(ok), figures(visible), figures(page));
-        say!("{}", serde_json::json!({"posts": options.posts, "ok": ok, "ok_to_visible": visible, "page_alone": page}));
-        return;
+        let document =
+            serde_json::json!({"posts": options.posts, "ok": ok, "ok_to_visible": visible, "page_alone": page});
+        return format!("{document}\n");
     }
     let rows = [
         ("CreatePost until OK", ok),
         ("OK until read in the follower's home feed", visible),
         ("reading that page again", page),
     ];
-    for (what, of) in rows {
+    let line = |(what, of): (&str, &Histogram<u64>)| {
         let ms = |quantile| of.value_at_quantile(quantile) as f64 / 1_000.0;
-        say!("{what:<42} p50 {:>7.2} ms   p99 {:>7.2} ms   ({} posts)", ms(0.5), ms(0.99), options.posts);
-    }
+        format!("{what:<42} p50 {:>7.2} ms   p99 {:>7.2} ms   ({} posts)\n", ms(0.5), ms(0.99), options.posts)
+    };
+    rows.map(line).concat()
 }
 
 /// Somebody who posts and somebody who follows them.
@@ -114,11 +113,4 @@ async fn newest_of(services: &Services, pair: &Pair, at_least: &str) -> anyhow::
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A number that an earlier run did not have.
-fn fresh() -> anyhow::Result<u32> {
-    let mut bytes = [0; 4];
-    kith_runtime::Runtime::system().fill_random(&mut bytes)?;
-    Ok(u32::from_le_bytes(bytes))
 }

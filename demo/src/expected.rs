@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kith_proto::engagement::v1::ReactionKind;
 
-use super::plan::{Line, Plan};
+use crate::plan::{Line, Plan};
 
 /// Counts of one post.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -132,7 +132,7 @@ fn unread(between: (usize, usize), lines: &[Line]) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::plan::Post;
+    use crate::plan::Post;
 
     fn says(by: usize) -> Line {
         Line::Says { by, text: String::new() }

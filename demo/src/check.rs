@@ -19,10 +19,10 @@ use kith_proto::posts::v1 as posts;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use kith_proto::time;
 
-use super::client::{Services, ask};
-use super::expected::{Counts, Expected, Reason};
-use super::load::Loaded;
-use super::plan::Plan;
+use crate::client::{Services, ask};
+use crate::expected::{Counts, Expected, Reason};
+use crate::load::Loaded;
+use crate::plan::Plan;
 
 const TOKENS_PER_CALL: usize = 8;
 const BATCH: usize = 100;

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use kith_proto::engagement::v1::ReactionKind;
-use kith_runtime::SplitMix64;
 
-use super::graph::Graph;
+use crate::graph::Graph;
 
 const KINDS: [ReactionKind; 6] = [
     ReactionKind::Like,
@@ -28,6 +27,11 @@ const BLOCKS: u64 = 4;
 const DELETES: u64 = 40;
 const EDITS: u64 = 60;
 const WRITES_TO: u64 = 30;
+
+/// The handle of person `number`.
+pub fn handle(number: usize) -> String {
+    format!("reed_{number:03}")
+}
 
 /// Everything, in phases: what stands in one phase depends on those before it only.
 #[derive(Debug, Default)]
@@ -77,7 +81,7 @@ pub enum Line {
 
 impl Plan {
     pub fn new(graph: &Graph, seed: u64) -> Self {
-        let mut dice = Dice(SplitMix64::new(seed));
+        let mut dice = Dice(fastrand::Rng::with_seed(seed));
         let mut plan = Self { people: graph.people(), ..Self::default() };
         for (person, friends) in graph.friends.iter().enumerate() {
             plan.follows.extend(friends.iter().map(|&friend| (person, friend)));
@@ -182,22 +186,22 @@ fn conversation(a: usize, b: usize, dice: &mut Dice) -> Conversation {
 fn post_text(friends: &[usize], number: usize, dice: &mut Dice) -> String {
     let tag = ["reading", "music", "gardens", "code", "cooking", "maps"][dice.below(6)];
     match friends.get(dice.below(friends.len().max(1))) {
-        Some(&friend) if dice.hits(300) => format!("post {number} with @{} about #{tag}", super::handle(friend)),
+        Some(&friend) if dice.hits(300) => format!("post {number} with @{} about #{tag}", handle(friend)),
         _ if dice.hits(200) => format!("post {number} about #{tag}: https://example.org/{number}"),
         _ => format!("post {number} about #{tag}"),
     }
 }
 
 /// What everybody does is a function of the seed.
-struct Dice(SplitMix64);
+struct Dice(fastrand::Rng);
 
 impl Dice {
     fn below(&mut self, bound: usize) -> usize {
-        self.0.below(bound as u64) as usize
+        self.0.usize(..bound)
     }
 
     fn hits(&mut self, in_a_thousand: u64) -> bool {
-        self.0.below(1_000) < in_a_thousand
+        self.0.u64(..1_000) < in_a_thousand
     }
 }
 

@@ -18,8 +18,8 @@ use kith_proto::posts::v1 as posts;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use tonic::Code;
 
-use super::client::{Services, Session, ask, join, refused_with};
-use super::plan::{Conversation, Line, Plan};
+use crate::client::{Services, Session, ask, join, refused_with};
+use crate::plan::{Conversation, Line, Plan, Post};
 
 /// What the servers made of the plan.
 pub struct Loaded {
@@ -144,7 +144,7 @@ impl Loader<'_> {
         self.plan.blocks.contains(&(a, b)) || self.plan.blocks.contains(&(b, a))
     }
 
-    async fn post(&self, people: &[Session], n: usize, post: &super::plan::Post) -> anyhow::Result<(String, String)> {
+    async fn post(&self, people: &[Session], n: usize, post: &Post) -> anyhow::Result<(String, String)> {
         let client = PostServiceClient::new(self.services.posts.clone());
         let author = &people[post.author];
         let request = posts::CreatePostRequest {

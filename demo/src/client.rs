@@ -14,7 +14,9 @@ use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::addresses::Addresses;
+use crate::addresses::Addresses;
+use crate::plan::handle;
+use crate::terminal::note;
 
 /// A server that is killed and started again gets this long.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -89,7 +91,7 @@ async fn first_answer(address: &str, channel: &Channel, until: Instant) -> anyho
         }
         if !said && started.elapsed() >= SILENT_WAIT {
             said = true;
-            note!("waiting for {address}: {problem}");
+            note(format_args!("waiting for {address}: {problem}"));
         }
         tokio::time::sleep(TRY_EVERY).await;
     }
@@ -136,13 +138,13 @@ where
 /// Asks patiently: `ask!(client.method(session, message))`, or without a session.
 macro_rules! ask {
     ($client:ident . $method:ident ($session:expr, $message:ident)) => {
-        $crate::demo::client::patiently(stringify!($method), || {
+        $crate::client::patiently(stringify!($method), || {
             let (mut client, request) = ($client.clone(), $session.request($message.clone()));
             async move { client.$method(request).await }
         })
     };
     ($client:ident . $method:ident ($message:ident)) => {
-        $crate::demo::client::patiently(stringify!($method), || {
+        $crate::client::patiently(stringify!($method), || {
             let (mut client, request) = ($client.clone(), $message.clone());
             async move { client.$method(request).await }
         })
@@ -171,8 +173,7 @@ fn may_pass(code: Code) -> bool {
 /// Creates person number `person` of `run`, or finds them created, and signs in.
 pub async fn join(services: &Services, run: &str, person: usize) -> anyhow::Result<Session> {
     let accounts = AccountServiceClient::new(services.identity.clone());
-    let handle =
-        if run.starts_with("demo") { super::handle(person) } else { format!("{}_{person}", run.replace('-', "_")) };
+    let handle = if run.starts_with("demo") { handle(person) } else { format!("{}_{person}", run.replace('-', "_")) };
     let password = format!("password-of-{person}");
     let message = CreateAccountRequest {
         handle: handle.clone(),

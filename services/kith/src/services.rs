@@ -1,0 +1,107 @@
+//! The services of the suite: what this binary knows of each, one line per service. To add one, add a line here and its name to
+//! [`ServiceName`].
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use kith_fold::Group;
+use kith_service::auth::{TokenIssuer, Verifier};
+use kith_service::config::{ServiceName, Settings};
+use kith_service::keys::KeyFolder;
+use kith_service::kit::Kit;
+use tonic::service::RoutesBuilder;
+
+/// How one service is run.
+pub struct Service {
+    pub name: ServiceName,
+    /// The fold group of one generation of its tables.
+    pub group: fn(&Settings, u32) -> Group,
+    /// Adds its RPCs; gives the full names of its gRPC services.
+    pub add_to: fn(&mut RoutesBuilder, Serving<'_>) -> anyhow::Result<Vec<&'static str>>,
+    /// What it does in this process.
+    pub roles: fn(&Settings) -> Roles,
+}
+
+/// What handlers are made of.
+pub struct Serving<'a> {
+    pub kit: Arc<Kit>,
+    pub settings: &'a Settings,
+    pub verifier: &'a Verifier,
+}
+
+/// Only the projector can do one without the other: the others decide against what they fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    pub folds: bool,
+    pub serves: bool,
+}
+
+#[rustfmt::skip]
+pub static ALL: [Service; ServiceName::ALL.len()] = [
+    Service { name: ServiceName::Identity, group: |_, number| kith_identity::group(number), add_to: identity, roles: both },
+    Service { name: ServiceName::Posts, group: |_, number| kith_posts::group(number), add_to: posts, roles: both },
+    Service { name: ServiceName::Engagement, group: |_, number| kith_engagement::group(number), add_to: engagement, roles: both },
+    Service { name: ServiceName::Messaging, group: |_, number| kith_messaging::group(number), add_to: messaging, roles: both },
+    Service { name: ServiceName::Projector, group: projector_group, add_to: projector, roles: projector_roles },
+];
+
+/// Those that run in this process.
+pub fn here(settings: &Settings) -> impl Iterator<Item = &'static Service> {
+    ALL.iter().filter(|service| settings.services.contains(&service.name))
+}
+
+fn both(_: &Settings) -> Roles {
+    Roles { folds: true, serves: true }
+}
+
+fn projector_roles(settings: &Settings) -> Roles {
+    Roles { folds: settings.projector_role.folds(), serves: settings.projector_role.serves() }
+}
+
+fn projector_group(settings: &Settings, number: u32) -> Group {
+    let (push_threshold, partition_count) = (settings.push_threshold, settings.partitions);
+    kith_projector::group(number, kith_projector::Settings { push_threshold, partition_count })
+}
+
+fn identity(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    let Serving { kit, settings, verifier } = serving;
+    let key = KeyFolder::at(&settings.keys_dir).signing_key().context("the signing key")?;
+    let deps = kith_identity::Deps {
+        issuer: TokenIssuer::new(key, kit.runtime.clone()),
+        kit,
+        verifier: verifier.clone(),
+        password_memory_kib: settings.password_memory_kib,
+        backfill_window_seconds: settings.backfill_window_seconds,
+        reserved_handles: settings.reserved_handles.clone(),
+    };
+    Ok(kith_identity::add_to(routes, deps)?)
+}
+
+fn posts(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    kith_posts::PostsService::new(serving.kit).add_to(routes);
+    Ok(kith_posts::SERVICES.to_vec())
+}
+
+fn engagement(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    kith_engagement::EngagementService::new(serving.kit).add_to(routes);
+    Ok(kith_engagement::SERVICES.to_vec())
+}
+
+fn messaging(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    kith_messaging::MessagingService::new(serving.kit).add_to(routes);
+    Ok(kith_messaging::SERVICES.to_vec())
+}
+
+fn projector(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    Ok(kith_projector::add_to(routes, serving.kit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_that_a_setting_can_name_is_here() {
+        assert_eq!(ALL.each_ref().map(|service| service.name), ServiceName::ALL);
+    }
+}
