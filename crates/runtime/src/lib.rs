@@ -5,6 +5,7 @@
 //! the same log, byte for byte.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub struct Runtime {
 
 enum World {
     System,
-    Simulated { started_at: Instant, epoch_ms: UnixMillis, random: Mutex<SplitMix64> },
+    Simulated { started_at: Instant, epoch_ms: UnixMillis, jumped_ms: AtomicI64, random: Mutex<SplitMix64> },
 }
 
 impl Runtime {
@@ -35,14 +36,23 @@ impl Runtime {
     /// `epoch_ms`; random bytes come from the seed; blocking work runs inline.
     pub fn simulated(seed: u64, epoch_ms: UnixMillis) -> Self {
         let random = Mutex::new(SplitMix64(seed));
-        Self { world: Arc::new(World::Simulated { started_at: Instant::now(), epoch_ms, random }) }
+        Self { world: Arc::new(World::Simulated { started_at: Instant::now(), epoch_ms, jumped_ms: AtomicI64::new(0), random }) }
     }
 
     /// The time of day. It may step backwards: nothing that must be ordered is ordered by it.
     pub fn now_ms(&self) -> UnixMillis {
         match &*self.world {
             World::System => system_now_ms(),
-            World::Simulated { started_at, epoch_ms, .. } => epoch_ms + millis(started_at.elapsed()),
+            World::Simulated { started_at, epoch_ms, jumped_ms, .. } => {
+                epoch_ms + millis(started_at.elapsed()) + jumped_ms.load(Ordering::Relaxed)
+            }
+        }
+    }
+
+    /// Sets a simulated clock ahead, or back; a real one is left alone.
+    pub fn jump(&self, by_ms: i64) {
+        if let World::Simulated { jumped_ms, .. } = &*self.world {
+            jumped_ms.fetch_add(by_ms, Ordering::Relaxed);
         }
     }
 
@@ -165,5 +175,7 @@ mod tests {
         let runtime = Runtime::simulated(1, 1_000);
         runtime.sleep(Duration::from_secs(5)).await;
         assert_eq!(runtime.now_ms(), 6_000);
+        runtime.jump(-7_000);
+        assert_eq!(runtime.now_ms(), -1_000);
     }
 }
