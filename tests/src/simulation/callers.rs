@@ -44,7 +44,8 @@ impl Callers {
 
     /// Servers, by the names of services; `issuer` signs as they do.
     pub fn over(channels: BTreeMap<&'static str, Channel>, issuer: TokenIssuer) -> Self {
-        let way = |channel: Channel| BoxCloneSyncService::new(channel.map_err(|error| Status::from_error(Box::new(error))));
+        let way =
+            |channel: Channel| BoxCloneSyncService::new(channel.map_err(|error| Status::from_error(Box::new(error))));
         let ways = channels.into_iter().map(|(service, channel)| (service, way(channel))).collect();
         Self { ways, identity: Identity::Bearer(std::sync::Arc::new(issuer)) }
     }
@@ -66,7 +67,8 @@ impl Callers {
                 request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
             }
             Identity::Bearer(issuer) => {
-                let bearer = issuer.issue(account_id).ok().and_then(|token| format!("Bearer {}", token.text).parse().ok());
+                let bearer =
+                    issuer.issue(account_id).ok().and_then(|token| format!("Bearer {}", token.text).parse().ok());
                 bearer.map(|bearer| request.metadata_mut().insert("authorization", bearer));
             }
         }

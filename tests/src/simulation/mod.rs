@@ -13,6 +13,7 @@ mod operation;
 mod plan;
 pub mod planted;
 mod process;
+mod real;
 mod services;
 mod settled;
 mod sweep;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 pub use checks::Finding;
 pub use plan::{Forgets, Mode, Plan, Promises};
 pub use planted::Planted;
+pub use real::Workload;
 pub use services::Keys;
 pub use sweep::{Caught, Sweep, Total, caught, command, mode_of, one, sweep};
 

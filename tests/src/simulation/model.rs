@@ -67,7 +67,8 @@ impl Model {
 
     /// A token of all there is.
     pub fn end(&self) -> Token {
-        let last = |(&partition, end): (&LogPartition, &Offset)| Some(Position { partition, offset: end.checked_sub(1)? });
+        let last =
+            |(&partition, end): (&LogPartition, &Offset)| Some(Position { partition, offset: end.checked_sub(1)? });
         self.ends.iter().filter_map(last).collect()
     }
 
@@ -130,7 +131,9 @@ impl Model {
 
     /// Places and times of the records that a token stands for.
     pub fn before(&self, token: &Token) -> impl Iterator<Item = (Position, i64)> {
-        let within = move |at: Position| self.times.range(..=at).rev().take_while(move |(other, _)| other.partition == at.partition);
+        let within = move |at: Position| {
+            self.times.range(..=at).rev().take_while(move |(other, _)| other.partition == at.partition)
+        };
         let all: Vec<Position> = token.positions().collect();
         all.into_iter().flat_map(within).filter_map(|(&position, time)| Some((position, (*time)?)))
     }

@@ -1,5 +1,7 @@
 //! What clients were told of their commands, against the log.
 
+use std::collections::BTreeSet;
+
 use super::{EFFECTIVE_ONCE, Finding, NEVER_INTERNAL, NO_IS_NO};
 use crate::simulation::history::{Call, Outcome};
 use crate::simulation::model::Model;
@@ -8,12 +10,16 @@ use crate::simulation::nouns;
 /// Every OK is in the log and is effective once; a definite no is not; and what the nouns say of the log itself.
 pub fn acknowledged(model: &Model, history: &[Call]) -> Vec<Finding> {
     let mut findings = Vec::new();
+    // What one of two copies is refused the other may have been given.
+    let copied: BTreeSet<&str> = history.iter().filter(|call| call.is_copy).map(|call| &*call.request_id).collect();
     for call in history {
         match &call.outcome {
             Outcome::Fail(tonic::Code::Internal, message) if !call.shaken => {
                 findings.push(Finding::new(NEVER_INTERNAL, format!("{}: {message}", call.op)));
             }
-            Outcome::Fail(..) if call.attempts == 1 && !call.is_copy => findings.extend(told_no(model, call)),
+            Outcome::Fail(..) if call.attempts == 1 && !copied.contains(&*call.request_id) => {
+                findings.extend(told_no(model, call))
+            }
             Outcome::Ok(_) | Outcome::Fail(..) | Outcome::Unknown(_) => {}
         }
         if !call.op.is_read() {

@@ -35,7 +35,8 @@ pub fn in_causal_order(model: &Model, call: &Call, oldest_first: &[&str]) -> Vec
     for (at, earlier) in oldest_first.iter().enumerate() {
         let Some(seen) = model.made(earlier).and_then(|made| made.at_least.as_ref()) else { continue };
         let later = oldest_first[at + 1..].iter().filter_map(|id| Some((id, model.made(id)?.position)));
-        let wrong = later.filter(|(_, position)| seen.offset(position.partition).is_some_and(|seen| seen >= position.offset));
+        let wrong =
+            later.filter(|(_, position)| seen.offset(position.partition).is_some_and(|seen| seen >= position.offset));
         findings.extend(wrong.map(|(later, _)| {
             Finding::new(TIMES, format!("{} has {earlier} before {later}, which its maker had seen", call.op))
         }));

@@ -230,7 +230,9 @@ impl List for Level {
     }
 
     fn refused(&self, model: &Model, call: &Call, code: Code) -> Vec<Finding> {
-        let Some(post) = standing(model, call, &self.post_id).filter(|_| code == Code::NotFound) else { return Vec::new() };
+        let Some(post) = standing(model, call, &self.post_id).filter(|_| code == Code::NotFound) else {
+            return Vec::new();
+        };
         let states = states(model, call, &self.post_id);
         let parent = states.first().and_then(|now| now.get(&self.parent));
         let hidden = |author: &str| ever_parted(model, call, &call.actor, author);

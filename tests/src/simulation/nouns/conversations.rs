@@ -135,7 +135,8 @@ impl Operation for GetOrCreateDirect {
         let Ok(told) = told else { return Vec::new() };
         let talk = messages::last(model, &told.id).unwrap_or_default();
         let members = [&call.actor, &self.other];
-        if !call.shaken && !(talk.members.len() == 2 && members.iter().all(|member| talk.members.contains_key(*member))) {
+        if !call.shaken && !(talk.members.len() == 2 && members.iter().all(|member| talk.members.contains_key(*member)))
+        {
             return vec![Finding::new(EFFECTIVE_ONCE, format!("{} of {} is {talk:?}", call.op, call.actor))];
         }
         effective(self, model, call).into_iter().collect()
@@ -185,7 +186,10 @@ impl List for ListConversations {
         };
         let unlike = rows.iter().filter(|row| !known(row));
         let finding = |row: &SeenTalk| {
-            Finding::new(TOKEN, format!("{} of {} has {row:?}, not one of {:?}", call.op, call.actor, talks.get(&row.id)))
+            Finding::new(
+                TOKEN,
+                format!("{} of {} has {row:?}, not one of {:?}", call.op, call.actor, talks.get(&row.id)),
+            )
         };
         findings.extend(unlike.map(finding));
         if !rows.is_sorted_by(|newer, older| newer.active() >= older.active()) {

@@ -84,7 +84,9 @@ impl Noun for Follows {
             &[
                 Draw {
                     weight: 12,
-                    draw: |scene| Some(op(Follow { target: another(scene)?, shows_shares: scene.chance.per_mille(700) })),
+                    draw: |scene| {
+                        Some(op(Follow { target: another(scene)?, shows_shares: scene.chance.per_mille(700) }))
+                    },
                 },
                 Draw { weight: 3, draw: |scene| Some(op(Unfollow { target: another(scene)? })) },
                 Draw { weight: 2, draw: |scene| Some(op(Block { target: another(scene)? })) },
@@ -164,7 +166,11 @@ impl Noun for Follows {
                 Counted { table: "edges", column: 1, counts: |row| edge(row).is_some_and(|edge| edge.following) },
                 Counted { table: "edges", column: 2, counts: |row| edge(row).is_some_and(|edge| edge.blocking) },
                 Counted { table: "followers", column: 1, counts: follower },
-                Counted { table: "follows", column: 1, counts: |row| follow(row).is_some_and(|follow| follow.following) },
+                Counted {
+                    table: "follows",
+                    column: 1,
+                    counts: |row| follow(row).is_some_and(|follow| follow.following),
+                },
             ]
         }
     }

@@ -7,7 +7,9 @@ use kith_log::{Offset, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
-use kith_proto::messaging::v1::{self, GetUnreadCountsRequest, ListMessagesRequest, MarkReadRequest, SendMessageRequest};
+use kith_proto::messaging::v1::{
+    self, GetUnreadCountsRequest, ListMessagesRequest, MarkReadRequest, SendMessageRequest,
+};
 use kith_service::ids::{RequestId, record_id};
 use tonic::{Code, Status};
 
