@@ -9,6 +9,7 @@ pub mod http;
 pub mod kafka_server;
 pub mod kith;
 pub mod process;
+pub mod records;
 pub mod server;
 pub mod servers;
 pub mod simulated;

@@ -1,6 +1,7 @@
 //! Whole suites of `kith` processes, and the demo as their client.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use tokio::process::Child;
 
 use crate::kith::{self, ADMIN_PORT, Launch, OPS_PORT, PORT};
 use crate::server::Server;
-use crate::{cassandra_server, http, kafka_server, wait};
+use crate::simulation::Workload;
+use crate::{cassandra_server, digests, http, kafka_server, wait};
 
 /// The services, as they are named on the command line.
 pub const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "projector"];
@@ -90,6 +92,19 @@ impl Suite {
                 SERVICES.iter().filter_map(|service| named(service)).collect::<Vec<_>>().join(",")
             }
         }
+    }
+
+    /// Where each service is, by its name.
+    pub fn sockets(&self) -> BTreeMap<&'static str, SocketAddr> {
+        let socket = |name: &str| self.processes.get(name).map(|process| process.socket(PORT));
+        let of = |service: &'static str| Some((service_of(service), socket(service).or_else(|| socket("suite"))?));
+        SERVICES.into_iter().filter_map(of).collect()
+    }
+
+    /// Starts the simulation's clients, of so many people, against these processes; they run beside the caller. `keys`:
+    /// the folder that the processes sign with.
+    pub fn start_workload(&self, keys: &Path, seed: u64, people: usize) -> Result<Workload> {
+        Workload::start(&self.sockets(), keys, digests::PARTITIONS, seed, people)
     }
 
     /// Starts the demo against these processes; it runs beside the caller.

@@ -7,6 +7,7 @@
 mod clock;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub struct Runtime {
 
 enum World {
     System { steady: Steady },
-    Simulated { started_at: Instant, epoch_ms: UnixMillis, random: Mutex<SplitMix64> },
+    Simulated { started_at: Instant, epoch_ms: UnixMillis, jumped_ms: AtomicI64, random: Mutex<SplitMix64> },
 }
 
 impl Runtime {
@@ -42,7 +43,8 @@ impl Runtime {
     /// `epoch_ms`; random bytes come from the seed; blocking work runs inline.
     pub fn simulated(seed: u64, epoch_ms: UnixMillis) -> Self {
         let random = Mutex::new(SplitMix64(seed));
-        let world = World::Simulated { started_at: Instant::now(), epoch_ms, random };
+        let jumped_ms = AtomicI64::new(0);
+        let world = World::Simulated { started_at: Instant::now(), epoch_ms, jumped_ms, random };
         Self { world: Arc::new(world), rising: Arc::default() }
     }
 
@@ -73,9 +75,17 @@ impl Runtime {
     fn now_us(&self) -> UnixMicros {
         match &*self.world {
             World::System { steady } => steady.read(system_now_us(), uptime_us()),
-            World::Simulated { started_at, epoch_ms, .. } => {
-                epoch_ms.saturating_mul(1_000).saturating_add(micros(started_at.elapsed()))
+            World::Simulated { started_at, epoch_ms, jumped_ms, .. } => {
+                let now_ms = epoch_ms.saturating_add(jumped_ms.load(Ordering::Relaxed));
+                now_ms.saturating_mul(1_000).saturating_add(micros(started_at.elapsed()))
             }
+        }
+    }
+
+    /// Sets a simulated clock ahead, or back; a real one is left alone.
+    pub fn jump(&self, by_ms: i64) {
+        if let World::Simulated { jumped_ms, .. } = &*self.world {
+            jumped_ms.fetch_add(by_ms, Ordering::Relaxed);
         }
     }
 
@@ -204,5 +214,7 @@ mod tests {
         let runtime = Runtime::simulated(1, 1_000);
         runtime.sleep(Duration::from_secs(5)).await;
         assert_eq!(runtime.now_ms(), 6_000);
+        runtime.jump(-7_000);
+        assert_eq!(runtime.now_ms(), -1_000);
     }
 }

@@ -42,6 +42,8 @@ pub enum Fault {
     ReplicaDown,
     /// A replica lost what it had acknowledged last.
     LostTail,
+    /// The clock of a process jumped, ahead or back.
+    ClockJump,
 }
 
 impl Fault {
@@ -63,6 +65,7 @@ impl Fault {
             Self::ReadFailed => "read not answered",
             Self::ReplicaDown => "replica down",
             Self::LostTail => "replica lost its tail",
+            Self::ClockJump => "clock jumped",
         }
     }
 }

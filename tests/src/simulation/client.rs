@@ -1,28 +1,30 @@
 //! A client: asks, asks again when it was not told, remembers what it was told.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use kith_fold::Token;
 use tokio::task::JoinHandle;
-use tonic::{Code, Status};
+use tonic::Code;
 
-use super::call::{Ask, call};
-use super::history::{Body, Call, List, Op, Outcome, Page, Reply};
-use super::planted::Planted;
-use super::workload::{self, Board};
-use super::world::World;
+use super::board::{Board, Scene};
+use super::history::{Call, Outcome};
+use super::hot;
+use super::nouns::{self, Block, CreateAccount, Unblock, create};
+use super::operation::{Ask, Op, Reply, op};
+use super::target::Target;
 use crate::simulated::Chance;
 
-/// How often a command is asked for before its client gives up.
-const ATTEMPTS: u32 = 6;
-const CALL_TIMEOUT: Duration = Duration::from_secs(6);
-const PROCESS_TIMEOUT: Duration = Duration::from_secs(3);
-const RETRY_MS: (u64, u64) = (5, 150);
-const THINK_MS: (u64, u64) = (0, 60);
 /// Pages of one walk.
 const PAGES: usize = 60;
+/// A command is asked for again within so many others of its client: rows remember more than that
+/// (`kith_fold::APPLIED_IDS_PER_ROW`).
+const COPIED_WITHIN: usize = 4;
+/// How often, in a thousand commands.
+const TWICE_AT_ONCE: u32 = 60;
+/// How often, in a thousand steps.
+const AGAIN: u32 = 60;
 
 /// What clients share: what they tell each other, and the history.
 #[derive(Default)]
@@ -39,7 +41,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub fn board(&self) -> Board {
+    fn board(&self) -> Board {
         locked(&self.board).clone()
     }
 
@@ -54,7 +56,7 @@ impl Shared {
 
 pub struct Client {
     number: usize,
-    world: Arc<World>,
+    target: Arc<dyn Target>,
     shared: Arc<Shared>,
     chance: Chance,
     /// Accounts that it acts for.
@@ -63,40 +65,49 @@ pub struct Client {
     token: Token,
     asked: usize,
     name: String,
+    /// What it asked for last.
+    commands: VecDeque<Call>,
 }
 
 impl Client {
-    pub fn new(number: usize, world: Arc<World>, shared: Arc<Shared>) -> Self {
-        let chance = Chance::new(world.plan.seed, &format!("client {number}"));
-        let name = format!("client {number}");
-        Self { number, world, shared, chance, accounts: Vec::new(), token: Token::default(), asked: 0, name }
+    pub fn new(number: usize, target: Arc<dyn Target>, shared: Arc<Shared>) -> Self {
+        let (name, token) = (format!("client {number}"), Token::default());
+        let chance = Chance::new(target.plan().seed, &name);
+        let (accounts, commands) = (Vec::new(), VecDeque::new());
+        Self { number, target, shared, chance, accounts, token, asked: 0, name, commands }
     }
 
     /// Makes its accounts, then does what the plan asks.
     pub async fn run(mut self) {
-        let plan = self.world.plan.clone();
+        let plan = self.target.plan().clone();
         if plan.hot {
             // All at once, before anybody can know who won.
-            let handle = workload::CONTENDED[0].to_owned();
-            self.perform("", Op::CreateAccount { handle }).await;
+            self.perform("", create(nouns::CONTENDED[0])).await;
         }
         for person in (self.number..plan.people).step_by(plan.clients) {
-            let handle = format!("person_{person}");
-            self.perform("", Op::CreateAccount { handle }).await;
+            self.perform("", create(&hot::handle(person))).await;
         }
         let mut seconds = Vec::new();
         for step in 0..plan.steps {
-            self.world.runtime.sleep(self.chance.ms(THINK_MS.0, THINK_MS.1)).await;
+            let (low, high) = self.target.patience().think_ms;
+            self.target.runtime().sleep(self.chance.ms(low, high)).await;
+            if plan.copies && self.chance.per_mille(AGAIN) {
+                self.ask_again().await;
+                continue;
+            }
             let board = self.shared.board();
             let Some(actor) = self.chance.pick(&self.accounts).cloned() else { continue };
             let name = format!("{} {step}", self.number);
             let is_hot = plan.hot && self.number < 2 && self.chance.per_mille(600);
             let next = match is_hot {
-                true => workload::hot(&board, self.number, &self.chance),
-                false => workload::next(&board, &actor, &name, &self.chance).map(|op| (actor, op)),
+                true => hot::next(&board, self.number, &self.chance),
+                false => {
+                    let scene = Scene { board: &board, actor: &actor, step: &name, chance: &self.chance };
+                    nouns::draw(&scene).map(|op| (actor, op))
+                }
             };
             let Some((actor, op)) = next else { continue };
-            if let (true, Op::Block { target }) = (is_hot, &op) {
+            if let (true, Some(Block { target })) = (is_hot, op.as_any().downcast_ref()) {
                 seconds.push(self.second_device(step, &actor, target));
             }
             self.perform(&actor, op).await;
@@ -109,46 +120,76 @@ impl Client {
 
     /// The same account takes its block back elsewhere, while the block is not answered yet.
     fn second_device(&self, step: usize, actor: &str, target: &str) -> JoinHandle<()> {
-        let chance = Chance::new(self.world.plan.seed, &format!("second device {} {step}", self.number));
-        let (world, shared, token) = (Arc::clone(&self.world), Arc::clone(&self.shared), self.token.clone());
-        let name = format!("client {}, second device, step {step},", self.number);
-        let mut second =
-            Self { number: self.number, world, shared, chance, accounts: Vec::new(), token, asked: 0, name };
-        let (actor, op) = (actor.to_owned(), Op::Unblock { target: target.to_owned() });
-        self.world.runtime.spawn(async move {
-            second.world.runtime.sleep(second.chance.ms(5, 120)).await;
+        let mut second = Self::new(self.number, Arc::clone(&self.target), Arc::clone(&self.shared));
+        second.chance = Chance::new(self.target.plan().seed, &format!("second device {} {step}", self.number));
+        second.name = format!("client {}, second device, step {step},", self.number);
+        second.token = self.token.clone();
+        let (actor, op) = (actor.to_owned(), op(Unblock { target: target.to_owned() }));
+        self.target.runtime().spawn(async move {
+            second.target.runtime().sleep(second.chance.ms(5, 120)).await;
             second.perform(&actor, op).await;
         })
+    }
+
+    fn call(&self, actor: &str, op: Op, request_id: String) -> Call {
+        Call {
+            actor: actor.to_owned(),
+            op,
+            request_id,
+            at_least: self.at_least(),
+            attempts: 0,
+            pages: 0,
+            asked: self.shared.tick(),
+            told: 0,
+            before: self.target.heads(),
+            after: Default::default(),
+            answered_by: None,
+            outcome: Outcome::Unknown("not asked".to_owned()),
+            shaken: self.target.is_shaken(),
+            copy_of: None,
+            is_copy: false,
+        }
     }
 
     async fn perform(&mut self, actor: &str, op: Op) {
         self.asked += 1;
         let request_id = format!("{} asks {}", self.name, self.asked);
-        let before = self.world.log.ends();
-        let at_least = self.at_least();
-        let shaken = self.world.is_shaken();
-        let mut call = Call {
-            actor: actor.to_owned(),
-            op: op.clone(),
-            request_id,
-            at_least,
-            attempts: 0,
-            asked: self.shared.tick(),
-            told: 0,
-            before,
-            after: Default::default(),
-            answered_by: Default::default(),
-            outcome: Outcome::Unknown("not asked".to_owned()),
-            shaken,
-        };
-        match &op {
-            Op::Walk { list, page_size } => self.walk(&mut call, list, *page_size).await,
-            _ => self.insist(&mut call, &op).await,
+        let mut call = self.call(actor, op, request_id);
+        if call.op.is_read() {
+            self.walk(&mut call).await;
+            return self.end(call);
         }
-        call.after = self.world.log.ends();
+        if !(self.target.plan().copies && self.chance.per_mille(TWICE_AT_ONCE)) {
+            self.insist(&mut call, "").await;
+            return self.end(call);
+        }
+        let mut copy = Call { is_copy: true, ..call.clone() };
+        futures::join!(self.insist(&mut call, ""), self.insist(&mut copy, ""));
+        copy.copy_of = call.reply().map(|reply| reply.answer.clone());
+        self.end(call);
+        self.end(copy);
+    }
+
+    /// Asks for something that it asked for before.
+    async fn ask_again(&mut self) {
+        let known = Vec::from_iter(self.commands.iter().cloned());
+        let Some(first) = self.chance.pick(&known) else { return };
+        let copy_of = first.reply().map(|reply| reply.answer.clone());
+        let mut copy = self.call(&first.actor, Arc::clone(&first.op), first.request_id.clone());
+        (copy.is_copy, copy.copy_of) = (true, copy_of);
+        self.insist(&mut copy, "").await;
+        self.end(copy);
+    }
+
+    fn end(&mut self, mut call: Call) {
+        call.after = self.target.heads();
         call.told = self.shared.tick();
-        call.shaken = self.world.is_shaken();
+        call.shaken = self.target.is_shaken();
         self.learn(&call);
+        if !call.op.is_read() && !call.is_copy {
+            self.commands.push_back(call.clone());
+            self.commands.drain(..self.commands.len().saturating_sub(COPIED_WITHIN));
+        }
         locked(&self.shared.history).push(call);
     }
 
@@ -166,116 +207,72 @@ impl Client {
     }
 
     /// Asks until it is told.
-    async fn insist(&self, call: &mut Call, op: &Op) {
+    async fn insist(&self, call: &mut Call, page_token: &str) {
+        let patience = self.target.patience();
         loop {
             call.attempts += 1;
-            call.outcome = self.ask_once(call, op).await;
+            let wanted = self.chance.below(self.target.processes());
+            let ask = ask(call, page_token);
+            (call.answered_by, call.outcome) = self.target.ask(wanted, &call.op, ask, call.attempts).await;
             let told = !matches!(call.outcome, Outcome::Unknown(_));
-            if told || call.attempts == ATTEMPTS {
+            if told || call.attempts == patience.attempts {
                 return;
             }
-            self.world.runtime.sleep(self.chance.ms(RETRY_MS.0, RETRY_MS.1)).await;
+            self.target.runtime().sleep(self.chance.ms(patience.retry_ms.0, patience.retry_ms.1)).await;
         }
     }
 
-    async fn ask_once(&self, record: &mut Call, op: &Op) -> Outcome {
-        let wanted = self.chance.below(self.world.processes());
-        let Some((slot, process)) = self.world.some_process(wanted, PROCESS_TIMEOUT).await else {
-            return Outcome::Unknown("no process is up".to_owned());
-        };
-        record.answered_by = (slot, process.life);
-        let at_least = match record.at_least.positions().next() {
-            Some(_) => vec![record.at_least.encode()],
-            None => Vec::new(),
-        };
-        let request_id = record.request_id.clone();
-        let ask = Ask { actor: record.actor.clone(), request_id, at_least, op: op.clone() };
-        let ask = match self.world.planted {
-            Some(planted) => planted.ask(ask, record.attempts),
-            None => ask,
-        };
-        if let Some(early) = self.world.planted.and_then(|planted| planted.answers_early(&ask)) {
-            let owned = Arc::clone(&process);
-            let task = self.world.runtime.spawn(async move { call(&owned.services, ask).await });
-            process.owns(task.abort_handle());
-            return Outcome::Ok(early);
-        }
-        let owned = Arc::clone(&process);
-        let task = self.world.runtime.spawn(async move { call(&owned.services, ask).await });
-        process.owns(task.abort_handle());
-        match tokio::time::timeout(CALL_TIMEOUT, task).await {
-            Ok(Ok(answer)) => outcome(answer, self.world.planted),
-            Ok(Err(_)) => Outcome::Unknown("the process died".to_owned()),
-            Err(_) => Outcome::Unknown("no answer in time".to_owned()),
-        }
-    }
-
-    async fn walk(&self, call: &mut Call, list: &List, size: i32) {
-        let mut token = String::new();
-        let (mut ids, mut items) = (Vec::new(), Vec::new());
+    /// All pages of an answer, one after the other, while others write.
+    async fn walk(&self, call: &mut Call) {
+        let (mut page_token, mut all) = (String::new(), None);
         for _ in 0..PAGES {
-            let op = Op::List { list: list.clone(), page: Page { size, token } };
             call.attempts = 0;
-            self.insist(call, &op).await;
-            let Outcome::Ok(reply) = &call.outcome else { return };
-            match &reply.body {
-                Body::Ids(page) => ids.extend(page.iter().cloned()),
-                Body::Items(page) => items.extend(page.iter().cloned()),
-                _ => {}
-            }
-            let last = reply.token.clone();
-            token = reply.next_page.clone();
-            if token.is_empty() {
-                let body = if items.is_empty() { Body::Ids(ids) } else { Body::Items(items) };
-                call.outcome = Outcome::Ok(Reply { body, token: last, next_page: String::new() });
-                return;
-            }
-            self.world.runtime.sleep(self.chance.ms(0, 40)).await;
+            call.pages += 1;
+            self.insist(call, &page_token).await;
+            let Some(last) = take_page(call, &mut all) else { return };
+            page_token = last;
+            self.target.runtime().sleep(self.chance.ms(0, 40)).await;
         }
         call.outcome = Outcome::Fail(Code::OutOfRange, "a walk without an end".to_owned());
     }
 
     fn learn(&mut self, call: &Call) {
         let Some(reply) = call.reply() else { return };
-        let token = Token::decode(&reply.token, self.world.plan.partitions).unwrap_or_default();
+        let token = Token::decode(&reply.token, self.target.plan().partitions).unwrap_or_default();
         if !call.op.is_read() || self.chance.per_mille(500) {
             self.token.merge(&token);
         }
         locked(&self.shared.token).merge(&token);
-        let mut board = locked(&self.shared.board);
-        match (&call.op, &reply.body) {
-            (Op::CreateAccount { handle }, Body::Id(id)) => {
-                board.people.push(id.clone());
-                board.handles.push(handle.clone());
-                // One made on the way is left to itself: it shows who has its handle.
-                if call.actor.is_empty() {
-                    self.accounts.push(id.clone());
-                }
-            }
-            (Op::CreatePost { .. }, Body::Post(post)) => {
-                board.posts.push((post.post_id.clone(), call.actor.clone(), post.revision));
-            }
-            (Op::EditPost { post_id, .. }, Body::Post(post)) => {
-                board.posts.iter_mut().filter(|(id, ..)| id == post_id).for_each(|known| known.2 = post.revision);
-            }
-            (Op::OpenTalk { other }, Body::Id(talk)) if !board.talks.iter().any(|(known, _)| known == talk) => {
-                board.talks.push((talk.clone(), [call.actor.clone(), other.clone()]));
-            }
-            _ => {}
+        call.op.learn(&mut locked(&self.shared.board), &call.actor, &reply.answer);
+        // One made on the way is left to itself: it shows who has its handle.
+        let is_account = call.op.as_any().is::<CreateAccount>() && call.actor.is_empty() && !call.is_copy;
+        if let Some(account) = reply.answer.get::<String>().filter(|_| is_account) {
+            self.accounts.push(account.clone());
         }
     }
 }
 
-fn outcome(answer: Result<Reply, Status>, planted: Option<Planted>) -> Outcome {
-    match answer {
-        Ok(reply) => Outcome::Ok(reply),
-        Err(status) => match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled
-                if !planted.is_some_and(Planted::calls_unknown_a_no) =>
-            {
-                Outcome::Unknown(status.message().to_owned())
-            }
-            code => Outcome::Fail(code, status.message().to_owned()),
-        },
+pub(super) fn ask(call: &Call, page_token: &str) -> Ask {
+    let at_least = match call.at_least.positions().next() {
+        Some(_) => vec![call.at_least.encode()],
+        None => Vec::new(),
+    };
+    let (actor, request_id) = (call.actor.clone(), call.request_id.clone());
+    Ask { actor, request_id, at_least, page_token: page_token.to_owned() }
+}
+
+/// Puts the page that a call was answered with behind those before it. Gives the token of the next one; `None`: that was
+/// all, and the call's answer is all of them.
+pub(super) fn take_page(call: &mut Call, all: &mut Option<super::operation::Answer>) -> Option<String> {
+    let reply = call.reply()?.clone();
+    let answer = match all.take() {
+        Some(all) => call.op.append(&all, &reply.answer),
+        None => reply.answer,
+    };
+    if reply.next_page.is_empty() {
+        call.outcome = Outcome::Ok(Reply { answer, token: reply.token, next_page: String::new() });
+        return None;
     }
+    *all = Some(answer);
+    Some(reply.next_page)
 }

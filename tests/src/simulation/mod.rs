@@ -1,20 +1,24 @@
 //! The deterministic simulation: processes of the whole suite in one thread over simulated ports, clients that record
 //! what they are told, an adversary, and checkers. Everything is a function of the seed. docs/simulation.md says more.
 
-mod call;
+mod board;
+mod callers;
 mod checks;
 mod client;
 mod history;
-mod ledger;
-mod list;
+mod hot;
+mod model;
+mod nouns;
+mod operation;
 mod plan;
 pub mod planted;
 mod process;
+mod real;
 mod services;
 mod settled;
 mod sweep;
+mod target;
 mod timeline;
-mod workload;
 mod world;
 
 use std::collections::BTreeMap;
@@ -25,16 +29,18 @@ use kith_log::Record;
 use tokio::time::Instant;
 
 pub use checks::Finding;
-pub use plan::{Forgets, Mode, Plan};
+pub use plan::{Forgets, Mode, Plan, Promises};
 pub use planted::Planted;
+pub use real::Workload;
 pub use services::Keys;
 pub use sweep::{Caught, Sweep, Total, caught, command, mode_of, one, sweep};
 
 use crate::simulated::Fault;
 use client::{Client, Shared};
 use history::Call;
-use ledger::Ledger;
+use model::Model;
 use process::Process;
+use target::Target as _;
 use world::World;
 
 const HISTORY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
@@ -70,11 +76,13 @@ pub fn run(plan: Plan, planted: Option<Planted>, keys: &Arc<Keys>) -> Result<Rep
 async fn history_of(plan: Plan, planted: Option<Planted>, keys: Arc<Keys>) -> Result<Report> {
     let world = World::make(plan.clone(), planted, keys).await?;
     let shared = Arc::new(Shared::default());
-    let clients = (0..plan.clients).map(|number| Client::new(number, Arc::clone(&world), Arc::clone(&shared)).run());
+    let client = |number| Client::new(number, Arc::clone(&world) as _, Arc::clone(&shared)).run();
     let torment = world.runtime.spawn(Arc::clone(&world).torment());
-    futures::future::join_all(clients).await;
+    let jumps = world.runtime.spawn(Arc::clone(&world).jump());
+    futures::future::join_all((0..plan.clients).map(client)).await;
     world.nemesis.rest();
     torment.abort();
+    jumps.abort();
     let mut report = Report { faults: world.nemesis.faults(), ..Report::default() };
     let history = shared.take_history();
     let process = match plan.mode {
@@ -133,17 +141,14 @@ async fn caught_up(world: &Arc<World>) -> Result<Arc<Process>> {
 }
 
 async fn at_the_end(world: &World, process: &Arc<Process>, history: &[Call], report: &mut Report) -> Result<()> {
-    let records = world.log.dump();
-    let ledger = Ledger::of(&records, world.plan.partitions);
-    let last = settled::read_all(process, &ledger, &ledger.ends).await;
-    let reads = || history.iter().filter(|call| call.op.is_read()).chain(&last);
-    report.findings.extend(checks::acknowledged(&ledger, history));
-    report.findings.extend(reads().flat_map(|call| checks::answer(&ledger, call)));
-    report.findings.extend(checks::order(history, world.plan.partitions));
-    report.findings.extend(checks::unanswered(&last));
-    report.findings.extend(checks::rows(&world.tables, &world.groups(), &ledger.ends));
+    let mut model = Model::of(&world.log.dump(), world.plan.partitions, world.plan.promises);
+    model.remember(history);
+    let last = settled::read_all(&process.callers, &model).await;
+    report.findings.extend(checks::told(&model, history, &last));
+    report.findings.extend(checks::rows(&world.tables, &world.groups(), &model.ends));
     report.findings.extend(checks::rebuild(world, &process.states()).await?);
-    report.reads = reads().filter(|call| call.reply().is_some()).count();
+    let reads = history.iter().filter(|call| call.op.is_read()).chain(&last);
+    report.reads = reads.filter(|call| call.reply().is_some()).count();
     report.acknowledged = history.iter().filter(|call| !call.op.is_read() && call.reply().is_some()).count();
     report.unknown = history.iter().filter(|call| matches!(call.outcome, history::Outcome::Unknown(_))).count();
     Ok(())

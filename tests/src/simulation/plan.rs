@@ -34,6 +34,33 @@ impl std::fmt::Display for Mode {
     }
 }
 
+/// What is promised, and checked only where it is kept. All off until the services keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Promises {
+    /// What was sent with the token of an answer is later than that answer's record, and stands after it in every list.
+    pub ordered_times: bool,
+    /// A command sent again is answered as the first time, or with what stands.
+    pub copies: bool,
+    /// A post is shown once per walk through a feed.
+    pub once_a_walk: bool,
+}
+
+impl Promises {
+    /// Names as they are said on the command line, with commas between them.
+    pub fn parse(names: &str) -> Result<Self, anyhow::Error> {
+        let mut promises = Self::default();
+        for name in names.split(',') {
+            match name {
+                "ordered_times" => promises.ordered_times = true,
+                "copies" => promises.copies = true,
+                "once_a_walk" => promises.once_a_walk = true,
+                _ => anyhow::bail!("{name} is none of ordered_times, copies, once_a_walk"),
+            }
+        }
+        Ok(promises)
+    }
+}
+
 /// A history, but for what it turns out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -56,8 +83,13 @@ pub struct Plan {
     pub rates: RatesPlan,
     /// How far the clocks of processes are from each other at most.
     pub skew_ms: u64,
+    /// How far the clock of a process jumps, ahead or back; 0: it does not.
+    pub jump_ms: u64,
     /// Time between two strikes of the nemesis; `None`: it does not strike.
     pub strike_every_ms: Option<(u64, u64)>,
+    /// Whether commands are asked for twice at once, and again after others.
+    pub copies: bool,
+    pub promises: Promises,
 }
 
 /// [`Shape`], drawn.
@@ -132,8 +164,11 @@ impl Plan {
             shape,
             restart_margin_ms: pick(&[800, 2_500, 60_000]),
             rates: RatesPlan { log: rate(&[0, 20, 80]), tables: rate(&[0, 5, 20]), slow: rate(&[20, 100]) },
-            skew_ms: pick(&[0, 50, 2_000]),
+            skew_ms: pick(&[0, 50, 2_000, 180_000]),
+            jump_ms: pick(&[0, 0, 3_000, 180_000]),
             strike_every_ms: chance.pick(&[(40, 400), (200, 1_500)]).copied().filter(|_| !quiet),
+            copies: chance.per_mille(700),
+            promises: Promises::default(),
         }
     }
 

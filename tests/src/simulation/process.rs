@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use kith_fold::engine::Ports;
 use kith_fold::{Group, MakeGroup, Operations, Projection};
+use kith_runtime::Runtime;
 use tokio::task::AbortHandle;
 
-use super::services::{Keys, Services};
+use super::callers::Callers;
+use super::services::{Keys, handlers};
 use crate::simulated::Gate;
 
 const START_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 pub struct Process {
-    pub services: Services,
+    pub callers: Callers,
+    /// What its clock shows is a matter of this.
+    pub runtime: Runtime,
     /// Which life of its slot this is.
     pub life: u64,
     pub gate: Arc<Gate>,
@@ -40,8 +44,9 @@ impl Process {
             let start = || Projection::start(ports, &operations, Arc::clone(&make), true);
             projections.push(again_and_again(ports, start).await);
         }
-        let services = Services::over(ports, &projections, keys, backfill_window_seconds).ok()?;
-        Some(Self { services, life, gate, projections: Mutex::new(projections), calls: Mutex::default() })
+        let callers = handlers(ports, &projections, keys, backfill_window_seconds).ok()?;
+        let (runtime, projections) = (ports.runtime.clone(), Mutex::new(projections));
+        Some(Self { callers, runtime, life, gate, projections, calls: Mutex::default() })
     }
 
     /// A handler at work here: it dies with the process.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
+use async_trait::async_trait;
 use kith_fold::engine::{self, FoldMetrics, Ports};
 use kith_log::{EventLog as _, LogPartition, topics};
 use kith_runtime::Runtime;
@@ -12,16 +13,24 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::history::{Heads, Outcome};
+use super::operation::{Ask, Op};
 use super::plan::{Forgets, Plan};
 use super::planted::Planted;
 use super::process::Process;
 use super::services::Keys;
+use super::target::{Patience, Target, outcome};
 use crate::simulated::{Chance, Fault, Gate, Nemesis, ProcessTables, SimulatedLog, SimulatedTables};
 
 /// 2026-01-01T00:00:00Z.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
 /// How long a process stands still before the others get its partitions.
 const SESSION_TIMEOUT_MS: u64 = 300;
+const PROCESS_TIMEOUT: Duration = Duration::from_secs(3);
+const PATIENCE: Patience =
+    Patience { attempts: 6, retry_ms: (5, 150), think_ms: (0, 60), call_timeout: Duration::from_secs(6) };
+/// From one jump of a clock to the next.
+const JUMP_EVERY_MS: (u64, u64) = (100, 1_500);
 
 pub struct World {
     pub plan: Plan,
@@ -115,10 +124,6 @@ impl World {
         }
     }
 
-    pub fn processes(&self) -> usize {
-        self.slots.len()
-    }
-
     pub fn process(&self, slot: usize) -> Option<Arc<Process>> {
         locked(&self.slots[slot].process).clone()
     }
@@ -136,9 +141,22 @@ impl World {
         }
     }
 
-    /// Whether answers may be old because a replica lost its tail.
-    pub fn is_shaken(&self) -> bool {
-        self.lost_tail.load(Ordering::Relaxed)
+    /// Clocks of processes jump, ahead and back, until there is calm.
+    pub async fn jump(self: Arc<Self>) {
+        let chance = Chance::new(self.plan.seed, "jumps");
+        while self.plan.jump_ms > 0 {
+            self.runtime.sleep(chance.ms(JUMP_EVERY_MS.0, JUMP_EVERY_MS.1)).await;
+            if self.nemesis.is_calm() {
+                return;
+            }
+            let process = self.process(chance.below(self.slots.len()));
+            let (ahead, by) = (chance.per_mille(500), chance.between(1, self.plan.jump_ms));
+            if let Some(process) = process {
+                self.nemesis.count(Fault::ClockJump);
+                let by = i64::try_from(by).unwrap_or(0);
+                process.runtime.jump(if ahead { by } else { -by });
+            }
+        }
     }
 
     /// Strikes until there is calm.
@@ -221,5 +239,59 @@ impl World {
                 process.gate.open();
             }
         }
+    }
+}
+
+#[async_trait]
+impl Target for World {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    fn patience(&self) -> Patience {
+        PATIENCE
+    }
+
+    fn heads(&self) -> Heads {
+        self.log.ends()
+    }
+
+    fn is_shaken(&self) -> bool {
+        self.lost_tail.load(Ordering::Relaxed)
+    }
+
+    fn processes(&self) -> usize {
+        self.slots.len()
+    }
+
+    async fn ask(&self, wanted: usize, op: &Op, ask: Ask, attempt: u32) -> (Option<(usize, u64)>, Outcome) {
+        let Some((slot, process)) = self.some_process(wanted, PROCESS_TIMEOUT).await else {
+            return (None, Outcome::Unknown("no process is up".to_owned()));
+        };
+        let by = Some((slot, process.life));
+        let ask = match self.planted {
+            Some(planted) => planted.ask(ask, attempt),
+            None => ask,
+        };
+        let early = self.planted.and_then(|planted| planted.answers_early(op, &ask));
+        let (op, callers) = (Arc::clone(op), process.callers.clone());
+        let task = self.runtime.spawn(async move { op.call(&callers, ask).await });
+        process.owns(task.abort_handle());
+        if let Some(early) = early {
+            return (by, Outcome::Ok(early));
+        }
+        let outcome = match tokio::time::timeout(PATIENCE.call_timeout, task).await {
+            Ok(Ok(Err(status))) if self.planted.is_some_and(Planted::calls_unknown_a_no) => {
+                Outcome::Fail(status.code(), status.message().to_owned())
+            }
+            Ok(Ok(answer)) => outcome(answer),
+            Ok(Err(_)) => Outcome::Unknown("the process died".to_owned()),
+            Err(_) => Outcome::Unknown("no answer in time".to_owned()),
+        };
+        (by, outcome)
     }
 }

@@ -3,18 +3,21 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kith_runtime::SplitMix64;
+use kith_log::embedded::EmbeddedLog;
+use kith_log::topics;
+use kith_runtime::{Runtime, SplitMix64};
 
 use super::disk::{self, How};
 use super::generations;
 use super::report::Report;
 use crate::kith::Launch;
-use crate::suite::{Client, SERVICES, Suite, service_of};
-use crate::wait;
+use crate::simulation::Workload;
+use crate::suite::{SERVICES, Suite, service_of};
+use crate::{digests, records, wait};
 
 const PROCESS: &str = "suite";
 const NOBODY_IS_PULLED: &str = "10000";
-/// The whole client, with all its restarts.
+/// The whole workload, with all its restarts.
 const ROUND_WITHIN: Duration = Duration::from_secs(300);
 /// The clock stays within what access tokens live.
 const CLOCK_SECONDS: [i64; 4] = [600, -600, 1_200, 0];
@@ -33,7 +36,7 @@ pub fn kinds() -> Vec<&'static str> {
     [KILL, CLOCK].into_iter().chain(How::ALL.map(How::name)).collect()
 }
 
-/// Rounds of random faults until `until`; each is a demo of `accounts` people on a fresh suite. Every kind must have come
+/// Rounds of random faults until `until`; each is a workload of `accounts` people on a fresh suite. Every kind must have come
 /// about when they are over, here or in what the report has seen before.
 pub async fn rounds(seed: u64, accounts: usize, until: Instant, report: &mut Report) {
     let (mut chance, mut turns, mut number) = (SplitMix64::new(seed), Vec::new(), 0);
@@ -53,7 +56,7 @@ fn missing(report: &Report) -> Vec<&'static str> {
     kinds().into_iter().filter(|kind| report.inflicted(kind) == 0).collect()
 }
 
-/// A demo whose process fails at its n-th change of a file, n growing by `step` (of the rare
+/// A workload whose process fails at its n-th change of a file, n growing by `step` (of the rare
 /// calls each has its turn), until it gets through without meeting it.
 pub async fn every_write(how: How, first: u64, step: u64, accounts: usize, report: &mut Report) {
     let step = if how.is_rare() { 1 } else { step };
@@ -68,9 +71,9 @@ async fn round(turns: &mut Vec<usize>, chance: &mut SplitMix64, accounts: usize,
     let mut suite = start().await?;
     disk::clock(suite.process(PROCESS)?.folder(), 0)?;
     restart(&mut suite).await?;
-    let mut demo = suite.start_demo(accounts).await?;
+    let clients = start_clients(&mut suite, chance.draw(), accounts)?;
     let mut clock = 0;
-    while !demo.has_ended()? {
+    while !clients.has_ended() {
         tokio::time::sleep(Duration::from_millis(200 + chance.below(1_200))).await;
         if turns.is_empty() {
             turns.extend(0..kinds().len());
@@ -82,14 +85,14 @@ async fn round(turns: &mut Vec<usize>, chance: &mut SplitMix64, accounts: usize,
             n => {
                 let how = How::ALL[n - 2];
                 let at = 1 + chance.below(if how.is_rare() { AT_OF_RARE } else { AT });
-                meet(&mut suite, &mut demo, how, at, report).await?
+                meet(&mut suite, &clients, how, at, report).await?
             }
         };
         if !came {
             turns.push(kind);
         }
     }
-    finish(suite, demo, report).await
+    finish(suite, clients, report).await
 }
 
 async fn kill(suite: &mut Suite, report: &mut Report) -> Result<bool> {
@@ -111,18 +114,18 @@ fn move_clock(suite: &mut Suite, clock: &mut i64, chance: &mut SplitMix64, repor
 
 async fn through_every_write(how: How, (first, step): (u64, u64), accounts: usize, report: &mut Report) -> Result<()> {
     let mut suite = start().await?;
-    let mut demo = suite.start_demo(accounts).await?;
+    let clients = start_clients(&mut suite, first, accounts)?;
     let mut at = first;
-    while meet(&mut suite, &mut demo, how, at, report).await? {
+    while meet(&mut suite, &clients, how, at, report).await? {
         at += step;
     }
     ensure!(at > first, "{} was never met", how.name());
-    finish(suite, demo, report).await
+    finish(suite, clients, report).await
 }
 
-/// Starts the process so that its `at`th change of a file fails, and waits until it has met that, or the client's end.
+/// Starts the process so that its `at`th change of a file fails, and waits until it has met that, or the clients' end.
 /// Afterwards it runs without faults. False: it was never met.
-async fn meet(suite: &mut Suite, demo: &mut Client, how: How, at: u64, report: &mut Report) -> Result<bool> {
+async fn meet(suite: &mut Suite, clients: &Workload, how: How, at: u64, report: &mut Report) -> Result<bool> {
     let process = suite.process(PROCESS)?;
     process.kill_9()?;
     disk::forget(process.folder())?;
@@ -132,13 +135,13 @@ async fn meet(suite: &mut Suite, demo: &mut Client, how: How, at: u64, report: &
     wait::until(&what, ROUND_WITHIN, async || {
         // It may fail before it is ready, or long after.
         let ended = suite.process(PROCESS)?.process()?.exit()?.is_some();
-        Ok((ended || demo.has_ended()?).then_some(()))
+        Ok((ended || clients.has_ended()).then_some(()))
     })
     .await?;
     let process = suite.process(PROCESS)?;
     disk::no_plan(process.folder())?;
     let Some(call) = disk::struck(process.folder()) else {
-        // The client's end is no end of the process: one for any other reason than the planned one is an error.
+        // The clients' end is no end of the process: one for any other reason than the planned one is an error.
         process.process()?.ensure_running().context("no fault struck")?;
         return Ok(false);
     };
@@ -168,15 +171,26 @@ async fn restart(suite: &mut Suite) -> Result<()> {
     process.restart().await
 }
 
-async fn finish(mut suite: Suite, demo: Client, report: &mut Report) -> Result<()> {
-    let told = demo.passes_within(ROUND_WITHIN).await?;
-    disk::clock(suite.process(PROCESS)?.folder(), 0)?;
+/// What was answered must fit the log, and the tables what a fold anew gives.
+async fn finish(mut suite: Suite, mut clients: Workload, report: &mut Report) -> Result<()> {
+    clients.ended(ROUND_WITHIN).await?;
+    let process = suite.process(PROCESS)?;
+    disk::clock(process.folder(), 0)?;
+    process.kill_9()?;
+    let log = EmbeddedLog::open(&process.folder().join(".kith/log"), digests::PARTITIONS, Runtime::system())?;
+    let all = records::of(&*log, &topics::ALL).await?;
+    drop(log);
     restart(&mut suite).await?;
+    report.acknowledged(clients.holds(&all).await?);
     for service in SERVICES.map(service_of) {
         generations::compare(&suite, PROCESS, service, report).await?;
     }
-    report.acknowledged(number(&told, "steps")?);
     Ok(())
+}
+
+fn start_clients(suite: &mut Suite, seed: u64, accounts: usize) -> Result<Workload> {
+    let keys = suite.process(PROCESS)?.folder().join(".kith/keys");
+    suite.start_workload(&keys, seed, accounts)
 }
 
 /// The number under `key` in a JSON text.

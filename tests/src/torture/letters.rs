@@ -12,7 +12,7 @@ use kith_runtime::SplitMix64;
 
 use super::report::Report;
 use crate::server::Server;
-use crate::{digests, kafka_server, wait};
+use crate::{digests, kafka_server, records, wait};
 
 /// Copies, or poisoned records, at a time.
 const RECORDS: usize = 20;
@@ -130,7 +130,7 @@ async fn letters(log: &KafkaLog) -> Result<BTreeMap<Place, BTreeSet<String>>> {
     let mut letters = BTreeMap::<_, BTreeSet<_>>::new();
     let topic = topics::DEAD_LETTERS;
     for (index, head) in (0..).zip(log.heads(topic).await?) {
-        for record in all_until(log, LogPartition { topic, index }, head).await? {
+        for record in records::until(log, LogPartition { topic, index }, head).await? {
             let Event::DeadLetter(letter) = Event::decode(topic.name, &record.value)? else {
                 bail!("{:?} is no dead letter", record.position);
             };
@@ -140,17 +140,4 @@ async fn letters(log: &KafkaLog) -> Result<BTreeMap<Place, BTreeSet<String>>> {
         }
     }
     Ok(letters)
-}
-
-async fn all_until(log: &KafkaLog, partition: LogPartition, head: Offset) -> Result<Vec<Record>> {
-    let mut all = Vec::new();
-    if head == 0 {
-        return Ok(all);
-    }
-    let mut reader = log.read(partition, 0).await?;
-    while all.last().is_none_or(|record: &Record| record.position.offset + 1 < head) {
-        let records = tokio::time::timeout(READ_WITHIN, reader.next()).await.context("nothing came from the log")?;
-        all.extend(records.context("the reader ended")??);
-    }
-    Ok(all)
 }

@@ -3,25 +3,26 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use kith_log::{EventLog as _, topics};
 use kith_runtime::SplitMix64;
 
-use super::embedded::number;
 use super::generations;
 use super::letters::Planted;
 use super::nemesis::{self, World};
 use super::proxy::Proxy;
 use super::report::Report;
 use crate::suite::{SERVICES, Suite, service_of};
-use crate::{cassandra_server, kafka_server};
+use crate::{cassandra_server, digests, kafka_server, records};
 
-/// The client, once nothing is done to the suite any more.
+/// The clients, once nothing is done to the suite any more.
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(2);
 
 /// What the rounds are.
 pub struct Rounds<'a> {
     pub seed: u64,
-    /// People of each round's demo.
+    /// People of each round's workload.
     pub accounts: usize,
     /// Whether it was enough, by what was done so far: no further fault then.
     pub enough: &'a (dyn Fn(&Report) -> bool + Sync),
@@ -69,14 +70,17 @@ async fn round(
     enough: &(dyn Fn(&Report) -> bool + Sync),
     report: &mut Report,
 ) -> Result<()> {
-    let mut demo = world.suite.start_demo(accounts).await?;
-    while !demo.has_ended()? && !enough(report) {
+    let mut clients = world.suite.start_workload(world.keys, chance.draw(), accounts)?;
+    while !clients.has_ended() && !enough(report) {
         world.strike(order, chance, report).await?;
         tokio::time::sleep(BETWEEN_FAULTS).await;
     }
-    let told = demo.passes_within(ENDS_WITHIN).await?;
-    report.acknowledged(number(&told, "steps")?);
+    clients.ended(ENDS_WITHIN).await?;
     world.planted.are_set_aside(world.kafka, report).await?;
+    let log = kafka_server::log(world.kafka, digests::PARTITIONS)?;
+    let all = records::of(&*log, &topics::ALL).await?;
+    log.close(CLOSED_WITHIN).await;
+    report.acknowledged(clients.holds(&all).await?);
     for process in SERVICES {
         generations::compare(world.suite, process, service_of(process), report).await?;
     }

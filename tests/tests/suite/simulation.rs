@@ -14,7 +14,7 @@ fn keys() -> Arc<Keys> {
 }
 
 fn holds(mode: Mode, seeds: u64) {
-    let asked = Sweep { from: 1, seeds, jobs: 2, mode: Some(mode), control: None };
+    let asked = Sweep { from: 1, seeds, jobs: 2, mode: Some(mode), ..Sweep::default() };
     let total = sweep(&asked, &keys(), |line| eprintln!("{line}"));
     assert!(total.failures.is_empty(), "{total}");
     assert!(total.acknowledged as u64 > seeds * 20, "{total}");

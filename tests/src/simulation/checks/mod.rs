@@ -1,23 +1,34 @@
-//! What must hold of every history. Pure, but for those that look at tables.
+//! What must hold of every history, whatever it is about: what holds of one noun is in that noun's file. Pure, but for
+//! those that look at tables.
 
 mod acknowledged;
-mod answers;
-mod feeds;
-mod lists;
+mod copies;
 mod order;
 mod rebuild;
 mod rows;
-
-use kith_log::topics;
+pub mod times;
 
 use super::history::{Call, Outcome};
-use super::ledger::{Edge, Ledger};
+use super::model::Model;
 
-pub use acknowledged::acknowledged;
-pub use answers::answer;
-pub use order::order;
 pub use rebuild::rebuild;
 pub use rows::rows;
+
+pub const COPIES: &str = "copies";
+pub const COUNTS: &str = "counts";
+pub const CUT: &str = "cut";
+pub const EFFECTIVE_ONCE: &str = "effective once";
+pub const FEED: &str = "feed";
+pub const HIDDEN: &str = "hidden content";
+pub const LISTS: &str = "lists";
+pub const NEVER_INTERNAL: &str = "never internal";
+pub const NO_IS_NO: &str = "no is no";
+pub const ONE_OWNER: &str = "one owner";
+pub const PAGING: &str = "paging";
+pub const TIMES: &str = "times";
+pub const TOKEN: &str = "token";
+pub const UNREAD: &str = "unread";
+pub const WATERMARKS: &str = "watermarks";
 
 /// Something that must not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,37 +44,25 @@ impl Finding {
     }
 }
 
-/// Whether a block stood between two the whole time that a call could see.
-fn always_parted(ledger: &Ledger, call: &Call, one: &str, other: &str) -> bool {
-    let blocks = |edges: Vec<Edge>| edges.iter().all(|edge| edge.blocking);
-    one != other && (blocks(ledger.edge(call, one, other)) || blocks(ledger.edge(call, other, one)))
-}
-
-/// Whether a block stood between two at some time that a call could see.
-fn ever_parted(ledger: &Ledger, call: &Call, one: &str, other: &str) -> bool {
-    let blocks = |edges: Vec<Edge>| edges.iter().any(|edge| edge.blocking);
-    one != other && (blocks(ledger.edge(call, one, other)) || blocks(ledger.edge(call, other, one)))
-}
-
-/// What a post was while a call could see it.
-fn post_states(ledger: &Ledger, call: &Call, post_id: &str) -> Vec<super::ledger::Post> {
-    let window = call.window(ledger.partition(topics::POSTS, post_id));
-    ledger.posts.get(post_id).map(|line| line.within(window)).unwrap_or_default()
-}
-
-/// What stood around it.
-fn around_states(ledger: &Ledger, call: &Call, post_id: &str) -> Vec<super::ledger::Around> {
-    let window = call.window(ledger.partition(topics::ENGAGEMENT, post_id));
-    ledger.around.get(post_id).map_or_else(|| vec![Default::default()], |line| line.within(window))
+/// What is wrong with a history, and with what is read after it (`last`), as far as the log says.
+pub fn told(model: &Model, history: &[Call], last: &[Call]) -> Vec<Finding> {
+    let mut findings = acknowledged::acknowledged(model, history);
+    let reads = history.iter().filter(|call| call.op.is_read()).chain(last);
+    findings.extend(reads.filter(|call| !call.shaken).flat_map(|call| call.op.check(model, call)));
+    findings.extend(order::order(history, model.partitions()));
+    findings.extend(copies::copies(model, history));
+    findings.extend(times::later_than_what_was_seen(model, history));
+    findings.extend(unanswered(last));
+    findings
 }
 
 /// Where nothing goes wrong every read is answered, or refused for a reason.
-pub fn unanswered(last: &[Call]) -> Vec<Finding> {
+fn unanswered(last: &[Call]) -> Vec<Finding> {
     let refused = |call: &&Call| match &call.outcome {
         Outcome::Ok(_) => false,
         Outcome::Fail(code, _) => !matches!(code, tonic::Code::NotFound | tonic::Code::OutOfRange),
         Outcome::Unknown(_) => true,
     };
-    let not = |call: &Call| Finding::new("lag", format!("{:?} was not answered: {:?}", call.op, call.outcome));
+    let not = |call: &Call| Finding::new("lag", format!("{} was not answered: {:?}", call.op, call.outcome));
     last.iter().filter(refused).map(not).collect()
 }

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use kith_fold::Token;
 
-use super::Finding;
+use super::{Finding, WATERMARKS};
 use crate::simulation::history::Call;
-
-const WATERMARKS: &str = "watermarks";
 
 pub fn order(history: &[Call], partitions: u16) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -15,7 +13,7 @@ pub fn order(history: &[Call], partitions: u16) -> Vec<Finding> {
     for call in history.iter().filter(|call| call.op.is_read() && call.attempts == 1) {
         let Some(reply) = call.reply() else { continue };
         let Ok(seen) = Token::decode(&reply.token, partitions) else {
-            findings.push(Finding::new(WATERMARKS, format!("{:?} was answered with {:?}", call.op, reply.token)));
+            findings.push(Finding::new(WATERMARKS, format!("{} was answered with {:?}", call.op, reply.token)));
             continue;
         };
         for position in seen.positions() {
@@ -33,12 +31,14 @@ pub fn order(history: &[Call], partitions: u16) -> Vec<Finding> {
     findings
 }
 
-/// Of two reads of one process, one answered before the other was asked for.
+/// Of two reads of one process, as far as it is known, one answered before the other was asked for.
 fn backward(reads: &[(&Call, Token)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut by_process: BTreeMap<_, Vec<&(&Call, Token)>> = BTreeMap::new();
     for read in reads {
-        by_process.entry((read.0.answered_by, read.0.service())).or_default().push(read);
+        if let Some(process) = read.0.answered_by {
+            by_process.entry((process, read.0.op.service())).or_default().push(read);
+        }
     }
     for reads in by_process.values() {
         for (at, (later, seen)) in reads.iter().map(|read| (read.0, &read.1)).enumerate() {

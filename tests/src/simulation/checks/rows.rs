@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use kith_fold::Group;
 use kith_log::{LogPartition, Offset};
-use kith_tables::{Key, Row, RowType, Table, Value};
+use kith_tables::{Key, Row, Table, Value};
 
-use super::Finding;
+use super::{Finding, WATERMARKS};
 use crate::simulated::SimulatedTables;
 use crate::simulation::history::Heads;
+use crate::simulation::nouns;
 
 const WRITE_TIME: &str = "write time";
 const COUNT_IS_LIST: &str = "count is list";
-const WATERMARKS: &str = "watermarks";
 
 pub fn rows(tables: &SimulatedTables, groups: &[Group], heads: &Heads) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -46,48 +46,11 @@ fn times(table: &Table, key: &Key, row: &Row, heads: &Heads, most: Offset) -> Op
     }
 }
 
-/// A count of a summary, and which rows it counts.
-struct Counted {
-    table: &'static str,
-    column: usize,
-    counts: fn(&Row) -> bool,
-}
-
-const COUNTED: [Counted; 8] = [
-    Counted { table: "edges", column: 1, counts: |row| edge(row).is_some_and(|edge| edge.following) },
-    Counted { table: "edges", column: 2, counts: |row| edge(row).is_some_and(|edge| edge.blocking) },
-    Counted { table: "followers", column: 1, counts: follower },
-    Counted { table: "follows", column: 1, counts: |row| follow(row).is_some_and(|follow| follow.following) },
-    Counted { table: "shares", column: 1, counts: |row| share(row).is_some_and(|share| share.shared) },
-    Counted { table: "reactions", column: 1, counts: |row| reaction(row).is_some_and(|row| row.kind == "like") },
-    Counted { table: "reactions", column: 2, counts: |row| reaction(row).is_some_and(|row| row.kind == "love") },
-    Counted { table: "comments", column: 1, counts: |row| row.key.section == 0 },
-];
-
-fn edge(row: &Row) -> Option<kith_identity::edge::EdgeRow> {
-    row.read()
-}
-
-fn follow(row: &Row) -> Option<kith_projector::views::follows::FollowRow> {
-    row.read()
-}
-
-fn follower(row: &Row) -> bool {
-    edge(row).map(|edge| edge.following).or_else(|| follow(row).map(|follow| follow.following)).unwrap_or(false)
-}
-
-fn share(row: &Row) -> Option<kith_engagement::share::ShareRow> {
-    row.read()
-}
-
-fn reaction(row: &Row) -> Option<kith_engagement::reaction::ReactionRow> {
-    row.read()
-}
-
 /// The sum of what the summary rows of a table partition count is the number of rows counted.
 fn counts(table: &'static Table, all: &[(Key, Row)]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for counted in COUNTED.iter().filter(|counted| counted.table == table.name) {
+    let all_counted = nouns::ALL.iter().flat_map(|noun| noun.counted());
+    for counted in all_counted.filter(|counted| counted.table == table.name) {
         let mut by_key: BTreeMap<&Key, (i64, i64)> = BTreeMap::new();
         for (key, row) in all {
             let entry = by_key.entry(key).or_default();
@@ -105,6 +68,3 @@ fn counts(table: &'static Table, all: &[(Key, Row)]) -> Vec<Finding> {
     }
     findings
 }
-
-/// Sections that are read by type here are the first of their tables.
-const _: () = assert!(<kith_identity::edge::EdgeRow as RowType>::SECTION == 0);

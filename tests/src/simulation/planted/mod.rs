@@ -9,11 +9,9 @@ use std::sync::Arc;
 
 use kith_fold::Group;
 use kith_fold::engine::Ports;
-use kith_log::RecordId;
-use kith_service::ids::{RequestId, account_id};
 
-use super::call::Ask;
-use super::history::{Body, Op, Reply};
+use super::nouns::CreateAccount;
+use super::operation::{Answer, Ask, Op, Reply};
 use super::plan::{Forgets, Plan};
 
 macro_rules! defects {
@@ -172,11 +170,9 @@ impl Planted {
     }
 
     /// The answer that is given while the handler is still at work.
-    pub fn answers_early(self, ask: &Ask) -> Option<Reply> {
-        let (Self::AnswerBeforeClaim, Op::CreateAccount { handle }) = (self, &ask.op) else { return None };
-        let request_id = RequestId::parse("request_id", &ask.request_id, &kith_runtime::Runtime::system()).ok()?;
-        let id: RecordId = account_id(handle, &request_id);
-        Some(Reply { body: Body::Id(id.to_string()), token: String::new(), next_page: String::new() })
+    pub fn answers_early(self, op: &Op, ask: &Ask) -> Option<Reply<Answer>> {
+        let create: &CreateAccount = op.as_any().downcast_ref().filter(|_| self == Self::AnswerBeforeClaim)?;
+        Some(Reply::new(Answer::new(create.account_id(&ask.request_id)?), String::new()))
     }
 
     pub fn calls_unknown_a_no(self) -> bool {

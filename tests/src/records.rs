@@ -1,0 +1,34 @@
+//! All that is in a log.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kith_log::{EventLog, LogPartition, Offset, Record, Topic};
+
+const READ_WITHIN: Duration = Duration::from_secs(30);
+
+/// Every record of `topics` that is there now, partition by partition.
+pub async fn of(log: &dyn EventLog, topics: &[Topic]) -> Result<Vec<Record>> {
+    let mut all = Vec::new();
+    for &topic in topics {
+        for (index, head) in (0..).zip(log.heads(topic).await?) {
+            all.extend(until(log, LogPartition { topic, index }, head).await?);
+        }
+    }
+    Ok(all)
+}
+
+/// The records of a partition below `head`.
+pub async fn until(log: &dyn EventLog, partition: LogPartition, head: Offset) -> Result<Vec<Record>> {
+    let mut all = Vec::new();
+    if head == 0 {
+        return Ok(all);
+    }
+    let mut reader = log.read(partition, 0).await?;
+    while all.last().is_none_or(|record: &Record| record.position.offset + 1 < head) {
+        let records = tokio::time::timeout(READ_WITHIN, reader.next()).await.context("nothing came from the log")?;
+        all.extend(records.context("the reader ended")??);
+    }
+    all.retain(|record| record.position.offset < head);
+    Ok(all)
+}

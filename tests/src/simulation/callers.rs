@@ -1,0 +1,77 @@
+//! How services are called: in this process, or over connections; by the same generated clients.
+
+use std::collections::BTreeMap;
+
+use kith_log::RecordId;
+use kith_service::auth::{Authentication, Caller, TokenIssuer};
+use tonic::body::Body;
+use tonic::codegen::http;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tower::ServiceExt;
+use tower::util::BoxCloneSyncService;
+
+/// What a generated client calls through.
+pub type Way = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
+
+/// All services of one process, or of five.
+#[derive(Clone)]
+pub struct Callers {
+    /// By the name of the service.
+    ways: BTreeMap<&'static str, Way>,
+    identity: Identity,
+}
+
+/// How a caller says who he is.
+#[derive(Clone)]
+enum Identity {
+    /// As the server's layers would have found it out.
+    Known,
+    Bearer(std::sync::Arc<TokenIssuer>),
+}
+
+/// The services, as operations name them.
+pub const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "feeds"];
+
+impl Callers {
+    /// Handlers of this process, called without the layers of a server.
+    pub fn within(routes: Routes) -> Self {
+        let way = ServiceExt::<http::Request<Body>>::map_err(routes.prepare(), |never| match never {});
+        let way = BoxCloneSyncService::new(way);
+        Self { ways: SERVICES.map(|service| (service, way.clone())).into(), identity: Identity::Known }
+    }
+
+    /// Servers, by the names of services; `issuer` signs as they do.
+    pub fn over(channels: BTreeMap<&'static str, Channel>, issuer: TokenIssuer) -> Self {
+        let way =
+            |channel: Channel| BoxCloneSyncService::new(channel.map_err(|error| Status::from_error(Box::new(error))));
+        let ways = channels.into_iter().map(|(service, channel)| (service, way(channel))).collect();
+        Self { ways, identity: Identity::Bearer(std::sync::Arc::new(issuer)) }
+    }
+
+    /// The way to a service.
+    ///
+    /// # Panics
+    /// For a service that is none.
+    pub fn way(&self, service: &str) -> Way {
+        self.ways[service].clone()
+    }
+
+    /// `message` as `actor` sends it; nobody, if the text is no id.
+    pub fn from<T>(&self, actor: &str, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let Some(account_id) = RecordId::parse(actor) else { return request };
+        match &self.identity {
+            Identity::Known => {
+                request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
+            }
+            Identity::Bearer(issuer) => {
+                let bearer =
+                    issuer.issue(account_id).ok().and_then(|token| format!("Bearer {}", token.text).parse().ok());
+                bearer.map(|bearer| request.metadata_mut().insert("authorization", bearer));
+            }
+        }
+        request
+    }
+}

@@ -1,0 +1,45 @@
+//! What happened after is later, and is shown after. Only where it is promised ([`Promises::ordered_times`]).
+//!
+//! [`Promises::ordered_times`]: crate::simulation::Promises::ordered_times
+
+use super::{Finding, TIMES};
+use crate::simulation::history::Call;
+use crate::simulation::model::Model;
+
+/// The record of a command is later than each record that the command's token stands for.
+pub fn later_than_what_was_seen(model: &Model, history: &[Call]) -> Vec<Finding> {
+    if !model.promises.ordered_times {
+        return Vec::new();
+    }
+    let commands = history.iter().filter(|call| !call.op.is_read() && !call.is_copy);
+    commands.filter_map(|call| not_later(model, call)).collect()
+}
+
+fn not_later(model: &Model, call: &Call) -> Option<Finding> {
+    let record = call.op.record(&call.actor, &call.request_id).and_then(|record| model.places.get(&record.id)?.first());
+    let made = || model.made(&call.op.made(&call.reply()?.answer)?).map(|made| &made.position);
+    let position = record.or_else(made)?;
+    let time = model.time(*position)?;
+    let (seen, seen_time) = model.before(&call.at_least).find(|(seen, other)| *other >= time && seen != position)?;
+    let what = format!("{} at {position} is of {time}, and had seen {seen} of {seen_time}", call.op);
+    Some(Finding::new(TIMES, what))
+}
+
+/// That of these (ids of what was made, in the order of the list, the oldest first) none stands before what its maker had
+/// seen.
+pub fn in_causal_order(model: &Model, call: &Call, oldest_first: &[&str]) -> Vec<Finding> {
+    if !model.promises.ordered_times {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for (at, earlier) in oldest_first.iter().enumerate() {
+        let Some(seen) = model.made(earlier).and_then(|made| made.at_least.as_ref()) else { continue };
+        let later = oldest_first[at + 1..].iter().filter_map(|id| Some((id, model.made(id)?.position)));
+        let wrong =
+            later.filter(|(_, position)| seen.offset(position.partition).is_some_and(|seen| seen >= position.offset));
+        findings.extend(wrong.map(|(later, _)| {
+            Finding::new(TIMES, format!("{} has {earlier} before {later}, which its maker had seen", call.op))
+        }));
+    }
+    findings
+}

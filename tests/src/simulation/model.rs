@@ -1,0 +1,150 @@
+//! The log, read as naively as it can be: one record after the other, every id once. What the records mean is said by the
+//! nouns. Pure.
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_fold::Token;
+use kith_log::{LogPartition, Offset, PartitionIndex, Position, Record, RecordId, Topic, headers};
+use kith_proto::Event;
+use prost_types::Timestamp;
+
+use super::history::{Call, Heads};
+use super::nouns;
+use super::plan::Promises;
+
+/// A record that means something.
+pub struct Fact {
+    pub position: Position,
+    pub event: Event,
+    /// Whether no record of its id came before it.
+    pub is_new: bool,
+}
+
+/// Something that a record made.
+#[derive(Debug, Clone)]
+pub struct Made {
+    pub position: Position,
+    /// What its maker had seen; `None`: no client was told that it made it.
+    pub at_least: Option<Token>,
+}
+
+/// What the log says.
+#[derive(Default)]
+pub struct Model {
+    partitions: PartitionIndex,
+    pub promises: Promises,
+    /// What each noun has read.
+    states: BTreeMap<TypeId, Box<dyn Any + Send + Sync>>,
+    pub places: BTreeMap<RecordId, Vec<Position>>,
+    /// Records by partition.
+    pub ends: Heads,
+    /// `ce_time` of every record, microseconds; `None`: it says none.
+    times: BTreeMap<Position, Option<i64>>,
+    /// Texts of what is made, with the ids that say them.
+    pub said: BTreeMap<String, BTreeSet<String>>,
+    made: BTreeMap<String, Made>,
+}
+
+impl Model {
+    pub fn of(records: &[Record], partitions: PartitionIndex, promises: Promises) -> Self {
+        let mut model = Self { partitions, promises, ..Self::default() };
+        nouns::ALL.iter().for_each(|noun| noun.begin(&mut model));
+        for record in records {
+            let position = record.position;
+            model.ends.insert(position.partition, position.offset + 1);
+            model.times.insert(position, record.header(headers::TIME).and_then(moment));
+            let Some(id) = record.id() else { continue };
+            let places = model.places.entry(id).or_default();
+            places.push(position);
+            let is_new = places.len() == 1;
+            let Ok(event) = Event::decode(position.partition.topic.name, &record.value) else { continue };
+            let fact = Fact { position, event, is_new };
+            nouns::ALL.iter().for_each(|noun| noun.read(&mut model, &fact));
+        }
+        model
+    }
+
+    /// A token of all there is.
+    pub fn end(&self) -> Token {
+        let last =
+            |(&partition, end): (&LogPartition, &Offset)| Some(Position { partition, offset: end.checked_sub(1)? });
+        self.ends.iter().filter_map(last).collect()
+    }
+
+    pub fn partition(&self, topic: Topic, key: &str) -> LogPartition {
+        LogPartition::of_key(topic, key, self.partitions)
+    }
+
+    pub fn partitions(&self) -> PartitionIndex {
+        self.partitions
+    }
+
+    /// A noun's place for what it reads.
+    pub fn begin<S: Default + Send + Sync + 'static>(&mut self) {
+        self.states.insert(TypeId::of::<S>(), Box::new(S::default()));
+    }
+
+    /// What a noun has read.
+    ///
+    /// # Panics
+    /// When no noun in the registry began with it.
+    #[allow(clippy::expect_used, reason = "a noun that does not begin is a mistake in a test")]
+    pub fn state<S: 'static>(&self) -> &S {
+        let state = self.states.get(&TypeId::of::<S>()).and_then(|state| state.downcast_ref());
+        state.expect("a noun that begins")
+    }
+
+    /// As [`Self::state`].
+    #[allow(clippy::expect_used, reason = "a noun that does not begin is a mistake in a test")]
+    pub fn state_mut<S: 'static>(&mut self) -> &mut S {
+        let state = self.states.get_mut(&TypeId::of::<S>()).and_then(|state| state.downcast_mut());
+        state.expect("a noun that begins")
+    }
+
+    /// A record made `id`; `text`: what it says, if it says anything.
+    pub fn makes(&mut self, id: &str, text: Option<&str>, position: Position) {
+        self.made.entry(id.to_owned()).or_insert(Made { position, at_least: None });
+        if let Some(text) = text {
+            self.said.entry(text.to_owned()).or_default().insert(id.to_owned());
+        }
+    }
+
+    pub fn made(&self, id: &str) -> Option<&Made> {
+        self.made.get(id)
+    }
+
+    /// Takes in who made what, as clients were told.
+    pub fn remember(&mut self, history: &[Call]) {
+        for call in history.iter().filter(|call| !call.is_copy) {
+            let id = call.reply().and_then(|reply| call.op.made(&reply.answer));
+            if let Some(made) = id.and_then(|id| self.made.get_mut(&id)) {
+                made.at_least = Some(call.at_least.clone());
+            }
+        }
+    }
+
+    /// When the record says it happened, microseconds.
+    pub fn time(&self, position: Position) -> Option<i64> {
+        self.times.get(&position).copied().flatten()
+    }
+
+    /// Places and times of the records that a token stands for.
+    pub fn before(&self, token: &Token) -> impl Iterator<Item = (Position, i64)> {
+        let within = move |at: Position| {
+            self.times.range(..=at).rev().take_while(move |(other, _)| other.partition == at.partition)
+        };
+        let all: Vec<Position> = token.positions().collect();
+        all.into_iter().flat_map(within).filter_map(|(&position, time)| Some((position, (*time)?)))
+    }
+}
+
+/// A time in microseconds since 1970, as naively as it can be: what is unset is 0.
+pub fn micros(time: Option<&Timestamp>) -> i64 {
+    time.map_or(0, |time| time.seconds * 1_000_000 + i64::from(time.nanos) / 1_000)
+}
+
+/// RFC 3339, in UTC, as `ce_time` has it.
+fn moment(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(|time| micros(Some(&time)))
+}

@@ -1,0 +1,200 @@
+//! Conversations of two, and the list of one's own: the one written in last first.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use kith_log::{RecordId, topics};
+use kith_proto::Event;
+use kith_proto::messaging::v1::conversation_service_client::ConversationServiceClient;
+use kith_proto::messaging::v1::messaging_event::Event as Messaging;
+use kith_proto::messaging::v1::{self, GetOrCreateDirectRequest, ListConversationsRequest};
+use kith_service::ids::{RequestId, record_id};
+use tonic::{Code, Status};
+
+use super::accounts::Handles;
+use super::follows::{another, size};
+use super::lists::{List, There, walk, whole};
+use super::messages::{self, Talk};
+use super::{Draw, Noun};
+use crate::simulation::board::{Board, Thing};
+use crate::simulation::callers::{Callers, Way};
+use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, TOKEN};
+use crate::simulation::history::Call;
+use crate::simulation::model::{Fact, Model, micros};
+use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op};
+
+pub const CONVERSATIONS: &str = "conversations";
+pub const SERVICE: &str = "messaging";
+
+pub struct Conversations;
+
+impl Noun for Conversations {
+    fn draws(&self) -> &'static [Draw] {
+        const {
+            &[
+                Draw { weight: 3, draw: |scene| Some(op(GetOrCreateDirect { other: another(scene)? })) },
+                Draw { weight: 3, draw: |_| Some(whole(ListConversations)) },
+                Draw { weight: 2, draw: |scene| Some(walk(ListConversations, size(scene))) },
+            ]
+        }
+    }
+
+    fn read(&self, model: &mut Model, fact: &Fact) {
+        let Event::Messaging(Messaging::ConversationCreated(event)) = &fact.event else { return };
+        messages::change(model, &event.conversation_id, fact, |now| {
+            if now.members.is_empty() {
+                now.members = event.member_ids.iter().map(|id| (id.clone(), 0)).collect();
+                now.created = micros(event.create_time.as_ref());
+            }
+        });
+    }
+
+    fn questions(&self, model: &Model) -> Vec<(String, Op)> {
+        let people = model.state::<Handles>().people();
+        people.flat_map(|person| [1, 100].map(|size| (person.clone(), walk(ListConversations, size)))).collect()
+    }
+}
+
+fn client(to: &Callers) -> ConversationServiceClient<Way> {
+    ConversationServiceClient::new(to.way(SERVICE))
+}
+
+/// A conversation as its reader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenTalk {
+    id: String,
+    members: Vec<String>,
+    /// Of the last message.
+    number: u64,
+    written: i64,
+    created: i64,
+    unread: u64,
+    read: u64,
+}
+
+impl SeenTalk {
+    fn of(talk: v1::Conversation) -> Self {
+        let (written, created) = (micros(talk.last_message_time.as_ref()), micros(talk.create_time.as_ref()));
+        Self {
+            id: talk.conversation_id,
+            members: talk.member_ids,
+            number: talk.last_message_number,
+            written,
+            created,
+            unread: talk.unread_count,
+            read: talk.read_number,
+        }
+    }
+
+    /// Whether it is how the reader saw the conversation then.
+    fn is(&self, reader: &str, now: &Talk) -> bool {
+        let read = now.members.get(reader).copied();
+        now.members.keys().eq(&self.members)
+            && (self.number, self.written, self.created) == (now.last(), now.written(), now.created)
+            && (Some(self.read), self.unread) == (read, now.unread(reader))
+    }
+
+    /// What the list is ordered by.
+    fn active(&self) -> i64 {
+        if self.number > 0 { self.written } else { self.created }
+    }
+}
+
+#[derive(Debug)]
+struct GetOrCreateDirect {
+    other: String,
+}
+
+#[async_trait]
+impl Operation for GetOrCreateDirect {
+    type Answer = SeenTalk;
+
+    const SERVICE: &'static str = SERVICE;
+    const READS: bool = false;
+
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<SeenTalk>, Status> {
+        let Ask { actor, request_id, at_least, .. } = ask;
+        let request = GetOrCreateDirectRequest { account_id: self.other.clone(), request_id, at_least };
+        let opened = client(to).get_or_create_direct(to.from(&actor, request)).await?.into_inner();
+        Ok(Reply::new(SeenTalk::of(opened.conversation.unwrap_or_default()), opened.consistency_token))
+    }
+
+    fn record(&self, actor: &str, request_id: &str) -> Option<Appended> {
+        let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
+        let rpc = "kith.messaging.v1.ConversationService/GetOrCreateDirect";
+        let id = record_id(RecordId::parse(actor)?, rpc, &request_id);
+        Some(Appended { topic: topics::MESSAGING, key: self.other.clone(), id })
+    }
+
+    fn in_effect(&self, model: &Model, call: &Call) -> bool {
+        let told = call.reply().and_then(|reply| reply.answer.get::<SeenTalk>());
+        told.is_some_and(|told| messages::last(model, &told.id).is_some_and(|talk| !talk.members.is_empty()))
+    }
+
+    fn check(&self, model: &Model, call: &Call, told: Result<&SeenTalk, Code>) -> Vec<Finding> {
+        let Ok(told) = told else { return Vec::new() };
+        let talk = messages::last(model, &told.id).unwrap_or_default();
+        let members = [&call.actor, &self.other];
+        if !call.shaken && !(talk.members.len() == 2 && members.iter().all(|member| talk.members.contains_key(*member)))
+        {
+            return vec![Finding::new(EFFECTIVE_ONCE, format!("{} of {} is {talk:?}", call.op, call.actor))];
+        }
+        effective(self, model, call).into_iter().collect()
+    }
+
+    fn stands(&self, model: &Model, call: &Call, told: &SeenTalk) -> bool {
+        messages::ever(model, &told.id, |now| told.is(&call.actor, now))
+    }
+
+    fn learn(&self, board: &mut Board, actor: &str, told: &SeenTalk) {
+        let by = vec![actor.to_owned(), self.other.clone()];
+        board.add(CONVERSATIONS, Thing { id: told.id.clone(), by, ..Thing::default() });
+    }
+}
+
+/// The caller's own.
+#[derive(Debug)]
+struct ListConversations;
+
+#[async_trait]
+impl List for ListConversations {
+    type Row = SeenTalk;
+
+    const SERVICE: &'static str = SERVICE;
+
+    async fn page(&self, to: &Callers, ask: Ask, page_size: i32) -> Result<Reply<Vec<SeenTalk>>, Status> {
+        let Ask { actor, at_least, page_token, .. } = ask;
+        let request = ListConversationsRequest { page_size, page_token, at_least };
+        let page = client(to).list_conversations(to.from(&actor, request)).await?.into_inner();
+        let answer = page.conversations.into_iter().map(SeenTalk::of).collect();
+        Ok(Reply { answer, token: page.as_of, next_page: page.next_page_token })
+    }
+
+    fn check(&self, model: &Model, call: &Call, rows: &[SeenTalk]) -> Vec<Finding> {
+        let mut there = There::default();
+        let talks: BTreeMap<String, Vec<Talk>> = messages::states_of(model, call, &call.actor);
+        for (id, states) in &talks {
+            let is_in = |now: &Talk| now.members.contains_key(&call.actor);
+            // One that rises while its reader walks through the pages is in none of them.
+            let rises = call.pages > 1 && states.iter().any(|now| now.active() != states[0].active());
+            there.put(id, states.iter().any(is_in), states.iter().all(is_in) && !rises);
+        }
+        let ids: Vec<&str> = rows.iter().map(|row| &*row.id).collect();
+        let mut findings = there.check(call, &ids);
+        let known = |row: &&SeenTalk| {
+            talks.get(&row.id).is_some_and(|states| states.iter().any(|now| row.is(&call.actor, now)))
+        };
+        let unlike = rows.iter().filter(|row| !known(row));
+        let finding = |row: &SeenTalk| {
+            Finding::new(
+                TOKEN,
+                format!("{} of {} has {row:?}, not one of {:?}", call.op, call.actor, talks.get(&row.id)),
+            )
+        };
+        findings.extend(unlike.map(finding));
+        if !rows.is_sorted_by(|newer, older| newer.active() >= older.active()) {
+            findings.push(Finding::new(LISTS, format!("{} of {} is out of order: {rows:?}", call.op, call.actor)));
+        }
+        findings
+    }
+}

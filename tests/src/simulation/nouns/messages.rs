@@ -1,0 +1,376 @@
+//! Messages in conversations, and how much of them is unread.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use kith_log::{Offset, RecordId, topics};
+use kith_proto::Event;
+use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
+use kith_proto::messaging::v1::messaging_event::Event as Messaging;
+use kith_proto::messaging::v1::{
+    self, GetUnreadCountsRequest, ListMessagesRequest, MarkReadRequest, SendMessageRequest,
+};
+use kith_service::ids::{RequestId, record_id};
+use tonic::{Code, Status};
+
+use super::conversations::{CONVERSATIONS, SERVICE};
+use super::follows::size;
+use super::lists::{List, There, walk, whole};
+use super::{Draw, Noun};
+use crate::simulation::board::Scene;
+use crate::simulation::callers::{Callers, Way};
+use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, TOKEN, UNREAD, times};
+use crate::simulation::history::Call;
+use crate::simulation::model::{Fact, Model, micros};
+use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
+use crate::simulation::timeline::Timeline;
+
+pub struct Messages;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    id: String,
+    sender: String,
+    text: String,
+    at: i64,
+}
+
+/// A conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Talk {
+    /// How far each member has read.
+    pub members: BTreeMap<String, u64>,
+    pub created: i64,
+    /// In their order.
+    messages: Vec<Message>,
+}
+
+impl Talk {
+    /// The number of the last message.
+    pub fn last(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
+    /// When it was last written in; 0: never.
+    pub fn written(&self) -> i64 {
+        self.messages.last().map_or(0, |message| message.at)
+    }
+
+    pub fn active(&self) -> i64 {
+        if self.messages.is_empty() { self.created } else { self.written() }
+    }
+
+    /// Messages of others that a member has not read.
+    pub fn unread(&self, member: &str) -> u64 {
+        let Some(read) = self.members.get(member) else { return 0 };
+        let numbers = (1..).zip(&self.messages);
+        numbers.filter(|(number, message)| number > read && message.sender != member).count() as u64
+    }
+
+    /// Whoever writes has read what is there.
+    fn send(&mut self, message: Message) {
+        let next = self.last() + 1;
+        if let Some(read) = self.members.get_mut(&message.sender) {
+            *read = next;
+            self.messages.push(message);
+        }
+    }
+}
+
+/// By id.
+#[derive(Default)]
+struct Talks(BTreeMap<String, Timeline<Talk>>);
+
+/// Takes what a record does to a conversation into the model.
+pub fn change(model: &mut Model, id: &str, fact: &Fact, change: impl FnOnce(&mut Talk)) {
+    if fact.is_new {
+        let line = model.state_mut::<Talks>().0.entry(id.to_owned()).or_default();
+        let mut now = line.last();
+        change(&mut now);
+        line.set(fact.position.offset, now);
+    }
+}
+
+/// A conversation at the end; `None`: there never was one.
+pub fn last(model: &Model, id: &str) -> Option<Talk> {
+    model.state::<Talks>().0.get(id).map(Timeline::last)
+}
+
+/// Whether a conversation ever was so.
+pub fn ever(model: &Model, id: &str, holds: impl Fn(&Talk) -> bool) -> bool {
+    model.state::<Talks>().0.get(id).is_some_and(|line| line.ever((0, Offset::MAX), holds))
+}
+
+fn states(model: &Model, call: &Call, id: &str) -> Vec<Talk> {
+    let window = call.window(model.partition(topics::MESSAGING, id));
+    model.state::<Talks>().0.get(id).map_or_else(|| vec![Talk::default()], |line| line.within(window))
+}
+
+/// All conversations that `member` is ever in, each as it was while a call could see it.
+pub fn states_of(model: &Model, call: &Call, member: &str) -> BTreeMap<String, Vec<Talk>> {
+    let talks = model.state::<Talks>().0.iter().filter(|(_, line)| line.last().members.contains_key(member));
+    talks.map(|(id, _)| (id.clone(), states(model, call, id))).collect()
+}
+
+impl Noun for Messages {
+    fn draws(&self) -> &'static [Draw] {
+        const {
+            &[
+                Draw { weight: 8, draw: |scene| Some(op(SendMessage { talk: own(scene)?, text: scene.text() })) },
+                Draw {
+                    weight: 3,
+                    draw: |scene| Some(op(MarkRead { talk: own(scene)?, up_to: scene.chance.between(1, 4) })),
+                },
+                Draw { weight: 4, draw: |scene| Some(op(GetUnreadCounts { talks: some(scene)? })) },
+                Draw { weight: 1, draw: |scene| Some(whole(ListMessages { talk: own(scene)? })) },
+                Draw { weight: 1, draw: |scene| Some(walk(ListMessages { talk: own(scene)? }, size(scene))) },
+            ]
+        }
+    }
+
+    fn begin(&self, model: &mut Model) {
+        model.begin::<Talks>();
+    }
+
+    fn read(&self, model: &mut Model, fact: &Fact) {
+        match &fact.event {
+            Event::Messaging(Messaging::MessageSent(event)) => {
+                let text = event.content.clone().unwrap_or_default().text;
+                if fact.is_new {
+                    model.makes(&event.message_id, Some(&text), fact.position);
+                }
+                let (id, sender) = (event.message_id.clone(), event.sender_id.clone());
+                let message = Message { id, sender, text, at: micros(event.create_time.as_ref()) };
+                change(model, &event.conversation_id, fact, |now| now.send(message));
+            }
+            Event::Messaging(Messaging::ReadMarkerMoved(event)) => {
+                change(model, &event.conversation_id, fact, |now| {
+                    let last = now.last();
+                    if let Some(read) = now.members.get_mut(&event.account_id) {
+                        *read = event.up_to_number.min(last).max(*read);
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn questions(&self, model: &Model) -> Vec<(String, Op)> {
+        let mut all = Vec::new();
+        let talks = &model.state::<Talks>().0;
+        for (talk, line) in talks {
+            for member in line.last().members.into_keys() {
+                all.push((member.clone(), op(GetUnreadCounts { talks: talks.keys().cloned().collect() })));
+                all.push((member, walk(ListMessages { talk: talk.clone() }, 3)));
+            }
+        }
+        all
+    }
+}
+
+fn own(scene: &Scene<'_>) -> Option<String> {
+    scene.own(CONVERSATIONS).map(|talk| talk.id.clone())
+}
+
+/// One of one's own and, at times, others, also of other people.
+fn some(scene: &Scene<'_>) -> Option<Vec<String>> {
+    let others = (0..scene.chance.below(3)).filter_map(|_| scene.one(CONVERSATIONS).map(|talk| talk.id.clone()));
+    Some([own(scene)?].into_iter().chain(others).collect())
+}
+
+fn client(to: &Callers) -> MessageServiceClient<Way> {
+    MessageServiceClient::new(to.way(SERVICE))
+}
+
+/// A message as it was answered, with its number; 0: not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenMessage {
+    number: u64,
+    message: Message,
+}
+
+impl SeenMessage {
+    fn of(message: v1::Message) -> Self {
+        let at = micros(message.create_time.as_ref());
+        let v1::Message { message_id: id, sender_id: sender, text, number, .. } = message;
+        Self { number, message: Message { id, sender, text, at } }
+    }
+
+    fn is_in(&self, talk: &Talk) -> bool {
+        let place = talk.messages.iter().position(|message| *message == self.message);
+        place.is_some_and(|place| self.number == 0 || self.number == place as u64 + 1)
+    }
+}
+
+#[derive(Debug)]
+struct SendMessage {
+    talk: String,
+    text: String,
+}
+
+#[async_trait]
+impl Operation for SendMessage {
+    type Answer = SeenMessage;
+
+    const SERVICE: &'static str = SERVICE;
+    const READS: bool = false;
+
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<SeenMessage>, Status> {
+        let Ask { actor, request_id, at_least, .. } = ask;
+        let (conversation_id, text) = (self.talk.clone(), self.text.clone());
+        let request = SendMessageRequest { conversation_id, text, request_id, at_least };
+        let sent = client(to).send_message(to.from(&actor, request)).await?.into_inner();
+        Ok(Reply::new(SeenMessage::of(sent.message.unwrap_or_default()), sent.consistency_token))
+    }
+
+    fn check(&self, model: &Model, call: &Call, told: Result<&SeenMessage, Code>) -> Vec<Finding> {
+        let Ok(SeenMessage { message, .. }) = told else { return Vec::new() };
+        let said = model.said.get(&self.text).is_some_and(|ids| ids.contains(&message.id));
+        let missing = || Finding::new(EFFECTIVE_ONCE, format!("sent, and not in the log: {} is {message:?}", call.op));
+        if said { Vec::new() } else { vec![missing()] }
+    }
+
+    fn made(&self, told: &SeenMessage) -> Option<String> {
+        Some(told.message.id.clone())
+    }
+
+    fn stands(&self, model: &Model, _call: &Call, told: &SeenMessage) -> bool {
+        last(model, &self.talk).is_some_and(|talk| told.is_in(&talk))
+    }
+}
+
+#[derive(Debug)]
+struct MarkRead {
+    talk: String,
+    up_to: u64,
+}
+
+#[async_trait]
+impl Operation for MarkRead {
+    /// Where the marker stands.
+    type Answer = u64;
+
+    const SERVICE: &'static str = SERVICE;
+    const READS: bool = false;
+
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<u64>, Status> {
+        let Ask { actor, request_id, at_least, .. } = ask;
+        let (conversation_id, up_to_number) = (self.talk.clone(), self.up_to);
+        let request = MarkReadRequest { conversation_id, up_to_number, request_id, at_least };
+        let read = client(to).mark_read(to.from(&actor, request)).await?.into_inner();
+        Ok(Reply::new(read.read_number, read.consistency_token))
+    }
+
+    fn record(&self, actor: &str, request_id: &str) -> Option<Appended> {
+        let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
+        let id = record_id(RecordId::parse(actor)?, "kith.messaging.v1.MessageService/MarkRead", &request_id);
+        Some(Appended { topic: topics::MESSAGING, key: self.talk.clone(), id })
+    }
+
+    fn in_effect(&self, model: &Model, call: &Call) -> bool {
+        let (_, end) = call.meanwhile(model.partition(topics::MESSAGING, &self.talk));
+        let reads = |now: &Talk| now.members.get(&call.actor) >= Some(&self.up_to);
+        model.state::<Talks>().0.get(&self.talk).is_some_and(|line| line.ever((0, end), reads))
+    }
+}
+
+/// Of a few conversations, and of all together.
+#[derive(Debug)]
+struct GetUnreadCounts {
+    talks: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SeenUnread {
+    each: Vec<(String, u64)>,
+    total: u64,
+    /// Conversations with any.
+    talks: u64,
+}
+
+#[async_trait]
+impl Operation for GetUnreadCounts {
+    type Answer = SeenUnread;
+
+    const SERVICE: &'static str = SERVICE;
+    const READS: bool = true;
+
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<SeenUnread>, Status> {
+        let request = GetUnreadCountsRequest { conversation_ids: self.talks.clone(), at_least: ask.at_least };
+        let found = client(to).get_unread_counts(to.from(&ask.actor, request)).await?.into_inner();
+        let each = found.counts.into_iter().map(|count| (count.conversation_id, count.unread_count)).collect();
+        let (total, talks) = (found.total_unread_count, found.unread_conversation_count);
+        Ok(Reply::new(SeenUnread { each, total, talks }, found.as_of))
+    }
+
+    fn check(&self, model: &Model, call: &Call, told: Result<&SeenUnread, Code>) -> Vec<Finding> {
+        let (Ok(told), reader) = (told, &call.actor) else { return Vec::new() };
+        if !told.each.iter().map(|(talk, _)| talk).eq(&self.talks) {
+            return vec![Finding::new(UNREAD, format!("{} was answered for {told:?}", call.op))];
+        }
+        let unread = |states: &[Talk]| states.iter().map(|now| now.unread(reader)).collect::<Vec<u64>>();
+        let mut findings = Vec::new();
+        for (talk, seen) in &told.each {
+            let known = unread(&states(model, call, talk));
+            if !known.contains(seen) {
+                findings.push(Finding::new(UNREAD, format!("{seen} of {talk} for {reader}, not of {known:?}")));
+            }
+        }
+        // Of all conversations each is read at a time of its own.
+        let (mut fewest, mut most) = ((0, 0), (0, 0));
+        for known in states_of(model, call, reader).values().map(|states| unread(states)) {
+            let (low, high) = (known.iter().min().copied().unwrap_or(0), known.iter().max().copied().unwrap_or(0));
+            fewest = (fewest.0 + low, fewest.1 + u64::from(low > 0));
+            most = (most.0 + high, most.1 + u64::from(high > 0));
+        }
+        let within = |seen, low, high| (low..=high).contains(&seen);
+        if !(within(told.total, fewest.0, most.0) && within(told.talks, fewest.1, most.1)) {
+            let what = format!("{told:?} in all for {reader}, not between {fewest:?} and {most:?}");
+            findings.push(Finding::new(UNREAD, what));
+        }
+        findings
+    }
+}
+
+/// Newest first.
+#[derive(Debug)]
+struct ListMessages {
+    talk: String,
+}
+
+#[async_trait]
+impl List for ListMessages {
+    type Row = SeenMessage;
+
+    const SERVICE: &'static str = SERVICE;
+
+    async fn page(&self, to: &Callers, ask: Ask, page_size: i32) -> Result<Reply<Vec<SeenMessage>>, Status> {
+        let Ask { actor, at_least, page_token, .. } = ask;
+        let request = ListMessagesRequest { conversation_id: self.talk.clone(), page_size, page_token, at_least };
+        let page = client(to).list_messages(to.from(&actor, request)).await?.into_inner();
+        let answer = page.messages.into_iter().map(SeenMessage::of).collect();
+        Ok(Reply { answer, token: page.as_of, next_page: page.next_page_token })
+    }
+
+    fn check(&self, model: &Model, call: &Call, rows: &[SeenMessage]) -> Vec<Finding> {
+        let states = states(model, call, &self.talk);
+        let mut there = There::default();
+        for Message { id, .. } in states.iter().flat_map(|now| &now.messages) {
+            there.put(id, true, states.iter().all(|now| now.messages.iter().any(|message| message.id == *id)));
+        }
+        let ids: Vec<&str> = rows.iter().map(|row| &*row.message.id).collect();
+        let mut findings = there.check(call, &ids);
+        let last = last(model, &self.talk).unwrap_or_default();
+        let unlike = rows.iter().filter(|row| row.number == 0 || !row.is_in(&last));
+        findings.extend(unlike.map(|row| Finding::new(TOKEN, format!("{} has {row:?}, not as it is", call.op))));
+        if !rows.is_sorted_by(|later, earlier| later.number > earlier.number) {
+            findings.push(Finding::new(LISTS, format!("{} is out of order: {rows:?}", call.op)));
+        }
+        let oldest_first: Vec<&str> = ids.iter().rev().copied().collect();
+        findings.extend(times::in_causal_order(model, call, &oldest_first));
+        if model.promises.ordered_times && !rows.is_sorted_by(|later, earlier| later.message.at >= earlier.message.at) {
+            findings.push(Finding::new(LISTS, format!("{}: times do not rise with numbers: {rows:?}", call.op)));
+        }
+        findings
+    }
+}

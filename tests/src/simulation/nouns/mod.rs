@@ -1,0 +1,93 @@
+//! What there is to do, to know and to check: a file per noun. A new one is a file, and a line here.
+
+mod accounts;
+mod comments;
+mod conversations;
+mod counts;
+mod feeds;
+mod follows;
+mod lists;
+mod messages;
+mod posts;
+mod reactions;
+mod shares;
+
+use kith_tables::Row;
+
+use super::board::Scene;
+use super::checks::Finding;
+use super::model::{Fact, Model};
+use super::operation::Op;
+
+pub use accounts::{ACCOUNTS, CONTENDED, CreateAccount, create};
+pub use follows::{Block, Follow, Unblock, Unfollow};
+pub use posts::POSTS;
+pub use reactions::{React, Subject, Unreact};
+
+/// The registry.
+pub const ALL: [&dyn Noun; 10] = [
+    &accounts::Accounts,
+    &follows::Follows,
+    &posts::Posts,
+    &reactions::Reactions,
+    &comments::Comments,
+    &shares::Shares,
+    &counts::Counts,
+    &feeds::Feeds,
+    &conversations::Conversations,
+    &messages::Messages,
+];
+
+/// Something that clients do things to.
+pub trait Noun: Sync {
+    /// What is drawn, and how often.
+    fn draws(&self) -> &'static [Draw];
+
+    /// Makes the place for what it reads of the log.
+    fn begin(&self, _model: &mut Model) {}
+
+    /// Takes a record of the log into the model.
+    fn read(&self, _model: &mut Model, _fact: &Fact) {}
+
+    /// What must hold of the log itself.
+    fn check(&self, _model: &Model) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    /// What is read at the end, and by whom.
+    fn questions(&self, _model: &Model) -> Vec<(String, Op)> {
+        Vec::new()
+    }
+
+    /// Counts that its tables keep.
+    fn counted(&self) -> &'static [Counted] {
+        &[]
+    }
+}
+
+/// One way to draw an operation. `None`: nothing of that kind can be done now.
+pub struct Draw {
+    pub weight: u64,
+    pub draw: fn(&Scene<'_>) -> Option<Op>,
+}
+
+/// A count in the summary rows of a table partition, and which of its rows it counts.
+pub struct Counted {
+    pub table: &'static str,
+    pub column: usize,
+    pub counts: fn(&Row) -> bool,
+}
+
+/// What an actor does next; `None`: nothing that could be done.
+pub fn draw(scene: &Scene<'_>) -> Option<Op> {
+    let all = || ALL.iter().flat_map(|noun| noun.draws());
+    let total: u64 = all().map(|draw| draw.weight).sum();
+    let mut left = scene.chance.between(0, total - 1);
+    for draw in all() {
+        if left < draw.weight {
+            return (draw.draw)(scene);
+        }
+        left -= draw.weight;
+    }
+    None
+}

@@ -1,0 +1,142 @@
+//! The same clients, nouns and checks against real processes: what is done to those is somebody else's matter.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use async_trait::async_trait;
+use kith_log::{PartitionIndex, Record};
+use kith_runtime::Runtime;
+use kith_service::auth::TokenIssuer;
+use kith_service::keys::KeyFolder;
+use tokio::task::JoinHandle;
+use tonic::transport::Endpoint;
+
+use super::callers::Callers;
+use super::checks;
+use super::client::{Client, Shared};
+use super::history::{Heads, Outcome};
+use super::model::Model;
+use super::operation::{Ask, Op};
+use super::plan::{Mode, Plan};
+use super::settled;
+use super::target::{Patience, Target, outcome};
+
+/// A process that is killed and started again gets some two minutes.
+const PATIENCE: Patience =
+    Patience { attempts: 240, retry_ms: (20, 1_000), think_ms: (0, 4), call_timeout: Duration::from_secs(10) };
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CLIENTS: usize = 8;
+/// Things that are done for each person.
+const STEPS_PER_PERSON: usize = 24;
+const FINDINGS_SHOWN: usize = 6;
+
+/// Clients at work, and what they were told.
+pub struct Workload {
+    clients: JoinHandle<()>,
+    target: Arc<Processes>,
+    shared: Arc<Shared>,
+}
+
+struct Processes {
+    plan: Plan,
+    runtime: Runtime,
+    callers: Callers,
+}
+
+impl Workload {
+    /// Clients of `people` accounts, over connections to services by their names. `keys`: the folder of the keys that the
+    /// processes sign and verify with.
+    pub fn start(
+        sockets: &BTreeMap<&'static str, SocketAddr>,
+        keys: &Path,
+        partitions: PartitionIndex,
+        seed: u64,
+        people: usize,
+    ) -> Result<Self> {
+        let runtime = Runtime::system();
+        let channel = |socket: &SocketAddr| {
+            let endpoint = Endpoint::from_shared(format!("http://{socket}"))?;
+            anyhow::Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy())
+        };
+        let channels = sockets.iter().map(|(&service, socket)| Ok((service, channel(socket)?)));
+        let issuer = TokenIssuer::new(KeyFolder::at(keys).signing_key()?, runtime.clone());
+        let callers = Callers::over(channels.collect::<Result<_>>()?, issuer);
+        let steps = (people * STEPS_PER_PERSON).div_ceil(CLIENTS);
+        let plan = Plan { partitions, people, clients: CLIENTS, steps, copies: true, ..Plan::of(seed, Mode::Safety) };
+        let target = Arc::new(Processes { plan, runtime: runtime.clone(), callers });
+        let shared = Arc::new(Shared::default());
+        let client = |number| Client::new(number, Arc::clone(&target) as _, Arc::clone(&shared)).run();
+        let all: Vec<_> = (0..CLIENTS).map(|number| runtime.spawn(client(number))).collect();
+        let clients = runtime.spawn(async move {
+            // One that panicked says so, and has told less.
+            futures::future::join_all(all).await;
+        });
+        Ok(Self { clients, target, shared })
+    }
+
+    /// Whether all clients have done what they had to do.
+    pub fn has_ended(&self) -> bool {
+        self.clients.is_finished()
+    }
+
+    pub async fn ended(&mut self, within: Duration) -> Result<()> {
+        tokio::time::timeout(within, &mut self.clients).await.context("the clients did not end")??;
+        Ok(())
+    }
+
+    /// Reads all that anybody can read, and holds everything that was ever answered against the log. Gives how many
+    /// commands were answered OK.
+    pub async fn holds(self, log: &[Record]) -> Result<u64> {
+        let mut model = Model::of(log, self.target.plan.partitions, self.target.plan.promises);
+        let mut history = self.shared.take_history();
+        // What the log had when a call was answered is not known: any of it.
+        history.iter_mut().for_each(|call| call.after = model.ends.clone());
+        model.remember(&history);
+        let last = settled::read_all(&self.target.callers, &model).await;
+        let findings = checks::told(&model, &history, &last);
+        let shown: Vec<String> =
+            findings.iter().take(FINDINGS_SHOWN).map(|found| format!("{}: {}", found.check, found.what)).collect();
+        ensure!(findings.is_empty(), "{} findings: {shown:#?}", findings.len());
+        Ok(history.iter().filter(|call| !call.op.is_read() && call.reply().is_some()).count() as u64)
+    }
+}
+
+#[async_trait]
+impl Target for Processes {
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    fn patience(&self) -> Patience {
+        PATIENCE
+    }
+
+    fn heads(&self) -> Heads {
+        Heads::default()
+    }
+
+    fn is_shaken(&self) -> bool {
+        false
+    }
+
+    fn processes(&self) -> usize {
+        1
+    }
+
+    async fn ask(&self, _wanted: usize, op: &Op, ask: Ask, _attempt: u32) -> (Option<(usize, u64)>, Outcome) {
+        let asked = tokio::time::timeout(PATIENCE.call_timeout, op.call(&self.callers, ask));
+        let outcome = match asked.await {
+            Ok(answer) => outcome(answer),
+            Err(_) => Outcome::Unknown("no answer in time".to_owned()),
+        };
+        (None, outcome)
+    }
+}
