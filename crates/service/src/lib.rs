@@ -4,12 +4,14 @@
 //! Nothing in here knows a noun.
 
 mod admission;
+mod arriving;
 pub mod auth;
 pub mod call;
 pub mod command;
 pub mod config;
 mod connections;
 pub mod contest;
+mod content_type;
 pub mod deadline;
 pub mod descriptors;
 mod failure;
@@ -29,6 +31,7 @@ pub mod server;
 pub mod telemetry;
 pub mod text;
 mod trace_context;
+mod tokens;
 
 pub use failure::{Failure, Violation};
 pub use reasons::code_of;

@@ -41,7 +41,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::OutcomeUnknown
         | Reason::FoldStopped => Code::Unavailable,
         Reason::Overloaded => Code::ResourceExhausted,
-        Reason::MethodUnknown | Reason::CompressionUnknown => Code::Unimplemented,
+        Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
 }
@@ -91,6 +91,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::Overloaded
         | Reason::MethodUnknown
         | Reason::CompressionUnknown
+        | Reason::ContentTypeUnknown
         | Reason::Internal => false,
     }
 }
