@@ -11,6 +11,7 @@ use kith_service::auth::caller;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::{RequestId, parse_id};
 use kith_service::kit::{Command, Seen};
+use kith_tables::Timestamp;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{IdentityService, after_append, batch, store_after_append};

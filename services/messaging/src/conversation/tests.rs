@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use kith_proto::messaging::v1::MessageContent;
 use proptest::prelude::*;
 
+use kith_proto::time;
+
 use super::*;
 use crate::inbox::InboxRow;
 

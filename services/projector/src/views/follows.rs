@@ -6,7 +6,7 @@ use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
 use kith_log::topics;
 use kith_proto::identity::v1::Followed;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::{Event, time};
+use kith_proto::Event;
 use kith_tables::{Column, Key, MAX_GET_ROWS, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
 use super::{are_ids, signed};
@@ -191,6 +191,8 @@ pub async fn standing(
 mod tests {
     use kith_log::{LogPartition, Position, RecordId};
     use kith_proto::identity::v1::{Blocked, FollowCut, Unblocked, Unfollowed};
+
+    use kith_proto::time;
 
     use super::*;
 
