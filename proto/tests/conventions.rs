@@ -25,6 +25,18 @@ fn every_rpc_takes_tokens_and_gives_one() {
     }
 }
 
+/// A session is there or not; who waits is told how far the tables are.
+const WITHOUT_INCOMPLETE: [&str; 2] = ["CreateSession", "WaitFor"];
+
+#[test]
+fn every_answer_can_say_that_its_folds_stand_still() {
+    for (method, _, response) in rpcs() {
+        let can = has(&response, "incomplete");
+        let must = has(&response, "as_of") && !WITHOUT_INCOMPLETE.contains(&method.name());
+        assert_eq!(can, must, "{}", response.name());
+    }
+}
+
 #[test]
 fn every_list_has_pages() {
     for (method, request, response) in rpcs() {

@@ -1,6 +1,8 @@
 //! A request taken apart, and how a gRPC service names the handler of each of its methods.
 
-use kith_proto::rpc::Rpc;
+use std::future::Future;
+
+use kith_proto::rpc::{Rpc, TakesIncomplete};
 use tonic::{Request, Response, Status};
 
 use crate::Failure;
@@ -15,8 +17,7 @@ pub trait Handlers: Send + Sync + 'static {
 
 /// Who calls, what is asked, how long there is.
 pub struct Call<R: Rpc> {
-    /// `None` only for a method that serves callers without a token.
-    caller: Option<Caller>,
+    caller: Caller,
     pub deadline: Deadline,
     pub request: R::Request,
 }
@@ -24,37 +25,39 @@ pub struct Call<R: Rpc> {
 impl<R: Rpc> Call<R> {
     /// Fails UNAUTHENTICATED without a good bearer token.
     pub fn of(request: Request<R::Request>) -> Result<Self, Status> {
-        let caller = Some(auth::caller(&request)?);
+        let caller = auth::caller(&request)?;
         Ok(Self { caller, deadline: deadline(&request), request: request.into_inner() })
     }
 
-    /// For a method that needs no caller. A refused token is no hindrance: a client whose token has expired makes a new
-    /// session with it attached.
-    pub fn of_anybody(request: Request<R::Request>) -> Self {
-        Self { caller: None, deadline: deadline(&request), request: request.into_inner() }
-    }
-
-    /// The account that calls; of anybody's call none.
-    pub fn caller(&self) -> Option<Caller> {
+    /// The account that calls.
+    pub fn caller(&self) -> Caller {
         self.caller
     }
 
-    /// Its id as keys have it; empty for anybody.
+    /// Its id as keys have it.
     pub fn viewer(&self) -> String {
-        self.caller.map(|caller| caller.account_id.to_string()).unwrap_or_default()
+        self.caller.account_id.to_string()
     }
 }
 
-/// What every handler's result goes through on its way to the caller.
-pub fn answered<T>(handled: Result<T, Failure>) -> Result<Response<T>, Status> {
-    Ok(Response::new(handled?))
+/// What every handler's result goes through on its way to the caller: folds that stand still are said.
+pub async fn answered<T>(
+    service: &impl Handlers,
+    handle: impl Future<Output = Result<T, Failure>>,
+    incomplete: impl FnOnce(&mut T),
+) -> Result<Response<T>, Status> {
+    Ok(Response::new(service.kit().candid(handle, incomplete).await?))
+}
+
+/// Says of an answer that something may be missing in it.
+pub fn cut_short(answer: &mut impl TakesIncomplete) {
+    answer.set_incomplete(true);
 }
 
 /// Implements a gRPC service: a line per method.
 ///
 /// `command method: Rpc => Noun` runs [`crate::command`]; `contest` the same with a verdict to wait for; `read` and `list`
-/// run [`crate::query`]; `anybody` and `handle` call a function of one's own, `async fn(&Service, Call<Rpc>) ->
-/// Result<Response, Failure>`, the first also for callers without a token.
+/// run [`crate::query`].
 #[macro_export]
 macro_rules! rpcs {
     ($trait:path => $service:ty { $($how:ident $method:ident: $rpc:ty => $by:tt $(:: $more:tt)* ),+ $(,)? }) => {
@@ -72,25 +75,18 @@ macro_rules! rpcs {
     };
     (@ command $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
         let call = $crate::call::Call::<$rpc>::of($request)?;
-        $crate::call::answered($crate::command::run::<$noun, $rpc>($self, call).await)
+        $crate::call::answered($self, $crate::command::run::<$noun, $rpc>($self, call), |_| {}).await
     }};
     (@ contest $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
         let call = $crate::call::Call::<$rpc>::of($request)?;
-        $crate::call::answered($crate::contest::run::<$noun, $rpc>($self, call).await)
+        $crate::call::answered($self, $crate::contest::run::<$noun, $rpc>($self, call), |_| {}).await
     }};
     (@ read $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
         let call = $crate::call::Call::<$rpc>::of($request)?;
-        $crate::call::answered($crate::query::read::<$noun, $rpc>($self, call).await)
+        $crate::call::answered($self, $crate::query::read::<$noun, $rpc>($self, call), $crate::call::cut_short).await
     }};
     (@ list $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
         let call = $crate::call::Call::<$rpc>::of($request)?;
-        $crate::call::answered($crate::query::list::<$noun, $rpc>($self, call).await)
+        $crate::call::answered($self, $crate::query::list::<$noun, $rpc>($self, call), $crate::call::cut_short).await
     }};
-    (@ handle $self:ident, $request:ident, $rpc:ty, $handler:path) => {{
-        let call = $crate::call::Call::<$rpc>::of($request)?;
-        $crate::call::answered($handler($self, call).await)
-    }};
-    (@ anybody $self:ident, $request:ident, $rpc:ty, $handler:path) => {
-        $crate::call::answered($handler($self, $crate::call::Call::<$rpc>::of_anybody($request)).await)
-    };
 }

@@ -183,7 +183,7 @@ where
     N: Noun,
     R: Rpc<Request: AtLeast + Repeatable>,
 {
-    let caller = call.caller().ok_or_else(Failure::internal)?;
+    let caller = call.caller();
     let Call { deadline, request, .. } = call;
     let is_repeatable = !request.request_id().is_empty();
     let request_id = RequestId::parse("request_id", request.request_id(), &kit.runtime)?;

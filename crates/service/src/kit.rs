@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
-use kith_fold::{Cause, Lag, Projection, Publisher, State, Token, WaitError};
+use kith_fold::{Cause, Lag, Projection, Publisher, Standstill, State, Token, WaitError};
 use kith_log::{AppendError, LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
@@ -14,6 +14,7 @@ use lru::LruCache;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::deadline::Deadline;
+use crate::reasons::may_be_stale;
 use crate::page_token::PageTokens;
 use crate::{Failure, command, limits};
 
@@ -99,6 +100,34 @@ impl Kit {
         state.at_least(token, deadline.at()).await?;
         self.runtime.observe(token.time());
         Ok(Seen { state, viewer, deadline, kit: self, publisher, lag })
+    }
+
+    /// Whether the group's folds stand still: see [`State::standstill`].
+    pub fn standstill(&self) -> Option<Standstill> {
+        self.projection.live().state.standstill()
+    }
+
+    /// What `handle` answers, and whether it says so where the group's folds stand still: an answer is handed to
+    /// `incomplete`, and a refusal that may only be due to tables that stand still becomes UNAVAILABLE, FOLD_STOPPED.
+    /// Every handler's result goes through here, once.
+    ///
+    /// It is looked at before the handler reads and after: folds that go on in between do not make what was read newer.
+    pub async fn candid<T>(
+        &self,
+        handle: impl Future<Output = Result<T, Failure>>,
+        incomplete: impl FnOnce(&mut T),
+    ) -> Result<T, Failure> {
+        let before = self.standstill();
+        let result = handle.await;
+        let Some(standstill) = before.or_else(|| self.standstill()) else { return result };
+        match result {
+            Ok(mut answer) => {
+                incomplete(&mut answer);
+                Ok(answer)
+            }
+            Err(refusal) if may_be_stale(refusal.reason()) => Err(Failure::perhaps_stale(&refusal, &standstill)),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// The tokens of a request, as one.

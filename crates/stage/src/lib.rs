@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine::{self, FoldMetrics, Ports};
-use kith_fold::{Cause, FoldError, Group, MakeGroup, Operations, Projection, Publisher, State, Token};
+use kith_fold::{Cause, FoldError, Group, MakeGroup, Operations, Projection, Publisher, Standstill, State, Token};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, LogPartition, NewRecord, Offset, PartitionIndex, Position, RecordId, Topic, topics};
 use kith_proto::Event;
+use kith_proto::ops::v1::ops_event::Event as OpsEvent;
+use kith_proto::ops::v1::{ProjectionPaused, ProjectionResumed};
 use kith_runtime::Runtime;
 use kith_service::auth::{Authentication, Caller};
 use kith_service::kit::Kit;
@@ -64,6 +66,16 @@ impl Stage {
         self.ports.tables.drop_keyspace(&self.group.keyspace()).await.unwrap();
         self.restart().await;
         self.settle().await;
+    }
+
+    /// As [`pause`].
+    pub async fn pause(&self) {
+        pause(self.projection.as_ref().unwrap()).await;
+    }
+
+    /// As [`resume`].
+    pub async fn resume(&self) {
+        resume(self.projection.as_ref().unwrap()).await;
     }
 
     /// Ends the folds, whoever still has a kit.
@@ -150,6 +162,31 @@ pub async fn projection(ports: &Ports, group: Group, folding: bool) -> Result<Ar
     let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
     let make: MakeGroup = Arc::new(move |generation| Group { generation, ..group.clone() });
     Projection::start(ports, &Arc::new(operations), make, folding).await
+}
+
+/// Has the group's folds stand still, as an operator does; returns when this process knows it.
+pub async fn pause(projection: &Projection) {
+    let service = projection.group_name().to_owned();
+    let decision = OpsEvent::ProjectionPaused(ProjectionPaused { service, ..ProjectionPaused::default() });
+    projection.operations().announce(decision).await.unwrap();
+    until_standstill(projection, Some(&Standstill::Paused)).await;
+}
+
+/// Has them go on; returns when they have caught up with what the log had then.
+pub async fn resume(projection: &Projection) {
+    let service = projection.group_name().to_owned();
+    let decision = OpsEvent::ProjectionResumed(ProjectionResumed { service, ..ProjectionResumed::default() });
+    projection.operations().announce(decision).await.unwrap();
+    until_standstill(projection, None).await;
+}
+
+/// Waits until the process knows of its folds what is `wanted`.
+pub async fn until_standstill(projection: &Projection, wanted: Option<&Standstill>) {
+    let until = Instant::now() + PATIENCE;
+    while projection.live().state.standstill().as_ref() != wanted {
+        assert!(Instant::now() < until, "the folds never came to {wanted:?}");
+        projection.ports().runtime.sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// A request of an account's.

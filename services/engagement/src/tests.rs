@@ -5,4 +5,5 @@ pub(crate) mod history;
 mod queries;
 mod refold;
 mod refusals;
+mod standstill;
 mod suite;

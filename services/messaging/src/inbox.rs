@@ -1,7 +1,7 @@
 //! An account's conversations, with what is new in each: spread from the conversations, one row each.
 
 use kith_fold::{Effect, Found, State};
-use kith_log::{RecordId, topics};
+use kith_log::RecordId;
 use kith_proto::messaging::v1::{Conversation, ConversationKind};
 use kith_proto::time;
 use kith_service::Failure;
@@ -81,7 +81,7 @@ pub fn put(conversation_id: &str, summary: &Summary, member: &Member, mark: u64)
 pub struct Inbox {
     /// In no order that means anything.
     pub conversations: Vec<Found<InboxRow>>,
-    /// Whether some may be missing: there are too many, or a part of the log is not being folded.
+    /// Whether some are missing, as there are too many.
     pub incomplete: bool,
 }
 
@@ -99,18 +99,11 @@ pub async fn inbox(state: &State, account_id: RecordId) -> Result<Inbox, StoreEr
         let is_last = page.len() < MAX_SLICE_ROWS;
         conversations.extend(page);
         if is_last || conversations.len() > CONVERSATIONS_PER_INBOX {
-            let incomplete = conversations.len() > CONVERSATIONS_PER_INBOX || is_stopped(state);
+            let incomplete = conversations.len() > CONVERSATIONS_PER_INBOX;
             conversations.truncate(CONVERSATIONS_PER_INBOX);
             return Ok(Inbox { conversations, incomplete });
         }
     }
-}
-
-fn is_stopped(state: &State) -> bool {
-    let watermarks = state.watermarks();
-    watermarks
-        .partitions()
-        .any(|partition| partition.topic == topics::MESSAGING && watermarks.stopped(partition).is_some())
 }
 
 /// The rows of these conversations in an account's inbox, at most a batch, in their order.

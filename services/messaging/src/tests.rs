@@ -1,6 +1,7 @@
 //! The service over embedded log and tables: handlers and folds together.
 
 mod harness;
+mod standstill;
 
 use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;

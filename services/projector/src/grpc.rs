@@ -57,12 +57,6 @@ impl Feeds {
     }
 }
 
-/// Whether a part of the log stands still here.
-fn is_stopped(state: &State) -> bool {
-    let watermarks = state.watermarks();
-    watermarks.partitions().any(|partition| watermarks.stopped(partition).is_some())
-}
-
 /// An account that blocks the caller is not there, as everywhere.
 async fn check_author(state: &State, viewer: &str, author: &str) -> Result<(), Failure> {
     let blocks_of_author = Key::text(author);
@@ -108,18 +102,22 @@ impl FeedService for Feeds {
         let shares = [u8::from(include_shares)];
         let filter: &[&[u8]] = &[reader.as_bytes(), &shares];
         let ask = self.ask(PageAsk { query: HOME_FEED, filter, token: &page_token, size, include_shares })?;
-        let seen = self.kit.see(&at_least, deadline).await?;
-        // Before the rows are read: they hold at least this.
-        let as_of = seen.as_of();
-        let feed = Feed::Home { reader: &reader };
-        let page = remembered::page(&seen.state, feed, ask, self.kit.runtime.now_ms()).await.map_err(Failure::from)?;
-        Ok(Response::new(GetHomeFeedResponse {
-            next_page_token: self.next_page_token(HOME_FEED, filter, &page)?,
-            omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
-            incomplete: page.incomplete || is_stopped(&seen.state),
-            items: page.items,
-            as_of,
-        }))
+        let handle = async {
+            let seen = self.kit.see(&at_least, deadline).await?;
+            // Before the rows are read: they hold at least this.
+            let as_of = seen.as_of();
+            let feed = Feed::Home { reader: &reader };
+            let page =
+                remembered::page(&seen.state, feed, ask, self.kit.runtime.now_ms()).await.map_err(Failure::from)?;
+            Ok(GetHomeFeedResponse {
+                next_page_token: self.next_page_token(HOME_FEED, filter, &page)?,
+                omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
+                incomplete: page.incomplete,
+                items: page.items,
+                as_of,
+            })
+        };
+        Ok(Response::new(self.kit.candid(handle, |answer| answer.incomplete = true).await?))
     }
 
     async fn get_author_feed(
@@ -134,18 +132,22 @@ impl FeedService for Feeds {
         let shares = [u8::from(include_shares)];
         let filter: &[&[u8]] = &[viewer.as_bytes(), author.as_bytes(), &shares];
         let ask = self.ask(PageAsk { query: AUTHOR_FEED, filter, token: &page_token, size, include_shares })?;
-        let seen = self.kit.see(&at_least, deadline).await?;
-        check_author(&seen.state, &viewer, &author).await?;
-        let as_of = seen.as_of();
-        let feed = Feed::Author { viewer: &viewer, author: &author };
-        let page = remembered::page(&seen.state, feed, ask, self.kit.runtime.now_ms()).await.map_err(Failure::from)?;
-        Ok(Response::new(GetAuthorFeedResponse {
-            next_page_token: self.next_page_token(AUTHOR_FEED, filter, &page)?,
-            omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
-            incomplete: page.incomplete || is_stopped(&seen.state),
-            items: page.items,
-            as_of,
-        }))
+        let handle = async {
+            let seen = self.kit.see(&at_least, deadline).await?;
+            check_author(&seen.state, &viewer, &author).await?;
+            let as_of = seen.as_of();
+            let feed = Feed::Author { viewer: &viewer, author: &author };
+            let page =
+                remembered::page(&seen.state, feed, ask, self.kit.runtime.now_ms()).await.map_err(Failure::from)?;
+            Ok(GetAuthorFeedResponse {
+                next_page_token: self.next_page_token(AUTHOR_FEED, filter, &page)?,
+                omitted_count: u32::try_from(page.omitted).unwrap_or(u32::MAX),
+                incomplete: page.incomplete,
+                items: page.items,
+                as_of,
+            })
+        };
+        Ok(Response::new(self.kit.candid(handle, |answer| answer.incomplete = true).await?))
     }
 
     async fn explain_feed_entry(
@@ -156,20 +158,22 @@ impl FeedService for Feeds {
         let deadline = deadline::deadline(&request);
         let ExplainFeedEntryRequest { post_id, include_shares, at_least } = request.into_inner();
         ids::parse_id("post_id", &post_id)?;
-        let seen = self.kit.see(&at_least, deadline).await?;
-        let as_of = seen.as_of();
-        let explained =
-            explain::explain(&seen.state, &reader, &post_id, include_shares).await.map_err(Failure::from)?;
-        let Some(Explained { findings, incomplete }) = explained else {
-            return Err(Failure::not_found(Reason::PostNotFound, "post").into());
+        let handle = async {
+            let seen = self.kit.see(&at_least, deadline).await?;
+            let as_of = seen.as_of();
+            let explained =
+                explain::explain(&seen.state, &reader, &post_id, include_shares).await.map_err(Failure::from)?;
+            let Some(Explained { findings, incomplete }) = explained else {
+                return Err(Failure::not_found(Reason::PostNotFound, "post"));
+            };
+            let shown = findings.iter().any(|finding| finding.outcome == FeedOutcome::Shown);
+            let cited = findings.iter().flat_map(|finding| &finding.events);
+            let positions: Vec<Position> = cited.map(|(_, at)| *at).take(EVENT_TIMES_MAX).collect();
+            let mut times = seen.times_of(&positions, deadline).await.into_iter();
+            let findings = findings.into_iter().map(|finding| present(finding, &mut times)).collect();
+            Ok(ExplainFeedEntryResponse { shown, findings, as_of, incomplete })
         };
-        let shown = findings.iter().any(|finding| finding.outcome == FeedOutcome::Shown);
-        let cited = findings.iter().flat_map(|finding| &finding.events);
-        let positions: Vec<Position> = cited.map(|(_, at)| *at).take(EVENT_TIMES_MAX).collect();
-        let mut times = seen.times_of(&positions, deadline).await.into_iter();
-        let findings = findings.into_iter().map(|finding| present(finding, &mut times)).collect();
-        let incomplete = incomplete || is_stopped(&seen.state);
-        Ok(Response::new(ExplainFeedEntryResponse { shown, findings, as_of, incomplete }))
+        Ok(Response::new(self.kit.candid(handle, |answer| answer.incomplete = true).await?))
     }
 
     async fn wait_for(&self, request: Request<WaitForRequest>) -> Result<Response<WaitForResponse>, Status> {

@@ -7,4 +7,5 @@ mod history;
 mod jitter;
 mod join;
 mod naive;
+mod standstill;
 mod suite;

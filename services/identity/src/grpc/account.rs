@@ -45,11 +45,14 @@ impl AccountService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let request = request.into_inner();
         parse_id("account_id", &request.account_id)?;
-        let seen = self.kit().see(&request.at_least, deadline).await?;
-        let as_of = seen.as_of();
-        let entries = visible(&seen.state, &caller.account_id.to_string(), vec![request.account_id]).await?;
-        let account = entries.into_iter().find_map(|entry| entry.account).ok_or_else(account::not_found)?;
-        Ok(Response::new(GetAccountResponse { account: Some(account), as_of }))
+        let handle = async {
+            let seen = self.kit().see(&request.at_least, deadline).await?;
+            let as_of = seen.as_of();
+            let entries = visible(&seen.state, &caller.account_id.to_string(), vec![request.account_id]).await?;
+            let account = entries.into_iter().find_map(|entry| entry.account).ok_or_else(account::not_found)?;
+            Ok(GetAccountResponse { account: Some(account), as_of, incomplete: false })
+        };
+        Ok(Response::new(self.kit().candid(handle, |answer| answer.incomplete = true).await?))
     }
 
     async fn batch_get_accounts(
@@ -59,10 +62,13 @@ impl AccountService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let request = request.into_inner();
         parse_ids("account_ids", &request.account_ids)?;
-        let seen = self.kit().see(&request.at_least, deadline).await?;
-        let as_of = seen.as_of();
-        let entries = visible(&seen.state, &caller.account_id.to_string(), request.account_ids).await?;
-        Ok(Response::new(BatchGetAccountsResponse { entries, as_of }))
+        let handle = async {
+            let seen = self.kit().see(&request.at_least, deadline).await?;
+            let as_of = seen.as_of();
+            let entries = visible(&seen.state, &caller.account_id.to_string(), request.account_ids).await?;
+            Ok(BatchGetAccountsResponse { entries, as_of, incomplete: false })
+        };
+        Ok(Response::new(self.kit().candid(handle, |answer| answer.incomplete = true).await?))
     }
 
     async fn resolve_handle(
@@ -72,13 +78,17 @@ impl AccountService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let request = request.into_inner();
         let handle = Handle::parse("handle", &request.handle)?;
-        let seen = self.kit().see(&request.at_least, deadline).await?;
-        let as_of = seen.as_of();
-        // The handle's row and the account's come from one record; the account is what is shown, so it must be there.
-        let account_id = by_handle(&seen.state, handle.as_str()).await.map_err(Failure::from)?;
-        let entries = visible(&seen.state, &caller.account_id.to_string(), account_id.into_iter().collect()).await?;
-        let account = entries.into_iter().find_map(|entry| entry.account).ok_or_else(account::not_found)?;
-        Ok(Response::new(ResolveHandleResponse { account: Some(account), as_of }))
+        let answer = async {
+            let seen = self.kit().see(&request.at_least, deadline).await?;
+            let as_of = seen.as_of();
+            // The handle's row and the account's come from one record; the account is what is shown, so it must be there.
+            let account_id = by_handle(&seen.state, handle.as_str()).await.map_err(Failure::from)?;
+            let entries =
+                visible(&seen.state, &caller.account_id.to_string(), account_id.into_iter().collect()).await?;
+            let account = entries.into_iter().find_map(|entry| entry.account).ok_or_else(account::not_found)?;
+            Ok(ResolveHandleResponse { account: Some(account), as_of, incomplete: false })
+        };
+        Ok(Response::new(self.kit().candid(answer, |answer| answer.incomplete = true).await?))
     }
 }
 

@@ -32,7 +32,7 @@ impl GraphService for IdentityService {
         let backfill_window_seconds = self.shared.backfill_window_seconds;
         let wish = Wish::Follow { shows_shares, notify, backfill_window_seconds };
         let asked = Asked { actor: caller.account_id, target_id, request_id, at_least, wish, deadline };
-        let (relationship, consistency_token) = self.change(asked).await?;
+        let (relationship, consistency_token) = self.kit().candid(self.change(asked), |_| {}).await?;
         Ok(Response::new(FollowResponse { relationship: Some(relationship), consistency_token }))
     }
 
@@ -40,7 +40,7 @@ impl GraphService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let UnfollowRequest { target_id, request_id, at_least } = request.into_inner();
         let asked = Asked { actor: caller.account_id, target_id, request_id, at_least, wish: Wish::Unfollow, deadline };
-        let (relationship, consistency_token) = self.change(asked).await?;
+        let (relationship, consistency_token) = self.kit().candid(self.change(asked), |_| {}).await?;
         Ok(Response::new(UnfollowResponse { relationship: Some(relationship), consistency_token }))
     }
 
@@ -48,7 +48,7 @@ impl GraphService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let BlockRequest { target_id, request_id, at_least } = request.into_inner();
         let asked = Asked { actor: caller.account_id, target_id, request_id, at_least, wish: Wish::Block, deadline };
-        let (relationship, consistency_token) = self.change(asked).await?;
+        let (relationship, consistency_token) = self.kit().candid(self.change(asked), |_| {}).await?;
         Ok(Response::new(BlockResponse { relationship: Some(relationship), consistency_token }))
     }
 
@@ -56,7 +56,7 @@ impl GraphService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let UnblockRequest { target_id, request_id, at_least } = request.into_inner();
         let asked = Asked { actor: caller.account_id, target_id, request_id, at_least, wish: Wish::Unblock, deadline };
-        let (relationship, consistency_token) = self.change(asked).await?;
+        let (relationship, consistency_token) = self.kit().candid(self.change(asked), |_| {}).await?;
         Ok(Response::new(UnblockResponse { relationship: Some(relationship), consistency_token }))
     }
 
@@ -67,12 +67,15 @@ impl GraphService for IdentityService {
         let (deadline, caller) = (deadline(&request), caller(&request)?);
         let request = request.into_inner();
         parse_ids("target_ids", &request.target_ids)?;
-        let seen = self.kit().see(&request.at_least, deadline).await?;
-        let as_of = seen.as_of();
-        let others: Vec<&str> = request.target_ids.iter().map(String::as_str).collect();
-        let pairs = pairs(&seen.state, &caller.account_id.to_string(), &others).await.map_err(Failure::from)?;
-        let relationships = pairs.iter().zip(request.target_ids).map(|(pair, id)| pair.present(id)).collect();
-        Ok(Response::new(BatchGetRelationshipsResponse { relationships, as_of }))
+        let handle = async {
+            let seen = self.kit().see(&request.at_least, deadline).await?;
+            let as_of = seen.as_of();
+            let others: Vec<&str> = request.target_ids.iter().map(String::as_str).collect();
+            let pairs = pairs(&seen.state, &caller.account_id.to_string(), &others).await.map_err(Failure::from)?;
+            let relationships = pairs.iter().zip(request.target_ids).map(|(pair, id)| pair.present(id)).collect();
+            Ok(BatchGetRelationshipsResponse { relationships, as_of, incomplete: false })
+        };
+        Ok(Response::new(self.kit().candid(handle, |answer| answer.incomplete = true).await?))
     }
 
     async fn list_followers(
@@ -88,11 +91,14 @@ impl GraphService for IdentityService {
             page_size,
             page_token,
         };
-        let seen = self.kit().see(&at_least, deadline).await?;
-        let as_of = seen.as_of();
-        let Listed { entries, next_page_token, omitted_count } =
-            self.list(&seen.state, list, caller.account_id).await?;
-        Ok(Response::new(ListFollowersResponse { followers: entries, next_page_token, omitted_count, as_of }))
+        let handle = async {
+            let seen = self.kit().see(&at_least, deadline).await?;
+            let as_of = seen.as_of();
+            let Listed { entries, next_page_token, omitted_count } =
+                self.list(&seen.state, list, caller.account_id).await?;
+            Ok(ListFollowersResponse { followers: entries, next_page_token, omitted_count, as_of, incomplete: false })
+        };
+        Ok(Response::new(self.kit().candid(handle, |answer| answer.incomplete = true).await?))
     }
 
     async fn list_following(
@@ -108,11 +114,14 @@ impl GraphService for IdentityService {
             page_size,
             page_token,
         };
-        let seen = self.kit().see(&at_least, deadline).await?;
-        let as_of = seen.as_of();
-        let Listed { entries, next_page_token, omitted_count } =
-            self.list(&seen.state, list, caller.account_id).await?;
-        Ok(Response::new(ListFollowingResponse { following: entries, next_page_token, omitted_count, as_of }))
+        let handle = async {
+            let seen = self.kit().see(&at_least, deadline).await?;
+            let as_of = seen.as_of();
+            let Listed { entries, next_page_token, omitted_count } =
+                self.list(&seen.state, list, caller.account_id).await?;
+            Ok(ListFollowingResponse { following: entries, next_page_token, omitted_count, as_of, incomplete: false })
+        };
+        Ok(Response::new(self.kit().candid(handle, |answer| answer.incomplete = true).await?))
     }
 }
 

@@ -27,20 +27,23 @@ impl SessionService for IdentityService {
         let request = request.into_inner();
         let password = Password::given("password", request.password)?;
         let handle = Handle::parse("handle", &request.handle)?;
-        let seen = self.kit().see(&request.at_least, deadline).await?;
-        let as_of = seen.as_of();
-        let claim = claim_of_account(&seen.state, &handle).await?;
-        let stored = claim.as_ref().map(|claim| claim.password_hash.as_str());
-        let matches = self.shared.passwords.verify(password, stored, deadline).await?;
-        let claim = claim.filter(|_| matches).ok_or_else(credentials_invalid)?;
-        let account_id = RecordId::parse(&claim.account_id).ok_or_else(Failure::internal)?;
-        let token = self.shared.issuer.issue(account_id)?;
-        Ok(Response::new(CreateSessionResponse {
-            access_token: token.text,
-            expire_time: Some(time::timestamp(token.expires_at_ms)),
-            account_id: claim.account_id,
-            as_of,
-        }))
+        let answer = async {
+            let seen = self.kit().see(&request.at_least, deadline).await?;
+            let as_of = seen.as_of();
+            let claim = claim_of_account(&seen.state, &handle).await?;
+            let stored = claim.as_ref().map(|claim| claim.password_hash.as_str());
+            let matches = self.shared.passwords.verify(password, stored, deadline).await?;
+            let claim = claim.filter(|_| matches).ok_or_else(credentials_invalid)?;
+            let account_id = RecordId::parse(&claim.account_id).ok_or_else(Failure::internal)?;
+            let token = self.shared.issuer.issue(account_id)?;
+            Ok(CreateSessionResponse {
+                access_token: token.text,
+                expire_time: Some(time::timestamp(token.expires_at_ms)),
+                account_id: claim.account_id,
+                as_of,
+            })
+        };
+        Ok(Response::new(self.kit().candid(answer, |_| {}).await?))
     }
 
     async fn get_signing_keys(

@@ -29,7 +29,8 @@ impl ConversationService for MessagingService {
         request: Request<GetOrCreateDirectRequest>,
     ) -> Result<Response<GetOrCreateDirectResponse>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.direct(call, request.into_inner()).await?))
+        let handle = self.direct(call, request.into_inner());
+        Ok(Response::new(self.kit.candid(handle, |_| {}).await?))
     }
 
     async fn list_conversations(
@@ -37,7 +38,8 @@ impl ConversationService for MessagingService {
         request: Request<ListConversationsRequest>,
     ) -> Result<Response<ListConversationsResponse>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.list_inbox(call, request.into_inner()).await?))
+        let handle = self.list_inbox(call, request.into_inner());
+        Ok(Response::new(self.kit.candid(handle, |answer| answer.incomplete = true).await?))
     }
 }
 

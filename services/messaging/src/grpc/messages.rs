@@ -31,7 +31,8 @@ impl MessageService for MessagingService {
         request: Request<SendMessageRequest>,
     ) -> Result<Response<SendMessageResponse>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.send(call, request.into_inner()).await?))
+        let handle = self.send(call, request.into_inner());
+        Ok(Response::new(self.kit.candid(handle, |_| {}).await?))
     }
 
     async fn list_messages(
@@ -39,12 +40,14 @@ impl MessageService for MessagingService {
         request: Request<ListMessagesRequest>,
     ) -> Result<Response<ListMessagesResponse>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.list(call, request.into_inner()).await?))
+        let handle = self.list(call, request.into_inner());
+        Ok(Response::new(self.kit.candid(handle, |answer| answer.incomplete = true).await?))
     }
 
     async fn mark_read(&self, request: Request<MarkReadRequest>) -> Result<Response<MarkReadResponse>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.mark(call, request.into_inner()).await?))
+        let handle = self.mark(call, request.into_inner());
+        Ok(Response::new(self.kit.candid(handle, |_| {}).await?))
     }
 
     async fn get_unread_counts(
@@ -52,7 +55,8 @@ impl MessageService for MessagingService {
         request: Request<GetUnreadCountsRequest>,
     ) -> Result<Response<GetUnreadCountsResponse>, Status> {
         let call = Call::of(&request)?;
-        Ok(Response::new(self.unread(call, request.into_inner()).await?))
+        let handle = self.unread(call, request.into_inner());
+        Ok(Response::new(self.kit.candid(handle, |answer| answer.incomplete = true).await?))
     }
 }
 
@@ -123,7 +127,7 @@ impl MessagingService {
         let seal = |number| self.kit.page_tokens.seal(LIST_MESSAGES, &filter, &message::encode_cursor(number));
         let next_page_token = next.map(seal).transpose()?.unwrap_or_default();
         let messages = messages.into_iter().map(|message| message.present(&request.conversation_id)).collect();
-        Ok(ListMessagesResponse { messages, next_page_token, as_of })
+        Ok(ListMessagesResponse { messages, next_page_token, incomplete: false, as_of })
     }
 
     async fn mark(&self, call: Call, request: MarkReadRequest) -> Result<MarkReadResponse, Failure> {

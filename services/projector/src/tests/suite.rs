@@ -122,6 +122,10 @@ impl Suite {
         }
     }
 
+    pub fn projection(&self) -> &Arc<Projection> {
+        self.projection.as_ref().unwrap()
+    }
+
     pub fn feeds(&self) -> Feeds {
         Self::feeds_of(self.projection.as_ref().unwrap())
     }
