@@ -77,7 +77,9 @@ impl<T> Answer<T> {
     /// It was refused so; `field`: the one that a violation names.
     #[track_caller]
     pub fn is(self, code: Code, reason: &str, field: Option<&str>) {
-        self.otherwise(code, reason, field).map_or((), |otherwise| panic!("{otherwise}"));
+        if let Some(otherwise) = self.otherwise(code, reason, field) {
+            panic!("{otherwise}");
+        }
     }
 
     /// How it was answered, if it was not refused so.
@@ -232,7 +234,6 @@ calls! {
     follow: GraphServiceClient.follow(identity::FollowRequest) -> identity::FollowResponse;
     block: GraphServiceClient.block(identity::BlockRequest) -> identity::BlockResponse;
     create_post: PostServiceClient.create_post(posts::CreatePostRequest) -> posts::CreatePostResponse;
-    get_post: PostServiceClient.get_post(posts::GetPostRequest) -> posts::GetPostResponse;
     batch_get_posts: PostServiceClient.batch_get_posts(posts::BatchGetPostsRequest) -> posts::BatchGetPostsResponse;
     delete_post: PostServiceClient.delete_post(posts::DeletePostRequest) -> posts::DeletePostResponse;
     react: ReactionServiceClient.react(engagement::ReactRequest) -> engagement::ReactResponse;
@@ -251,11 +252,11 @@ impl Caller {
     }
 
     /// Calls `method`, by its service's full name and its own, with these bytes as its message.
-    pub async fn raw(&self, method: &str, bytes: impl Into<Bytes>) -> Answer<Bytes> {
+    pub async fn raw(&self, method: &str, bytes: &[u8]) -> Answer<Bytes> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         client.ready().await.unwrap();
         let path: PathAndQuery = format!("/{method}").parse().unwrap();
-        Answer(client.unary(self.request(bytes.into()), path, Raw).await)
+        Answer(client.unary(self.request(Bytes::copy_from_slice(bytes)), path, Raw).await)
     }
 
     /// Has every service see what the token names, in a query of its own.

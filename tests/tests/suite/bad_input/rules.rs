@@ -1,7 +1,7 @@
 //! What the protos say that a request's fields have to be: `buf.validate.field`, and `kith.options.v1.max_graphemes`.
 
 use kith_proto::FILE_DESCRIPTOR_SET;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MethodDescriptor, ReflectMessage, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MethodDescriptor, Value};
 use regex::Regex;
 
 /// Ids of all kinds.
