@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
 
-.PHONY: help run init build test simulate torture bench bench-quick lint fmt demo demo-live servers latency clean-tables
+.PHONY: help run init build test check simulate torture bench bench-quick lint fmt demo demo-live servers latency clean-tables
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -43,8 +43,13 @@ bench: build servers ## ceilings of this machine and the suite beside them, embe
 bench-quick: build ## six rows of it, embedded, in under a minute once built
 	$(BENCH) --quick $(BENCH_ARGS)
 
-test: ## every test, with real Kafka and Cassandra where Java and Maven are there
-	cargo test --workspace --no-fail-fast
+test: ## every test, with real Kafka and Cassandra where Java and Maven are there; the slowest at the end
+	tests/slowest 20 --workspace --no-fail-fast
+
+CHECK_SEEDS ?= 200
+check: ## the inner loop, without Kafka and Cassandra: unit tests, contracts and journeys embedded, 200 simulated seeds
+	LIVE_TESTS=no tests/slowest 10 --workspace --lib --bins --tests -- --skip simulation:: --skip torture::
+	cargo run --quiet -p kith-tests --bin simulate -- --seeds $(CHECK_SEEDS) --jobs $$(nproc)
 
 SEEDS ?= 10000
 simulate: ## the whole suite in one thread against an adversary, 10,000 seeds (SEEDS=…); then every planted defect

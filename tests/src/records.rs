@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kith_log::{EventLog, LogPartition, Offset, Record, Topic};
+use kith_log::{EventLog, LogPartition, Offset, Record, Topic, topics};
 
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
-/// Every record of `topics` that is there now, partition by partition.
-pub async fn of(log: &dyn EventLog, topics: &[Topic]) -> Result<Vec<Record>> {
+/// Every record of the services' topics that is there now, partition by partition. Not what was set aside, nor what
+/// operators decided.
+pub async fn of(log: &dyn EventLog) -> Result<Vec<Record>> {
     let mut all = Vec::new();
-    for &topic in topics {
+    let of_services = |topic: &Topic| ![topics::DEAD_LETTERS, topics::OPS].contains(topic);
+    for topic in topics::ALL.into_iter().filter(of_services) {
         for (index, head) in (0..).zip(log.heads(topic).await?) {
             all.extend(until(log, LogPartition { topic, index }, head).await?);
         }

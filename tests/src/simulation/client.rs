@@ -22,7 +22,9 @@ const PAGES: usize = 60;
 /// (`kith_fold::APPLIED_IDS_PER_ROW`).
 const COPIED_WITHIN: usize = 4;
 /// How often, in a thousand commands.
-const TWICE_AT_ONCE: u32 = 60;
+const TWICE_AT_ONCE: u32 = 100;
+/// How much later the second of two at once is sent.
+const COPY_LATE_MS: u64 = 20;
 /// How often, in a thousand steps.
 const AGAIN: u32 = 60;
 
@@ -164,7 +166,11 @@ impl Client {
             return self.end(call);
         }
         let mut copy = Call { is_copy: true, ..call.clone() };
-        futures::join!(self.insist(&mut call, ""), self.insist(&mut copy, ""));
+        let late = async {
+            self.target.runtime().sleep(self.chance.ms(0, COPY_LATE_MS)).await;
+            self.insist(&mut copy, "").await;
+        };
+        futures::join!(self.insist(&mut call, ""), late);
         copy.copy_of = call.reply().map(|reply| reply.answer.clone());
         self.end(call);
         self.end(copy);

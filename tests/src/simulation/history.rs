@@ -66,3 +66,27 @@ impl Call {
         (start, self.after.get(&partition).copied().unwrap_or(0).max(start))
     }
 }
+
+#[cfg(test)]
+impl Call {
+    /// One that nobody has answered.
+    pub fn of(op: Op) -> Self {
+        Self {
+            actor: String::new(),
+            op,
+            request_id: String::new(),
+            at_least: Token::default(),
+            attempts: 1,
+            pages: 1,
+            asked: 0,
+            told: 0,
+            before: Heads::new(),
+            after: Heads::new(),
+            answered_by: None,
+            outcome: Outcome::Unknown(String::new()),
+            shaken: false,
+            copy_of: None,
+            is_copy: false,
+        }
+    }
+}

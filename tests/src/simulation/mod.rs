@@ -143,7 +143,7 @@ async fn caught_up(world: &Arc<World>) -> Result<Arc<Process>> {
 async fn at_the_end(world: &World, process: &Arc<Process>, history: &[Call], report: &mut Report) -> Result<()> {
     let mut model = Model::of(&world.log.dump(), world.plan.partitions, world.plan.promises);
     model.remember(history);
-    let last = settled::read_all(&process.callers, &model).await;
+    let last = settled::read_all(&process.callers, &model, 1).await;
     report.findings.extend(checks::told(&model, history, &last));
     report.findings.extend(checks::rows(&world.tables, &world.groups(), &model.ends));
     report.findings.extend(checks::rebuild(world, &process.states()).await?);

@@ -117,10 +117,16 @@ impl Model {
     /// Takes in who made what, as clients were told.
     pub fn remember(&mut self, history: &[Call]) {
         for call in history.iter().filter(|call| !call.is_copy) {
-            let id = call.reply().and_then(|reply| call.op.made(&reply.answer));
-            if let Some(made) = id.and_then(|id| self.made.get_mut(&id)) {
-                made.at_least = Some(call.at_least.clone());
+            if let Some(id) = call.reply().and_then(|reply| call.op.made(&reply.answer)) {
+                self.saw(&id, &call.at_least);
             }
+        }
+    }
+
+    /// Who made `id` had seen that.
+    pub fn saw(&mut self, id: &str, at_least: &Token) {
+        if let Some(made) = self.made.get_mut(id) {
+            made.at_least = Some(at_least.clone());
         }
     }
 

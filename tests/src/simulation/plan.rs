@@ -200,6 +200,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn promises_are_read_by_their_names() {
+        let two = Promises { ordered_times: true, copies: true, once_a_walk: false };
+        assert_eq!(Promises::parse("copies,ordered_times").ok(), Some(two));
+        assert!(Promises::parse("copies,order").is_err());
+    }
+
+    #[test]
     fn a_plan_is_a_function_of_its_seed() {
         assert_eq!(Plan::of(7, Mode::Safety), Plan::of(7, Mode::Safety));
         assert_ne!(Plan::of(7, Mode::Safety), Plan::of(8, Mode::Safety));

@@ -96,7 +96,7 @@ impl Workload {
         // What the log had when a call was answered is not known: any of it.
         history.iter_mut().for_each(|call| call.after = model.ends.clone());
         model.remember(&history);
-        let last = settled::read_all(&self.target.callers, &model).await;
+        let last = settled::read_all(&self.target.callers, &model, PATIENCE.attempts).await;
         let findings = checks::told(&model, &history, &last);
         let shown: Vec<String> =
             findings.iter().take(FINDINGS_SHOWN).map(|found| format!("{}: {}", found.check, found.what)).collect();

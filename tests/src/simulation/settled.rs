@@ -1,6 +1,8 @@
 //! The end of a history: everything is read once more, with a token of all there is. Then each answer has one value only
 //! that is right.
 
+use std::time::Duration;
+
 use super::callers::Callers;
 use super::client::{ask, take_page};
 use super::history::{Call, Outcome};
@@ -12,8 +14,10 @@ use super::target::outcome;
 /// Pages of one list.
 const PAGES: usize = 60;
 
-/// Reads all that anybody can read.
-pub async fn read_all(callers: &Callers, model: &Model) -> Vec<Call> {
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// Reads all that anybody can read; what is not answered, up to `attempts` times.
+pub async fn read_all(callers: &Callers, model: &Model, attempts: u32) -> Vec<Call> {
     let mut calls = Vec::new();
     for (actor, op) in nouns::ALL.iter().flat_map(|noun| noun.questions(model)) {
         let mut call = Call {
@@ -33,17 +37,23 @@ pub async fn read_all(callers: &Callers, model: &Model) -> Vec<Call> {
             copy_of: None,
             is_copy: false,
         };
-        walk(callers, &mut call).await;
+        walk(callers, &mut call, attempts).await;
         calls.push(call);
     }
     calls
 }
 
-async fn walk(callers: &Callers, call: &mut Call) {
+async fn walk(callers: &Callers, call: &mut Call, attempts: u32) {
     let (op, mut page_token, mut all): (Op, _, _) = (call.op.clone(), String::new(), None);
     for _ in 0..PAGES {
         call.pages += 1;
-        call.outcome = outcome(op.call(callers, ask(call, &page_token)).await);
+        for attempt in 1..=attempts {
+            call.outcome = outcome(op.call(callers, ask(call, &page_token)).await);
+            if attempt == attempts || !matches!(call.outcome, Outcome::Unknown(_)) {
+                break;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
         let Some(next) = take_page(call, &mut all) else { return };
         page_token = next;
     }

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kith_log::embedded::EmbeddedLog;
-use kith_log::topics;
 use kith_runtime::{Runtime, SplitMix64};
 
 use super::disk::{self, How};
@@ -178,7 +177,7 @@ async fn finish(mut suite: Suite, mut clients: Workload, report: &mut Report) ->
     disk::clock(process.folder(), 0)?;
     process.kill_9()?;
     let log = EmbeddedLog::open(&process.folder().join(".kith/log"), digests::PARTITIONS, Runtime::system())?;
-    let all = records::of(&*log, &topics::ALL).await?;
+    let all = records::of(&*log).await?;
     drop(log);
     restart(&mut suite).await?;
     report.acknowledged(clients.holds(&all).await?);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use kith_log::{EventLog as _, topics};
+use kith_log::EventLog as _;
 use kith_runtime::SplitMix64;
 
 use super::generations;
@@ -78,7 +78,7 @@ async fn round(
     clients.ended(ENDS_WITHIN).await?;
     world.planted.are_set_aside(world.kafka, report).await?;
     let log = kafka_server::log(world.kafka, digests::PARTITIONS)?;
-    let all = records::of(&*log, &topics::ALL).await?;
+    let all = records::of(&*log).await?;
     log.close(CLOSED_WITHIN).await;
     report.acknowledged(clients.holds(&all).await?);
     for process in SERVICES {

@@ -29,7 +29,7 @@ async fn a_disk_that_fails_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_servers_that_fail_lose_nothing() {
-    if servers::missing_program().is_some() {
+    if servers::why_not_live().is_some() {
         return;
     }
     let mut report = Report::default();

@@ -23,3 +23,31 @@ pub fn copies(model: &Model, history: &[Call]) -> Vec<Finding> {
     }
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::Promises;
+    use crate::simulation::history::Outcome;
+    use crate::simulation::nouns::{React, Subject};
+    use crate::simulation::operation::{Answer, Reply, op};
+
+    /// A reaction that was answered so, after it was answered with what is given as the first answer.
+    fn answered(kind_and_time: (i32, i64), first: Option<(i32, i64)>) -> Call {
+        let call = Call::of(op(React { subject: Subject::post("a post"), kind: 1 }));
+        let reply = Reply::new(Answer::new(kind_and_time), String::new());
+        Call { outcome: Outcome::Ok(reply), copy_of: first.map(Answer::new), is_copy: first.is_some(), ..call }
+    }
+
+    #[test]
+    fn a_copy_is_answered_as_the_first_or_with_what_stood() {
+        let promises = Promises { copies: true, ..Promises::default() };
+        // Of an empty log nothing stood.
+        let model = Model::of(&[], 1, promises);
+        let found = |call: Call| copies(&model, &[call]).len();
+        assert_eq!(found(answered((1, 7), Some((1, 7)))), 0);
+        assert_eq!(found(answered((1, 8), Some((1, 7)))), 1);
+        assert_eq!(found(answered((1, 7), None)), 1);
+        assert_eq!(copies(&Model::of(&[], 1, Promises::default()), &[answered((1, 7), None)]), []);
+    }
+}

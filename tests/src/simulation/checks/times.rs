@@ -43,3 +43,35 @@ pub fn in_causal_order(model: &Model, call: &Call, oldest_first: &[&str]) -> Vec
     }
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use kith_fold::Token;
+    use kith_log::{LogPartition, Position, topics};
+
+    use super::*;
+    use crate::simulation::Promises;
+    use crate::simulation::nouns::create;
+
+    /// Three things in one partition; the second was made by one who had seen the first.
+    fn model() -> Model {
+        let partition = LogPartition { topic: topics::POSTS, index: 0 };
+        let mut model = Model { promises: Promises { ordered_times: true, ..Promises::default() }, ..Model::default() };
+        for (id, offset) in [("one", 4), ("two", 5), ("alone", 6)] {
+            model.makes(id, None, Position { partition, offset });
+            model.saw(id, &Token::default());
+        }
+        model.saw("two", &Position { partition, offset: 4 }.into());
+        model
+    }
+
+    #[test]
+    fn what_was_made_after_stands_after() {
+        let (mut model, call) = (model(), Call::of(create("ada")));
+        let wrong = |model: &Model, ids: &[&str]| in_causal_order(model, &call, ids).len();
+        assert_eq!(wrong(&model, &["one", "alone", "two"]), 0);
+        assert_eq!(wrong(&model, &["alone", "two", "one"]), 1);
+        model.promises.ordered_times = false;
+        assert_eq!(wrong(&model, &["alone", "two", "one"]), 0);
+    }
+}

@@ -102,3 +102,27 @@ impl There {
         findings
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::nouns::create;
+
+    #[test]
+    fn a_list_has_all_that_was_there_all_the_time_and_nothing_foreign_or_twice() {
+        let (mut there, call) = (There::default(), Call::of(create("ada")));
+        there.put("always", true, true);
+        there.put("at times", true, false);
+        there.put("hidden", false, false);
+        for (ids, wrong) in [
+            (&["always"][..], 0),
+            (&["at times", "always"], 0),
+            (&["at times"], 1),
+            (&["always", "hidden"], 1),
+            (&["always", "unheard of"], 1),
+            (&["always", "always"], 1),
+        ] {
+            assert_eq!(there.check(&call, ids).len(), wrong, "{ids:?}");
+        }
+    }
+}
