@@ -6,24 +6,38 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::Failure;
-use crate::limits::{DEADLINE_MARGIN_MS, DEADLINE_MIN_MS};
+use crate::limits::{DEADLINE_MARGIN_MS, DEADLINE_MIN_MS, DEADLINE_WAIT_MARGIN_MS, DEADLINE_WAIT_MARGIN_PERCENT};
 
 const TIMEOUT_HEADER: &str = "grpc-timeout";
 const TIMEOUT_DIGITS_MAX: usize = 8;
+/// The margin of waits is at most this part of a short deadline.
+const WAIT_MARGIN_SHARE: u32 = 10;
 
-/// When the server answers at the latest: a little before the caller gives up, so that the reason still arrives.
+/// The two ends of a call, both before the caller gives up, so that the reason still arrives. What a handler waits for (a
+/// token, a verdict, the log) it waits for until [`Self::at`]; what it then still has to do is cut a little later.
+///
+/// The first end is the earlier one because grpcio and its kin round a deadline up when they send it, by as much as 1 %,
+/// but give up at the exact time: an answer in that gap arrives nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     at: Instant,
+    answer_by: Instant,
 }
 
 impl Deadline {
     pub fn after(duration: Duration) -> Self {
-        Self { at: Instant::now() + duration }
+        let at = Instant::now() + duration;
+        Self { at, answer_by: at }
     }
 
+    /// When a handler's waits end.
     pub fn at(&self) -> Instant {
         self.at
+    }
+
+    /// When the call is answered, whatever its handler is doing.
+    pub(crate) fn answer_by(&self) -> Instant {
+        self.answer_by
     }
 
     /// What is left for waits and calls onward; zero when it has passed.
@@ -64,8 +78,16 @@ impl DeadlineRules {
         if asked < Duration::from_millis(DEADLINE_MIN_MS) {
             return Err(Failure::deadline_too_short());
         }
-        Ok(Deadline::after(asked.min(self.max) - Duration::from_millis(DEADLINE_MARGIN_MS)))
+        let (now, given) = (Instant::now(), asked.min(self.max));
+        let margin = Duration::from_millis(DEADLINE_MARGIN_MS);
+        Ok(Deadline { at: now + (given - margin.max(wait_margin(given))), answer_by: now + (given - margin) })
     }
+}
+
+/// How much earlier than the caller a wait gives up.
+fn wait_margin(given: Duration) -> Duration {
+    let least = Duration::from_millis(DEADLINE_WAIT_MARGIN_MS).min(given / WAIT_MARGIN_SHARE);
+    least.max(given * DEADLINE_WAIT_MARGIN_PERCENT / 100)
 }
 
 /// gRPC over HTTP/2: up to 8 digits and one of H, M, S, m, u, n.
@@ -90,13 +112,35 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn admit(timeout: Option<&str>) -> Result<Duration, String> {
+    /// How long the answer may take, and how much earlier the waits end.
+    fn ends(timeout: Option<&str>) -> Result<(Duration, Duration), String> {
         let mut headers = HeaderMap::new();
         if let Some(timeout) = timeout {
             headers.insert(TIMEOUT_HEADER, timeout.parse().unwrap());
         }
-        let deadline = DeadlineRules::default().admit(&headers);
-        deadline.map(|deadline| deadline.remaining()).map_err(|failure| format!("{:?}", failure.code()))
+        let deadline = DeadlineRules::default().admit(&headers).map_err(|failure| format!("{:?}", failure.code()))?;
+        assert!(deadline.at() >= Instant::now());
+        Ok((deadline.answer_by() - Instant::now(), deadline.answer_by() - deadline.at()))
+    }
+
+    fn admit(timeout: Option<&str>) -> Result<Duration, String> {
+        ends(timeout).map(|(answer, _)| answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_end_before_a_caller_that_rounded_its_deadline_up_gives_up() {
+        for (asked, earlier_than_caller_us) in [
+            ("5m", 2_000),
+            ("50m", 5_000),
+            ("500m", 20_000),
+            ("1S", 20_000),
+            ("2S", 40_000),
+            ("10S", 200_000),
+            ("30S", 600_000),
+        ] {
+            let (_, earlier) = ends(Some(asked)).unwrap();
+            assert_eq!(earlier.as_micros() + 1_000 * u128::from(DEADLINE_MARGIN_MS), earlier_than_caller_us, "{asked}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -214,7 +214,7 @@ impl EdgeShared {
         let authentication = auth::authenticate(&self.verifier, request.headers());
         request.extensions_mut().insert(deadline);
         request.extensions_mut().insert(authentication);
-        match tokio::time::timeout_at(deadline.at(), inner.call(request)).await {
+        match tokio::time::timeout_at(deadline.answer_by(), inner.call(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(never)) => match never {},
             Err(_) => Err(Failure::deadline_exceeded()),

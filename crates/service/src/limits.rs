@@ -87,6 +87,10 @@ limits! {
     DEADLINE_MIN_MS: u64 = 5;
     /// How long before the caller's deadline the server answers, so that its reason still arrives, in milliseconds.
     DEADLINE_MARGIN_MS: u64 = 2;
+    /// The same for waits (for tokens, verdicts, the log): some clients round their deadline up when they send it. At most a tenth of the deadline, in milliseconds ...
+    DEADLINE_WAIT_MARGIN_MS: u64 = 20;
+    /// ... and at least this much of it, in percent.
+    DEADLINE_WAIT_MARGIN_PERCENT: u32 = 2;
     /// RPCs that one process works on at a time; more are shed.
     RPCS_IN_FLIGHT: usize = 640;
     /// The same for a while after some were shed, since what waits then is no burst.

@@ -60,7 +60,7 @@ async fn handlers_find_their_deadline_and_their_caller() {
     let token = suite.issuer.issue(RecordId([7; 16])).unwrap().text;
     let handler = service_fn(|request: Request<Body>| {
         let deadline = request.extensions().get::<Deadline>().copied().unwrap();
-        assert_eq!(deadline.remaining(), Duration::from_millis(998));
+        assert_eq!(deadline.remaining(), Duration::from_millis(980));
         let authentication = request.extensions().get::<Authentication>().copied().unwrap();
         assert!(matches!(authentication, Authentication::Caller(caller) if caller.account_id == RecordId([7; 16])));
         ok(request)
