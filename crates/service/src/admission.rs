@@ -4,6 +4,9 @@
 //! in makes the others wait longer, and none is answered sooner. So for a while only some of the places are given. Then
 //! it is all of them again, whatever was refused meanwhile: callers that ask again at once could otherwise keep a server
 //! that has room for them in a state that only refuses.
+//!
+//! Callers without a good bearer token have places of their own, a few: whoever reaches the port could otherwise hold the
+//! places of those who are known.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,40 +14,97 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::limits::{OVERLOADED_FOR_MS, RPCS_IN_FLIGHT, RPCS_IN_FLIGHT_OVERLOADED};
+use crate::arriving::Arriving;
+use crate::auth::Authentication;
+use crate::limits::{
+    ARRIVING_BYTES_ANONYMOUS, ARRIVING_BYTES_PER_PROCESS, OVERLOADED_FOR_MS, RPCS_IN_FLIGHT, RPCS_IN_FLIGHT_ANONYMOUS,
+    RPCS_IN_FLIGHT_OVERLOADED,
+};
 
 /// The places of one process, over all connections.
 pub(crate) struct Admission {
-    places: Arc<Semaphore>,
+    known: Pool,
+    anonymous: Pool,
     since: Instant,
     /// Until when only some places are given, milliseconds from `since`.
     overloaded_until: AtomicU64,
 }
 
+/// What callers of one kind share.
+struct Pool {
+    places: Arc<Semaphore>,
+    arriving: Arriving,
+}
+
+/// Whose places a call takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// Callers whose bearer token is good.
+    Known,
+    Anonymous,
+}
+
+impl From<Authentication> for Who {
+    fn from(authentication: Authentication) -> Self {
+        match authentication {
+            Authentication::Caller(_) => Self::Known,
+            // Who has lost the session must be able to make a new one, with the old token still attached.
+            Authentication::Anonymous | Authentication::Refused(_) => Self::Anonymous,
+        }
+    }
+}
+
 impl Admission {
     pub fn new() -> Self {
-        let places = Arc::new(Semaphore::new(RPCS_IN_FLIGHT));
-        Self { places, since: Instant::now(), overloaded_until: AtomicU64::new(0) }
+        let pool = |places, arriving_bytes| Pool {
+            places: Arc::new(Semaphore::new(places)),
+            arriving: Arriving::up_to(arriving_bytes),
+        };
+        Self {
+            known: pool(RPCS_IN_FLIGHT, ARRIVING_BYTES_PER_PROCESS),
+            anonymous: pool(RPCS_IN_FLIGHT_ANONYMOUS, ARRIVING_BYTES_ANONYMOUS),
+            since: Instant::now(),
+            overloaded_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a call would get a place now.
+    pub fn has_room(&self, who: Who) -> bool {
+        // Fits for half a billion years.
+        let now = self.since.elapsed().as_millis() as u64;
+        let free = self.pool(who).places.available_permits();
+        if who == Who::Anonymous {
+            return free > 0;
+        }
+        if free == 0 {
+            self.overloaded_until.store(now + OVERLOADED_FOR_MS, Ordering::Relaxed);
+        }
+        let is_overloaded = now < self.overloaded_until.load(Ordering::Relaxed);
+        free > if is_overloaded { RPCS_IN_FLIGHT - RPCS_IN_FLIGHT_OVERLOADED } else { 0 }
     }
 
     /// A place, held until it is dropped; `None`: there are too many calls already.
-    pub fn admit(&self) -> Option<OwnedSemaphorePermit> {
-        // Fits for half a billion years.
-        let now = self.since.elapsed().as_millis() as u64;
-        let is_overloaded = now < self.overloaded_until.load(Ordering::Relaxed);
-        if is_overloaded && self.in_flight() >= RPCS_IN_FLIGHT_OVERLOADED {
-            return None;
-        }
-        let place = Arc::clone(&self.places).try_acquire_owned().ok();
-        if place.is_none() {
-            self.overloaded_until.store(now + OVERLOADED_FOR_MS, Ordering::Relaxed);
-        }
-        place
+    pub fn admit(&self, who: Who) -> Option<OwnedSemaphorePermit> {
+        // Of two calls that find the last place, one does not get it.
+        self.has_room(who).then(|| Arc::clone(&self.pool(who).places).try_acquire_owned().ok()).flatten()
     }
 
-    /// How many places are taken.
+    /// The requests of such callers that have not come whole.
+    pub fn arriving(&self, who: Who) -> &Arriving {
+        &self.pool(who).arriving
+    }
+
+    /// How many calls have a place, or will ask for one when their request has come.
     pub fn in_flight(&self) -> usize {
-        RPCS_IN_FLIGHT - self.places.available_permits()
+        let taken = |pool: &Pool, places| places - pool.places.available_permits() + pool.arriving.requests();
+        taken(&self.known, RPCS_IN_FLIGHT) + taken(&self.anonymous, RPCS_IN_FLIGHT_ANONYMOUS)
+    }
+
+    fn pool(&self, who: Who) -> &Pool {
+        match who {
+            Who::Known => &self.known,
+            Who::Anonymous => &self.anonymous,
+        }
     }
 }
 
@@ -55,7 +115,7 @@ mod tests {
     use super::*;
 
     fn take(admission: &Admission) -> Vec<OwnedSemaphorePermit> {
-        std::iter::from_fn(|| admission.admit()).collect()
+        std::iter::from_fn(|| admission.admit(Who::Known)).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -64,9 +124,9 @@ mod tests {
         let mut held = take(&admission);
         assert_eq!(held.len(), RPCS_IN_FLIGHT);
         held.truncate(RPCS_IN_FLIGHT_OVERLOADED);
-        assert!(admission.admit().is_none(), "the overload is not over");
+        assert!(admission.admit(Who::Known).is_none(), "the overload is not over");
         held.pop();
-        assert!(admission.admit().is_some());
+        assert!(admission.admit(Who::Known).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -76,9 +136,17 @@ mod tests {
         held.truncate(RPCS_IN_FLIGHT_OVERLOADED);
         for _ in 1..OVERLOADED_FOR_MS {
             tokio::time::advance(Duration::from_millis(1)).await;
-            assert!(admission.admit().is_none());
+            assert!(admission.admit(Who::Known).is_none());
         }
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(take(&admission).len(), RPCS_IN_FLIGHT - RPCS_IN_FLIGHT_OVERLOADED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_known_takes_no_place_of_those_who_are() {
+        let admission = Admission::new();
+        let held: Vec<_> = std::iter::from_fn(|| admission.admit(Who::Anonymous)).collect();
+        assert_eq!(held.len(), RPCS_IN_FLIGHT_ANONYMOUS);
+        assert_eq!(take(&admission).len(), RPCS_IN_FLIGHT);
     }
 }

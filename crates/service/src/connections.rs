@@ -26,11 +26,12 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
 use crate::limits::{
-    ADMIN_IDLE_SECONDS, ANSWER_TAKEN_SECONDS, CONNECTION_AGE_SECONDS, HANDSHAKE_SECONDS, KEEPALIVE_INTERVAL_SECONDS,
-    KEEPALIVE_TIMEOUT_SECONDS, REQUEST_HEADER_BYTES_PARSED, STREAMS_PER_CONNECTION,
+    ADMIN_IDLE_SECONDS, ANSWER_TAKEN_SECONDS, CANCELLED_UNSEEN_PER_CONNECTION, CONNECTION_AGE_SECONDS,
+    HANDSHAKE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_TIMEOUT_SECONDS, REQUEST_HEADER_BYTES_PARSED,
+    RESETS_PER_CONNECTION, STREAMS_PER_CONNECTION,
 };
 use crate::metrics::Metrics;
-use crate::response::Untaken;
+use crate::response::Held;
 
 /// How often a connection is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -140,6 +141,8 @@ impl Conversation {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .max_pending_accept_reset_streams(CANCELLED_UNSEEN_PER_CONNECTION)
+            .max_local_error_reset_streams(RESETS_PER_CONNECTION)
             .max_header_list_size(REQUEST_HEADER_BYTES_PARSED)
             .max_send_buf_size(SEND_BUFFER_BYTES)
             .keep_alive_interval(Some(Duration::from_secs(KEEPALIVE_INTERVAL_SECONDS)))
@@ -173,8 +176,8 @@ impl Conversation {
             tracing::debug!(%error, "a connection that is gone already");
             return;
         }
-        let (line_state, untaken) = (Arc::<Line>::default(), Arc::<Untaken>::default());
-        let (line, calls) = (Arc::clone(&untaken), Arc::clone(&line_state));
+        let (line_state, held) = (Arc::<Line>::default(), Arc::<Held>::default());
+        let (line, calls) = (Arc::clone(&held), Arc::clone(&line_state));
         let service = service.map_request(move |request: Request<Incoming>| {
             calls.called();
             let mut request = request.map(Body::new);
@@ -199,7 +202,7 @@ impl Conversation {
             }
             let is_silent = line_state.heard_bytes.load(Ordering::Relaxed) < self.first_bytes;
             let too_late = |since: Instant, seconds| since.elapsed() >= Duration::from_secs(seconds);
-            let oldest = untaken.oldest().into_iter().chain(line_state.stuck_since()).min();
+            let oldest = held.oldest().into_iter().chain(line_state.stuck_since()).min();
             let waits = oldest.is_some_and(|since| too_late(since, ANSWER_TAKEN_SECONDS));
             let ending = *self.ending.borrow();
             if is_silent && ending {

@@ -310,7 +310,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::OutcomeUnknown
         | Reason::FoldStopped => Code::Unavailable,
         Reason::Overloaded => Code::ResourceExhausted,
-        Reason::MethodUnknown | Reason::CompressionUnknown => Code::Unimplemented,
+        Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
 }

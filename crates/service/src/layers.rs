@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use kith_proto::errors::v1::Reason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -17,13 +19,14 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use crate::Failure;
-use crate::admission::Admission;
+use crate::admission::{Admission, Who};
 use crate::auth::{self, Verifier};
-use crate::deadline::DeadlineRules;
-use crate::limits::{REQUEST_HEADER_BYTES, STREAMS_OPEN};
+use crate::deadline::{Deadline, DeadlineRules};
+use crate::limits::{REQUEST_ARRIVES_SECONDS, REQUEST_HEADER_BYTES, STREAMS_OPEN};
 use crate::metrics::{Metrics, RpcMethod, RpcMetrics, code_name};
-use crate::response::{Answer, Open, Untaken, UntakenBytes};
+use crate::response::{Answer, Held, Open, UntakenBytes};
 use crate::telemetry::{self, TRACE_PARENT};
+use crate::{arriving, content_type};
 
 /// Between two looks whether anything is in flight, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -127,46 +130,105 @@ where
         let inner = std::mem::replace(&mut self.inner, clone);
         let edge = self.edge.clone();
         let method = edge.rpcs.method(request.uri().path());
-        let place = match method.is_streaming() {
-            true => None,
-            false => match edge.admission.admit() {
-                Some(place) => Some(place),
-                None => return Box::pin(async move { Ok(edge.refuse(&method, request.into_body()).await) }),
-            },
-        };
-        let span = span_of(&method, &request);
-        Box::pin(async move { Ok(edge.call(method, place, inner, request).await) }.instrument(span))
+        if let Some(refusal) = content_type::refusal(request.headers()) {
+            let code = code_in(refusal.headers());
+            return Box::pin(async move { Ok(edge.refuse(&method, request.into_body(), code, refusal).await) });
+        }
+        // Who it is costs more to find out than to refuse. Whoever lies gets no place in the end.
+        let claims = if request.headers().contains_key(AUTHORIZATION) { Who::Known } else { Who::Anonymous };
+        if !method.is_streaming() && !edge.admission.has_room(claims) {
+            return Box::pin(async move { Ok(edge.shed(&method, request.into_body()).await) });
+        }
+        Box::pin(async move { Ok(edge.serve(method, inner, request).await) })
     }
 }
 
 impl EdgeShared {
-    /// Counted, but without a span: of the many that an overload refuses, none says more than the count. The request is
-    /// taken first, since h2 closes a connection after some streams that were answered before their end.
-    async fn refuse(&self, method: &RpcMethod, mut request: Body) -> Response<Body> {
-        let all = async { while let Some(Ok(_)) = request.frame().await {} };
-        // One that does not come is not waited for.
-        let _ = tokio::time::timeout(REFUSED_TAKEN_WITHIN, all).await;
-        self.rpcs.observe(method, Code::ResourceExhausted, Duration::ZERO);
-        let mut response = Response::new(Body::empty());
-        *response.headers_mut() = self.refusal.clone();
-        response
+    /// Counted, but without a span: of the many that an overload refuses, none says more than the count.
+    async fn shed(&self, method: &RpcMethod, request: Body) -> Response<Body> {
+        self.refuse(method, request, Code::ResourceExhausted, self.refusal()).await
     }
 
-    /// `place` is that of a call with one answer; a stream takes one of its own.
-    async fn call<S>(
+    /// Answers without a handler.
+    async fn refuse(
         &self,
-        method: RpcMethod,
-        place: Option<OwnedSemaphorePermit>,
-        inner: S,
-        request: Request<Body>,
-    ) -> Response<Body>
+        method: &RpcMethod,
+        mut request: Body,
+        code: Code,
+        refusal: Response<Body>,
+    ) -> Response<Body> {
+        take_rest(&mut request).await;
+        self.rpcs.observe(method, code, Duration::ZERO);
+        refusal
+    }
+
+    fn refusal(&self) -> Response<Body> {
+        let mut refusal = Response::new(Body::empty());
+        *refusal.headers_mut() = self.refusal.clone();
+        refusal
+    }
+
+    /// Before a call has a place it is known who makes it, and its request has come whole.
+    async fn serve<S>(&self, method: RpcMethod, inner: S, mut request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
         let mut call = Call { rpcs: &self.rpcs, method, started: Instant::now(), code: Code::Cancelled };
-        let handled = match place {
-            None => self.open(inner, request).await,
-            Some(place) => self.answer(place, inner, request).await,
+        let authentication = auth::authenticate(&self.verifier, request.headers());
+        request.extensions_mut().insert(authentication);
+        let entered = match self.deadlines.admit(request.headers()) {
+            Ok(deadline) if call.method.is_streaming() => Ok((deadline, None)),
+            Ok(deadline) => self.enter(&mut request, deadline, authentication.into()).await,
+            Err(failure) => {
+                take_rest(request.body_mut()).await;
+                Err(failure)
+            }
+        };
+        if entered.as_ref().is_err_and(|failure| failure.reason() == Reason::Overloaded) {
+            call.code = Code::ResourceExhausted;
+            return self.refusal();
+        }
+        let span = span_of(&call.method, &request);
+        self.call(call, entered, inner, request).instrument(span).await
+    }
+
+    /// All of the request, and then a place.
+    async fn enter(&self, request: &mut Request<Body>, deadline: Deadline, who: Who) -> Result<Entry, Failure> {
+        let connection = connection_of(request);
+        let body = request.body_mut();
+        let late = deadline.answer_by().min(Instant::now() + Duration::from_secs(REQUEST_ARRIVES_SECONDS));
+        let whole = arriving::whole(body, &connection.arriving, self.admission.arriving(who));
+        let whole = tokio::time::timeout_at(late, whole).await.map_err(|_| late_request())?;
+        let entered = whole.and_then(|whole| {
+            let place = self.admission.admit(who).ok_or_else(Failure::overloaded)?;
+            *body = Body::new(Full::new(whole));
+            Ok((deadline, Some(place)))
+        });
+        if entered.is_err() {
+            take_rest(body).await;
+        }
+        entered
+    }
+
+    async fn call<S>(
+        &self,
+        mut call: Call<'_>,
+        entered: Result<Entry, Failure>,
+        inner: S,
+        mut request: Request<Body>,
+    ) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    {
+        let handled = match entered {
+            Err(failure) => Err(failure),
+            Ok((deadline, place)) => {
+                request.extensions_mut().insert(deadline);
+                match place {
+                    None => self.open(deadline, inner, request).await,
+                    Some(place) => self.answer(deadline, place, inner, request).await,
+                }
+            }
         };
         let (code, response) = handled.unwrap_or_else(|failure| (failure.code(), Status::from(failure).into_http()));
         call.code = code;
@@ -174,20 +236,25 @@ impl EdgeShared {
     }
 
     /// A stream: it has its place for as long as it goes on, and starts within the deadline.
-    async fn open<S>(&self, inner: S, request: Request<Body>) -> Result<(Code, Response<Body>), Failure>
+    async fn open<S>(
+        &self,
+        deadline: Deadline,
+        inner: S,
+        request: Request<Body>,
+    ) -> Result<(Code, Response<Body>), Failure>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
-        let connection = request.extensions().get::<Arc<Untaken>>().cloned().unwrap_or_default();
-        let _own = connection.open_stream().ok_or_else(Failure::overloaded)?;
-        let _place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Failure::overloaded())?;
-        let response = with_reason(self.handle(inner, request).await?);
-        Ok((code_in(response.headers()), response.map(|body| Body::new(Open { body, _places: (_own, _place) }))))
+        let own = connection_of(&request).open_stream().ok_or_else(Failure::overloaded)?;
+        let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Failure::overloaded())?;
+        let response = with_reason(handle(deadline, inner, request).await?);
+        Ok((code_in(response.headers()), response.map(|body| Body::new(Open { body, _places: (own, place) }))))
     }
 
     /// One answer: all of it within the deadline, and in memory no longer than its caller needs to take it.
     async fn answer<S>(
         &self,
+        deadline: Deadline,
         place: OwnedSemaphorePermit,
         inner: S,
         request: Request<Body>,
@@ -195,31 +262,47 @@ impl EdgeShared {
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
-        let connection = request.extensions().get::<Arc<Untaken>>().cloned().unwrap_or_default();
-        let (head, body) = with_reason(self.handle(inner, request).await?).into_parts();
+        let connection = connection_of(&request);
+        let (head, body) = with_reason(handle(deadline, inner, request).await?).into_parts();
         let answer = Answer::of(body).await.map_err(|status| Failure::defect("encoding an answer", &status))?;
         let code = code_in(answer.trailers().unwrap_or(&head.headers));
         let body = answer.into_body(connection, Arc::clone(&self.untaken), place).ok_or_else(Failure::overloaded)?;
         Ok((code, Response::from_parts(head, body)))
     }
+}
 
-    async fn handle<S>(&self, mut inner: S, mut request: Request<Body>) -> Result<Response<Body>, Failure>
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
-    {
-        if header_bytes(request.headers()) > REQUEST_HEADER_BYTES {
-            return Err(Failure::headers_too_large());
-        }
-        let deadline = self.deadlines.admit(request.headers())?;
-        let authentication = auth::authenticate(&self.verifier, request.headers());
-        request.extensions_mut().insert(deadline);
-        request.extensions_mut().insert(authentication);
-        match tokio::time::timeout_at(deadline.answer_by(), inner.call(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(never)) => match never {},
-            Err(_) => Err(Failure::deadline_exceeded()),
-        }
+/// The deadline of a call that is let in, and its place. A stream takes one of its own.
+type Entry = (Deadline, Option<OwnedSemaphorePermit>);
+
+async fn handle<S>(deadline: Deadline, mut inner: S, request: Request<Body>) -> Result<Response<Body>, Failure>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+{
+    if header_bytes(request.headers()) > REQUEST_HEADER_BYTES {
+        return Err(Failure::headers_too_large());
     }
+    match tokio::time::timeout_at(deadline.answer_by(), inner.call(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(never)) => match never {},
+        Err(_) => Err(Failure::deadline_exceeded()),
+    }
+}
+
+/// The rest of a request that is refused is taken first, since h2 closes a connection after some streams that were
+/// answered before their end. What does not come is not waited for.
+async fn take_rest(request: &mut Body) {
+    let all = async { while let Some(Ok(_)) = request.frame().await {} };
+    // Whether it came or not, it is refused.
+    let _ = tokio::time::timeout(REFUSED_TAKEN_WITHIN, all).await;
+}
+
+fn late_request() -> Failure {
+    Failure::new(Reason::DeadlineExceeded, "the request did not come whole in time; nothing was done")
+}
+
+/// What the connection of the request holds; of one without connection (a unit test), nothing.
+fn connection_of(request: &Request<Body>) -> Arc<Held> {
+    request.extensions().get::<Arc<Held>>().cloned().unwrap_or_default()
 }
 
 /// As HTTP/2 counts them (RFC 9113, section 6.5.2).

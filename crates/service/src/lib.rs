@@ -4,9 +4,11 @@
 //! Nothing in here knows a noun.
 
 mod admission;
+mod arriving;
 pub mod auth;
 pub mod config;
 mod connections;
+mod content_type;
 pub mod deadline;
 pub mod descriptors;
 mod failure;

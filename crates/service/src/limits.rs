@@ -91,14 +91,28 @@ limits! {
     DEADLINE_WAIT_MARGIN_MS: u64 = 20;
     /// ... and at least this much of it, in percent.
     DEADLINE_WAIT_MARGIN_PERCENT: u32 = 2;
+    /// How long a request may take to come whole, in seconds: only then its call gets a place.
+    REQUEST_ARRIVES_SECONDS: u64 = 5;
+    /// Requests of one connection that have not come whole, in bytes; more are shed.
+    ARRIVING_BYTES_PER_CONNECTION: usize = 8 * 1024 * 1024;
+    /// The same of all callers of one process, in bytes.
+    ARRIVING_BYTES_PER_PROCESS: usize = 64 * 1024 * 1024;
+    /// The same of all callers of one process without a good bearer token, in bytes.
+    ARRIVING_BYTES_ANONYMOUS: usize = 8 * 1024 * 1024;
     /// RPCs that one process works on at a time; more are shed.
     RPCS_IN_FLIGHT: usize = 640;
     /// The same for a while after some were shed, since what waits then is no burst.
     RPCS_IN_FLIGHT_OVERLOADED: usize = 384;
     /// For how long, in milliseconds.
     OVERLOADED_FOR_MS: u64 = 500;
+    /// RPCs of callers without a good bearer token (CreateAccount, CreateSession, health, all of operators), who have places of their own; more are shed.
+    RPCS_IN_FLIGHT_ANONYMOUS: usize = 128;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
+    /// RPCs that one connection may cancel before the server has looked at them; with more it is closed (ENHANCE_YOUR_CALM).
+    CANCELLED_UNSEEN_PER_CONNECTION: usize = 1_024;
+    /// Streams that the server had to reset in the life of one connection (more open than allowed, bytes after the answer); with more it is closed (ENHANCE_YOUR_CALM).
+    RESETS_PER_CONNECTION: usize = 16_384;
     /// Streams that go on (watches, reflection) that one process has open at a time; more are shed.
     STREAMS_OPEN: usize = 256;
     /// Streams that go on that one connection has open at a time; more are shed.

@@ -20,17 +20,26 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::limits::{STREAMS_OPEN_PER_CONNECTION, UNTAKEN_BYTES_PER_CONNECTION, UNTAKEN_BYTES_PER_PROCESS};
+use crate::arriving::Arriving;
+use crate::limits::{
+    ARRIVING_BYTES_PER_CONNECTION, STREAMS_OPEN_PER_CONNECTION, UNTAKEN_BYTES_PER_CONNECTION, UNTAKEN_BYTES_PER_PROCESS,
+};
 
 /// The most that is handed to HTTP/2 at a time, bytes: what is handed over is out of our hands, and waits there.
 const PIECE_BYTES: usize = 16 * 1024;
 /// Answers of up to this many bytes are never refused: a command's is one of them, and it has happened already.
 const SMALL_BYTES: usize = 32 * 1024;
 
-/// The answers that the callers of one connection have not taken yet.
-#[derive(Default)]
-pub(crate) struct Untaken {
+/// What one connection holds of the process: answers that its callers have not taken, requests that have not come whole.
+pub(crate) struct Held {
+    pub arriving: Arriving,
     waiting: Mutex<Waiting>,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { arriving: Arriving::up_to(ARRIVING_BYTES_PER_CONNECTION), waiting: Mutex::default() }
+    }
 }
 
 #[derive(Default)]
@@ -45,7 +54,7 @@ struct Waiting {
 #[derive(Default)]
 pub(crate) struct UntakenBytes(AtomicUsize);
 
-impl Untaken {
+impl Held {
     /// When the oldest answer that still waits came to be.
     pub fn oldest(&self) -> Option<Instant> {
         self.waiting().since.values().next().copied()
@@ -97,7 +106,7 @@ impl UntakenBytes {
 struct Share {
     bytes: usize,
     ticket: u64,
-    connection: Arc<Untaken>,
+    connection: Arc<Held>,
     process: Arc<UntakenBytes>,
     _in_flight: OwnedSemaphorePermit,
 }
@@ -131,7 +140,7 @@ impl Answer {
     /// The answer as a body that holds its share until it has been taken; `None` when too much waits already.
     pub fn into_body(
         self,
-        connection: Arc<Untaken>,
+        connection: Arc<Held>,
         process: Arc<UntakenBytes>,
         in_flight: OwnedSemaphorePermit,
     ) -> Option<Body> {
@@ -184,7 +193,7 @@ pub(crate) struct Open {
 }
 
 /// One stream of a connection.
-pub(crate) struct OpenStream(Arc<Untaken>);
+pub(crate) struct OpenStream(Arc<Held>);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
@@ -222,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_goes_out_whole_in_pieces_and_gives_its_share_back() {
-        let (connection, process) = (Arc::<Untaken>::default(), Arc::<UntakenBytes>::default());
+        let (connection, process) = (Arc::<Held>::default(), Arc::<UntakenBytes>::default());
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
         let bytes = 2 * PIECE_BYTES + 1;
@@ -242,7 +251,7 @@ mod tests {
     async fn no_more_waits_than_the_budgets_allow() {
         let process = Arc::<UntakenBytes>::default();
         let places = Arc::new(Semaphore::new(1_000));
-        let wait = |connection: &Arc<Untaken>| {
+        let wait = |connection: &Arc<Held>| {
             let place = Arc::clone(&places).try_acquire_owned().unwrap();
             answer(UNTAKEN_BYTES_PER_CONNECTION / 2).into_body(Arc::clone(connection), Arc::clone(&process), place)
         };

@@ -10,11 +10,13 @@ use super::*;
 use crate::auth::{Authentication, TokenIssuer};
 use crate::deadline::Deadline;
 use crate::keys::{JWKS_FILE, KeyFolder};
+use crate::limits::RPCS_IN_FLIGHT;
 
 struct Suite {
     metrics: Metrics,
     edge: Edge,
-    issuer: TokenIssuer,
+    /// The value of the `authorization` of somebody who is known.
+    bearer: String,
     _keys: tempfile::TempDir,
 }
 
@@ -27,19 +29,32 @@ fn suite() -> Suite {
     let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime);
     let metrics = Metrics::default();
     let edge = Edge::new(&metrics, verifier, DeadlineRules::default()).unwrap();
-    Suite { metrics, edge, issuer, _keys: folder }
+    let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16])).unwrap().text);
+    Suite { metrics, edge, bearer, _keys: folder }
 }
 
 async fn call<S>(edge: &Edge, headers: &[(&str, &str)], handler: S) -> Status
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let mut request = Request::post("/kith.identity.v1.AccountService/GetAccount");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let response = edge.layer(handler).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let response = edge.layer(handler).oneshot(request(headers, Body::empty())).await.unwrap();
     Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""))
+}
+
+fn request(headers: &[(&str, &str)], body: Body) -> Request<Body> {
+    let request = Request::post("/kith.identity.v1.AccountService/GetAccount");
+    let request = request.header("content-type", "application/grpc");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(body).unwrap()
+}
+
+/// A request of which these pieces come, and nothing more while the sender is kept.
+fn unfinished(pieces: &[&'static [u8]]) -> (tokio::sync::mpsc::Sender<Result<http_body::Frame<Bytes>, Status>>, Body) {
+    let (sender, waiting) = tokio::sync::mpsc::channel(pieces.len().max(1));
+    for piece in pieces {
+        sender.try_send(Ok(http_body::Frame::data(Bytes::from_static(piece)))).unwrap();
+    }
+    (sender, Body::new(http_body_util::StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(waiting))))
 }
 
 async fn ok(_: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -57,7 +72,6 @@ fn reason(status: &Status) -> String {
 #[tokio::test(start_paused = true)]
 async fn handlers_find_their_deadline_and_their_caller() {
     let suite = suite();
-    let token = suite.issuer.issue(RecordId([7; 16])).unwrap().text;
     let handler = service_fn(|request: Request<Body>| {
         let deadline = request.extensions().get::<Deadline>().copied().unwrap();
         assert_eq!(deadline.remaining(), Duration::from_millis(980));
@@ -65,7 +79,7 @@ async fn handlers_find_their_deadline_and_their_caller() {
         assert!(matches!(authentication, Authentication::Caller(caller) if caller.account_id == RecordId([7; 16])));
         ok(request)
     });
-    let headers = [("grpc-timeout", "1S"), ("authorization", &*format!("Bearer {token}"))];
+    let headers = [("grpc-timeout", "1S"), ("authorization", &*suite.bearer)];
     assert_eq!(call(&suite.edge, &headers, handler).await.code(), Code::Ok);
 }
 
@@ -91,12 +105,13 @@ async fn a_bad_deadline_never_reaches_the_handler() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_much_is_shed_at_once_and_counted() {
     let suite = suite();
-    let held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit()).collect();
-    let status = call(&suite.edge, &[], service_fn(ok)).await;
+    let held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Known)).collect();
+    let headers = [("authorization", &*suite.bearer)];
+    let status = call(&suite.edge, &headers, service_fn(ok)).await;
     assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
     assert!(status.get_details_retry_info().is_some());
     drop(held);
-    assert_eq!(call(&suite.edge, &[], service_fn(ok)).await.code(), Code::Ok);
+    assert_eq!(call(&suite.edge, &headers, service_fn(ok)).await.code(), Code::Ok);
     let text = suite.metrics.encode().unwrap();
     for status in ["OK", "RESOURCE_EXHAUSTED"] {
         let labels = format!(r#"rpc_method="kith.identity.v1.AccountService/GetAccount",rpc_status_code="{status}""#);
@@ -108,14 +123,10 @@ async fn what_is_too_much_is_shed_at_once_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_request_is_taken_first_but_not_waited_for() {
     let suite = suite();
-    let _held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit()).collect();
-    let (sender, waiting) = tokio::sync::mpsc::channel::<Result<http_body::Frame<Bytes>, Status>>(2);
-    for _ in 0..2 {
-        sender.send(Ok(http_body::Frame::data(Bytes::from_static(b"piece")))).await.unwrap();
-    }
+    let _held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Known)).collect();
+    let (sender, body) = unfinished(&[b"piece", b"piece"]);
     let started = Instant::now();
-    let body = Body::new(http_body_util::StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(waiting)));
-    let request = Request::post("/kith.identity.v1.AccountService/GetAccount").body(body).unwrap();
+    let request = request(&[("authorization", &*suite.bearer)], body);
     let response = suite.edge.layer(service_fn(ok)).oneshot(request).await.unwrap();
     assert_eq!(Status::from_header_map(response.headers()).unwrap().code(), Code::ResourceExhausted);
     assert_eq!(sender.capacity(), 2, "what came is taken");
@@ -135,15 +146,73 @@ async fn a_call_whose_caller_goes_away_is_counted_and_gives_its_place_back() {
 async fn a_place_is_held_until_the_answer_is_taken() {
     let suite = suite();
     let in_flight = || suite.edge.shared.admission.in_flight();
-    let handler = service_fn(|_| async { Ok(Response::new(Body::new(http_body_util::Full::from("answer")))) });
-    let request = Request::post("/kith.identity.v1.AccountService/GetAccount").body(Body::empty()).unwrap();
-    let response = suite.edge.layer(handler).oneshot(request).await.unwrap();
+    let handler = service_fn(|_| async { Ok(Response::new(Body::new(Full::from("answer")))) });
+    let response = suite.edge.layer(handler).oneshot(request(&[], Body::empty())).await.unwrap();
     assert_eq!(in_flight(), 1);
     let idle = suite.edge.idle();
     assert!(tokio::time::timeout(Duration::from_secs(1), idle).await.is_err());
     drop(response);
     assert_eq!(in_flight(), 0);
     suite.edge.idle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_come_holds_no_place_and_is_given_up() {
+    let suite = suite();
+    let admission = &suite.edge.shared.admission;
+    let (mut senders, mut calls) = (Vec::new(), Vec::new());
+    for n in 0..2 * RPCS_IN_FLIGHT {
+        let (sender, body) = unfinished(&[b"piece"]);
+        senders.push(sender);
+        let headers = [("grpc-timeout", "30S"), ("authorization", &*suite.bearer)];
+        let headers = &headers[..1 + n % 2];
+        calls.push(suite.edge.layer(service_fn(|_| async { panic!("called") })).oneshot(request(headers, body)));
+    }
+    let started = Instant::now();
+    let mut calls = futures::future::join_all(calls);
+    assert!(futures::poll!(&mut calls).is_pending());
+    assert!(admission.has_room(Who::Known) && admission.has_room(Who::Anonymous));
+    assert_eq!(admission.in_flight(), 2 * RPCS_IN_FLIGHT, "the end of the process waits for them all the same");
+    assert_eq!(call(&suite.edge, &[("authorization", &*suite.bearer)], service_fn(ok)).await.code(), Code::Ok);
+    for response in calls.await {
+        let status = Status::from_header_map(response.unwrap().headers()).unwrap();
+        assert_eq!((status.code(), status.message()), (Code::DeadlineExceeded, late_request().message()));
+    }
+    assert_eq!(started.elapsed().as_secs(), REQUEST_ARRIVES_SECONDS);
+    assert_eq!(admission.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_good_token_finds_places_of_their_own() {
+    let suite = suite();
+    let forged = suite.bearer.replace('.', "");
+    let held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Anonymous)).collect();
+    for headers in [&[][..], &[("authorization", &*forged)]] {
+        assert_eq!(reason(&call(&suite.edge, headers, service_fn(ok)).await), "OVERLOADED");
+    }
+    assert_eq!(call(&suite.edge, &[("authorization", &*suite.bearer)], service_fn(ok)).await.code(), Code::Ok);
+    drop(held);
+    for headers in [&[][..], &[("authorization", &*forged)]] {
+        assert_eq!(call(&suite.edge, headers, service_fn(ok)).await.code(), Code::Ok);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_grpc_is_told_what_is_spoken() {
+    let suite = suite();
+    for (content_type, expected) in
+        [("application/json", 415), ("application/grpc-web", 415), ("application/grpc+json", 200)]
+    {
+        let mut request = request(&[], Body::empty());
+        request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        let handler = service_fn(|_| async { panic!("called") });
+        let response = suite.edge.layer(handler).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), expected, "{content_type}");
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!((status.code(), &*reason(&status)), (Code::Unimplemented, "CONTENT_TYPE_UNKNOWN"));
+        let text = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(String::from_utf8_lossy(&text).contains("gRPC over HTTP/2"), expected == 415);
+    }
 }
 
 #[tokio::test(start_paused = true)]

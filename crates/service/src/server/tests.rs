@@ -21,10 +21,13 @@ use tonic_types::StatusExt;
 use tower::Service;
 
 use super::*;
-use crate::auth::{Verifier, caller};
+use crate::auth::{TokenIssuer, Verifier, caller};
 use crate::deadline::DeadlineRules;
 use crate::health::{READINESS, ReadinessCheck};
 use crate::keys::{JWKS_FILE, KeyFolder};
+
+mod crowds;
+mod frames;
 
 type Reply<T> = Result<tonic::Response<T>, Status>;
 
@@ -55,6 +58,7 @@ struct Running {
     admin: SocketAddr,
     sessions: Sessions,
     log: ReadinessCheck,
+    issuer: TokenIssuer,
     end: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServeError>>,
     _keys: tempfile::TempDir,
@@ -63,7 +67,9 @@ struct Running {
 async fn start() -> Running {
     let runtime = Runtime::system();
     let folder = tempfile::tempdir().unwrap();
-    KeyFolder::at(folder.path()).create_missing(&runtime).unwrap();
+    let keys = KeyFolder::at(folder.path());
+    keys.create_missing(&runtime).unwrap();
+    let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime.clone());
     let verifier = Verifier::open(folder.path().join(JWKS_FILE), runtime.clone()).unwrap();
     let (metrics, readiness, sessions) = (Metrics::default(), Readiness::default(), Sessions::default());
     let callers = bind("listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -87,7 +93,7 @@ async fn start() -> Running {
     let served = runtime.spawn(serve(serving, async move {
         let _ = ended.await;
     }));
-    Running { callers: addresses.0, admin: addresses.1, sessions, log, end, served, _keys: folder }
+    Running { callers: addresses.0, admin: addresses.1, sessions, log, issuer, end, served, _keys: folder }
 }
 
 async fn channel(address: SocketAddr) -> Channel {

@@ -1,0 +1,147 @@
+//! Requests on their way in. A call gets a place among those in flight when its request has come whole: one whose caller
+//! sends the headers and never the rest holds none. What has come of it meanwhile counts against a budget of its connection
+//! and one of all such callers, and the rest must come soon.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+use tonic::body::Body;
+
+use crate::Failure;
+use crate::limits::REQUEST_BYTES;
+
+/// gRPC's prefix of a message: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+
+/// Requests that have not come whole yet: how many, and what of them is here, up to a limit.
+pub(crate) struct Arriving {
+    limit_bytes: usize,
+    bytes: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+impl Arriving {
+    pub fn up_to(limit_bytes: usize) -> Self {
+        Self { limit_bytes, bytes: AtomicUsize::new(0), requests: AtomicUsize::new(0) }
+    }
+
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Acquire)
+    }
+
+    fn add(&self, bytes: usize) -> bool {
+        let fits = |used: usize| (used + bytes <= self.limit_bytes).then_some(used + bytes);
+        self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+}
+
+/// All of `body`. Fails when it is larger than a request may be, or when too much is on its way already.
+pub(crate) async fn whole(body: &mut Body, connection: &Arriving, callers: &Arriving) -> Result<Bytes, Failure> {
+    let mut share = Share::of(connection, callers);
+    let mut parts = BytesMut::new();
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else { break };
+        // Of a caller that is gone: whatever is answered, nobody reads it.
+        let frame = frame.map_err(|_| Failure::request_undecodable())?;
+        let Ok(data) = frame.into_data() else { continue };
+        share.add(data.len())?;
+        if parts.is_empty() && body.is_end_stream() {
+            // Nearly always: nothing is copied.
+            return Ok(data);
+        }
+        parts.extend_from_slice(&data);
+    }
+    Ok(parts.freeze())
+}
+
+/// What one request has of the budgets, until it has come whole or is given up.
+struct Share<'a> {
+    connection: &'a Arriving,
+    callers: &'a Arriving,
+    bytes: usize,
+}
+
+impl<'a> Share<'a> {
+    fn of(connection: &'a Arriving, callers: &'a Arriving) -> Self {
+        callers.requests.fetch_add(1, Ordering::AcqRel);
+        Self { connection, callers, bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: usize) -> Result<(), Failure> {
+        if self.bytes + bytes > REQUEST_BYTES + PREFIX_BYTES {
+            return Err(Failure::request_too_large());
+        }
+        if !self.connection.add(bytes) {
+            return Err(Failure::overloaded());
+        }
+        if !self.callers.add(bytes) {
+            self.connection.remove(bytes);
+            return Err(Failure::overloaded());
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.connection.remove(self.bytes);
+        self.callers.remove(self.bytes);
+        self.callers.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tonic::Status;
+
+    use super::*;
+
+    fn body(pieces: &[usize]) -> Body {
+        let frames: Vec<Result<_, Status>> = pieces.iter().map(|&n| Ok(Frame::data(vec![7; n].into()))).collect();
+        Body::new(StreamBody::new(futures::stream::iter(frames)))
+    }
+
+    async fn take(body: Body, connection: usize, callers: usize) -> Result<usize, &'static str> {
+        let (connection, callers) = (Arriving::up_to(connection), Arriving::up_to(callers));
+        let mut body = body;
+        let taken = whole(&mut body, &connection, &callers).await;
+        let left = [connection.bytes.into_inner(), callers.bytes.into_inner(), callers.requests.into_inner()];
+        assert_eq!(left, [0; 3], "all is given back");
+        taken.map(|whole| whole.len()).map_err(|failure| failure.reason_name())
+    }
+
+    #[tokio::test]
+    async fn pieces_come_together() {
+        assert_eq!(take(body(&[3, 4, 5]), 100, 100).await, Ok(12));
+        assert_eq!(take(Body::empty(), 100, 100).await, Ok(0));
+        assert_eq!(
+            take(body(&[REQUEST_BYTES, PREFIX_BYTES]), usize::MAX, usize::MAX).await,
+            Ok(REQUEST_BYTES + PREFIX_BYTES)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_is_refused() {
+        let large = body(&[REQUEST_BYTES, PREFIX_BYTES, 1]);
+        assert_eq!(take(large, usize::MAX, usize::MAX).await, Err("REQUEST_TOO_LARGE"));
+        assert_eq!(take(body(&[3, 4, 5]), 11, 100).await, Err("OVERLOADED"));
+        assert_eq!(take(body(&[3, 4, 5]), 100, 11).await, Err("OVERLOADED"));
+    }
+
+    #[tokio::test]
+    async fn one_piece_is_not_copied() {
+        let piece = Bytes::from(vec![7; 9]);
+        let unlimited = Arriving::up_to(usize::MAX);
+        let mut body = Body::new(http_body_util::Full::new(piece.clone()));
+        assert_eq!(whole(&mut body, &unlimited, &unlimited).await.unwrap().as_ptr(), piece.as_ptr());
+    }
+}
