@@ -92,3 +92,11 @@ pub mod posts {
         }
     }
 }
+
+/// `kith.tokens.*`: consistency tokens themselves.
+pub mod tokens {
+    #[allow(clippy::all, clippy::pedantic, unused_qualifications)]
+    pub mod v1 {
+        tonic::include_proto!("kith.tokens.v1");
+    }
+}

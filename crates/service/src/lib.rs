@@ -25,5 +25,6 @@ mod response;
 pub mod server;
 pub mod telemetry;
 pub mod text;
+mod tokens;
 
 pub use failure::{Failure, Violation, code_of};

@@ -79,6 +79,8 @@ limits! {
     BATCH_ITEMS: usize = 100;
     /// Consistency tokens of one request (`at_least`).
     TOKENS_PER_REQUEST: usize = 8;
+    /// Consistency tokens that `MergeTokens` folds into one.
+    TOKENS_PER_MERGE: usize = 1_000;
     /// The longest bearer token that is looked at, in bytes.
     BEARER_TOKEN_BYTES: usize = 2_048;
     /// How long an access token is good for, in seconds.

@@ -10,10 +10,13 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use kith_log::PartitionIndex;
+use kith_proto::tokens::v1::token_service_server::TokenServiceServer;
 use kith_runtime::Runtime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::body::Body;
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower::{Layer, ServiceExt};
 
@@ -23,6 +26,7 @@ use crate::health::{Health, Readiness};
 use crate::layers::Edge;
 use crate::limits::ADMIN_CONNECTIONS;
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::tokens::Tokens;
 
 /// How long connections may take to close once nothing is in flight: the time of a goodbye, or of a scrape.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -43,10 +47,12 @@ pub enum ServeError {
 /// All that [`serve`] needs.
 pub struct Serving {
     pub runtime: Runtime,
-    /// The generated servers, each through [`crate::limited!`]. Health and reflection are added here.
+    /// The generated servers, each through [`crate::limited!`]. Health, reflection and `kith.tokens.v1` are added here.
     pub routes: Routes,
     /// The full names of those services (`NamedService::NAME`), for health and reflection.
     pub services: Vec<&'static str>,
+    /// How many partitions every topic has.
+    pub partition_count: PartitionIndex,
     pub callers: TcpListener,
     pub admin: TcpListener,
     /// Where operators give commands, and what serves them.
@@ -82,9 +88,11 @@ pub async fn termination() -> Result<(), ServeError> {
 /// Serves until `shutdown` resolves, then ends: health says NOT_SERVING, nothing new is accepted, what is in flight
 /// finishes within `drain`. Returns when callers are served no more; flush and leave then.
 pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Serving { runtime, routes, services, callers, admin, operators, edge, readiness, metrics, reflection, drain } =
-        serving;
+    let Serving { runtime, routes, mut services, partition_count, callers, admin, operators, edge, .. } = serving;
+    let Serving { readiness, metrics, reflection, drain, .. } = serving;
+    services.push(TokenServiceServer::<Tokens>::NAME);
     let mut health = Health::new(services.clone());
+    let routes = routes.add_service(Tokens::server(partition_count));
     let routes = with_own_services(routes, &health, &services, reflection)?;
     let (end, ending) = watch::channel(false);
     let (end_admin, ending_admin) = watch::channel(false);

@@ -61,6 +61,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         runtime: runtime.clone(),
         routes: suite.routes.clone(),
         services: suite.names.clone(),
+        partition_count: ports.log.partition_count(),
         callers,
         admin,
         operators: (operators, suite.operators.clone()),

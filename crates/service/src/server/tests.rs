@@ -80,6 +80,7 @@ async fn start() -> Running {
         runtime: runtime.clone(),
         routes: Routes::new(crate::limited!(SessionServiceServer::new(sessions.clone()))),
         services: vec![SessionServiceServer::<Sessions>::NAME],
+        partition_count: 16,
         callers,
         admin,
         operators: (bind("ops_listen", "127.0.0.1:0".parse().unwrap()).await.unwrap(), Routes::default()),

@@ -1,5 +1,7 @@
 //! Callers that ask for much and take or say little: whoever else calls is answered.
 
+use kith_proto::tokens::v1::MergeTokensRequest;
+use kith_proto::tokens::v1::token_service_client::TokenServiceClient;
 use tonic::metadata::MetadataValue;
 
 use super::frames::{DATA, END_STREAM, Frames, GOAWAY, call, cancel, message, short_call};
@@ -85,4 +87,32 @@ async fn requests_that_never_come_whole_keep_nobody_out() {
     client.create_session(as_somebody(&running, CreateSessionRequest::default())).await.unwrap();
     let status = client.create_session(CreateSessionRequest::default()).await.unwrap_err();
     assert_eq!(reason(&status), "UNAUTHENTICATED", "who has no token is let in too");
+}
+
+#[tokio::test]
+async fn tokens_are_merged_for_whoever_is_known() {
+    let running = start().await;
+    let mut client = TokenServiceClient::new(channel(running.callers).await);
+    let position = |index, offset| kith_log::Position {
+        partition: kith_log::LogPartition { topic: kith_log::topics::POSTS, index },
+        offset,
+    };
+    let token = |index, offset| kith_fold::Token::from(position(index, offset)).encode();
+    let tokens: Vec<String> = (0..900).map(|n| token(n % 16, u64::from(n))).collect();
+    let merged = client.merge_tokens(as_somebody(&running, MergeTokensRequest { tokens })).await.unwrap();
+    let expected: kith_fold::Token = (0..16).map(|index| position(index, last_of(index))).collect();
+    assert_eq!(merged.into_inner().token, expected.encode());
+
+    let request = || MergeTokensRequest { tokens: vec![token(0, 1), "AQ".into()] };
+    let status = client.merge_tokens(request()).await.unwrap_err();
+    assert_eq!(reason(&status), "UNAUTHENTICATED");
+    let status = client.merge_tokens(as_somebody(&running, request())).await.unwrap_err();
+    let fields = status.get_details_bad_request().unwrap().field_violations;
+    assert_eq!((&*reason(&status), &*fields[0].field), ("CONSISTENCY_TOKEN_INVALID", "tokens[1]"));
+}
+
+/// The largest below 900 that leaves `index` in sixteenths.
+fn last_of(index: u16) -> u64 {
+    let last = 899 - 899 % 16 + index;
+    u64::from(if last < 900 { last } else { last - 16 })
 }
