@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use kith_log::{AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Offset, Position, RecordId, Topic, headers};
+use kith_log::{
+    AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Offset, Position, RecordId, Topic, headers,
+};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
 use prometheus_client::metrics::histogram::Histogram;

@@ -10,10 +10,10 @@ use kith_proto::Event;
 use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
 use kith_tables::{StoreError, Timestamp};
 
+use crate::Failure;
 use crate::call::{Call, Handlers};
 use crate::ids::{self, RequestId};
 use crate::kit::{self, Kit, Seen};
-use crate::Failure;
 
 /// Something that commands change: its rules, and the rows that they look at.
 #[async_trait]
@@ -33,11 +33,8 @@ pub trait Noun: Send + Sync + 'static {
     fn key(command: &Self::Command) -> &str;
 
     /// Reads what the decision looks at. Called again where the first look may have been too early.
-    async fn load(
-        seen: &Seen<'_>,
-        asked: &Asked,
-        command: &Self::Command,
-    ) -> Result<Standing<Self::State>, StoreError>;
+    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Self::Command)
+    -> Result<Standing<Self::State>, StoreError>;
 
     /// `None`: it is so already, or this very command was applied before; nothing is written. Pure.
     fn decide(
@@ -219,7 +216,9 @@ pub(crate) async fn decide<N: Noun>(
     }
     let (mut standing, event) = looked;
     let Some(event) = event else { return Ok(Decided { standing, appended: None }) };
-    let position = seen.append(kit::Command { topic: N::TOPIC, key, id: asked.id, event: event.clone().into() }, seen.deadline).await?;
+    let position = seen
+        .append(kit::Command { topic: N::TOPIC, key, id: asked.id, event: event.clone().into() }, seen.deadline)
+        .await?;
     let mut record = Record::new(position, asked.id, event);
     record.time = asked.at;
     N::evolve(&mut standing.state, &record);

@@ -18,11 +18,7 @@ pub trait Contests<R: Rpc>: Noun {
 
     /// The verdict on the intent, which is folded by now, and what follows from it. Whatever fails here fails after the
     /// append.
-    async fn settle(
-        seen: &Seen<'_>,
-        asked: &Asked,
-        command: &Self::Command,
-    ) -> Result<Verdict<R::Response>, Unknown>;
+    async fn settle(seen: &Seen<'_>, asked: &Asked, command: &Self::Command) -> Result<Verdict<R::Response>, Unknown>;
 }
 
 /// What the arbiter made of an intent.

@@ -14,8 +14,8 @@ use lru::LruCache;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::deadline::Deadline;
-use crate::reasons::may_be_stale;
 use crate::page_token::PageTokens;
+use crate::reasons::may_be_stale;
 use crate::{Failure, command, limits};
 
 /// Commands whose content this process remembers, to refuse a request id that is used again for something else. What a

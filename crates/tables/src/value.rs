@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 /// Microseconds since 1970. A CQL `bigint`: `timestamp` holds no more than milliseconds, and what a process does within one
-/// has an order (ADR 16).
+/// has an order (ADR 18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 

@@ -188,7 +188,9 @@ mod tests {
 
     #[test]
     fn a_comment_is_made_once() {
-        let Ok(Some(Event::CommentCreated(event))) = decide(&on_a_post(), &asked(5), &command()) else { panic!("not made") };
+        let Ok(Some(Event::CommentCreated(event))) = decide(&on_a_post(), &asked(5), &command()) else {
+            panic!("not made")
+        };
         assert_eq!((event.comment_id, event.post_author_id), (command().comment_id, hex(0xb)));
         assert_ne!(on(2).comment_id, command().comment_id);
         let made = IndexRow { payload_digest: event.payload_digest, ..IndexRow::default() };

@@ -1,7 +1,7 @@
 //! What discussions are kept as: a post's comments of all levels in one table partition, listed a level at a time.
 
 use bytes::Bytes;
-use kith_fold::{Fold, Found, Scope, Record, Rows, State};
+use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::topics;
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{Comment, CommentCreated};

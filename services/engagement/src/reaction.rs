@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
-use kith_fold::{AppliedIds, Fold, Found, Scope, Record, Rows, State};
+use kith_fold::{AppliedIds, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{RecordId, Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{
@@ -270,12 +270,9 @@ impl<'a> Change<'a> {
                 kind: Some(known(event.kind)?),
                 at: record.time,
             },
-            Event::Unreacted(event) => Self {
-                subject: event.subject.as_ref()?,
-                actor_id: &event.actor_id,
-                kind: None,
-                at: record.time,
-            },
+            Event::Unreacted(event) => {
+                Self { subject: event.subject.as_ref()?, actor_id: &event.actor_id, kind: None, at: record.time }
+            }
             Event::CommentCreated(_) | Event::Shared(_) | Event::Unshared(_) => return None,
         };
         let Subject { post_id, comment_id } = change.subject;

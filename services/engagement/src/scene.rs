@@ -59,8 +59,10 @@ pub async fn load(state: &State, viewer: &str, post_id: &str, comment_id: &str) 
     let (post, comment) = try_join!(subject::post(state, post_id), discussion::by_id(state, post_id, comment_id))?;
     let meant = !comment_id.is_empty();
     let comment = meant.then(|| comment.map(|found: Found<IndexRow>| found.row));
-    let mut scene =
-        Scene { post: Visible { row: post, blocked: false }, comment: comment.map(|row| Visible { row, blocked: false }) };
+    let mut scene = Scene {
+        post: Visible { row: post, blocked: false },
+        comment: comment.map(|row| Visible { row, blocked: false }),
+    };
     mark_blocked(state, viewer, std::slice::from_mut(&mut scene)).await?;
     Ok(scene)
 }

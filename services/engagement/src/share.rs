@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
-use kith_fold::{AppliedIds, Fold, Found, Scope, Record, Rows, State};
+use kith_fold::{AppliedIds, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{

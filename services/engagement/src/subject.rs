@@ -1,6 +1,6 @@
 //! Posts, as far as engagement needs them: `subjects`, from `PostCreated` and `PostDeleted`.
 
-use kith_fold::{Fold, Scope, Record, Rows, State};
+use kith_fold::{Fold, Record, Rows, Scope, State};
 use kith_proto::engagement::v1::Subject;
 use kith_proto::posts::v1::post_event::Event as Post;
 use kith_proto::posts::v1::{PostCreated, PostDeleted};

@@ -2,9 +2,9 @@
 
 use kith_fold::{AppliedIds, Record};
 use kith_log::{RecordId, topics};
+use kith_proto::Event;
 use kith_proto::identity::v1::Followed;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::Event;
 use kith_tables::{Timestamp, row};
 
 row! {

@@ -1,12 +1,12 @@
 //! A conversation: its members, its messages in their order, how far each member has read.
 
 use bytes::Bytes;
-use kith_fold::{AppliedIds, Effect, Fold, Found, Scope, Record, Rows, State};
+use kith_fold::{AppliedIds, Effect, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{LogPartition, Position, RecordId, topics};
+use kith_proto::Event;
 use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved};
-use kith_proto::Event;
 use kith_service::{Failure, ids};
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kith_fold::{Append, Effect, Fold, Found, Scope, Record, Rows, State, WaitError};
+use kith_fold::{Append, Effect, Fold, Found, Record, Rows, Scope, State, WaitError};
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::posts::private::v1::EditRequested;
 use kith_proto::posts::private::v1::post_private_event::Event as PrivateEvent;
@@ -235,11 +235,7 @@ impl Contests<rpc::EditPost> for Edits {
         Ok(Command { post_id, text, expected_revision })
     }
 
-    async fn settle(
-        seen: &Seen<'_>,
-        asked: &Asked,
-        command: &Command,
-    ) -> Result<Verdict<EditPostResponse>, Unknown> {
+    async fn settle(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Verdict<EditPostResponse>, Unknown> {
         let post_id = &*command.post_id;
         let claim = claim(&seen.state, post_id, asked.id).await?;
         let claim = claim.ok_or_else(|| Unknown::defect("a folded edit has no verdict"))?.row;

@@ -20,7 +20,6 @@ use kith_service::kit::Kit;
 use kith_service::limited;
 use tonic::service::RoutesBuilder;
 
-
 /// The gRPC services that [`PostsService::add_to`] adds.
 pub const SERVICES: [&str; 1] = [SERVICE_NAME];
 

@@ -3,7 +3,7 @@
 mod rpcs;
 
 use bytes::Bytes;
-use kith_fold::{Fold, Found, Scope, Record, Rows, State};
+use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
 use kith_proto::posts::v1::post_event::Event as PostEvent;

@@ -12,11 +12,7 @@ const READS_IN_FLIGHT: usize = 16;
 
 /// The rows of these posts, at most a batch, in their order, deleted ones included; `None` as well for one whose author
 /// the viewer does not see.
-pub async fn rows(
-    state: &State,
-    viewer: &str,
-    post_ids: &[String],
-) -> Result<Vec<Option<Found<PostRow>>>, StoreError> {
+pub async fn rows(state: &State, viewer: &str, post_ids: &[String]) -> Result<Vec<Option<Found<PostRow>>>, StoreError> {
     let reads: Vec<_> = post_ids.iter().map(|id| post::post(state, id)).collect();
     let mut rows: Vec<Option<Found<PostRow>>> = stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await?;
     let authors = rows.iter().flatten().map(|found| found.row.author_id.as_str());

@@ -8,10 +8,10 @@ use kith_proto::time;
 use kith_tables::{Key, RowRange};
 
 use super::suite::{ADA, Suite, hex, on_post};
-use crate::reaction::{self, REACTIONS, ReactionRow};
-use crate::share::{SHARES, ShareRow};
 use crate::discussion::{self, COMMENTS, CommentRow};
+use crate::reaction::{self, REACTIONS, ReactionRow};
 use crate::share;
+use crate::share::{SHARES, ShareRow};
 
 const POSTS: u8 = 3;
 

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use kith_fold::{Effect, Fold, Rows};
 use kith_log::{LogPartition, Position};
-use kith_proto::time;
 use kith_proto::identity::v1::{Blocked, FollowCut, Followed, Unblocked, Unfollowed};
+use kith_proto::time;
 use kith_tables::{Key, Row, RowKey, RowType};
 use proptest::prelude::*;
 

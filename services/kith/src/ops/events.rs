@@ -20,6 +20,7 @@ use kith_service::Failure;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::parse_id;
 use kith_service::page_token::PageTokens;
+use kith_text::Length;
 use tonic::{Request, Response, Status};
 
 use super::not_known;
@@ -191,7 +192,7 @@ fn parse_note(note: String) -> Result<String, Failure> {
         return Err(Failure::text_empty(FIELD));
     }
     if note.len() > NOTE_BYTES {
-        return Err(Failure::text_too_long(FIELD, note.len(), NOTE_BYTES, "bytes"));
+        return Err(Failure::text_too_long(FIELD, note.len(), NOTE_BYTES, Length::Bytes));
     }
     Ok(note)
 }

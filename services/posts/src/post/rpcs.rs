@@ -135,11 +135,7 @@ impl Reads<rpc::BatchGetPosts> for Posts {
         Ok(request.post_ids)
     }
 
-    async fn read(
-        _: &PostsService,
-        seen: &Seen<'_>,
-        post_ids: Vec<String>,
-    ) -> Result<BatchGetPostsResponse, Failure> {
+    async fn read(_: &PostsService, seen: &Seen<'_>, post_ids: Vec<String>) -> Result<BatchGetPostsResponse, Failure> {
         let rows = read::rows(&seen.state, &seen.viewer, &post_ids).await?;
         let entries = post_ids.into_iter().zip(rows).map(|(post_id, found)| {
             let row = found.map(|found| found.row).filter(|row| !row.deleted);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use kith_fold::{Effect, Fold, Found, Record, Rows, Scope, State, Walk};
 use kith_log::Offset;
+use kith_proto::Event;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::posts::v1::post_event::Event as Posts;
-use kith_proto::Event;
 use kith_tables::{Column, Key, Order, Row, RowRange, Section, StoreError, Table, Timestamp, Value, row};
 
 use super::home::HOME;

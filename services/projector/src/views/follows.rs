@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
 use kith_log::topics;
+use kith_proto::Event;
 use kith_proto::identity::v1::Followed;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::Event;
 use kith_tables::{Column, Key, MAX_GET_ROWS, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
 use super::{are_ids, signed};
@@ -247,7 +247,10 @@ mod tests {
         let first = record(1, followed(100, 0));
         let settings = record(2, followed(201, 0));
         let row = after(&[first.clone(), settings.clone()]);
-        assert_eq!((row.following, row.since_us(), row.shows_shares, row.follow_position), (true, 90_000_000, false, 2));
+        assert_eq!(
+            (row.following, row.since_us(), row.shows_shares, row.follow_position),
+            (true, 90_000_000, false, 2)
+        );
         let again = after(&[first, record(3, unfollowed()), settings]);
         assert_eq!((again.following, again.since_us()), (true, 191_000_000));
     }
