@@ -163,7 +163,7 @@ where
     }
     let token = match appended {
         Some(position) => Token::from(position).at(asked.at.0),
-        None => seen.standing(partition, standing.rests_on),
+        None => seen.standing(partition, standing.rests_on, standing.newest),
     };
     let mut response = N::answer(&asked, command, standing.state)?;
     response.set_consistency_token(token.encode());

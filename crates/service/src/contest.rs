@@ -43,7 +43,7 @@ where
     let partition = LogPartition::of_key(N::TOPIC, N::key(&command), seen.state.partition_count());
     let intent = match appended {
         Some(position) => Token::from(position).at(asked.at.0),
-        None => seen.standing(partition, standing.rests_on),
+        None => seen.standing(partition, standing.rests_on, standing.newest),
     };
     Ok(settle::<N, R>(&seen, &asked, &command, intent).await??)
 }

@@ -248,11 +248,15 @@ impl Seen<'_> {
         self.publisher.appended_alone(position, next, id)
     }
 
-    /// Stands for what was read in a partition; where there is no row that says so, for all that is folded of it.
-    pub(crate) fn standing(&self, partition: LogPartition, rests_on: Option<u64>) -> Token {
-        let offset = rests_on.or_else(|| self.state.watermarks().next_offset(partition).checked_sub(1));
-        let position = offset.map(|offset| Position { partition, offset });
-        position.into_iter().collect::<Token>().at(self.kit.runtime.latest())
+    /// Stands for a row that was read in a partition, whose latest time is `newest`; where there is no row, for all that
+    /// is folded of the partition.
+    pub(crate) fn standing(&self, partition: LogPartition, rests_on: Option<u64>, newest: Timestamp) -> Token {
+        let place = |offset| Token::from(Position { partition, offset });
+        if let Some(offset) = rests_on {
+            return place(offset).at(newest.0);
+        }
+        let last = self.state.watermarks().next_offset(partition).checked_sub(1);
+        last.map(place).unwrap_or_default().at(self.kit.runtime.latest())
     }
 
     /// Refuses a command whose id was used here lately with other content; whether it was here with this content.

@@ -98,8 +98,8 @@ impl Noun for Comments {
             discussion::by_id(&seen.state, post_id, comment_id),
         )?;
         let rests_on = made.as_ref().map(|made| made.position);
-        let newest = scene.newest();
-        let made = made.map(|made: Found<IndexRow>| made.row);
+        let newest = made.as_ref().map(|made: &Found<IndexRow>| made.row.at).unwrap_or_default().max(scene.newest());
+        let made = made.map(|made| made.row);
         Ok(Standing::new(Before { scene, made }, rests_on).after(newest))
     }
 

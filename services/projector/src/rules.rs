@@ -92,18 +92,18 @@ mod tests {
         let follow = |following, shows_shares| FollowRow {
             following,
             shows_shares,
-            follow_time: Timestamp(10_000),
+            follow_time: Timestamp(10_000_000),
             backfill_window_seconds: 2,
             ..FollowRow::default()
         };
-        assert!(!belongs(&post(9_000), None, true));
-        assert!(!belongs(&post(9_000), Some(&follow(false, true)), true));
-        assert!(belongs(&post(8_000), Some(&follow(true, false)), false));
-        assert!(!belongs(&post(7_999), Some(&follow(true, false)), false));
+        assert!(!belongs(&post(9_000_000), None, true));
+        assert!(!belongs(&post(9_000_000), Some(&follow(false, true)), true));
+        assert!(belongs(&post(8_000_000), Some(&follow(true, false)), false));
+        assert!(!belongs(&post(7_999_999), Some(&follow(true, false)), false));
         for (include, shows) in [(true, false), (false, true), (false, false)] {
-            assert!(!belongs(&share(9_000, "s1"), Some(&follow(true, shows)), include));
+            assert!(!belongs(&share(9_000_000, "s1"), Some(&follow(true, shows)), include));
         }
-        assert!(belongs(&share(9_000, "s1"), Some(&follow(true, true)), true));
+        assert!(belongs(&share(9_000_000, "s1"), Some(&follow(true, true)), true));
     }
 
     #[test]

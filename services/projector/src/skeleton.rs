@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(week_behind(&Place::before(start)), 99);
         assert_eq!(week_behind(&Place::before(start + 1)), 100);
         assert_eq!(week_behind(&Place { at_us: start, item_id: "a".into() }), 100);
-        assert_eq!(week_behind(&newest(start)), 101);
+        assert_eq!(week_behind(&newest(start / 1_000)), 101);
     }
 
     #[test]

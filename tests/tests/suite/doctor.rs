@@ -121,7 +121,7 @@ async fn topics_with_other_settings(place: &Place<'_>) {
         (topics::IDENTITY, "retention.ms", "604800000", "-1", '✘'),
         (topics::ENGAGEMENT, "retention.bytes", "1073741824", "-1", '✘'),
         (topics::MESSAGING, "max.message.bytes", "65536", "1048588", '✘'),
-        (topics::FEEDS, "message.timestamp.type", "LogAppendTime", "CreateTime", '!'),
+        (topics::FEEDS, "message.timestamp.type", "CreateTime", "LogAppendTime", '✘'),
         (topics::OPS, "retention.ms", "1000", "-1", '✘'),
     ];
     let mut expected = Vec::new();

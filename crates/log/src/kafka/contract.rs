@@ -88,16 +88,6 @@ impl Wanted {
         let wanted = format!("at least {LEAST_MESSAGE_BYTES}");
         let fix = alter(topic, name, &LEAST_MESSAGE_BYTES.to_string());
         findings.push(Finding::judged(topic, name, (most, wanted), weight, fix));
-        // Nothing here reads it, but other tools take it for the time of the event.
-        let name = "message.timestamp.type";
-        let found = value(config, name);
-        findings.push(Finding::compared(
-            topic,
-            name,
-            (found, "CreateTime"),
-            Weight::Doubtful,
-            alter(topic, name, "CreateTime"),
-        ));
         findings
     }
 
@@ -149,7 +139,7 @@ mod tests {
 
     fn config(changed: &[(&str, &str)]) -> Config {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let others = [("max.message.bytes", "1048588"), ("message.timestamp.type", "CreateTime")];
+        let others = [("max.message.bytes", "1048588")];
         let sound = STRICT.topic_config().chain(others).map(owned);
         sound.chain(changed.iter().copied().map(owned)).collect()
     }
@@ -186,11 +176,10 @@ mod tests {
             ("unclean.leader.election.enable", "true"),
             ("max.message.bytes", "65536"),
             ("max.message.bytes", "much"),
+            ("message.timestamp.type", "CreateTime"),
         ] {
             assert_eq!(wrong(STRICT, Some(&found()), &[(name, value)]), [(name.to_owned(), Weight::Wrong)], "{value}");
         }
-        let timestamps = wrong(STRICT, Some(&found()), &[("message.timestamp.type", "LogAppendTime")]);
-        assert_eq!(timestamps, [("message.timestamp.type".to_owned(), Weight::Doubtful)]);
         let fewer = Found { partitions: 8, ..found() };
         assert_eq!(wrong(STRICT, Some(&fewer), &[]), [("partitions".to_owned(), Weight::Wrong)]);
         let lonely = Found { copies: 1, ..found() };

@@ -77,7 +77,7 @@ async fn a_command_repeated_appends_nothing_and_gets_its_answer() {
     let heads = suite.everything().await;
 
     let again = ok(suite.service.react(like(ReactionKind::Like, "r1", &love.consistency_token)).await);
-    assert_eq!(again.reaction.unwrap().kind(), ReactionKind::Like);
+    assert_eq!(again.reaction, love.reaction, "a copy is answered with what now stands");
     assert_eq!(viewer_state(&suite, BOB, on_post(POST), &again.consistency_token).await.reaction(), ReactionKind::Love);
     assert_eq!(reason(suite.service.react(like(ReactionKind::Wow, "r1", &posted)).await), "REQUEST_ID_REUSED");
     let already = ok(suite.service.react(like(ReactionKind::Love, "r3", &posted)).await);
@@ -104,7 +104,7 @@ async fn a_comment_is_made_once_also_by_a_process_that_came_back() {
     assert_eq!(counts(&suite, on_post(POST), &made.consistency_token).await.comment_count, 1);
     let heads = suite.everything().await;
     let suite = suite.restart(false).await;
-    let again = ok(suite.service.create_comment(by(BOB, say("h\u{e9}llo"))).await);
+    let again = ok(suite.service.create_comment(by(BOB, say("he\u{301}llo"))).await);
     assert_eq!(again.comment.unwrap().create_time, comment.create_time);
     assert_eq!(reason(suite.service.create_comment(by(BOB, say("bye"))).await), "REQUEST_ID_REUSED");
     assert_eq!(suite.everything().await, heads);

@@ -46,7 +46,7 @@ mod tests {
     fn columns_are_as_wide_as_they_need() {
         let rows = [["posts", "7", "x"], ["id", "1200", "y y"]].map(|row| row.map(str::to_owned).to_vec());
         let text = aligned(&["group", "lag", "rest"], &rows);
-        assert_eq!(text, "service  lag   rest\nposts       7  x\nid       1200  y y\n");
+        assert_eq!(text, "group  lag   rest\nposts     7  x\nid     1200  y y\n");
     }
 
     #[test]

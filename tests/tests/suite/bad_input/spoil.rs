@@ -42,7 +42,7 @@ pub fn valid(message: &MessageDescriptor, size: Size) -> DynamicMessage {
     for field in message.fields() {
         let rules = Rules::of(&field);
         let may_be_left_out = rules.optional || field.name() == "request_id";
-        let is_token = ["page_token", "at_least"].contains(&field.name());
+        let is_token = ["page_token", "at_least", "tokens"].contains(&field.name());
         if !is_token && (size == Size::Most || !may_be_left_out) {
             request.set_field(&field, whole(&field, &rules, size));
         }
@@ -113,7 +113,8 @@ fn text(rules: &Rules, size: Size) -> String {
 fn wrong_field(field: &FieldDescriptor) -> Vec<Wrong> {
     let (name, rules) = (field.name(), Rules::of(field));
     match (field.name(), field.kind()) {
-        ("at_least", _) => wrong_tokens(&rules),
+        ("at_least", _) => wrong_tokens(name, name, &rules),
+        ("tokens", _) => wrong_tokens(name, "tokens[0]", &rules),
         ("page_token", _) => {
             // The empty one asks for the first page.
             let wrong = no_tokens().filter(|token| !token.is_empty());
@@ -135,12 +136,13 @@ fn wrong_field(field: &FieldDescriptor) -> Vec<Wrong> {
     }
 }
 
-fn wrong_tokens(rules: &Rules) -> Vec<Wrong> {
+/// `path` is what is named when one is no token.
+fn wrong_tokens(name: &str, path: &str, rules: &Rules) -> Vec<Wrong> {
     let too_many = vec![NO_TOKENS[1].to_owned(); rules.max_items.unwrap() + 1];
-    let malformed = no_tokens().map(|token| ("CONSISTENCY_TOKEN_INVALID", vec![token]));
-    let wrong = malformed.chain([("TOO_MANY_TOKENS", too_many)]);
+    let malformed = no_tokens().map(|token| (path, "CONSISTENCY_TOKEN_INVALID", vec![token]));
+    let wrong = malformed.chain([(name, "TOO_MANY_TOKENS", too_many)]);
     let list = |tokens: Vec<String>| Value::List(tokens.into_iter().map(Value::String).collect());
-    wrong.map(|(reason, tokens)| Wrong::of("at_least", reason, list(tokens))).collect()
+    wrong.map(|(path, reason, tokens)| Wrong::of(path, reason, list(tokens))).collect()
 }
 
 fn no_tokens() -> impl Iterator<Item = String> {

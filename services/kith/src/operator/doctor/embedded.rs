@@ -130,8 +130,8 @@ mod tests {
 
     use super::*;
 
-    const LOG: &str = "kith-log format 1\npartitions 16\n";
-    const TABLES: &str = "kith tables 1\n";
+    const LOG: &str = "kith-log format 2\npartitions 16\n";
+    const TABLES: &str = "kith tables 2\n";
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -156,7 +156,7 @@ mod tests {
     fn nothing_but_tables_is_to_be_deleted() {
         let log = folder(&[(FORMAT, LOG)]);
         let said = of_tables(log.path());
-        assert_eq!((said.weight, &*said.found), (Weight::Wrong, "kith-log format 1"));
+        assert_eq!((said.weight, &*said.found), (Weight::Wrong, "kith-log format 2"));
         assert_eq!(said.fix, "this is the log's folder: correct the setting `tables`");
         let damaged = folder(&[(LOG_STORE, "")]);
         let damaged = of_tables(damaged.path());
@@ -173,9 +173,9 @@ mod tests {
     #[test]
     fn tables_named_as_the_log_are_said_to_be_tables() {
         let said = of_log(folder(&[(FORMAT, TABLES)]).path());
-        assert_eq!((said.weight, &*said.found), (Weight::Wrong, "kith tables 1"));
+        assert_eq!((said.weight, &*said.found), (Weight::Wrong, "kith tables 2"));
         assert_eq!(said.fix, "this is the folder of the tables: correct the setting `log`");
-        let fewer = of_log(folder(&[(FORMAT, "kith-log format 1\npartitions 8\n")]).path());
+        let fewer = of_log(folder(&[(FORMAT, "kith-log format 2\npartitions 8\n")]).path());
         assert!(fewer.found.contains("partitions 8") && fewer.fix.contains("`partitions`"), "{fewer:?}");
     }
 
