@@ -4,6 +4,7 @@
 //! timestamps into milliseconds and back; [`rpc`] has what all RPCs have in common. What follows from the protos is written by
 //! the build (`build/`), from their descriptors and the options of `kith.options.v1`.
 
+#[allow(clippy::too_many_lines, reason = "what is generated has a line per event")]
 mod event;
 mod reason;
 pub mod rpc;

@@ -45,7 +45,7 @@ where
         Some(position) => Token::from(position).at(asked.at.0),
         None => seen.standing(partition, standing.rests_on, standing.newest),
     };
-    Ok(settle::<N, R>(&seen, &asked, &command, intent).await??)
+    settle::<N, R>(&seen, &asked, &command, intent).await?
 }
 
 async fn settle<N, R>(

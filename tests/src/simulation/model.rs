@@ -16,6 +16,8 @@ use super::plan::Promises;
 /// A record that means something.
 pub struct Fact {
     pub position: Position,
+    /// When it happened, microseconds: as the event says, but no later than a minute after the log took it.
+    pub at: i64,
     pub event: Event,
     /// Whether no record of its id came before it.
     pub is_new: bool,
@@ -59,7 +61,7 @@ impl Model {
             places.push(position);
             let is_new = places.len() == 1;
             let Ok(event) = Event::decode(position.partition.topic.name, &record.value) else { continue };
-            let fact = Fact { position, event, is_new };
+            let fact = Fact { position, at: happened_at(&event, record), event, is_new };
             nouns::ALL.iter().for_each(|noun| noun.read(&mut model, &fact));
         }
         model
@@ -148,6 +150,13 @@ impl Model {
 /// A time in microseconds since 1970, as naively as it can be: what is unset is 0.
 pub fn micros(time: Option<&Timestamp>) -> i64 {
     time.map_or(0, |time| time.seconds * 1_000_000 + i64::from(time.nanos) / 1_000)
+}
+
+/// The clamp that ADR 18 promises, read from there.
+const AHEAD_MAX_US: i64 = 60_000_000;
+
+fn happened_at(event: &Event, record: &Record) -> i64 {
+    micros(event.time()).min(record.logged_ms * 1_000 + AHEAD_MAX_US)
 }
 
 /// RFC 3339, in UTC, as `ce_time` has it.

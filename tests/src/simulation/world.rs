@@ -144,7 +144,10 @@ impl World {
     /// Clocks of processes jump, ahead and back, until there is calm.
     pub async fn jump(self: Arc<Self>) {
         let chance = Chance::new(self.plan.seed, "jumps");
-        while self.plan.jump_ms > 0 {
+        if self.plan.jump_ms == 0 {
+            return;
+        }
+        loop {
             self.runtime.sleep(chance.ms(JUMP_EVERY_MS.0, JUMP_EVERY_MS.1)).await;
             if self.nemesis.is_calm() {
                 return;

@@ -17,7 +17,7 @@ const CONNECTION_AGE_SECONDS: &str = "3";
 /// What the script exits with where python3 cannot make a venv.
 const EXIT_NO_PYTHON: i32 = 3;
 /// How the names of calls begin that change nothing.
-const READS: [&str; 6] = ["Get", "BatchGet", "List", "Resolve", "Explain", "Wait"];
+const READS: [&str; 7] = ["Get", "BatchGet", "List", "Resolve", "Explain", "Wait", "Merge"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

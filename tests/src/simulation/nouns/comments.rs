@@ -95,7 +95,7 @@ impl Noun for Comments {
         let line = model.state_mut::<Discussions>().0.entry(event.post_id.clone()).or_default();
         let mut now = line.last();
         let (parent, author) = (event.parent_comment_id.clone(), event.author_id.clone());
-        let comment = Comment { parent, author, text, at: micros(event.create_time.as_ref()) };
+        let comment = Comment { parent, author, text, at: fact.at };
         now.insert(event.comment_id.clone(), comment);
         line.set(fact.position.offset, now);
     }

@@ -44,7 +44,7 @@ impl Noun for Conversations {
         messages::change(model, &event.conversation_id, fact, |now| {
             if now.members.is_empty() {
                 now.members = event.member_ids.iter().map(|id| (id.clone(), 0)).collect();
-                now.created = micros(event.create_time.as_ref());
+                now.created = fact.at;
             }
         });
     }
@@ -135,8 +135,8 @@ impl Operation for GetOrCreateDirect {
         let Ok(told) = told else { return Vec::new() };
         let talk = messages::last(model, &told.id).unwrap_or_default();
         let members = [&call.actor, &self.other];
-        if !call.shaken && !(talk.members.len() == 2 && members.iter().all(|member| talk.members.contains_key(*member)))
-        {
+        let is_theirs = talk.members.len() == 2 && members.iter().all(|member| talk.members.contains_key(*member));
+        if !call.shaken && !is_theirs {
             return vec![Finding::new(EFFECTIVE_ONCE, format!("{} of {} is {talk:?}", call.op, call.actor))];
         }
         effective(self, model, call).into_iter().collect()

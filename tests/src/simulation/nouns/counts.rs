@@ -203,7 +203,8 @@ impl Operation for BatchGetViewerStates {
         // Of what is not there, or hidden, nothing is told.
         let may_be_nothing = |subject: &Subject| missing(model, call, subject).is_none();
         let wrong = told.iter().filter(|(subject, mine)| {
-            !did(model, call, subject, *mine) && !(*mine == (0, false) && may_be_nothing(subject))
+            let is_hidden = *mine == (0, false) && may_be_nothing(subject);
+            !is_hidden && !did(model, call, subject, *mine)
         });
         let finding = |(subject, mine): &(Subject, Mine)| {
             Finding::new(TOKEN, format!("{}'s own doings about {subject:?} are {mine:?}", call.actor))

@@ -22,7 +22,7 @@ use crate::simulation::board::Scene;
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::{CUT, Finding, LISTS, TOKEN};
 use crate::simulation::history::Call;
-use crate::simulation::model::{Fact, Model, micros};
+use crate::simulation::model::{Fact, Model};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
 use crate::simulation::timeline::Timeline;
 
@@ -124,7 +124,7 @@ impl Noun for Follows {
             Identity::Followed(event) if is_new && !now.blocking => {
                 if !now.following {
                     let window = i64::from(event.backfill_window_seconds) * 1_000_000;
-                    now.since = micros(event.create_time.as_ref()) - window;
+                    now.since = fact.at - window;
                 }
                 now.following = true;
                 now.shows_shares = event.shows_shares;

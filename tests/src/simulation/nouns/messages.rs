@@ -140,7 +140,7 @@ impl Noun for Messages {
                     model.makes(&event.message_id, Some(&text), fact.position);
                 }
                 let (id, sender) = (event.message_id.clone(), event.sender_id.clone());
-                let message = Message { id, sender, text, at: micros(event.create_time.as_ref()) };
+                let message = Message { id, sender, text, at: fact.at };
                 change(model, &event.conversation_id, fact, |now| now.send(message));
             }
             Event::Messaging(Messaging::ReadMarkerMoved(event)) => {

@@ -142,13 +142,13 @@ impl Noun for Posts {
                 now.author = event.author_id.clone();
                 now.text = event.content.clone().unwrap_or_default().text;
                 now.revision = 1;
-                now.at = micros(event.create_time.as_ref());
+                now.at = fact.at;
                 made = Some(now.text.clone());
             }
             Posted::PostEdited(event) if !now.deleted && event.intent_offset >= now.edits => {
                 now.text = event.content.clone().unwrap_or_default().text;
                 now.revision = event.revision;
-                now.edited_at = micros(event.edit_time.as_ref());
+                now.edited_at = fact.at;
                 now.edits = event.intent_offset + 1;
             }
             Posted::PostDeleted(_) if now.revision > 0 => now.deleted = true,

@@ -106,7 +106,7 @@ impl Noun for Reactions {
         let mut now = line.last();
         match event {
             Engagement::Reacted(event) => {
-                now.insert(event.actor_id.clone(), (event.kind, micros(event.create_time.as_ref())));
+                now.insert(event.actor_id.clone(), (event.kind, fact.at));
             }
             Engagement::Unreacted(event) => _ = now.remove(&event.actor_id),
             _ => {}

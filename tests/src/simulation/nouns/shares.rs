@@ -75,7 +75,7 @@ impl Noun for Shares {
         let mut made = None;
         match event {
             Engagement::Shared(event) => {
-                let share = Standing { id: event.share_id.clone(), at: micros(event.create_time.as_ref()) };
+                let share = Standing { id: event.share_id.clone(), at: fact.at };
                 now.entry(event.actor_id.clone()).or_insert(share);
                 made = Some(&event.share_id);
             }
