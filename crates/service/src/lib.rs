@@ -27,6 +27,7 @@ pub mod page_token;
 pub mod query;
 mod reasons;
 mod response;
+mod rpcs;
 pub mod server;
 pub mod telemetry;
 pub mod text;

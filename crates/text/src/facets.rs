@@ -4,6 +4,7 @@ mod authority;
 mod hashtag;
 mod link;
 mod mention;
+mod scheme;
 
 use std::ops::Range;
 

@@ -5,6 +5,7 @@
 mod terminal;
 
 mod cli;
+mod flags;
 mod groups;
 mod init;
 mod operator;

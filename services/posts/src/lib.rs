@@ -12,13 +12,24 @@ use std::sync::Arc;
 
 use kith_fold::{Fold, Group};
 use kith_log::topics;
-use kith_proto::posts::v1::post_service_server::{PostServiceServer, SERVICE_NAME};
+use kith_proto::posts::v1::post_service_server::{self, PostServiceServer, SERVICE_NAME};
+use kith_proto::posts::v1::rpc;
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::block::{BlockedBy, Blocks};
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
-use kith_service::limited;
+use kith_service::{limited, rpcs};
 use tonic::service::RoutesBuilder;
+
+rpcs! {
+    post_service_server::PostService => PostsService {
+        command create_post: rpc::CreatePost => post::Posts,
+        contest edit_post: rpc::EditPost => edit::Edits,
+        read get_post: rpc::GetPost => post::Posts,
+        read batch_get_posts: rpc::BatchGetPosts => post::Posts,
+        command delete_post: rpc::DeletePost => post::Posts,
+    }
+}
 
 /// The gRPC services that [`PostsService::add_to`] adds.
 pub const SERVICES: [&str; 1] = [SERVICE_NAME];

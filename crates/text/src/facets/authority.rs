@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use unicode_security::{MixedScript, RestrictionLevel, RestrictionLevelDetection, skeleton};
 use url::{Host, Url};
 
-use super::link::starts_with_scheme;
+use super::scheme::starts_with_scheme;
 use crate::character::{is_latin_letter, is_middle_dot, is_of_word, is_written_without_spaces, without_keycap};
 
 /// The longest name of a host, in characters (RFC 1035, section 2.3.4).

@@ -5,6 +5,7 @@ use std::ops::Range;
 use kith_proto::posts::v1::facet::Link;
 use url::{Position, Url};
 
+use super::scheme::{scheme_len, starts_with, starts_with_scheme};
 use super::{FACETS_PER_TEXT, authority};
 use crate::character::{is_middle_dot, is_of_word, is_written_without_spaces, without_keycap};
 
@@ -38,10 +39,6 @@ pub(super) fn find(text: &str) -> Vec<Found> {
     found
 }
 
-pub(super) fn starts_with_scheme(text: &str) -> bool {
-    scheme_len(text).is_some()
-}
-
 /// The link that starts at `start`. What is before `end_of_last` is another link, with which it makes no word.
 fn link_at(text: &str, start: usize, end_of_last: usize) -> Option<Found> {
     let before = text[end_of_last..start].chars().next_back();
@@ -63,14 +60,6 @@ fn link_at(text: &str, start: usize, end_of_last: usize) -> Option<Found> {
     let end = authority_end + tail.len();
     let uri = uri(scheme.is_some(), &text[start..end], tail)?;
     Some(Found { range: start..end, feature: Link { uri } })
-}
-
-fn scheme_len(text: &str) -> Option<usize> {
-    ["https://", "http://"].into_iter().find(|scheme| starts_with(text, scheme)).map(str::len)
-}
-
-fn starts_with(text: &str, prefix: &str) -> bool {
-    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// What can stand before `www.` inside of a longer address or word.

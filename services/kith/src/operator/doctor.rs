@@ -13,7 +13,7 @@ use kith_runtime::Runtime;
 use kith_service::config::{LogAddress, Settings, TablesAddress};
 
 use self::report::Report;
-use crate::cli::SettingFlags;
+use crate::flags::SettingFlags;
 
 #[derive(Debug, Args)]
 pub struct DoctorOptions {

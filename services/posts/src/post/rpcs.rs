@@ -4,29 +4,18 @@ use kith_log::{Topic, topics};
 use kith_proto::posts::v1::post_event::Event as PostEvent;
 use kith_proto::posts::v1::{
     BatchGetPostsRequest, BatchGetPostsResponse, CreatePostRequest, CreatePostResponse, DeletePostRequest,
-    DeletePostResponse, GetPostRequest, GetPostResponse, PostCreated, PostEntry, post_service_server, rpc,
+    DeletePostResponse, GetPostRequest, GetPostResponse, PostCreated, PostEntry, rpc,
 };
 use kith_proto::time;
 use kith_service::command::{Answers, Asked, Noun, Standing};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::Reads;
-use kith_service::{Failure, limits, rpcs};
+use kith_service::{Failure, limits};
 use kith_tables::StoreError;
 
 use super::{Before, Command, PostRow, Posts, Rejection, decide, evolve, fact, post};
-use crate::edit::Edits;
 use crate::{PostsService, content, read};
-
-rpcs! {
-    post_service_server::PostService => PostsService {
-        command create_post: rpc::CreatePost => Posts,
-        contest edit_post: rpc::EditPost => Edits,
-        read get_post: rpc::GetPost => Posts,
-        read batch_get_posts: rpc::BatchGetPosts => Posts,
-        command delete_post: rpc::DeletePost => Posts,
-    }
-}
 
 #[async_trait]
 impl Noun for Posts {

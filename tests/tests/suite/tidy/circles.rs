@@ -10,11 +10,7 @@ use std::path::Path;
 use super::{root, sources};
 
 /// Circles that are being mended; each goes with its mending.
-const KNOWN: [(&str, [&str; 2]); 3] = [
-    ("services/engagement", ["comment", "scene"]),
-    ("services/messaging", ["conversation", "inbox"]),
-    ("services/kith", ["cli", "demo"]),
-];
+const KNOWN: [(&str, [&str; 2]); 1] = [("services/messaging", ["conversation", "inbox"])];
 /// Names that lead from one re-export to the next.
 const REEXPORTS_MAX: usize = 8;
 

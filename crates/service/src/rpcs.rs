@@ -1,0 +1,38 @@
+//! How a gRPC service names the noun behind each of its methods.
+
+/// Implements a gRPC service: a line per method.
+///
+/// `command method: Rpc => Noun` runs [`crate::command`]; `contest` the same with a verdict to wait for; `read` and `list`
+/// run [`crate::query`].
+#[macro_export]
+macro_rules! rpcs {
+    ($trait:path => $service:ty { $($how:ident $method:ident: $rpc:ty => $by:tt $(:: $more:tt)* ),+ $(,)? }) => {
+        #[tonic::async_trait]
+        impl $trait for $service {
+            $(
+                async fn $method(
+                    &self,
+                    request: tonic::Request<<$rpc as kith_proto::rpc::Rpc>::Request>,
+                ) -> Result<tonic::Response<<$rpc as kith_proto::rpc::Rpc>::Response>, tonic::Status> {
+                    $crate::rpcs!(@ $how self, request, $rpc, $by $(:: $more)*)
+                }
+            )+
+        }
+    };
+    (@ command $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
+        let call = $crate::call::Call::<$rpc>::of($request)?;
+        $crate::call::answered($self, $crate::command::run::<$noun, $rpc>($self, call), |_| {}).await
+    }};
+    (@ contest $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
+        let call = $crate::call::Call::<$rpc>::of($request)?;
+        $crate::call::answered($self, $crate::contest::run::<$noun, $rpc>($self, call), |_| {}).await
+    }};
+    (@ read $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
+        let call = $crate::call::Call::<$rpc>::of($request)?;
+        $crate::call::answered($self, $crate::query::read::<$noun, $rpc>($self, call), $crate::call::cut_short).await
+    }};
+    (@ list $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
+        let call = $crate::call::Call::<$rpc>::of($request)?;
+        $crate::call::answered($self, $crate::query::list::<$noun, $rpc>($self, call), $crate::call::cut_short).await
+    }};
+}
