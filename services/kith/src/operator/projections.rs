@@ -296,7 +296,7 @@ async fn caught_up(
         let now = match desk.rebuild(number).await {
             Ok(now) => now,
             // It is being opened, or the process is busy.
-            Err(status) if is_being_opened(&status) || is_unanswered(&status) && again.next().is_some() => {
+            Err(status) if !no_wait && (is_opening(&status) || is_unanswered(&status) && again.next().is_some()) => {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
@@ -339,7 +339,7 @@ async fn start(desk: &mut Desk) -> anyhow::Result<Option<proto::Generation>> {
     }
 }
 
-fn is_being_opened(status: &Status) -> bool {
+fn is_opening(status: &Status) -> bool {
     status.code() == Code::FailedPrecondition
 }
 
