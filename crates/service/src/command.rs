@@ -150,7 +150,7 @@ where
     let (run, command) = begin::<N, R>(service.kit(), call, |asked, request| N::parse(service, asked, request)).await?;
     let Run { seen, mut asked, is_repeatable } = run;
     let key = N::key(&command).to_owned();
-    let _turn = seen.turn(&asked).await?;
+    let _turn = seen.turn(asked.id, asked.digest).await?;
     let decided = decide::<N>(&seen, &mut asked, &command).await?;
     let Decided { mut standing, appended } = decided;
     let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());

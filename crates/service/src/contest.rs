@@ -38,7 +38,7 @@ where
     let parse = |asked: &Asked, request| N::parse(service, asked, request);
     let (run, command) = command::begin::<N, R>(service.kit(), call, parse).await?;
     let Run { seen, mut asked, .. } = run;
-    let _turn = seen.turn(&asked).await?;
+    let _turn = seen.turn(asked.id, asked.digest).await?;
     let Decided { standing, appended } = command::decide::<N>(&seen, &mut asked, &command).await?;
     let partition = LogPartition::of_key(N::TOPIC, N::key(&command), seen.state.partition_count());
     let intent = match appended {

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
 use crate::reasons::may_be_stale;
-use crate::{Failure, command, limits};
+use crate::{Failure, limits};
 
 /// Commands whose content this process remembers, to refuse a request id that is used again for something else. What a
 /// command makes keeps its digest for ever in its row; this is for commands that make nothing of their own.
@@ -236,8 +236,8 @@ impl Seen<'_> {
     }
 
     /// Waits for a copy of the command that runs here just now.
-    pub(crate) async fn turn(&self, asked: &command::Asked) -> Result<OwnedMutexGuard<()>, Failure> {
-        let turn = Arc::clone(&self.kit.recent().get_or_insert_mut(asked.id, || Recent::of(asked.digest)).turn);
+    pub(crate) async fn turn(&self, id: RecordId, digest: [u8; 32]) -> Result<OwnedMutexGuard<()>, Failure> {
+        let turn = Arc::clone(&self.kit.recent().get_or_insert_mut(id, || Recent::of(digest)).turn);
         tokio::time::timeout_at(self.deadline.at(), turn.lock_owned()).await.map_err(|_| Failure::outcome_unknown())
     }
 

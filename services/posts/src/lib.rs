@@ -7,6 +7,7 @@ mod content;
 mod edit;
 mod post;
 mod read;
+mod rpcs;
 
 use std::sync::Arc;
 

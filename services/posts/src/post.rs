@@ -1,7 +1,5 @@
 //! A post: published, edited, taken away.
 
-mod rpcs;
-
 use bytes::Bytes;
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::RecordId;

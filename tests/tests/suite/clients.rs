@@ -23,8 +23,11 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// By full name.
+type Named<T> = Vec<(String, T)>;
+
 /// Every service that callers call, with its full name, and every message of the protos.
-fn published() -> (Vec<(String, ServiceDescriptorProto)>, Vec<(String, DescriptorProto)>) {
+fn published() -> (Named<ServiceDescriptorProto>, Named<DescriptorProto>) {
     let set = FileDescriptorSet::decode(kith_proto::FILE_DESCRIPTOR_SET).unwrap();
     let (mut services, mut messages) = (Vec::new(), Vec::new());
     for file in set.file {

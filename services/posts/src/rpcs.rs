@@ -1,3 +1,5 @@
+//! What the RPCs of posts make of the rules of a post; an edit stands with its contest.
+
 use async_trait::async_trait;
 use kith_fold::Record;
 use kith_log::{Topic, topics};
@@ -14,7 +16,7 @@ use kith_service::query::Reads;
 use kith_service::{Failure, limits};
 use kith_tables::StoreError;
 
-use super::{Before, Command, PostRow, Posts, Rejection, decide, evolve, fact, post};
+use crate::post::{Before, Command, PostRow, Posts, Rejection, decide, evolve, fact, post};
 use crate::{PostsService, content, read};
 
 #[async_trait]
