@@ -47,8 +47,10 @@ pub(crate) async fn whole(body: &mut Body, connection: &Arriving, callers: &Arri
     let mut parts = BytesMut::new();
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else { break };
-        // Of a caller that is gone: whatever is answered, nobody reads it.
-        let frame = frame.map_err(|_| Failure::request_undecodable())?;
+        let Ok(frame) = frame else {
+            // The caller has cancelled, or is gone. The call ends with its stream, and is counted so.
+            return std::future::pending().await;
+        };
         let Ok(data) = frame.into_data() else { continue };
         share.add(data.len())?;
         if parts.is_empty() && body.is_end_stream() {

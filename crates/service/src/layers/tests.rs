@@ -183,6 +183,17 @@ async fn a_request_that_does_not_come_holds_no_place_and_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_is_cancelled_while_its_request_comes_is_counted_so() {
+    let suite = suite();
+    let (sender, body) = unfinished(&[]);
+    sender.send(Err(Status::cancelled("reset"))).await.unwrap();
+    let call = suite.edge.layer(service_fn(ok)).oneshot(request(&[], body));
+    assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
+    assert_eq!(suite.edge.shared.admission.in_flight(), 0);
+    assert!(suite.metrics.encode().unwrap().contains(r#"rpc_status_code="CANCELLED""#));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_no_good_token_finds_places_of_their_own() {
     let suite = suite();
     let forged = suite.bearer.replace('.', "");
