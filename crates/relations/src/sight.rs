@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kith_fold::{Found, State};
+use kith_log::Offset;
 use kith_tables::{Key, StoreError};
 
 use crate::block::{BLOCKED_BY, BLOCKS, BlockRow};
@@ -63,9 +64,13 @@ impl<'a> Viewer<'a> {
         let mine = self.state.rows::<BlockRow>(&BLOCKS, &key, clusterings());
         let theirs = self.state.rows::<BlockRow>(&BLOCKED_BY, &key, clusterings());
         let (mine, theirs) = futures::try_join!(mine, theirs)?;
-        let stands = |row: Option<Found<BlockRow>>| row.is_some_and(|found| found.row.blocking);
-        let sights = mine.into_iter().zip(theirs).map(|(mine, theirs)| Sight::of(stands(mine), stands(theirs)));
-        Ok(Sights { viewer, others: others.iter().map(|&other| other.to_owned()).zip(sights).collect() })
+        let standing =
+            |row: Option<Found<BlockRow>>| row.filter(|found| found.row.blocking).map(|found| found.position);
+        let seen = mine.into_iter().zip(theirs).map(|(mine, theirs)| {
+            let own_block = standing(mine);
+            Seen { sight: Sight::of(own_block.is_some(), standing(theirs).is_some()), own_block }
+        });
+        Ok(Sights { viewer, others: others.iter().map(|&other| other.to_owned()).zip(seen).collect() })
     }
 
     /// How the viewer sees one account.
@@ -78,17 +83,34 @@ impl<'a> Viewer<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sights {
     viewer: String,
-    others: BTreeMap<String, Sight>,
+    others: BTreeMap<String, Seen>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    sight: Sight,
+    own_block: Option<Offset>,
 }
 
 impl Sights {
+    /// Sights that were found otherwise than by asking the tables.
+    pub fn new<'s>(viewer: &str, others: impl IntoIterator<Item = (&'s str, Sight)>) -> Self {
+        let seen = |(account, sight): (&str, Sight)| (account.to_owned(), Seen { sight, own_block: None });
+        Self { viewer: viewer.to_owned(), others: others.into_iter().map(seen).collect() }
+    }
+
     /// An account that was not asked for looks as if it were not there; the viewer is always clear.
     pub fn of(&self, account: &str) -> Sight {
         match self.others.get(account) {
-            Some(sight) => *sight,
+            Some(seen) => seen.sight,
             None if account == self.viewer => Sight::Clear,
             None => Sight::BlockedBy,
         }
+    }
+
+    /// Where the log has the viewer's own block of the account, to cite it: an offset under the viewer's key.
+    pub fn own_block(&self, account: &str) -> Option<Offset> {
+        self.others.get(account)?.own_block
     }
 }
 
@@ -107,7 +129,7 @@ mod tests {
 
     #[test]
     fn an_account_that_was_not_asked_for_is_not_shown() {
-        let sights = Sights { viewer: "me".into(), others: [("ada".to_owned(), Sight::Clear)].into() };
+        let sights = Sights::new("me", [("ada", Sight::Clear)]);
         assert_eq!(["me", "ada", "bob"].map(|id| sights.of(id).is_clear()), [true, true, false]);
     }
 }

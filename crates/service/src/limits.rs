@@ -86,7 +86,7 @@ limits! {
     /// The most items on a page; a request for more gets this many.
     PAGE_SIZE_MAX: usize = 100;
     /// What a page token may carry, in bytes.
-    PAGE_CURSOR_BYTES: usize = 1_024;
+    PAGE_CURSOR_BYTES: usize = 5 * 1_024;
     /// Items of one batch.
     BATCH_ITEMS: usize = 100;
     /// Consistency tokens of one request (`at_least`).

@@ -9,7 +9,7 @@ use kith_runtime::UnixMillis;
 use kith_tables::{Digest, Key, Row, RowKey, RowType, StoreError, Table, TableDigest, Value, digest_where};
 use sha2::{Digest as _, Sha256};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Place};
 use crate::rules::belongs;
 use crate::views::audience::{FOLLOWERS, FlagRow};
 use crate::views::follows::{self, FOLLOWS};
@@ -115,7 +115,6 @@ impl Shown for HomeEntries {
 
 /// All that an entry is.
 fn text_of(entry: &Entry) -> String {
-    let place: String = entry.place.to_cursor().iter().map(|byte| format!("{byte:02x}")).collect();
-    let Entry { kind, post_id, author_id, post_author_id, .. } = entry;
-    format!("{place} {kind:?} {post_id} {author_id} {post_author_id}")
+    let Entry { place: Place { at_us, item_id }, kind, post_id, author_id, post_author_id, .. } = entry;
+    format!("{at_us} {item_id} {kind:?} {post_id} {author_id} {post_author_id}")
 }

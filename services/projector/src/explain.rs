@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use kith_fold::{Found, State};
-use kith_log::{LogPartition, Offset, Position, Topic, topics};
+use kith_log::{LogPartition, Position, Topic, topics};
 use kith_proto::feeds::v1::{CitedFor, FeedOutcome};
-use kith_relations::block::{BLOCKED_BY, BLOCKS, BlockRow};
+use kith_relations::sight::{Sight, Sights, Viewer};
 use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, StoreError};
 
 use crate::entry::{Entry, Kind};
@@ -59,21 +59,17 @@ pub async fn explain(
     let mut findings = Vec::new();
     // Of a deleted post only those are told in whose feeds it may have been: to others it is as for the posts' service.
     let mut may_know = !post.deleted;
-    for way in &ways {
-        let (blocks, made) = futures::try_join!(
-            blocks(state, reader, [&way.account, author]),
-            author_feed::made(state, &way.account, &way.item_id),
-        )?;
-        match (blocks.by_other, made) {
-            // Whoever blocks the reader is not there.
-            (true, _) if way.account == author => return Ok(None),
-            (false, Some(made)) => {
-                may_know |= way.follow.is_some();
-                let facts = Facts { reader, follow: way.follow.as_ref(), made: &made, blocks: &blocks };
-                findings.push(facts.finding(&card, include_shares, state.partition_count()));
-            }
-            _ => {}
-        }
+    let sights = Viewer::new(state, reader).sights(ways.iter().map(|way| &*way.account)).await?;
+    let hides = |account: &str| sights.of(account) == Sight::BlockedBy;
+    if hides(author) {
+        return Ok(None);
+    }
+    // Whoever blocks the reader is not there.
+    for way in ways.iter().filter(|way| !hides(&way.account)) {
+        let Some(made) = author_feed::made(state, &way.account, &way.item_id).await? else { continue };
+        may_know |= way.follow.is_some();
+        let facts = Facts { reader, follow: way.follow.as_ref(), made: &made, sights: &sights };
+        findings.push(facts.finding(&card, include_shares, state.partition_count()));
     }
     let there = may_know && !findings.is_empty();
     Ok(there.then_some(Explained { findings, incomplete: sharers.incomplete }))
@@ -140,37 +136,18 @@ async fn those_who_shared(
     Ok(follows.iter().filter_map(sharer).collect())
 }
 
-/// Blocks between the reader and an account, or the post's author.
-struct Blocks {
-    by_other: bool,
-    /// The reader's own: whom, and the offset of the record.
-    own: Option<Offset>,
-}
-
-async fn blocks(state: &State, reader: &str, others: [&str; 2]) -> Result<Blocks, StoreError> {
-    let key = Key::text(reader);
-    let clusterings = || others.iter().map(|&other| vec![other.into()]);
-    let (mine, theirs) = futures::try_join!(
-        state.rows::<BlockRow>(&BLOCKS, &key, clusterings()),
-        state.rows::<BlockRow>(&BLOCKED_BY, &key, clusterings()),
-    )?;
-    let stands = |found: &Found<BlockRow>| found.row.blocking;
-    let own = mine.into_iter().flatten().find(stands).map(|found| found.position);
-    Ok(Blocks { by_other: theirs.iter().flatten().any(stands), own })
-}
-
 /// All that decides about one way.
 struct Facts<'a> {
     reader: &'a str,
     follow: Option<&'a FollowRow>,
     made: &'a Made,
-    blocks: &'a Blocks,
+    sights: &'a Sights,
 }
 
 impl Facts<'_> {
     fn finding(&self, card: &Card, include_shares: bool, partition_count: u16) -> Finding {
         let entry = &self.made.entry;
-        let outcome = outcome(entry, self.follow, card, self.blocks.own.is_some(), include_shares);
+        let outcome = outcome(entry, self.follow, card, self.sights, include_shares);
         let at = |topic: Topic, key: &str, offset| Position {
             partition: LogPartition::of_key(topic, key, partition_count),
             offset,
@@ -184,17 +161,23 @@ impl Facts<'_> {
         events.extend(standing.map(|follow| {
             (CitedFor::Follow, at(topics::IDENTITY, self.reader, follow.follow_position.unsigned_abs()))
         }));
-        events.extend(self.blocks.own.map(|offset| (CitedFor::Block, at(topics::IDENTITY, self.reader, offset))));
+        let own_block = [&entry.author_id, &entry.post_author_id].into_iter().find_map(|to| self.sights.own_block(to));
+        events.extend(own_block.map(|offset| (CitedFor::Block, at(topics::IDENTITY, self.reader, offset))));
         Finding { account_id: entry.author_id.clone(), share: entry.kind == Kind::Share, outcome, events }
     }
 }
 
 /// By the rules that pages are made by. Pure.
-fn outcome(entry: &Entry, follow: Option<&FollowRow>, card: &Card, blocked: bool, include_shares: bool) -> FeedOutcome {
+fn outcome(
+    entry: &Entry,
+    follow: Option<&FollowRow>,
+    card: &Card,
+    sights: &Sights,
+    include_shares: bool,
+) -> FeedOutcome {
     let share = entry.kind == Kind::Share;
     let post_gone = card.post.as_ref().is_none_or(|post| post.deleted);
-    let blocked: BTreeSet<String> = blocked.then(|| entry.author_id.clone()).into_iter().collect();
-    match rules::judge(entry, card, &blocked) {
+    match rules::judge(entry, card, sights) {
         Verdict::Blocked => return FeedOutcome::Blocked,
         Verdict::Gone if share && !post_gone => return FeedOutcome::ShareTakenBack,
         Verdict::Gone => return FeedOutcome::PostDeleted,

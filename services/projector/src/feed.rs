@@ -11,8 +11,9 @@ use kith_tables::StoreError;
 use crate::entry::{Entry, Kind, Place};
 use crate::hydrate::{Hydrated, hydrate};
 use crate::rules::{Verdict, belongs, judge, strongest};
-use crate::skeleton;
+use crate::skeleton::{self, Skeleton};
 use crate::views::follows;
+use crate::walk::Walk;
 
 /// Entries looked at for each that is wanted: some are shares where none are asked for, or of ended follows.
 const LOOK_AHEAD: usize = 2;
@@ -20,8 +21,7 @@ const LOOK_AHEAD: usize = 2;
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Ask {
-    /// Behind which place to start; `None`: with the newest.
-    pub behind: Option<Place>,
+    pub walk: Walk,
     pub size: usize,
     pub include_shares: bool,
 }
@@ -30,8 +30,8 @@ pub struct Ask {
 #[derive(Debug, Default)]
 pub struct Page {
     pub items: Vec<FeedItem>,
-    /// Behind which place the next page starts; `None`: this was the last.
-    pub next: Option<Place>,
+    /// How the walk goes on; `None`: this was the last page.
+    pub next: Option<Walk>,
     /// Entries left out because they are gone, or blocked.
     pub omitted: usize,
     /// Whether there was more to read than one call reads.
@@ -45,18 +45,53 @@ pub async fn home(state: &State, reader: &str, from: &Place, ask: &Ask) -> Resul
     let follows = follows::standing(state, reader, &Vec::from_iter(authors)).await?;
     let incomplete = skeleton.incomplete;
     let wanted = |entry: &Entry| belongs(entry, follows.get(&entry.author_id), ask.include_shares);
-    let (entries, next) = skeleton::page(skeleton, ask.size, wanted);
-    let (items, omitted) = show(state, reader, entries, home_reason).await?;
-    Ok(Page { items, next, omitted, incomplete })
+    let page = page(state, reader, skeleton, ask, Kinds { wanted, reason: home_reason }).await?;
+    Ok(Page { incomplete, ..page })
 }
 
 /// A page of an author's feed, as the viewer is shown it.
 pub async fn author(state: &State, viewer: &str, author: &str, ask: &Ask) -> Result<Page, StoreError> {
-    let skeleton = skeleton::of_author(state, author, ask.behind.as_ref(), ask.size * LOOK_AHEAD).await?;
+    let from = ask.walk.behind.as_ref();
+    let skeleton = skeleton::of_author(state, author, from, ask.size * LOOK_AHEAD).await?;
     let wanted = |entry: &Entry| entry.kind == Kind::Post || ask.include_shares;
-    let (entries, next) = skeleton::page(skeleton, ask.size, wanted);
-    let (items, omitted) = show(state, viewer, entries, author_reason).await?;
+    page(state, viewer, skeleton, ask, Kinds { wanted, reason: author_reason }).await
+}
+
+/// What is peculiar to a feed: which entries belong to it, and why they are there.
+struct Kinds<W> {
+    wanted: W,
+    reason: fn(&Entry) -> Option<Reason>,
+}
+
+async fn page<W: Fn(&Entry) -> bool>(
+    state: &State,
+    viewer: &str,
+    skeleton: Skeleton,
+    ask: &Ask,
+    kinds: Kinds<W>,
+) -> Result<Page, StoreError> {
+    let Kinds { wanted, reason } = kinds;
+    let shown = &ask.walk.shown;
+    let new = |entry: &Entry| !shown.has(&entry.post_id) && wanted(entry);
+    let (entries, next) = skeleton::page(skeleton, ask.size, new);
+    let (items, omitted) = show(state, viewer, entries, reason).await?;
+    let next = next.map(|place| {
+        let shown = shown.clone().with(may_come_again(&items, &place));
+        Walk { behind: Some(place), shown }
+    });
     Ok(Page { items, next, omitted, incomplete: false })
+}
+
+/// The posts that have entries behind `place` perhaps: those that are there through a share, and those that were written
+/// at that very time. Of the others all shares are newer.
+fn may_come_again<'a>(items: &'a [FeedItem], place: &Place) -> impl Iterator<Item = &'a str> {
+    let time = time::of_us(place.at_us);
+    let may = move |item: &&FeedItem| {
+        let reason = item.reason.as_ref().and_then(|reason| reason.reason.as_ref());
+        let written = item.post.as_ref().and_then(|post| post.create_time);
+        matches!(reason, Some(Reason::SharedBy(_))) || written == Some(time)
+    };
+    items.iter().filter(may).filter_map(|item| item.post.as_ref()).map(|post| &*post.post_id)
 }
 
 async fn show(
@@ -76,7 +111,7 @@ async fn show(
 
 fn verdict(entry: &Entry, hydrated: &Hydrated) -> Verdict {
     match hydrated.cards.get(&entry.post_id) {
-        Some(card) => judge(entry, card, &hydrated.blocked),
+        Some(card) => judge(entry, card, &hydrated.sights),
         None => Verdict::Gone,
     }
 }

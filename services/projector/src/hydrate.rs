@@ -6,7 +6,8 @@ use std::future::Future;
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::State;
 use kith_proto::identity::v1::Account;
-use kith_relations::{account, block};
+use kith_relations::account;
+use kith_relations::sight::{Sights, Viewer};
 use kith_tables::StoreError;
 
 use crate::entry::{Entry, Kind};
@@ -16,21 +17,23 @@ use crate::views::cards::{self, Card};
 const READS_IN_FLIGHT: usize = 32;
 
 /// What the entries of a page are shown with, and judged by.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hydrated {
     /// By post.
     pub cards: BTreeMap<String, Card>,
     /// By id; those of the posts' authors that are known.
     pub accounts: BTreeMap<String, Account>,
-    /// Accounts in a block with the viewer, either way.
-    pub blocked: BTreeSet<String>,
+    /// How the viewer sees the posts' authors and those who shared them.
+    pub sights: Sights,
 }
 
 /// Reads all of it. `entries` are those of one page.
 pub async fn hydrate(state: &State, viewer: &str, entries: &[Entry]) -> Result<Hydrated, StoreError> {
-    let (cards, accounts, blocked) =
-        tokio::try_join!(cards(state, viewer, entries), accounts(state, entries), blocked(state, viewer, entries))?;
-    Ok(Hydrated { cards, accounts, blocked })
+    let viewing = Viewer::new(state, viewer);
+    let both = entries.iter().flat_map(|entry| [&*entry.author_id, &*entry.post_author_id]);
+    let (cards, accounts, sights) =
+        tokio::try_join!(cards(state, viewer, entries), accounts(state, entries), viewing.sights(both))?;
+    Ok(Hydrated { cards, accounts, sights })
 }
 
 async fn cards(state: &State, viewer: &str, entries: &[Entry]) -> Result<BTreeMap<String, Card>, StoreError> {
@@ -64,15 +67,6 @@ async fn accounts(state: &State, entries: &[Entry]) -> Result<BTreeMap<String, A
     };
     let found: BTreeMap<String, Option<Account>> = gather(ids.into_iter().map(read)).await?;
     Ok(found.into_iter().filter_map(|(id, account)| Some((id, account?))).collect())
-}
-
-async fn blocked(state: &State, viewer: &str, entries: &[Entry]) -> Result<BTreeSet<String>, StoreError> {
-    let both = entries.iter().flat_map(|entry| [&*entry.author_id, &*entry.post_author_id]);
-    let others: BTreeSet<&str> = both.filter(|&id| id != viewer).collect();
-    let others: Vec<&str> = others.into_iter().collect();
-    let blocked = block::between(state, viewer, &others).await?;
-    let those = others.into_iter().zip(blocked).filter(|(_, blocked)| *blocked);
-    Ok(those.map(|(id, _)| id.to_owned()).collect())
 }
 
 async fn gather<T, F>(reads: impl Iterator<Item = F>) -> Result<BTreeMap<String, T>, StoreError>

@@ -3,33 +3,64 @@
 //! Two roles, together or apart (the setting `projector_role`): a process *folds* when its group is started so
 //! (`kith_fold::engine::start(ports, group, true)`), and *serves* when [`add_to`] is called. Each read takes four
 //! steps: `skeleton` (ids from tables), `hydrate` (rows by id), `rules` (as of now), and `feed`, which presents;
-//! `remembered` keeps the page for whoever asks again. The tables are in [`views`], one file each; to add one, write the
+//! `remembered` keeps the page for whoever asks again, and `walk`
+//! is what a page token carries. The tables are in [`views`], one file each; to add one, write the
 //! file and name its fold in [`group`].
 
 mod digest;
 mod entry;
 mod explain;
 mod feed;
-mod grpc;
 mod hydrate;
 mod remembered;
+mod rpcs;
 mod rules;
 mod skeleton;
 #[cfg(test)]
 mod tests;
 pub mod views;
+mod walk;
 
 use std::sync::Arc;
 
 use kith_fold::{Fold, Group};
 use kith_log::{PartitionIndex, topics};
-use kith_proto::feeds::v1::feed_service_server::{FeedServiceServer, SERVICE_NAME};
+use kith_proto::feeds::v1::feed_service_server::{self, FeedServiceServer, SERVICE_NAME};
+use kith_proto::feeds::v1::rpc;
 use kith_relations::{account::Accounts, block};
+use kith_service::call::Handlers;
 use kith_service::kit::Kit;
+use kith_service::rpcs;
 use tonic::service::RoutesBuilder;
 
 pub use digest::digest;
-pub use grpc::Feeds;
+
+rpcs! {
+    feed_service_server::FeedService => Feeds {
+        list get_home_feed: rpc::GetHomeFeed => rpcs::Home,
+        list get_author_feed: rpc::GetAuthorFeed => rpcs::Author,
+        read explain_feed_entry: rpc::ExplainFeedEntry => rpcs::Explanation,
+        read wait_for: rpc::WaitFor => rpcs::Progress,
+    }
+}
+
+/// Serves feeds from the group's tables. Any replica can, whether it folds or not; cheap to clone.
+#[derive(Clone)]
+pub struct Feeds {
+    kit: Arc<Kit>,
+}
+
+impl Feeds {
+    pub fn new(kit: Arc<Kit>) -> Self {
+        Self { kit }
+    }
+}
+
+impl Handlers for Feeds {
+    fn kit(&self) -> &Kit {
+        &self.kit
+    }
+}
 
 /// The name of the fold group: in its consumer group and its keyspace.
 pub const GROUP: &str = "feeds";

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use kith_fold::State;
 use kith_proto::feeds::v1::FeedItem;
+use kith_service::page_token::cursor;
 use kith_tables::StoreError;
 use prost::Message;
 
-use crate::entry::Place;
 use crate::feed::{self, Ask, Page};
 use crate::skeleton;
+use crate::walk::Walk;
 
 /// Whose page is asked for; the same ask under another is another page.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,7 @@ pub enum Feed<'a> {
 struct Remembered {
     #[prost(message, repeated, tag = "1")]
     items: Vec<FeedItem>,
+    /// As a page token carries it.
     #[prost(bytes = "bytes", optional, tag = "2")]
     next: Option<Bytes>,
     #[prost(uint64, tag = "3")]
@@ -33,9 +35,9 @@ struct Remembered {
 /// The page, from the tables or as it was.
 pub async fn page(state: &State, feed: Feed<'_>, ask: Ask, now_ms: i64) -> Result<Page, StoreError> {
     // A page is a function of where it starts, not of the clock.
-    let from = ask.behind.clone().unwrap_or_else(|| skeleton::newest(now_ms));
-    let behind = if let Feed::Home { .. } = feed { Some(&from) } else { ask.behind.as_ref() };
-    let key = key(feed, behind, &ask);
+    let from = ask.walk.behind.clone().unwrap_or_else(|| skeleton::newest(now_ms));
+    let behind = if let Feed::Home { .. } = feed { Some(from.clone()) } else { ask.walk.behind.clone() };
+    let key = key(feed, &Ask { walk: Walk { behind, ..ask.walk.clone() }, ..ask });
     let read = |state: State| async move {
         let page = match feed {
             Feed::Home { reader } => feed::home(&state, reader, &from, &ask).await,
@@ -49,22 +51,27 @@ pub async fn page(state: &State, feed: Feed<'_>, ask: Ask, now_ms: i64) -> Resul
 }
 
 /// Names the page: every part after its length.
-fn key(feed: Feed<'_>, behind: Option<&Place>, ask: &Ask) -> Vec<u8> {
-    let Ask { size, include_shares, .. } = ask;
+fn key(feed: Feed<'_>, ask: &Ask) -> Vec<u8> {
+    let Ask { size, include_shares, walk } = ask;
     let (whose, of) = match feed {
         Feed::Home { reader } => (reader, None),
         Feed::Author { viewer, author } => (viewer, Some(author)),
     };
-    let behind = behind.map(Place::to_cursor);
+    let walk = walk.clone().into_values().map(|values| cursor::encode(&values));
     let fixed = [&size.to_be_bytes()[..], &[u8::from(*include_shares), u8::from(of.is_some())]].concat();
-    let parts = [&fixed, whose.as_bytes(), of.unwrap_or_default().as_bytes(), behind.as_deref().unwrap_or_default()];
+    let parts = [&fixed, whose.as_bytes(), of.unwrap_or_default().as_bytes(), walk.as_deref().unwrap_or_default()];
     parts.iter().flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.iter().copied())).collect()
 }
 
 impl From<Page> for Remembered {
     fn from(page: Page) -> Self {
         let Page { items, next, omitted, incomplete } = page;
-        Self { items, next: next.map(|place| place.to_cursor().into()), omitted: omitted as u64, incomplete }
+        Self {
+            items,
+            next: next.and_then(Walk::into_values).map(|values| cursor::encode(&values).into()),
+            omitted: omitted as u64,
+            incomplete,
+        }
     }
 }
 
@@ -72,7 +79,7 @@ impl Remembered {
     fn page(self) -> Option<Page> {
         let Self { items, next, omitted, incomplete } = self;
         let next = match next {
-            Some(cursor) => Some(Place::from_cursor(&cursor)?),
+            Some(bytes) => Some(Walk::from_values(&cursor::decode(&bytes)?)?),
             None => None,
         };
         Some(Page { items, next, omitted: usize::try_from(omitted).ok()?, incomplete })
@@ -82,12 +89,17 @@ impl Remembered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Place;
+    use crate::walk::Shown;
 
-    const ASK: Ask = Ask { behind: None, size: 50, include_shares: true };
+    fn asks(behind: Option<Place>) -> Ask {
+        Ask { walk: Walk { behind, ..Walk::default() }, size: 50, include_shares: true }
+    }
 
     #[test]
     fn a_page_reads_back_as_it_was() {
-        let next = Some(Place { at_us: -5, item_id: "x".to_owned() });
+        let shown = Shown::default().with([&*"ab".repeat(16)].into_iter());
+        let next = Some(Walk { behind: Some(Place { at_us: -5, item_id: "x".to_owned() }), shown });
         let page = || Page { items: vec![FeedItem::default()], next: next.clone(), omitted: 3, incomplete: true };
         let bytes = Remembered::from(page()).encode_to_vec();
         let back = Remembered::decode(&*bytes).unwrap().page().unwrap();
@@ -98,17 +110,20 @@ mod tests {
     #[test]
     fn what_asks_for_another_page_has_another_key() {
         let home = |reader| Feed::Home { reader };
-        let place = Place::before;
+        let behind = |at_us| asks(Some(Place::before(at_us)));
+        let mut after_a_share = behind(1);
+        after_a_share.walk.shown = Shown::default().with([&*"ab".repeat(16)].into_iter());
         let keys = [
-            key(home("ada"), None, &ASK),
-            key(home("bob"), None, &ASK),
-            key(Feed::Author { viewer: "ada", author: "" }, None, &ASK),
-            key(Feed::Author { viewer: "ada", author: "bob" }, None, &ASK),
-            key(Feed::Author { viewer: "adab", author: "ob" }, None, &ASK),
-            key(home("ada"), Some(&place(1)), &ASK),
-            key(home("ada"), Some(&place(2)), &ASK),
-            key(home("ada"), None, &Ask { size: 51, ..ASK }),
-            key(home("ada"), None, &Ask { include_shares: false, ..ASK }),
+            key(home("ada"), &asks(None)),
+            key(home("bob"), &asks(None)),
+            key(Feed::Author { viewer: "ada", author: "" }, &asks(None)),
+            key(Feed::Author { viewer: "ada", author: "bob" }, &asks(None)),
+            key(Feed::Author { viewer: "adab", author: "ob" }, &asks(None)),
+            key(home("ada"), &behind(1)),
+            key(home("ada"), &behind(2)),
+            key(home("ada"), &after_a_share),
+            key(home("ada"), &Ask { size: 51, ..asks(None) }),
+            key(home("ada"), &Ask { include_shares: false, ..asks(None) }),
         ];
         let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());

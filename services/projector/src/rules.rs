@@ -1,6 +1,8 @@
 //! Step three of a read: which entries the caller is shown, as of now. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use kith_relations::sight::Sights;
 
 use crate::entry::{Entry, Kind};
 use crate::views::cards::Card;
@@ -27,14 +29,14 @@ pub fn belongs(entry: &Entry, follow: Option<&FollowRow>, include_shares: bool) 
     }
 }
 
-/// Whether the caller is shown the entry. `blocked`: the accounts in a block with the caller, either way.
-pub fn judge(entry: &Entry, card: &Card, blocked: &BTreeSet<String>) -> Verdict {
+/// Whether the caller is shown the entry. `sights`: how the caller sees who wrote it and who shared it.
+pub fn judge(entry: &Entry, card: &Card, sights: &Sights) -> Verdict {
     let stands = card.post.as_ref().is_some_and(|post| !post.deleted && post.author_id == entry.post_author_id);
     let shared = || card.actors.get(&entry.author_id).is_some_and(|a| a.shared && a.share_id == entry.place.item_id);
     if entry.over || !stands || entry.kind == Kind::Share && !shared() {
         return Verdict::Gone;
     }
-    if blocked.contains(&entry.author_id) || blocked.contains(&entry.post_author_id) {
+    if ![&entry.author_id, &entry.post_author_id].into_iter().all(|account| sights.of(account).is_clear()) {
         return Verdict::Blocked;
     }
     Verdict::Shown
@@ -59,6 +61,7 @@ pub fn strongest(entries: Vec<Entry>) -> Vec<Entry> {
 
 #[cfg(test)]
 mod tests {
+    use kith_relations::sight::Sight;
     use kith_tables::Timestamp;
 
     use super::*;
@@ -87,6 +90,12 @@ mod tests {
         Card { post: Some(post), actors: [("bob".to_owned(), sharer)].into(), ..Card::default() }
     }
 
+    /// Ada, Bob and Eve, of whom some are in a block with the caller.
+    fn sights(blocked: &[&str]) -> Sights {
+        let sight = |account: &str| Sight::of(false, blocked.contains(&account));
+        Sights::new("me", ["ada", "bob", "eve"].map(|account| (account, sight(account))))
+    }
+
     #[test]
     fn an_entry_belongs_while_the_follow_stands_and_reaches_back_to_it() {
         let follow = |following, shows_shares| FollowRow {
@@ -108,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_not_shown() {
-        let nobody = BTreeSet::new();
+        let nobody = sights(&[]);
         assert_eq!(judge(&post(1), &card(false, false), &nobody), Verdict::Shown);
         assert_eq!(judge(&post(1), &card(true, false), &nobody), Verdict::Gone);
         assert_eq!(judge(&post(1), &Card::default(), &nobody), Verdict::Gone);
@@ -128,7 +137,7 @@ mod tests {
             ("bob", Verdict::Shown, Verdict::Blocked),
             ("eve", Verdict::Shown, Verdict::Shown),
         ] {
-            let blocked = BTreeSet::from([blocked.to_owned()]);
+            let blocked = sights(&[blocked]);
             assert_eq!(judge(&post(1), &card(false, true), &blocked), post_is);
             assert_eq!(judge(&share(1, "s1"), &card(false, true), &blocked), share_is);
         }

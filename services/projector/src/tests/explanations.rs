@@ -13,7 +13,7 @@ use super::feeds::{ADA, BOB, EVE, follow, scene, stop_a_fold, write};
 use super::history::{Op, Writer, person};
 use super::suite::{Suite, as_caller};
 use crate::explain::{FINDINGS_MAX, FOLLOWS_MAX};
-use crate::grpc::EVENT_TIMES_MAX;
+use crate::rpcs::EVENT_TIMES_MAX;
 /// Ada follows all up to the last, but eve; nobody needs an account for that here.
 async fn follow_up_to(suite: &Suite, writer: &mut Writer, last: usize) {
     writer.people = last + 1;

@@ -123,6 +123,26 @@ async fn an_author_feed_is_what_the_author_wrote_and_shared() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_post_with_three_reasons_is_shown_once_per_walk() {
+    let (suite, mut writer) = scene().await;
+    for op in [follow(ADA, EVE), Op::Post { who: BOB }, Op::Share { who: BOB, post: 0 }, Op::Post { who: EVE }] {
+        write(&suite, &mut writer, op).await;
+    }
+    write(&suite, &mut writer, Op::Share { who: EVE, post: 0 }).await;
+    suite.settle().await;
+    let (mut texts, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let page = suite.home_page(person(ADA), ask(1, &page_token)).await.unwrap();
+        texts.extend(page.items.into_iter().map(|item| item.post.unwrap().text));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(texts, ["post 0", "post 1"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_account_in_a_block_is_not_there_or_shows_nothing() {
     let (suite, mut writer) = scene().await;
     write(&suite, &mut writer, Op::Post { who: BOB }).await;

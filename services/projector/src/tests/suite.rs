@@ -25,7 +25,7 @@ use tonic::{Request, Status};
 
 use super::counted::Counted;
 use super::jitter::Jitter;
-use crate::grpc::EVENT_TIMES_MAX;
+use crate::rpcs::EVENT_TIMES_MAX;
 use crate::{Feeds, Settings, digest, group};
 
 pub const PARTITIONS: u16 = 3;
