@@ -2,6 +2,7 @@
 //! follows elsewhere. Nothing here knows a store, a log or a clock.
 
 mod applied;
+mod contest;
 mod effect;
 mod fold;
 mod record;
@@ -9,6 +10,7 @@ mod rows;
 mod scope;
 
 pub use applied::{APPLIED_IDS_PER_ROW, AppliedIds};
+pub use contest::{Arbiter, Contest};
 pub use effect::{Append, Effect, Put, Step, Then, Unless, Walk};
 pub use fold::Fold;
 pub use record::{Cause, Record};

@@ -114,6 +114,12 @@ impl From<WaitError> for Unknown {
 }
 
 impl Unknown {
+    /// Where something else failed than a wait or the tables. Why, is logged only.
+    pub fn because(failure: &Failure) -> Self {
+        tracing::warn!(reason = failure.reason_name(), "something failed after an append");
+        Self(Failure::outcome_unknown())
+    }
+
     /// Where something that must follow from the record is not there.
     pub fn defect(why: &'static str) -> Self {
         tracing::error!(why, "defect after an append");

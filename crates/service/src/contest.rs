@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use kith_fold::Token;
-use kith_log::{LogPartition, Position};
+use kith_log::LogPartition;
 use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
 
 use crate::Failure;
@@ -11,11 +11,14 @@ use crate::command::{self, Asked, Decided, Noun, Run, Unknown};
 use crate::kit::Seen;
 
 /// A noun's part of an RPC whose record is an intent.
-#[async_trait]
-pub trait Contests<R: Rpc>: Noun {
+pub trait Contests<R: Rpc>: Settles<R> {
     /// Checks the request and takes it apart. No I/O.
     fn parse(service: &Self::Service, asked: &Asked, request: R::Request) -> Result<Self::Command, Failure>;
+}
 
+/// What is waited for behind a record before it is answered.
+#[async_trait]
+pub trait Settles<R: Rpc>: Noun {
     /// The verdict on the intent, which is folded by now, and what follows from it. Whatever fails here fails after the
     /// append.
     async fn settle(seen: &Seen<'_>, asked: &Asked, command: &Self::Command) -> Result<Verdict<R::Response>, Unknown>;
@@ -23,8 +26,8 @@ pub trait Contests<R: Rpc>: Noun {
 
 /// What the arbiter made of an intent.
 pub enum Verdict<T> {
-    /// The answer, and the place of the fact.
-    Won(T, Position),
+    /// The answer, and the places of the fact and what follows from it.
+    Won(T, Token),
     /// For ever.
     Lost(Failure),
 }
@@ -37,15 +40,24 @@ where
 {
     let parse = |asked: &Asked, request| N::parse(service, asked, request);
     let (run, command) = command::begin::<N, R>(service.kit(), call, parse).await?;
-    let Run { seen, mut asked, .. } = run;
+    let Run { seen, asked, .. } = run;
+    enter::<N, R>(&seen, asked, command).await
+}
+
+/// Runs a command that was parsed, and whose id and digest its service made.
+pub async fn enter<N, R>(seen: &Seen<'_>, mut asked: Asked, command: N::Command) -> Result<R::Response, Failure>
+where
+    N: Settles<R>,
+    R: Rpc<Response: TakesToken>,
+{
     let _turn = seen.turn(asked.id, asked.digest).await?;
-    let Decided { standing, appended } = command::decide::<N>(&seen, &mut asked, &command).await?;
+    let Decided { standing, appended } = command::decide::<N>(seen, &mut asked, &command).await?;
     let partition = LogPartition::of_key(N::TOPIC, N::key(&command), seen.state.partition_count());
     let intent = match appended {
         Some(position) => Token::from(position).at(asked.at.0),
         None => seen.standing(partition, standing.rests_on, standing.newest),
     };
-    settle::<N, R>(&seen, &asked, &command, intent).await?
+    settle::<N, R>(seen, &asked, &command, intent).await?
 }
 
 async fn settle<N, R>(
@@ -55,14 +67,14 @@ async fn settle<N, R>(
     mut token: Token,
 ) -> Result<Result<R::Response, Failure>, Unknown>
 where
-    N: Contests<R>,
+    N: Settles<R>,
     R: Rpc<Response: TakesToken>,
 {
     seen.state.at_least(&token, seen.deadline.at()).await?;
     Ok(match N::settle(seen, asked, command).await? {
         Verdict::Lost(failure) => Err(failure),
-        Verdict::Won(mut response, fact) => {
-            token.add(fact);
+        Verdict::Won(mut response, follows) => {
+            token.merge(&follows);
             response.set_consistency_token(token.encode());
             Ok(response)
         }

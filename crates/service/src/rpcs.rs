@@ -3,7 +3,8 @@
 /// Implements a gRPC service: a line per method.
 ///
 /// `command method: Rpc => Noun` runs [`crate::command`]; `contest` the same with a verdict to wait for; `read` and `list`
-/// run [`crate::query`].
+/// run [`crate::query`]. `open` is for callers without a bearer token: it calls a function with the service, the request
+/// and the deadline.
 #[macro_export]
 macro_rules! rpcs {
     ($trait:path => $service:ty { $($how:ident $method:ident: $rpc:ty => $by:tt $(:: $more:tt)* ),+ $(,)? }) => {
@@ -26,6 +27,10 @@ macro_rules! rpcs {
     (@ contest $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
         let call = $crate::call::Call::<$rpc>::of($request)?;
         $crate::call::answered($self, $crate::contest::run::<$noun, $rpc>($self, call), |_| {}).await
+    }};
+    (@ open $self:ident, $request:ident, $rpc:ty, $handle:expr) => {{
+        let deadline = $crate::deadline::deadline(&$request);
+        $crate::call::answered($self, $handle($self, $request.into_inner(), deadline), |_| {}).await
     }};
     (@ read $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
         let call = $crate::call::Call::<$rpc>::of($request)?;

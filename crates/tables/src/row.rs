@@ -81,6 +81,20 @@ pub trait RowType: Sized {
     fn from_columns(columns: Vec<Value>) -> Option<Self>;
 }
 
+/// No columns: the summary of a table that has none.
+impl RowType for () {
+    const SECTION: SectionId = 0;
+    const COLUMNS: &'static [Column] = &[];
+
+    fn into_columns(self) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn from_columns(_: Vec<Value>) -> Option<Self> {
+        Some(())
+    }
+}
+
 /// Declares a struct whose fields are the columns of a section, in order.
 ///
 /// ```

@@ -3,11 +3,9 @@
 //! An edit is an intent in the private topic. Its verdict is a function of the intents before it under the same post
 //! alone; of a won one the arbiter then appends the fact.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use bytes::Bytes;
-use kith_fold::{Append, Effect, Fold, Found, Record, Rows, Scope, State, WaitError};
+use kith_fold::{Append, Contest, Found, Record, State, WaitError};
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::posts::private::v1::EditRequested;
 use kith_proto::posts::private::v1::post_private_event::Event as PrivateEvent;
@@ -16,10 +14,10 @@ use kith_proto::posts::v1::{EditPostRequest, EditPostResponse, PostContent, Post
 use kith_proto::{Event, time};
 use kith_service::Failure;
 use kith_service::command::{Asked, Noun, Standing, Unknown};
-use kith_service::contest::{Contests, Verdict};
+use kith_service::contest::{Contests, Settles, Verdict};
 use kith_service::ids::{self, parse_id};
 use kith_service::kit::Seen;
-use kith_tables::{Column, Key, Order, Row, RowKey, RowType, Section, StoreError, Table, row};
+use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, row};
 
 use crate::post::{self, POSTS, PostRow, Rejection};
 use crate::{PostsService, content, read};
@@ -96,45 +94,41 @@ pub fn decide(state: &EditState, asked: &Asked, command: &Command) -> Result<Opt
     }
 }
 
-/// The arbiter's fold of the private topic, and the RPC that asks.
+/// Which edits win, and the RPC that asks.
 pub struct Edits;
 
-impl Fold for Edits {
-    fn tables(&self) -> Vec<&'static Table> {
-        vec![&EDIT_CLAIMS]
-    }
+impl Contest for Edits {
+    type Intent = EditRequested;
+    type Summary = EditsSummary;
+    type Claim = ClaimRow;
+    type Subject = PostRow;
 
-    fn scope(&self, record: &Record) -> Option<Scope> {
-        let event = requested(record)?;
-        RecordId::parse(&event.post_id)?;
-        Some(Scope::new(&EDIT_CLAIMS, Key::text(&event.post_id)).with::<ClaimRow>([record.id.to_string().into()]))
-    }
+    const CLAIMS: &'static Table = &EDIT_CLAIMS;
+    const SUBJECTS: &'static Table = &POSTS;
 
-    fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some(event) = requested(record) else { return };
-        let intent = [record.id.to_string().into()];
-        if rows.get::<ClaimRow>(intent.clone()).is_some() {
-            return;
-        }
-        let mut summary = rows.summary::<EditsSummary>();
-        let claim = verdict(&mut summary, event);
-        rows.put(intent, claim);
-        rows.set_summary(summary);
-    }
-
-    fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
-        let Some(event) = requested(record) else { return Vec::new() };
-        let intent = [record.id.to_string().into()];
-        // Of two copies of an intent only the first stands for the claim.
-        let is_first = rows.position::<ClaimRow>(intent.clone()) == Some(record.position.offset);
-        match rows.get::<ClaimRow>(intent) {
-            Some(claim) if claim.won && is_first => vec![append_unless_applied(won(event, &claim, record))],
-            _ => Vec::new(),
+    fn intent(record: &Record) -> Option<&EditRequested> {
+        match &record.event {
+            Event::PostsPrivate(PrivateEvent::EditRequested(event)) => {
+                RecordId::parse(&event.post_id).is_some().then_some(event)
+            }
+            _ => None,
         }
     }
 
-    fn appends(&self) -> bool {
-        true
+    fn contended(event: &EditRequested) -> Key {
+        Key::text(&event.post_id)
+    }
+
+    fn judge(summary: &mut EditsSummary, event: &EditRequested, _: &Record) -> ClaimRow {
+        verdict(summary, event)
+    }
+
+    fn fact(event: &EditRequested, claim: &ClaimRow, record: &Record) -> Option<Append> {
+        claim.won.then(|| won(event, claim, record))
+    }
+
+    fn is_due(post: Option<&PostRow>, intent_offset: u64) -> bool {
+        post.is_some_and(|post| post.lacks(intent_offset))
     }
 }
 
@@ -169,21 +163,6 @@ fn won(event: &EditRequested, claim: &ClaimRow, record: &Record) -> Append {
         event: Event::Posts(PostEvent::PostEdited(fact)),
         cause: record.cause(),
     }
-}
-
-/// Appends the fact if the post, as the store has it, has not got it yet and can still take it.
-fn append_unless_applied(append: Append) -> Effect {
-    let partition = Key::text(&append.key);
-    let intent_offset = match &append.event {
-        Event::Posts(PostEvent::PostEdited(fact)) => i64::try_from(fact.intent_offset).unwrap_or(i64::MAX),
-        _ => 0,
-    };
-    let then = move |rows: &[Option<Row>]| {
-        let post = rows.first().and_then(Option::as_ref).and_then(Row::read::<PostRow>);
-        let lacks_it = post.is_some_and(|post| !post.deleted && post.edit_intent_next <= intent_offset);
-        if lacks_it { vec![Effect::append(append.clone())] } else { Vec::new() }
-    };
-    Effect::Read { table: &POSTS, partition, rows: vec![RowKey::of::<PostRow>([])], then: Arc::new(then) }
 }
 
 #[async_trait]
@@ -226,7 +205,6 @@ impl Noun for Edits {
     fn evolve(_: &mut EditState, _: &Record) {}
 }
 
-#[async_trait]
 impl Contests<rpc::EditPost> for Edits {
     fn parse(_: &PostsService, _: &Asked, request: EditPostRequest) -> Result<Command, Failure> {
         let EditPostRequest { post_id, text, expected_revision, .. } = request;
@@ -234,7 +212,10 @@ impl Contests<rpc::EditPost> for Edits {
         let text = content::parse_text(&text)?;
         Ok(Command { post_id, text, expected_revision })
     }
+}
 
+#[async_trait]
+impl Settles<rpc::EditPost> for Edits {
     async fn settle(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Verdict<EditPostResponse>, Unknown> {
         let post_id = &*command.post_id;
         let claim = claim(&seen.state, post_id, asked.id).await?;
@@ -249,7 +230,7 @@ impl Contests<rpc::EditPost> for Edits {
             return Ok(Verdict::Lost(Rejection::NotFound.into()));
         }
         let post = Some(post.present(post_id));
-        Ok(Verdict::Won(EditPostResponse { post, ..EditPostResponse::default() }, place))
+        Ok(Verdict::Won(EditPostResponse { post, ..EditPostResponse::default() }, place.into()))
     }
 }
 
@@ -278,13 +259,6 @@ async fn current_revision(state: &State, post_id: &str) -> Result<u32, StoreErro
 
 fn revision(stored: i64) -> u32 {
     u32::try_from(stored).unwrap_or(u32::MAX)
-}
-
-fn requested(record: &Record) -> Option<&EditRequested> {
-    match &record.event {
-        Event::PostsPrivate(PrivateEvent::EditRequested(event)) => Some(event),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod rpcs;
 
 use std::sync::Arc;
 
-use kith_fold::{Fold, Group};
+use kith_fold::{Arbiter, Fold, Group};
 use kith_log::topics;
 use kith_proto::posts::v1::post_service_server::{self, PostServiceServer, SERVICE_NAME};
 use kith_proto::posts::v1::rpc;
@@ -62,7 +62,7 @@ impl Handlers for PostsService {
 pub fn group(generation: u32) -> Group {
     let folds: Vec<Arc<dyn Fold>> = vec![
         Arc::new(post::Posts),
-        Arc::new(edit::Edits),
+        Arc::new(Arbiter(edit::Edits)),
         Arc::new(Accounts),
         Arc::new(Handles),
         Arc::new(Blocks),

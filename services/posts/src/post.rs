@@ -98,7 +98,7 @@ pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Optio
 pub fn evolve(state: &mut Option<PostRow>, event: &PostEvent, at: Timestamp) {
     match (state.as_mut(), event) {
         (None, PostEvent::PostCreated(event)) => *state = Some(PostRow::created(event, at)),
-        (Some(post), PostEvent::PostEdited(event)) if post.takes(event) => post.edit(event, at),
+        (Some(post), PostEvent::PostEdited(event)) if post.lacks(event.intent_offset) => post.edit(event, at),
         (Some(post), PostEvent::PostDeleted(_)) if !post.deleted => post.delete(at),
         (None, PostEvent::PostEdited(_) | PostEvent::PostDeleted(_)) | (Some(_), _) => {}
     }
@@ -174,9 +174,9 @@ impl PostRow {
         self.create_time.max(self.edit_time).max(self.delete_time)
     }
 
-    /// Whether the edit is later than what is there. Deleted stays deleted.
-    fn takes(&self, event: &PostEdited) -> bool {
-        !self.deleted && signed(event.intent_offset) >= self.edit_intent_next
+    /// Whether the edit of the intent at that offset is later than what is there. Deleted stays deleted.
+    pub fn lacks(&self, intent_offset: u64) -> bool {
+        !self.deleted && signed(intent_offset) >= self.edit_intent_next
     }
 
     fn edit(&mut self, event: &PostEdited, at: Timestamp) {
