@@ -1,10 +1,9 @@
 //! Who blocks whom: `blocks` (by who blocks) and `blocked_by` (by who is blocked), from `Blocked` and `Unblocked`.
 
 use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
-use kith_log::RecordId;
-use kith_proto::Event;
-use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, row};
+
+use crate::edge::Change;
 
 pub static BLOCKS: Table = Table {
     name: "blocks",
@@ -90,13 +89,8 @@ fn evolve(rows: &mut Rows, other: &str, blocking: bool, record: &Record) {
     }
 }
 
-/// A record whose ids can be no keys concerns nobody.
+/// Who blocks whom, or no longer does.
 fn block(record: &Record) -> Option<(&str, &str, bool)> {
-    let (actor, target, blocking) = match &record.event {
-        Event::Identity(Identity::Blocked(event)) => (&event.actor_id, &event.target_id, true),
-        Event::Identity(Identity::Unblocked(event)) => (&event.actor_id, &event.target_id, false),
-        _ => return None,
-    };
-    let are_ids = RecordId::parse(actor).is_some() && RecordId::parse(target).is_some();
-    are_ids.then_some((actor, target, blocking))
+    let change = Change::of(record)?;
+    Some((change.actor, change.target, change.blocking()?))
 }

@@ -1,25 +1,41 @@
-//! Accounts: what one is asked for with, and how they are read.
+//! Accounts: what one is asked for with, and who gets it.
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use kith_fold::{Found, State};
-use kith_log::RecordId;
+use kith_fold::Record;
+use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::AccountRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
-use kith_proto::identity::v1::Profile;
+use kith_proto::identity::v1::{CreateAccountRequest, CreateAccountResponse, Profile, rpc};
 use kith_proto::time;
-use kith_relations::account::{ACCOUNTS, AccountRow};
+use kith_relations::account::AccountRow;
+use kith_runtime::Runtime;
+use kith_service::command::{Asked, Noun, Standing, Unknown};
+use kith_service::contest::{self, Settles, Verdict};
+use kith_service::deadline::Deadline;
 use kith_service::ids::{self, RequestId};
+use kith_service::kit::Seen;
 use kith_service::text::{parse_name, parse_text_or_empty};
 use kith_service::{Failure, limits};
-use kith_tables::{Key, StoreError, Timestamp};
+use kith_tables::{StoreError, Timestamp};
 
-use crate::arbiter::ClaimRow;
+use crate::arbiter::{ClaimRow, Claims, claim};
 use crate::handle::Handle;
+use crate::password::{Password, PasswordHasher};
+use crate::{IdentityService, read};
 
-/// Accounts read at once for one request.
-const READS_IN_FLIGHT: usize = 16;
+/// Asks for an account. Nobody acts yet: its id and digest are made here.
+pub struct Command {
+    account: NewAccount,
+    /// The handle's, in the log.
+    key: String,
+    is_reserved: bool,
+    password: Password,
+    passwords: PasswordHasher,
+    /// `None`: the handle could not be had already before the hash was made.
+    password_hash: Option<String>,
+}
 
 /// An account that someone asks for.
 #[derive(Debug, Clone)]
@@ -52,15 +68,54 @@ impl NewAccount {
     }
 
     /// Whether this account has the claim.
-    pub fn verdict(&self, claim: &ClaimRow) -> Result<(), Failure> {
+    pub fn verdict(&self, claim: &ClaimRow) -> Result<(), Rejection> {
         if claim.account_id != self.id.to_string() {
-            let taken = "handle is taken";
-            return Err(Failure::new(Reason::HandleTaken, taken).violation("handle", "is taken"));
+            return Err(Rejection::HandleTaken);
         }
         if claim.payload_digest != self.payload_digest[..] {
-            return Err(Failure::request_id_reused());
+            return Err(Rejection::RequestIdReused);
         }
         Ok(())
+    }
+
+    fn asked(&self) -> Asked {
+        let (actor, at) = (self.id.to_string(), Timestamp::default());
+        Asked { id: self.id, actor, digest: self.payload_digest, at }
+    }
+}
+
+/// Why an account cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("handle is taken")]
+    HandleTaken,
+    /// Who has such a handle from before it was reserved keeps it.
+    #[error("handle is reserved")]
+    HandleReserved,
+    #[error("the request id was used for another account")]
+    RequestIdReused,
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::HandleTaken => {
+                Self::new(Reason::HandleTaken, rejection.to_string()).violation("handle", "is taken")
+            }
+            Rejection::HandleReserved => Self::new(Reason::HandleReserved, rejection.to_string())
+                .with("field", "handle")
+                .violation("handle", "is reserved"),
+            Rejection::RequestIdReused => Self::request_id_reused(),
+        }
+    }
+}
+
+/// The intent; `None`: the account has the handle already.
+pub fn decide(claim: Option<&ClaimRow>, asked: &Asked, command: &Command) -> Result<Option<Private>, Rejection> {
+    match claim {
+        Some(claim) => command.account.verdict(claim).map(|()| None),
+        None if command.is_reserved => Err(Rejection::HandleReserved),
+        None => Ok(command.password_hash.clone().map(|hash| command.account.requested(hash, asked.at))),
     }
 }
 
@@ -73,33 +128,116 @@ pub fn parse_profile(profile: Option<Profile>) -> Result<Profile, Failure> {
     Ok(Profile { display_name, bio })
 }
 
-/// An account with the position of the fact that made it.
-pub async fn found(state: &State, account_id: &str) -> Result<Option<Found<AccountRow>>, StoreError> {
-    state.row::<AccountRow>(&ACCOUNTS, &Key::text(account_id), []).await
+/// Answers `CreateAccount`.
+pub async fn create(
+    service: &IdentityService,
+    request: CreateAccountRequest,
+    deadline: Deadline,
+) -> Result<CreateAccountResponse, Failure> {
+    let kit = &service.shared.kit;
+    let at_least = request.at_least.clone();
+    let (account, password) = parse(request, &kit.runtime)?;
+    let seen = kit.see(&at_least, deadline).await?;
+    let asked = account.asked();
+    let command = prepare(service, &seen, account, password).await?;
+    contest::enter::<Claims, rpc::CreateAccount>(&seen, asked, command).await
 }
 
-/// The accounts of these ids, aligned with them.
-pub async fn batch(state: &State, account_ids: &[String]) -> Result<Vec<Option<AccountRow>>, StoreError> {
-    let read = |id| kith_relations::account::account(state, id).boxed();
-    let reads: Vec<_> = account_ids.iter().map(|id| read(id.as_str())).collect();
-    stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await
+/// A form is filled in once: all that is wrong with it is said at once.
+fn parse(request: CreateAccountRequest, runtime: &Runtime) -> Result<(NewAccount, Password), Failure> {
+    let password = Password::chosen("password", request.password);
+    let handle = Handle::parse("handle", &request.handle);
+    let profile = parse_profile(request.profile);
+    let request_id = RequestId::parse("request_id", &request.request_id, runtime);
+    let ((handle, password), (profile, request_id)) =
+        Failure::both(Failure::both(handle, password), Failure::both(profile, request_id))?;
+    Ok((NewAccount::new(handle, profile, &request_id), password))
 }
 
-/// Who has such a handle from before it was reserved keeps it.
-pub fn handle_reserved() -> Failure {
-    Failure::new(Reason::HandleReserved, "handle is reserved")
-        .with("field", "handle")
-        .violation("handle", "is reserved")
+/// A claim stands for ever: who has lost already need not have the password hashed.
+async fn prepare(
+    service: &IdentityService,
+    seen: &Seen<'_>,
+    account: NewAccount,
+    password: Password,
+) -> Result<Command, Failure> {
+    let passwords = service.shared.passwords.clone();
+    let is_reserved = service.shared.reserved_handles.contains(account.handle.as_str());
+    let is_open = !is_reserved && claim(&seen.state, &account.handle).await?.is_none();
+    let password_hash = if is_open { Some(passwords.hash(password.clone(), seen.deadline).await?) } else { None };
+    let key = account.handle.key();
+    Ok(Command { account, key, is_reserved, password, passwords, password_hash })
 }
 
-pub fn not_found() -> Failure {
-    Failure::not_found(Reason::AccountNotFound, "account")
+#[async_trait]
+impl Noun for Claims {
+    type Service = IdentityService;
+    type Command = Command;
+    type State = Option<ClaimRow>;
+    type Event = Private;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::IDENTITY_PRIVATE;
+
+    fn key(command: &Command) -> &str {
+        &command.key
+    }
+
+    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Option<ClaimRow>>, StoreError> {
+        let found = claim(&seen.state, &command.account.handle).await?;
+        let rests_on = found.as_ref().map(|found| found.position);
+        let claim = found.map(|found| found.row);
+        let newest = claim.as_ref().map(|claim| claim.create_time).unwrap_or_default();
+        Ok(Standing::new(claim, rests_on).after(newest))
+    }
+
+    fn decide(claim: &Option<ClaimRow>, asked: &Asked, command: &Command) -> Result<Option<Private>, Rejection> {
+        decide(claim.as_ref(), asked, command)
+    }
+
+    /// The verdict is read when the fold has it.
+    fn evolve(_: &mut Option<ClaimRow>, _: &Record) {}
+}
+
+#[async_trait]
+impl Settles<rpc::CreateAccount> for Claims {
+    async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<CreateAccountResponse>, Unknown> {
+        let claim = claim(&seen.state, &command.account.handle).await?;
+        let claim = claim.ok_or_else(|| Unknown::defect("an intent was folded, and nobody has its handle"))?.row;
+        let verdict = match command.account.verdict(&claim) {
+            Ok(()) if !command.has_password_of(&claim, seen.deadline).await? => Err(Rejection::RequestIdReused),
+            verdict => verdict,
+        };
+        if let Err(rejection) = verdict {
+            return Ok(Verdict::Lost(rejection.into()));
+        }
+        let (account, fact) = created(seen, &claim.account_id).await?;
+        let account = Some(account.present(&claim.account_id));
+        Ok(Verdict::Won(CreateAccountResponse { account, ..CreateAccountResponse::default() }, fact.into()))
+    }
+}
+
+impl Command {
+    /// The digest of a request leaves the password out: a copy with another one is told by the hash that is stored.
+    async fn has_password_of(&self, claim: &ClaimRow, deadline: Deadline) -> Result<bool, Unknown> {
+        if self.password_hash.as_ref() == Some(&claim.password_hash) {
+            return Ok(true);
+        }
+        let verified = self.passwords.verify(self.password.clone(), Some(&claim.password_hash), deadline).await;
+        verified.map_err(|failure| Unknown::because(&failure))
+    }
+}
+
+/// Waits for the fact that the arbiter appends.
+async fn created(seen: &Seen<'_>, account_id: &str) -> Result<(AccountRow, Position), Unknown> {
+    let look = || read::found(&seen.state, account_id);
+    let found = seen.state.until((topics::IDENTITY, account_id), seen.deadline.at(), look).await?;
+    let partition = LogPartition::of_key(topics::IDENTITY, account_id, seen.state.partition_count());
+    Ok((found.row, Position { partition, offset: found.position }))
 }
 
 #[cfg(test)]
 mod tests {
-    use kith_runtime::Runtime;
-
     use super::*;
 
     fn new_account(request_id: &str, bio: &str) -> NewAccount {
@@ -123,9 +261,8 @@ mod tests {
         let claim = claim_of(&first);
         assert!(first.verdict(&claim).is_ok());
         assert!(new_account("r-1", "counts").verdict(&claim).is_ok(), "the same request again");
-        let reason = |account: NewAccount| account.verdict(&claim).unwrap_err().reason_name();
-        assert_eq!(reason(new_account("r-1", "other")), "REQUEST_ID_REUSED");
-        assert_eq!(reason(new_account("r-2", "counts")), "HANDLE_TAKEN");
+        assert_eq!(new_account("r-1", "other").verdict(&claim), Err(Rejection::RequestIdReused));
+        assert_eq!(new_account("r-2", "counts").verdict(&claim), Err(Rejection::HandleTaken));
     }
 
     #[test]

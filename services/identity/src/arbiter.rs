@@ -1,9 +1,7 @@
 //! Who has a handle: the first valid intent of it in the log, for ever. The winner's account is then a fact.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use kith_fold::{Append, Effect, Fold, Found, Record, Rows, Scope, State};
+use kith_fold::{Append, Contest, Found, Record, State};
 use kith_log::{RecordId, topics};
 use kith_proto::identity::private::v1::AccountRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
@@ -12,7 +10,7 @@ use kith_proto::identity::v1::{AccountCreated, Profile};
 use kith_proto::{Event, time};
 use kith_relations::account::{ACCOUNTS, AccountRow};
 use kith_service::ids;
-use kith_tables::{Column, Key, Order, Row, RowKey, Section, StoreError, Table, Timestamp, row};
+use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, Value, row};
 
 use crate::handle::Handle;
 
@@ -39,45 +37,41 @@ row! {
     }
 }
 
-/// Folds who has a handle, and appends the account of the winner.
+/// Who gets a handle, and the RPC that asks.
 pub struct Claims;
 
-impl Fold for Claims {
-    fn tables(&self) -> Vec<&'static Table> {
-        vec![&CLAIMS]
-    }
+impl Contest for Claims {
+    type Intent = AccountRequested;
+    type Summary = ();
+    type Claim = ClaimRow;
+    type Subject = AccountRow;
 
-    fn scope(&self, record: &Record) -> Option<Scope> {
-        let intent = valid(record)?;
-        Some(Scope::new(&CLAIMS, Key::text(&intent.handle)).with::<ClaimRow>([]))
-    }
+    const CLAIMS: &'static Table = &CLAIMS;
+    const SUBJECTS: &'static Table = &ACCOUNTS;
 
-    fn apply(&self, rows: &mut Rows, record: &Record) {
-        if let (Some(intent), None) = (valid(record), rows.get::<ClaimRow>([])) {
-            rows.put([], ClaimRow::won(intent, record));
-        }
-    }
-
-    /// Of two copies of the winning record only the first made the row.
-    fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
-        let offset = record.position.offset;
-        match (valid(record), rows.get::<ClaimRow>([])) {
-            (Some(intent), Some(claim)) if rows.position::<ClaimRow>([]) == Some(offset) => {
-                vec![create_account(claim, &intent.handle, record)]
+    fn intent(record: &Record) -> Option<&AccountRequested> {
+        match &record.event {
+            Event::IdentityPrivate(Private::AccountRequested(intent)) => {
+                let valid =
+                    Handle::normalised(&intent.handle).is_some() && RecordId::parse(&intent.account_id).is_some();
+                valid.then_some(intent)
             }
-            _ => Vec::new(),
+            _ => None,
         }
     }
 
-    fn appends(&self) -> bool {
-        true
+    fn contended(intent: &AccountRequested) -> Key {
+        Key::text(&intent.handle)
     }
-}
 
-impl ClaimRow {
-    fn won(intent: &AccountRequested, record: &Record) -> Self {
+    /// The first one has the handle for ever.
+    fn place(_: &Record) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn judge((): &mut (), intent: &AccountRequested, record: &Record) -> ClaimRow {
         let Profile { display_name, bio } = intent.profile.clone().unwrap_or_default();
-        Self {
+        ClaimRow {
             account_id: intent.account_id.clone(),
             winning_event_id: record.id.to_string(),
             password_hash: intent.password_hash.clone(),
@@ -87,45 +81,30 @@ impl ClaimRow {
             payload_digest: intent.payload_digest.clone(),
         }
     }
+
+    fn fact(intent: &AccountRequested, claim: &ClaimRow, record: &Record) -> Option<Append> {
+        let created = AccountCreated {
+            account_id: claim.account_id.clone(),
+            handle: intent.handle.clone(),
+            profile: Some(Profile { display_name: claim.display_name.clone(), bio: claim.bio.clone() }),
+            create_time: Some(time::of_us(claim.create_time.0)),
+            intent_offset: record.position.offset,
+        };
+        Some(Append {
+            topic: topics::IDENTITY,
+            key: claim.account_id.clone(),
+            id: ids::item_id(record.id, b"AccountCreated"),
+            event: Identity::AccountCreated(created).into(),
+            cause: record.cause(),
+        })
+    }
+
+    fn is_due(account: Option<&AccountRow>, _: u64) -> bool {
+        account.is_none()
+    }
 }
 
 /// The claim on a handle, at the position of the intent that won it.
 pub async fn claim(state: &State, handle: &Handle) -> Result<Option<Found<ClaimRow>>, StoreError> {
     state.row::<ClaimRow>(&CLAIMS, &Key::text(handle.as_str()), []).await
-}
-
-/// An intent that can win. Others are as if they had not been made.
-fn valid(record: &Record) -> Option<&AccountRequested> {
-    match &record.event {
-        Event::IdentityPrivate(Private::AccountRequested(intent)) => {
-            let valid = Handle::normalised(&intent.handle).is_some() && RecordId::parse(&intent.account_id).is_some();
-            valid.then_some(intent)
-        }
-        _ => None,
-    }
-}
-
-/// Appends `AccountCreated` unless the account is there.
-fn create_account(claim: ClaimRow, handle: &str, intent: &Record) -> Effect {
-    let account_id = claim.account_id;
-    let created = AccountCreated {
-        account_id: account_id.clone(),
-        handle: handle.to_owned(),
-        profile: Some(Profile { display_name: claim.display_name, bio: claim.bio }),
-        create_time: Some(time::of_us(claim.create_time.0)),
-        intent_offset: intent.position.offset,
-    };
-    let append = Append {
-        topic: topics::IDENTITY,
-        key: account_id.clone(),
-        id: ids::item_id(intent.id, b"AccountCreated"),
-        event: Identity::AccountCreated(created).into(),
-        cause: intent.cause(),
-    };
-    let then = move |found: &[Option<Row>]| match found.first() {
-        Some(Some(_)) => Vec::new(),
-        _ => vec![Effect::append(append.clone())],
-    };
-    let rows = vec![RowKey::of::<AccountRow>([])];
-    Effect::Read { table: &ACCOUNTS, partition: Key::text(&account_id), rows, then: Arc::new(then) }
 }

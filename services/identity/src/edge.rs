@@ -1,10 +1,9 @@
-//! What one account is to another: follows it, blocks it. Pure: the state, its rules, and what an event makes of it.
+//! What one account is to another, as identity keeps it: follows it, blocks it. Pure: the row, and what a record makes
+//! of it by the rules of [`kith_relations::edge`].
 
 use kith_fold::{AppliedIds, Record};
-use kith_log::{RecordId, topics};
-use kith_proto::Event;
 use kith_proto::identity::v1::Followed;
-use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_relations::edge::{Change, Edge, Turn, cuts};
 use kith_tables::{Timestamp, row};
 
 row! {
@@ -31,12 +30,6 @@ row! {
     }
 }
 
-/// The rule that settles a race of a follow with a block of the one followed: the follow is cut if and only if its
-/// decision had not seen the block. Both sides of the process manager ask it, and so does what applies the cut.
-pub fn cuts(block_offset: u64, seen_target_offset: u64) -> bool {
-    seen_target_offset <= block_offset
-}
-
 impl EdgeRow {
     /// The offset of the last block, standing or not.
     pub fn last_block_offset(&self) -> Option<u64> {
@@ -45,49 +38,47 @@ impl EdgeRow {
 
     /// Whether the follow here cannot last, because the target, which is `theirs` to the actor, had blocked it unseen.
     pub fn is_cut_by(&self, theirs: &Self) -> bool {
-        let seen = u64::try_from(self.seen_target_offset).unwrap_or(0);
-        self.following && theirs.last_block_offset().is_some_and(|offset| cuts(offset, seen))
+        self.following && theirs.last_block_offset().is_some_and(|offset| cuts(offset, self.seen_target_offset))
     }
 
-    /// What an event of this actor and target, recorded under `id` at `offset`, dated `at`, makes of it. A late copy of a command
-    /// changes nothing.
-    pub fn evolve(&mut self, event: &Identity, id: RecordId, offset: u64, at: Timestamp) {
-        match event {
-            Identity::AccountCreated(_) => {}
-            // Needs no memory of its id: the rule says again what it said before.
-            Identity::FollowCut(cut) => {
-                if cuts(cut.block_offset, u64::try_from(self.seen_target_offset).unwrap_or(0)) {
-                    self.end_follow();
-                }
-            }
-            _ if !self.applied.insert(id) => {}
-            // One's own block, ordered before it, stands against it.
-            Identity::Followed(_) if self.blocking => {}
-            Identity::Followed(followed) => self.follow(followed, offset, at),
-            Identity::Unfollowed(_) => self.end_follow(),
-            Identity::Blocked(_) => {
-                self.end_follow();
-                if !self.blocking {
-                    self.block_time = at;
-                }
-                self.blocking = true;
-                self.block_next = signed(offset.saturating_add(1));
-            }
-            Identity::Unblocked(_) => self.blocking = false,
+    /// The latest time that it carries.
+    pub fn newest(&self) -> Timestamp {
+        self.follow_time.max(self.block_time)
+    }
+
+    /// What a record about this actor and target makes of it.
+    pub fn evolve(&mut self, change: &Change<'_>, record: &Record) {
+        let edge =
+            Edge { blocking: self.blocking, seen_target_offset: self.seen_target_offset, applied: &mut self.applied };
+        match change.turn(edge, record.id) {
+            Turn::Stays => {}
+            Turn::Follows(followed) => self.follow(followed, record),
+            Turn::EndsFollow => self.end_follow(),
+            Turn::Blocks => self.block(record),
+            Turn::Unblocks => self.blocking = false,
         }
     }
 
     /// A follow that stands keeps its beginning when its settings change.
-    fn follow(&mut self, followed: &Followed, offset: u64, at: Timestamp) {
+    fn follow(&mut self, followed: &Followed, record: &Record) {
         if !self.following {
-            self.follow_time = at;
+            self.follow_time = record.time;
             self.backfill_window_seconds = i64::from(followed.backfill_window_seconds);
         }
         self.following = true;
         self.shows_shares = followed.shows_shares;
         self.notify = followed.notify;
         self.seen_target_offset = signed(followed.seen_target_offset);
-        self.follow_position = signed(offset);
+        self.follow_position = signed(record.position.offset);
+    }
+
+    fn block(&mut self, record: &Record) {
+        self.end_follow();
+        if !self.blocking {
+            self.block_time = record.time;
+        }
+        self.blocking = true;
+        self.block_next = signed(record.position.offset.saturating_add(1));
     }
 
     fn end_follow(&mut self) {
@@ -99,21 +90,6 @@ impl EdgeRow {
             ..Self::default()
         };
     }
-}
-
-/// A record about an actor and a target, with both. Records that name no two accounts say nothing.
-pub fn ends(record: &Record) -> Option<(&Identity, &str, &str)> {
-    let Event::Identity(event) = &record.event else { return None };
-    let (actor, target) = match event {
-        Identity::AccountCreated(_) => return None,
-        Identity::Followed(event) => (&event.follower_id, &event.target_id),
-        Identity::Unfollowed(event) => (&event.follower_id, &event.target_id),
-        Identity::FollowCut(event) => (&event.follower_id, &event.target_id),
-        Identity::Blocked(event) => (&event.actor_id, &event.target_id),
-        Identity::Unblocked(event) => (&event.actor_id, &event.target_id),
-    };
-    let named = RecordId::parse(actor).is_some() && RecordId::parse(target).is_some() && actor != target;
-    (named && record.position.partition.topic == topics::IDENTITY).then_some((event, actor, target))
 }
 
 /// `count`, when what it counts was there `before` and is there `after`.

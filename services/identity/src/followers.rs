@@ -1,9 +1,10 @@
 //! Who follows an account, by that account: the same edges, seen from the other end.
 
-use kith_fold::{Fold, Found, Record, Rows, Scope, State};
-use kith_tables::{Column, Key, Order, RowRange, RowType, Section, StoreError, Table, row};
+use kith_fold::{Fold, Record, Rows, Scope};
+use kith_relations::edge::Change;
+use kith_tables::{Column, Key, Order, RowType, Section, Table, row};
 
-use crate::edge::{EdgeRow, ends, recount};
+use crate::edge::{EdgeRow, recount};
 
 /// Merged: each follower's row has the follower's log partition as its source.
 pub static FOLLOWERS: Table = Table {
@@ -14,9 +15,6 @@ pub static FOLLOWERS: Table = Table {
     sections: &[Section::of::<EdgeRow>("follower")],
     summary: FollowersSummary::COLUMNS,
 };
-
-/// How often a page looks for more when rows stand for no follow.
-const SLICES_PER_PAGE: usize = 8;
 
 row! {
     /// How many followers an account has among the accounts of one log partition.
@@ -33,15 +31,15 @@ impl Fold for Followers {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let (_, actor, target) = ends(record)?;
-        Some(Scope::new(&FOLLOWERS, Key::text(target)).with::<EdgeRow>([actor.into()]))
+        let change = Change::of(record)?;
+        Some(Scope::new(&FOLLOWERS, Key::text(change.target)).with::<EdgeRow>([change.actor.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some((event, actor, _)) = ends(record) else { return };
-        let before = rows.get::<EdgeRow>([actor.into()]).unwrap_or_default();
+        let Some(change) = Change::of(record) else { return };
+        let before = rows.get::<EdgeRow>([change.actor.into()]).unwrap_or_default();
         let mut after = before.clone();
-        after.evolve(event, record.id, record.position.offset, record.time);
+        after.evolve(&change, record);
         if after == before {
             return;
         }
@@ -49,47 +47,6 @@ impl Fold for Followers {
         rows.set_summary(FollowersSummary {
             follower_count: recount(follower_count, before.following, after.following),
         });
-        rows.put([actor.into()], after);
+        rows.put([change.actor.into()], after);
     }
-}
-
-/// Follows of one table partition, of [`FOLLOWERS`] or of edges, in the order of the other end's id.
-pub struct FollowPage {
-    pub follows: Vec<Found<EdgeRow>>,
-    /// The id behind which the next page starts; `None`: there is no more.
-    pub next: Option<String>,
-}
-
-/// Up to `size` follows behind the id `after`. Rows that stand for no follow are passed over, so many of them may make a
-/// page short.
-pub async fn page(
-    state: &State,
-    table: &'static Table,
-    account_id: &str,
-    after: Option<String>,
-    size: usize,
-) -> Result<FollowPage, StoreError> {
-    let partition = Key::text(account_id);
-    let (mut follows, mut next) = (Vec::with_capacity(size), after);
-    for _ in 0..SLICES_PER_PAGE {
-        let after = next.clone().map(|id| vec![id.into()]);
-        let rows =
-            state.slice::<EdgeRow>(table, &partition, RowRange { after, ..RowRange::all::<EdgeRow>() }, size + 1);
-        let rows = rows.await?;
-        let is_last = rows.len() <= size;
-        for found in rows {
-            let passed = found.text(0).to_owned();
-            if found.row.following && follows.len() == size {
-                return Ok(FollowPage { follows, next });
-            }
-            if found.row.following {
-                follows.push(found);
-            }
-            next = Some(passed);
-        }
-        if is_last {
-            return Ok(FollowPage { follows, next: None });
-        }
-    }
-    Ok(FollowPage { follows, next })
 }

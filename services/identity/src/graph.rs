@@ -6,11 +6,12 @@ use kith_fold::{Append, Cause, Effect, Fold, Record, Rows, Scope};
 use kith_log::{RecordId, topics};
 use kith_proto::identity::v1::FollowCut;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::time;
+use kith_proto::{Event, time};
+use kith_relations::edge::Change;
 use kith_tables::{Column, Key, Order, Row, RowKey, RowType, Section, Table, row};
 use sha2::{Digest, Sha256};
 
-use crate::edge::{EdgeRow, ends, recount};
+use crate::edge::{EdgeRow, recount};
 
 pub static EDGES: Table = Table {
     name: "edges",
@@ -39,15 +40,15 @@ impl Fold for Edges {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let (_, actor, target) = ends(record)?;
-        Some(Scope::new(&EDGES, Key::text(actor)).with::<EdgeRow>([target.into()]))
+        let change = Change::of(record)?;
+        Some(Scope::new(&EDGES, Key::text(change.actor)).with::<EdgeRow>([change.target.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some((event, _, target)) = ends(record) else { return };
-        let before = rows.get::<EdgeRow>([target.into()]).unwrap_or_default();
+        let Some(change) = Change::of(record) else { return };
+        let before = rows.get::<EdgeRow>([change.target.into()]).unwrap_or_default();
         let mut after = before.clone();
-        after.evolve(event, record.id, record.position.offset, record.time);
+        after.evolve(&change, record);
         if after == before {
             return;
         }
@@ -56,22 +57,24 @@ impl Fold for Edges {
             following_count: recount(summary.following_count, before.following, after.following),
             blocking_count: recount(summary.blocking_count, before.blocking, after.blocking),
         });
-        rows.put([target.into()], after);
+        rows.put([change.target.into()], after);
     }
 
     fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
-        let Some((event, actor, target)) = ends(record) else { return Vec::new() };
+        let Some(Change { actor, target, .. }) = Change::of(record) else { return Vec::new() };
         let Some(mine) = rows.get::<EdgeRow>([target.into()]) else { return Vec::new() };
         let (actor, target, cause, offset) =
             (actor.to_owned(), target.to_owned(), record.cause(), record.position.offset);
-        match event {
+        match &record.event {
             // A later one, or none that was applied, settles it instead.
-            Identity::Blocked(_) if mine.last_block_offset() == Some(offset) => {
+            Event::Identity(Identity::Blocked(_)) if mine.last_block_offset() == Some(offset) => {
                 read_other_side(actor, target, move |theirs, actor, target| {
                     cut((target, theirs), (actor, &mine), cause.clone())
                 })
             }
-            Identity::Followed(_) if mine.following && u64::try_from(mine.follow_position) == Ok(offset) => {
+            Event::Identity(Identity::Followed(_))
+                if mine.following && u64::try_from(mine.follow_position) == Ok(offset) =>
+            {
                 read_other_side(actor, target, move |theirs, actor, target| {
                     cut((actor, &mine), (target, theirs), cause.clone())
                 })

@@ -4,25 +4,64 @@
 //! `kith.identity.private.v1`, whose fold decides who wins. What a follow and a block make of each other, which live
 //! under two keys, is settled by a process manager ([`graph::Edges`]).
 
-pub mod account;
+mod account;
 pub mod arbiter;
 pub mod edge;
 pub mod followers;
 pub mod graph;
-mod grpc;
-pub mod handle;
-pub mod password;
-pub mod relationship;
+mod handle;
+mod lists;
+mod password;
+mod read;
+mod relationship;
+mod session;
 
 use std::sync::Arc;
 
-use kith_fold::Group;
+use kith_fold::{Arbiter, Group};
 use kith_log::topics;
+use kith_proto::identity::v1::account_service_server::{self, AccountServiceServer};
+use kith_proto::identity::v1::graph_service_server::{self, GraphServiceServer};
+use kith_proto::identity::v1::rpc;
+use kith_proto::identity::v1::session_service_server::{self, SessionServiceServer};
 use kith_relations::account::{Accounts, Handles};
-use kith_service::Failure;
+use kith_relations::block::{BlockedBy, Blocks};
+use kith_service::auth::{TokenIssuer, Verifier};
+use kith_service::call::Handlers;
+use kith_service::kit::Kit;
+use kith_service::{Failure, limited, rpcs};
+use kith_text::handle::ReservedHandles;
 use tonic::service::RoutesBuilder;
 
-pub use grpc::{Deps, IdentityService};
+use password::PasswordHasher;
+
+rpcs! {
+    account_service_server::AccountService => IdentityService {
+        open create_account: rpc::CreateAccount => account::create,
+        read get_account: rpc::GetAccount => read::Accounts,
+        read batch_get_accounts: rpc::BatchGetAccounts => read::Accounts,
+        read resolve_handle: rpc::ResolveHandle => read::Accounts,
+    }
+}
+
+rpcs! {
+    session_service_server::SessionService => IdentityService {
+        open create_session: rpc::CreateSession => session::create,
+        open get_signing_keys: rpc::GetSigningKeys => session::signing_keys,
+    }
+}
+
+rpcs! {
+    graph_service_server::GraphService => IdentityService {
+        command follow: rpc::Follow => relationship::Relationships,
+        command unfollow: rpc::Unfollow => relationship::Relationships,
+        contest block: rpc::Block => relationship::Relationships,
+        command unblock: rpc::Unblock => relationship::Relationships,
+        read batch_get_relationships: rpc::BatchGetRelationships => relationship::Relationships,
+        list list_followers: rpc::ListFollowers => lists::Follows,
+        list list_following: rpc::ListFollowing => lists::Follows,
+    }
+}
 
 /// The name of the fold group: in its consumer group and its keyspace.
 pub const GROUP: &str = "identity";
@@ -35,13 +74,74 @@ pub fn group(generation: u32) -> Group {
         folds_version: 1,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
         folds: vec![
-            Arc::new(arbiter::Claims),
+            Arc::new(Arbiter(arbiter::Claims)),
             Arc::new(Accounts),
             Arc::new(Handles),
             Arc::new(graph::Edges),
             Arc::new(followers::Followers),
+            Arc::new(Blocks),
+            Arc::new(BlockedBy),
         ],
         shown: None,
+    }
+}
+
+/// What the service needs.
+pub struct Deps {
+    pub kit: Arc<Kit>,
+    /// Makes access tokens.
+    pub issuer: TokenIssuer,
+    /// Knows the public keys that they are verified with.
+    pub verifier: Verifier,
+    /// What one password hash takes, in KiB.
+    pub password_memory_kib: u32,
+    /// How far back before a follow the other's posts belong in the home feed.
+    pub backfill_window_seconds: u64,
+    /// Handles that no new account can have.
+    pub reserved_handles: ReservedHandles,
+}
+
+/// The service's handlers; clones share everything.
+#[derive(Clone)]
+pub struct IdentityService {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    kit: Arc<Kit>,
+    issuer: TokenIssuer,
+    verifier: Verifier,
+    passwords: PasswordHasher,
+    backfill_window_seconds: u32,
+    reserved_handles: ReservedHandles,
+}
+
+impl IdentityService {
+    /// Fails when the memory of a password hash is not one that argon2 takes.
+    pub fn new(deps: Deps) -> Result<Self, Failure> {
+        let passwords = PasswordHasher::new(deps.kit.runtime.clone(), deps.password_memory_kib)?;
+        let backfill_window_seconds = u32::try_from(deps.backfill_window_seconds).unwrap_or(u32::MAX);
+        let Deps { kit, issuer, verifier, reserved_handles, .. } = deps;
+        let shared = Shared { kit, issuer, verifier, passwords, backfill_window_seconds, reserved_handles };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Adds the service's three gRPC services to those of the process; gives their full names.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) -> Vec<&'static str> {
+        routes.add_service(limited!(AccountServiceServer::new(self.clone())));
+        routes.add_service(limited!(SessionServiceServer::new(self.clone())));
+        routes.add_service(limited!(GraphServiceServer::new(self.clone())));
+        vec![
+            account_service_server::SERVICE_NAME,
+            session_service_server::SERVICE_NAME,
+            graph_service_server::SERVICE_NAME,
+        ]
+    }
+}
+
+impl Handlers for IdentityService {
+    fn kit(&self) -> &Kit {
+        &self.shared.kit
     }
 }
 

@@ -1,26 +1,38 @@
 //! What two accounts are to each other, and what one may make of it.
 
-use kith_fold::{Found, State};
-use kith_log::{LogPartition, Position, RecordId, topics};
+use async_trait::async_trait;
+use futures::try_join;
+use kith_fold::{Found, Record, State, Token};
+use kith_log::{LogPartition, Position, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{Blocked, Followed, Relationship, Unblocked, Unfollowed};
+use kith_proto::identity::v1::{
+    BatchGetRelationshipsRequest, BatchGetRelationshipsResponse, BlockRequest, BlockResponse, Blocked, FollowRequest,
+    FollowResponse, Followed, Relationship, UnblockRequest, UnblockResponse, Unblocked, UnfollowRequest,
+    UnfollowResponse, Unfollowed, rpc,
+};
 use kith_proto::time;
+use kith_relations::edge::Change;
+use kith_relations::sight::Sight;
 use kith_service::Failure;
+use kith_service::command::{Answers, Asked, Noun, Standing, Unknown};
+use kith_service::contest::{Contests, Settles, Verdict};
+use kith_service::ids::parse_id;
+use kith_service::kit::Seen;
+use kith_service::query::Reads;
 use kith_tables::{Key, StoreError, Timestamp, Value};
 
 use crate::edge::EdgeRow;
 use crate::followers::FOLLOWERS;
 use crate::graph::EDGES;
+use crate::{IdentityService, read};
 
 /// A command of one account about another.
 #[derive(Debug, Clone)]
 pub struct Command {
-    pub id: RecordId,
-    pub actor: RecordId,
-    pub target: RecordId,
+    pub actor: String,
+    pub target: String,
     pub wish: Wish,
-    pub at: Timestamp,
 }
 
 /// What the actor wants to be to the target.
@@ -34,7 +46,7 @@ pub enum Wish {
 
 /// What a decision looks at.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct Before {
     pub pair: Pair,
     pub target_exists: bool,
     /// How many records of the target's partition are in `pair`, at least.
@@ -73,22 +85,14 @@ impl From<Rejection> for Failure {
     }
 }
 
-/// The event that the command makes; `None` when there is nothing to change, or the command was applied before.
-pub fn decide(standing: &Standing, command: &Command) -> Result<Option<Identity>, Rejection> {
-    let Standing { pair, target_exists, .. } = standing;
-    let (mine, theirs) = (&pair.mine, &pair.theirs);
-    let is_self = command.actor == command.target;
-    if mine.applied.contains(command.id) {
-        // A copy, as of every command: whatever stands between the two by now.
+/// The event that the command makes; `None` when there is nothing to change, or the command was applied before: a copy
+/// is no news, whatever stands between the two by now.
+pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Identity>, Rejection> {
+    let Pair { mine, theirs, .. } = &before.pair;
+    if mine.applied.contains(asked.id) {
         return Ok(None);
     }
-    match command.wish {
-        Wish::Follow { .. } | Wish::Block if is_self => return Err(Rejection::SelfNotAllowed),
-        Wish::Follow { .. } if !target_exists || theirs.blocking => return Err(Rejection::AccountNotFound),
-        Wish::Block if !target_exists => return Err(Rejection::AccountNotFound),
-        Wish::Follow { .. } if mine.blocking => return Err(Rejection::Blocked),
-        Wish::Follow { .. } | Wish::Unfollow | Wish::Block | Wish::Unblock => {}
-    }
+    may(before, command)?;
     let in_effect = match command.wish {
         Wish::Follow { shows_shares, notify, .. } => {
             // A follow that is about to be cut is none: its actor now knows of the block, and that it is over.
@@ -99,12 +103,24 @@ pub fn decide(standing: &Standing, command: &Command) -> Result<Option<Identity>
         Wish::Block => mine.blocking,
         Wish::Unblock => !mine.blocking,
     };
-    Ok((!in_effect).then(|| event(command, standing.seen_target_offset)))
+    Ok((!in_effect).then(|| event(asked, command, before.seen_target_offset)))
 }
 
-fn event(command: &Command, seen_target_offset: u64) -> Identity {
-    let (actor, target_id) = (command.actor.to_string(), command.target.to_string());
-    let create_time = Some(time::of_us(command.at.0));
+fn may(before: &Before, command: &Command) -> Result<(), Rejection> {
+    let sight = before.pair.sight();
+    match command.wish {
+        Wish::Unfollow | Wish::Unblock => Ok(()),
+        Wish::Follow { .. } | Wish::Block if command.actor == command.target => Err(Rejection::SelfNotAllowed),
+        Wish::Follow { .. } | Wish::Block if !before.target_exists => Err(Rejection::AccountNotFound),
+        Wish::Follow { .. } if !sight.shows_account() => Err(Rejection::AccountNotFound),
+        Wish::Follow { .. } if !sight.is_clear() => Err(Rejection::Blocked),
+        Wish::Follow { .. } | Wish::Block => Ok(()),
+    }
+}
+
+fn event(asked: &Asked, command: &Command, seen_target_offset: u64) -> Identity {
+    let (actor, target_id) = (command.actor.clone(), command.target.clone());
+    let create_time = Some(time::of_us(asked.at.0));
     match command.wish {
         Wish::Follow { shows_shares, notify, backfill_window_seconds } => Identity::Followed(Followed {
             follower_id: actor,
@@ -121,25 +137,150 @@ fn event(command: &Command, seen_target_offset: u64) -> Identity {
     }
 }
 
-impl Standing {
-    /// Reads what stands. The target's watermark comes first: what is read after it includes at least that much.
-    pub async fn load(state: &State, actor: &str, target: &str) -> Result<Self, StoreError> {
+/// The RPCs about two accounts.
+pub struct Relationships;
+
+#[async_trait]
+impl Noun for Relationships {
+    type Service = IdentityService;
+    type Command = Command;
+    type State = Before;
+    type Event = Identity;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::IDENTITY;
+
+    fn key(command: &Command) -> &str {
+        &command.actor
+    }
+
+    /// The target's watermark comes first: what is read after it includes at least that much.
+    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
+        let (state, target) = (&seen.state, &*command.target);
         let partition = LogPartition::of_key(topics::IDENTITY, target, state.partition_count());
         let watermark = state.watermarks().next_offset(partition);
-        let pair = pairs(state, actor, &[target]).await?.pop().unwrap_or_default();
-        let target_exists = kith_relations::account::account(state, target).await?.is_some();
+        let (pair, account) = try_join!(pair(state, command), read::found(state, target))?;
         // All that the target's partition says of the two up to their row's position is in the row.
         let seen_target_offset = watermark.max(pair.theirs_position.map_or(0, |offset| offset + 1));
-        Ok(Self { pair, target_exists, seen_target_offset })
+        let created = account.as_ref().map(|found| found.row.create_time).unwrap_or_default();
+        let newest = pair.mine.newest().max(pair.theirs.newest()).max(created);
+        let rests_on = pair.mine_position;
+        let before = Before { pair, target_exists: account.is_some(), seen_target_offset };
+        Ok(Standing::new(before, rests_on).after(newest))
+    }
+
+    fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Identity>, Rejection> {
+        decide(before, asked, command)
+    }
+
+    fn evolve(before: &mut Before, record: &Record) {
+        if let Some(change) = Change::of(record) {
+            before.pair.mine.evolve(&change, record);
+        }
     }
 }
 
+impl Command {
+    fn parse(asked: &Asked, target_id: String, wish: Wish) -> Result<Self, Failure> {
+        parse_id("target_id", &target_id)?;
+        Ok(Self { actor: asked.actor.clone(), target: target_id, wish })
+    }
+}
+
+impl Answers<rpc::Follow> for Relationships {
+    fn parse(service: &IdentityService, asked: &Asked, request: FollowRequest) -> Result<Command, Failure> {
+        let FollowRequest { target_id, shows_shares, notify, .. } = request;
+        let backfill_window_seconds = service.shared.backfill_window_seconds;
+        Command::parse(asked, target_id, Wish::Follow { shows_shares, notify, backfill_window_seconds })
+    }
+
+    fn answer(_: &Asked, command: Command, before: Before) -> Result<FollowResponse, Failure> {
+        let relationship = Some(before.pair.present(command.target));
+        Ok(FollowResponse { relationship, ..FollowResponse::default() })
+    }
+}
+
+impl Answers<rpc::Unfollow> for Relationships {
+    fn parse(_: &IdentityService, asked: &Asked, request: UnfollowRequest) -> Result<Command, Failure> {
+        Command::parse(asked, request.target_id, Wish::Unfollow)
+    }
+
+    fn answer(_: &Asked, command: Command, before: Before) -> Result<UnfollowResponse, Failure> {
+        let relationship = Some(before.pair.present(command.target));
+        Ok(UnfollowResponse { relationship, ..UnfollowResponse::default() })
+    }
+}
+
+impl Answers<rpc::Unblock> for Relationships {
+    fn parse(_: &IdentityService, asked: &Asked, request: UnblockRequest) -> Result<Command, Failure> {
+        Command::parse(asked, request.target_id, Wish::Unblock)
+    }
+
+    fn answer(_: &Asked, command: Command, before: Before) -> Result<UnblockResponse, Failure> {
+        let relationship = Some(before.pair.present(command.target));
+        Ok(UnblockResponse { relationship, ..UnblockResponse::default() })
+    }
+}
+
+/// A block cannot lose; but as a contest it is answered only when what follows from it is there.
+impl Contests<rpc::Block> for Relationships {
+    fn parse(_: &IdentityService, asked: &Asked, request: BlockRequest) -> Result<Command, Failure> {
+        Command::parse(asked, request.target_id, Wish::Block)
+    }
+}
+
+#[async_trait]
+impl Settles<rpc::Block> for Relationships {
+    /// Waits until the target's follow of the actor, if the log has one that the block cuts, is cut.
+    async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<BlockResponse>, Unknown> {
+        let (state, target) = (&seen.state, &*command.target);
+        // A follow that was answered before the block is in the log; it need not be folded yet.
+        let last = seen.last(topics::IDENTITY, target, seen.deadline).await;
+        let last = last.map_err(|failure| Unknown::because(&failure))?;
+        let mut follows: Token = last.into_iter().collect();
+        state.at_least(&follows, seen.deadline.at()).await?;
+        let look = || async { Ok(Some(pair(state, command).await?).filter(|pair| !pair.theirs.is_cut_by(&pair.mine))) };
+        let pair = state.until((topics::IDENTITY, target), seen.deadline.at(), look).await?;
+        let partition = LogPartition::of_key(topics::IDENTITY, target, state.partition_count());
+        pair.theirs_position.into_iter().for_each(|offset| follows.add(Position { partition, offset }));
+        let relationship = Some(pair.present(target.to_owned()));
+        Ok(Verdict::Won(BlockResponse { relationship, ..BlockResponse::default() }, follows))
+    }
+}
+
+#[async_trait]
+impl Reads<rpc::BatchGetRelationships> for Relationships {
+    type Service = IdentityService;
+    type Wanted = Vec<String>;
+
+    fn parse(request: BatchGetRelationshipsRequest) -> Result<Vec<String>, Failure> {
+        read::parse_ids("target_ids", request.target_ids)
+    }
+
+    async fn read(
+        _: &IdentityService,
+        seen: &Seen<'_>,
+        target_ids: Vec<String>,
+    ) -> Result<BatchGetRelationshipsResponse, Failure> {
+        let others: Vec<&str> = target_ids.iter().map(String::as_str).collect();
+        let pairs = pairs(&seen.state, &seen.viewer, &others).await?;
+        let relationships = pairs.iter().zip(target_ids).map(|(pair, id)| pair.present(id)).collect();
+        Ok(BatchGetRelationshipsResponse { relationships, ..BatchGetRelationshipsResponse::default() })
+    }
+}
+
+/// What the command's actor and target are to each other.
+async fn pair(state: &State, command: &Command) -> Result<Pair, StoreError> {
+    Ok(pairs(state, &command.actor, &[&command.target]).await?.pop().unwrap_or_default())
+}
+
 /// What `actor` and each of `others`, at most a batch, are to each other; aligned with `others`.
-pub async fn pairs(state: &State, actor: &str, others: &[&str]) -> Result<Vec<Pair>, StoreError> {
+async fn pairs(state: &State, actor: &str, others: &[&str]) -> Result<Vec<Pair>, StoreError> {
     let key = Key::text(actor);
     let clusterings = || others.iter().map(|&other| vec![Value::from(other)]);
-    let mine = state.rows::<EdgeRow>(&EDGES, &key, clusterings()).await?;
-    let theirs = state.rows::<EdgeRow>(&FOLLOWERS, &key, clusterings()).await?;
+    let mine = state.rows::<EdgeRow>(&EDGES, &key, clusterings());
+    let theirs = state.rows::<EdgeRow>(&FOLLOWERS, &key, clusterings());
+    let (mine, theirs) = try_join!(mine, theirs)?;
     Ok(mine.into_iter().zip(theirs).map(|(mine, theirs)| Pair::of(mine, theirs)).collect())
 }
 
@@ -150,15 +291,10 @@ impl Pair {
         Self { mine, mine_position, theirs, theirs_position }
     }
 
-    /// Whether I may see the other in lists: a block either way hides each from the other.
-    pub fn is_blocked(&self) -> bool {
-        self.mine.blocking || self.theirs.blocking
-    }
-
-    /// Where the record that last changed my edge stands.
-    pub fn position(&self, state: &State, actor: &str) -> Option<Position> {
-        let partition = LogPartition::of_key(topics::IDENTITY, actor, state.partition_count());
-        self.mine_position.map(|offset| Position { partition, offset })
+    /// How I see the other, by the rows that also say how much of the other's partition was seen: a block that another
+    /// table does not have yet would count as seen.
+    pub fn sight(&self) -> Sight {
+        Sight::of(self.mine.blocking, self.theirs.blocking)
     }
 
     /// As callers see it. A follow that cannot last is over.

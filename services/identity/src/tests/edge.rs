@@ -1,16 +1,18 @@
 use std::collections::BTreeSet;
 
 use kith_fold::{Effect, Fold, Rows};
-use kith_log::{LogPartition, Position};
+use kith_log::{LogPartition, Position, RecordId, topics};
+use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{Blocked, FollowCut, Followed, Unblocked, Unfollowed};
-use kith_proto::time;
+use kith_proto::{Event, time};
+use kith_service::command::Asked;
 use kith_tables::{Key, Row, RowKey, RowType};
 use proptest::prelude::*;
 
 use super::*;
 use crate::followers::{FOLLOWERS, Followers, FollowersSummary};
 use crate::graph::{EDGES, Edges, EdgesSummary};
-use crate::relationship::{Command, Pair, Standing, Wish, decide};
+use crate::relationship::{Before, Command, Pair, Wish, decide};
 
 const FOLLOWER: RecordId = RecordId([1; 16]);
 const BLOCKER: RecordId = RecordId([2; 16]);
@@ -45,14 +47,16 @@ fn unblocked() -> Identity {
 fn given(events: &[Identity]) -> EdgeRow {
     let mut edge = EdgeRow::default();
     for (offset, event) in (0_u64..).zip(events) {
-        edge.evolve(event, id(offset), offset, at(event));
+        take(&mut edge, event, id(offset), offset);
     }
     edge
 }
 
-/// When an event happened, as its record says.
-fn at(event: &Identity) -> Timestamp {
-    Timestamp(time::unix_us(Event::Identity(event.clone()).time()))
+/// Records the event there, and has the edge take it.
+fn take(edge: &mut EdgeRow, event: &Identity, id: RecordId, offset: u64) {
+    let position = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset };
+    let record = Record::new(position, id, event.clone());
+    edge.evolve(&Change::of(&record).unwrap(), &record);
 }
 
 fn id(n: u64) -> RecordId {
@@ -91,29 +95,17 @@ fn a_follow_keeps_its_beginning_until_it_ends() {
 fn a_late_copy_undoes_nothing() {
     let mut edge = given(&[followed(0, 1), unfollowed()]);
     let before = edge.clone();
-    edge.evolve(&followed(0, 1), id(0), 2, at(&followed(0, 1)));
+    take(&mut edge, &followed(0, 1), id(0), 2);
     assert_eq!(edge, before);
     let mut edge = given(&[blocked(1), unblocked()]);
     let before = edge.clone();
-    edge.evolve(&blocked(1), id(0), 7, at(&blocked(1)));
+    take(&mut edge, &blocked(1), id(0), 7);
     assert_eq!(edge, before, "nor does it count as a later block");
 }
 
 #[test]
-fn hostile_records_are_about_nobody() {
-    let position = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset: 0 };
-    let record = |event: Identity| Record::new(position, id(1), event);
-    assert!(ends(&record(followed(u64::MAX, i64::MAX))).is_some());
-    let named = |follower: &str, target: &str| {
-        let (follower_id, target_id) = (follower.to_owned(), target.to_owned());
-        record(Identity::Unfollowed(Unfollowed { follower_id, target_id, create_time: None }))
-    };
-    let ok = FOLLOWER.to_string();
-    for (follower, target) in [("", ""), (&*ok, ""), (&ok, &ok), (&ok, &"f".repeat(9_000)), ("ADA", &ok)] {
-        assert!(ends(&named(follower, target)).is_none(), "{follower} {target}");
-    }
-    let edge = given(&[followed(u64::MAX, 1), cut(u64::MAX)]);
-    assert!(!edge.following, "the largest offsets compare too");
+fn the_largest_offsets_compare_too() {
+    assert!(!given(&[followed(u64::MAX, 1), cut(u64::MAX)]).following);
 }
 
 /// Two accounts, one following and one blocking, each with its own log partition and its own fold, any lag between.
@@ -232,11 +224,12 @@ impl World {
             true => (&self.follower, &self.blocker),
             false => (&self.blocker, &self.follower),
         };
-        let command = Command { id, actor: mine.actor, target: mine.target, wish, at: Timestamp(1_000) };
+        let command = Command { actor: mine.actor.to_string(), target: mine.target.to_string(), wish };
+        let asked = Asked { id, actor: command.actor.clone(), digest: [0; 32], at: Timestamp(1_000) };
         let pair = Pair { mine: mine.edge(), theirs: theirs.edge(), ..Pair::default() };
         let seen_target_offset = (theirs.folded as u64).saturating_sub(stale);
-        let standing = Standing { pair, target_exists: true, seen_target_offset };
-        if let Ok(Some(event)) = decide(&standing, &command) {
+        let before = Before { pair, target_exists: true, seen_target_offset };
+        if let Ok(Some(event)) = decide(&before, &asked, &command) {
             self.side(by_follower).append(id, event.into());
         }
     }
@@ -296,9 +289,9 @@ proptest! {
 
         let mut uncut = EdgeRow::default();
         for record in &world.follower.log[1..] {
-            let Event::Identity(event) = &record.event else { continue };
-            if !matches!(event, Identity::FollowCut(_)) {
-                uncut.evolve(event, record.id, record.position.offset, at(event));
+            let is_cut = matches!(record.event, Event::Identity(Identity::FollowCut(_)));
+            if let Some(change) = Change::of(record).filter(|_| !is_cut) {
+                uncut.evolve(&change, record);
             }
         }
         let expected = uncut.following && !uncut.is_cut_by(&world.blocker.edge());
@@ -323,10 +316,10 @@ proptest! {
         let mut ids = BTreeSet::new();
         for (offset, (kind, n)) in (0_u64..).zip(kinds) {
             let events = [followed(n, 1), unfollowed(), cut(n), blocked(2), unblocked()];
-            edge.evolve(&events[kind], id(offset), offset, at(&events[kind]));
+            take(&mut edge, &events[kind], id(offset), offset);
             prop_assert!(ids.insert(offset));
             let before = edge.clone();
-            edge.evolve(&events[kind], id(offset), offset + 100, at(&events[kind]));
+            take(&mut edge, &events[kind], id(offset), offset + 100);
             prop_assert_eq!(&edge, &before);
         }
     }

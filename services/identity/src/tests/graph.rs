@@ -1,8 +1,8 @@
 use kith_proto::identity::v1::{FollowEntry, ListFollowersRequest, ListFollowingRequest};
+use kith_relations::edge::cuts;
 use kith_tables::Key;
 
 use super::*;
-use crate::edge::cuts;
 use crate::followers::{FOLLOWERS, FollowersSummary};
 use crate::graph::{EDGES, EdgesSummary};
 
@@ -82,6 +82,35 @@ async fn a_follow_is_seen_with_its_token_and_again_changes_nothing() {
     suite.unblock(ada, bob).await;
     suite.unfollow(bob, ada).await;
     assert_eq!(suite.settled().await, heads);
+}
+
+/// As every command: see how React and Share are.
+#[tokio::test]
+async fn a_command_repeated_across_a_block_is_answered_with_what_now_stands() {
+    let suite = Suite::new().await;
+    let (ada, bob) = apart(&suite, "one").await;
+    let follow = |who: RecordId, whom: RecordId| {
+        let (target_id, request_id) = (whom.to_string(), "f-1".to_owned());
+        by(who, FollowRequest { target_id, request_id, ..FollowRequest::default() })
+    };
+    suite.service.follow(follow(ada, bob)).await.unwrap();
+    suite.service.follow(follow(bob, ada)).await.unwrap();
+    let block = || by(ada, BlockRequest { target_id: bob.to_string(), request_id: "b-1".into(), at_least: Vec::new() });
+    let blocked = suite.service.block(block()).await.unwrap().into_inner();
+    let heads = suite.settled().await;
+    for (who, whom) in [(ada, bob), (bob, ada)] {
+        let again = suite.service.follow(follow(who, whom)).await.unwrap().into_inner().relationship.unwrap();
+        assert_eq!(again, suite.relationship(who, whom, "").await);
+        assert!(!again.following && again.follow_time.is_none() && (again.blocking || again.blocked_by));
+    }
+    assert_eq!(suite.follow(bob, ada).await, Err("ACCOUNT_NOT_FOUND".into()), "which was not asked before");
+    assert_eq!(suite.service.block(block()).await.unwrap().into_inner().relationship, blocked.relationship);
+    let (unblocked, heads) = (suite.unblock(ada, bob).await, (heads, suite.settled().await));
+    assert_ne!(heads.0, heads.1);
+    let again = suite.service.block(block()).await.unwrap().into_inner();
+    assert_eq!(again.relationship, Some(suite.relationship(ada, bob, &unblocked).await), "it is taken back since");
+    assert!(!again.relationship.unwrap().blocking);
+    assert_eq!(suite.settled().await, heads.1, "nothing was appended");
 }
 
 #[tokio::test]
@@ -179,7 +208,7 @@ async fn is_cut_by_the_log(suite: &Suite, follower: RecordId, target: RecordId) 
             _ => {}
         }
     }
-    seen.zip(block).is_some_and(|(seen, block)| cuts(block, seen))
+    seen.zip(block).is_some_and(|(seen, block): (u64, u64)| cuts(block, seen as i64))
 }
 
 #[tokio::test]

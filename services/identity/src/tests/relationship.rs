@@ -1,3 +1,5 @@
+use kith_log::RecordId;
+
 use super::*;
 
 const ACTOR: RecordId = RecordId([1; 16]);
@@ -5,25 +7,32 @@ const TARGET: RecordId = RecordId([2; 16]);
 const FOLLOW: Wish = Wish::Follow { shows_shares: true, notify: false, backfill_window_seconds: 60 };
 
 fn command(wish: Wish) -> Command {
-    Command { id: RecordId([9; 16]), actor: ACTOR, target: TARGET, wish, at: Timestamp(5) }
+    Command { actor: ACTOR.to_string(), target: TARGET.to_string(), wish }
+}
+
+fn asked() -> Asked {
+    Asked { id: RecordId([9; 16]), actor: ACTOR.to_string(), digest: [0; 32], at: Timestamp(5) }
 }
 
 /// A target that exists, after these commands of each with ids and offsets of their own.
-fn given(mine: &[Wish], theirs: &[Wish]) -> Standing {
+fn given(mine: &[Wish], theirs: &[Wish]) -> Before {
     let edge = |actor: RecordId, target: RecordId, wishes: &[Wish]| {
         let mut edge = EdgeRow::default();
         for (offset, &wish) in (0_u64..).zip(wishes) {
-            let id = RecordId([100 + offset as u8; 16]);
-            edge.evolve(&event(&Command { id, actor, target, wish, at: Timestamp(1) }, 1), id, offset, Timestamp(1));
+            let position = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset };
+            let command = Command { actor: actor.to_string(), target: target.to_string(), wish };
+            let event = event(&Asked { at: Timestamp(1), ..asked() }, &command, 1);
+            let record = Record::new(position, RecordId([100 + offset as u8; 16]), event);
+            edge.evolve(&Change::of(&record).unwrap(), &record);
         }
         edge
     };
     let pair = Pair { mine: edge(ACTOR, TARGET, mine), theirs: edge(TARGET, ACTOR, theirs), ..Pair::default() };
-    Standing { pair, target_exists: true, seen_target_offset: 3 }
+    Before { pair, target_exists: true, seen_target_offset: 3 }
 }
 
-fn changes(standing: &Standing, wish: Wish) -> bool {
-    decide(standing, &command(wish)).unwrap().is_some()
+fn changes(before: &Before, wish: Wish) -> bool {
+    decide(before, &asked(), &command(wish)).unwrap().is_some()
 }
 
 #[test]
@@ -41,32 +50,35 @@ fn what_is_in_effect_already_makes_no_event() {
 
 #[test]
 fn a_command_applied_before_makes_no_event_whatever_came_after() {
-    let mut standing = given(&[FOLLOW, Wish::Unfollow], &[]);
-    assert!(changes(&standing, FOLLOW));
-    assert!(standing.pair.mine.applied.insert(command(FOLLOW).id));
-    assert!(!changes(&standing, FOLLOW));
+    let blocks = [FOLLOW, Wish::Unfollow, Wish::Block];
+    for (mine, theirs) in [(&blocks[..2], &[][..]), (&blocks, &[]), (&blocks[..2], &[Wish::Block])] {
+        let mut before = given(mine, theirs);
+        assert_ne!(decide(&before, &asked(), &command(FOLLOW)), Ok(None));
+        assert!(before.pair.mine.applied.insert(asked().id));
+        assert_eq!(decide(&before, &asked(), &command(FOLLOW)), Ok(None));
+    }
 }
 
 #[test]
 fn a_follow_that_is_about_to_be_cut_is_followed_anew() {
     // The follow had seen one record; the block, taken back since, is at offset 2.
-    let standing = given(&[FOLLOW], &[FOLLOW, Wish::Unfollow, Wish::Block, Wish::Unblock]);
-    assert!(!standing.pair.present(TARGET.to_string()).following);
-    let again = decide(&standing, &command(FOLLOW)).unwrap();
+    let before = given(&[FOLLOW], &[FOLLOW, Wish::Unfollow, Wish::Block, Wish::Unblock]);
+    assert!(!before.pair.present(TARGET.to_string()).following);
+    let again = decide(&before, &asked(), &command(FOLLOW)).unwrap();
     assert!(matches!(again, Some(Identity::Followed(event)) if event.seen_target_offset == 3));
 }
 
 #[test]
 fn who_may_not_is_told_why() {
-    let refused = |standing: &Standing, wish| decide(standing, &command(wish)).unwrap_err();
+    let refused = |before: &Before, wish| decide(before, &asked(), &command(wish)).unwrap_err();
     assert_eq!(refused(&given(&[], &[Wish::Block]), FOLLOW), Rejection::AccountNotFound);
     assert_eq!(refused(&given(&[Wish::Block], &[]), FOLLOW), Rejection::Blocked);
     assert_eq!(refused(&given(&[Wish::Block], &[Wish::Block]), FOLLOW), Rejection::AccountNotFound, "tells no more");
-    let nobody = Standing { target_exists: false, ..Standing::default() };
+    let nobody = Before { target_exists: false, ..Before::default() };
     for wish in [FOLLOW, Wish::Block] {
         assert_eq!(refused(&nobody, wish), Rejection::AccountNotFound);
-        let oneself = Command { target: ACTOR, ..command(wish) };
-        assert_eq!(decide(&given(&[], &[]), &oneself).unwrap_err(), Rejection::SelfNotAllowed);
+        let oneself = Command { target: ACTOR.to_string(), ..command(wish) };
+        assert_eq!(decide(&given(&[], &[]), &asked(), &oneself).unwrap_err(), Rejection::SelfNotAllowed);
     }
     assert!(changes(&given(&[], &[Wish::Block]), Wish::Block), "who is blocked may block back");
     assert!(!changes(&nobody, Wish::Unfollow) && !changes(&nobody, Wish::Unblock));

@@ -1,0 +1,179 @@
+//! What a record makes of what an account is to another. Pure: the rules that every fold of follows and blocks goes by;
+//! which of it a group keeps is in its own rows.
+
+use kith_fold::{AppliedIds, Record};
+use kith_log::{Offset, RecordId};
+use kith_proto::Event;
+use kith_proto::identity::v1::Followed;
+use kith_proto::identity::v1::identity_event::Event as Identity;
+
+/// What a record says of an actor and a target.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    pub actor: &'a str,
+    pub target: &'a str,
+    step: Step<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step<'a> {
+    Follow(&'a Followed),
+    Unfollow,
+    /// Ends a follow that was decided before this offset of the target's log partition was seen.
+    Cut {
+        block_offset: Offset,
+    },
+    Block,
+    Unblock,
+}
+
+/// What the rules look at in a row, and the memory that they keep there.
+#[derive(Debug)]
+pub struct Edge<'r> {
+    pub blocking: bool,
+    /// How much of the target's log partition the decision of the last follow had seen.
+    pub seen_target_offset: i64,
+    pub applied: &'r mut AppliedIds,
+}
+
+/// What a record makes of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Turn<'a> {
+    /// Nothing else than that it is remembered.
+    Stays,
+    /// The follow begins; where it stands already it gets new settings, and keeps its beginning.
+    Follows(&'a Followed),
+    EndsFollow,
+    /// Also ends the actor's follow of the target.
+    Blocks,
+    /// Brings back no follow.
+    Unblocks,
+}
+
+/// The rule that settles a race of a follow with a block of the one followed: the follow is cut if and only if its
+/// decision had not seen the block.
+pub fn cuts(block_offset: Offset, seen_target_offset: i64) -> bool {
+    u64::try_from(seen_target_offset).unwrap_or(0) <= block_offset
+}
+
+impl<'a> Change<'a> {
+    /// `None`: the record is about no two accounts, or its ids can be no keys.
+    pub fn of(record: &'a Record) -> Option<Self> {
+        let Event::Identity(event) = &record.event else { return None };
+        let (actor, target, step) = match event {
+            Identity::Followed(event) => (&event.follower_id, &event.target_id, Step::Follow(event)),
+            Identity::Unfollowed(event) => (&event.follower_id, &event.target_id, Step::Unfollow),
+            Identity::FollowCut(event) => {
+                (&event.follower_id, &event.target_id, Step::Cut { block_offset: event.block_offset })
+            }
+            Identity::Blocked(event) => (&event.actor_id, &event.target_id, Step::Block),
+            Identity::Unblocked(event) => (&event.actor_id, &event.target_id, Step::Unblock),
+            Identity::AccountCreated(_) => return None,
+        };
+        let named = RecordId::parse(actor).is_some() && RecordId::parse(target).is_some() && actor != target;
+        named.then_some(Self { actor, target, step })
+    }
+
+    /// Whether the record is a block; `None`: it neither blocks nor takes a block back.
+    pub fn blocking(&self) -> Option<bool> {
+        match self.step {
+            Step::Block => Some(true),
+            Step::Unblock => Some(false),
+            Step::Follow(_) | Step::Unfollow | Step::Cut { .. } => None,
+        }
+    }
+
+    /// What the record, of that id, makes of a row. A late copy of a command changes nothing.
+    pub fn turn(&self, edge: Edge<'_>, id: RecordId) -> Turn<'a> {
+        match self.step {
+            // Needs no memory of its id: the rule says again what it said before.
+            Step::Cut { block_offset } if cuts(block_offset, edge.seen_target_offset) => Turn::EndsFollow,
+            Step::Cut { .. } => Turn::Stays,
+            _ if !edge.applied.insert(id) => Turn::Stays,
+            // One's own block, ordered before it, stands against it.
+            Step::Follow(_) if edge.blocking => Turn::Stays,
+            Step::Follow(event) => Turn::Follows(event),
+            Step::Unfollow => Turn::EndsFollow,
+            Step::Block => Turn::Blocks,
+            Step::Unblock => Turn::Unblocks,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_log::{LogPartition, Position, topics};
+    use kith_proto::identity::v1::{Blocked, FollowCut, Unblocked, Unfollowed};
+
+    use super::*;
+
+    const ADA: &str = "000000000000000000000000000000aa";
+    const BOB: &str = "000000000000000000000000000000bb";
+
+    fn record(event: Identity) -> Record {
+        let position = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset: 0 };
+        Record::new(position, RecordId([1; 16]), event)
+    }
+
+    fn followed() -> Identity {
+        Identity::Followed(Followed { follower_id: ADA.into(), target_id: BOB.into(), ..Followed::default() })
+    }
+
+    fn unfollowed(follower: &str, target: &str) -> Identity {
+        let (follower_id, target_id) = (follower.to_owned(), target.to_owned());
+        Identity::Unfollowed(Unfollowed { follower_id, target_id, create_time: None })
+    }
+
+    fn cut(block_offset: u64) -> Identity {
+        let (follower_id, target_id) = (ADA.into(), BOB.into());
+        Identity::FollowCut(FollowCut { follower_id, target_id, block_offset, create_time: None })
+    }
+
+    fn blocked() -> Identity {
+        Identity::Blocked(Blocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: None })
+    }
+
+    fn unblocked() -> Identity {
+        Identity::Unblocked(Unblocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: None })
+    }
+
+    /// The names of the turns that the event takes, the first time and as a late copy, with and without a block.
+    fn turns(event: Identity) -> [String; 3] {
+        let record = record(event);
+        let change = Change::of(&record).unwrap();
+        let mut applied = AppliedIds::default();
+        let mut turn = |blocking| {
+            let edge = Edge { blocking, seen_target_offset: 5, applied: &mut applied };
+            let name = format!("{:?}", change.turn(edge, record.id));
+            name.split('(').next().unwrap().to_owned()
+        };
+        let (first, copy) = (turn(false), turn(false));
+        let fresh = Edge { blocking: true, seen_target_offset: 5, applied: &mut AppliedIds::default() };
+        let against = format!("{:?}", change.turn(fresh, record.id));
+        [first, copy, against.split('(').next().unwrap().to_owned()]
+    }
+
+    #[test]
+    fn every_event_takes_its_turn_once() {
+        assert_eq!(turns(followed()), ["Follows", "Stays", "Stays"], "one's own block stands against it");
+        assert_eq!(turns(unfollowed(ADA, BOB)), ["EndsFollow", "Stays", "EndsFollow"]);
+        assert_eq!(turns(blocked()), ["Blocks", "Stays", "Blocks"]);
+        assert_eq!(turns(unblocked()), ["Unblocks", "Stays", "Unblocks"]);
+    }
+
+    #[test]
+    fn a_follow_is_cut_by_a_block_it_had_not_seen_however_often_and_by_no_other() {
+        assert_eq!(turns(cut(5)), ["EndsFollow"; 3]);
+        assert_eq!(turns(cut(4)), ["Stays"; 3]);
+        assert!(cuts(u64::MAX, i64::MAX) && cuts(0, -1), "the largest and the hostile offsets compare too");
+    }
+
+    #[test]
+    fn hostile_records_are_about_nobody() {
+        let is_about = |follower: &str, target: &str| Change::of(&record(unfollowed(follower, target))).is_some();
+        assert!(is_about(ADA, BOB));
+        for (follower, target) in [("", ""), (ADA, ""), (ADA, ADA), (ADA, &"f".repeat(9_000)), ("ADA", ADA)] {
+            assert!(!is_about(follower, target), "{follower} {target}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading accounts: hydrate, then the rules (sight) as of now.
+
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use kith_fold::{Found, State};
+use kith_proto::errors::v1::Reason;
+use kith_proto::identity::v1::{
+    Account, AccountEntry, BatchGetAccountsRequest, BatchGetAccountsResponse, GetAccountRequest, GetAccountResponse,
+    ResolveHandleRequest, ResolveHandleResponse, rpc,
+};
+use kith_relations::account::{ACCOUNTS, AccountRow, account, by_handle};
+use kith_relations::sight::Viewer;
+use kith_service::ids::parse_id;
+use kith_service::kit::Seen;
+use kith_service::query::Reads;
+use kith_service::{Failure, limits};
+use kith_tables::{Key, StoreError};
+
+use crate::IdentityService;
+use crate::handle::Handle;
+
+/// Accounts read at once for one request.
+const READS_IN_FLIGHT: usize = 16;
+
+/// The RPCs that read accounts.
+pub struct Accounts;
+
+#[async_trait]
+impl Reads<rpc::GetAccount> for Accounts {
+    type Service = IdentityService;
+    type Wanted = String;
+
+    fn parse(request: GetAccountRequest) -> Result<String, Failure> {
+        parse_id("account_id", &request.account_id)?;
+        Ok(request.account_id)
+    }
+
+    async fn read(_: &IdentityService, seen: &Seen<'_>, account_id: String) -> Result<GetAccountResponse, Failure> {
+        let account = Some(visible(seen, account_id).await?);
+        Ok(GetAccountResponse { account, ..GetAccountResponse::default() })
+    }
+}
+
+#[async_trait]
+impl Reads<rpc::BatchGetAccounts> for Accounts {
+    type Service = IdentityService;
+    type Wanted = Vec<String>;
+
+    fn parse(request: BatchGetAccountsRequest) -> Result<Vec<String>, Failure> {
+        parse_ids("account_ids", request.account_ids)
+    }
+
+    async fn read(
+        _: &IdentityService,
+        seen: &Seen<'_>,
+        account_ids: Vec<String>,
+    ) -> Result<BatchGetAccountsResponse, Failure> {
+        let entries = entries(seen, account_ids).await?;
+        Ok(BatchGetAccountsResponse { entries, ..BatchGetAccountsResponse::default() })
+    }
+}
+
+#[async_trait]
+impl Reads<rpc::ResolveHandle> for Accounts {
+    type Service = IdentityService;
+    type Wanted = Handle;
+
+    fn parse(request: ResolveHandleRequest) -> Result<Handle, Failure> {
+        Handle::parse("handle", &request.handle)
+    }
+
+    /// The handle's row and the account's come from one record; the account is what is shown, so it must be there.
+    async fn read(_: &IdentityService, seen: &Seen<'_>, handle: Handle) -> Result<ResolveHandleResponse, Failure> {
+        let account_id = by_handle(&seen.state, handle.as_str()).await?.ok_or_else(not_found)?;
+        let account = Some(visible(seen, account_id).await?);
+        Ok(ResolveHandleResponse { account, ..ResolveHandleResponse::default() })
+    }
+}
+
+/// An account that the viewer may see; one that blocks it looks as if it were not there.
+pub async fn visible(seen: &Seen<'_>, account_id: String) -> Result<Account, Failure> {
+    let entries = entries(seen, vec![account_id]).await?;
+    entries.into_iter().find_map(|entry| entry.account).ok_or_else(not_found)
+}
+
+/// As [`visible`], for a batch; aligned with the ids.
+async fn entries(seen: &Seen<'_>, account_ids: Vec<String>) -> Result<Vec<AccountEntry>, StoreError> {
+    let accounts = batch(&seen.state, &account_ids).await?;
+    let sights = Viewer::new(&seen.state, &seen.viewer).sights(account_ids.iter().map(String::as_str)).await?;
+    let entry = |(account_id, row): (String, Option<AccountRow>)| {
+        let row = row.filter(|_| sights.of(&account_id).shows_account());
+        AccountEntry { account: row.map(|row| row.present(&account_id)), account_id }
+    };
+    Ok(account_ids.into_iter().zip(accounts).map(entry).collect())
+}
+
+/// An account with the position of the fact that made it.
+pub async fn found(state: &State, account_id: &str) -> Result<Option<Found<AccountRow>>, StoreError> {
+    state.row::<AccountRow>(&ACCOUNTS, &Key::text(account_id), []).await
+}
+
+/// The accounts of these ids, aligned with them.
+pub async fn batch(state: &State, account_ids: &[String]) -> Result<Vec<Option<AccountRow>>, StoreError> {
+    let reads: Vec<_> = account_ids.iter().map(|id| account(state, id).boxed()).collect();
+    stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await
+}
+
+/// Checks a batch of ids.
+pub fn parse_ids(field: &str, ids: Vec<String>) -> Result<Vec<String>, Failure> {
+    if ids.len() > limits::BATCH_ITEMS {
+        return Err(Failure::batch_too_long(field, ids.len()));
+    }
+    let mut numbered = ids.iter().enumerate();
+    numbered.try_for_each(|(index, id)| parse_id(&format!("{field}[{index}]"), id).map(|_| ()))?;
+    Ok(ids)
+}
+
+fn not_found() -> Failure {
+    Failure::not_found(Reason::AccountNotFound, "account")
+}
