@@ -113,6 +113,30 @@ async fn a_command_repeated_across_a_block_is_answered_with_what_now_stands() {
     assert_eq!(suite.settled().await, heads.1, "nothing was appended");
 }
 
+/// Two replicas append it; only one of the two records makes the follow, and both answers say when that was.
+#[tokio::test]
+async fn copies_of_a_follow_by_two_replicas_are_answered_with_the_time_that_stands() {
+    let suite = Suite::new().await;
+    let (_projection, other) = suite.world.replica(false).await;
+    let (ada, bob) = apart(&suite, "one").await;
+    suite.settled().await;
+    let mut copies = 0;
+    for round in 0..12 {
+        let (target_id, request_id) = (bob.to_string(), format!("f-{round}"));
+        let request = FollowRequest { target_id, request_id, ..FollowRequest::default() };
+        let before = suite.world.records(topics::IDENTITY).await.len();
+        let (one, two) = tokio::join!(suite.service.follow(by(ada, request.clone())), other.follow(by(ada, request)));
+        suite.settled().await;
+        copies += suite.world.records(topics::IDENTITY).await.len() - before - 1;
+        let stands = Some(suite.relationship(ada, bob, "").await);
+        let said = [one, two].map(|answer| answer.unwrap().into_inner().relationship);
+        assert_eq!(said, [stands.clone(), stands], "round {round}");
+        suite.unfollow(ada, bob).await;
+        suite.settled().await;
+    }
+    assert!(copies > 0, "no copy was ever appended");
+}
+
 #[tokio::test]
 async fn tables_that_are_behind_are_no_reason_to_call_a_command_done() {
     let suite = Suite::new().await;
