@@ -26,6 +26,9 @@ const SUITE: &str = "kith.";
 const OPTIONS: &str = "kith.options.v1";
 /// That of protovalidate's: for callers, and for the tests.
 const RULES: &str = "buf.validate";
+/// The package of closed content, which is a type of its own, and that type.
+const CONTENT: &str = "kith.content.v1";
+const CONTENT_TYPE: &str = "::kith_content::Content";
 
 fn main() -> Fallible<()> {
     for folder in ["buf", "kith"] {
@@ -43,9 +46,10 @@ fn main() -> Fallible<()> {
     let pool = compiler.descriptor_pool();
     let options = Options::find(&pool)?;
     let mut descriptors = compiler.file_descriptor_set();
-    descriptors.file.retain(|file| file.package() != OPTIONS && file.package() != RULES);
+    descriptors.file.retain(|file| ![OPTIONS, RULES, CONTENT].contains(&file.package()));
     tonic_prost_build::configure()
         .bytes(".")
+        .extern_path(format!(".{CONTENT}.Content"), CONTENT_TYPE)
         .skip_debug(secret::holders(&pool, &options))
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)?;
@@ -73,7 +77,7 @@ fn find_protos(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
 
 /// Whether a package is one that callers or the log have messages of.
 fn is_ours(package: &str) -> bool {
-    package.starts_with(SUITE) && package != OPTIONS
+    package.starts_with(SUITE) && package != OPTIONS && package != CONTENT
 }
 
 /// Every message of the suite, those within others too.

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use kith_content::Content;
 
 /// Microseconds since 1970. A CQL `bigint`: `timestamp` holds no more than milliseconds, and what a process does within one
 /// has an order (ADR 18).
@@ -66,6 +67,19 @@ pub trait Cell: Sized {
     fn into_value(self) -> Value;
     /// `None` when the value is of another kind or not one of this type's.
     fn from_value(value: Value) -> Option<Self>;
+}
+
+/// Content stays closed in its column.
+impl Cell for Content {
+    const KIND: Kind = Kind::Blob;
+
+    fn into_value(self) -> Value {
+        Value::Blob(self.into_stored())
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        Bytes::from_value(value).map(Self::from_stored)
+    }
 }
 
 /// Gives `Cell` and `From<_> for Value` to a type that one variant holds as it is.
