@@ -112,21 +112,23 @@ fn feeds(
     feeds
 }
 
-/// Sending reads everything up to one's own message; a marker never goes back.
-fn unread(between: (usize, usize), lines: &[Line]) -> (u64, u64) {
-    let (mut said, mut first, mut second) = (0, 0, 0);
-    for line in lines {
-        let (by, to) = match line {
-            Line::Says { by, .. } => {
-                said += 1;
-                (*by, said)
-            }
-            Line::Reads { by, up_to } => (*by, *up_to),
-        };
-        let marker = if by == between.0 { &mut first } else { &mut second };
-        *marker = to.max(*marker);
-    }
-    (said - first, said - second)
+/// What the other one said after the last line that one has read. Sending reads nothing.
+///
+/// The suite moves the marker of one who has written in more than 64 places above it; no talk of the plan is that long.
+fn unread((first, second): (usize, usize), lines: &[Line]) -> (u64, u64) {
+    let of = |reader: usize| {
+        let reads = lines.iter().map(|line| match line {
+            Line::Reads { by, up_to } if *by == reader => *up_to,
+            Line::Reads { .. } | Line::Says { .. } => 0,
+        });
+        let marker = reads.max().unwrap_or(0);
+        let said = lines.iter().filter_map(|line| match line {
+            Line::Says { by, .. } => Some(*by),
+            Line::Reads { .. } => None,
+        });
+        (1_u64..).zip(said).filter(|(number, by)| *number > marker && *by != reader).count() as u64
+    };
+    (of(first), of(second))
 }
 
 #[cfg(test)]
@@ -141,7 +143,8 @@ mod tests {
     #[test]
     fn unread_is_what_came_after_the_marker() {
         let lines = [says(1), says(2), says(1), Line::Reads { by: 2, up_to: 1 }, says(1)];
-        assert_eq!(unread((1, 2), &lines), (0, 2));
+        assert_eq!(unread((1, 2), &lines), (1, 2));
+        assert_eq!(unread((1, 2), &[says(2), says(2), says(1)]), (2, 1), "an answer reads nothing");
         assert_eq!(unread((1, 2), &[says(1), Line::Reads { by: 2, up_to: 1 }]), (0, 0));
     }
 

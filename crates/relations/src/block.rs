@@ -1,7 +1,7 @@
 //! Who blocks whom: `blocks` (by who blocks) and `blocked_by` (by who is blocked), from `Blocked` and `Unblocked`.
 
-use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
-use kith_tables::{Column, Key, Order, Section, StoreError, Table, row};
+use kith_fold::{AppliedIds, Fold, Record, Rows, Scope};
+use kith_tables::{Column, Key, Order, Section, Table, row};
 
 use crate::edge::Change;
 
@@ -67,18 +67,6 @@ impl Fold for BlockedBy {
             evolve(rows, actor, blocking, record);
         }
     }
-}
-
-/// Which of `others` must not meet `viewer`: each blocks the other one way at least. Aligned with `others`, which must
-/// be no more than a batch.
-pub async fn between(state: &State, viewer: &str, others: &[&str]) -> Result<Vec<bool>, StoreError> {
-    let key = Key::text(viewer);
-    let clusterings = || others.iter().map(|&other| vec![other.into()]);
-    let mine = state.rows::<BlockRow>(&BLOCKS, &key, clusterings());
-    let theirs = state.rows::<BlockRow>(&BLOCKED_BY, &key, clusterings());
-    let (mine, theirs) = futures::try_join!(mine, theirs)?;
-    let stands = |row: Option<kith_fold::Found<BlockRow>>| row.is_some_and(|found| found.row.blocking);
-    Ok(mine.into_iter().zip(theirs).map(|(mine, theirs)| stands(mine) || stands(theirs)).collect())
 }
 
 fn evolve(rows: &mut Rows, other: &str, blocking: bool, record: &Record) {

@@ -1,14 +1,24 @@
 //! An account's conversations, with what is new in each: spread from the conversations, one row each.
 
+use std::cmp::Reverse;
+
+use async_trait::async_trait;
+use futures::try_join;
 use kith_fold::{Effect, Found, State};
-use kith_log::RecordId;
-use kith_proto::messaging::v1::{Conversation, ConversationKind};
+use kith_proto::messaging::v1::{
+    Conversation, ConversationKind, GetUnreadCountsRequest, GetUnreadCountsResponse, ListConversationsRequest,
+    ListConversationsResponse, UnreadCount, rpc,
+};
 use kith_proto::time;
-use kith_service::Failure;
+use kith_service::ids::parse_id;
+use kith_service::kit::Seen;
+use kith_service::query::{Lists, PageAsk, Reads};
+use kith_service::{Failure, limits};
 use kith_tables::{Column, Key, MAX_SLICE_ROWS, Order, RowRange, Section, StoreError, Table, Timestamp, Value, row};
 
-use crate::conversation::Summary;
+use crate::MessagingService;
 use crate::members::Member;
+use crate::summary::Summary;
 
 /// Conversations of one account that a query looks at; more than these are left out, and the answer says so.
 pub const CONVERSATIONS_PER_INBOX: usize = 10_000;
@@ -35,7 +45,7 @@ row! {
         /// When it was last written in, or created.
         pub activity_time: Timestamp,
         pub read_number: i64,
-        /// Messages above `read_number`. All are of others: whoever writes has read up to what he writes.
+        /// Messages of others above `read_number`.
         pub unread_count: i64,
     }
 }
@@ -45,13 +55,13 @@ impl InboxRow {
     pub fn of(summary: &Summary, member: &Member) -> Self {
         Self {
             kind: summary.kind,
-            member_ids: summary.members.account_ids().join(" "),
+            member_ids: summary.members.account_ids().collect::<Vec<_>>().join(" "),
             create_time: summary.create_time,
             last_message_number: summary.last_number,
             last_message_time: summary.last_message_time,
             activity_time: summary.activity_time(),
-            read_number: member.read_number,
-            unread_count: summary.last_number.saturating_sub(member.read_number).max(0),
+            read_number: member.progress.read_number(),
+            unread_count: summary.unread(member),
         }
     }
 
@@ -77,20 +87,92 @@ pub fn put(conversation_id: &str, summary: &Summary, member: &Member, mark: u64)
     Effect::put(&INBOX, partition, [conversation_id.into()], row, mark)
 }
 
+/// The conversations of the accounts that ask.
+pub struct Inboxes;
+
+#[async_trait]
+impl Lists<rpc::ListConversations> for Inboxes {
+    type Service = MessagingService;
+    type Wanted = ();
+
+    fn parse(_: ListConversationsRequest) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn page(
+        _: &MessagingService,
+        seen: &Seen<'_>,
+        (): (),
+        page: &PageAsk,
+    ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
+        let after = page.after.as_deref().map(|after| Place::read(after).ok_or_else(Failure::page_token_invalid));
+        let after = after.transpose()?;
+        let inbox = whole(&seen.state, &seen.viewer).await?;
+        let (rows, next) = cut(inbox.conversations, after.as_ref(), page.size);
+        let present = |found: Found<InboxRow>| {
+            let conversation_id = found.text(0).to_owned();
+            found.row.present(&conversation_id)
+        };
+        let conversations = rows.into_iter().map(present).collect();
+        let incomplete = inbox.incomplete;
+        let response = ListConversationsResponse { conversations, incomplete, ..ListConversationsResponse::default() };
+        Ok((response, next.map(Place::into_values)))
+    }
+}
+
+#[async_trait]
+impl Reads<rpc::GetUnreadCounts> for Inboxes {
+    type Service = MessagingService;
+    type Wanted = Vec<String>;
+
+    fn parse(request: GetUnreadCountsRequest) -> Result<Vec<String>, Failure> {
+        let ids = request.conversation_ids;
+        if ids.len() > limits::BATCH_ITEMS {
+            return Err(Failure::batch_too_long("conversation_ids", ids.len()));
+        }
+        let mut numbered = ids.iter().enumerate();
+        numbered.try_for_each(|(at, id)| parse_id(&format!("conversation_ids[{at}]"), id).map(|_| ()))?;
+        Ok(ids)
+    }
+
+    async fn read(
+        _: &MessagingService,
+        seen: &Seen<'_>,
+        conversation_ids: Vec<String>,
+    ) -> Result<GetUnreadCountsResponse, Failure> {
+        let clusterings = conversation_ids.iter().map(|id| vec![id.as_str().into()]);
+        let key = Key::text(&seen.viewer);
+        let asked = seen.state.rows::<InboxRow>(&INBOX, &key, clusterings);
+        let (rows, inbox) = try_join!(asked, whole(&seen.state, &seen.viewer))?;
+        let counts = conversation_ids.into_iter().zip(rows).map(|(conversation_id, found)| {
+            let unread_count = found.map_or(0, |found| found.row.unread_count.unsigned_abs());
+            UnreadCount { conversation_id, unread_count }
+        });
+        let unread = || inbox.conversations.iter().map(|found| found.row.unread_count.unsigned_abs());
+        Ok(GetUnreadCountsResponse {
+            counts: counts.collect(),
+            total_unread_count: unread().sum(),
+            unread_conversation_count: unread().filter(|&count| count > 0).count() as u64,
+            incomplete: inbox.incomplete,
+            ..GetUnreadCountsResponse::default()
+        })
+    }
+}
+
 /// What an account's inbox holds.
-pub struct Inbox {
+struct Inbox {
     /// In no order that means anything.
-    pub conversations: Vec<Found<InboxRow>>,
+    conversations: Vec<Found<InboxRow>>,
     /// Whether some are missing, as there are too many.
-    pub incomplete: bool,
+    incomplete: bool,
 }
 
 /// The whole inbox of an account, at most [`CONVERSATIONS_PER_INBOX`].
 ///
 /// The order that callers want changes with every message, and rows are never deleted: rows by time would pile up one
 /// for each message. An inbox is small, so it is read whole and sorted.
-pub async fn inbox(state: &State, account_id: RecordId) -> Result<Inbox, StoreError> {
-    let key = Key::text(&account_id.to_string());
+async fn whole(state: &State, account_id: &str) -> Result<Inbox, StoreError> {
+    let key = Key::text(account_id);
     let mut conversations: Vec<Found<InboxRow>> = Vec::new();
     loop {
         let after = conversations.last().map(|last| last.clustering.clone());
@@ -106,41 +188,29 @@ pub async fn inbox(state: &State, account_id: RecordId) -> Result<Inbox, StoreEr
     }
 }
 
-/// The rows of these conversations in an account's inbox, at most a batch, in their order.
-pub async fn rows(
-    state: &State,
-    account_id: RecordId,
-    conversation_ids: &[RecordId],
-) -> Result<Vec<Option<Found<InboxRow>>>, StoreError> {
-    let clusterings = conversation_ids.iter().map(|id| vec![Value::Text(id.to_string())]);
-    state.rows::<InboxRow>(&INBOX, &Key::text(&account_id.to_string()), clusterings).await
-}
-
 /// A place in the list of conversations: the one written in last first; of two at one time the smaller id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    activity_time: std::cmp::Reverse<Timestamp>,
+struct Place {
+    activity_time: Reverse<Timestamp>,
     conversation_id: String,
 }
 
 impl Place {
-    pub fn of(found: &Found<InboxRow>) -> Self {
-        let activity_time = std::cmp::Reverse(found.row.activity_time);
-        Self { activity_time, conversation_id: found.text(0).to_owned() }
+    fn of(found: &Found<InboxRow>) -> Self {
+        Self { activity_time: Reverse(found.row.activity_time), conversation_id: found.text(0).to_owned() }
     }
 
-    pub fn encode(&self) -> Vec<u8> {
-        let mut cursor = self.activity_time.0.0.to_be_bytes().to_vec();
-        cursor.extend_from_slice(self.conversation_id.as_bytes());
-        cursor
+    fn into_values(self) -> Vec<Value> {
+        vec![self.activity_time.0.into(), Value::Text(self.conversation_id)]
     }
 
-    pub fn decode(cursor: &[u8]) -> Result<Self, Failure> {
-        let parsed = cursor.split_first_chunk().and_then(|(time, id)| {
-            let conversation_id = RecordId::parse(std::str::from_utf8(id).ok()?)?.to_string();
-            Some(Self { activity_time: std::cmp::Reverse(Timestamp(i64::from_be_bytes(*time))), conversation_id })
-        });
-        parsed.ok_or_else(Failure::page_token_invalid)
+    fn read(values: &[Value]) -> Option<Self> {
+        match values {
+            [Value::Timestamp(time), Value::Text(id)] => {
+                Some(Self { activity_time: Reverse(*time), conversation_id: id.clone() })
+            }
+            _ => None,
+        }
     }
 }
 
@@ -148,7 +218,7 @@ impl Place {
 ///
 /// A conversation that is written in between two pages moves to the top, so a later page does not show it: whoever
 /// walks the list sees each at most once.
-pub fn page(
+fn cut(
     mut conversations: Vec<Found<InboxRow>>,
     after: Option<&Place>,
     size: usize,
@@ -163,6 +233,7 @@ pub fn page(
 
 #[cfg(test)]
 mod tests {
+    use kith_log::RecordId;
     use proptest::prelude::*;
 
     use super::*;
@@ -173,12 +244,10 @@ mod tests {
     }
 
     #[test]
-    fn a_place_reads_back_and_a_broken_one_is_refused() {
-        let place = Place::of(&row(-5, 9));
-        let cursor = place.encode();
-        assert_eq!(Place::decode(&cursor).unwrap(), place);
-        for broken in [&cursor[..39], &cursor[..7], &[], &[0xff; 40], &[cursor.clone(), vec![b'0']].concat()] {
-            assert_eq!(Place::decode(broken).unwrap_err().reason_name(), "PAGE_TOKEN_INVALID");
+    fn a_place_of_another_list_is_none() {
+        let values = Place::of(&row(-5, 9)).into_values();
+        for other in [&values[..1], &values[1..], &[], &[values[1].clone(), values[0].clone()]] {
+            assert_eq!(Place::read(other), None, "{other:?}");
         }
     }
 
@@ -192,11 +261,11 @@ mod tests {
             let mut walked: Vec<Found<InboxRow>> = Vec::new();
             let mut after = None;
             loop {
-                let (page, next) = page(rows.clone(), after.as_ref(), size);
+                let (page, next) = cut(rows.clone(), after.as_ref(), size);
                 prop_assert!(page.len() == size || next.is_none());
                 walked.extend(page);
                 let Some(next) = next else { break };
-                after = Some(Place::decode(&next.encode()).unwrap());
+                after = Some(Place::read(&next.into_values()).unwrap());
             }
             prop_assert_eq!(walked.len(), rows.len());
             let key = |found: &Found<InboxRow>| (-found.row.activity_time.0, found.text(0).to_owned());

@@ -4,23 +4,48 @@
 //! of conversations is spread to the member's inbox, in absolute values.
 
 mod conversation;
-mod grpc;
+mod direct;
 mod inbox;
+mod marker;
 mod members;
 mod message;
+mod progress;
+mod rejection;
+mod summary;
 
 use std::sync::Arc;
 
 use kith_fold::{Fold, Group};
 use kith_log::topics;
-use kith_proto::messaging::v1::conversation_service_server;
-use kith_proto::messaging::v1::message_service_server;
+use kith_proto::messaging::v1::conversation_service_server::{self, ConversationServiceServer};
+use kith_proto::messaging::v1::message_service_server::{self, MessageServiceServer};
+use kith_proto::messaging::v1::rpc;
 use kith_relations::account::Accounts;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_service::call::Handlers;
+use kith_service::kit::Kit;
+use kith_service::{limited, rpcs};
+use tonic::service::RoutesBuilder;
 
-pub use grpc::MessagingService;
 pub use inbox::CONVERSATIONS_PER_INBOX;
 pub use members::MEMBERS_MAX;
+use rejection::Rejection;
+
+rpcs! {
+    conversation_service_server::ConversationService => MessagingService {
+        contest get_or_create_direct: rpc::GetOrCreateDirect => direct::Directs,
+        list list_conversations: rpc::ListConversations => inbox::Inboxes,
+    }
+}
+
+rpcs! {
+    message_service_server::MessageService => MessagingService {
+        command send_message: rpc::SendMessage => message::Messages,
+        list list_messages: rpc::ListMessages => message::Messages,
+        command mark_read: rpc::MarkRead => marker::Markers,
+        read get_unread_counts: rpc::GetUnreadCounts => inbox::Inboxes,
+    }
+}
 
 /// The gRPC services that [`MessagingService::add_to`] adds.
 pub const SERVICES: [&str; 2] = [conversation_service_server::SERVICE_NAME, message_service_server::SERVICE_NAME];
@@ -36,6 +61,31 @@ pub fn group(generation: u32) -> Group {
         topics: vec![topics::MESSAGING, topics::IDENTITY],
         folds,
         shown: None,
+    }
+}
+
+/// The handlers of both gRPC services; cheap to clone.
+#[derive(Clone)]
+pub struct MessagingService {
+    kit: Arc<Kit>,
+}
+
+impl MessagingService {
+    pub fn new(kit: Arc<Kit>) -> Self {
+        Self { kit }
+    }
+
+    /// Adds both gRPC services.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) {
+        routes
+            .add_service(limited!(ConversationServiceServer::new(self.clone())))
+            .add_service(limited!(MessageServiceServer::new(self.clone())));
+    }
+}
+
+impl Handlers for MessagingService {
+    fn kit(&self) -> &Kit {
+        &self.kit
     }
 }
 

@@ -3,10 +3,12 @@
 use kith_log::RecordId;
 use kith_tables::{Cell, Kind, Value};
 
+use crate::progress::Progress;
+
 /// The most members of a conversation.
 pub const MEMBERS_MAX: usize = 100;
 
-/// Sorted by account, each once. In its column it reads `account:number account:number`.
+/// Sorted by account, each once. In its column it reads `account:progress account:progress`.
 ///
 /// It stands in the summary row, not in rows of its own: what a message changes in every member's inbox is then a
 /// function of the one row that is loaded in any case, at its mark. Rows read from the store for it could be later than
@@ -17,8 +19,7 @@ pub struct Members(Vec<Member>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub account_id: String,
-    /// Number up to which the member has read.
-    pub read_number: i64,
+    pub progress: Progress,
 }
 
 impl Members {
@@ -30,7 +31,7 @@ impl Members {
         let mut sorted = account_ids.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let member = |account_id| Member { account_id, read_number: 0 };
+        let member = |account_id| Member { account_id, progress: Progress::default() };
         (sorted.len() >= 2).then(|| Self(sorted.into_iter().map(member).collect()))
     }
 
@@ -43,19 +44,20 @@ impl Members {
     }
 
     pub fn get(&self, account_id: &str) -> Option<&Member> {
-        let at = self.0.binary_search_by(|member| member.account_id.as_str().cmp(account_id)).ok()?;
-        self.0.get(at)
+        self.0.get(self.place(account_id)?)
     }
 
-    pub fn account_ids(&self) -> Vec<String> {
-        self.0.iter().map(|member| member.account_id.clone()).collect()
+    pub fn get_mut(&mut self, account_id: &str) -> Option<&mut Member> {
+        let at = self.place(account_id)?;
+        self.0.get_mut(at)
     }
 
-    /// Moves a member's marker forward; never back. Who is not in it has none.
-    pub fn read_up_to(&mut self, account_id: &str, number: i64) {
-        if let Ok(at) = self.0.binary_search_by(|member| member.account_id.as_str().cmp(account_id)) {
-            self.0[at].read_number = self.0[at].read_number.max(number);
-        }
+    pub fn account_ids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|member| member.account_id.as_str())
+    }
+
+    fn place(&self, account_id: &str) -> Option<usize> {
+        self.0.binary_search_by(|member| member.account_id.as_str().cmp(account_id)).ok()
     }
 }
 
@@ -63,15 +65,15 @@ impl Cell for Members {
     const KIND: Kind = Kind::Text;
 
     fn into_value(self) -> Value {
-        let shown = |member: &Member| format!("{}:{}", member.account_id, member.read_number);
+        let shown = |member: &Member| format!("{}:{}", member.account_id, member.progress);
         Value::Text(self.0.iter().map(shown).collect::<Vec<_>>().join(" "))
     }
 
     fn from_value(value: Value) -> Option<Self> {
         let text = String::from_value(value)?;
         let member = |shown: &str| {
-            let (account_id, number) = shown.split_once(':')?;
-            Some(Member { account_id: account_id.to_owned(), read_number: number.parse().ok()? })
+            let (account_id, progress) = shown.split_once(':')?;
+            Some(Member { account_id: account_id.to_owned(), progress: Progress::parse(progress)? })
         };
         text.split_terminator(' ').map(member).collect::<Option<Vec<_>>>().map(Self)
     }
@@ -88,15 +90,15 @@ mod tests {
     #[test]
     fn members_read_back_from_their_column() {
         let mut members = Members::new(&[id(2), id(1)]).unwrap();
-        members.read_up_to(&id(2), 7);
-        members.read_up_to(&id(2), 3);
-        members.read_up_to(&id(3), 9);
-        assert_eq!(members.get(&id(2)).map(|member| member.read_number), Some(7));
+        members.get_mut(&id(2)).unwrap().progress.read_up_to(7);
+        members.get_mut(&id(1)).unwrap().progress.write(9);
+        assert!(members.get_mut(&id(3)).is_none());
+        assert_eq!(members.get(&id(2)).map(|member| member.progress.read_number()), Some(7));
         assert_eq!(members.get(&id(3)), None);
-        assert_eq!(members.clone().into_value(), Value::Text(format!("{}:0 {}:7", id(1), id(2))));
+        assert_eq!(members.clone().into_value(), Value::Text(format!("{}:0:9-9 {}:7", id(1), id(2))));
         assert_eq!(Members::from_value(members.clone().into_value()), Some(members));
         assert_eq!(Members::from_value(Value::Text(String::new())), Some(Members::default()));
-        for damaged in ["a", "a:", "a:b", "a:1  b:2"] {
+        for damaged in ["a", "a:", "a:b", "a:1  b:2", "a:1:2-2"] {
             assert_eq!(Members::from_value(Value::Text(damaged.into())), None, "{damaged}");
         }
     }
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn a_conversation_has_two_members_to_a_hundred() {
         let many: Vec<String> = (0..=100).map(id).collect();
-        assert_eq!(Members::new(&many[..100]).unwrap().account_ids().len(), 100);
+        assert_eq!(Members::new(&many[..100]).unwrap().account_ids().count(), 100);
         let refused = [&many[..], &many[..1], &[], &[id(1), id(1)], &[id(1), "bob".into()], &[id(1), String::new()]];
         assert!(refused.iter().all(|ids| Members::new(ids).is_none()));
     }

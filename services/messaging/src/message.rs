@@ -1,88 +1,254 @@
-//! Messages as callers read them.
+//! Messages: written once each, listed newest first.
 
-use kith_fold::{Found, State};
-use kith_log::RecordId;
-use kith_proto::messaging::v1::Message;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::try_join;
+use kith_fold::{Found, Record, State};
+use kith_log::{Topic, topics};
+use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
+use kith_proto::messaging::v1::{
+    ListMessagesRequest, ListMessagesResponse, Message, MessageContent, MessageSent, SendMessageRequest,
+    SendMessageResponse, SentMessage, rpc,
+};
 use kith_proto::time;
-use kith_service::Failure;
-use kith_tables::{Key, RowRange, StoreError, Value};
+use kith_relations::sight::Viewer;
+use kith_service::command::{Answers, Asked, Noun, Standing, Unknown};
+use kith_service::ids::{self, parse_id};
+use kith_service::kit::Seen;
+use kith_service::query::{Lists, PageAsk};
+use kith_service::text::parse_text;
+use kith_service::{Failure, limits};
+use kith_tables::{Key, StoreError, Value};
 
-use crate::conversation::{CONVERSATIONS, MessageIdRow, MessageRow, under_id};
+use crate::conversation::{self, CONVERSATIONS, MessageIdRow, MessageRow, under_id};
+use crate::summary::Summary;
+use crate::{MessagingService, Rejection};
 
-/// A message with its number.
-pub struct Numbered {
-    pub number: i64,
+/// Asks to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub conversation_id: String,
+    /// Of the message that it makes.
     pub message_id: String,
-    pub row: MessageRow,
+    /// Parsed.
+    pub text: String,
 }
 
-impl Numbered {
-    pub fn present(self, conversation_id: &str) -> Message {
-        Message {
-            conversation_id: conversation_id.to_owned(),
-            message_id: self.message_id,
-            number: self.number.unsigned_abs(),
-            sender_id: self.row.sender_id,
-            text: self.row.text,
-            create_time: Some(time::of_us(self.row.create_time.0)),
-        }
+/// What a command is decided on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Before {
+    pub summary: Summary,
+    /// The command's own message, if it was written before.
+    pub written: Option<MessageRow>,
+    /// One of the two in a direct conversation blocks the other.
+    pub blocked: bool,
+}
+
+/// `None`: the message was written before.
+pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
+    match &before.written {
+        _ if before.summary.members.get(&asked.actor).is_none() => Err(Rejection::NotFound),
+        Some(written) if written.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
+        Some(_) => Ok(None),
+        None if before.blocked => Err(Rejection::Blocked),
+        None => Ok(Some(sent(asked, command))),
     }
 }
 
-/// Up to `limit` messages below number `before` (`None`: all), newest first. Fewer than asked: there are no more.
-pub async fn newest(
-    state: &State,
-    conversation_id: RecordId,
-    before: Option<i64>,
-    limit: usize,
-) -> Result<Vec<Numbered>, StoreError> {
-    let after = before.map(|number| vec![number.into()]);
-    let range = RowRange { after, ..RowRange::all::<MessageRow>() };
-    let found =
-        state.slice::<MessageRow>(&CONVERSATIONS, &Key::text(&conversation_id.to_string()), range, limit).await?;
-    Ok(found.into_iter().map(numbered).collect())
+/// Pure. A message that is there already is none.
+fn evolve(before: &mut Before, record: &Record) {
+    let Some(MessagingEvent::MessageSent(event)) = conversation::fact(record) else { return };
+    if before.written.is_none() && before.summary.send(event, record.time).is_some() {
+        before.written = Some(MessageRow::of(event, record.time));
+    }
 }
 
-/// The message of that id, and the offset of its record.
-pub async fn by_id(
-    state: &State,
-    conversation_id: RecordId,
-    message_id: RecordId,
-) -> Result<Option<(Numbered, u64)>, StoreError> {
-    let (key, id) = (Key::text(&conversation_id.to_string()), message_id.to_string());
-    let Some(place) = state.row::<MessageIdRow>(&CONVERSATIONS, &key, under_id(&id)).await? else { return Ok(None) };
-    let clustering: [Value; 2] = [place.row.message_number.into(), id.as_str().into()];
-    let found = state.row::<MessageRow>(&CONVERSATIONS, &key, clustering).await?;
-    Ok(found.map(|found| (numbered(found), place.position)))
+fn sent(asked: &Asked, command: &Command) -> MessagingEvent {
+    MessagingEvent::MessageSent(MessageSent {
+        conversation_id: command.conversation_id.clone(),
+        message_id: command.message_id.clone(),
+        sender_id: asked.actor.clone(),
+        content: Some(MessageContent { text: command.text.clone() }),
+        create_time: Some(time::of_us(asked.at.0)),
+        payload_digest: Bytes::copy_from_slice(&asked.digest),
+    })
 }
 
-/// The cursor of a page of messages: the number of its last one.
-pub fn encode_cursor(number: i64) -> [u8; 8] {
-    number.to_be_bytes()
+/// Messages in conversations.
+pub struct Messages;
+
+#[async_trait]
+impl Noun for Messages {
+    type Service = MessagingService;
+    type Command = Command;
+    type State = Before;
+    type Event = MessagingEvent;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::MESSAGING;
+
+    fn key(command: &Command) -> &str {
+        &command.conversation_id
+    }
+
+    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
+        let (state, conversation_id) = (&seen.state, command.conversation_id.as_str());
+        let (found, written) = try_join!(
+            conversation::summary(state, conversation_id),
+            by_id(state, conversation_id, &command.message_id),
+        )?;
+        let summary = found.row;
+        let blocked = is_blocked(state, &asked.actor, &summary).await?;
+        let rests_on = written.as_ref().map(|written| written.position);
+        let written = written.map(|written| written.row);
+        let newest = written.as_ref().map_or(summary.activity_time(), |written| written.create_time);
+        Ok(Standing::new(Before { summary, written, blocked }, rests_on).after(newest))
+    }
+
+    fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
+        decide(before, asked, command)
+    }
+
+    fn evolve(before: &mut Before, record: &Record) {
+        evolve(before, record);
+    }
 }
 
-pub fn decode_cursor(cursor: &[u8]) -> Result<i64, Failure> {
-    let number = cursor.try_into().map(i64::from_be_bytes).map_err(|_| Failure::page_token_invalid())?;
-    if number > 0 { Ok(number) } else { Err(Failure::page_token_invalid()) }
+impl Answers<rpc::SendMessage> for Messages {
+    fn parse(_: &MessagingService, asked: &Asked, request: SendMessageRequest) -> Result<Command, Failure> {
+        let SendMessageRequest { conversation_id, text, .. } = request;
+        parse_id("conversation_id", &conversation_id)?;
+        let text = parse_text("text", &text, limits::MESSAGE)?;
+        let message_id = ids::made_in(asked.id, &conversation_id).to_string();
+        Ok(Command { conversation_id, message_id, text })
+    }
+
+    fn answer(_: &Asked, command: Command, before: Before) -> Result<SendMessageResponse, Failure> {
+        let Command { conversation_id, message_id, .. } = command;
+        let written = before.written.ok_or_else(|| Unknown::defect("a message is in the log and not there"))?;
+        let MessageRow { sender_id, text, create_time, .. } = written;
+        let create_time = Some(time::of_us(create_time.0));
+        let message = SentMessage { conversation_id, message_id, sender_id, text, create_time };
+        Ok(SendMessageResponse { message: Some(message), ..SendMessageResponse::default() })
+    }
 }
 
-fn numbered(found: Found<MessageRow>) -> Numbered {
+#[async_trait]
+impl Lists<rpc::ListMessages> for Messages {
+    type Service = MessagingService;
+    type Wanted = String;
+
+    fn parse(request: ListMessagesRequest) -> Result<String, Failure> {
+        parse_id("conversation_id", &request.conversation_id)?;
+        Ok(request.conversation_id)
+    }
+
+    async fn page(
+        _: &MessagingService,
+        seen: &Seen<'_>,
+        conversation_id: String,
+        page: &PageAsk,
+    ) -> Result<(ListMessagesResponse, Option<Vec<Value>>), Failure> {
+        let key = Key::text(&conversation_id);
+        let (found, (rows, next)) = try_join!(
+            conversation::summary(&seen.state, &conversation_id),
+            page.rows::<MessageRow>(seen, &CONVERSATIONS, &key, Vec::new()),
+        )?;
+        found.row.members.get(&seen.viewer).ok_or(Rejection::NotFound)?;
+        let messages = rows.into_iter().map(|row| present(row, &conversation_id)).collect();
+        Ok((ListMessagesResponse { messages, ..ListMessagesResponse::default() }, next))
+    }
+}
+
+fn present(found: Found<MessageRow>, conversation_id: &str) -> Message {
     let number = match found.clustering.first() {
-        Some(Value::BigInt(number)) => *number,
+        Some(Value::BigInt(number)) => number.unsigned_abs(),
         _ => 0,
     };
-    Numbered { number, message_id: found.text(1).to_owned(), row: found.row }
+    let (message_id, conversation_id) = (found.text(1).to_owned(), conversation_id.to_owned());
+    let MessageRow { sender_id, text, create_time, .. } = found.row;
+    let create_time = Some(time::of_us(create_time.0));
+    Message { conversation_id, message_id, number, sender_id, text, create_time }
+}
+
+async fn by_id(
+    state: &State,
+    conversation_id: &str,
+    message_id: &str,
+) -> Result<Option<Found<MessageRow>>, StoreError> {
+    let key = Key::text(conversation_id);
+    let Some(place) = state.row::<MessageIdRow>(&CONVERSATIONS, &key, under_id(message_id)).await? else {
+        return Ok(None);
+    };
+    state.row(&CONVERSATIONS, &key, [place.row.message_number.into(), message_id.into()]).await
+}
+
+/// Whether a block stands between the caller and the other one of a direct conversation.
+async fn is_blocked(state: &State, caller: &str, summary: &Summary) -> Result<bool, StoreError> {
+    if !summary.is_direct() {
+        return Ok(false);
+    }
+    let sights = Viewer::new(state, caller).sights(summary.members.account_ids()).await?;
+    Ok(summary.members.account_ids().any(|id| !sights.of(id).is_clear()))
 }
 
 #[cfg(test)]
 mod tests {
+    use kith_log::{LogPartition, Position, RecordId};
+    use kith_proto::messaging::v1::ConversationCreated;
+    use kith_tables::Timestamp;
+
     use super::*;
 
+    const ADA: RecordId = RecordId([1; 16]);
+    const BOB: RecordId = RecordId([2; 16]);
+    const EVE: RecordId = RecordId([3; 16]);
+
+    fn asked(by: RecordId) -> Asked {
+        Asked { id: RecordId([9; 16]), actor: by.to_string(), digest: [1; 32], at: Timestamp(7) }
+    }
+
+    fn command() -> Command {
+        let (conversation_id, message_id) = (RecordId([5; 16]).to_string(), RecordId([6; 16]).to_string());
+        Command { conversation_id, message_id, text: "hello".to_owned() }
+    }
+
+    fn between_two() -> Before {
+        let member_ids = vec![ADA.to_string(), BOB.to_string()];
+        let mut before = Before::default();
+        before.summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1));
+        before
+    }
+
+    fn written(digest: u8) -> Option<MessageRow> {
+        Some(MessageRow { payload_digest: vec![digest; 32].into(), ..MessageRow::default() })
+    }
+
     #[test]
-    fn a_cursor_reads_back_and_a_broken_one_is_refused() {
-        assert_eq!(decode_cursor(&encode_cursor(17)).unwrap(), 17);
-        for broken in [&[][..], &[1; 7], &[1; 9], &encode_cursor(0), &encode_cursor(-1)] {
-            assert_eq!(decode_cursor(broken).unwrap_err().reason_name(), "PAGE_TOKEN_INVALID");
-        }
+    fn only_members_write_and_a_block_ends_it() {
+        assert!(matches!(decide(&between_two(), &asked(BOB), &command()), Ok(Some(MessagingEvent::MessageSent(_)))));
+        assert_eq!(decide(&between_two(), &asked(EVE), &command()), Err(Rejection::NotFound));
+        assert_eq!(decide(&Before::default(), &asked(ADA), &command()), Err(Rejection::NotFound));
+        let blocked = Before { blocked: true, ..between_two() };
+        assert_eq!(decide(&blocked, &asked(BOB), &command()), Err(Rejection::Blocked));
+        let before_the_block = Before { written: written(1), ..blocked };
+        assert_eq!(decide(&before_the_block, &asked(BOB), &command()), Ok(None));
+    }
+
+    #[test]
+    fn a_message_is_written_once_and_its_id_is_good_for_no_other_text() {
+        let Ok(Some(event)) = decide(&between_two(), &asked(ADA), &command()) else { panic!("not written") };
+        let position = Position { partition: LogPartition { topic: topics::MESSAGING, index: 0 }, offset: 1 };
+        let record = Record::new(position, asked(ADA).id, event);
+        let mut before = between_two();
+        evolve(&mut before, &record);
+        assert_eq!(before.summary.last_number, 1);
+        assert_eq!(before.written.as_ref().map(|row| (&*row.text, row.create_time)), Some(("hello", Timestamp(7))));
+        assert_eq!(decide(&before, &asked(ADA), &command()), Ok(None));
+        let once = before.clone();
+        evolve(&mut before, &record);
+        assert_eq!(before, once);
+        let reused = Before { written: written(2), ..between_two() };
+        assert_eq!(decide(&reused, &asked(ADA), &command()), Err(Rejection::RequestIdReused));
     }
 }

@@ -238,7 +238,7 @@ impl messaging::message_service_server::MessageService for Bare {
         let consistency_token = self.0.command(Kind::SendMessage, &conversation_id, 0).await?;
         let (message_id, sender_id) = (conversation_id.clone(), conversation_id.clone());
         let create_time = Some(kith_proto::time::timestamp(1));
-        let message = messaging::Message { conversation_id, message_id, number: 1, sender_id, text, create_time };
+        let message = messaging::SentMessage { conversation_id, message_id, sender_id, text, create_time };
         Ok(Response::new(messaging::SendMessageResponse { message: Some(message), consistency_token }))
     }
 
@@ -295,6 +295,6 @@ impl feeds::feed_service_server::FeedService for Bare {
         if let Some(writer) = &self.0.writer {
             writer.drained().await.map_err(|error| Status::unavailable(error.to_string()))?;
         }
-        Ok(Response::new(feeds::WaitForResponse { as_of: Token::default().encode() }))
+        Ok(Response::new(feeds::WaitForResponse { as_of: Token::default().encode(), incomplete: false }))
     }
 }

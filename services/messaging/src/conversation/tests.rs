@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use kith_proto::messaging::v1::MessageContent;
-use proptest::prelude::*;
-
+use kith_log::{LogPartition, Position};
+use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, ReadMarkerMoved};
 use kith_proto::time;
+use proptest::prelude::*;
 
 use super::*;
 use crate::inbox::InboxRow;
@@ -125,14 +125,32 @@ fn given_a_conversation_when_it_is_created_again_then_the_first_stands() {
 }
 
 #[test]
-fn given_messages_when_their_sender_writes_then_his_own_marker_moves_and_the_others_counts_grow() {
+fn given_messages_when_a_member_writes_then_the_others_count_grows_and_his_own_stays() {
     let folded = Folded::of(&[created(10, ADA), sent(1, ADA), sent(2, ADA), sent(3, BOB), sent(4, ADA)]);
     assert_eq!(
         folded.messages().into_iter().map(|(number, (_, id))| (number, id)).collect::<Vec<_>>(),
         [(1, 1), (2, 2), (3, 3), (4, 4)]
     );
-    assert_eq!([ADA, BOB].map(|account| folded.unread(account)), [0, 1]);
+    assert_eq!([ADA, BOB].map(|account| folded.unread(account)), [1, 3]);
+    assert_eq!([ADA, BOB].map(|account| folded.inbox[&account].1.read_number), [2, 0]);
     assert_eq!(folded.inbox[&BOB].1.last_message_time, Timestamp(4_000));
+}
+
+#[test]
+fn given_two_unread_messages_when_their_reader_sends_one_then_two_are_unread() {
+    let history = [created(10, ADA), sent(1, BOB), sent(2, BOB), sent(3, ADA)];
+    let folded = Folded::of(&history);
+    assert_eq!([ADA, BOB].map(|account| folded.unread(account)), [2, 1]);
+    let read_one = Folded::of(&[&history[..], &[read(20, ADA, 1)]].concat());
+    assert_eq!((read_one.unread(ADA), read_one.inbox[&ADA].1.read_number), (1, 1));
+    let read_both = Folded::of(&[&history[..], &[read(20, ADA, 2)]].concat());
+    assert_eq!((read_both.unread(ADA), read_both.inbox[&ADA].1.read_number), (0, 3), "past her own");
+}
+
+#[test]
+fn given_messages_that_cross_when_both_are_there_then_each_is_unread_by_the_other() {
+    let folded = Folded::of(&[created(10, ADA), sent(1, ADA), sent(2, BOB), sent(3, ADA), sent(4, BOB)]);
+    assert_eq!([ADA, BOB].map(|account| folded.unread(account)), [2, 2]);
 }
 
 #[test]
@@ -170,39 +188,6 @@ fn events_without_ids_concern_no_conversation() {
     assert!(folded.summary().exists(), "one without members is none");
 }
 
-#[test]
-fn a_direct_conversation_is_the_same_whoever_asks() {
-    assert_eq!(direct_id(ADA, BOB), direct_id(BOB, ADA));
-    assert_ne!(direct_id(ADA, BOB), direct_id(ADA, EVE));
-    assert_eq!(direct_id(ADA, BOB).to_string(), "cfd34b05d3e954715c2079113246fbb4", "part of the log's contract");
-}
-
-#[test]
-fn commands_are_decided_on_the_state_alone() {
-    let summary = Folded::of(&[created(10, ADA), sent(1, ADA), sent(2, ADA)]).summary();
-    let state = |message| Conversation { summary: summary.clone(), message };
-    let decide = |state: &Conversation, command| Conversations::decide(state, &command);
-    let send = |by, blocked| match sent(3, by).1 {
-        MessagingEvent::MessageSent(message) => Command::Send { message, blocked },
-        _ => unreachable!(),
-    };
-    let mark = |by, number| match read(20, by, number).1 {
-        MessagingEvent::ReadMarkerMoved(moved) => Command::MarkRead(moved),
-        _ => unreachable!(),
-    };
-    assert!(matches!(decide(&state(None), send(BOB, false)), Ok(Some(MessagingEvent::MessageSent(_)))));
-    assert_eq!(decide(&state(None), send(EVE, false)), Err(Rejection::NotFound));
-    assert_eq!(decide(&state(None), send(BOB, true)), Err(Rejection::Blocked));
-    assert_eq!(decide(&state(Some((1, vec![3].into()))), send(BOB, true)), Ok(None), "written before the block");
-    assert_eq!(decide(&state(Some((1, vec![4].into()))), send(BOB, false)), Err(Rejection::RequestIdReused));
-    assert!(matches!(decide(&state(None), mark(BOB, 2)), Ok(Some(MessagingEvent::ReadMarkerMoved(_)))));
-    assert_eq!(decide(&state(None), mark(ADA, 1)), Ok(None));
-    assert_eq!(decide(&state(None), mark(BOB, 3)), Err(Rejection::NoSuchMessage));
-    assert_eq!(decide(&state(None), mark(BOB, u64::MAX)), Err(Rejection::NoSuchMessage));
-    assert_eq!(decide(&state(None), mark(EVE, 0)), Err(Rejection::NotFound));
-    assert_eq!(decide(&Conversation::default(), mark(ADA, 0)), Err(Rejection::NotFound));
-}
-
 fn anyone() -> impl Strategy<Value = RecordId> {
     prop_oneof![4 => Just(ADA), 4 => Just(BOB), 1 => Just(EVE)]
 }
@@ -225,7 +210,7 @@ fn any_history() -> impl Strategy<Value = Vec<Happened>> {
 
 /// The same, written down as naively as can be: messages in a list, markers in a map.
 fn naive_unread(history: &[Happened], account: RecordId) -> usize {
-    let (mut exists, mut messages, mut markers) = (false, Vec::<&MessageSent>::new(), BTreeMap::new());
+    let (mut exists, mut messages, mut markers) = (false, Vec::<&MessageSent>::new(), BTreeMap::<String, usize>::new());
     for (_, event) in history {
         match event {
             MessagingEvent::ConversationCreated(_) => exists = true,
@@ -233,7 +218,6 @@ fn naive_unread(history: &[Happened], account: RecordId) -> usize {
                 let is_member = exists && message.sender_id != EVE.to_string();
                 if is_member && messages.iter().all(|known| known.message_id != message.message_id) {
                     messages.push(message);
-                    markers.insert(message.sender_id.clone(), messages.len());
                 }
             }
             MessagingEvent::ReadMarkerMoved(moved) => {

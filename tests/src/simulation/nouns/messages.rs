@@ -35,10 +35,13 @@ pub struct Message {
     at: i64,
 }
 
+/// Places above one's marker that one has written in before the marker moves to the end of the first of them.
+const OWN_PLACES_MAX: usize = 64;
+
 /// A conversation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Talk {
-    /// How far each member has read.
+    /// How far each member has read, own messages that follow included.
     pub members: BTreeMap<String, u64>,
     pub created: i64,
     /// In their order.
@@ -67,12 +70,28 @@ impl Talk {
         numbers.filter(|(number, message)| number > read && message.sender != member).count() as u64
     }
 
-    /// Whoever writes has read what is there.
     fn send(&mut self, message: Message) {
-        let next = self.last() + 1;
-        if let Some(read) = self.members.get_mut(&message.sender) {
-            *read = next;
+        let sender = message.sender.clone();
+        if self.members.contains_key(&sender) {
             self.messages.push(message);
+            self.read(&sender, 0);
+        }
+    }
+
+    /// A member has read so far. One's own messages are never unread: the marker goes on past those that follow.
+    fn read(&mut self, member: &str, up_to: u64) {
+        let last = self.last();
+        let Some(read) = self.members.get_mut(member) else { return };
+        *read = up_to.min(last).max(*read);
+        let own: Vec<bool> = self.messages.iter().map(|message| message.sender == member).collect();
+        loop {
+            let above = &own[*read as usize..];
+            let begins = |&at: &usize| above[at] && (at == 0 || !above[at - 1]);
+            let places = (0..above.len()).filter(begins).collect::<Vec<usize>>();
+            match places.first() {
+                Some(&first) if first == 0 || places.len() > OWN_PLACES_MAX => *read += first as u64 + 1,
+                _ => return,
+            }
         }
     }
 }
@@ -144,12 +163,7 @@ impl Noun for Messages {
                 change(model, &event.conversation_id, fact, |now| now.send(message));
             }
             Event::Messaging(Messaging::ReadMarkerMoved(event)) => {
-                change(model, &event.conversation_id, fact, |now| {
-                    let last = now.last();
-                    if let Some(read) = now.members.get_mut(&event.account_id) {
-                        *read = event.up_to_number.min(last).max(*read);
-                    }
-                });
+                change(model, &event.conversation_id, fact, |now| now.read(&event.account_id, event.up_to_number));
             }
             _ => {}
         }
@@ -182,7 +196,7 @@ fn client(to: &Callers) -> MessageServiceClient<Way> {
     MessageServiceClient::new(to.way(SERVICE))
 }
 
-/// A message as it was answered, with its number; 0: not known yet.
+/// A message as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenMessage {
     number: u64,
@@ -198,7 +212,7 @@ impl SeenMessage {
 
     fn is_in(&self, talk: &Talk) -> bool {
         let place = talk.messages.iter().position(|message| *message == self.message);
-        place.is_some_and(|place| self.number == 0 || self.number == place as u64 + 1)
+        place.is_some_and(|place| self.number == place as u64 + 1)
     }
 }
 
@@ -210,32 +224,35 @@ struct SendMessage {
 
 #[async_trait]
 impl Operation for SendMessage {
-    type Answer = SeenMessage;
+    type Answer = Message;
 
     const SERVICE: &'static str = SERVICE;
     const READS: bool = false;
 
-    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<SeenMessage>, Status> {
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Message>, Status> {
         let Ask { actor, request_id, at_least, .. } = ask;
         let (conversation_id, text) = (self.talk.clone(), self.text.clone());
         let request = SendMessageRequest { conversation_id, text, request_id, at_least };
         let sent = client(to).send_message(to.from(&actor, request)).await?.into_inner();
-        Ok(Reply::new(SeenMessage::of(sent.message.unwrap_or_default()), sent.consistency_token))
+        let v1::SentMessage { message_id: id, sender_id: sender, text, create_time, .. } =
+            sent.message.unwrap_or_default();
+        let at = micros(create_time.as_ref());
+        Ok(Reply::new(Message { id, sender, text, at }, sent.consistency_token))
     }
 
-    fn check(&self, model: &Model, call: &Call, told: Result<&SeenMessage, Code>) -> Vec<Finding> {
-        let Ok(SeenMessage { message, .. }) = told else { return Vec::new() };
+    fn check(&self, model: &Model, call: &Call, told: Result<&Message, Code>) -> Vec<Finding> {
+        let Ok(message) = told else { return Vec::new() };
         let said = model.said.get(&self.text).is_some_and(|ids| ids.contains(&message.id));
         let missing = || Finding::new(EFFECTIVE_ONCE, format!("sent, and not in the log: {} is {message:?}", call.op));
         if said { Vec::new() } else { vec![missing()] }
     }
 
-    fn made(&self, told: &SeenMessage) -> Option<String> {
-        Some(told.message.id.clone())
+    fn made(&self, told: &Message) -> Option<String> {
+        Some(told.id.clone())
     }
 
-    fn stands(&self, model: &Model, _call: &Call, told: &SeenMessage) -> bool {
-        last(model, &self.talk).is_some_and(|talk| told.is_in(&talk))
+    fn stands(&self, model: &Model, _call: &Call, told: &Message) -> bool {
+        last(model, &self.talk).is_some_and(|talk| talk.messages.contains(told))
     }
 }
 
@@ -361,7 +378,7 @@ impl List for ListMessages {
         let ids: Vec<&str> = rows.iter().map(|row| &*row.message.id).collect();
         let mut findings = there.check(call, &ids);
         let last = last(model, &self.talk).unwrap_or_default();
-        let unlike = rows.iter().filter(|row| row.number == 0 || !row.is_in(&last));
+        let unlike = rows.iter().filter(|row| !row.is_in(&last));
         findings.extend(unlike.map(|row| Finding::new(TOKEN, format!("{} has {row:?}, not as it is", call.op))));
         if !rows.is_sorted_by(|later, earlier| later.number > earlier.number) {
             findings.push(Finding::new(LISTS, format!("{} is out of order: {rows:?}", call.op)));

@@ -9,8 +9,6 @@ use std::path::Path;
 
 use super::{root, sources};
 
-/// Circles that are being mended; each goes with its mending.
-const KNOWN: [(&str, [&str; 2]); 1] = [("services/messaging", ["conversation", "inbox"])];
 /// Names that lead from one re-export to the next.
 const REEXPORTS_MAX: usize = 8;
 
@@ -69,10 +67,7 @@ fn circles(name: &str, modules: &Modules) -> Vec<String> {
             let back = shortest_way_back(edges, start);
             // Each circle once, from its first module.
             let Some(way) = back.filter(|way| way.iter().all(|module| module >= start)) else { continue };
-            let known = KNOWN.iter().any(|(of, pair)| *of == name && way.iter().all(|module| pair.contains(module)));
-            if !known {
-                found.push(format!("{name}/{}: {} → {start}", folder.join("/"), way.join(" → ")));
-            }
+            found.push(format!("{name}/{}: {} → {start}", folder.join("/"), way.join(" → ")));
         }
     }
     found

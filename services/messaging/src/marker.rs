@@ -1,0 +1,129 @@
+//! Read markers: how far a member says to have read; forward only.
+
+use async_trait::async_trait;
+use kith_fold::Record;
+use kith_log::{Topic, topics};
+use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
+use kith_proto::messaging::v1::{MarkReadRequest, MarkReadResponse, ReadMarkerMoved, rpc};
+use kith_proto::time;
+use kith_service::Failure;
+use kith_service::command::{Answers, Asked, Noun, Standing};
+use kith_service::ids::parse_id;
+use kith_service::kit::Seen;
+use kith_tables::StoreError;
+
+use crate::summary::{Summary, signed};
+use crate::{MessagingService, Rejection, conversation};
+
+/// Says that the caller has read so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub conversation_id: String,
+    pub up_to_number: u64,
+}
+
+/// `None`: the marker is there, or further.
+pub fn decide(summary: &Summary, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
+    let up_to = signed(command.up_to_number);
+    match summary.members.get(&asked.actor) {
+        None => Err(Rejection::NotFound),
+        Some(_) if up_to > summary.last_number => Err(Rejection::NoSuchMessage),
+        Some(member) if up_to <= member.progress.read_number() => Ok(None),
+        Some(_) => Ok(Some(moved(asked, command))),
+    }
+}
+
+fn moved(asked: &Asked, command: &Command) -> MessagingEvent {
+    MessagingEvent::ReadMarkerMoved(ReadMarkerMoved {
+        conversation_id: command.conversation_id.clone(),
+        account_id: asked.actor.clone(),
+        up_to_number: command.up_to_number,
+        create_time: Some(time::of_us(asked.at.0)),
+    })
+}
+
+/// Read markers of the members of conversations.
+pub struct Markers;
+
+#[async_trait]
+impl Noun for Markers {
+    type Service = MessagingService;
+    type Command = Command;
+    type State = Summary;
+    type Event = MessagingEvent;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::MESSAGING;
+
+    fn key(command: &Command) -> &str {
+        &command.conversation_id
+    }
+
+    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
+        let found = conversation::summary(&seen.state, &command.conversation_id).await?;
+        let rests_on = found.row.exists().then_some(found.position);
+        let newest = found.row.activity_time();
+        Ok(Standing::new(found.row, rests_on).after(newest))
+    }
+
+    fn decide(summary: &Summary, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
+        decide(summary, asked, command)
+    }
+
+    fn evolve(summary: &mut Summary, record: &Record) {
+        if let Some(MessagingEvent::ReadMarkerMoved(event)) = conversation::fact(record) {
+            summary.read(event, record.id);
+        }
+    }
+}
+
+impl Answers<rpc::MarkRead> for Markers {
+    fn parse(_: &MessagingService, _: &Asked, request: MarkReadRequest) -> Result<Command, Failure> {
+        let MarkReadRequest { conversation_id, up_to_number, .. } = request;
+        parse_id("conversation_id", &conversation_id)?;
+        Ok(Command { conversation_id, up_to_number })
+    }
+
+    /// Another record may have moved the marker further before this one; it never is behind the number here.
+    fn answer(asked: &Asked, command: Command, summary: Summary) -> Result<MarkReadResponse, Failure> {
+        let member = summary.members.get(&asked.actor);
+        let read_number = member.map_or(0, |member| member.progress.read_number().unsigned_abs());
+        let conversation_id = command.conversation_id;
+        Ok(MarkReadResponse { conversation_id, read_number, ..MarkReadResponse::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_log::RecordId;
+    use kith_proto::messaging::v1::{ConversationCreated, MessageSent};
+    use kith_tables::Timestamp;
+
+    use super::*;
+
+    const ADA: RecordId = RecordId([1; 16]);
+    const BOB: RecordId = RecordId([2; 16]);
+    const EVE: RecordId = RecordId([3; 16]);
+
+    #[test]
+    fn a_marker_is_moved_forward_by_members_to_messages_that_are_there() {
+        let mut summary = Summary::default();
+        let member_ids = vec![ADA.to_string(), BOB.to_string()];
+        summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1));
+        let sent = MessageSent { sender_id: ADA.to_string(), ..MessageSent::default() };
+        for at in [2, 3] {
+            summary.send(&sent, Timestamp(at));
+        }
+        let decide = |summary: &Summary, by: RecordId, up_to_number| {
+            let asked = Asked { id: RecordId([9; 16]), actor: by.to_string(), digest: [1; 32], at: Timestamp(7) };
+            decide(summary, &asked, &Command { conversation_id: String::new(), up_to_number })
+        };
+        assert!(matches!(decide(&summary, BOB, 2), Ok(Some(MessagingEvent::ReadMarkerMoved(_)))));
+        assert_eq!(decide(&summary, BOB, 0), Ok(None));
+        assert_eq!(decide(&summary, ADA, 2), Ok(None), "her own");
+        assert_eq!(decide(&summary, BOB, 3), Err(Rejection::NoSuchMessage));
+        assert_eq!(decide(&summary, BOB, u64::MAX), Err(Rejection::NoSuchMessage));
+        assert_eq!(decide(&summary, EVE, 0), Err(Rejection::NotFound));
+        assert_eq!(decide(&Summary::default(), ADA, 0), Err(Rejection::NotFound));
+    }
+}

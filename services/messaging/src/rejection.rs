@@ -1,0 +1,36 @@
+use kith_proto::errors::v1::Reason;
+use kith_service::Failure;
+
+/// Why something that is asked of a conversation is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("nobody has a conversation with oneself")]
+    WithOneself,
+    /// None, or it blocks the caller.
+    #[error("there is no such account")]
+    AccountNotFound,
+    #[error("the caller blocks the account")]
+    AccountBlocked,
+    #[error("there is no such conversation, or the caller is not in it")]
+    NotFound,
+    #[error("a block stands between the two")]
+    Blocked,
+    #[error("the request id was used for another message")]
+    RequestIdReused,
+    #[error("there is no message of this number")]
+    NoSuchMessage,
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::WithOneself => Self::new(Reason::SelfNotAllowed, "nobody has a conversation with oneself"),
+            Rejection::AccountNotFound => Self::not_found(Reason::AccountNotFound, "account"),
+            Rejection::AccountBlocked => Self::new(Reason::Blocked, "the caller blocks the account"),
+            Rejection::NotFound => Self::not_found(Reason::ConversationNotFound, "conversation"),
+            Rejection::Blocked => Self::new(Reason::Blocked, "a block stands between the two accounts"),
+            Rejection::RequestIdReused => Self::request_id_reused(),
+            Rejection::NoSuchMessage => Self::field_invalid("up_to_number", "is above the last message's number"),
+        }
+    }
+}

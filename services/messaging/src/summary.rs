@@ -1,0 +1,87 @@
+//! A conversation without its messages, and what each event makes of it. Pure.
+
+use kith_fold::AppliedIds;
+use kith_log::RecordId;
+use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved};
+use kith_tables::{Timestamp, row};
+
+use crate::members::{Member, Members};
+
+row! {
+    /// The conversation itself; without members there is none.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct Summary in 0 {
+        /// A `ConversationKind`.
+        pub kind: i64,
+        pub members: Members,
+        pub creator_id: String,
+        pub create_time: Timestamp,
+        /// Messages are numbered from 1, without gaps; 0: there is none.
+        pub last_number: i64,
+        pub last_message_id: String,
+        pub last_message_time: Timestamp,
+        /// Records that asked for a marker past the last message: a copy of one, later, must not get further.
+        pub cut_markers: AppliedIds,
+    }
+}
+
+impl Summary {
+    pub fn exists(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    /// When it was last written in; one without messages: when it was created.
+    pub fn activity_time(&self) -> Timestamp {
+        if self.last_number > 0 { self.last_message_time } else { self.create_time }
+    }
+
+    pub fn is_direct(&self) -> bool {
+        self.kind == ConversationKind::Direct as i64
+    }
+
+    /// Messages of others that the member has not read.
+    pub fn unread(&self, member: &Member) -> i64 {
+        member.progress.unread(self.last_number)
+    }
+
+    /// The first one stands.
+    pub fn create(&mut self, event: &ConversationCreated, at: Timestamp) {
+        if self.exists() {
+            return;
+        }
+        let Some(members) = Members::new(&event.member_ids) else { return };
+        self.kind = event.kind.into();
+        self.members = members;
+        self.creator_id = event.creator_id.clone();
+        self.create_time = at;
+    }
+
+    /// The next message, which was not there before; gives its number. `None`: its sender is not in the conversation.
+    pub fn send(&mut self, event: &MessageSent, at: Timestamp) -> Option<i64> {
+        let sender = self.members.get_mut(&event.sender_id)?;
+        self.last_number = self.last_number.saturating_add(1);
+        sender.progress.write(self.last_number);
+        self.last_message_id = event.message_id.clone();
+        self.last_message_time = at;
+        Some(self.last_number)
+    }
+
+    /// A marker moves, by the record of that id. A repeat changes nothing.
+    pub fn read(&mut self, event: &ReadMarkerMoved, id: RecordId) {
+        let Some(member) = self.members.get_mut(&event.account_id) else { return };
+        if self.cut_markers.contains(id) {
+            return;
+        }
+        let up_to = signed(event.up_to_number);
+        if up_to > self.last_number {
+            // Its effect depends on its place, so the place of its first copy must be the only one.
+            let _ = self.cut_markers.insert(id);
+        }
+        member.progress.read_up_to(up_to.min(self.last_number));
+    }
+}
+
+/// A number too large for a column is larger than any message's.
+pub fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
