@@ -46,7 +46,7 @@ fn main() -> Fallible<()> {
     let pool = compiler.descriptor_pool();
     let options = Options::find(&pool)?;
     let mut descriptors = compiler.file_descriptor_set();
-    descriptors.file.retain(|file| ![OPTIONS, RULES, CONTENT].contains(&file.package()));
+    descriptors.file.retain(|file| file.package() != OPTIONS && file.package() != RULES);
     tonic_prost_build::configure()
         .bytes(".")
         .extern_path(format!(".{CONTENT}.Content"), CONTENT_TYPE)

@@ -1,9 +1,10 @@
 //! Who an account is: `accounts` (by id) and `handles` (by handle), from `AccountCreated`.
 
+use kith_content::{Content, Opener};
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{Account, AccountCreated, Profile};
+use kith_proto::identity::v1::{Account, AccountContent, AccountCreated};
 use kith_proto::{Event, time};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
 
@@ -32,9 +33,7 @@ row! {
     /// An account. `intent_offset` is the position of the intent that made it, the highest applied.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct AccountRow in 0 {
-        pub handle: String,
-        pub display_name: String,
-        pub bio: String,
+        pub content: Content,
         pub create_time: Timestamp,
         pub intent_offset: i64,
     }
@@ -48,22 +47,20 @@ row! {
 impl AccountRow {
     /// What `AccountCreated` makes of a row that is not there yet.
     pub fn created(event: &AccountCreated, at: Timestamp) -> Self {
-        let Profile { display_name, bio } = event.profile.clone().unwrap_or_default();
         Self {
-            handle: event.handle.clone(),
-            display_name,
-            bio,
+            content: event.content.clone().unwrap_or_default(),
             create_time: at,
             intent_offset: i64::try_from(event.intent_offset).unwrap_or(i64::MAX),
         }
     }
 
     /// The account as callers see it.
-    pub fn present(self, account_id: &str) -> Account {
+    pub fn present(self, opener: &Opener, account_id: &str) -> Account {
+        let AccountContent { handle, profile } = opener.open(&self.content);
         Account {
             account_id: account_id.to_owned(),
-            handle: self.handle,
-            profile: Some(Profile { display_name: self.display_name, bio: self.bio }),
+            handle,
+            profile: Some(profile.unwrap_or_default()),
             create_time: Some(time::of_us(self.create_time.0)),
         }
     }
@@ -100,7 +97,7 @@ impl Fold for Handles {
     /// One handle's accounts lie in several log partitions; each has a row of its own.
     fn scope(&self, record: &Record) -> Option<Scope> {
         let event = created(record)?;
-        Some(Scope::new(&HANDLES, Key::text(&event.handle)).with::<HandleRow>([event.account_id.as_str().into()]))
+        Some(Scope::new(&HANDLES, Key::text(&event.handle_key)).with::<HandleRow>([event.account_id.as_str().into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -126,7 +123,7 @@ pub async fn by_handle(state: &State, handle: &str) -> Result<Option<String>, St
 fn created(record: &Record) -> Option<&AccountCreated> {
     match &record.event {
         Event::Identity(Identity::AccountCreated(event)) => {
-            let fits = event.handle.len() <= HANDLE_BYTES_MAX && RecordId::parse(&event.account_id).is_some();
+            let fits = event.handle_key.len() <= HANDLE_BYTES_MAX && RecordId::parse(&event.account_id).is_some();
             fits.then_some(event)
         }
         _ => None,

@@ -4,11 +4,13 @@
 //! makes a token.
 
 use async_trait::async_trait;
+use kith_content::{Content, Opener};
 use kith_fold::{Record, Token, WaitError};
 use kith_log::{LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
 use kith_tables::{StoreError, Timestamp};
+use prost::Message;
 
 use crate::Failure;
 use crate::call::{Call, Handlers};
@@ -54,7 +56,12 @@ pub trait Answers<R: Rpc>: Noun {
 
     /// The answer, from the state with the command in it: its own event applied, or as it stands where the command adds
     /// nothing. So a copy of a command is answered with what now stands.
-    fn answer(asked: &Asked, command: Self::Command, state: Self::State) -> Result<R::Response, Failure>;
+    fn answer(
+        opener: &Opener,
+        asked: &Asked,
+        command: Self::Command,
+        state: Self::State,
+    ) -> Result<R::Response, Failure>;
 }
 
 /// What every command has.
@@ -68,6 +75,13 @@ pub struct Asked {
     pub digest: [u8; 32],
     /// When it happens: later than everything that the decision rests on and than what the caller's tokens stand for.
     pub at: Timestamp,
+}
+
+impl Asked {
+    /// Closes what someone says, for the command's record. Content is closed nowhere else.
+    pub fn close(&self, said: &impl Message) -> Content {
+        Content::close(said)
+    }
 }
 
 /// What a noun read.
@@ -171,7 +185,7 @@ where
         Some(position) => Token::from(position).at(asked.at.0),
         None => seen.standing(partition, standing.rests_on, standing.newest),
     };
-    let mut response = N::answer(&asked, command, standing.state)?;
+    let mut response = N::answer(&seen.opener(), &asked, command, standing.state)?;
     response.set_consistency_token(token.encode());
     Ok(response)
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
+use kith_content::Opener;
 use kith_fold::{Cause, Lag, Projection, Publisher, Standstill, State, Token, WaitError};
 use kith_log::{AppendError, LogPartition, Position, RecordId, Topic};
 use kith_proto::Event;
@@ -157,6 +158,11 @@ impl Recent {
 }
 
 impl Seen<'_> {
+    /// Opens content, in the last step of an answer.
+    pub fn opener(&self) -> Opener {
+        Opener::new()
+    }
+
     /// What an answer made from the tables as they are now has seen.
     pub fn as_of(&self) -> String {
         self.state.as_of().encode()

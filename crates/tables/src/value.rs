@@ -78,7 +78,7 @@ impl Cell for Content {
     }
 
     fn from_value(value: Value) -> Option<Self> {
-        Bytes::from_value(value).map(Self::from_stored)
+        Bytes::from_value(value).and_then(Self::from_stored)
     }
 }
 

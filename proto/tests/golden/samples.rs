@@ -1,5 +1,6 @@
 //! One event of each type, with values chosen by hand: no field is left at its default, so that a lost one is noticed.
 
+use kith_content::Content;
 use kith_proto::deadletters::v1::{DeadLetter, dead_letter::Header};
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{
@@ -7,7 +8,9 @@ use kith_proto::engagement::v1::{
 };
 use kith_proto::identity::private::v1::{AccountRequested, identity_private_event::Event as IdentityPrivate};
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{AccountCreated, Blocked, FollowCut, Followed, Profile, Unblocked, Unfollowed};
+use kith_proto::identity::v1::{
+    AccountContent, AccountCreated, Blocked, FollowCut, Followed, Profile, Unblocked, Unfollowed,
+};
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent, ReadMarkerMoved};
 use kith_proto::ops::v1::ops_event::Event as Ops;
@@ -18,7 +21,7 @@ use kith_proto::ops::v1::{
 use kith_proto::posts::private::v1::{EditRequested, post_private_event::Event as PostsPrivate};
 use kith_proto::posts::v1::facet::{Feature, Hashtag, Link, Mention};
 use kith_proto::posts::v1::post_event::Event as Posts;
-use kith_proto::posts::v1::{Facet, PostContent, PostCreated, PostDeleted, PostEdited};
+use kith_proto::posts::v1::{Facet, PostAttributes, PostContent, PostCreated, PostDeleted, PostEdited};
 use kith_proto::{Event, time};
 use prost_types::Timestamp;
 
@@ -40,8 +43,8 @@ pub fn all() -> Vec<Event> {
 fn identity() -> Vec<Event> {
     let created = AccountCreated {
         account_id: ADA.into(),
-        handle: "ada_l".into(),
-        profile: profile(),
+        handle_key: "ada_l".into(),
+        content: account_content(),
         create_time: at(1),
         intent_offset: 41,
     };
@@ -57,8 +60,8 @@ fn identity() -> Vec<Event> {
     let cut = FollowCut { follower_id: BOB.into(), target_id: ADA.into(), block_offset: 301, create_time: at(4) };
     let requested = AccountRequested {
         account_id: ADA.into(),
-        handle: "ada_l".into(),
-        profile: profile(),
+        handle_key: "ada_l".into(),
+        content: account_content(),
         password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo".into(),
         create_time: at(1),
         payload_digest: DIGEST.into(),
@@ -79,6 +82,7 @@ fn posts() -> Vec<Event> {
         post_id: POST.into(),
         author_id: ADA.into(),
         content: content(),
+        attributes: attributes(),
         create_time: at(10),
         payload_digest: DIGEST.into(),
     };
@@ -87,6 +91,7 @@ fn posts() -> Vec<Event> {
         author_id: ADA.into(),
         revision: 2,
         content: content(),
+        attributes: attributes(),
         post_create_time: at(10),
         edit_time: at(11),
         intent_offset: 7,
@@ -98,6 +103,7 @@ fn posts() -> Vec<Event> {
         author_id: ADA.into(),
         expected_revision: 1,
         content: content(),
+        attributes: attributes(),
         post_create_time: at(10),
         request_time: at(11),
         payload_digest: DIGEST.into(),
@@ -124,7 +130,7 @@ fn engagement() -> Vec<Event> {
         parent_comment_id: PARENT.into(),
         author_id: BOB.into(),
         post_author_id: ADA.into(),
-        content: Some(CommentContent { text: "Schön gesagt 👏🏽".into() }),
+        content: Some(Content::close(&CommentContent { text: "Schön gesagt 👏🏽".into() })),
         create_time: at(22),
         payload_digest: DIGEST.into(),
     };
@@ -159,7 +165,7 @@ fn messaging() -> Vec<Event> {
         conversation_id: CONVERSATION.into(),
         message_id: MESSAGE.into(),
         sender_id: BOB.into(),
-        content: Some(MessageContent { text: "Coming at nine?".into() }),
+        content: Some(Content::close(&MessageContent { text: "Coming at nine?".into() })),
         create_time: at(31),
         payload_digest: DIGEST.into(),
     };
@@ -191,8 +197,9 @@ fn dead_letter() -> Event {
     letter.into()
 }
 
-fn profile() -> Option<Profile> {
-    Some(Profile { display_name: "Ada Łovelace".into(), bio: "Numbers, and what they can't say.".into() })
+fn account_content() -> Option<Content> {
+    let profile = Profile { display_name: "Ada Łovelace".into(), bio: "Numbers, and what they can't say.".into() };
+    Some(Content::close(&AccountContent { handle: "ada_l".into(), profile: Some(profile) }))
 }
 
 fn subject() -> Option<Subject> {
@@ -200,7 +207,7 @@ fn subject() -> Option<Subject> {
 }
 
 /// Byte ranges behind letters of two bytes: `é` before the mention shifts all that follow by one.
-fn content() -> Option<PostContent> {
+fn content() -> Option<Content> {
     let facet = |start_byte, end_byte, feature| Facet { start_byte, end_byte, feature: Some(feature) };
     let facets = vec![
         facet(6, 14, Feature::Mention(Mention { account_id: BOB.into(), handle: "bob_the".into() })),
@@ -208,7 +215,12 @@ fn content() -> Option<PostContent> {
         facet(23, 42, Feature::Link(Link { uri: "https://example.org".into() })),
     ];
     let text = "Olé, @bob_the #engine https://example.org".to_owned();
-    Some(PostContent { text, facets, languages: vec!["es".into(), "en".into()] })
+    Some(Content::close(&PostContent { text, facets }))
+}
+
+fn attributes() -> Option<PostAttributes> {
+    let (languages, tags) = (vec!["es".into(), "en".into()], vec!["engine".into()]);
+    Some(PostAttributes { languages, mentioned_account_ids: vec![BOB.into()], tags })
 }
 
 /// A moment `step` seconds and 5 ms into 2026.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::try_join;
+use kith_content::Opener;
 use kith_fold::{Found, Record};
 use kith_log::{Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
@@ -71,7 +72,7 @@ fn created(asked: &Asked, command: &Command, post_author_id: &str) -> Event {
         parent_comment_id: command.parent_comment_id.clone(),
         author_id: asked.actor.clone(),
         post_author_id: post_author_id.to_owned(),
-        content: Some(CommentContent { text: command.text.clone() }),
+        content: Some(asked.close(&CommentContent { text: command.text.clone() })),
         create_time: Some(time::of_us(asked.at.0)),
         payload_digest: Bytes::copy_from_slice(&asked.digest),
     })
@@ -123,7 +124,7 @@ impl Answers<rpc::CreateComment> for Comments {
         Ok(Command { comment_id, post_id, parent_comment_id, text })
     }
 
-    fn answer(asked: &Asked, command: Command, before: Before) -> Result<CreateCommentResponse, Failure> {
+    fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<CreateCommentResponse, Failure> {
         let Command { comment_id, post_id, parent_comment_id, text } = command;
         let made_at = before.made.map_or(asked.at, |made| made.at);
         let (author_id, create_time) = (asked.actor.clone(), Some(time::of_us(made_at.0)));
@@ -156,9 +157,9 @@ impl Lists<rpc::ListComments> for Comments {
         )?;
         scene.visible()?;
         let sights = Viewer::new(&seen.state, &seen.viewer).sights(level.iter().map(Listed::author_id)).await?;
-        let listed = level.len();
+        let (listed, opener) = (level.len(), seen.opener());
         let shown = level.into_iter().filter(|listed| sights.of(listed.author_id()).is_clear());
-        let comments: Vec<Comment> = shown.map(|listed| listed.present(post_id)).collect();
+        let comments: Vec<Comment> = shown.map(|listed| listed.present(&opener, post_id)).collect();
         let omitted_count = u32::try_from(listed - comments.len()).unwrap_or(u32::MAX);
         Ok((ListCommentsResponse { comments, omitted_count, ..ListCommentsResponse::default() }, next))
     }

@@ -1,10 +1,11 @@
 //! What discussions are kept as: a post's comments of all levels in one table partition, listed a level at a time.
 
 use bytes::Bytes;
+use kith_content::{Content, Opener};
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::topics;
 use kith_proto::engagement::v1::engagement_event::Event;
-use kith_proto::engagement::v1::{Comment, CommentCreated};
+use kith_proto::engagement::v1::{Comment, CommentContent, CommentCreated};
 use kith_proto::time;
 use kith_service::kit::Seen;
 use kith_service::query::PageAsk;
@@ -25,7 +26,7 @@ pub static COMMENTS: Table = Table {
 row! {
     /// A comment in its level, under (parent, create time, id).
     #[derive(Debug, Clone, Default, PartialEq)]
-    pub struct CommentRow in 0 { pub author_id: String, pub text: String }
+    pub struct CommentRow in 0 { pub author_id: String, pub content: Content }
 }
 row! {
     /// The same comment, by its id alone: a copy that states another time or parent finds it here.
@@ -93,8 +94,8 @@ impl Fold for Comments {
 }
 
 fn insert(rows: &mut Rows, event: &CommentCreated, at: Timestamp) {
-    let text = event.content.as_ref().map(|content| content.text.clone()).unwrap_or_default();
-    let row = CommentRow { author_id: event.author_id.clone(), text };
+    let content = event.content.clone().unwrap_or_default();
+    let row = CommentRow { author_id: event.author_id.clone(), content };
     rows.put([event.parent_comment_id.as_str().into(), at.into(), event.comment_id.as_str().into()], row);
     rows.put(by_id_key(&event.comment_id), IndexRow::of(event, at));
     let CommentCount { comment_count } = rows.summary();
@@ -137,10 +138,11 @@ impl Listed {
     }
 
     /// The comment as callers see it.
-    pub fn present(self, post_id: &str) -> Comment {
+    pub fn present(self, opener: &Opener, post_id: &str) -> Comment {
         let create_time = Some(time::of_us(self.at().0));
         let (parent, comment_id) = (self.0.text(0).to_owned(), self.0.text(2).to_owned());
-        let CommentRow { author_id, text } = self.0.row;
+        let CommentRow { author_id, content } = self.0.row;
+        let CommentContent { text } = opener.open(&content);
         Comment { comment_id, post_id: post_id.to_owned(), parent_comment_id: parent, author_id, text, create_time }
     }
 

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
+use kith_content::Opener;
 use kith_fold::{AppliedIds, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{RecordId, Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
@@ -214,7 +215,7 @@ impl Answers<rpc::React> for Reactions {
         Ok(Command { subject, wish: Wish::React(kind) })
     }
 
-    fn answer(asked: &Asked, command: Command, before: Before) -> Result<ReactResponse, Failure> {
+    fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<ReactResponse, Failure> {
         let Before { own, .. } = before;
         let present = |kind: ReactionKind| Reaction {
             actor_id: asked.actor.clone(),
@@ -231,7 +232,7 @@ impl Answers<rpc::Unreact> for Reactions {
         Ok(Command { subject: parse_subject("subject", request.subject)?, wish: Wish::Unreact })
     }
 
-    fn answer(_: &Asked, command: Command, _: Before) -> Result<UnreactResponse, Failure> {
+    fn answer(_: &Opener, _: &Asked, command: Command, _: Before) -> Result<UnreactResponse, Failure> {
         Ok(UnreactResponse { subject: Some(command.subject), ..UnreactResponse::default() })
     }
 }

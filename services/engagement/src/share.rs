@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
+use kith_content::Opener;
 use kith_fold::{AppliedIds, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
@@ -294,7 +295,7 @@ impl Answers<rpc::Share> for Shares {
     }
 
     /// The share as it stands, or, when it was taken back since, as it was.
-    fn answer(asked: &Asked, command: Command, before: Before) -> Result<ShareResponse, Failure> {
+    fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<ShareResponse, Failure> {
         let ShareRow { share_id, at, via_account_id, .. } = before.own;
         let (actor_id, create_time) = (asked.actor.clone(), Some(time::of_us(at.0)));
         let share = Share { share_id, post_id: command.post_id, actor_id, via_account_id, create_time };
@@ -309,7 +310,7 @@ impl Answers<rpc::Unshare> for Shares {
         Ok(Command { share_id: ids::made_in(asked.id, &post_id).to_string(), post_id, wish: Wish::Unshare })
     }
 
-    fn answer(_: &Asked, command: Command, _: Before) -> Result<UnshareResponse, Failure> {
+    fn answer(_: &Opener, _: &Asked, command: Command, _: Before) -> Result<UnshareResponse, Failure> {
         Ok(UnshareResponse { post_id: command.post_id, ..UnshareResponse::default() })
     }
 }

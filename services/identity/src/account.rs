@@ -7,7 +7,7 @@ use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::AccountRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
-use kith_proto::identity::v1::{CreateAccountRequest, CreateAccountResponse, Profile, rpc};
+use kith_proto::identity::v1::{AccountContent, CreateAccountRequest, CreateAccountResponse, Profile, rpc};
 use kith_proto::time;
 use kith_relations::account::AccountRow;
 use kith_runtime::Runtime;
@@ -56,13 +56,14 @@ impl NewAccount {
     }
 
     /// The intent.
-    pub fn requested(&self, password_hash: String, at: Timestamp) -> Private {
+    pub fn requested(&self, password_hash: String, asked: &Asked) -> Private {
+        let (handle, profile) = (self.handle.as_str().to_owned(), Some(self.profile.clone()));
         Private::AccountRequested(AccountRequested {
             account_id: self.id.to_string(),
-            handle: self.handle.as_str().to_owned(),
-            profile: Some(self.profile.clone()),
+            handle_key: handle.clone(),
+            content: Some(asked.close(&AccountContent { handle, profile })),
             password_hash,
-            create_time: Some(time::of_us(at.0)),
+            create_time: Some(time::of_us(asked.at.0)),
             payload_digest: Bytes::copy_from_slice(&self.payload_digest),
         })
     }
@@ -115,7 +116,7 @@ pub fn decide(claim: Option<&ClaimRow>, asked: &Asked, command: &Command) -> Res
     match claim {
         Some(claim) => command.account.verdict(claim).map(|()| None),
         None if command.is_reserved => Err(Rejection::HandleReserved),
-        None => Ok(command.password_hash.clone().map(|hash| command.account.requested(hash, asked.at))),
+        None => Ok(command.password_hash.clone().map(|hash| command.account.requested(hash, asked))),
     }
 }
 
@@ -212,7 +213,7 @@ impl Settles<rpc::CreateAccount> for Claims {
             return Ok(Verdict::Lost(rejection.into()));
         }
         let (account, fact) = created(seen, &claim.account_id).await?;
-        let account = Some(account.present(&claim.account_id));
+        let account = Some(account.present(&seen.opener(), &claim.account_id));
         Ok(Verdict::Won(CreateAccountResponse { account, ..CreateAccountResponse::default() }, fact.into()))
     }
 }

@@ -1,12 +1,13 @@
 //! Who has a handle: the first valid intent of it in the log, for ever. The winner's account is then a fact.
 
 use bytes::Bytes;
+use kith_content::Content;
 use kith_fold::{Append, Contest, Found, Record, State};
 use kith_log::{RecordId, topics};
 use kith_proto::identity::private::v1::AccountRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
+use kith_proto::identity::v1::AccountCreated;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{AccountCreated, Profile};
 use kith_proto::{Event, time};
 use kith_relations::account::{ACCOUNTS, AccountRow};
 use kith_service::ids;
@@ -30,8 +31,7 @@ row! {
         pub account_id: String,
         pub winning_event_id: String,
         pub password_hash: String,
-        pub display_name: String,
-        pub bio: String,
+        pub content: Content,
         pub create_time: Timestamp,
         pub payload_digest: Bytes,
     }
@@ -53,7 +53,7 @@ impl Contest for Claims {
         match &record.event {
             Event::IdentityPrivate(Private::AccountRequested(intent)) => {
                 let valid =
-                    Handle::normalised(&intent.handle).is_some() && RecordId::parse(&intent.account_id).is_some();
+                    Handle::normalised(&intent.handle_key).is_some() && RecordId::parse(&intent.account_id).is_some();
                 valid.then_some(intent)
             }
             _ => None,
@@ -61,7 +61,7 @@ impl Contest for Claims {
     }
 
     fn contended(intent: &AccountRequested) -> Key {
-        Key::text(&intent.handle)
+        Key::text(&intent.handle_key)
     }
 
     /// The first one has the handle for ever.
@@ -70,13 +70,11 @@ impl Contest for Claims {
     }
 
     fn judge((): &mut (), intent: &AccountRequested, record: &Record) -> ClaimRow {
-        let Profile { display_name, bio } = intent.profile.clone().unwrap_or_default();
         ClaimRow {
             account_id: intent.account_id.clone(),
             winning_event_id: record.id.to_string(),
             password_hash: intent.password_hash.clone(),
-            display_name,
-            bio,
+            content: intent.content.clone().unwrap_or_default(),
             create_time: record.time,
             payload_digest: intent.payload_digest.clone(),
         }
@@ -85,8 +83,8 @@ impl Contest for Claims {
     fn fact(intent: &AccountRequested, claim: &ClaimRow, record: &Record) -> Option<Append> {
         let created = AccountCreated {
             account_id: claim.account_id.clone(),
-            handle: intent.handle.clone(),
-            profile: Some(Profile { display_name: claim.display_name.clone(), bio: claim.bio.clone() }),
+            handle_key: intent.handle_key.clone(),
+            content: Some(claim.content.clone()),
             create_time: Some(time::of_us(claim.create_time.0)),
             intent_offset: record.position.offset,
         };

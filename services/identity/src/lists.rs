@@ -105,8 +105,9 @@ async fn present(seen: &Seen<'_>, follows: &[Found<EdgeRow>]) -> Result<Vec<Foll
     let ids: Vec<String> = follows.iter().map(|found| found.text(0).to_owned()).collect();
     let accounts = read::batch(&seen.state, &ids).await?;
     let sights = Viewer::new(&seen.state, &seen.viewer).sights(ids.iter().map(String::as_str)).await?;
+    let opener = seen.opener();
     let entry = |(found, account): (&Found<EdgeRow>, Option<AccountRow>)| {
-        let account = account.filter(|_| sights.of(found.text(0)).is_clear())?.present(found.text(0));
+        let account = account.filter(|_| sights.of(found.text(0)).is_clear())?.present(&opener, found.text(0));
         Some(FollowEntry { account: Some(account), follow_time: Some(time::of_us(found.row.follow_time.0)) })
     };
     Ok(follows.iter().zip(accounts).filter_map(entry).collect())

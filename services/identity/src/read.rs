@@ -87,9 +87,10 @@ pub async fn visible(seen: &Seen<'_>, account_id: String) -> Result<Account, Fai
 async fn entries(seen: &Seen<'_>, account_ids: Vec<String>) -> Result<Vec<AccountEntry>, StoreError> {
     let accounts = batch(&seen.state, &account_ids).await?;
     let sights = Viewer::new(&seen.state, &seen.viewer).sights(account_ids.iter().map(String::as_str)).await?;
+    let opener = seen.opener();
     let entry = |(account_id, row): (String, Option<AccountRow>)| {
         let row = row.filter(|_| sights.of(&account_id).shows_account());
-        AccountEntry { account: row.map(|row| row.present(&account_id)), account_id }
+        AccountEntry { account: row.map(|row| row.present(&opener, &account_id)), account_id }
     };
     Ok(account_ids.into_iter().zip(accounts).map(entry).collect())
 }

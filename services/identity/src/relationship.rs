@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
+use kith_content::Opener;
 use kith_fold::{Found, Record, State, Token};
 use kith_log::{LogPartition, Position, Topic, topics};
 use kith_proto::errors::v1::Reason;
@@ -194,7 +195,7 @@ impl Answers<rpc::Follow> for Relationships {
         Command::parse(asked, target_id, Wish::Follow { shows_shares, notify, backfill_window_seconds })
     }
 
-    fn answer(_: &Asked, command: Command, before: Before) -> Result<FollowResponse, Failure> {
+    fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<FollowResponse, Failure> {
         let relationship = Some(before.pair.present(command.target));
         Ok(FollowResponse { relationship, ..FollowResponse::default() })
     }
@@ -205,7 +206,7 @@ impl Answers<rpc::Unfollow> for Relationships {
         Command::parse(asked, request.target_id, Wish::Unfollow)
     }
 
-    fn answer(_: &Asked, command: Command, before: Before) -> Result<UnfollowResponse, Failure> {
+    fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<UnfollowResponse, Failure> {
         let relationship = Some(before.pair.present(command.target));
         Ok(UnfollowResponse { relationship, ..UnfollowResponse::default() })
     }
@@ -216,7 +217,7 @@ impl Answers<rpc::Unblock> for Relationships {
         Command::parse(asked, request.target_id, Wish::Unblock)
     }
 
-    fn answer(_: &Asked, command: Command, before: Before) -> Result<UnblockResponse, Failure> {
+    fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<UnblockResponse, Failure> {
         let relationship = Some(before.pair.present(command.target));
         Ok(UnblockResponse { relationship, ..UnblockResponse::default() })
     }

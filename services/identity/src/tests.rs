@@ -129,7 +129,7 @@ impl World {
     /// How many accounts came to be under `handle`.
     async fn accounts_created(&self, handle: &str) -> usize {
         let is_it = |record: &Record| match &record.event {
-            Event::Identity(Identity::AccountCreated(event)) => event.handle == handle,
+            Event::Identity(Identity::AccountCreated(event)) => event.handle_key == handle,
             _ => false,
         };
         self.records(topics::IDENTITY).await.iter().filter(|record| is_it(record)).count()

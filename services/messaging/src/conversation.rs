@@ -1,6 +1,7 @@
 //! Conversations as they are kept: a table partition each, with the messages in their order.
 
 use bytes::Bytes;
+use kith_content::Content;
 use kith_fold::{Effect, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{RecordId, topics};
 use kith_proto::Event;
@@ -26,7 +27,7 @@ row! {
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct MessageRow in 1 {
         pub sender_id: String,
-        pub text: String,
+        pub content: Content,
         pub create_time: Timestamp,
         pub payload_digest: Bytes,
     }
@@ -42,7 +43,7 @@ impl MessageRow {
     pub fn of(event: &MessageSent, at: Timestamp) -> Self {
         Self {
             sender_id: event.sender_id.clone(),
-            text: event.content.clone().unwrap_or_default().text,
+            content: event.content.clone().unwrap_or_default(),
             create_time: at,
             payload_digest: event.payload_digest.clone(),
         }
@@ -76,7 +77,7 @@ impl Fold for Conversations {
         let Some(event) = fact(record) else { return };
         let mut summary = rows.summary::<Summary>();
         match event {
-            MessagingEvent::ConversationCreated(event) => summary.create(event, record.time),
+            MessagingEvent::ConversationCreated(event) => summary.create(event, record.time, record.id),
             MessagingEvent::ReadMarkerMoved(event) => summary.read(event, record.id),
             MessagingEvent::MessageSent(event) => {
                 if rows.get::<MessageIdRow>(under_id(&event.message_id)).is_some() {

@@ -40,9 +40,10 @@ pub struct Before {
     pub other: Option<Sight>,
 }
 
-/// `None`: there is the conversation.
+/// `None`: there is the conversation. Whoever made it and asks again is answered, as with every command that was applied.
 pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
     match before.other {
+        _ if before.summary.creation_id == asked.id.to_string() => Ok(None),
         None | Some(Sight::BlockedBy) => Err(Rejection::AccountNotFound),
         Some(Sight::Blocks) => Err(Rejection::AccountBlocked),
         Some(Sight::Clear) if before.summary.exists() => Ok(None),
@@ -109,7 +110,7 @@ impl Noun for Directs {
 
     fn evolve(before: &mut Before, record: &Record) {
         if let Some(MessagingEvent::ConversationCreated(event)) = conversation::fact(record) {
-            before.summary.create(event, record.time);
+            before.summary.create(event, record.time, record.id);
         }
     }
 }
@@ -177,8 +178,9 @@ mod tests {
         };
         assert_eq!(event.member_ids, [ADA.to_string(), BOB.to_string()]);
         assert_eq!((event.creator_id.clone(), event.create_time), (BOB.to_string(), Some(time::of_us(7))));
-        before.summary.create(&event, Timestamp(7));
-        assert_eq!(decide(&before, &asked(ADA, 8), &with(BOB)), Ok(None));
+        before.summary.create(&event, Timestamp(7), asked(BOB, 7).id);
+        let other_command = |by| Asked { id: RecordId([8; 16]), ..asked(by, 8) };
+        assert_eq!(decide(&before, &other_command(ADA), &with(BOB)), Ok(None));
         for summary in [Summary::default(), before.summary] {
             for (other, refused) in [
                 (None, Rejection::AccountNotFound),
@@ -186,7 +188,9 @@ mod tests {
                 (Some(Sight::Blocks), Rejection::AccountBlocked),
             ] {
                 let before = Before { summary: summary.clone(), other };
-                assert_eq!(decide(&before, &asked(ADA, 8), &with(BOB)), Err(refused));
+                assert_eq!(decide(&before, &other_command(ADA), &with(BOB)), Err(refused));
+                let again = decide(&before, &asked(BOB, 9), &with(ADA));
+                assert_eq!(again.is_ok(), before.summary.exists(), "whoever made it is answered again");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Read markers: how far a member says to have read; forward only.
 
 use async_trait::async_trait;
+use kith_content::Opener;
 use kith_fold::Record;
 use kith_log::{Topic, topics};
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
@@ -85,7 +86,7 @@ impl Answers<rpc::MarkRead> for Markers {
     }
 
     /// Another record may have moved the marker further before this one; it never is behind the number here.
-    fn answer(asked: &Asked, command: Command, summary: Summary) -> Result<MarkReadResponse, Failure> {
+    fn answer(_: &Opener, asked: &Asked, command: Command, summary: Summary) -> Result<MarkReadResponse, Failure> {
         let member = summary.members.get(&asked.actor);
         let read_number = member.map_or(0, |member| member.progress.read_number().unsigned_abs());
         let conversation_id = command.conversation_id;
@@ -109,7 +110,7 @@ mod tests {
     fn a_marker_is_moved_forward_by_members_to_messages_that_are_there() {
         let mut summary = Summary::default();
         let member_ids = vec![ADA.to_string(), BOB.to_string()];
-        summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1));
+        summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1), ADA);
         let sent = MessageSent { sender_id: ADA.to_string(), ..MessageSent::default() };
         for at in [2, 3] {
             summary.send(&sent, Timestamp(at));

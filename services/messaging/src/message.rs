@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::try_join;
+use kith_content::Opener;
 use kith_fold::{Found, Record, State};
 use kith_log::{Topic, topics};
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
@@ -68,7 +69,7 @@ fn sent(asked: &Asked, command: &Command) -> MessagingEvent {
         conversation_id: command.conversation_id.clone(),
         message_id: command.message_id.clone(),
         sender_id: asked.actor.clone(),
-        content: Some(MessageContent { text: command.text.clone() }),
+        content: Some(asked.close(&MessageContent { text: command.text.clone() })),
         create_time: Some(time::of_us(asked.at.0)),
         payload_digest: Bytes::copy_from_slice(&asked.digest),
     })
@@ -123,10 +124,11 @@ impl Answers<rpc::SendMessage> for Messages {
         Ok(Command { conversation_id, message_id, text })
     }
 
-    fn answer(_: &Asked, command: Command, before: Before) -> Result<SendMessageResponse, Failure> {
+    fn answer(opener: &Opener, _: &Asked, command: Command, before: Before) -> Result<SendMessageResponse, Failure> {
         let Command { conversation_id, message_id, .. } = command;
         let written = before.written.ok_or_else(|| Unknown::defect("a message is in the log and not there"))?;
-        let MessageRow { sender_id, text, create_time, .. } = written;
+        let MessageRow { sender_id, content, create_time, .. } = written;
+        let MessageContent { text } = opener.open(&content);
         let create_time = Some(time::of_us(create_time.0));
         let message = SentMessage { conversation_id, message_id, sender_id, text, create_time };
         Ok(SendMessageResponse { message: Some(message), ..SendMessageResponse::default() })
@@ -155,18 +157,20 @@ impl Lists<rpc::ListMessages> for Messages {
             page.rows::<MessageRow>(seen, &CONVERSATIONS, &key, Vec::new()),
         )?;
         found.row.members.get(&seen.viewer).ok_or(Rejection::NotFound)?;
-        let messages = rows.into_iter().map(|row| present(row, &conversation_id)).collect();
+        let opener = seen.opener();
+        let messages = rows.into_iter().map(|row| present(&opener, row, &conversation_id)).collect();
         Ok((ListMessagesResponse { messages, ..ListMessagesResponse::default() }, next))
     }
 }
 
-fn present(found: Found<MessageRow>, conversation_id: &str) -> Message {
+fn present(opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> Message {
     let number = match found.clustering.first() {
         Some(Value::BigInt(number)) => number.unsigned_abs(),
         _ => 0,
     };
     let (message_id, conversation_id) = (found.text(1).to_owned(), conversation_id.to_owned());
-    let MessageRow { sender_id, text, create_time, .. } = found.row;
+    let MessageRow { sender_id, content, create_time, .. } = found.row;
+    let MessageContent { text } = opener.open(&content);
     let create_time = Some(time::of_us(create_time.0));
     Message { conversation_id, message_id, number, sender_id, text, create_time }
 }
@@ -216,8 +220,12 @@ mod tests {
     fn between_two() -> Before {
         let member_ids = vec![ADA.to_string(), BOB.to_string()];
         let mut before = Before::default();
-        before.summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1));
+        before.summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1), ADA);
         before
+    }
+
+    fn text_of(row: &MessageRow) -> String {
+        Opener::new().open::<MessageContent>(&row.content).text
     }
 
     fn written(digest: u8) -> Option<MessageRow> {
@@ -243,7 +251,10 @@ mod tests {
         let mut before = between_two();
         evolve(&mut before, &record);
         assert_eq!(before.summary.last_number, 1);
-        assert_eq!(before.written.as_ref().map(|row| (&*row.text, row.create_time)), Some(("hello", Timestamp(7))));
+        assert_eq!(
+            before.written.as_ref().map(|row| (text_of(row), row.create_time)),
+            Some(("hello".to_owned(), Timestamp(7)))
+        );
         assert_eq!(decide(&before, &asked(ADA), &command()), Ok(None));
         let once = before.clone();
         evolve(&mut before, &record);

@@ -15,6 +15,8 @@ row! {
         pub kind: i64,
         pub members: Members,
         pub creator_id: String,
+        /// The id of the record that made it: a repeat of that command is known by it, whatever blocks stand by then.
+        pub creation_id: String,
         pub create_time: Timestamp,
         /// Messages are numbered from 1, without gaps; 0: there is none.
         pub last_number: i64,
@@ -45,7 +47,7 @@ impl Summary {
     }
 
     /// The first one stands.
-    pub fn create(&mut self, event: &ConversationCreated, at: Timestamp) {
+    pub fn create(&mut self, event: &ConversationCreated, at: Timestamp, id: RecordId) {
         if self.exists() {
             return;
         }
@@ -53,6 +55,7 @@ impl Summary {
         self.kind = event.kind.into();
         self.members = members;
         self.creator_id = event.creator_id.clone();
+        self.creation_id = id.to_string();
         self.create_time = at;
     }
 

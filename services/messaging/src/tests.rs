@@ -24,7 +24,7 @@ async fn people(world: &World) -> Vec<String> {
     for (n, who) in (50..).zip([ADA, BOB, EVE]) {
         let event = Identity::AccountCreated(AccountCreated {
             account_id: who.to_string(),
-            handle: format!("person_{n}"),
+            handle_key: format!("person_{n}"),
             ..AccountCreated::default()
         });
         tokens.push(world.publish(RecordId([n; 16]), event).await);

@@ -1,11 +1,11 @@
 //! What a request says that a post is to say: checked, and its mentions resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::State;
 use kith_proto::posts::v1::facet::Feature;
-use kith_proto::posts::v1::{Facet, PostContent};
+use kith_proto::posts::v1::{Facet, PostAttributes, PostContent};
 use kith_relations::account;
 use kith_relations::sight::Viewer;
 use kith_service::limits::LANGUAGES_PER_POST;
@@ -16,6 +16,13 @@ use kith_text::language::is_language_tag;
 
 /// Handles looked up at once.
 const LOOKUPS_IN_FLIGHT: usize = 16;
+
+/// What a post is to say, and what is known of it beside.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said {
+    pub content: PostContent,
+    pub attributes: PostAttributes,
+}
 
 /// 1 to 500 graphemes, at most 5,000 bytes; normalised.
 pub fn parse_text(text: &str) -> Result<String, Failure> {
@@ -35,12 +42,7 @@ pub fn parse_languages(languages: Vec<String>) -> Result<Vec<String>, Failure> {
 
 /// The whole content. A mention keeps the account that has the handle now; of a handle that nobody has it keeps an empty
 /// id, and so it does across a block, which is to look like nobody.
-pub async fn compose(
-    state: &State,
-    author: &str,
-    text: String,
-    languages: Vec<String>,
-) -> Result<PostContent, StoreError> {
+pub async fn compose(state: &State, author: &str, text: String, languages: Vec<String>) -> Result<Said, StoreError> {
     let found = facets::find(&text);
     let handles: BTreeMap<&str, ()> = found.iter().filter_map(handle).map(|handle| (handle, ())).collect();
     let look_up = |handle: &str| {
@@ -51,8 +53,27 @@ pub async fn compose(
     let found_accounts: Vec<(String, Option<String>)> =
         stream::iter(look_ups).buffered(LOOKUPS_IN_FLIGHT).try_collect().await?;
     let accounts = met(state, author, found_accounts).await?;
-    let facets = found.into_iter().map(|facet| resolved(facet, &accounts)).collect();
-    Ok(PostContent { text, facets, languages })
+    let facets: Vec<Facet> = found.into_iter().map(|facet| resolved(facet, &accounts)).collect();
+    let attributes = PostAttributes { languages, ..attributes(&facets) };
+    Ok(Said { content: PostContent { text, facets }, attributes })
+}
+
+/// What of the facets is known beside the content.
+fn attributes(facets: &[Facet]) -> PostAttributes {
+    let (mut mentioned, mut tags) = (BTreeSet::new(), BTreeSet::new());
+    for facet in facets {
+        match &facet.feature {
+            Some(Feature::Mention(mention)) if !mention.account_id.is_empty() => {
+                mentioned.insert(mention.account_id.clone());
+            }
+            Some(Feature::Hashtag(hashtag)) => {
+                tags.insert(hashtag.tag.clone());
+            }
+            Some(Feature::Mention(_) | Feature::Link(_)) | None => {}
+        }
+    }
+    let (mentioned_account_ids, tags) = (mentioned.into_iter().collect(), tags.into_iter().collect());
+    PostAttributes { mentioned_account_ids, tags, ..PostAttributes::default() }
 }
 
 /// Those of the accounts, by handle, that are there and that no block hides from the author.
@@ -84,6 +105,16 @@ fn resolved(mut facet: Facet, accounts: &BTreeMap<String, String>) -> Facet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn accounts_and_tags_are_known_beside_the_content_each_once() {
+        let text = "@ada and @eve, #rust #Rust #go";
+        let accounts = [("ada".to_owned(), "a1".to_owned())].into();
+        let facets: Vec<Facet> = facets::find(text).into_iter().map(|facet| resolved(facet, &accounts)).collect();
+        let attributes = attributes(&facets);
+        assert_eq!(attributes.mentioned_account_ids, ["a1"], "nobody is @eve");
+        assert_eq!(attributes.tags, ["go", "rust"]);
+    }
 
     #[test]
     fn languages_are_tags_of_bcp_47() {

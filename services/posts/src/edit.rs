@@ -10,7 +10,7 @@ use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::posts::private::v1::EditRequested;
 use kith_proto::posts::private::v1::post_private_event::Event as PrivateEvent;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
-use kith_proto::posts::v1::{EditPostRequest, EditPostResponse, PostContent, PostEdited, rpc};
+use kith_proto::posts::v1::{EditPostRequest, EditPostResponse, PostEdited, rpc};
 use kith_proto::{Event, time};
 use kith_service::Failure;
 use kith_service::command::{Asked, Noun, Standing, Unknown};
@@ -19,8 +19,9 @@ use kith_service::ids::{self, parse_id};
 use kith_service::kit::Seen;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, row};
 
+use crate::content::{self, Said};
 use crate::post::{self, POSTS, PostRow, Rejection};
-use crate::{PostsService, content, read};
+use crate::{PostsService, read};
 
 pub static EDIT_CLAIMS: Table = Table {
     name: "edit_claims",
@@ -67,7 +68,7 @@ pub struct EditState {
     /// The revision after all intents that are folded.
     pub revision: u32,
     /// What the post is to say, its mentions resolved.
-    pub content: PostContent,
+    pub said: Said,
 }
 
 /// The intent to append; `None`: it is in the log already. Whether it wins, the log says; only what has lost for
@@ -86,10 +87,11 @@ pub fn decide(state: &EditState, asked: &Asked, command: &Command) -> Result<Opt
             post_id: command.post_id.clone(),
             author_id: asked.actor.clone(),
             expected_revision: command.expected_revision,
-            content: Some(state.content.clone()),
+            content: Some(asked.close(&state.said.content)),
             post_create_time: Some(time::of_us(post.create_time.0)),
             request_time: Some(time::of_us(asked.at.0)),
             payload_digest: Bytes::copy_from_slice(&asked.digest),
+            attributes: Some(state.said.attributes.clone()),
         })),
     }
 }
@@ -155,6 +157,7 @@ fn won(event: &EditRequested, claim: &ClaimRow, record: &Record) -> Append {
         post_create_time: event.post_create_time,
         edit_time: Some(time::of_us(record.time.0)),
         intent_offset: record.position.offset,
+        attributes: event.attributes.clone(),
     };
     Append {
         topic: topics::POSTS,
@@ -190,10 +193,10 @@ impl Noun for Edits {
         }
         let post = read::row(state, &asked.actor, post_id).await?.map(|found| found.row);
         let languages = post.as_ref().map(PostRow::languages).unwrap_or_default();
-        let content = content::compose(state, &asked.actor, command.text.clone(), languages).await?;
+        let said = content::compose(state, &asked.actor, command.text.clone(), languages).await?;
         let (rests_on, newest) =
             (claim.as_ref().map(|claim| claim.position), post.as_ref().map(PostRow::newest).unwrap_or_default());
-        let state = EditState { post, claim: claim.map(|claim| claim.row), revision, content };
+        let state = EditState { post, claim: claim.map(|claim| claim.row), revision, said };
         Ok(Standing::new(state, rests_on).after(newest))
     }
 
@@ -229,7 +232,7 @@ impl Settles<rpc::EditPost> for Edits {
         if post.deleted {
             return Ok(Verdict::Lost(Rejection::NotFound.into()));
         }
-        let post = Some(post.present(post_id));
+        let post = Some(post.present(&seen.opener(), post_id));
         Ok(Verdict::Won(EditPostResponse { post, ..EditPostResponse::default() }, place.into()))
     }
 }

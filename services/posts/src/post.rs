@@ -1,16 +1,18 @@
 //! A post: published, edited, taken away.
 
 use bytes::Bytes;
+use kith_content::{Content, Opener};
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
-use kith_proto::posts::v1::{Post, PostContent, PostCreated, PostDeleted, PostEdited};
+use kith_proto::posts::v1::{Post, PostAttributes, PostContent, PostCreated, PostDeleted, PostEdited};
 use kith_proto::{Event, time};
 use kith_service::Failure;
 use kith_service::command::Asked;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
-use prost::Message;
+
+use crate::content::Said;
 
 pub static POSTS: Table = Table {
     name: "posts",
@@ -26,9 +28,7 @@ row! {
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct PostRow in 0 {
         pub author_id: String,
-        pub text: String,
-        /// A `PostContent` with nothing in it but its facets.
-        pub facets: Bytes,
+        pub content: Content,
         /// BCP 47 tags, a comma between them.
         pub languages: String,
         pub revision: i64,
@@ -55,7 +55,7 @@ pub enum Command {
 pub struct Before {
     pub post: Option<PostRow>,
     /// What a post that is to be created says, its mentions resolved.
-    pub content: PostContent,
+    pub said: Said,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,9 +76,10 @@ pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Optio
         (None, Command::Create { post_id, .. }) => Ok(Some(PostEvent::PostCreated(PostCreated {
             post_id: post_id.clone(),
             author_id: asked.actor.clone(),
-            content: Some(before.content.clone()),
+            content: Some(asked.close(&before.said.content)),
             create_time: Some(time::of_us(asked.at.0)),
             payload_digest: Bytes::copy_from_slice(&asked.digest),
+            attributes: Some(before.said.attributes.clone()),
         }))),
         (Some(post), Command::Create { .. }) if post.payload_digest[..] == asked.digest[..] => Ok(None),
         (Some(_), Command::Create { .. }) => Err(Rejection::RequestIdReused),
@@ -140,18 +141,18 @@ impl PostRow {
             payload_digest: event.payload_digest.clone(),
             ..Self::default()
         };
-        post.say(event.content.clone().unwrap_or_default());
+        post.say(event.content.clone(), event.attributes.as_ref());
         post
     }
 
     /// The post as callers see it.
-    pub fn present(self, post_id: &str) -> Post {
-        let facets = PostContent::decode(self.facets).unwrap_or_default().facets;
-        let languages = self.languages.split_terminator(',').map(str::to_owned).collect();
+    pub fn present(self, opener: &Opener, post_id: &str) -> Post {
+        let languages = self.languages();
+        let PostContent { text, facets } = opener.open(&self.content);
         Post {
             post_id: post_id.to_owned(),
             author_id: self.author_id,
-            text: self.text,
+            text,
             facets,
             languages,
             revision: u32::try_from(self.revision).unwrap_or(u32::MAX),
@@ -180,7 +181,7 @@ impl PostRow {
     }
 
     fn edit(&mut self, event: &PostEdited, at: Timestamp) {
-        self.say(event.content.clone().unwrap_or_default());
+        self.say(event.content.clone(), event.attributes.as_ref());
         self.revision = event.revision.into();
         self.edit_time = at;
         self.edit_intent_next = signed(event.intent_offset).saturating_add(1);
@@ -188,16 +189,14 @@ impl PostRow {
 
     /// What it said goes, so that no table keeps what its author took away.
     fn delete(&mut self, at: Timestamp) {
-        self.say(PostContent::default());
+        self.say(None, None);
         self.deleted = true;
         self.delete_time = at;
     }
 
-    fn say(&mut self, content: PostContent) {
-        let PostContent { text, facets, languages } = content;
-        self.text = text;
-        self.facets = PostContent { facets, ..PostContent::default() }.encode_to_vec().into();
-        self.languages = languages.join(",");
+    fn say(&mut self, content: Option<Content>, attributes: Option<&PostAttributes>) {
+        self.content = content.unwrap_or_default();
+        self.languages = attributes.map(|attributes| attributes.languages.join(",")).unwrap_or_default();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the RPCs of posts make of the rules of a post; an edit stands with its contest.
 
 use async_trait::async_trait;
+use kith_content::Opener;
 use kith_fold::Record;
 use kith_log::{Topic, topics};
 use kith_proto::posts::v1::post_event::Event as PostEvent;
@@ -36,17 +37,17 @@ impl Noun for Posts {
     }
 
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
-        let (found, content) = match command {
+        let (found, said) = match command {
             Command::Create { post_id, text, languages } => {
-                let content = content::compose(&seen.state, &asked.actor, text.clone(), languages.clone()).await?;
-                (post(&seen.state, post_id).await?, content)
+                let said = content::compose(&seen.state, &asked.actor, text.clone(), languages.clone()).await?;
+                (post(&seen.state, post_id).await?, said)
             }
             Command::Delete { post_id } => (read::row(&seen.state, &asked.actor, post_id).await?, Default::default()),
         };
         let rests_on = found.as_ref().map(|found| found.position);
         let post = found.map(|found| found.row);
         let newest = post.as_ref().map(PostRow::newest).unwrap_or_default();
-        Ok(Standing::new(Before { post, content }, rests_on).after(newest))
+        Ok(Standing::new(Before { post, said }, rests_on).after(newest))
     }
 
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<PostEvent>, Rejection> {
@@ -68,16 +69,17 @@ impl Answers<rpc::CreatePost> for Posts {
     }
 
     /// The post as it stands. One that has gone since is answered as it was made: who made it learns that it was.
-    fn answer(_: &Asked, command: Command, before: Before) -> Result<CreatePostResponse, Failure> {
-        let Before { post, content } = before;
+    fn answer(opener: &Opener, asked: &Asked, command: Command, before: Before) -> Result<CreatePostResponse, Failure> {
+        let Before { post, said } = before;
         let post = post.ok_or_else(Failure::internal)?;
         let row = if post.deleted {
-            let (author_id, content) = (post.author_id, Some(content));
-            PostRow::created(&PostCreated { author_id, content, ..PostCreated::default() }, post.create_time)
+            let (content, attributes) = (Some(asked.close(&said.content)), Some(said.attributes));
+            let made = PostCreated { author_id: post.author_id, content, attributes, ..PostCreated::default() };
+            PostRow::created(&made, post.create_time)
         } else {
             post
         };
-        let post = Some(row.present(Self::key(&command)));
+        let post = Some(row.present(opener, Self::key(&command)));
         Ok(CreatePostResponse { post, ..CreatePostResponse::default() })
     }
 }
@@ -88,7 +90,7 @@ impl Answers<rpc::DeletePost> for Posts {
         Ok(Command::Delete { post_id: request.post_id })
     }
 
-    fn answer(_: &Asked, command: Command, before: Before) -> Result<DeletePostResponse, Failure> {
+    fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<DeletePostResponse, Failure> {
         let delete_time = before.post.map(|post| time::of_us(post.delete_time.0));
         let post_id = Self::key(&command).to_owned();
         Ok(DeletePostResponse { post_id, delete_time, ..DeletePostResponse::default() })
@@ -108,7 +110,7 @@ impl Reads<rpc::GetPost> for Posts {
     async fn read(_: &PostsService, seen: &Seen<'_>, post_id: String) -> Result<GetPostResponse, Failure> {
         let found = read::row(&seen.state, &seen.viewer, &post_id).await?;
         let post = found.map(|found| found.row).filter(|row| !row.deleted).ok_or(Rejection::NotFound)?;
-        Ok(GetPostResponse { post: Some(post.present(&post_id)), ..GetPostResponse::default() })
+        Ok(GetPostResponse { post: Some(post.present(&seen.opener(), &post_id)), ..GetPostResponse::default() })
     }
 }
 
@@ -128,9 +130,10 @@ impl Reads<rpc::BatchGetPosts> for Posts {
 
     async fn read(_: &PostsService, seen: &Seen<'_>, post_ids: Vec<String>) -> Result<BatchGetPostsResponse, Failure> {
         let rows = read::rows(&seen.state, &seen.viewer, &post_ids).await?;
+        let opener = seen.opener();
         let entries = post_ids.into_iter().zip(rows).map(|(post_id, found)| {
             let row = found.map(|found| found.row).filter(|row| !row.deleted);
-            PostEntry { post: row.map(|row| row.present(&post_id)), post_id }
+            PostEntry { post: row.map(|row| row.present(&opener, &post_id)), post_id }
         });
         Ok(BatchGetPostsResponse { entries: entries.collect(), ..BatchGetPostsResponse::default() })
     }

@@ -39,8 +39,8 @@ async fn got(world: &World, who: RecordId, post_id: &str, token: &str) -> Result
 
 /// Gives the account its handle, and the token for it.
 async fn named(world: &World, account: RecordId, handle: &str) -> String {
-    let (account_id, handle) = (account.to_string(), handle.to_owned());
-    let event = AccountCreated { account_id, handle, ..AccountCreated::default() };
+    let (account_id, handle_key) = (account.to_string(), handle.to_owned());
+    let event = AccountCreated { account_id, handle_key, ..AccountCreated::default() };
     world.publish(account, Identity::AccountCreated(event)).await
 }
 

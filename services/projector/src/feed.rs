@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kith_content::Opener;
 use kith_fold::State;
 use kith_proto::feeds::v1::feed_reason::{FollowedAuthor, Reason, SharedBy};
 use kith_proto::feeds::v1::{FeedItem, FeedReason};
@@ -21,6 +22,7 @@ const LOOK_AHEAD: usize = 2;
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Ask {
+    pub opener: Opener,
     pub walk: Walk,
     pub size: usize,
     pub include_shares: bool,
@@ -74,7 +76,7 @@ async fn page<W: Fn(&Entry) -> bool>(
     let shown = &ask.walk.shown;
     let new = |entry: &Entry| !shown.has(&entry.post_id) && wanted(entry);
     let (entries, next) = skeleton::page(skeleton, ask.size, new);
-    let (items, omitted) = show(state, viewer, entries, reason).await?;
+    let (items, omitted) = show(state, viewer, entries, (ask.opener, reason)).await?;
     let next = next.map(|place| {
         let shown = shown.clone().with(may_come_again(&items, &place));
         Walk { behind: Some(place), shown }
@@ -98,14 +100,14 @@ async fn show(
     state: &State,
     viewer: &str,
     entries: Vec<Entry>,
-    reason: fn(&Entry) -> Option<Reason>,
+    (opener, reason): (Opener, fn(&Entry) -> Option<Reason>),
 ) -> Result<(Vec<FeedItem>, usize), StoreError> {
     let hydrated = hydrate(state, viewer, &entries).await?;
     let all = entries.len();
     let shown: Vec<Entry> = entries.into_iter().filter(|entry| verdict(entry, &hydrated) == Verdict::Shown).collect();
     let omitted = all - shown.len();
     let shown = strongest(shown);
-    let items = shown.iter().filter_map(|entry| present(entry, viewer, &hydrated, reason(entry)));
+    let items = shown.iter().filter_map(|entry| present(&opener, entry, viewer, &hydrated, reason(entry)));
     Ok((items.collect(), omitted))
 }
 
@@ -116,11 +118,18 @@ fn verdict(entry: &Entry, hydrated: &Hydrated) -> Verdict {
     }
 }
 
-fn present(entry: &Entry, viewer: &str, hydrated: &Hydrated, reason: Option<Reason>) -> Option<FeedItem> {
+fn present(
+    opener: &Opener,
+    entry: &Entry,
+    viewer: &str,
+    hydrated: &Hydrated,
+    reason: Option<Reason>,
+) -> Option<FeedItem> {
     let card = hydrated.cards.get(&entry.post_id)?;
+    let author = hydrated.accounts.get(&entry.post_author_id);
     Some(FeedItem {
-        post: Some(card.post.as_ref()?.present(&entry.post_id)),
-        author: hydrated.accounts.get(&entry.post_author_id).cloned(),
+        post: Some(card.post.as_ref()?.present(opener, &entry.post_id)),
+        author: author.map(|row| row.clone().present(opener, &entry.post_author_id)),
         counts: Some(card.engagement.present()),
         viewer_state: Some(card.actors.get(viewer).map(|row| row.present()).unwrap_or_default()),
         reason: reason.map(|reason| FeedReason { reason: Some(reason) }),

@@ -5,8 +5,7 @@ use std::future::Future;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::State;
-use kith_proto::identity::v1::Account;
-use kith_relations::account;
+use kith_relations::account::{self, AccountRow};
 use kith_relations::sight::{Sights, Viewer};
 use kith_tables::StoreError;
 
@@ -22,7 +21,7 @@ pub struct Hydrated {
     /// By post.
     pub cards: BTreeMap<String, Card>,
     /// By id; those of the posts' authors that are known.
-    pub accounts: BTreeMap<String, Account>,
+    pub accounts: BTreeMap<String, AccountRow>,
     /// How the viewer sees the posts' authors and those who shared them.
     pub sights: Sights,
 }
@@ -56,16 +55,16 @@ async fn cards(state: &State, viewer: &str, entries: &[Entry]) -> Result<BTreeMa
     gather(actors.into_iter().map(read)).await
 }
 
-async fn accounts(state: &State, entries: &[Entry]) -> Result<BTreeMap<String, Account>, StoreError> {
+async fn accounts(state: &State, entries: &[Entry]) -> Result<BTreeMap<String, AccountRow>, StoreError> {
     let ids: BTreeSet<String> = entries.iter().map(|entry| entry.post_author_id.clone()).collect();
     let read = |id: String| {
         let state = state.clone();
         async move {
-            let account = account::account(&state, &id).await?.map(|row| row.present(&id));
+            let account = account::account(&state, &id).await?;
             Ok((id, account))
         }
     };
-    let found: BTreeMap<String, Option<Account>> = gather(ids.into_iter().map(read)).await?;
+    let found: BTreeMap<String, Option<AccountRow>> = gather(ids.into_iter().map(read)).await?;
     Ok(found.into_iter().filter_map(|(id, account)| Some((id, account?))).collect())
 }
 

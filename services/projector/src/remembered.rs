@@ -52,7 +52,7 @@ pub async fn page(state: &State, feed: Feed<'_>, ask: Ask, now_ms: i64) -> Resul
 
 /// Names the page: every part after its length.
 fn key(feed: Feed<'_>, ask: &Ask) -> Vec<u8> {
-    let Ask { size, include_shares, walk } = ask;
+    let Ask { size, include_shares, walk, .. } = ask;
     let (whose, of) = match feed {
         Feed::Home { reader } => (reader, None),
         Feed::Author { viewer, author } => (viewer, Some(author)),
@@ -88,12 +88,14 @@ impl Remembered {
 
 #[cfg(test)]
 mod tests {
+    use kith_content::Opener;
+
     use super::*;
     use crate::entry::Place;
     use crate::walk::Shown;
 
     fn asks(behind: Option<Place>) -> Ask {
-        Ask { walk: Walk { behind, ..Walk::default() }, size: 50, include_shares: true }
+        Ask { opener: Opener::new(), walk: Walk { behind, ..Walk::default() }, size: 50, include_shares: true }
     }
 
     #[test]

@@ -150,7 +150,7 @@ async fn read(
     include_shares: bool,
     page: &PageAsk,
 ) -> Result<Page, Failure> {
-    let ask = Ask { walk: Walk::of(page)?, size: page.size, include_shares };
+    let ask = Ask { opener: seen.opener(), walk: Walk::of(page)?, size: page.size, include_shares };
     Ok(remembered::page(&seen.state, feed, ask, service.kit().runtime.now_ms()).await?)
 }
 

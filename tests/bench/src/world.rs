@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
+use kith_content::Content;
 use kith_fold::{Cause, Publisher};
 use kith_log::{EventLog, RecordId, topics};
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{Reacted, ReactionKind, Subject};
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{AccountCreated, Followed, Profile};
+use kith_proto::identity::v1::{AccountContent, AccountCreated, Followed, Profile};
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent};
 use kith_proto::posts::v1::post_event::Event as Posts;
-use kith_proto::posts::v1::{PostContent, PostCreated};
+use kith_proto::posts::v1::{PostAttributes, PostContent, PostCreated};
 use kith_proto::{Event, time};
 use kith_runtime::{Runtime, SplitMix64};
 
@@ -53,11 +54,12 @@ pub fn text_id(thing: Thing, n: u64) -> String {
 pub type Fact = (RecordId, Event);
 
 pub fn account(n: u64) -> Fact {
-    let profile = Profile { display_name: format!("Person {n}"), bio: String::new() };
+    let profile = Some(Profile { display_name: format!("Person {n}"), bio: String::new() });
+    let handle = format!("person_{n}");
     let event = AccountCreated {
         account_id: text_id(Thing::Account, n),
-        handle: format!("person_{n}"),
-        profile: Some(profile),
+        handle_key: handle.clone(),
+        content: Some(Content::close(&AccountContent { handle, profile })),
         create_time: Some(time::timestamp(1_000)),
         intent_offset: n,
     };
@@ -79,13 +81,15 @@ pub fn follow(follower: u64, target: u64) -> Fact {
 }
 
 pub fn post(n: u64, author: u64, at_ms: i64) -> Fact {
-    let content = PostContent { text: TEXT.to_owned(), facets: Vec::new(), languages: vec!["en".to_owned()] };
+    let content = PostContent { text: TEXT.to_owned(), facets: Vec::new() };
+    let attributes = PostAttributes { languages: vec!["en".to_owned()], ..PostAttributes::default() };
     let event = PostCreated {
         post_id: text_id(Thing::Post, n),
         author_id: text_id(Thing::Account, author),
-        content: Some(content),
+        content: Some(Content::close(&content)),
         create_time: Some(time::timestamp(at_ms)),
         payload_digest: vec![7; 32].into(),
+        attributes: Some(attributes),
     };
     (id(Thing::Post, n), Posts::PostCreated(event).into())
 }
@@ -127,7 +131,7 @@ pub fn message(n: u64, conversation: u64) -> Fact {
         conversation_id: text_id(Thing::Conversation, conversation),
         message_id: text_id(Thing::Message, n),
         sender_id: text_id(Thing::Account, conversation),
-        content: Some(MessageContent { text: TEXT.to_owned() }),
+        content: Some(Content::close(&MessageContent { text: TEXT.to_owned() })),
         create_time: Some(time::timestamp(3_000)),
         payload_digest: vec![7; 32].into(),
     };

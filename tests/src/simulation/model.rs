@@ -4,9 +4,11 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
 
+use kith_content::{Content, Opener};
 use kith_fold::Token;
 use kith_log::{LogPartition, Offset, PartitionIndex, Position, Record, RecordId, Topic, headers};
 use kith_proto::Event;
+use prost::Message;
 use prost_types::Timestamp;
 
 use super::history::{Call, Heads};
@@ -46,6 +48,11 @@ pub struct Model {
     /// Texts of what is made, with the ids that say them.
     pub said: BTreeMap<String, BTreeSet<String>>,
     made: BTreeMap<String, Made>,
+}
+
+/// What a record says; of a record that says nothing, nothing.
+pub fn said<M: Message + Default>(content: Option<&Content>) -> M {
+    content.map(|content| Opener::new().open(content)).unwrap_or_default()
 }
 
 impl Model {

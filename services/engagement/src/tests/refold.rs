@@ -1,6 +1,7 @@
 //! Tables are disposable: dropped and folded again they are the same, byte for byte.
 
 use bytes::Bytes;
+use kith_content::Content;
 use kith_log::{Header, NewRecord, headers, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{CommentContent, CommentCreated, Reacted, Shared, Unreacted, Unshared};
@@ -44,7 +45,7 @@ fn event(what: u8, post: u8, actor: u8, n: u8, other: u8) -> Event {
             comment_id: hex(n),
             post_id,
             author_id: actor_id,
-            content: Some(CommentContent { text: format!("c{n}") }),
+            content: Some(Content::close(&CommentContent { text: format!("c{n}") })),
             create_time,
             ..CommentCreated::default()
         }),

@@ -11,7 +11,7 @@ async fn intend(world: &World, handle: &str, account: RecordId) -> Position {
     let key = Handle::normalised(handle).unwrap().key();
     let event = Private::AccountRequested(AccountRequested {
         account_id: account.to_string(),
-        handle: handle.to_owned(),
+        handle_key: handle.to_owned(),
         ..AccountRequested::default()
     });
     publisher.append(topics::IDENTITY_PRIVATE, &key, account, &event.into(), &Cause::default()).await.unwrap()
@@ -61,7 +61,7 @@ async fn hostile_records_are_passed_over() {
     for (handle, account_id) in [("ADA", "1".repeat(32)), ("ada", "x".repeat(20_000)), ("", String::new())] {
         let event = Private::AccountRequested(AccountRequested {
             account_id,
-            handle: handle.to_owned(),
+            handle_key: handle.to_owned(),
             ..AccountRequested::default()
         });
         let key = Handle::normalised("ada").unwrap().key();

@@ -32,7 +32,7 @@ fn sent(message: u8, by: RecordId) -> Happened {
         conversation_id: CONVERSATION.to_string(),
         message_id: RecordId([message; 16]).to_string(),
         sender_id: by.to_string(),
-        content: Some(MessageContent { text: format!("message {message}") }),
+        content: Some(Content::close(&MessageContent { text: format!("message {message}") })),
         create_time: Some(time::of_us(i64::from(message) * 1_000)),
         payload_digest: vec![message].into(),
     };

@@ -26,7 +26,8 @@ async fn a_message_that_waits_during_a_pause_makes_no_whole_zero() {
     assert_eq!(are_incomplete(&world, BOB, &id).await, [true; 3]);
 
     const NEW: RecordId = RecordId([9; 16]);
-    let event = AccountCreated { account_id: NEW.to_string(), handle: "new".to_owned(), ..AccountCreated::default() };
+    let (account_id, handle_key) = (NEW.to_string(), "new".to_owned());
+    let event = AccountCreated { account_id, handle_key, ..AccountCreated::default() };
     world.publish(RecordId([99; 16]), Identity::AccountCreated(event)).await;
     assert_eq!(direct(&world, ADA, NEW).await.map(|_| ()), refused(Code::Unavailable, "FOLD_STOPPED"));
 

@@ -1,3 +1,4 @@
+use kith_content::Content;
 use kith_tables::Timestamp;
 use proptest::prelude::*;
 
@@ -7,7 +8,7 @@ fn intent(expected_revision: u32) -> EditRequested {
     EditRequested {
         author_id: "ada".into(),
         expected_revision,
-        content: Some(PostContent::default()),
+        content: Some(Content::default()),
         payload_digest: vec![1].into(),
         ..EditRequested::default()
     }

@@ -5,8 +5,14 @@ use super::*;
 
 const ID: RecordId = RecordId([7; 16]);
 
-fn content(text: &str) -> Option<PostContent> {
-    Some(PostContent { text: text.into(), facets: Vec::new(), languages: vec!["en".into(), "pt-BR".into()] })
+fn said(text: &str) -> Said {
+    let languages = vec!["en".into(), "pt-BR".into()];
+    let attributes = PostAttributes { languages, ..PostAttributes::default() };
+    Said { content: PostContent { text: text.into(), facets: Vec::new() }, attributes }
+}
+
+fn content(text: &str) -> Option<Content> {
+    Some(Content::close(&said(text).content))
 }
 
 fn creation(text: &str) -> PostCreated {
@@ -14,6 +20,7 @@ fn creation(text: &str) -> PostCreated {
         post_id: ID.to_string(),
         author_id: "ada".into(),
         content: content(text),
+        attributes: Some(said(text).attributes),
         create_time: Some(time::of_us(1_000_000)),
         payload_digest: Bytes::copy_from_slice(&asked(text).digest),
     }
@@ -28,6 +35,7 @@ fn edited(text: &str, revision: u32, intent_offset: u64) -> PostEvent {
         post_id: ID.to_string(),
         revision,
         content: content(text),
+        attributes: Some(said(text).attributes),
         edit_time: Some(time::of_us(2_000_000)),
         intent_offset,
         ..PostEdited::default()
@@ -57,7 +65,7 @@ fn asked(text: &str) -> Asked {
 }
 
 fn create(post: &Option<PostRow>, text: &str) -> Result<Option<PostEvent>, Rejection> {
-    let before = Before { post: post.clone(), content: content(text).unwrap() };
+    let before = Before { post: post.clone(), said: said(text) };
     let command = Command::Create { post_id: ID.to_string(), text: text.into(), languages: Vec::new() };
     decide(&before, &asked(text), &command)
 }
@@ -70,13 +78,13 @@ fn delete(post: &Option<PostRow>, actor: &str) -> Result<Option<PostEvent>, Reje
 
 #[test]
 fn given_a_post_when_it_is_presented_then_it_reads_as_written() {
-    let post = given(&[created("hello"), edited("hello!", 2, 0)]).unwrap().present("p");
+    let post = given(&[created("hello"), edited("hello!", 2, 0)]).unwrap().present(&Opener::new(), "p");
     assert_eq!(
         (post.text.as_str(), post.revision, &post.languages[..]),
         ("hello!", 2, &["en".into(), "pt-BR".into()][..])
     );
     assert_eq!((post.create_time.unwrap().seconds, post.edit_time.unwrap().seconds), (1, 2));
-    assert_eq!(given(&[created("hello")]).unwrap().present("p").edit_time, None);
+    assert_eq!(given(&[created("hello")]).unwrap().present(&Opener::new(), "p").edit_time, None);
 }
 
 #[test]
@@ -88,7 +96,7 @@ fn given_an_edit_when_an_earlier_intents_fact_comes_late_then_it_changes_nothing
 #[test]
 fn given_a_deleted_post_when_anything_comes_then_it_stays_deleted_and_silent() {
     let post = given(&[created("a"), deleted(), edited("b", 2, 9), created("a"), deleted()]).unwrap();
-    assert!(post.deleted && post.text.is_empty() && post.languages.is_empty());
+    assert!(post.deleted && post.content.is_empty() && post.languages.is_empty());
     assert_eq!(delete(&Some(post.clone()), "ada"), Ok(None));
     assert_eq!(delete(&Some(post), "bob"), Err(Rejection::NotFound));
 }
@@ -116,7 +124,7 @@ fn given_a_post_when_another_deletes_it_then_it_is_refused() {
 #[test]
 fn an_event_without_an_id_or_content_breaks_nothing() {
     let empty = given(&[PostEvent::PostCreated(PostCreated::default())]).unwrap();
-    assert_eq!((empty.text.as_str(), empty.revision), ("", 1));
+    assert_eq!((empty.content.is_empty(), empty.revision), (true, 1));
     for id in [String::new(), "x".repeat(9_000)] {
         let event = Event::Posts(PostEvent::PostDeleted(PostDeleted { post_id: id, ..PostDeleted::default() }));
         let position = Position { partition: LogPartition { topic: topics::POSTS, index: 0 }, offset: 1 };

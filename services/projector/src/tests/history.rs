@@ -1,10 +1,11 @@
 //! Histories: events of a few people, in an order that a test chooses.
 
+use kith_content::Content;
 use kith_log::RecordId;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{CommentCreated, Reacted, Shared, Subject, Unreacted, Unshared};
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{AccountCreated, Blocked, FollowCut, Followed, Unblocked, Unfollowed};
+use kith_proto::identity::v1::{AccountContent, AccountCreated, Blocked, FollowCut, Followed, Unblocked, Unfollowed};
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{PostContent, PostCreated, PostDeleted, PostEdited};
 use kith_proto::{Event, time};
@@ -102,9 +103,11 @@ impl Writer {
     pub fn new(people: usize) -> Self {
         let mut writer = Self { people, ..Self::default() };
         for number in 0..people {
+            let content = AccountContent { handle: handle(number), profile: None };
             let created = AccountCreated {
                 account_id: person(number).to_string(),
-                handle: handle(number),
+                handle_key: handle(number),
+                content: Some(Content::close(&content)),
                 create_time: Some(time::timestamp(START_MS)),
                 ..AccountCreated::default()
             };
@@ -185,8 +188,7 @@ impl Writer {
         let id = |kind| thing(kind, self.records.len()).to_string();
         match *op {
             Op::Post { who } => {
-                let content =
-                    Some(PostContent { text: format!("post {}", self.posts.len()), ..PostContent::default() });
+                let content = says(format!("post {}", self.posts.len()));
                 let (post_id, author_id) = (id(3), actor_id(who));
                 let post = PostCreated { post_id, author_id, content, create_time, ..PostCreated::default() };
                 self.posts.push(post.clone());
@@ -195,7 +197,7 @@ impl Writer {
             Op::Edit { post } => {
                 let PostCreated { post_id, author_id, create_time: post_create_time, .. } = some(post)?;
                 self.edits += 1;
-                let content = Some(PostContent { text: format!("edit {}", self.edits), ..PostContent::default() });
+                let content = says(format!("edit {}", self.edits));
                 let revision = 1 + self.edits as u32;
                 let intent_offset = self.edits;
                 let edit_time = create_time;
@@ -208,6 +210,7 @@ impl Writer {
                         post_create_time,
                         edit_time,
                         intent_offset,
+                        ..PostEdited::default()
                     })
                     .into(),
                 )
@@ -278,4 +281,8 @@ impl Writer {
 
 fn handle(number: usize) -> String {
     format!("person{number}")
+}
+
+fn says(text: String) -> Option<Content> {
+    Some(Content::close(&PostContent { text, ..PostContent::default() }))
 }

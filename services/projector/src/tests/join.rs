@@ -1,6 +1,6 @@
 //! The property that the projector stands on: whatever met when, every home feed is the naive join of the final states.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kith_proto::feeds::v1::GetHomeFeedRequest;
 use proptest::prelude::*;

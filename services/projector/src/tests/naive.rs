@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kith_content::Opener;
 use kith_log::RecordId;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{ReactionKind, Shared};
 use kith_proto::feeds::v1::FeedItem;
 use kith_proto::feeds::v1::feed_reason::Reason;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::posts::v1::PostCreated;
 use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_proto::posts::v1::{PostContent, PostCreated};
 use kith_proto::{Event, time};
 
 /// What is compared of an item.
@@ -96,7 +97,7 @@ impl Naive {
         };
         let (who, whom) = match event {
             Identity::AccountCreated(event) => {
-                self.handles.insert(event.account_id.clone(), event.handle.clone());
+                self.handles.insert(event.account_id.clone(), event.handle_key.clone());
                 return;
             }
             Identity::Followed(event) => (&event.follower_id, &event.target_id),
@@ -249,7 +250,7 @@ impl Naive {
         let mine = (post.post_id.clone(), reader.to_owned());
         Shown {
             post_id: post.post_id.clone(),
-            text: post.content.clone().unwrap().text,
+            text: Opener::new().open::<PostContent>(post.content.as_ref().unwrap()).text,
             author_handle: self.handles[&post.author_id].clone(),
             shared_by: entry.share.as_ref().map(|share| (share.actor_id.clone(), entry.at_ms)),
             at_ms: entry.at_ms,

@@ -5,14 +5,13 @@ mod engagement;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
+use kith_content::{Content, Opener};
 use kith_fold::{Fold, Record, Rows, Scope, State};
 use kith_log::{LogPartition, topics};
 use kith_proto::posts::v1::post_event::Event as Posts;
-use kith_proto::posts::v1::{Post, PostContent};
+use kith_proto::posts::v1::{Post, PostAttributes, PostContent};
 use kith_proto::{Event, time};
 use kith_tables::{Column, Key, Order, Row, RowKey, RowType, Section, StoreError, Table, Timestamp, Value, row};
-use prost::Message;
 
 pub use engagement::{ActorRow, CardEngagement, CommentRow, EngagementSummary};
 
@@ -32,9 +31,9 @@ row! {
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct PostRow in 0 {
         pub author_id: String,
-        pub text: String,
-        /// A `PostContent` without its text.
-        pub markup: Bytes,
+        pub content: Content,
+        /// BCP 47 tags, a comma between them.
+        pub languages: String,
         pub revision: i64,
         pub create_time: Timestamp,
         /// 0: never.
@@ -82,47 +81,42 @@ fn post_event(record: &Record) -> Option<&Posts> {
 fn evolve(post: Option<PostRow>, event: &Posts, at: Timestamp) -> Option<PostRow> {
     match (post, event) {
         (None, Posts::PostCreated(event)) => {
-            let (text, markup) = split(event.content.clone().unwrap_or_default());
-            let author_id = event.author_id.clone();
-            Some(PostRow { author_id, text, markup, revision: 1, create_time: at, ..PostRow::default() })
+            let post = PostRow { author_id: event.author_id.clone(), create_time: at, ..PostRow::default() };
+            Some(PostRow { revision: 1, ..post.saying(event.content.clone(), event.attributes.as_ref()) })
         }
         (Some(post), Posts::PostEdited(event))
             if !post.deleted && signed(event.intent_offset) >= post.edit_intent_next =>
         {
-            let (text, markup) = split(event.content.clone().unwrap_or_default());
             Some(PostRow {
-                text,
-                markup,
                 revision: event.revision.into(),
                 edit_time: at,
                 edit_intent_next: signed(event.intent_offset).saturating_add(1),
-                ..post
+                ..post.saying(event.content.clone(), event.attributes.as_ref())
             })
         }
         (Some(post), Posts::PostDeleted(_)) if !post.deleted => {
-            Some(PostRow { text: String::new(), markup: Bytes::new(), deleted: true, ..post })
+            Some(PostRow { deleted: true, ..post.saying(None, None) })
         }
         (Some(_), Posts::PostCreated(_) | Posts::PostEdited(_) | Posts::PostDeleted(_))
         | (None, Posts::PostEdited(_) | Posts::PostDeleted(_)) => None,
     }
 }
 
-fn split(mut content: PostContent) -> (String, Bytes) {
-    let text = std::mem::take(&mut content.text);
-    (text, content.encode_to_vec().into())
-}
-
 impl PostRow {
+    fn saying(self, content: Option<Content>, attributes: Option<&PostAttributes>) -> Self {
+        let languages = attributes.map(|attributes| attributes.languages.join(",")).unwrap_or_default();
+        Self { content: content.unwrap_or_default(), languages, ..self }
+    }
+
     /// The post as callers see it.
-    pub fn present(&self, post_id: &str) -> Post {
-        // The bytes are our own encoding; were they not readable, the text alone would still be shown.
-        let markup = PostContent::decode(self.markup.clone()).unwrap_or_default();
+    pub fn present(&self, opener: &Opener, post_id: &str) -> Post {
+        let PostContent { text, facets } = opener.open(&self.content);
         Post {
             post_id: post_id.to_owned(),
             author_id: self.author_id.clone(),
-            text: self.text.clone(),
-            facets: markup.facets,
-            languages: markup.languages,
+            text,
+            facets,
+            languages: self.languages.split_terminator(',').map(str::to_owned).collect(),
             revision: u32::try_from(self.revision).unwrap_or(u32::MAX),
             create_time: Some(time::of_us(self.create_time.0)),
             edit_time: (self.edit_time != Timestamp::default()).then(|| time::of_us(self.edit_time.0)),
@@ -178,8 +172,16 @@ mod tests {
 
     use super::*;
 
-    fn content(text: &str) -> Option<PostContent> {
-        Some(PostContent { text: text.to_owned(), languages: vec!["de".to_owned()], ..PostContent::default() })
+    fn content(text: &str) -> Option<Content> {
+        Some(Content::close(&PostContent { text: text.to_owned(), ..PostContent::default() }))
+    }
+
+    fn attributes() -> Option<PostAttributes> {
+        Some(PostAttributes { languages: vec!["de".to_owned()], ..PostAttributes::default() })
+    }
+
+    fn shown(events: &[Posts]) -> Post {
+        after(events).unwrap().present(&Opener::new(), "p")
     }
 
     fn created(text: &str, at_us: i64) -> Posts {
@@ -187,14 +189,16 @@ mod tests {
             post_id: "p".into(),
             author_id: "ada".into(),
             content: content(text),
+            attributes: attributes(),
             create_time: Some(time::timestamp(at_us)),
             ..PostCreated::default()
         })
     }
 
     fn edited(text: &str, revision: u32, intent_offset: u64) -> Posts {
-        let (edit_time, content) = (Some(time::timestamp(9_000)), content(text));
-        Posts::PostEdited(PostEdited { revision, content, edit_time, intent_offset, ..PostEdited::default() })
+        let (edit_time, content, attributes) = (Some(time::timestamp(9_000)), content(text), attributes());
+        let edited = PostEdited { revision, content, attributes, edit_time, intent_offset, ..PostEdited::default() };
+        Posts::PostEdited(edited)
     }
 
     fn after(events: &[Posts]) -> Option<PostRow> {
@@ -207,10 +211,10 @@ mod tests {
 
     #[test]
     fn a_post_is_as_its_last_edit_left_it() {
-        let post = after(&[created("one", 1_000), edited("two", 2, 0), edited("three", 3, 5)]).unwrap().present("p");
+        let post = shown(&[created("one", 1_000), edited("two", 2, 0), edited("three", 3, 5)]);
         assert_eq!((&*post.text, post.revision, post.languages.len()), ("three", 3, 1));
         assert_eq!((post.create_time, post.edit_time), (Some(time::timestamp(1_000)), Some(time::timestamp(9_000))));
-        assert_eq!(after(&[created("one", 1_000)]).unwrap().present("p").edit_time, None);
+        assert_eq!(shown(&[created("one", 1_000)]).edit_time, None);
     }
 
     #[test]
@@ -226,7 +230,7 @@ mod tests {
     #[test]
     fn a_deleted_post_says_nothing_any_more_and_stays_deleted() {
         let deleted = after(&[created("one", 1_000), Posts::PostDeleted(PostDeleted::default())]).unwrap();
-        assert!(deleted.deleted && deleted.text.is_empty() && deleted.markup.is_empty());
+        assert!(deleted.deleted && deleted.content.is_empty());
         for late in [created("one", 1_000), edited("two", 2, 9), Posts::PostDeleted(PostDeleted::default())] {
             assert_eq!(at_its_time(Some(deleted.clone()), &late), None);
         }

@@ -85,11 +85,11 @@ impl Noun for Accounts {
         let handles = model.state_mut::<Handles>();
         match &fact.event {
             Event::IdentityPrivate(Private::AccountRequested(event)) => {
-                handles.claims.entry(event.handle.clone()).or_default().push(event.account_id.clone());
+                handles.claims.entry(event.handle_key.clone()).or_default().push(event.account_id.clone());
             }
             Event::Identity(Identity::AccountCreated(event)) => {
-                handles.owners.entry(event.handle.clone()).or_default().insert(event.account_id.clone());
-                handles.handles.entry(event.account_id.clone()).or_default().set(offset, event.handle.clone());
+                handles.owners.entry(event.handle_key.clone()).or_default().insert(event.account_id.clone());
+                handles.handles.entry(event.account_id.clone()).or_default().set(offset, event.handle_key.clone());
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use kith_log::topics;
 use kith_proto::Event;
 use kith_proto::engagement::v1::comment_service_client::CommentServiceClient;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
-use kith_proto::engagement::v1::{self, CreateCommentRequest, ListCommentsRequest};
+use kith_proto::engagement::v1::{self, CommentContent, CreateCommentRequest, ListCommentsRequest};
 use tonic::{Code, Status};
 
 use super::follows::{always_parted, ever_parted, size};
@@ -19,7 +19,7 @@ use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, TOKEN, times};
 use crate::simulation::history::Call;
-use crate::simulation::model::{Fact, Model, micros};
+use crate::simulation::model::{Fact, Model, micros, said};
 use crate::simulation::operation::{Ask, Op, Operation, Reply, op};
 use crate::simulation::timeline::Timeline;
 
@@ -90,7 +90,7 @@ impl Noun for Comments {
         if !fact.is_new {
             return;
         }
-        let text = event.content.clone().unwrap_or_default().text;
+        let text = said::<CommentContent>(event.content.as_ref()).text;
         model.makes(&event.comment_id, Some(&text), fact.position);
         let line = model.state_mut::<Discussions>().0.entry(event.post_id.clone()).or_default();
         let mut now = line.last();

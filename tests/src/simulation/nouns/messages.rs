@@ -8,7 +8,7 @@ use kith_proto::Event;
 use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{
-    self, GetUnreadCountsRequest, ListMessagesRequest, MarkReadRequest, SendMessageRequest,
+    self, GetUnreadCountsRequest, ListMessagesRequest, MarkReadRequest, MessageContent, SendMessageRequest,
 };
 use kith_service::ids::{RequestId, record_id};
 use tonic::{Code, Status};
@@ -21,7 +21,7 @@ use crate::simulation::board::Scene;
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, TOKEN, UNREAD, times};
 use crate::simulation::history::Call;
-use crate::simulation::model::{Fact, Model, micros};
+use crate::simulation::model::{Fact, Model, micros, said};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
 use crate::simulation::timeline::Timeline;
 
@@ -154,7 +154,7 @@ impl Noun for Messages {
     fn read(&self, model: &mut Model, fact: &Fact) {
         match &fact.event {
             Event::Messaging(Messaging::MessageSent(event)) => {
-                let text = event.content.clone().unwrap_or_default().text;
+                let text = said::<MessageContent>(event.content.as_ref()).text;
                 if fact.is_new {
                     model.makes(&event.message_id, Some(&text), fact.position);
                 }

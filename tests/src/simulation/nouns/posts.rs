@@ -7,7 +7,7 @@ use kith_log::{Offset, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::posts::v1::post_event::Event as Posted;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
-use kith_proto::posts::v1::{self, CreatePostRequest, DeletePostRequest, EditPostRequest, GetPostRequest};
+use kith_proto::posts::v1::{self, CreatePostRequest, DeletePostRequest, EditPostRequest, GetPostRequest, PostContent};
 use kith_service::ids::{RequestId, record_id};
 use tonic::{Code, Status};
 
@@ -17,7 +17,7 @@ use crate::simulation::board::{Board, Thing};
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, TOKEN};
 use crate::simulation::history::Call;
-use crate::simulation::model::{Fact, Model, micros};
+use crate::simulation::model::{Fact, Model, micros, said};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
 use crate::simulation::timeline::Timeline;
 
@@ -140,13 +140,13 @@ impl Noun for Posts {
         match event {
             Posted::PostCreated(event) if now.revision == 0 => {
                 now.author = event.author_id.clone();
-                now.text = event.content.clone().unwrap_or_default().text;
+                now.text = said::<PostContent>(event.content.as_ref()).text;
                 now.revision = 1;
                 now.at = fact.at;
                 made = Some(now.text.clone());
             }
             Posted::PostEdited(event) if !now.deleted && event.intent_offset >= now.edits => {
-                now.text = event.content.clone().unwrap_or_default().text;
+                now.text = said::<PostContent>(event.content.as_ref()).text;
                 now.revision = event.revision;
                 now.edited_at = fact.at;
                 now.edits = event.intent_offset + 1;
