@@ -57,17 +57,8 @@ pub struct Seen<'a> {
     lag: Arc<Lag>,
 }
 
-/// A command that is to be decided: where its record would go, its id, and the digest of its content.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    pub topic: Topic,
-    pub key: &'a str,
-    pub id: RecordId,
-    pub digest: [u8; 32],
-}
-
 /// A command's one record.
-pub struct Command<'a> {
+pub(crate) struct Command<'a> {
     pub topic: Topic,
     pub key: &'a str,
     pub id: RecordId,
@@ -180,34 +171,6 @@ impl Seen<'_> {
         futures::stream::iter(positions.iter().copied()).map(in_time).buffered(TIME_READS).collect().await
     }
 
-    /// Decides a command. Where `decide` finds nothing to do, or the command was here before, it is asked once more, of
-    /// tables that hold all that the log had under the key by then: nothing would be written that puts a hasty "it is so
-    /// already" right, and a copy is answered as the first was. Fails when the command's id was used here lately for
-    /// other content.
-    pub async fn decide<E, T, F, Fut>(
-        &self,
-        asked: Asked<'_>,
-        deadline: Deadline,
-        decide: F,
-    ) -> Result<(Option<E>, T), Failure>
-    where
-        F: Fn() -> Fut,
-        Fut: Future<Output = Result<(Option<E>, T), Failure>>,
-    {
-        let Asked { topic, key, id, digest } = asked;
-        let partition = LogPartition::of_key(topic, key, self.state.partition_count());
-        let seen = self.state.watermarks().next_offset(partition);
-        let decided = decide().await?;
-        let is_copy = self.remember(id, digest)?;
-        if decided.0.is_some() && !is_copy {
-            return Ok(decided);
-        }
-        let last = self.last(topic, key, deadline).await?;
-        let Some(last) = last.filter(|last| last.offset >= seen) else { return Ok(decided) };
-        self.state.at_least(&last.into(), deadline.at()).await?;
-        decide().await
-    }
-
     /// The last record that the log now has in the partition of `key`, if there is one.
     pub async fn last(&self, topic: Topic, key: &str, deadline: Deadline) -> Result<Option<Position>, Failure> {
         let last = tokio::time::timeout_at(deadline.at(), self.publisher.last(topic, key)).await;
@@ -218,7 +181,7 @@ impl Seen<'_> {
     }
 
     /// Appends a command's record. When it returns `Ok` the record is durable.
-    pub async fn append(&self, command: Command<'_>, deadline: Deadline) -> Result<Position, Failure> {
+    pub(crate) async fn append(&self, command: Command<'_>, deadline: Deadline) -> Result<Position, Failure> {
         let partition = LogPartition::of_key(command.topic, command.key, self.state.partition_count());
         if self.state.watermarks().lost_tail(partition) {
             // What it would be given as its place is another record's in the tables.

@@ -66,6 +66,30 @@ fn rules_know_no_clock_and_no_store() {
     }
 }
 
+/// What is done in few places, so that a change of how it is done is made there: closing what people say and opening it, and
+/// looking at blocks to say who sees whom.
+const FEW_PLACES: [(&str, &[&str]); 4] = [
+    ("Content::close(", &["crates/service/src/command.rs"]),
+    ("Opener::new(", &["crates/service/src/kit.rs"]),
+    ("BlockRow", &["crates/relations/src/block.rs", "crates/relations/src/sight.rs"]),
+    ("::block::{BLOCK", &["crates/relations/src/sight.rs"]),
+];
+
+#[test]
+fn some_things_are_done_in_few_places() {
+    let mut done = 0;
+    for (path, text) in sources() {
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let is_test = path.split('/').any(|part| part.trim_end_matches(".rs") == "tests");
+        let production = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (what, places) in FEW_PLACES.iter().filter(|(what, _)| !is_test && production.contains(what)) {
+            assert!(places.contains(&&*path), "{path} says `{what}`");
+            done += 1;
+        }
+    }
+    assert!(done >= FEW_PLACES.len(), "they are not where they were");
+}
+
 /// `fn scope`, `fn apply`, `fn effects`, `fn decide`, `fn evolve` are plain functions everywhere.
 #[test]
 fn rules_are_not_async() {
