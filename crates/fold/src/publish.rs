@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use kith_log::{
     AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Offset, Position, RecordId, Topic, headers,
 };
-use kith_proto::Event;
-use kith_runtime::{Runtime, UnixMillis};
+use kith_proto::{Event, time};
+use kith_runtime::{Runtime, UnixMicros, UnixMillis};
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::Instrument;
 
@@ -26,9 +27,17 @@ pub struct Publisher {
     own: Arc<OwnAppends>,
 }
 
-/// The places and ids of what this process appended last, per partition.
+/// What this process appended last, per partition.
 #[derive(Default)]
-struct OwnAppends(Mutex<BTreeMap<LogPartition, BTreeMap<Offset, RecordId>>>);
+struct OwnAppends(Mutex<BTreeMap<LogPartition, BTreeMap<Offset, OwnAppend>>>);
+
+/// A record that this process appended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct OwnAppend {
+    id: RecordId,
+    /// Of its key and of who asked for it.
+    about: u64,
+}
 
 /// Appends that are remembered per partition: more than a fold that is not behind has before it.
 const OWN_APPENDS_KEPT: usize = 4_096;
@@ -43,17 +52,19 @@ impl Publisher {
         Self { took: Some(took), ..self }
     }
 
-    /// Whether all between `next`, the first offset that is not in the tables, and `position` was appended from here, and
-    /// none of it under `id`: so that the record at `position` is the first with its id, if the tables have none. False
-    /// where that is not known.
-    pub fn appended_alone(&self, position: Position, next: Offset, id: RecordId) -> bool {
+    /// Whether all between `next`, the first offset that is not in the tables, and the record at `position` was appended from
+    /// here, none of it under that record's id, and none by the same actor under the same key: so that what the actor's
+    /// command was decided on still stood when the record came, and no copy of it came before. False where that is not known.
+    pub fn appended_alone(&self, position: Position, next: Offset) -> bool {
         if next >= position.offset {
             return true;
         }
         let all = self.own.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(own) = all.get(&position.partition) else { return false };
+        let Some(this) = own.get(&position.offset) else { return false };
         let mut between = own.range(next..position.offset);
-        (next..position.offset).all(|offset| between.next().is_some_and(|(&at, other)| at == offset && *other != id))
+        let is_apart = |other: &OwnAppend| other.id != this.id && other.about != this.about;
+        (next..position.offset).all(|offset| between.next().is_some_and(|(&at, other)| at == offset && is_apart(other)))
     }
 
     pub fn log(&self) -> &Arc<dyn EventLog> {
@@ -85,6 +96,19 @@ impl Publisher {
         event: &Event,
         cause: &Cause,
     ) -> Result<Position, AppendError> {
+        self.append_for("", topic, key, id, event, cause).await
+    }
+
+    /// As [`Self::append`], what `actor` asked for.
+    pub async fn append_for(
+        &self,
+        actor: &str,
+        topic: Topic,
+        key: &str,
+        id: RecordId,
+        event: &Event,
+        cause: &Cause,
+    ) -> Result<Position, AppendError> {
         debug_assert_eq!(topic.name, event.topic_name());
         let span = trace::send_span(topic, cause);
         let trace_parent = trace::trace_parent(&span).or_else(|| cause.trace_parent.clone());
@@ -98,7 +122,9 @@ impl Publisher {
         };
         trace::sent(&span, &appended);
         if let Ok(position) = &appended {
-            self.own.note(*position, id);
+            let mut about = DefaultHasher::new();
+            (key, actor).hash(&mut about);
+            self.own.note(*position, OwnAppend { id, about: about.finish() });
         }
         appended
     }
@@ -106,12 +132,14 @@ impl Publisher {
     fn headers(&self, id: RecordId, event: &Event, cause: &Cause) -> Vec<Header> {
         let header = |name: &str, value: String| Header::new(name, value);
         let fixed = |name: &str, value: &'static str| Header::new(name, value);
+        let now_us = || self.runtime.now_ms().saturating_mul(1_000);
+        let happened = event.time().map_or_else(now_us, |at| time::unix_us(Some(at)));
         let mut all = vec![
             fixed(headers::SPEC_VERSION, "1.0"),
             header(headers::ID, id.to_string()),
             header(headers::SOURCE, self.source.to_string()),
             fixed(headers::TYPE, event.type_name()),
-            header(headers::TIME, rfc3339(self.runtime.now_ms())),
+            header(headers::TIME, rfc3339(happened)),
             header(headers::SUBJECT, event.subject().to_owned()),
             fixed(headers::CONTENT_TYPE, "application/protobuf"),
         ];
@@ -127,10 +155,10 @@ impl Publisher {
 }
 
 impl OwnAppends {
-    fn note(&self, position: Position, id: RecordId) {
+    fn note(&self, position: Position, append: OwnAppend) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = all.entry(position.partition).or_default();
-        own.insert(position.offset, id);
+        own.insert(position.offset, append);
         if own.len() > OWN_APPENDS_KEPT {
             own.pop_first();
         }
@@ -138,6 +166,6 @@ impl OwnAppends {
 }
 
 /// RFC 3339 in UTC; a time that no calendar holds is given as the epoch.
-fn rfc3339(at: UnixMillis) -> String {
-    jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+fn rfc3339(at: UnixMicros) -> String {
+    jiff::Timestamp::from_microsecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }

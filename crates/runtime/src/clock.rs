@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 /// Microseconds since 1970-01-01T00:00:00Z, as events and tables carry time.
 pub type UnixMicros = i64;
 
-/// How far a time that was seen elsewhere may be ahead of the clock here, and still move the times given out here.
+/// How far a time that was seen elsewhere may be ahead of the clocks known here, one's own and the log's, and still move
+/// the times given out here.
 pub const CLOCK_AHEAD_MAX_US: UnixMicros = 60 * 1_000_000;
 
 /// A step of the machine's clock is followed by one part in so many of the time that goes by.
@@ -27,7 +28,7 @@ impl Rising {
         now.max(last.unwrap_or_else(|last| last).saturating_add(1))
     }
 
-    /// Later times are later than `seen`, or than what the bound leaves of it.
+    /// Later times are later than `seen`, or than what the bound leaves of it. `now`: the later of the clocks known here.
     pub fn observe(&self, seen: UnixMicros, now: UnixMicros) {
         if seen > self.last.load(Ordering::Acquire) {
             self.last.fetch_max(seen.min(now.saturating_add(CLOCK_AHEAD_MAX_US)), Ordering::AcqRel);
@@ -37,6 +38,34 @@ impl Rising {
     /// The latest time given out or observed.
     pub fn last(&self) -> UnixMicros {
         self.last.load(Ordering::Acquire)
+    }
+}
+
+/// The log's clock, as far as its records tell: it was there when they were written, and goes on as the machine's uptime.
+#[derive(Debug)]
+pub(crate) struct LogClock {
+    ahead_of_uptime: AtomicI64,
+}
+
+impl Default for LogClock {
+    fn default() -> Self {
+        Self { ahead_of_uptime: AtomicI64::new(i64::MIN) }
+    }
+}
+
+impl LogClock {
+    /// A record was written at `logged`, and has been read by now.
+    pub fn read(&self, logged: UnixMicros, uptime: i64) {
+        let ahead = logged.saturating_sub(uptime);
+        if ahead > self.ahead_of_uptime.load(Ordering::Relaxed) {
+            self.ahead_of_uptime.fetch_max(ahead, Ordering::Relaxed);
+        }
+    }
+
+    /// What it says by now, or less; before the first record nothing.
+    pub fn at_least(&self, uptime: i64) -> Option<UnixMicros> {
+        let ahead = self.ahead_of_uptime.load(Ordering::Relaxed);
+        (ahead > i64::MIN).then(|| ahead.saturating_add(uptime))
     }
 }
 
@@ -96,6 +125,15 @@ mod tests {
         let rising = Rising::default();
         rising.observe(i64::MAX, 100);
         assert_eq!(rising.tick(100), 100 + CLOCK_AHEAD_MAX_US + 1);
+    }
+
+    #[test]
+    fn the_clock_of_the_log_goes_on_from_its_latest_record() {
+        let log = LogClock::default();
+        assert_eq!(log.at_least(5), None);
+        log.read(1_000, 10);
+        log.read(900, 20);
+        assert_eq!(log.at_least(30), Some(1_020));
     }
 
     #[test]

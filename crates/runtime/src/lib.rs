@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 pub use clock::{CLOCK_AHEAD_MAX_US, UnixMicros};
 
-use clock::{Rising, Steady};
+use clock::{LogClock, Rising, Steady};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type UnixMillis = i64;
@@ -26,6 +26,7 @@ pub type UnixMillis = i64;
 pub struct Runtime {
     world: Arc<World>,
     rising: Arc<Rising>,
+    log: Arc<LogClock>,
 }
 
 enum World {
@@ -36,7 +37,11 @@ enum World {
 impl Runtime {
     /// The machine's clock, the operating system's randomness, tokio's multi-thread scheduler.
     pub fn system() -> Self {
-        Self { world: Arc::new(World::System { steady: Steady::default() }), rising: Arc::default() }
+        Self {
+            world: Arc::new(World::System { steady: Steady::default() }),
+            rising: Arc::default(),
+            log: Arc::default(),
+        }
     }
 
     /// A world that is a function of `seed`: time is tokio's (run it on a paused, single-threaded runtime), starting at
@@ -45,7 +50,7 @@ impl Runtime {
         let random = Mutex::new(SplitMix64(seed));
         let jumped_ms = AtomicI64::new(0);
         let world = World::Simulated { started_at: Instant::now(), epoch_ms, jumped_ms, random };
-        Self { world: Arc::new(world), rising: Arc::default() }
+        Self { world: Arc::new(world), rising: Arc::default(), log: Arc::default() }
     }
 
     /// The time of day. It may go back a little: nothing that must be ordered is ordered by it.
@@ -59,17 +64,37 @@ impl Runtime {
         self.rising.tick(self.now_us())
     }
 
-    /// Has later ticks be later than `seen`, the time of a record that was read; of one further ahead than
-    /// [`CLOCK_AHEAD_MAX_US`] later than that bound.
+    /// Has later ticks be later than `seen`, the time of a record that was read; of one further ahead of this clock and of
+    /// the log's than [`CLOCK_AHEAD_MAX_US`] later than that bound.
     pub fn observe(&self, seen: UnixMicros) {
         if seen > self.rising.last() {
-            self.rising.observe(seen, self.now_us());
+            let now = self.now_us();
+            self.rising.observe(seen, self.log.at_least(self.uptime_us()).map_or(now, |log| now.max(log)));
         }
+    }
+
+    /// A record was read that the log took at `logged`, by its own clock.
+    pub fn logged(&self, logged: UnixMicros) {
+        self.log.read(logged, self.uptime_us());
+    }
+
+    /// Whether a record of that time, appended now, is surely dated so: a fold dates none later than
+    /// [`CLOCK_AHEAD_MAX_US`] after the log took it. Half of that is left to clocks of the log that differ.
+    pub fn is_dated_so(&self, time: UnixMicros) -> bool {
+        let log = self.log.at_least(self.uptime_us());
+        log.is_some_and(|log| time <= log.saturating_add(CLOCK_AHEAD_MAX_US / 2))
     }
 
     /// The latest time given out or observed; 0 before the first.
     pub fn latest(&self) -> UnixMicros {
         self.rising.last()
+    }
+
+    fn uptime_us(&self) -> i64 {
+        match &*self.world {
+            World::System { .. } => uptime_us(),
+            World::Simulated { started_at, .. } => micros(started_at.elapsed()),
+        }
     }
 
     fn now_us(&self) -> UnixMicros {

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use kith_content::{Content, Opener};
 use kith_fold::{Record, Token, WaitError};
-use kith_log::{LogPartition, Position, RecordId, Topic};
+use kith_log::{LogPartition, Offset, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
 use kith_tables::{StoreError, Timestamp};
@@ -151,14 +151,20 @@ impl From<Unknown> for Failure {
 pub(crate) struct Run<'a> {
     pub seen: Seen<'a>,
     pub asked: Asked,
-    /// Whether the caller can send it again under its id.
-    is_repeatable: bool,
 }
 
 /// What was decided, and where its record stands, if it has one.
 pub(crate) struct Decided<S> {
     pub standing: Standing<S>,
-    pub appended: Option<Position>,
+    pub appended: Option<Appended>,
+}
+
+/// Where a command's record stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Appended {
+    pub position: Position,
+    /// The first offset of its partition that may not have been in the rows that it was decided on.
+    pub next: Offset,
 }
 
 /// Runs a command whose record is a fact.
@@ -168,21 +174,21 @@ where
     R: Rpc<Request: AtLeast + Repeatable, Response: TakesToken>,
 {
     let (run, command) = begin::<N, R>(service.kit(), call, |asked, request| N::parse(service, asked, request)).await?;
-    let Run { seen, mut asked, is_repeatable } = run;
+    let Run { seen, mut asked } = run;
     let key = N::key(&command).to_owned();
     let _turn = seen.turn(asked.id, asked.digest).await?;
     let decided = decide::<N>(&seen, &mut asked, &command).await?;
     let Decided { mut standing, appended } = decided;
     let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());
-    if let Some(position) = appended
-        && is_repeatable
-        && !seen.is_first(position, asked.id)
+    if let Some(appended) = appended
+        && !seen.stands_as_made(appended, &asked)
     {
-        // Another process may have appended a copy before it: what stands is known once it is folded.
-        standing = reload::<N>(&seen, &asked, &command, position).await?;
+        // A copy of it, or another command of the actor about the same, may have come before it, or this process's clock may
+        // be ahead: what stands is known once it is folded.
+        standing = reload::<N>(&seen, &asked, &command, appended.position).await?;
     }
     let token = match appended {
-        Some(position) => Token::from(position).at(asked.at.0),
+        Some(appended) => Token::from(appended.position).at(asked.at.0),
         None => seen.standing(partition, standing.rests_on, standing.newest),
     };
     let mut response = N::answer(&seen.opener(), &asked, command, standing.state)?;
@@ -202,7 +208,6 @@ where
 {
     let caller = call.caller();
     let Call { deadline, request, .. } = call;
-    let is_repeatable = !request.request_id().is_empty();
     let request_id = RequestId::parse("request_id", request.request_id(), &kit.runtime)?;
     let id = ids::record_id(caller.account_id, R::NAME, &request_id);
     let digest = ids::payload_digest(&[&request.content()]);
@@ -210,7 +215,7 @@ where
     let token = kit.parse_tokens(request.at_least())?;
     let command = parse(&asked, request)?;
     let seen = kit.see_token(&token, asked.actor.clone(), deadline).await?;
-    Ok((Run { seen, asked, is_repeatable }, command))
+    Ok((Run { seen, asked }, command))
 }
 
 /// Decides, looks a second time where nothing would be written, and appends.
@@ -224,26 +229,30 @@ pub(crate) async fn decide<N: Noun>(
 ) -> Result<Decided<N::State>, Failure> {
     let key = N::key(command);
     let partition = LogPartition::of_key(N::TOPIC, key, seen.state.partition_count());
-    let next = seen.state.watermarks().next_offset(partition);
+    let mut next = seen.state.watermarks().next_offset(partition);
     let is_copy = seen.remember(asked.id, asked.digest)?;
     let mut looked = look::<N>(seen, asked, command).await?;
     if looked.1.is_none() || is_copy {
         let last = seen.last(N::TOPIC, key, seen.deadline).await?;
         if let Some(last) = last.filter(|last| last.offset >= next) {
             seen.state.at_least(&last.into(), seen.deadline.at()).await?;
+            next = seen.state.watermarks().next_offset(partition);
             looked = look::<N>(seen, asked, command).await?;
         }
     }
     let (mut standing, event) = looked;
     let Some(event) = event else { return Ok(Decided { standing, appended: None }) };
     let position = seen
-        .append(kit::Command { topic: N::TOPIC, key, id: asked.id, event: event.clone().into() }, seen.deadline)
+        .append(
+            kit::Command { actor: &asked.actor, topic: N::TOPIC, key, id: asked.id, event: event.clone().into() },
+            seen.deadline,
+        )
         .await?;
     let mut record = Record::new(position, asked.id, event);
     record.time = asked.at;
     N::evolve(&mut standing.state, &record);
     standing.rests_on = Some(position.offset);
-    Ok(Decided { standing, appended: Some(position) })
+    Ok(Decided { standing, appended: Some(Appended { position, next }) })
 }
 
 async fn look<N: Noun>(

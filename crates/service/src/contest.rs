@@ -54,7 +54,7 @@ where
     let Decided { standing, appended } = command::decide::<N>(seen, &mut asked, &command).await?;
     let partition = LogPartition::of_key(N::TOPIC, N::key(&command), seen.state.partition_count());
     let intent = match appended {
-        Some(position) => Token::from(position).at(asked.at.0),
+        Some(appended) => Token::from(appended.position).at(asked.at.0),
         None => seen.standing(partition, standing.rests_on, standing.newest),
     };
     settle::<N, R>(seen, &asked, &command, intent).await?

@@ -14,6 +14,7 @@ use kith_tables::{StoreError, Timestamp};
 use lru::LruCache;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
+use crate::command::{Appended, Asked};
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
 use crate::reasons::may_be_stale;
@@ -59,6 +60,7 @@ pub struct Seen<'a> {
 
 /// A command's one record.
 pub(crate) struct Command<'a> {
+    pub actor: &'a str,
     pub topic: Topic,
     pub key: &'a str,
     pub id: RecordId,
@@ -191,7 +193,8 @@ impl Seen<'_> {
             return Err(Failure::overloaded());
         }
         let cause = Cause::default();
-        let append = self.publisher.append(command.topic, command.key, command.id, &command.event, &cause);
+        let Command { actor, topic, key, id, event } = command;
+        let append = self.publisher.append_for(actor, topic, key, id, &event, &cause);
         match tokio::time::timeout_at(deadline.at(), append).await {
             Ok(appended) => Ok(appended?),
             Err(_) => Err(Failure::outcome_unknown()),
@@ -210,11 +213,11 @@ impl Seen<'_> {
         tokio::time::timeout_at(self.deadline.at(), turn.lock_owned()).await.map_err(|_| Failure::outcome_unknown())
     }
 
-    /// Whether the record at `position` is surely the first with its id: all that came between it and what the tables have
-    /// was appended by this process, and under other ids.
-    pub(crate) fn is_first(&self, position: Position, id: RecordId) -> bool {
-        let next = self.state.watermarks().next_offset(position.partition);
-        self.publisher.appended_alone(position, next, id)
+    /// Whether the record at `position` surely is what its command made, dated as it says: its time is none that folds would
+    /// clamp, and all that came between it and what it was decided on was appended by this process and is of other commands.
+    pub(crate) fn stands_as_made(&self, appended: Appended, asked: &Asked) -> bool {
+        let Appended { position, next } = appended;
+        self.kit.runtime.is_dated_so(asked.at.0) && self.publisher.appended_alone(position, next)
     }
 
     /// Stands for a row that was read in a partition, whose latest time is `newest`; where there is no row, for all that

@@ -105,7 +105,10 @@ row! {
     pub struct ShareRow in 0 {
         pub shared: bool,
         pub share_id: String,
+        /// When it was shared.
         pub at: Timestamp,
+        /// When it was over; 0: it never was.
+        pub end_time: Timestamp,
         pub via_account_id: String,
         pub applied: AppliedIds,
     }
@@ -139,7 +142,7 @@ fn evolve(row: &mut ShareRow, change: Change<'_>, record: &Record) -> Option<i64
         }
         Change::Unshared(event) if row.shared && row.share_id == event.share_id => {
             row.shared = false;
-            row.at = record.time;
+            row.end_time = record.time;
             Some(-1)
         }
         Change::Shared(_) | Change::Unshared(_) => Some(0),
@@ -270,7 +273,7 @@ impl Noun for Shares {
         )?;
         let rests_on = own.as_ref().map(|own| own.position);
         let own = own.map(|own: Found<ShareRow>| own.row).unwrap_or_default();
-        let newest = own.at.max(scene.newest());
+        let newest = own.at.max(own.end_time).max(scene.newest());
         Ok(Standing::new(Before { scene, own, via }, rests_on).after(newest))
     }
 

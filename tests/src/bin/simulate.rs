@@ -1,12 +1,11 @@
 //! Runs histories of the simulation: `simulate --seeds 10000 --from 1 [--mode safety|liveness] [--planted NAME|all]
-//! [--jobs 2]`; `--control NAME`: under the plans that provoke that defect, without it; `--promises NAME,NAME`: what is
-//! not kept by all services yet is checked too. Prints a table at the end; fails when anything was found, or a planted defect was not.
+//! [--jobs 2]`; `--control NAME`: under the plans that provoke that defect, without it. Prints a table at the end; fails when anything was found, or a planted defect was not.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use kith_tests::simulation::{Keys, Planted, Promises, Sweep, caught, sweep};
+use kith_tests::simulation::{Keys, Planted, Sweep, caught, sweep};
 
 /// Findings of a planted defect that are told when one seed is run.
 const SHOWN: usize = 8;
@@ -60,10 +59,9 @@ fn arguments() -> Result<Arguments> {
             "--jobs" => arguments.sweep.jobs = value.parse()?,
             "--mode" => arguments.sweep.mode = Some(value.parse()?),
             "--control" => arguments.sweep.control = Some(value.parse()?),
-            "--promises" => arguments.sweep.promises = Promises::parse(&value)?,
             "--planted" if value == "all" => arguments.planted = Planted::ALL.to_vec(),
             "--planted" => arguments.planted.push(value.parse()?),
-            _ => bail!("{word} is not known: --seeds --from --jobs --mode --planted --control --promises"),
+            _ => bail!("{word} is not known: --seeds --from --jobs --mode --planted --control"),
         }
     }
     Ok(arguments)

@@ -29,7 +29,7 @@ use kith_log::Record;
 use tokio::time::Instant;
 
 pub use checks::Finding;
-pub use plan::{Forgets, Mode, Plan, Promises};
+pub use plan::{Forgets, Mode, Plan};
 pub use planted::Planted;
 pub use real::Workload;
 pub use services::Keys;
@@ -141,7 +141,7 @@ async fn caught_up(world: &Arc<World>) -> Result<Arc<Process>> {
 }
 
 async fn at_the_end(world: &World, process: &Arc<Process>, history: &[Call], report: &mut Report) -> Result<()> {
-    let mut model = Model::of(&world.log.dump(), world.plan.partitions, world.plan.promises);
+    let mut model = Model::of(&world.log.dump(), world.plan.partitions);
     model.remember(history);
     let last = settled::read_all(&process.callers, &model, 1).await;
     report.findings.extend(checks::told(&model, history, &last));

@@ -6,14 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kith_content::{Content, Opener};
 use kith_fold::Token;
-use kith_log::{LogPartition, Offset, PartitionIndex, Position, Record, RecordId, Topic, headers};
+use kith_log::{LogPartition, Offset, PartitionIndex, Position, Record, RecordId, Topic};
 use kith_proto::Event;
 use prost::Message;
 use prost_types::Timestamp;
 
 use super::history::{Call, Heads};
 use super::nouns;
-use super::plan::Promises;
 
 /// A record that means something.
 pub struct Fact {
@@ -37,14 +36,15 @@ pub struct Made {
 #[derive(Default)]
 pub struct Model {
     partitions: PartitionIndex,
-    pub promises: Promises,
     /// What each noun has read.
     states: BTreeMap<TypeId, Box<dyn Any + Send + Sync>>,
     pub places: BTreeMap<RecordId, Vec<Position>>,
     /// Records by partition.
     pub ends: Heads,
-    /// `ce_time` of every record, microseconds; `None`: it says none.
-    times: BTreeMap<Position, Option<i64>>,
+    /// When each record that is an event happened.
+    times: BTreeMap<Position, i64>,
+    /// Records that said a time too far ahead, and are dated by the log's milliseconds.
+    clamped: BTreeSet<Position>,
     /// Texts of what is made, with the ids that say them.
     pub said: BTreeMap<String, BTreeSet<String>>,
     made: BTreeMap<String, Made>,
@@ -56,19 +56,23 @@ pub fn said<M: Message + Default>(content: Option<&Content>) -> M {
 }
 
 impl Model {
-    pub fn of(records: &[Record], partitions: PartitionIndex, promises: Promises) -> Self {
-        let mut model = Self { partitions, promises, ..Self::default() };
+    pub fn of(records: &[Record], partitions: PartitionIndex) -> Self {
+        let mut model = Self { partitions, ..Self::default() };
         nouns::ALL.iter().for_each(|noun| noun.begin(&mut model));
         for record in records {
             let position = record.position;
             model.ends.insert(position.partition, position.offset + 1);
-            model.times.insert(position, record.header(headers::TIME).and_then(moment));
             let Some(id) = record.id() else { continue };
             let places = model.places.entry(id).or_default();
             places.push(position);
             let is_new = places.len() == 1;
             let Ok(event) = Event::decode(position.partition.topic.name, &record.value) else { continue };
-            let fact = Fact { position, at: happened_at(&event, record), event, is_new };
+            let at = happened_at(&event, record);
+            model.times.insert(position, at);
+            if at < micros(event.time()) {
+                model.clamped.insert(position);
+            }
+            let fact = Fact { position, at, event, is_new };
             nouns::ALL.iter().for_each(|noun| noun.read(&mut model, &fact));
         }
         model
@@ -141,7 +145,12 @@ impl Model {
 
     /// When the record says it happened, microseconds.
     pub fn time(&self, position: Position) -> Option<i64> {
-        self.times.get(&position).copied().flatten()
+        self.times.get(&position).copied()
+    }
+
+    /// Whether it said a time too far ahead: of two such records of one millisecond none is the later.
+    pub fn is_clamped(&self, position: Position) -> bool {
+        self.clamped.contains(&position)
     }
 
     /// Places and times of the records that a token stands for.
@@ -150,7 +159,7 @@ impl Model {
             self.times.range(..=at).rev().take_while(move |(other, _)| other.partition == at.partition)
         };
         let all: Vec<Position> = token.positions().collect();
-        all.into_iter().flat_map(within).filter_map(|(&position, time)| Some((position, (*time)?)))
+        all.into_iter().flat_map(within).map(|(&position, &time)| (position, time))
     }
 }
 
@@ -164,9 +173,4 @@ const AHEAD_MAX_US: i64 = 60_000_000;
 
 fn happened_at(event: &Event, record: &Record) -> i64 {
     micros(event.time()).min(record.logged_ms * 1_000 + AHEAD_MAX_US)
-}
-
-/// RFC 3339, in UTC, as `ce_time` has it.
-fn moment(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(|time| micros(Some(&time)))
 }

@@ -34,33 +34,6 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// What is promised, and checked only where it is kept. All off until the services keep it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Promises {
-    /// What was sent with the token of an answer is later than that answer's record, and stands after it in every list.
-    pub ordered_times: bool,
-    /// A command sent again is answered as the first time, or with what stands.
-    pub copies: bool,
-    /// A post is shown once per walk through a feed.
-    pub once_a_walk: bool,
-}
-
-impl Promises {
-    /// Names as they are said on the command line, with commas between them.
-    pub fn parse(names: &str) -> Result<Self, anyhow::Error> {
-        let mut promises = Self::default();
-        for name in names.split(',') {
-            match name {
-                "ordered_times" => promises.ordered_times = true,
-                "copies" => promises.copies = true,
-                "once_a_walk" => promises.once_a_walk = true,
-                _ => anyhow::bail!("{name} is none of ordered_times, copies, once_a_walk"),
-            }
-        }
-        Ok(promises)
-    }
-}
-
 /// A history, but for what it turns out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -89,7 +62,6 @@ pub struct Plan {
     pub strike_every_ms: Option<(u64, u64)>,
     /// Whether commands are asked for twice at once, and again after others.
     pub copies: bool,
-    pub promises: Promises,
 }
 
 /// [`Shape`], drawn.
@@ -168,7 +140,6 @@ impl Plan {
             jump_ms: pick(&[0, 0, 3_000, 180_000]),
             strike_every_ms: chance.pick(&[(40, 400), (200, 1_500)]).copied().filter(|_| !quiet),
             copies: chance.per_mille(700),
-            promises: Promises::default(),
         }
     }
 
@@ -198,13 +169,6 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn promises_are_read_by_their_names() {
-        let two = Promises { ordered_times: true, copies: true, once_a_walk: false };
-        assert_eq!(Promises::parse("copies,ordered_times").ok(), Some(two));
-        assert!(Promises::parse("copies,order").is_err());
-    }
 
     #[test]
     fn a_plan_is_a_function_of_its_seed() {

@@ -91,7 +91,7 @@ impl Workload {
     /// Reads all that anybody can read, and holds everything that was ever answered against the log. Gives how many
     /// commands were answered OK.
     pub async fn holds(self, log: &[Record]) -> Result<u64> {
-        let mut model = Model::of(log, self.target.plan.partitions, self.target.plan.promises);
+        let mut model = Model::of(log, self.target.plan.partitions);
         let mut history = self.shared.take_history();
         // What the log had when a call was answered is not known: any of it.
         history.iter_mut().for_each(|call| call.after = model.ends.clone());

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Finding, Keys, Mode, Plan, Planted, Promises, Report, run};
+use super::{Finding, Keys, Mode, Plan, Planted, Report, run};
 use crate::simulated::Fault;
 
 /// Failures of a sweep that are kept, each with its command.
@@ -24,19 +24,17 @@ pub struct Sweep {
     pub mode: Option<Mode>,
     /// Under the plans that provoke a defect, without it: what is found then is no matter of the defect.
     pub control: Option<Planted>,
-    /// What is checked beside what always is.
-    pub promises: Promises,
 }
 
 impl Default for Sweep {
     fn default() -> Self {
-        Self { from: 1, seeds: 100, jobs: 1, mode: None, control: None, promises: Promises::default() }
+        Self { from: 1, seeds: 100, jobs: 1, mode: None, control: None }
     }
 }
 
 impl Sweep {
     fn plan(&self, seed: u64, mode: Mode) -> Plan {
-        let plan = Plan { promises: self.promises, ..Plan::of(seed, mode) };
+        let plan = Plan::of(seed, mode);
         match self.control {
             Some(planted) => planted.plan(plan),
             None => plan,

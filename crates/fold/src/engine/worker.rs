@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_log::{LogError, LogPartition, Offset, Position, Record as RawRecord, RecordId, RecordReader};
+use kith_runtime::UnixMicros;
 use kith_tables::{Cell, Row, StoreError, Timestamp};
 use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -269,6 +270,7 @@ impl Worker {
         // Another generation serves now: what is appended it appends.
         self.live &= role.is_live();
         self.compare_ids(records)?;
+        self.read_log_clock(records);
         let mut laps = self.steps.start();
         let batch = Batch::decode(&self.context, self.partition, records);
         let set_aside = self.set_aside(&batch, records).await?;
@@ -296,6 +298,14 @@ impl Worker {
         }
         self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len());
         batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
+    }
+
+    /// What is dated here next goes by the log's clock too. A log that states no times has none.
+    fn read_log_clock(&self, records: &[RawRecord]) {
+        let logged = records.last().map(|last| last.logged_ms.saturating_mul(1_000));
+        if let Some(logged) = logged.filter(|&logged| logged < UnixMicros::MAX) {
+            self.context.runtime.logged(logged);
+        }
     }
 
     /// What sets the batch's records aside that nobody can decode.

@@ -15,7 +15,7 @@ pub fn copies(model: &Model, history: &[Call]) -> Vec<Finding> {
             findings.push(Finding::new(EFFECTIVE_ONCE, format!("{} made {first:?}, and again {answer:?}", call.op)));
         }
         let is_as_first = call.copy_of.as_ref() == Some(answer);
-        if model.promises.copies && !is_as_first && !call.op.stands(model, call, answer) {
+        if !is_as_first && !call.op.stands(model, call, answer) {
             let first = call.copy_of.as_ref().map(|first| format!(", first with {first:?}")).unwrap_or_default();
             let what = format!("{} was answered with {answer:?}, which never stood{first}", call.op);
             findings.push(Finding::new(COPIES, what));
@@ -27,7 +27,6 @@ pub fn copies(model: &Model, history: &[Call]) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulation::Promises;
     use crate::simulation::history::Outcome;
     use crate::simulation::nouns::{React, Subject};
     use crate::simulation::operation::{Answer, Reply, op};
@@ -41,13 +40,11 @@ mod tests {
 
     #[test]
     fn a_copy_is_answered_as_the_first_or_with_what_stood() {
-        let promises = Promises { copies: true, ..Promises::default() };
         // Of an empty log nothing stood.
-        let model = Model::of(&[], 1, promises);
+        let model = Model::of(&[], 1);
         let found = |call: Call| copies(&model, &[call]).len();
         assert_eq!(found(answered((1, 7), Some((1, 7)))), 0);
         assert_eq!(found(answered((1, 8), Some((1, 7)))), 1);
         assert_eq!(found(answered((1, 7), None)), 1);
-        assert_eq!(copies(&Model::of(&[], 1, Promises::default()), &[answered((1, 7), None)]), []);
     }
 }

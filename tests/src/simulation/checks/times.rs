@@ -1,6 +1,6 @@
-//! What happened after is later, and is shown after. Only where it is promised ([`Promises::ordered_times`]).
-//!
-//! [`Promises::ordered_times`]: crate::simulation::Promises::ordered_times
+//! What happened after is later, and is shown after.
+
+use kith_log::Position;
 
 use super::{Finding, TIMES};
 use crate::simulation::history::Call;
@@ -8,9 +8,6 @@ use crate::simulation::model::Model;
 
 /// The record of a command is later than each record that the command's token stands for.
 pub fn later_than_what_was_seen(model: &Model, history: &[Call]) -> Vec<Finding> {
-    if !model.promises.ordered_times {
-        return Vec::new();
-    }
     let commands = history.iter().filter(|call| !call.op.is_read() && !call.is_copy);
     commands.filter_map(|call| not_later(model, call)).collect()
 }
@@ -20,7 +17,9 @@ fn not_later(model: &Model, call: &Call) -> Option<Finding> {
     let made = || model.made(&call.op.made(&call.reply()?.answer)?).map(|made| &made.position);
     let position = record.or_else(made)?;
     let time = model.time(*position)?;
-    let (seen, seen_time) = model.before(&call.at_least).find(|(seen, other)| *other >= time && seen != position)?;
+    // Two that are both clamped may have one millisecond.
+    let too_late = |other: i64| other > time || other == time && !model.is_clamped(*position);
+    let (seen, seen_time) = model.before(&call.at_least).find(|(seen, other)| too_late(*other) && seen != position)?;
     let what = format!("{} at {position} is of {time}, and had seen {seen} of {seen_time}", call.op);
     Some(Finding::new(TIMES, what))
 }
@@ -28,15 +27,13 @@ fn not_later(model: &Model, call: &Call) -> Option<Finding> {
 /// That of these (ids of what was made, in the order of the list, the oldest first) none stands before what its maker had
 /// seen.
 pub fn in_causal_order(model: &Model, call: &Call, oldest_first: &[&str]) -> Vec<Finding> {
-    if !model.promises.ordered_times {
-        return Vec::new();
-    }
     let mut findings = Vec::new();
     for (at, earlier) in oldest_first.iter().enumerate() {
-        let Some(seen) = model.made(earlier).and_then(|made| made.at_least.as_ref()) else { continue };
+        let Some(made) = model.made(earlier) else { continue };
+        let Some(seen) = &made.at_least else { continue };
+        let has_seen = |at: Position| seen.offset(at.partition).is_some_and(|seen| seen >= at.offset);
         let later = oldest_first[at + 1..].iter().filter_map(|id| Some((id, model.made(id)?.position)));
-        let wrong =
-            later.filter(|(_, position)| seen.offset(position.partition).is_some_and(|seen| seen >= position.offset));
+        let wrong = later.filter(|(_, later)| has_seen(*later) && !in_one_millisecond(model, made.position, *later));
         findings.extend(wrong.map(|(later, _)| {
             Finding::new(TIMES, format!("{} has {earlier} before {later}, which its maker had seen", call.op))
         }));
@@ -44,19 +41,23 @@ pub fn in_causal_order(model: &Model, call: &Call, oldest_first: &[&str]) -> Vec
     findings
 }
 
+/// Whether both said times too far ahead, and the log took them in one millisecond.
+fn in_one_millisecond(model: &Model, one: Position, other: Position) -> bool {
+    model.is_clamped(one) && model.is_clamped(other) && model.time(one) == model.time(other)
+}
+
 #[cfg(test)]
 mod tests {
     use kith_fold::Token;
-    use kith_log::{LogPartition, Position, topics};
+    use kith_log::{LogPartition, topics};
 
     use super::*;
-    use crate::simulation::Promises;
     use crate::simulation::nouns::create;
 
     /// Three things in one partition; the second was made by one who had seen the first.
     fn model() -> Model {
         let partition = LogPartition { topic: topics::POSTS, index: 0 };
-        let mut model = Model::of(&[], 1, Promises { ordered_times: true, ..Promises::default() });
+        let mut model = Model::of(&[], 1);
         for (id, offset) in [("one", 4), ("two", 5), ("alone", 6)] {
             model.makes(id, None, Position { partition, offset });
             model.saw(id, &Token::default());
@@ -67,11 +68,9 @@ mod tests {
 
     #[test]
     fn what_was_made_after_stands_after() {
-        let (mut model, call) = (model(), Call::of(create("ada")));
+        let (model, call) = (model(), Call::of(create("ada")));
         let wrong = |model: &Model, ids: &[&str]| in_causal_order(model, &call, ids).len();
         assert_eq!(wrong(&model, &["one", "alone", "two"]), 0);
         assert_eq!(wrong(&model, &["alone", "two", "one"]), 1);
-        model.promises.ordered_times = false;
-        assert_eq!(wrong(&model, &["alone", "two", "one"]), 0);
     }
 }

@@ -140,10 +140,8 @@ fn feed(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut seen = BTreeSet::new();
-    let once = call.pages == 1 || model.promises.once_a_walk;
     for item in items {
-        let reason = if once { None } else { item.shared_by.clone() };
-        if !seen.insert((item.post.post_id.clone(), reason)) {
+        if !seen.insert(item.post.post_id.clone()) {
             findings.push(Finding::new(PAGING, format!("{} repeats {}", call.op, item.post.post_id)));
         }
         findings.extend(content(model, call, item));

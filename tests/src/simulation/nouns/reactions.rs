@@ -182,7 +182,9 @@ impl Operation for React {
 
     fn stands(&self, model: &Model, call: &Call, reaction: &(i32, i64)) -> bool {
         let line = model.state::<Reacted>().0.get(&self.subject);
-        line.is_some_and(|line| line.ever((0, u64::MAX), |now| now.get(&call.actor) == Some(reaction)))
+        // A copy that comes when the reaction was taken back is told that none stands.
+        let is_it = |now: &Stands| now.get(&call.actor).copied().unwrap_or_default() == *reaction;
+        line.is_some_and(|line| line.ever((0, u64::MAX), is_it))
     }
 }
 
