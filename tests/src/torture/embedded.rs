@@ -25,7 +25,7 @@ const CLOCK_SECONDS: [i64; 4] = [600, -600, 1_200, 0];
 const AT: u64 = 300;
 const AT_OF_RARE: u64 = 10;
 /// Once it is over, kinds that had no turn yet get one, if it comes within this.
-const LAST_TURNS_WITHIN: Duration = Duration::from_secs(120);
+const LAST_TURNS_WITHIN: Duration = Duration::from_secs(300);
 
 const KILL: &str = "kill -9 of the process";
 const CLOCK: &str = "clock moved";
