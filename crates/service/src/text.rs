@@ -20,6 +20,11 @@ pub fn parse_name(field: &str, name: &str, limit: TextLimit) -> Result<String, F
     kith_text::parse_name(name, limit).map_err(|error| refused(field, error))
 }
 
+/// The tag that `#written` names, as [`kith_text::facets::tag`]. `field` is the request's field, for the violation.
+pub fn parse_tag(field: &str, written: &str) -> Result<String, Failure> {
+    kith_text::facets::tag(written).ok_or_else(|| Failure::field_invalid(field, "is no hashtag without its sign"))
+}
+
 fn refused(field: &str, error: TextError) -> Failure {
     match error {
         TextError::Empty => Failure::text_empty(field),
@@ -65,5 +70,14 @@ mod tests {
         assert_eq!(parse_text("f", "a\r\nb", LIMIT), Ok("a\nb".to_owned()));
         assert_eq!(parse_text_or_empty("f", " ", LIMIT), Ok(String::new()));
         assert_eq!(parse_name("f", " a\r\nb", LIMIT), Ok("a b".to_owned()));
+    }
+
+    #[test]
+    fn a_tag_is_one_whole_hashtag_without_its_sign() {
+        assert_eq!(parse_tag("f", "Straße"), Ok("strasse".to_owned()));
+        for bad in ["", "#rust", "two words", "42", &"a".repeat(101)] {
+            let failure = parse_tag("f", bad).unwrap_err();
+            assert_eq!((failure.reason_name(), &*failure.field_violations()[0].field), ("FIELD_INVALID", "f"), "{bad}");
+        }
     }
 }

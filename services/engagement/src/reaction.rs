@@ -274,7 +274,7 @@ impl<'a> Change<'a> {
             Event::Unreacted(event) => {
                 Self { subject: event.subject.as_ref()?, actor_id: &event.actor_id, kind: None, at: record.time }
             }
-            Event::CommentCreated(_) | Event::Shared(_) | Event::Unshared(_) => return None,
+            _ => return None,
         };
         let Subject { post_id, comment_id } = change.subject;
         let well_formed = is_id(post_id) && (comment_id.is_empty() || is_id(comment_id)) && is_id(change.actor_id);

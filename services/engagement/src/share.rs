@@ -179,7 +179,7 @@ impl<'a> Change<'a> {
         let change = match event {
             Event::Shared(event) => Self::Shared(event),
             Event::Unshared(event) => Self::Unshared(event),
-            Event::Reacted(_) | Event::Unreacted(_) | Event::CommentCreated(_) => return None,
+            _ => return None,
         };
         (is_id(change.post_id()) && is_id(change.actor_id()) && is_id(change.share_id())).then_some(change)
     }

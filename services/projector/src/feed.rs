@@ -111,14 +111,16 @@ async fn show(
     Ok((items.collect(), omitted))
 }
 
-fn verdict(entry: &Entry, hydrated: &Hydrated) -> Verdict {
+/// What becomes of an entry whose rows were read.
+pub fn verdict(entry: &Entry, hydrated: &Hydrated) -> Verdict {
     match hydrated.cards.get(&entry.post_id) {
         Some(card) => judge(entry, card, &hydrated.sights),
         None => Verdict::Gone,
     }
 }
 
-fn present(
+/// The entry as callers see it; `None`: there is no such post.
+pub fn present(
     opener: &Opener,
     entry: &Entry,
     viewer: &str,

@@ -8,4 +8,4 @@ mod jitter;
 mod join;
 mod naive;
 mod standstill;
-mod suite;
+pub(crate) mod suite;

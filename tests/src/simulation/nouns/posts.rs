@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 
 use super::follows::{always_parted, ever_parted};
 use super::{Draw, Noun};
-use crate::simulation::board::{Board, Thing};
+use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, TOKEN};
 use crate::simulation::history::Call;
@@ -22,6 +22,8 @@ use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
 use crate::simulation::timeline::Timeline;
 
 pub const POSTS: &str = "posts";
+/// Hashtags that posts carry.
+pub const TAGS: [&str; 2] = ["tea", "rain"];
 const SERVICE: &str = "posts";
 
 pub struct Posts;
@@ -105,13 +107,13 @@ impl Noun for Posts {
     fn draws(&self) -> &'static [Draw] {
         const {
             &[
-                Draw { weight: 10, draw: |scene| Some(op(CreatePost { text: scene.text() })) },
+                Draw { weight: 10, draw: |scene| Some(op(CreatePost { text: text(scene) })) },
                 Draw {
                     weight: 4,
                     draw: |scene| {
                         let post = scene.own(POSTS)?;
                         let expected_revision = if scene.chance.per_mille(700) { post.number as u32 } else { 0 };
-                        Some(op(EditPost { post_id: post.id.clone(), text: scene.text(), expected_revision }))
+                        Some(op(EditPost { post_id: post.id.clone(), text: text(scene), expected_revision }))
                     },
                 },
                 Draw { weight: 2, draw: |scene| Some(op(DeletePost { post_id: scene.own(POSTS)?.id.clone() })) },
@@ -164,6 +166,12 @@ impl Noun for Posts {
         let all = model.state::<Written>().last();
         all.map(|(id, post)| (post.author, op(GetPost { post_id: id.clone() }))).collect()
     }
+}
+
+/// A text that nobody else says; some carry a hashtag.
+fn text(scene: &Scene<'_>) -> String {
+    let tag = scene.chance.pick(&TAGS).filter(|_| scene.chance.per_mille(600));
+    tag.map_or_else(|| scene.text(), |tag| format!("{} #{tag}", scene.text()))
 }
 
 #[derive(Debug)]
