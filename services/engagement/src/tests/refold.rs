@@ -1,5 +1,8 @@
 //! Tables are disposable: dropped and folded again they are the same, byte for byte.
 
+use std::fs;
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use kith_content::Content;
 use kith_log::{Header, NewRecord, headers, topics};
@@ -15,6 +18,7 @@ use crate::share;
 use crate::share::{SHARES, ShareRow};
 
 const POSTS: u8 = 3;
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/fixtures");
 
 /// The same every time: a mix of everything, with copies.
 fn steps() -> impl Iterator<Item = (u8, Event)> {
@@ -54,11 +58,29 @@ fn event(what: u8, post: u8, actor: u8, n: u8, other: u8) -> Event {
     }
 }
 
+/// Every event of the topic as the protos' fixture has it: no noun's table stays empty.
+fn one_of_each() -> impl Iterator<Item = kith_proto::Event> {
+    let topic = topics::ENGAGEMENT.name;
+    let all = fs::read_dir(FIXTURES).unwrap().map(|entry| entry.unwrap().path());
+    let is_event = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with(&format!("{topic}.")) && name.ends_with(".bin")
+    };
+    let mut paths: Vec<PathBuf> = all.filter(is_event).collect();
+    paths.sort();
+    assert!(paths.len() > 4, "the fixtures are not where they were");
+    paths.into_iter().map(move |path| kith_proto::Event::decode(topic, &fs::read(path).unwrap()).unwrap())
+}
+
 async fn publish_history(suite: &Suite) {
     for n in 1..=POSTS {
         suite.post(n, ADA).await;
     }
     for (n, event) in steps() {
+        suite.publish(n, event).await;
+    }
+    // Behind the ids of the steps.
+    for (n, event) in (210..).zip(one_of_each()) {
         suite.publish(n, event).await;
     }
     suite.block(ADA, 1).await;

@@ -141,6 +141,22 @@ impl Naive {
 
     fn engagement(&mut self, event: &Engagement) {
         match event {
+            Engagement::Reacted(event) => {
+                let place = (event.subject.clone().unwrap().post_id, event.actor_id.clone());
+                self.reactions.insert(place, event.kind);
+            }
+            Engagement::Unreacted(event) => {
+                self.reactions.remove(&(event.subject.clone().unwrap().post_id, event.actor_id.clone()));
+            }
+            Engagement::CommentCreated(event) => {
+                self.comments.entry(event.post_id.clone()).or_default().insert(event.comment_id.clone());
+            }
+            _ => self.shares(event),
+        }
+    }
+
+    fn shares(&mut self, event: &Engagement) {
+        match event {
             Engagement::Shared(event) => {
                 self.shares.insert(event.share_id.clone(), event.clone());
                 let place = (event.post_id.clone(), event.actor_id.clone());
@@ -152,16 +168,7 @@ impl Naive {
                     self.standing.remove(&place);
                 }
             }
-            Engagement::Reacted(event) => {
-                let place = (event.subject.clone().unwrap().post_id, event.actor_id.clone());
-                self.reactions.insert(place, event.kind);
-            }
-            Engagement::Unreacted(event) => {
-                self.reactions.remove(&(event.subject.clone().unwrap().post_id, event.actor_id.clone()));
-            }
-            Engagement::CommentCreated(event) => {
-                self.comments.entry(event.post_id.clone()).or_default().insert(event.comment_id.clone());
-            }
+            _ => {}
         }
     }
 

@@ -85,14 +85,13 @@ impl<'a> Change<'a> {
                 }
                 (&*event.post_id, &*event.comment_id, Step::Comment(&event.comment_id, parent))
             }
-            Engagement::Shared(event) if !are_ids(&[&event.share_id]) => return None,
-            Engagement::Unshared(event) if !are_ids(&[&event.share_id]) => return None,
-            Engagement::Shared(event) => {
+            Engagement::Shared(event) if are_ids(&[&event.share_id]) => {
                 (&*event.post_id, &*event.actor_id, Step::Actor(&event.actor_id, Act::Share(&event.share_id)))
             }
-            Engagement::Unshared(event) => {
+            Engagement::Unshared(event) if are_ids(&[&event.share_id]) => {
                 (&*event.post_id, &*event.actor_id, Step::Actor(&event.actor_id, Act::Unshare(&event.share_id)))
             }
+            _ => return None,
         };
         are_ids(&[post_id, id]).then_some(Self { post_id, step })
     }
