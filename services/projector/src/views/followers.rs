@@ -31,10 +31,11 @@ use std::sync::Arc;
 
 use kith_fold::{Effect, Fold, Record, Rows, Scope, Then};
 use kith_log::{LogPartition, PartitionIndex, topics};
+use kith_relations::edge::Change;
 use kith_tables::{Key, MAX_GET_ROWS, Row, RowKey, RowType, Table};
 
 use super::audience::{FOLLOWERS, FlagRow, FollowersSummary, each_follower, flag_key, is_flagged};
-use super::follows::{Change, FollowRow};
+use super::follows::FollowRow;
 use super::home::HOME;
 use super::pulls::PULLS;
 use super::{author_feed, pulls, signed, unsigned};
@@ -53,30 +54,30 @@ impl Fold for Followers {
 
     fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Scope::new(&FOLLOWERS, Key::text(change.target)).with::<FollowRow>([change.follower.into()]))
+        Some(Scope::new(&FOLLOWERS, Key::text(change.target)).with::<FollowRow>([change.actor.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(change) = Change::of(record) else { return };
-        let before = rows.get::<FollowRow>([change.follower.into()]).unwrap_or_default();
+        let before = rows.get::<FollowRow>([change.actor.into()]).unwrap_or_default();
         let mut row = before.clone();
         row.evolve(&change, record);
         if row.following != before.following {
             rows.set_summary(rows.summary::<FollowersSummary>().after(row.following));
         }
-        rows.put([change.follower.into()], row);
+        rows.put([change.actor.into()], row);
     }
 
     /// Of the last `Followed` of a follow that stands, and of no other: an earlier one's, or an ended one's, would reach
     /// nobody, and the last one's are made with it.
     fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
         let Some(change) = Change::of(record) else { return Vec::new() };
-        let row = rows.get::<FollowRow>([change.follower.into()]).unwrap_or_default();
+        let row = rows.get::<FollowRow>([change.actor.into()]).unwrap_or_default();
         if !row.following || row.follow_position != signed(record.position.offset) {
             return Vec::new();
         }
         let follow = Follow {
-            reader: change.follower.to_owned(),
+            reader: change.actor.to_owned(),
             author: change.target.to_owned(),
             since_us: row.since_us(),
             position: record.position.offset,

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
 use kith_log::topics;
-use kith_proto::Event;
 use kith_proto::identity::v1::Followed;
-use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_relations::edge::{Change, Edge, Turn};
 use kith_tables::{Column, Key, MAX_GET_ROWS, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
-use super::{are_ids, signed};
+use super::signed;
 
 pub static FOLLOWS: Table = Table {
     name: "follows",
@@ -50,42 +49,6 @@ row! {
     }
 }
 
-/// What a record does to one follow.
-pub(super) struct Change<'a> {
-    pub follower: &'a str,
-    pub target: &'a str,
-    step: Step<'a>,
-}
-
-enum Step<'a> {
-    Follow(&'a Followed),
-    Unfollow,
-    Block,
-    Unblock,
-    /// Ends a follow that was decided before this offset of the target's log partition was seen.
-    Cut {
-        block_offset: i64,
-    },
-}
-
-impl<'a> Change<'a> {
-    /// `None`: the record is about no follow.
-    pub fn of(record: &'a Record) -> Option<Self> {
-        let Event::Identity(event) = &record.event else { return None };
-        let (follower, target, step) = match event {
-            Identity::Followed(event) => (&event.follower_id, &event.target_id, Step::Follow(event)),
-            Identity::Unfollowed(event) => (&event.follower_id, &event.target_id, Step::Unfollow),
-            Identity::Blocked(event) => (&event.actor_id, &event.target_id, Step::Block),
-            Identity::Unblocked(event) => (&event.actor_id, &event.target_id, Step::Unblock),
-            Identity::FollowCut(event) => {
-                (&event.follower_id, &event.target_id, Step::Cut { block_offset: signed(event.block_offset) })
-            }
-            Identity::AccountCreated(_) => return None,
-        };
-        (are_ids(&[follower, target]) && follower != target).then_some(Self { follower, target, step })
-    }
-}
-
 impl FollowRow {
     /// Whether there ever was a follow: a row that only a block made has none.
     pub fn has_been(&self) -> bool {
@@ -100,18 +63,16 @@ impl FollowRow {
 
     /// The row after the record; a late copy of a command changes nothing.
     pub(super) fn evolve(&mut self, change: &Change<'_>, record: &Record) {
-        match change.step {
-            // Needs no memory of its id: the rule says again what it said before.
-            Step::Cut { block_offset } => self.following &= self.seen_target_offset > block_offset,
-            _ if !self.applied.insert(record.id) => {}
-            Step::Follow(_) if self.blocking => {}
-            Step::Follow(event) => self.follow(event, record),
-            Step::Unfollow => self.following = false,
-            Step::Block => {
+        let Self { blocking, seen_target_offset, .. } = *self;
+        match change.turn(Edge { blocking, seen_target_offset, applied: &mut self.applied }, record.id) {
+            Turn::Stays => {}
+            Turn::Follows(event) => self.follow(event, record),
+            Turn::EndsFollow => self.following = false,
+            Turn::Blocks => {
                 self.following = false;
                 self.blocking = true;
             }
-            Step::Unblock => self.blocking = false,
+            Turn::Unblocks => self.blocking = false,
         }
     }
 
@@ -137,7 +98,7 @@ impl Fold for Follows {
 
     fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Scope::new(&FOLLOWS, Key::text(change.follower)).with::<FollowRow>([change.target.into()]))
+        Some(Scope::new(&FOLLOWS, Key::text(change.actor)).with::<FollowRow>([change.target.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
@@ -190,8 +151,8 @@ pub async fn standing(
 #[cfg(test)]
 mod tests {
     use kith_log::{LogPartition, Position, RecordId};
+    use kith_proto::identity::v1::identity_event::Event as Identity;
     use kith_proto::identity::v1::{Blocked, FollowCut, Unblocked, Unfollowed};
-
     use kith_proto::time;
 
     use super::*;
