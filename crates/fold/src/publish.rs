@@ -1,13 +1,12 @@
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use kith_log::{
     AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Offset, Position, RecordId, Topic, headers,
 };
-use kith_proto::{Event, time};
-use kith_runtime::{Runtime, UnixMicros, UnixMillis};
+use kith_proto::Event;
+use kith_runtime::{Runtime, UnixMillis};
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::Instrument;
 
@@ -35,7 +34,7 @@ struct OwnAppends(Mutex<BTreeMap<LogPartition, BTreeMap<Offset, OwnAppend>>>);
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct OwnAppend {
     id: RecordId,
-    /// Of its key and of who asked for it.
+    /// Names what the answer to its command rests on, for who asked for it.
     about: u64,
 }
 
@@ -53,8 +52,9 @@ impl Publisher {
     }
 
     /// Whether all between `next`, the first offset that is not in the tables, and the record at `position` was appended from
-    /// here, none of it under that record's id, and none by the same actor under the same key: so that what the actor's
-    /// command was decided on still stood when the record came, and no copy of it came before. False where that is not known.
+    /// here, none of it under that record's id, and none about the same: so that what its command was decided on still stood
+    /// when the record came, and no copy of it came before. False where that is not known: also where a fold appended a fact,
+    /// which it does by a publisher of its own.
     pub fn appended_alone(&self, position: Position, next: Offset) -> bool {
         if next >= position.offset {
             return true;
@@ -96,13 +96,13 @@ impl Publisher {
         event: &Event,
         cause: &Cause,
     ) -> Result<Position, AppendError> {
-        self.append_for("", topic, key, id, event, cause).await
+        self.append_about(0, topic, key, id, event, cause).await
     }
 
-    /// As [`Self::append`], what `actor` asked for.
-    pub async fn append_for(
+    /// As [`Self::append`], of a command whose answer rests on what `about` names.
+    pub async fn append_about(
         &self,
-        actor: &str,
+        about: u64,
         topic: Topic,
         key: &str,
         id: RecordId,
@@ -122,9 +122,7 @@ impl Publisher {
         };
         trace::sent(&span, &appended);
         if let Ok(position) = &appended {
-            let mut about = DefaultHasher::new();
-            (key, actor).hash(&mut about);
-            self.own.note(*position, OwnAppend { id, about: about.finish() });
+            self.own.note(*position, OwnAppend { id, about });
         }
         appended
     }
@@ -132,14 +130,12 @@ impl Publisher {
     fn headers(&self, id: RecordId, event: &Event, cause: &Cause) -> Vec<Header> {
         let header = |name: &str, value: String| Header::new(name, value);
         let fixed = |name: &str, value: &'static str| Header::new(name, value);
-        let now_us = || self.runtime.now_ms().saturating_mul(1_000);
-        let happened = event.time().map_or_else(now_us, |at| time::unix_us(Some(at)));
         let mut all = vec![
             fixed(headers::SPEC_VERSION, "1.0"),
             header(headers::ID, id.to_string()),
             header(headers::SOURCE, self.source.to_string()),
             fixed(headers::TYPE, event.type_name()),
-            header(headers::TIME, rfc3339(happened)),
+            header(headers::TIME, rfc3339(self.runtime.now_ms())),
             header(headers::SUBJECT, event.subject().to_owned()),
             fixed(headers::CONTENT_TYPE, "application/protobuf"),
         ];
@@ -166,6 +162,6 @@ impl OwnAppends {
 }
 
 /// RFC 3339 in UTC; a time that no calendar holds is given as the epoch.
-fn rfc3339(at: UnixMicros) -> String {
-    jiff::Timestamp::from_microsecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+fn rfc3339(at: UnixMillis) -> String {
+    jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
 }

@@ -6,9 +6,12 @@ use std::sync::{Mutex, PoisonError};
 /// Microseconds since 1970-01-01T00:00:00Z, as events and tables carry time.
 pub type UnixMicros = i64;
 
-/// How far a time that was seen elsewhere may be ahead of the clocks known here, one's own and the log's, and still move
-/// the times given out here.
+/// How far ahead of the log's clock a record may be dated: a fold takes a later time for this one.
 pub const CLOCK_AHEAD_MAX_US: UnixMicros = 60 * 1_000_000;
+
+/// How far a time that was seen elsewhere may be ahead of the clock here, and still move the times given out here: so far
+/// behind others a clock may be.
+pub(crate) const CLOCK_BEHIND_MAX_US: UnixMicros = 10 * 60 * 1_000_000;
 
 /// A step of the machine's clock is followed by one part in so many of the time that goes by.
 const SLEW: i64 = 10;
@@ -28,10 +31,10 @@ impl Rising {
         now.max(last.unwrap_or_else(|last| last).saturating_add(1))
     }
 
-    /// Later times are later than `seen`, or than what the bound leaves of it. `now`: the later of the clocks known here.
+    /// Later times are later than `seen`, or than what the bound leaves of it.
     pub fn observe(&self, seen: UnixMicros, now: UnixMicros) {
         if seen > self.last.load(Ordering::Acquire) {
-            self.last.fetch_max(seen.min(now.saturating_add(CLOCK_AHEAD_MAX_US)), Ordering::AcqRel);
+            self.last.fetch_max(seen.min(now.saturating_add(CLOCK_BEHIND_MAX_US)), Ordering::AcqRel);
         }
     }
 
@@ -54,12 +57,10 @@ impl Default for LogClock {
 }
 
 impl LogClock {
-    /// A record was written at `logged`, and has been read by now.
+    /// A record was written at `logged`, and has been read by now. The last one counts, also if it is of an earlier time:
+    /// the log's clock may have been mended.
     pub fn read(&self, logged: UnixMicros, uptime: i64) {
-        let ahead = logged.saturating_sub(uptime);
-        if ahead > self.ahead_of_uptime.load(Ordering::Relaxed) {
-            self.ahead_of_uptime.fetch_max(ahead, Ordering::Relaxed);
-        }
+        self.ahead_of_uptime.store(logged.saturating_sub(uptime), Ordering::Relaxed);
     }
 
     /// What it says by now, or less; before the first record nothing.
@@ -124,7 +125,7 @@ mod tests {
     fn a_time_too_far_ahead_moves_the_clock_no_further_than_the_bound() {
         let rising = Rising::default();
         rising.observe(i64::MAX, 100);
-        assert_eq!(rising.tick(100), 100 + CLOCK_AHEAD_MAX_US + 1);
+        assert_eq!(rising.tick(100), 100 + CLOCK_BEHIND_MAX_US + 1);
     }
 
     #[test]
@@ -132,8 +133,9 @@ mod tests {
         let log = LogClock::default();
         assert_eq!(log.at_least(5), None);
         log.read(1_000, 10);
-        log.read(900, 20);
         assert_eq!(log.at_least(30), Some(1_020));
+        log.read(900, 40);
+        assert_eq!(log.at_least(50), Some(910), "it was set back");
     }
 
     #[test]

@@ -64,12 +64,11 @@ impl Runtime {
         self.rising.tick(self.now_us())
     }
 
-    /// Has later ticks be later than `seen`, the time of a record that was read; of one further ahead of this clock and of
-    /// the log's than [`CLOCK_AHEAD_MAX_US`] later than that bound.
+    /// Has later ticks be later than `seen`, the time of a record that was read; of one more than ten minutes ahead of the clock
+    /// here, later than that bound.
     pub fn observe(&self, seen: UnixMicros) {
         if seen > self.rising.last() {
-            let now = self.now_us();
-            self.rising.observe(seen, self.log.at_least(self.uptime_us()).map_or(now, |log| now.max(log)));
+            self.rising.observe(seen, self.now_us());
         }
     }
 

@@ -3,6 +3,8 @@
 //! A noun says what is peculiar to it ([`Noun`], and [`Answers`] per RPC); it neither takes the time, nor appends, nor
 //! makes a token.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use async_trait::async_trait;
 use kith_content::{Content, Opener};
 use kith_fold::{Record, Token, WaitError};
@@ -33,6 +35,12 @@ pub trait Noun: Send + Sync + 'static {
 
     /// What its records are ordered by.
     fn key(command: &Self::Command) -> &str;
+
+    /// Names what the answer rests on, of what the actor can change under the key. Of two commands about the same that are
+    /// not folded yet the second is answered when it is.
+    fn about(command: &Self::Command) -> &str {
+        Self::key(command)
+    }
 
     /// Reads what the decision looks at. Called again where the first look may have been too early.
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Self::Command)
@@ -181,7 +189,7 @@ where
     let Decided { mut standing, appended } = decided;
     let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());
     if let Some(appended) = appended
-        && !seen.stands_as_made(appended, &asked)
+        && !seen.stands_as_made(appended.position, appended.next, asked.at)
     {
         // A copy of it, or another command of the actor about the same, may have come before it, or this process's clock may
         // be ahead: what stands is known once it is folded.
@@ -244,7 +252,13 @@ pub(crate) async fn decide<N: Noun>(
     let Some(event) = event else { return Ok(Decided { standing, appended: None }) };
     let position = seen
         .append(
-            kit::Command { actor: &asked.actor, topic: N::TOPIC, key, id: asked.id, event: event.clone().into() },
+            kit::Command {
+                about: about(N::about(command), &asked.actor),
+                topic: N::TOPIC,
+                key,
+                id: asked.id,
+                event: event.clone().into(),
+            },
             seen.deadline,
         )
         .await?;
@@ -253,6 +267,12 @@ pub(crate) async fn decide<N: Noun>(
     N::evolve(&mut standing.state, &record);
     standing.rests_on = Some(position.offset);
     Ok(Decided { standing, appended: Some(Appended { position, next }) })
+}
+
+fn about(name: &str, actor: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (name, actor).hash(&mut hasher);
+    hasher.finish()
 }
 
 async fn look<N: Noun>(

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::StreamExt;
 use kith_content::Opener;
 use kith_fold::{Cause, Lag, Projection, Publisher, Standstill, State, Token, WaitError};
-use kith_log::{AppendError, LogPartition, Position, RecordId, Topic};
+use kith_log::{AppendError, LogPartition, Offset, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_runtime::{Runtime, UnixMillis};
 use kith_tables::{StoreError, Timestamp};
 use lru::LruCache;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-use crate::command::{Appended, Asked};
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
 use crate::reasons::may_be_stale;
@@ -60,7 +59,8 @@ pub struct Seen<'a> {
 
 /// A command's one record.
 pub(crate) struct Command<'a> {
-    pub actor: &'a str,
+    /// Names what its answer rests on.
+    pub about: u64,
     pub topic: Topic,
     pub key: &'a str,
     pub id: RecordId,
@@ -92,7 +92,10 @@ impl Kit {
         let caught_up = tokio::time::timeout_at(deadline.at(), lag.caught_up()).await;
         caught_up.map_err(|_| Failure::behind_token(None))?;
         state.at_least(token, deadline.at()).await?;
-        self.runtime.observe(token.time());
+        if !viewer.is_empty() {
+            // Anybody can write any time there: only callers who are known move the times that are given out here.
+            self.runtime.observe(token.time());
+        }
         Ok(Seen { state, viewer, deadline, kit: self, publisher, lag })
     }
 
@@ -193,8 +196,8 @@ impl Seen<'_> {
             return Err(Failure::overloaded());
         }
         let cause = Cause::default();
-        let Command { actor, topic, key, id, event } = command;
-        let append = self.publisher.append_for(actor, topic, key, id, &event, &cause);
+        let Command { about, topic, key, id, event } = command;
+        let append = self.publisher.append_about(about, topic, key, id, &event, &cause);
         match tokio::time::timeout_at(deadline.at(), append).await {
             Ok(appended) => Ok(appended?),
             Err(_) => Err(Failure::outcome_unknown()),
@@ -215,9 +218,9 @@ impl Seen<'_> {
 
     /// Whether the record at `position` surely is what its command made, dated as it says: its time is none that folds would
     /// clamp, and all that came between it and what it was decided on was appended by this process and is of other commands.
-    pub(crate) fn stands_as_made(&self, appended: Appended, asked: &Asked) -> bool {
-        let Appended { position, next } = appended;
-        self.kit.runtime.is_dated_so(asked.at.0) && self.publisher.appended_alone(position, next)
+    /// `next`: the first offset of its partition that it may not have been decided on.
+    pub(crate) fn stands_as_made(&self, position: Position, next: Offset, at: Timestamp) -> bool {
+        self.kit.runtime.is_dated_so(at.0) && self.publisher.appended_alone(position, next)
     }
 
     /// Stands for a row that was read in a partition, whose latest time is `newest`; where there is no row, for all that

@@ -92,6 +92,10 @@ impl Noun for Comments {
         &command.post_id
     }
 
+    fn about(command: &Command) -> &str {
+        &command.comment_id
+    }
+
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
         let Command { comment_id, post_id, parent_comment_id, .. } = command;
         let (scene, made) = try_join!(

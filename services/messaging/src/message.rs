@@ -92,6 +92,10 @@ impl Noun for Messages {
         &command.conversation_id
     }
 
+    fn about(command: &Command) -> &str {
+        &command.message_id
+    }
+
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
         let (state, conversation_id) = (&seen.state, command.conversation_id.as_str());
         let (found, written) = try_join!(

@@ -300,9 +300,10 @@ impl Worker {
         batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
     }
 
-    /// What is dated here next goes by the log's clock too. A log that states no times has none.
+    /// What is dated here next goes by the log's clock too. A log that states no times has none; records that a new
+    /// generation reads again are of long ago.
     fn read_log_clock(&self, records: &[RawRecord]) {
-        let logged = records.last().map(|last| last.logged_ms.saturating_mul(1_000));
+        let logged = records.last().filter(|_| self.live).map(|last| last.logged_ms.saturating_mul(1_000));
         if let Some(logged) = logged.filter(|&logged| logged < UnixMicros::MAX) {
             self.context.runtime.logged(logged);
         }

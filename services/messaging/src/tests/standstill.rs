@@ -23,6 +23,8 @@ async fn a_message_that_waits_during_a_pause_makes_no_whole_zero() {
     assert_eq!(are_incomplete(&world, BOB, &id).await, [false; 3]);
     world.pause().await;
     send(&world, ADA, writing(&id, "hello", "r-1", &token)).await.unwrap();
+    // What it is answered with does not rest on the first.
+    send(&world, ADA, writing(&id, "are you there?", "r-2", &token)).await.unwrap();
     assert_eq!(are_incomplete(&world, BOB, &id).await, [true; 3]);
 
     const NEW: RecordId = RecordId([9; 16]);
@@ -33,6 +35,6 @@ async fn a_message_that_waits_during_a_pause_makes_no_whole_zero() {
 
     world.resume().await;
     assert_eq!(are_incomplete(&world, BOB, &id).await, [false; 3]);
-    assert_eq!(unread(&world, BOB, &[&id], &token).await, (vec![1], 1, 1));
+    assert_eq!(unread(&world, BOB, &[&id], &token).await, (vec![2], 2, 1));
     direct(&world, ADA, NEW).await.unwrap();
 }
