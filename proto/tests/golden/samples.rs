@@ -4,7 +4,8 @@ use kith_content::Content;
 use kith_proto::deadletters::v1::{DeadLetter, dead_letter::Header};
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{
-    CommentContent, CommentCreated, Reacted, ReactionKind, Shared, Subject, Unreacted, Unshared,
+    BookmarkRemoved, Bookmarked, CommentContent, CommentCreated, Reacted, ReactionKind, Shared, Subject, Unreacted,
+    Unshared,
 };
 use kith_proto::identity::private::v1::{AccountRequested, identity_private_event::Event as IdentityPrivate};
 use kith_proto::identity::v1::identity_event::Event as Identity;
@@ -32,6 +33,7 @@ const POST: &str = "90570000000000000000000000000001";
 const COMMENT: &str = "c0333e17000000000000000000000002";
 const PARENT: &str = "c0333e17000000000000000000000003";
 const SHARE: &str = "54a2e000000000000000000000000004";
+const BOOKMARK: &str = "b00c3a4c000000000000000000000007";
 const CONVERSATION: &str = "c0472e25000000000000000000000005";
 const MESSAGE: &str = "3e55a6e0000000000000000000000006";
 const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -144,12 +146,18 @@ fn engagement() -> Vec<Event> {
         create_time: at(23),
     };
     let unshared = Unshared { share_id: SHARE.into(), post_id: POST.into(), actor_id: BOB.into(), create_time: at(24) };
+    let (bookmark_id, post_id, actor_id) = (BOOKMARK.to_owned(), POST.to_owned(), BOB.to_owned());
+    let bookmarked = Bookmarked { bookmark_id, post_id, actor_id, create_time: at(25) };
+    let (bookmark_id, post_id, actor_id) = (BOOKMARK.to_owned(), POST.to_owned(), BOB.to_owned());
+    let removed = BookmarkRemoved { bookmark_id, post_id, actor_id, create_time: at(26) };
     vec![
         Engagement::Reacted(reacted).into(),
         Engagement::Unreacted(Unreacted { actor_id: BOB.into(), subject: subject(), create_time: at(21) }).into(),
         Engagement::CommentCreated(commented).into(),
         Engagement::Shared(shared).into(),
         Engagement::Unshared(unshared).into(),
+        Engagement::Bookmarked(bookmarked).into(),
+        Engagement::BookmarkRemoved(removed).into(),
     ]
 }
 

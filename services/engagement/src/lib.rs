@@ -1,9 +1,10 @@
-//! What stands around posts: reactions, comments, shares, and their counts.
+//! What stands around posts: reactions, comments, shares, their counts, and bookmarks.
 //!
 //! Every command is a fact of `kith.engagement.v1`, keyed by the post, also when it concerns a comment: all that happens
 //! around one post is in one order, and its counts have one writer. Nothing here needs a verdict: of two racing commands
 //! both may stand, or the later one does.
 
+pub mod bookmark;
 pub mod comment;
 pub mod counts;
 pub mod discussion;
@@ -49,6 +50,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(reaction::Reactions),
         Arc::new(discussion::Comments),
         Arc::new(share::Shares),
+        Arc::new(bookmark::Bookmarks),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
     Group { name: "engagement", generation, folds_version: 1, topics, folds, shown: None }

@@ -25,6 +25,9 @@ rpcs! {
     share_service_server::ShareService => EngagementService {
         command share: rpc::Share => Shares,
         command unshare: rpc::Unshare => Shares,
+        command bookmark: rpc::Bookmark => crate::bookmark::Bookmarks,
+        command remove_bookmark: rpc::RemoveBookmark => crate::bookmark::Bookmarks,
+        list list_bookmarks: rpc::ListBookmarks => crate::bookmark::Bookmarks,
     }
 }
 

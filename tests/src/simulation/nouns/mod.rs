@@ -1,6 +1,7 @@
 //! What there is to do, to know and to check: a file per noun. A new one is a file, and a line here.
 
 mod accounts;
+mod bookmarks;
 mod comments;
 mod conversations;
 mod counts;
@@ -25,13 +26,14 @@ pub use posts::POSTS;
 pub use reactions::{React, Subject, Unreact};
 
 /// The registry.
-pub const ALL: [&dyn Noun; 10] = [
+pub const ALL: [&dyn Noun; 11] = [
     &accounts::Accounts,
     &follows::Follows,
     &posts::Posts,
     &reactions::Reactions,
     &comments::Comments,
     &shares::Shares,
+    &bookmarks::Bookmarks,
     &counts::Counts,
     &feeds::Feeds,
     &conversations::Conversations,
