@@ -16,6 +16,7 @@ mod remembered;
 mod rpcs;
 mod rules;
 mod skeleton;
+mod tag_feed;
 #[cfg(test)]
 mod tests;
 pub mod views;
@@ -39,6 +40,7 @@ rpcs! {
     feed_service_server::FeedService => Feeds {
         list get_home_feed: rpc::GetHomeFeed => rpcs::Home,
         list get_author_feed: rpc::GetAuthorFeed => rpcs::Author,
+        list get_tag_feed: rpc::GetTagFeed => tag_feed::Tagged,
         read explain_feed_entry: rpc::ExplainFeedEntry => rpcs::Explanation,
         read wait_for: rpc::WaitFor => rpcs::Progress,
     }
@@ -84,7 +86,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
         Arc::new(views::follows::Follows),
         Arc::new(views::followers::Followers { push_threshold, partition_count }),
         Arc::new(views::author_feed::AuthorFeed),
-        Arc::new(views::cards::CardPosts),
+        Arc::new(views::cards::CardPosts { spreads: &[tag_feed::SPREAD] }),
         Arc::new(views::cards::CardEngagement),
     ];
     let topics = vec![topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT];

@@ -10,6 +10,7 @@
 //! | [`author_feed`] | posts, engagement | |
 //! | [`home`] | | posts and engagement (push), identity (backfill) |
 //! | [`pulls`] | | identity |
+//! | `tag_feed` (beside `feed`, which shows its posts) | | posts |
 
 pub mod audience;
 pub mod author_feed;

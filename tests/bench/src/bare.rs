@@ -280,6 +280,13 @@ impl feeds::feed_service_server::FeedService for Bare {
         absent()
     }
 
+    async fn get_tag_feed(
+        &self,
+        _request: Request<feeds::GetTagFeedRequest>,
+    ) -> Result<Response<feeds::GetTagFeedResponse>, Status> {
+        absent()
+    }
+
     async fn explain_feed_entry(
         &self,
         _request: Request<feeds::ExplainFeedEntryRequest>,

@@ -6,7 +6,7 @@ mod engagement;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kith_content::{Content, Opener};
-use kith_fold::{Fold, Record, Rows, Scope, State};
+use kith_fold::{Effect, Fold, Record, Rows, Scope, State};
 use kith_log::{LogPartition, topics};
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{Post, PostAttributes, PostContent};
@@ -34,6 +34,8 @@ row! {
         pub content: Content,
         /// BCP 47 tags, a comma between them.
         pub languages: String,
+        /// Its hashtags, normalised, each behind a `#`, which none of them has in it.
+        pub tags: String,
         pub revision: i64,
         pub create_time: Timestamp,
         /// 0: never.
@@ -44,12 +46,22 @@ row! {
     }
 }
 
-/// Folds the posts.
-pub struct CardPosts;
+/// Folds the posts, and has them reach other views.
+pub struct CardPosts {
+    pub spreads: &'static [Spread],
+}
+
+/// The rows of another view that a post's record puts: a function of the record alone. A view that names what shows posts
+/// cannot be named here: modules do not import each other in a circle.
+pub struct Spread {
+    pub table: &'static Table,
+    pub rows: fn(&Record) -> Vec<Effect>,
+}
 
 impl Fold for CardPosts {
     fn tables(&self) -> Vec<&'static Table> {
-        vec![&CARDS]
+        let spread_to = self.spreads.iter().map(|spread| spread.table);
+        [&CARDS].into_iter().chain(spread_to).collect()
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
@@ -67,6 +79,10 @@ impl Fold for CardPosts {
         if let Some(row) = evolve(rows.get::<PostRow>(["".into()]), event, record.time) {
             rows.put(["".into()], row);
         }
+    }
+
+    fn effects(&self, _: &Rows, record: &Record) -> Vec<Effect> {
+        self.spreads.iter().flat_map(|spread| (spread.rows)(record)).collect()
     }
 }
 
@@ -105,7 +121,13 @@ fn evolve(post: Option<PostRow>, event: &Posts, at: Timestamp) -> Option<PostRow
 impl PostRow {
     fn saying(self, content: Option<Content>, attributes: Option<&PostAttributes>) -> Self {
         let languages = attributes.map(|attributes| attributes.languages.join(",")).unwrap_or_default();
-        Self { content: content.unwrap_or_default(), languages, ..self }
+        let tags = attributes.iter().flat_map(|attributes| &attributes.tags).map(|tag| format!("#{tag}")).collect();
+        Self { content: content.unwrap_or_default(), languages, tags, ..self }
+    }
+
+    /// Whether it carries the tag, which is normalised.
+    pub fn has_tag(&self, tag: &str) -> bool {
+        self.tags.split('#').skip(1).any(|own| own == tag)
     }
 
     /// The post as callers see it.

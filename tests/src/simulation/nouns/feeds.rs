@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use kith_proto::feeds::v1::feed_reason::Reason;
 use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
-use kith_proto::feeds::v1::{FeedItem, GetAuthorFeedRequest, GetHomeFeedRequest};
+use kith_proto::feeds::v1::{FeedItem, GetAuthorFeedRequest, GetHomeFeedRequest, GetTagFeedRequest};
 use tonic::Status;
 
 use super::accounts::{ACCOUNTS, Handles};
 use super::counts::{self, Mine, SeenCounts};
 use super::follows::{Edge, always_parted, edges, ever_parted, size};
 use super::lists::{List, WHOLE, walk, whole};
-use super::posts::{self, Post, SeenPost, Written, standing};
+use super::posts::{self, Post, SeenPost, TAGS, Written, standing};
 use super::reactions::Subject;
 use super::{Draw, Noun, shares};
 use crate::simulation::callers::{Callers, Way};
@@ -60,6 +60,8 @@ impl Noun for Feeds {
                     weight: 1,
                     draw: |scene| Some(walk(Author { account: scene.one(ACCOUNTS)?.id.clone() }, size(scene))),
                 },
+                Draw { weight: 2, draw: |scene| Some(whole(Tagged { tag: scene.chance.pick(&TAGS)? })) },
+                Draw { weight: 1, draw: |scene| Some(walk(Tagged { tag: scene.chance.pick(&TAGS)? }, size(scene))) },
             ]
         }
     }
@@ -68,7 +70,9 @@ impl Noun for Feeds {
         let of = |person: &String| {
             let home = |include_shares, page_size| walk(Home { include_shares }, page_size);
             let author = walk(Author { account: person.clone() }, 2);
-            [home(true, WHOLE), home(false, WHOLE), home(true, 3), author].map(|op| (person.clone(), op))
+            let [tea, rain] = TAGS.map(|tag| walk(Tagged { tag }, 3));
+            let all = [home(true, WHOLE), home(false, WHOLE), home(true, 3), author, tea, rain];
+            all.map(|op| (person.clone(), op))
         };
         model.state::<Handles>().people().flat_map(of).collect()
     }
@@ -88,6 +92,12 @@ struct Home {
 #[derive(Debug)]
 struct Author {
     account: String,
+}
+
+/// The posts that carry a hashtag.
+#[derive(Debug)]
+struct Tagged {
+    tag: &'static str,
 }
 
 #[async_trait]
@@ -128,6 +138,33 @@ impl List for Author {
     fn check(&self, model: &Model, call: &Call, rows: &[SeenItem]) -> Vec<Finding> {
         let belongs = |item: &SeenItem| of_author(model, call, item, &self.account);
         feed(model, call, rows, belongs, |post_id| must_be_of_author(model, call, post_id, &self.account))
+    }
+}
+
+#[async_trait]
+impl List for Tagged {
+    type Row = SeenItem;
+
+    const SERVICE: &'static str = SERVICE;
+
+    async fn page(&self, to: &Callers, ask: Ask, page_size: i32) -> Result<Reply<Vec<SeenItem>>, Status> {
+        let (tag, Ask { actor, at_least, page_token, .. }) = (self.tag.to_owned(), ask);
+        let request = GetTagFeedRequest { tag, page_size, page_token, at_least };
+        let page = client(to).get_tag_feed(to.from(&actor, request)).await?.into_inner();
+        let answer = page.items.into_iter().map(SeenItem::of).collect();
+        Ok(Reply { answer, token: page.as_of, next_page: page.next_page_token })
+    }
+
+    fn check(&self, model: &Model, call: &Call, rows: &[SeenItem]) -> Vec<Finding> {
+        let says_it = |text: &str| text.split(' ').any(|word| word.strip_prefix('#') == Some(self.tag));
+        let belongs = |item: &SeenItem| item.shared_by.is_none() && says_it(&item.post.text);
+        let must = |post_id: &str| {
+            let states = posts::states(model, call, post_id);
+            let always = states.iter().all(|post| says_it(&post.text));
+            let post = standing(model, call, post_id).filter(|_| always);
+            post.is_some_and(|post| !ever_parted(model, call, &call.actor, &post.author))
+        };
+        feed(model, call, rows, belongs, must)
     }
 }
 
