@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kith_log::{LogPartition, PartitionIndex, Topic};
-use kith_tables::{Key, Keyspace, Row, RowKey, RowRange, RowType, Slice, StoreError, Table, Value};
+use kith_tables::{Key, Keyspace, Row, RowKey, RowRange, RowType, Slice, StoreError, Table, Timestamp, Value};
 use tokio::time::Instant;
 
 use crate::cache::{PageCache, RowCache};
@@ -184,6 +184,14 @@ impl<R> Found<R> {
         match self.clustering.get(index) {
             Some(Value::Text(text)) => text,
             _ => "",
+        }
+    }
+
+    /// The time of clustering column `index`; 0 when it is no time.
+    pub fn time(&self, index: usize) -> Timestamp {
+        match self.clustering.get(index) {
+            Some(Value::Timestamp(time)) => *time,
+            _ => Timestamp::default(),
         }
     }
 }

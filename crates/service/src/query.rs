@@ -93,6 +93,11 @@ where
     Ok(response)
 }
 
+/// What a list's answer says of the entries of a page that the service left out.
+pub fn omitted_count(left_out: usize) -> u32 {
+    u32::try_from(left_out).unwrap_or(u32::MAX)
+}
+
 impl PageAsk {
     /// A page of rows of type `R` that share `prefix`, in their order in the table, and the place behind its last row if
     /// there are more: the clustering after the prefix.

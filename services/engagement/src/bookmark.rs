@@ -15,7 +15,7 @@ use kith_service::Failure;
 use kith_service::command::{Answers, Asked, Noun, Standing};
 use kith_service::ids::{self, parse_id};
 use kith_service::kit::Seen;
-use kith_service::query::{Lists, PageAsk};
+use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, Value, row};
 
 use crate::scene::{self, Scene, Visible};
@@ -243,7 +243,7 @@ impl Lists<rpc::ListBookmarks> for Bookmarks {
         let all = standing.len();
         let shown = standing.into_iter().zip(scenes).filter(|(_, scene)| scene.visible().is_ok());
         let bookmarks: Vec<Bookmark> = shown.map(|(found, _)| present(found)).collect();
-        let omitted_count = u32::try_from(all - bookmarks.len()).unwrap_or(u32::MAX);
+        let omitted_count = omitted_count(all - bookmarks.len());
         Ok((ListBookmarksResponse { bookmarks, omitted_count, ..ListBookmarksResponse::default() }, next))
     }
 }
@@ -255,11 +255,8 @@ async fn scenes(state: &State, bookmarks: &[Found<BookmarkRow>]) -> Result<Vec<S
 }
 
 fn present(found: Found<BookmarkRow>) -> Bookmark {
-    let at = match found.clustering.first() {
-        Some(Value::Timestamp(at)) => *at,
-        _ => Timestamp::default(),
-    };
-    Bookmark { post_id: found.row.post_id, create_time: Some(time::of_us(at.0)) }
+    let create_time = Some(time::of_us(found.time(0).0));
+    Bookmark { post_id: found.row.post_id, create_time }
 }
 
 #[cfg(test)]

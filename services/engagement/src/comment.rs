@@ -16,7 +16,7 @@ use kith_relations::sight::Viewer;
 use kith_service::command::{Answers, Asked, Noun, Standing};
 use kith_service::ids::{self, parse_id, parse_id_or_empty};
 use kith_service::kit::Seen;
-use kith_service::query::{Lists, PageAsk};
+use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_service::text::parse_text;
 use kith_service::{Failure, limits, rpcs};
 use kith_tables::{StoreError, Value};
@@ -164,7 +164,7 @@ impl Lists<rpc::ListComments> for Comments {
         let (listed, opener) = (level.len(), seen.opener());
         let shown = level.into_iter().filter(|listed| sights.of(listed.author_id()).is_clear());
         let comments: Vec<Comment> = shown.map(|listed| listed.present(&opener, post_id)).collect();
-        let omitted_count = u32::try_from(listed - comments.len()).unwrap_or(u32::MAX);
+        let omitted_count = omitted_count(listed - comments.len());
         Ok((ListCommentsResponse { comments, omitted_count, ..ListCommentsResponse::default() }, next))
     }
 }

@@ -139,18 +139,11 @@ impl Listed {
 
     /// The comment as callers see it.
     pub fn present(self, opener: &Opener, post_id: &str) -> Comment {
-        let create_time = Some(time::of_us(self.at().0));
+        let create_time = Some(time::of_us(self.0.time(1).0));
         let (parent, comment_id) = (self.0.text(0).to_owned(), self.0.text(2).to_owned());
         let CommentRow { author_id, content } = self.0.row;
         let CommentContent { text } = opener.open(&content);
         Comment { comment_id, post_id: post_id.to_owned(), parent_comment_id: parent, author_id, text, create_time }
-    }
-
-    fn at(&self) -> Timestamp {
-        match self.0.clustering.get(1) {
-            Some(Value::Timestamp(at)) => *at,
-            _ => Timestamp::default(),
-        }
     }
 }
 

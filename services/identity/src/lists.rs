@@ -11,7 +11,7 @@ use kith_relations::sight::Viewer;
 use kith_service::Failure;
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
-use kith_service::query::{Lists, PageAsk};
+use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_tables::{Key, StoreError, Table, Value};
 
 use crate::edge::EdgeRow;
@@ -78,7 +78,7 @@ async fn entries(
     read::visible(seen, account_id).await?;
     let (follows, next) = follows(seen, table, &partition, page.clone()).await?;
     let shown = present(seen, &follows).await?;
-    let omitted_count = u32::try_from(follows.len() - shown.len()).unwrap_or(u32::MAX);
+    let omitted_count = omitted_count(follows.len() - shown.len());
     Ok((shown, omitted_count, next))
 }
 

@@ -76,7 +76,7 @@ async fn page<W: Fn(&Entry) -> bool>(
     let shown = &ask.walk.shown;
     let new = |entry: &Entry| !shown.has(&entry.post_id) && wanted(entry);
     let (entries, next) = skeleton::page(skeleton, ask.size, new);
-    let (items, omitted) = show(state, viewer, entries, (ask.opener, reason)).await?;
+    let (items, omitted) = show(state, viewer, entries, ask.opener, reason).await?;
     let next = next.map(|place| {
         let shown = shown.clone().with(may_come_again(&items, &place));
         Walk { behind: Some(place), shown }
@@ -100,7 +100,8 @@ async fn show(
     state: &State,
     viewer: &str,
     entries: Vec<Entry>,
-    (opener, reason): (Opener, fn(&Entry) -> Option<Reason>),
+    opener: Opener,
+    reason: fn(&Entry) -> Option<Reason>,
 ) -> Result<(Vec<FeedItem>, usize), StoreError> {
     let hydrated = hydrate(state, viewer, &entries).await?;
     let all = entries.len();

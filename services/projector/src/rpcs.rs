@@ -14,7 +14,7 @@ use kith_service::Failure;
 use kith_service::call::Handlers;
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
-use kith_service::query::{Lists, PageAsk, Reads};
+use kith_service::query::{Lists, PageAsk, Reads, omitted_count};
 use kith_tables::Value;
 
 use crate::Feeds;
@@ -61,7 +61,7 @@ impl Lists<rpc::GetHomeFeed> for Home {
     ) -> Result<(GetHomeFeedResponse, Option<Vec<Value>>), Failure> {
         let page = read(service, seen, Feed::Home { reader: &seen.viewer }, include_shares, page).await?;
         let response = GetHomeFeedResponse {
-            omitted_count: count(page.omitted),
+            omitted_count: omitted_count(page.omitted),
             incomplete: page.incomplete,
             items: page.items,
             ..GetHomeFeedResponse::default()
@@ -91,7 +91,7 @@ impl Lists<rpc::GetAuthorFeed> for Author {
         check_author(seen, author).await?;
         let page = read(service, seen, Feed::Author { viewer, author }, wanted.include_shares, page).await?;
         let response = GetAuthorFeedResponse {
-            omitted_count: count(page.omitted),
+            omitted_count: omitted_count(page.omitted),
             incomplete: page.incomplete,
             items: page.items,
             ..GetAuthorFeedResponse::default()
@@ -175,8 +175,4 @@ fn present(finding: Finding, times: &mut impl Iterator<Item = Option<i64>>) -> F
     };
     let Finding { account_id, share, outcome, events } = finding;
     FeedFinding { account_id, share, outcome: outcome.into(), events: events.into_iter().map(event).collect() }
-}
-
-fn count(omitted: usize) -> u32 {
-    u32::try_from(omitted).unwrap_or(u32::MAX)
 }

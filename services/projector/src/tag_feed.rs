@@ -12,7 +12,7 @@ use kith_proto::feeds::v1::{FeedItem, GetTagFeedRequest, GetTagFeedResponse, rpc
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::{Event, time};
 use kith_service::kit::Seen;
-use kith_service::query::{Lists, PageAsk};
+use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_service::text::parse_tag;
 use kith_service::{Failure, limits};
 use kith_tables::{Column, Key, Order, RowRange, Section, StoreError, Table, Timestamp, Value, row};
@@ -119,7 +119,7 @@ impl Lists<rpc::GetTagFeed> for Tagged {
         let shown = entries.iter().filter(is_shown);
         let items: Vec<FeedItem> =
             shown.filter_map(|entry| feed::present(&opener, entry, &seen.viewer, &hydrated, None)).collect();
-        let omitted_count = u32::try_from(entries.len() - items.len()).unwrap_or(u32::MAX);
+        let omitted_count = omitted_count(entries.len() - items.len());
         let response = GetTagFeedResponse { items, omitted_count, ..GetTagFeedResponse::default() };
         Ok((response, next.map(|place| place.clustering().into())))
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use kith_service::Failure;
 use kith_service::query::PageAsk;
-use kith_tables::{Timestamp, Value};
+use kith_tables::Value;
 
 use crate::entry::Place;
 
@@ -39,11 +39,8 @@ impl Walk {
 
     /// `None`: no walk makes such values.
     pub fn from_values(values: &[Value]) -> Option<Self> {
-        let [Value::Timestamp(Timestamp(at_us)), Value::Text(item_id), Value::Blob(shown)] = values else {
-            return None;
-        };
-        let place = Place { at_us: *at_us, item_id: item_id.clone() };
-        Some(Self { behind: Some(place), shown: Shown::from_bytes(shown)? })
+        let [place @ .., Value::Blob(shown)] = values else { return None };
+        Some(Self { behind: Some(Place::of(place)?), shown: Shown::from_bytes(shown)? })
     }
 }
 
@@ -79,6 +76,8 @@ fn id_end(post_id: &str) -> Option<[u8; ID_END_BYTES]> {
 
 #[cfg(test)]
 mod tests {
+    use kith_tables::Timestamp;
+
     use super::*;
 
     fn id(number: usize) -> String {
