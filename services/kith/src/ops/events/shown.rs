@@ -6,7 +6,10 @@ use kith_log::{Header, Record, Topic, headers};
 use kith_proto::Event;
 use kith_proto::ops::v1::LoggedEvent;
 use kith_proto::ops::v1::get_dead_letter_response::LetterHeader;
-use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, ReflectMessage, Value};
+
+/// What people say and are called: of this the JSON says only that it is there.
+const CONTENT: &str = "kith.content.v1.Content";
 
 /// The shapes of all messages, as JSON needs them: 3 MiB, from when an operator asks first.
 #[derive(Default)]
@@ -52,9 +55,26 @@ impl Shapes {
         let pool = pool.as_ref().map_err(|error| format!("this build's own protos do not read: {error}"))?;
         let shape = Event::wire_name(topic.name).and_then(|name| pool.get_message_by_name(name));
         let shape = shape.ok_or_else(|| format!("events of {} are not known", topic.name))?;
-        let message = DynamicMessage::decode(shape, value).map_err(|error| error.to_string())?;
+        let mut message = DynamicMessage::decode(shape, value).map_err(|error| error.to_string())?;
+        leave_closed(&mut message);
         // A moment outside the calendar has no JSON.
         serde_json::to_string(&message).map_err(|error| format!("no JSON can say it: {error}"))
+    }
+}
+
+/// Empties all content in the message: operators find an event by its ids, and need not read what people say.
+fn leave_closed(message: &mut DynamicMessage) {
+    if message.descriptor().full_name() == CONTENT {
+        *message = DynamicMessage::new(message.descriptor());
+        return;
+    }
+    for (_, value) in message.fields_mut() {
+        match value {
+            Value::Message(inner) => leave_closed(inner),
+            Value::List(items) => items.iter_mut().filter_map(Value::as_message_mut).for_each(leave_closed),
+            Value::Map(entries) => entries.values_mut().filter_map(Value::as_message_mut).for_each(leave_closed),
+            _ => {}
+        }
     }
 }
 
