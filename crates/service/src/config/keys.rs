@@ -1,6 +1,6 @@
-//! The one table of what can be configured.
+//! The one table of settings.
 
-/// A key: its name in `kith.toml` and, with `-` for `_`, as a flag; what it is unless set; what it means.
+/// A key: its name in `kith.toml` and, with `-` for `_`, as a flag; its default; its meaning.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
     pub name: &'static str,
