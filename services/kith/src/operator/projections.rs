@@ -282,8 +282,7 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The progress of generation `number`; returns once it has caught up, unless `no_wait`. Prints `goes_on` if answers
-/// stop.
+/// The progress of generation `number`; waits for catching up unless `no_wait`. Prints `goes_on` if answers stop.
 async fn caught_up(
     desk: &mut Desk,
     number: u32,
