@@ -11,7 +11,7 @@ use crate::server::{Kind, Place, Ready, Server};
 pub const PORT: u16 = 9042;
 /// Where a server behind a proxy listens.
 pub const PORT_BEHIND: u16 = 9142;
-/// What its node calls its datacentre.
+/// The node's datacentre.
 pub const DATACENTER: &str = "datacenter1";
 
 const STORAGE_PORT: u16 = 7000;
@@ -19,7 +19,7 @@ const HEAP: [&str; 2] = ["-Xms256m", "-Xmx768m"];
 /// 7 to 10 s on an idle machine; much more beside a build.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 
-/// A Cassandra of one node without keyspaces of ours. What it answered OK stands over kill -9 (`commitlog_sync: batch`).
+/// A Cassandra of one node without keyspaces of ours. Writes answered OK survive kill -9 (`commitlog_sync: batch`).
 pub async fn start() -> Result<Server> {
     Server::start(kind(PORT)).await
 }

@@ -9,7 +9,7 @@ use kith_fold::{Group, MakeGroup, Operations, Projection};
 use kith_log::PartitionIndex;
 use kith_tables::digest;
 
-/// Partitions of every topic in a suite whose process was not told otherwise.
+/// The default partition count of topics.
 pub const PARTITIONS: PartitionIndex = 16;
 
 /// The fold group of every service, as the binary runs them.
@@ -36,7 +36,8 @@ pub async fn start(ports: &Ports, push_threshold: u64) -> Result<Vec<Arc<Project
     Ok(projections)
 }
 
-/// Rows and digest of every table, by keyspace and name. Of the tables that join two topics what the join lets through.
+/// Rows and digest of every table, by keyspace and name. For tables that join two topics: only entries that the join
+/// lets through.
 pub async fn of(ports: &Ports, push_threshold: u64) -> Result<BTreeMap<String, (u64, [u8; 32])>> {
     let mut digests = BTreeMap::new();
     for group in groups(push_threshold, PARTITIONS) {

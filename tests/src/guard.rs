@@ -1,8 +1,8 @@
-//! Nothing that a test run starts outlives it, also when the run is killed with -9.
+//! Nothing that a test run starts outlives it, also after kill -9 of the run.
 //!
-//! A shell beside the run reads from a pipe what was started and where its files are. When the run is over, however it
-//! ended, the pipe ends, and the shell kills and removes what is left. Destructors alone would not do: those of shared
-//! servers, which live in statics, never run.
+//! A shell beside the run reads from a pipe which processes were started and where their files are. When the run ends,
+//! for any reason, the pipe closes, and the shell kills and removes what is left. Destructors alone are not enough:
+//! those of shared servers, which live in statics, never run.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -42,7 +42,7 @@ pub(crate) fn forget(pid: u32) -> Result<()> {
     tell(&format!("gone {pid}\n"))
 }
 
-/// The folder goes with this run.
+/// The folder is removed with this run.
 pub(crate) fn remove_at_the_end(folder: &Path) -> Result<()> {
     tell(&format!("folder {}\n", folder.display()))
 }

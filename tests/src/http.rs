@@ -14,7 +14,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// `GET path`, over a connection of its own, answered within 5 s. The body is given as it came, chunked or not.
+/// `GET path`, over a connection of its own, answered within 5 s. The body is returned raw, chunked or not.
 pub async fn get(server: SocketAddr, path: &str) -> Result<Answer> {
     tokio::time::timeout(GET_TIMEOUT, exchange(server, path)).await.context("no answer in time")?
 }

@@ -32,7 +32,7 @@ pub async fn start_behind() -> Result<Server> {
     Server::start(kind(PORT_BEHIND)).await
 }
 
-/// The log on a broker of the harness, of topics with so many partitions.
+/// The log on a broker of the harness, with this many partitions per topic.
 pub fn log(kafka: &Server, partitions: PartitionIndex) -> Result<Arc<KafkaLog>> {
     let settings = KafkaSettings {
         bootstrap: kafka.socket(PORT).to_string(),

@@ -1,4 +1,4 @@
-//! The binaries `kith` and `kith-demo`, run as their users run them.
+//! The binaries `kith` and `kith-demo`, run as a user runs them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::server::{Kind, Place, Ready, Server};
 pub const PORT: u16 = 7400;
 /// The operators' port.
 pub const ADMIN_PORT: u16 = 7401;
-/// Where it takes operators' commands.
+/// The address of operators' commands.
 pub const OPS_PORT: u16 = 7402;
 
-/// Seconds alone; a group's first word from Kafka, beside a build, takes longer.
+/// Normally seconds; beside a build, a group's first assignment from Kafka takes longer.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// How a `kith` process is to be started. Unless told otherwise it keeps log, tables and keys in its own folder.
+/// How to start a `kith` process. By default it keeps log, tables and keys in its own folder.
 #[derive(Debug, Clone)]
 pub struct Launch {
     name: String,
@@ -43,7 +43,7 @@ impl Launch {
         launch.set("password_memory_kib", "64")
     }
 
-    /// Sets a key of the configuration (`log`, `tables`, …); the last word counts.
+    /// Sets a key of the configuration (`log`, `tables`, …); the last call wins.
     pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
         self.environment.push((format!("KITH_{}", key.to_uppercase()), value.into()));
         self
@@ -60,13 +60,13 @@ impl Launch {
         self
     }
 
-    /// It has this long to be ready: one that comes to a long log has much to fold first.
+    /// The timeout for readiness: a process on a long log has much to fold first.
     pub fn ready_within(mut self, within: Duration) -> Self {
         self.ready_within = within;
         self
     }
 
-    /// Starts it on an address of its own and waits for `/readyz`. [`Server::restart`] starts the same again.
+    /// Starts it on a separate address and waits for `/readyz`. [`Server::restart`] restarts it.
     pub async fn start(self) -> Result<Server> {
         let kind = self.kind(binary().await?);
         Server::start(kind).await

@@ -1,4 +1,4 @@
-//! What the tests of the whole suite stand on: real servers and processes, started, killed and awaited.
+//! The harness of the whole suite's tests: real servers and processes, started, killed and awaited.
 
 mod guard;
 mod jars;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::guard;
 use crate::wait::until;
 
-/// What of a process's output is shown when a test fails, bytes.
+/// How much of a process's output a failed test shows, bytes.
 const SHOWN_OUTPUT_BYTES: usize = 6_000;
 /// USER_HZ, which is 100 on every Linux that shows it to processes.
 const TICKS_A_SECOND: u64 = 100;
@@ -55,7 +55,7 @@ impl Process {
         }
     }
 
-    /// SIGSTOP: it keeps its memory and connections, and does nothing from the moment this returns.
+    /// SIGSTOP: it keeps its memory and connections, and is stopped when this returns.
     pub async fn pause(&mut self) -> Result<()> {
         self.signal("STOP")?;
         // The signal is only on its way when `kill` returns, and a later one of a lower number would overtake it.
@@ -79,7 +79,7 @@ impl Process {
         Ok(true)
     }
 
-    /// SIGCONT: it goes on.
+    /// SIGCONT: it continues.
     pub fn resume(&mut self) -> Result<()> {
         self.signal("CONT")
     }

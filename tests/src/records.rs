@@ -1,4 +1,4 @@
-//! All that is in a log.
+//! All records of a log.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use kith_log::{EventLog, LogPartition, Offset, Record, Topic, topics};
 
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
-/// Every record of the services' topics that is there now, partition by partition. Not what was set aside, nor what
-/// operators decided.
+/// Every current record of the services' topics, per partition, without dead letters and operators' decisions.
 pub async fn of(log: &dyn EventLog) -> Result<Vec<Record>> {
     let mut all = Vec::new();
     let of_services = |topic: &Topic| ![topics::DEAD_LETTERS, topics::OPS].contains(topic);

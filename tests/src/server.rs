@@ -12,12 +12,12 @@ use crate::http;
 use crate::process::Process;
 use crate::wait::until;
 
-/// Starts on another address when a port was taken between the look and the start.
+/// Starts on another address if a port was taken between check and start.
 const STARTS: usize = 3;
 /// Draws of a loopback address; nearly all of 16 million are free.
 const ADDRESS_DRAWS: usize = 64;
 
-/// A kind of server: how it is made ready, started and asked whether it serves.
+/// A kind of server: how to prepare it, start it and check that it serves.
 pub struct Kind {
     pub name: String,
     /// All of them are free on the address that the server gets.
@@ -152,7 +152,7 @@ impl Server {
         }
     }
 
-    /// Brings it back to a running, ready state, whatever a test that failed has left.
+    /// Brings it back to a running, ready state after any failed test.
     pub async fn revive(&mut self) -> Result<()> {
         let runs = self.process().is_ok_and(|process| process.ensure_running().is_ok());
         if !runs {
@@ -181,7 +181,7 @@ fn free_address(ports: &[u16]) -> Result<Ipv4Addr> {
     draws.find(is_free).with_context(|| format!("no loopback address has the ports {ports:?} free"))
 }
 
-/// 127.0.0.x is left to people.
+/// 127.0.0.x is reserved for manual use.
 fn random_address() -> Ipv4Addr {
     let [a, b, c, ..] = RandomState::new().hash_one(()).to_le_bytes();
     Ipv4Addr::new(127, a.clamp(1, 254), b, c.clamp(1, 254))

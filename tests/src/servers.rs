@@ -1,4 +1,4 @@
-//! The real Kafka and the real Cassandra that the tests of one binary share. Whoever holds one has it alone.
+//! The real Kafka and the real Cassandra that the tests of one binary share. The holder has exclusive use.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use crate::server::Server;
 use crate::{cassandra_server, kafka_server};
 
-/// A shared server, alone in the hands of one test. It runs and is ready when it is handed out.
+/// A shared server, held exclusively by one test. It is running and ready.
 pub type Shared = MappedMutexGuard<'static, Server>;
 
 static KAFKA: Mutex<Option<Server>> = Mutex::const_new(None);
@@ -36,7 +36,7 @@ pub async fn both() -> Option<(Shared, Shared)> {
     Some((kafka, cassandra().await?))
 }
 
-/// Why nothing can be tested against real servers here, if so. `LIVE_TESTS=no` asks for that.
+/// Why tests against real servers are impossible here, if so. `LIVE_TESTS=no` disables them.
 ///
 /// # Panics
 /// When a program is missing, though `CI=true` and nobody asked.

@@ -40,7 +40,7 @@ impl Suite {
         Ok(Self { processes: BTreeMap::from([(name.to_owned(), launch.start().await?)]) })
     }
 
-    /// A process a service over a real broker and a real CQL server, which are emptied first.
+    /// One process per service over a real broker and a real CQL server, which are emptied first.
     pub async fn live(kafka: &mut Server, cql: &mut Server, keys: &Path) -> Result<Self> {
         kafka.wipe().await?;
         cql.wipe().await?;
@@ -112,7 +112,7 @@ impl Suite {
         self.start_client(&["run", "--json", "--accounts", &accounts.to_string()], "\"feed_entries\"").await
     }
 
-    /// Starts `kith-demo latency`: a post after the other, each of which a reader with its token must find.
+    /// Starts `kith-demo latency`: one post after the other, each of which a reader with its token must find.
     pub async fn start_posts_and_reads(&self, posts: usize) -> Result<Client> {
         self.start_client(&["latency", "--json", "--posts", &posts.to_string()], "p50_us").await
     }
@@ -165,7 +165,7 @@ impl Suite {
     }
 }
 
-/// A test that fails says which of its processes had ended, and how: that is what their clients met.
+/// A failed test reports which of its processes had ended, and how: that explains the clients' errors.
 impl Drop for Suite {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -5,8 +5,8 @@ use anyhow::{Result, bail};
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Asks again and again until `check` gives something, at most for `within`. `what` completes "not within 5s: …".
-/// An `Err` of `check` ends the wait at once.
+/// Polls until `check` returns something, at most for `within`. `what` completes "not within 5s: …". An `Err` of
+/// `check` ends the wait at once.
 pub async fn until<T>(what: &str, within: Duration, mut check: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + within;
     let mut pause = FIRST_PAUSE;

@@ -1,10 +1,10 @@
-//! What is remembered of tables, each kind for another reader:
+//! Caches over tables, one kind per reader:
 //!
-//! * [`PageCache`]: answers of queries, remembered until a row that they were made of changes;
+//! * [`PageCache`]: answers of queries, cached until a row behind them changes;
 //! * [`RowCache`]: rows that handlers read by key;
-//! * [`PartitionCache`]: rows that a worker has loaded of the table partitions that it evolves.
+//! * [`PartitionCache`]: rows that a worker has loaded from the table partitions that it evolves.
 //!
-//! Over tables that other processes may write to, [`SoleWriter`] says whether the first two may remember anything.
+//! Over tables that other processes may write to, [`SoleWriter`] says whether the first two may cache anything.
 
 mod pages;
 mod partitions;
@@ -18,7 +18,7 @@ pub(crate) use partitions::PartitionCache;
 pub(crate) use rows::RowCache;
 pub(crate) use sole_writer::SoleWriter;
 
-/// How many answers were remembered, and how many had to be read.
+/// Hits and misses.
 #[derive(Clone, Default)]
 pub(crate) struct CacheCounts {
     pub remembered: Counter,

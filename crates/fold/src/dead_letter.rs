@@ -1,4 +1,4 @@
-//! Records that nobody can decode: set aside in the log, once, and flagged in the tables at their offset.
+//! Records that cannot be decoded: set aside in the log, once, and flagged in the tables at their offset.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::{Append, Cause, Effect};
 /// A letter carries the record's bytes up to this; a longer record is read at its origin, which the log keeps.
 const MAX_LETTER_BYTES: usize = MAX_RECORD_BYTES - 4 * 1024;
 
-/// Which offsets of a log partition are set aside. A replay sees it and appends no second letter. What is here is in the
-/// log, so a generation that does not append writes none of it.
+/// The offsets of a log partition that are set aside. A replay sees the row and appends no second letter. A row implies
+/// a letter in the log, so a generation that does not append writes no rows.
 pub(crate) static SET_ASIDE: Table = Table {
     name: "set_aside",
     partition: &[Column::text("topic"), Column::bigint("log_partition")],
@@ -26,13 +26,13 @@ pub(crate) static SET_ASIDE: Table = Table {
 };
 
 row! {
-    /// A function of the record's place alone: what the decoder says of it may change with a release.
+    /// A function of the record's place alone: the decoder's message may change with a release.
     #[derive(Debug, Clone, PartialEq)]
     pub(crate) struct SetAsideRow in 0 { pub letter_id: String }
 }
 
-/// A record that nobody can decode, and the letter that sets it aside. The letter's id is a function of its origin, so that a
-/// second one is known to be the same.
+/// A record that cannot be decoded, and the letter that sets it aside. The letter's id is a function of its origin, so
+/// that a second one is recognised as a copy.
 #[derive(Clone)]
 pub(crate) struct Poison {
     origin: Position,
@@ -48,7 +48,8 @@ impl Poison {
         self.letter.id
     }
 
-    /// Appends the letter unless the tables say that it was; then they say so. `is_in_log`: it is, whatever they say.
+    /// Appends the letter unless the tables show that it was appended; then marks it in the tables. `is_in_log`: it is,
+    /// whatever the tables show.
     pub fn effect(self, is_in_log: bool) -> Effect {
         let Self { origin, letter } = self;
         let row = RowKey::of::<SetAsideRow>([i64::try_from(origin.offset).unwrap_or(i64::MAX).into()]);
@@ -80,7 +81,7 @@ fn key_of(partition: LogPartition) -> Key {
 fn letter(record: &Record, reason: &str) -> Append {
     let origin = record.position;
     let size: usize = record.headers.iter().map(|h| h.name.len() + h.value.len() + 8).sum();
-    // What is in a private topic is for its service alone: passwords' hashes among it. It is read at its origin.
+    // The content of a private topic is for its service alone (password hashes, for example). It is read at its origin.
     let fits = record.key.len() + record.value.len() + size <= MAX_LETTER_BYTES && !origin.partition.topic.is_private();
     let headers =
         record.headers.iter().filter(|_| fits).map(|h| Header { name: h.name.to_string(), value: h.value.clone() });

@@ -31,7 +31,7 @@ pub use crate::metrics::FoldMetrics;
 pub(crate) use heads::{heads, last_positions};
 pub(crate) use role::Role;
 
-/// Partitions replayed at once, outside the group: each opens a reader of its own.
+/// Partitions replayed concurrently, outside the group: each opens a separate reader.
 const REPLAYS_AT_ONCE: usize = 8;
 
 /// What a group runs on.
@@ -43,7 +43,7 @@ pub struct Ports {
     pub metrics: FoldMetrics,
 }
 
-/// A group at work. Dropping it ends its tasks: what they had not finished is folded again by whoever comes next.
+/// A running group. Dropping it ends its tasks: the next owner folds their unfinished work again.
 pub struct Running {
     pub state: State,
     pub publisher: Publisher,
@@ -60,7 +60,7 @@ impl Running {
         self.group.generation
     }
 
-    /// Ends its tasks, and waits until they hold the log and the tables no longer.
+    /// Ends its tasks, and waits until they have released the log and the tables.
     pub async fn end(&self) {
         for task in self.take_tasks() {
             task.abort();
@@ -70,7 +70,7 @@ impl Running {
         self.metrics.forget(&self.group, self.state.watermarks.partitions());
     }
 
-    /// Ends its tasks between two of their awaits, and waits for nothing.
+    /// Ends its tasks at an await, without waiting for them.
     pub(crate) fn stop(&self) {
         self.take_tasks().iter().for_each(JoinHandle::abort);
     }
@@ -86,7 +86,7 @@ impl Drop for Running {
     }
 }
 
-/// Creates what the group needs: its keyspace and tables. Idempotent; `kith init` sole_writer calls it.
+/// Creates what the group needs: its keyspace and tables. Idempotent; only `kith init` calls it.
 pub async fn create(ports: &Ports, group: &Group) -> Result<(), FoldError> {
     let topics: Vec<_> = group.topics.iter().copied().chain([topics::OPS]).collect();
     ports.log.create_topics(&topics).await?;
@@ -128,7 +128,7 @@ pub(crate) async fn start_as(
         reading_letters: Semaphore::new(1),
         rejoin: Notify::new(),
     });
-    // Before anyone may ask: whether the log is still the one that the tables are of.
+    // Before any request: check that the tables belong to this log.
     state.watermarks.refresh_all().await?;
     for (partition, head) in heads(&*context.log, &context.group).await? {
         state.watermarks.fits(partition, state.watermarks.next_offset(partition), head);
@@ -140,13 +140,13 @@ pub(crate) async fn start_as(
     Ok(Running { state, publisher, lag, role, group: own_group, metrics, tasks: Mutex::new(tasks) })
 }
 
-/// The tables as handlers see them, and as folds do: the same, but for whose calls are timed as whose.
+/// The tables for handlers and for folds: the same tables, but their calls are timed separately.
 async fn states(ports: &Ports, group: &Group, standing: &Arc<Standing>) -> Result<[State; 2], FoldError> {
     let is_shared = ports.tables.is_shared();
     let timed = |tables: &Arc<dyn Keyspace>, by| -> Arc<dyn Keyspace> {
         match is_shared {
             true => Arc::new(Timed::new(Arc::clone(tables), ports.metrics.calls(group, by))),
-            // A call of a function: it takes less than to ask the clock.
+            // A function call: it takes less time than reading the clock.
             false => Arc::clone(tables),
         }
     };
@@ -169,7 +169,7 @@ async fn states(ports: &Ports, group: &Group, standing: &Arc<Standing>) -> Resul
     Ok([state.clone(), State { keyspace: of_folds, ..state }])
 }
 
-/// Where the folds of a group are that does not run here.
+/// The positions of a group's folds that do not run here.
 pub(crate) async fn watermarks(ports: &Ports, group: &Group) -> Result<Arc<Watermarks>, FoldError> {
     let keyspace = ports.tables.open(&group.keyspace(), &group.tables()).await?;
     Ok(watermarks_in(ports, group, keyspace, None))

@@ -1,4 +1,4 @@
-/// Why a fold cannot go on for now, or at all.
+/// Why a fold cannot continue, for now or at all.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FoldError {
     #[error(transparent)]
@@ -7,11 +7,11 @@ pub enum FoldError {
     Log(#[from] kith_log::LogError),
     #[error(transparent)]
     Append(#[from] kith_log::AppendError),
-    /// The partition stops until an operator or an upgrade helps: an unknown event type, a fold that reads a row it did
-    /// not ask for.
+    /// The partition stops until an operator or an upgrade fixes it: an unknown event type, a fold that reads a row
+    /// outside its scope.
     #[error("stopped: {0}")]
     Stopped(String),
-    /// The same, for a log that has other records than the tables, or none, from `from` on.
+    /// The same, if from `from` on the log has other records than the tables, or none.
     #[error(
         "stopped: the log lost its tail, {partition} differs from its tables at offset {from}: fill them anew from what \
          the log has, by a rebuild and a promotion"
@@ -20,21 +20,21 @@ pub enum FoldError {
 }
 
 impl FoldError {
-    /// Whether trying again can help: a server that is down may come back; a row too large stays too large, and tables
-    /// or a log that are not what they were are for an operator.
+    /// Whether a retry can help: a server that is down may come back; a row too large stays too large, and tables or a
+    /// log with other content need an operator.
     pub(crate) fn may_pass(&self) -> bool {
         use kith_log::LogError::{Closed, Unavailable};
         match self {
             Self::Store(kith_tables::StoreError::Unavailable(_))
             | Self::Log(Unavailable(_) | Closed)
             | Self::Append(_) => true,
-            // With the process, which is about to start anew.
+            // With the process, which will restart.
             _ if self.needs_restart() => true,
             Self::Store(_) | Self::Log(_) | Self::Stopped(_) | Self::LostTail { .. } => false,
         }
     }
 
-    /// Whether nothing more can be written until the process starts anew, and reads the disk back.
+    /// Whether no write is possible until the process restarts and recovers from the disk.
     pub(crate) fn needs_restart(&self) -> bool {
         use kith_log::LogError;
         use kith_tables::StoreError;

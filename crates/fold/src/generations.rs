@@ -1,4 +1,4 @@
-//! The generations of a group's tables: what operators decided about them, and what of it has come about in this process.
+//! The generations of a group's tables: operators' decisions, and their execution in this process.
 
 mod decided;
 mod operations;

@@ -15,10 +15,10 @@ use crate::{Fold, State};
 pub struct Group {
     /// `identity`, `posts`, `engagement`, `messaging`, or `feeds`, which the projector hosts.
     pub name: &'static str,
-    /// Which full set of tables; in every name from the first day.
+    /// The generation; in every name from the first day.
     pub generation: u32,
-    /// Counts up when a fold or a table changes what it writes: tables that other folds began are not folded on with
-    /// these, a new generation is.
+    /// Incremented when a fold or a table changes its writes: these folds do not continue tables that other folds
+    /// began, they fill a new generation.
     pub folds_version: u32,
     pub topics: Vec<Topic>,
     pub folds: Vec<Arc<dyn Fold>>,
@@ -26,24 +26,24 @@ pub struct Group {
     pub shown: Option<Arc<dyn Shown>>,
 }
 
-/// What a table holds for its readers, where its rows also hold what no reader is shown: a join of two topics, whose
-/// rows depend on what met when.
+/// The content of a table that readers see, if its rows also hold content that no reader sees: a join of two topics,
+/// whose rows depend on the interleaving.
 #[async_trait]
 pub trait Shown: Send + Sync {
-    /// The tables that are compared by what is shown.
+    /// The tables that are compared by their visible content.
     fn tables(&self) -> Vec<&'static Table>;
 
     /// Whether a row of another table is compared.
     fn counts(&self, table: &'static Table, row: &RowKey) -> bool;
 
-    /// What is shown of: the keys of readers, a page at a time.
+    /// The keys of readers, one page at a time.
     async fn readers(
         &self,
         state: &State,
         cursor: Option<Vec<u8>>,
     ) -> Result<(Vec<String>, Option<Vec<u8>>), StoreError>;
 
-    /// What a reader is shown, in order, each entry in a form that is the same for the same entry.
+    /// The entries that a reader sees, in order, equal entries in equal form.
     async fn entries(&self, state: &State, reader: &str, now_ms: UnixMillis) -> Result<Vec<String>, StoreError>;
 }
 
@@ -65,7 +65,7 @@ impl Group {
         tables
     }
 
-    /// Those that are a function of the log: without what the engine notes of its own doings.
+    /// Those that are a function of the log: without the engine's own state.
     pub fn folded_tables(&self) -> Vec<&'static Table> {
         let mut tables: Vec<&'static Table> = Vec::new();
         for table in self.folds.iter().flat_map(|fold| fold.tables()) {

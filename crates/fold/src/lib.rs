@@ -3,13 +3,13 @@
 //! A service declares its [`Fold`]s; [`engine::start`] joins the consumer group, gives each log partition a worker, and
 //! keeps these rules (ARCHITECTURE.md, invariants 2 to 5):
 //!
-//! 1. A record evolves one table partition in each fold that it concerns. What changed there is written together with
-//!    the mark, in one batch. A record at or below the mark is not applied again.
-//! 2. What a record causes elsewhere are [`Effect`]s: absolute values at a position of the same log partition. They are
-//!    emitted again on every replay, also for records at or below the mark.
+//! 1. A record evolves one table partition per fold that it concerns. One batch writes the changes there and the mark.
+//!    A record at or below the mark is not applied again.
+//! 2. Its writes elsewhere are [`Effect`]s: absolute values at a position of the same log partition. They are emitted
+//!    again on every replay, also for records at or below the mark.
 //! 3. The watermark moves when all of that is durable.
-//! 4. Appends are made only after the group's folds have reached the heads that stood when the worker started, and each
-//!    is preceded by a look whether what it would say is in the tables already.
+//! 4. Appends are made only after the group's folds have reached the heads as they were when the worker started, and
+//!    only if the tables do not show yet what the append would cause.
 //!
 //! Nothing here knows a service's rules; folds are pure and know neither clock nor store.
 

@@ -1,4 +1,4 @@
-//! What folds tell Prometheus.
+//! The folds' Prometheus metrics.
 
 mod calls;
 mod steps;
@@ -47,7 +47,7 @@ struct GroupLabels {
     group: String,
 }
 
-/// Where answers come from.
+/// The source of answers.
 const MEMORY: &str = "memory";
 const TABLES: &str = "tables";
 
@@ -116,7 +116,7 @@ impl FoldMetrics {
         counts(&self.rows, group)
     }
 
-    /// Nothing more is said of a group that has ended: an old alarm would stay for ever.
+    /// Removes the series of a group that has ended: an old alarm would stay for ever.
     pub(crate) fn forget(&self, group: &Group, partitions: impl Iterator<Item = LogPartition>) {
         self.partitions.remove(&GroupLabels { group: group.consumer_group() });
         self.steps.forget(group);

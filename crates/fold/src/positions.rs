@@ -1,5 +1,4 @@
-//! Where folds are: the watermarks of each log partition, how far they are behind the log, whether they
-//! stand still, and the tokens that name places.
+//! Positions of folds: the watermark per log partition, the lag, standstill, and the tokens that name positions.
 
 mod lag;
 mod standstill;

@@ -22,7 +22,7 @@ pub struct Publisher {
     /// `ce_source`: `/kith/posts`.
     source: Arc<str>,
     took: Option<Histogram>,
-    /// What this and its clones appended of late.
+    /// The recent appends of this and its clones.
     own: Arc<OwnAppends>,
 }
 
@@ -34,11 +34,11 @@ struct OwnAppends(Mutex<BTreeMap<LogPartition, BTreeMap<Offset, OwnAppend>>>);
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct OwnAppend {
     id: RecordId,
-    /// Names what the answer to its command rests on, for who asked for it.
+    /// What the answer to its command depends on, for its caller.
     about: u64,
 }
 
-/// Appends that are remembered per partition: more than a fold that is not behind has before it.
+/// Appends kept per partition: more than a fold without lag has pending.
 const OWN_APPENDS_KEPT: usize = 4_096;
 
 impl Publisher {
@@ -46,15 +46,15 @@ impl Publisher {
         Self { log, runtime, source: format!("/kith/{service}").into(), took: None, own: Arc::default() }
     }
 
-    /// With how long each append took noted.
+    /// With the duration of each append recorded.
     pub(crate) fn timed(self, took: Histogram) -> Self {
         Self { took: Some(took), ..self }
     }
 
-    /// Whether all between `next`, the first offset that is not in the tables, and the record at `position` was appended from
-    /// here, none of it under that record's id, and none about the same: so that what its command was decided on still stood
-    /// when the record came, and no copy of it came before. False where that is not known: also where a fold appended a fact,
-    /// which it does by a publisher of its own.
+    /// Whether this publisher appended every record between `next`, the first offset that is not in the tables, and the
+    /// record at `position`, none under that record's id and none about the same thing. Then the state that its command
+    /// was decided on was still current at the record, and no copy precedes it. False if that is unknown, also if a
+    /// fold appended a fact, which it does by its own publisher.
     pub fn appended_alone(&self, position: Position, next: Offset) -> bool {
         if next >= position.offset {
             return true;
@@ -71,7 +71,7 @@ impl Publisher {
         &self.log
     }
 
-    /// The last record of the partition that `key` decides, as the log has it now; `None`: it has none.
+    /// The last record now of the partition of `key`; `None`: it has none.
     pub async fn last(&self, topic: Topic, key: &str) -> Result<Option<Position>, LogError> {
         let partition = LogPartition::of_key(topic, key, self.log.partition_count());
         let heads = self.log.heads(topic).await?;
@@ -79,7 +79,7 @@ impl Publisher {
         Ok(head.checked_sub(1).map(|offset| Position { partition, offset }))
     }
 
-    /// When the record at `position` was written, as its `ce_time` says; `None`: the log does not say.
+    /// When the record at `position` was written, by its `ce_time`; `None`: unknown.
     pub async fn time_of(&self, position: Position) -> Result<Option<UnixMillis>, LogError> {
         let mut reader = self.log.read(position.partition, position.offset).await?;
         let Some(records) = reader.next().await else { return Ok(None) };
@@ -99,7 +99,7 @@ impl Publisher {
         self.append_about(0, topic, key, id, event, cause).await
     }
 
-    /// As [`Self::append`], of a command whose answer rests on what `about` names.
+    /// As [`Self::append`], for a command whose answer depends on what `about` names.
     pub async fn append_about(
         &self,
         about: u64,

@@ -1,5 +1,5 @@
-//! What a service says of its views and nouns, all of it pure: which rows a record evolves, what it changes there, and what
-//! follows elsewhere. Nothing here knows a store, a log or a clock.
+//! A service's declarations of views and nouns, all pure: which rows a record evolves, what it changes there, and its
+//! effects elsewhere. Nothing here knows a store, a log or a clock.
 
 mod applied;
 mod contest;

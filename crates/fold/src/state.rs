@@ -30,7 +30,7 @@ impl State {
         &self.watermarks
     }
 
-    /// The tables as they are, nothing remembered.
+    /// The tables themselves, without a cache.
     pub fn keyspace(&self) -> &Arc<dyn Keyspace> {
         &self.keyspace
     }
@@ -40,11 +40,11 @@ impl State {
         self.watermarks.wait(token.positions(), until).await
     }
 
-    /// Whether the group's folds stand still, so that the tables may lack what was said long ago. As this process knows
-    /// it: that they are paused by `kith.ops.v1`, that a partition is stopped by its own folds, or by the rows in which
-    /// others store it, which are looked at every 500 ms. Cheap: it asks neither log nor tables.
+    /// Whether the group's folds stand still, so that the tables may lack old records. As known to this process: a
+    /// pause from `kith.ops.v1`, a stopped partition from its own folds or from the rows that other processes store,
+    /// which are read every 500 ms. Cheap: it reads neither log nor tables.
     ///
-    /// Rows that were read before it is asked may be older than what it says: ask before, and after.
+    /// Rows that were read before this call may be older than its answer: call it before and after.
     pub fn standstill(&self) -> Option<Standstill> {
         if self.standing.is_paused() {
             return Some(Standstill::Paused);
@@ -54,13 +54,13 @@ impl State {
         stopped.or_else(|| self.standing.is_catching_up().then_some(Standstill::CatchingUp))
     }
 
-    /// What a read made now includes at least.
+    /// The positions that a read made now includes at least.
     pub fn as_of(&self) -> Token {
         self.watermarks.known().collect::<Token>().at(self.watermarks.latest())
     }
 
-    /// What `read` makes of the tables, and of nothing else but what `key` says: as it made it before, while no table
-    /// partition that it read has changed. Only while no other process writes to the tables; else it always reads.
+    /// The answer of `read`, which must be a function of the tables and of `key` alone. It is cached while no table
+    /// partition that it read has changed. Only while no other process writes to the tables; otherwise it always reads.
     pub async fn remembered<E, F, Fut>(&self, key: &[u8], read: F) -> Result<Bytes, E>
     where
         F: FnOnce(Self) -> Fut,
@@ -106,7 +106,7 @@ impl State {
         rows.into_iter().map(|row| row.map(found).transpose()).collect()
     }
 
-    /// Rows of type `R` that follow each other.
+    /// Consecutive rows of type `R`.
     pub async fn slice<R: RowType>(
         &self,
         table: &'static Table,
@@ -118,7 +118,7 @@ impl State {
         rows.into_iter().map(found).collect()
     }
 
-    /// The summary rows that the partitions of `topic` keep in this table partition, those that are there.
+    /// The existing summary rows of the partitions of `topic` in this table partition.
     pub async fn summaries<S: RowType>(
         &self,
         table: &'static Table,
@@ -143,8 +143,8 @@ impl State {
         rows.into_iter().next().flatten().map(found_summary).transpose()
     }
 
-    /// Asks `look` again whenever the partition of `key` in `topic` has been folded further, until it finds something
-    /// or the deadline is over: for what a record causes in another partition.
+    /// Calls `look` again whenever the partition of `key` in `topic` has been folded further, until it finds something
+    /// or the deadline passes: for effects in another partition.
     pub async fn until<T, F, Fut>(&self, (topic, key): (Topic, &str), until: Instant, look: F) -> Result<T, WaitError>
     where
         F: Fn() -> Fut,

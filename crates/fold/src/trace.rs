@@ -9,8 +9,8 @@ use crate::{Cause, Group, Record};
 /// Both logs are Kafka in what these attributes say: topics, partitions, offsets.
 const SYSTEM: &str = "kafka";
 
-/// The span in which a record is appended, a child of what causes it; none when that is not traced. No key and no value
-/// is told: they are about people.
+/// The span in which a record is appended, a child of its cause's span; none if that is not traced. It contains no key
+/// and no value: they are personal data.
 pub(crate) fn send_span(topic: Topic, cause: &Cause) -> Span {
     let parent = cause.trace_parent.as_deref().and_then(span_context);
     if parent.is_none() && trace_parent(&Span::current()).is_none() {
@@ -33,7 +33,7 @@ pub(crate) fn send_span(topic: Topic, cause: &Cause) -> Span {
     span
 }
 
-/// Adds to the span of [`send_span`] what came of it.
+/// Adds the outcome to the span of [`send_span`].
 pub(crate) fn sent(span: &Span, appended: &Result<Position, AppendError>) {
     match appended {
         Ok(at) => {
@@ -52,8 +52,8 @@ pub(crate) fn sent(span: &Span, appended: &Result<Position, AppendError>) {
     }
 }
 
-/// The span in which a group folds a record, a child of the one that appended it; none when that was not traced. From
-/// here on the record carries this span's context: what it causes follows from it.
+/// The span in which a group folds a record, a child of the one that appended it; none if that was not traced. From
+/// here on the record carries this span's context, which its effects inherit.
 pub(crate) fn process_span(record: &mut Record, group: &Group) -> Span {
     let Some(parent) = record.trace_parent.as_deref().and_then(span_context) else { return Span::none() };
     let at = record.position;

@@ -1,8 +1,8 @@
-//! Whether two generations of a group's tables hold the same, table partition by table partition.
+//! Whether two generations of a group's tables are equal, per table partition.
 //!
-//! Both go on being folded meanwhile, so a partition that differs at first sight is looked at again once both
-//! generations have folded all that the log had then. What still differs, and has changed on neither side in between, is
-//! different: each side holds everything that the other had shown, and nothing newer came.
+//! Both are still folded meanwhile, so a partition that differs at first is read again once both generations have
+//! folded up to the heads of that moment. If it still differs, and has changed on neither side in between, it is
+//! different: each side has folded everything that the other had, and nothing newer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::{FoldError, Group, State, WaitError};
 
 pub use crate::group::Shown;
 
-/// How often a partition that is written all the time is looked at before it is called different.
+/// How often a partition under constant writes is read before it is reported as different.
 const LOOKS: usize = 50;
-/// How long both generations get to fold what the log has.
+/// How long both generations get to reach the heads.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);
-/// Differences that are told; all are counted.
+/// Differences that are listed; all are counted.
 const TOLD: usize = 20;
 
 /// How far a comparison is.
@@ -32,7 +32,7 @@ pub struct Compared {
     pub rows: u64,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Over everything that both hold; `None` if they differ.
@@ -44,8 +44,7 @@ pub struct Verdict {
     pub differences: Vec<Difference>,
 }
 
-/// A row that is not the same on both sides: the beginning of its digest, since what it holds may be secret; `None`:
-/// there is none.
+/// A row that differs between the sides: the first part of its digest, since its content may be secret; `None`: absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub table: &'static str,
@@ -66,7 +65,7 @@ pub enum VerifyError {
     Wait(#[from] WaitError),
 }
 
-/// Compares all tables of a group. `told` hears how far it is, after each page.
+/// Compares all tables of a group. `told` gets the progress, after each page.
 pub async fn verify(
     ports: &Ports,
     group: &Group,
@@ -89,7 +88,7 @@ pub async fn verify(
     Ok(verdict)
 }
 
-/// Digests of rows, by their keys as text: what is compared of a partition. Not the rows: a partition may be large.
+/// Digests of a partition's rows, by their keys as text. Not the rows: a partition may be large.
 type Rows = BTreeMap<String, RowDigest>;
 type RowDigest = [u8; 32];
 
@@ -166,7 +165,7 @@ impl Run<'_> {
     }
 
     async fn compare(&mut self, subject: Subject<'_>) -> Result<(), VerifyError> {
-        // Embedded tables answer at once: without this nobody else would have a turn until all is compared.
+        // Embedded tables answer without yielding: without this no other task would run until all is compared.
         tokio::task::yield_now().await;
         let mut both = self.both(&subject).await?;
         for _ in 0..LOOKS {
@@ -263,7 +262,7 @@ impl Run<'_> {
         state.watermarks().partitions().map(|partition| table.summary_key(partition.source())).collect()
     }
 
-    /// Waits until both generations have folded all that the log has now.
+    /// Waits until both generations have reached the log's current heads.
     async fn catch_up(&self) -> Result<(), VerifyError> {
         let heads = engine::heads(&*self.ports.log, self.group).await.map_err(FoldError::from)?;
         let positions = engine::last_positions(&heads);

@@ -1,7 +1,7 @@
 //! The contract of an [`EventLog`]: plain functions that each adapter's tests list by name.
 //!
-//! They use topics of their own, so that they can run beside a suite on one broker; no two at the same time on one log.
-//! They need a single-threaded tokio runtime only where it is said.
+//! They use separate topics, so that they can run beside a suite on one broker; only one at a time on one log. They
+//! need a single-threaded tokio runtime only where stated.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a suite of tests")]
 
@@ -29,11 +29,11 @@ pub const TOPICS: [Topic; 2] = [TOPIC, OTHER_TOPIC];
 const TOPIC: Topic = Topic { id: 901, name: "kith.contract.v1" };
 const OTHER_TOPIC: Topic = Topic { id: 902, name: "kith.contract-other.v1" };
 
-/// How long a thing may take that must happen. A moment when all is well; a rebalance after a crash takes 10 s.
+/// How long a required event may take. Normally a moment; a rebalance after a crash takes 10 s.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The whole contract but the kill -9, one rule after the other. `open` gives the same log again: another connection to
-/// the same broker, or the same folder (the one before is closed and dropped by then).
+/// The whole contract except the kill -9, one rule after the other. `open` opens the same log again: another connection
+/// to the same broker, or the same folder (the previous log is closed and dropped by then).
 pub async fn all(open: impl AsyncFn() -> Arc<dyn EventLog>) {
     keeps_the_order_of_a_key(open().await).await;
     gives_every_append_a_place_of_its_own(open().await).await;
@@ -98,7 +98,7 @@ async fn append_all(log: &Arc<dyn EventLog>, records: impl Iterator<Item = NewRe
     join_all(records.map(|record| append(log, record))).await
 }
 
-/// The next `count` records of `key`, whatever stands between them. Checks the order of all.
+/// The next `count` records of `key`, skipping others. Checks the order of all.
 async fn next_of(reader: &mut RecordReader, key: &str, count: usize) -> Vec<Record> {
     let mut found = Vec::new();
     let mut last = None;

@@ -1,6 +1,6 @@
 //! The log inside the process: one folder, no server, the same guarantees.
 //!
-//! One process has the folder; a second one is refused. Appends are committed in groups, one sync of the disk each.
+//! One process owns the folder; a second one is refused. Appends are committed in groups, one disk sync per group.
 
 mod folder;
 mod frame;
@@ -44,20 +44,20 @@ pub struct EmbeddedLog {
 
 /// Who writes.
 enum Commit {
-    /// A thread of its own.
+    /// A separate thread.
     Thread(Mutex<Option<JoinHandle<()>>>),
-    /// The caller, at once: a simulation has one thread.
+    /// The caller itself: a simulation has one thread.
     Inline(Mutex<Writer>),
 }
 
-/// What appends, readers and members have in common. It does not hold the store: see [`reader`].
+/// State shared by appends, readers and members. It does not hold the store: see [`reader`].
 struct Shared {
     partition_count: PartitionIndex,
     topics: RwLock<BTreeMap<u16, MadeTopic>>,
     recent: Mutex<Recent>,
     groups: Groups,
     closed: watch::Sender<bool>,
-    /// True when the writer has written all it ever will.
+    /// True when the writer has ended.
     drained: watch::Sender<bool>,
 }
 
@@ -66,17 +66,18 @@ struct MadeTopic {
     partitions: Vec<Arc<Partition>>,
 }
 
-/// One partition and its head: the offset of its next record, all before it being on the disk.
+/// One partition and its head: the offset of its next record; all records before it are on the disk.
 struct Partition {
     id: LogPartition,
     head: watch::Sender<Offset>,
 }
 
 impl EmbeddedLog {
-    /// Opens the log in `dir`, or makes it with `partitions` partitions a topic. Blocks for as long as it takes to read
-    /// the journal back (a few hundred ms at most, as the journal is bounded).
+    /// Opens the log in `dir`, or creates it with `partitions` partitions per topic. Blocks while it reads the journal
+    /// back (a few hundred ms at most, as the journal is bounded).
     ///
-    /// `Contract`: the folder was made with another partition count or format. `Unavailable`: another process has it.
+    /// `Contract`: the folder was created with another partition count or format. `Unavailable`: another process owns
+    /// it.
     pub fn open(dir: &Path, partitions: PartitionIndex, runtime: Runtime) -> Result<Arc<Self>, LogError> {
         if partitions == 0 || partitions > LogPartition::MAX_COUNT {
             let max = LogPartition::MAX_COUNT;
@@ -98,7 +99,7 @@ impl EmbeddedLog {
         Ok(Arc::new(Self { runtime, shared, store, queue, poisoned, how }))
     }
 
-    /// True after a failed write: every append is refused until the process starts anew, and reads the disk back.
+    /// True after a failed write: every append is refused until the process restarts, and reads the disk back.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Acquire)
     }
@@ -160,7 +161,7 @@ impl EventLog for EmbeddedLog {
         answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log's writer ended".to_owned())))
     }
 
-    /// Fails also when the log is poisoned, so that it can serve as the look whether the log is well.
+    /// Also fails when the log is poisoned, so that it can serve as the health check of the log.
     async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError> {
         self.open_for_reading()?;
         if self.is_poisoned() {
@@ -198,7 +199,7 @@ impl EventLog for EmbeddedLog {
 }
 
 impl Drop for EmbeddedLog {
-    /// Waits for the group that is being written, so that the folder is free afterwards.
+    /// Waits for the group in progress, so that the folder is free afterwards.
     fn drop(&mut self) {
         self.queue.close();
         self.shared.closed.send_replace(true);
@@ -212,7 +213,7 @@ impl Drop for EmbeddedLog {
 }
 
 impl Shared {
-    /// What the store holds.
+    /// The content of the store.
     fn load(store: &Store, partition_count: PartitionIndex) -> Result<Self, LogError> {
         let shared = Self {
             partition_count,
@@ -232,7 +233,7 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Makes a topic known, with its partitions' heads.
+    /// Registers a topic, with its partitions' heads.
     fn add(&self, store: &Store, topic: Topic) -> Result<(), LogError> {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if topics.contains_key(&topic.id) {
@@ -247,7 +248,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Those of `topics` that were not made; an error if one was made under another name.
+    /// Those of `topics` that do not exist; an error if one exists under another name.
     fn missing(&self, topics: &[Topic]) -> Result<Vec<Topic>, LogError> {
         let made = self.topics.read().unwrap_or_else(PoisonError::into_inner);
         let mut missing = Vec::new();

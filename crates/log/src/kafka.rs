@@ -35,7 +35,7 @@ pub use settings::KafkaSettings;
 use topics::Topics;
 use voice::Voice;
 
-/// The group of readers outside groups. The library wants a name; it joins and commits nothing under it.
+/// The group of readers outside groups. The library requires a name; it joins and commits nothing with it.
 const READERS_GROUP: &str = "kith-readers";
 
 /// An [`EventLog`] on Kafka brokers.
@@ -51,7 +51,7 @@ pub struct KafkaLog {
 
 impl KafkaLog {
     /// Does not wait for a broker: one that is down makes calls fail with `Unavailable` or `Unknown` within 3 to 4 s,
-    /// until it is back. `Contract`: the settings are not fit to build a log on.
+    /// until it is back. `Contract`: the settings are unfit for a log.
     pub fn connect(
         settings: KafkaSettings,
         partitions: PartitionIndex,
@@ -115,7 +115,7 @@ impl EventLog for KafkaLog {
         Ok(self.readers.spawn(partition, from, queue, lifetime, Some(consumer)))
     }
 
-    /// Does not wait for the group: the first word does.
+    /// Does not wait for the group: the first assignment does.
     async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError> {
         self.open()?;
         let consumer = Consumer::run(&self.settings.consumer(group), self.voice.clone(), topics)?;

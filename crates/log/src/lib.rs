@@ -1,4 +1,4 @@
-//! The log: the only truth of the suite.
+//! The log: the suite's only source of truth.
 //!
 //! Rules every adapter keeps, whatever else it does (the contract suite checks each):
 //!
@@ -6,11 +6,11 @@
 //! 2. One log partition is totally ordered by offset; readers see its records in that order, without gaps.
 //! 3. An `append` that failed with [`AppendError::Refused`] wrote nothing. After [`AppendError::Unknown`] the record may
 //!    or may not be in the log, once or twice: the caller repeats it under the same id, and folds drop the copy.
-//! 4. A member of a group is told which partitions it has; what it had before the last word is void at once. Two members
-//!    may for a while both believe that they have one partition: whoever writes must not depend on being alone.
-//! 5. A reader that does not read makes its adapter wait; memory stays within [`READ_AHEAD_BYTES`] a partition.
+//! 4. A member of a group receives its partitions as an assignment; the previous assignment is void at once. Two
+//!    members may for a while both believe that they own one partition: a writer must not depend on being the sole one.
+//! 5. A reader that does not read makes its adapter wait; memory stays within [`READ_AHEAD_BYTES`] per partition.
 //!
-//! Only this crate knows Kafka; only `embedded.rs` here knows fjall's use as a log.
+//! Only this crate knows Kafka; only `embedded.rs` here knows how fjall is used as a log.
 
 pub mod contract;
 pub mod embedded;
@@ -28,25 +28,25 @@ pub use topic::{LogPartition, Offset, PartitionIndex, Position, Topic, partition
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 /// Headers of one record.
 pub const MAX_HEADERS: usize = 64;
-/// What one partition's reader may hold that its fold has not taken yet, bytes (one record may exceed it).
+/// What one partition's reader may hold before its fold takes it, bytes (one record may exceed it).
 pub const READ_AHEAD_BYTES: usize = 1024 * 1024;
 
-/// A log of topics of a fixed number of partitions each.
+/// A log of topics with a fixed number of partitions each.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
     /// Partitions of every topic: chosen when the log was created, never changed.
     fn partition_count(&self) -> PartitionIndex;
 
-    /// Makes the topics that are missing; leaves the others as they are. `Err` when one exists with another contract.
+    /// Creates the missing topics; leaves the others unchanged. `Err` when one exists with another contract.
     async fn create_topics(&self, topics: &[Topic]) -> Result<(), LogError>;
 
-    /// Whether the topics stand as their contract asks; the answer names every difference.
+    /// Whether the topics satisfy their contract; the answer names every difference.
     async fn check_topics(&self, topics: &[Topic]) -> Result<(), LogError>;
 
     /// Appends to the partition that the key decides. Durable when it returns `Ok`.
     async fn append(&self, record: NewRecord) -> Result<Position, AppendError>;
 
-    /// For each partition of `topic` the offset its next record will get.
+    /// For each partition of `topic`, the offset of its next record.
     async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError>;
 
     /// Reads one partition from `from` on, following the head, outside any group.
@@ -55,21 +55,22 @@ pub trait EventLog: Send + Sync + 'static {
     /// Joins a consumer group over `topics`.
     async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError>;
 
-    /// Takes no more appends, waits until those taken are durable or `within` is over.
+    /// Accepts no more appends, waits until the accepted ones are durable or `within` has passed.
     async fn close(&self, within: std::time::Duration);
 }
 
 /// One process's membership of a consumer group. Dropping it leaves the group.
 #[async_trait]
 pub trait Membership: Send {
-    /// Waits for the next word of the group: all partitions this member has from now on (none: it has lost them all).
-    /// Everything granted before is void, its readers end.
+    /// Waits for the next assignment of the group: all partitions that this member owns from now on (none: all were
+    /// revoked). The previous assignment is void, its readers end.
     async fn assigned(&mut self) -> Result<Vec<LogPartition>, LogError>;
 
-    /// Starts reading the partitions of the last word, each from its offset. A word must be answered by one call.
+    /// Starts reading the partitions of the last assignment, each from its offset. Each assignment must be answered by
+    /// one call.
     async fn start(&mut self, from: &[(LogPartition, Offset)]) -> Result<Vec<RecordReader>, LogError>;
 
-    /// Tells the group how far this member's tables are, for other programs that watch lag. Never read back by us.
+    /// Reports this member's progress to the group, for other programs that watch lag. We never read it back.
     async fn report(&self, next: &[(LogPartition, Offset)]);
 }
 
@@ -80,17 +81,17 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
-    /// Records in the order of the log, at least one; `None` when the partition was taken away or the log closed.
+    /// Records in the order of the log, at least one; `None` when the partition was revoked or the log closed.
     pub async fn next(&mut self) -> Option<Result<Vec<Record>, LogError>> {
         self.batches.recv().await
     }
 
-    /// What is there without waiting.
+    /// The available records, without waiting.
     pub fn try_next(&mut self) -> Option<Result<Vec<Record>, LogError>> {
         self.batches.try_recv().ok()
     }
 
-    /// A reader fed by `batches`: how an adapter, also one of a test, makes one.
+    /// A reader fed by `batches`: for adapters, also those of tests.
     pub fn new(partition: LogPartition, batches: tokio::sync::mpsc::Receiver<Result<Vec<Record>, LogError>>) -> Self {
         Self { partition, batches }
     }
@@ -102,7 +103,7 @@ pub enum AppendError {
     /// Nothing was written and nothing will be.
     #[error("the log took nothing: {0}")]
     Refused(String),
-    /// Too much is on its way already; nothing was written.
+    /// Too much is in flight already; nothing was written.
     #[error("the log's queue is full")]
     Full,
     /// The record may be in the log. Repeat it under the same id.
@@ -110,21 +111,21 @@ pub enum AppendError {
     Unknown(String),
 }
 
-/// Why a read, a look or a membership failed.
+/// Why a read, a check or a membership failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
     #[error("the log does not answer: {0}")]
     Unavailable(String),
-    /// A write to the disk failed, and no more are taken until the process starts anew and reads the disk back.
+    /// A write to the disk failed, and no more are accepted until the process restarts and reads the disk back.
     #[error("the log takes no more records until a restart: {0}")]
     Broken(String),
-    /// Another process has the embedded log's folder; one that was just killed still does for a moment.
+    /// Another process owns the embedded log's folder; a process that was just killed still does for a moment.
     #[error("{0} is open in another process")]
     InUse(String),
     /// The offset is not in the log: it lost its tail, or its head was cut.
     #[error("{partition} holds offsets {first} to {next}, not {asked}")]
     OutOfRange { partition: LogPartition, asked: Offset, first: Offset, next: Offset },
-    /// The topics are not as their contract asks.
+    /// The topics do not satisfy their contract.
     #[error("the log differs from its contract: {0}")]
     Contract(String),
     #[error("the log is damaged: {0}")]

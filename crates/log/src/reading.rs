@@ -1,4 +1,4 @@
-//! What both adapters' readers share: how much they hold, and when they end.
+//! Shared by both adapters' readers: how much they hold, and when they end.
 
 use tokio::sync::{mpsc, watch};
 
@@ -6,8 +6,8 @@ use crate::{LogError, LogPartition, READ_AHEAD_BYTES, Record, RecordReader};
 
 /// Batches that may wait for a reader's fold.
 pub(crate) const READ_AHEAD_BATCHES: usize = 4;
-/// One batch, bytes (one record may exceed it). All that wait are half of what a partition's reader may hold; the other
-/// half is the client library's.
+/// One batch, bytes (one record may exceed it). All waiting batches are half of what a partition's reader may hold; the
+/// other half is the client library's.
 pub(crate) const BATCH_BYTES: usize = READ_AHEAD_BYTES / 2 / READ_AHEAD_BATCHES;
 
 /// The sending side of a reader.
@@ -19,14 +19,14 @@ pub(crate) fn reader(partition: LogPartition, ahead: usize) -> (Batches, RecordR
     (batches, RecordReader::new(partition, waiting))
 }
 
-/// The last thing a group said to a member. `number` counts words from 1; 0 is silence so far.
+/// The last assignment that a group sent to a member. `number` counts assignments from 1; 0: none yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Word {
     pub number: u64,
     pub partitions: Vec<LogPartition>,
 }
 
-/// Says the next word; all readers of earlier ones end.
+/// Sends the next assignment; all readers of earlier ones end.
 pub(crate) fn announce(words: &watch::Sender<Word>, partitions: Vec<LogPartition>) {
     words.send_modify(|word| {
         word.number += 1;
@@ -38,12 +38,12 @@ pub(crate) fn announce(words: &watch::Sender<Word>, partitions: Vec<LogPartition
 #[derive(Clone)]
 pub(crate) struct Lifetime {
     pub closed: watch::Receiver<bool>,
-    /// For a reader of a group: the words, and the one it belongs to.
+    /// For a reader of a group: the assignments, and the one it belongs to.
     pub word: Option<(watch::Receiver<Word>, u64)>,
 }
 
 impl Lifetime {
-    /// Returns when the reader must end: its log closed, or the group said another word.
+    /// Returns when the reader must end: its log closed, or the group sent another assignment.
     pub async fn over(mut self) {
         let closed = async { drop(self.closed.wait_for(|closed| *closed).await) };
         let void = async {
@@ -64,7 +64,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Takes the record; false when the batch is full with it.
+    /// Takes the record; false when that fills the batch.
     pub fn push(&mut self, record: Record) -> bool {
         self.held_bytes += record.held_bytes();
         self.records.push(record);

@@ -6,12 +6,12 @@ use kith_runtime::UnixMillis;
 
 use crate::{AppendError, MAX_HEADERS, MAX_RECORD_BYTES, Position, Topic};
 
-/// The id of a record (`ce_id`): 16 bytes, a hash of what asked for it, so that a repeated command has the same one.
+/// The id of a record (`ce_id`): 16 bytes, a hash of the request, so that a repeated command has the same one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct RecordId(pub [u8; 16]);
 
 impl RecordId {
-    /// Hexadecimal, 32 characters; how ids of resources look as well.
+    /// Hexadecimal, 32 characters, as ids of resources.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != 32 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return None;
@@ -44,7 +44,7 @@ pub mod headers {
     pub const CORRELATION_ID: &str = "ce_correlationid";
     pub const CONTENT_TYPE: &str = "content-type";
     pub const TRACE_PARENT: &str = "traceparent";
-    /// Of a record whose bytes an operator appended again: the id of the dead letter they are of.
+    /// In a record whose bytes an operator appended again: the id of its dead letter.
     pub const RETRY_OF: &str = "kith_retry_of";
 
     /// Every name above.
@@ -94,7 +94,7 @@ impl NewRecord {
         self.key.len() + headers + self.value.len()
     }
 
-    /// What every adapter refuses before it takes anything.
+    /// What every adapter refuses before it accepts a record.
     pub fn check(&self) -> Result<(), AppendError> {
         if self.len_bytes() > MAX_RECORD_BYTES {
             let len = self.len_bytes();
@@ -113,7 +113,7 @@ impl NewRecord {
     }
 }
 
-/// A record as it stands in the log. Its bytes may be anything: whoever reads them expects hostile ones.
+/// A record of the log. Its bytes may be anything: readers must expect hostile ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub position: Position,
@@ -136,7 +136,7 @@ impl Record {
         self.header(headers::ID).and_then(RecordId::parse)
     }
 
-    /// Roughly what the record takes in memory, bytes: what counts towards [`crate::READ_AHEAD_BYTES`].
+    /// The record's approximate memory, bytes: it counts towards [`crate::READ_AHEAD_BYTES`].
     pub fn held_bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|h| size_of::<Header>() + h.value.len()).sum();
         size_of::<Self>() + self.key.len() + headers + self.value.len()

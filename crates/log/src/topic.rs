@@ -5,7 +5,7 @@ pub type Offset = u64;
 /// Which partition of a topic; also how many a topic has.
 pub type PartitionIndex = u16;
 
-/// A topic of the suite. `id` stands for it in tables and tokens, for ever.
+/// A topic of the suite. `id` identifies it in tables and tokens, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {
     pub id: u16,
@@ -18,7 +18,7 @@ impl Topic {
         self.name.contains(".private.")
     }
 
-    /// Whether operators are not shown its values: secrets, and what people say to each other alone.
+    /// Whether its values are hidden from operators: secrets and private messages.
     pub fn is_confidential(self) -> bool {
         self.is_private() || self == topics::MESSAGING
     }
@@ -38,7 +38,7 @@ pub mod topics {
     pub const MESSAGING_PRIVATE: Topic = Topic { id: 8, name: "kith.messaging.private.v1" };
     pub const FEEDS: Topic = Topic { id: 9, name: "kith.feeds.v1" };
     pub const DEAD_LETTERS: Topic = Topic { id: 10, name: "kith.dead-letters.v1" };
-    /// What operators decided: generations, pauses, dead letters. Its records have one key.
+    /// Operators' decisions: generations, pauses, dead letters. Its records have one key.
     pub const OPS: Topic = Topic { id: 11, name: "kith.ops.v1" };
 
     pub const ALL: [Topic; 11] = [
@@ -60,7 +60,7 @@ pub mod topics {
         ALL.into_iter().find(|topic| topic.name == name)
     }
 
-    /// The topic that `id` stands for.
+    /// The topic with this `id`.
     pub fn by_id(id: u16) -> Option<Topic> {
         ALL.into_iter().find(|topic| topic.id == id)
     }
@@ -74,10 +74,10 @@ pub struct LogPartition {
 }
 
 impl LogPartition {
-    /// The most partitions a topic may have: so many that the positions of all still fit into one consistency token.
+    /// The maximum of partitions per topic: the positions of all still fit into one consistency token.
     pub const MAX_COUNT: PartitionIndex = 256;
 
-    /// The number that stands for this partition in tables: readable in decimal (`1003`: topic 1, partition 3).
+    /// The number of this partition in tables: readable in decimal (`1003`: topic 1, partition 3).
     pub fn source(self) -> i32 {
         i32::from(self.topic.id) * 1_000 + i32::from(self.index)
     }

@@ -1,12 +1,11 @@
-//! Which calls are let in: as many as a burst may bring, and fewer while there are more than can be answered.
+//! Admission of calls: up to a burst's size, and fewer during an overload.
 //!
-//! Places make a burst wait instead of refusing it. Once they are all taken, what waits is no burst: each call that is let
-//! in makes the others wait longer, and none is answered sooner. So for a while only some of the places are given. Then
-//! it is all of them again, whatever was refused meanwhile: callers that ask again at once could otherwise keep a server
-//! that has room for them in a state that only refuses.
+//! Places make a burst wait instead of refusing it. Once all are taken, the load is no burst: each further call only
+//! makes the others wait longer. So for a while only some of the places are given. Then all are given again, whatever
+//! was refused meanwhile: otherwise callers that retry at once could keep a server with free capacity refusing.
 //!
-//! Callers without a good bearer token have places of their own, a few: whoever reaches the port could otherwise hold the
-//! places of those who are known.
+//! Callers without a valid bearer token have a few separate places: otherwise unauthenticated callers could hold the
+//! places of authenticated ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +29,7 @@ pub(crate) struct Admission {
     overloaded_until: AtomicU64,
 }
 
-/// What callers of one kind share.
+/// The places and budgets that callers of one kind share.
 struct Pool {
     places: Arc<Semaphore>,
     arriving: Arriving,
@@ -39,7 +38,7 @@ struct Pool {
 /// Whose places a call takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
-    /// Callers whose bearer token is good.
+    /// Callers with a valid bearer token.
     Known,
     Anonymous,
 }
@@ -48,7 +47,7 @@ impl From<Authentication> for Who {
     fn from(authentication: Authentication) -> Self {
         match authentication {
             Authentication::Caller(_) => Self::Known,
-            // Who has lost the session must be able to make a new one, with the old token still attached.
+            // A client with an expired session must be able to make a new one, with the old token still attached.
             Authentication::Anonymous | Authentication::Refused(_) => Self::Anonymous,
         }
     }
@@ -83,18 +82,18 @@ impl Admission {
         free > if is_overloaded { RPCS_IN_FLIGHT - RPCS_IN_FLIGHT_OVERLOADED } else { 0 }
     }
 
-    /// A place, held until it is dropped; `None`: there are too many calls already.
+    /// A place, held until it is dropped; `None`: too many calls already.
     pub fn admit(&self, who: Who) -> Option<OwnedSemaphorePermit> {
-        // Of two calls that find the last place, one does not get it.
+        // If two calls find the last place, one does not get it.
         self.has_room(who).then(|| Arc::clone(&self.pool(who).places).try_acquire_owned().ok()).flatten()
     }
 
-    /// The requests of such callers that have not come whole.
+    /// The incompletely arrived requests of such callers.
     pub fn arriving(&self, who: Who) -> &Arriving {
         &self.pool(who).arriving
     }
 
-    /// How many calls have a place, or will ask for one when their request has come.
+    /// The number of calls that have a place, or will take one when their request has arrived.
     pub fn in_flight(&self) -> usize {
         let taken = |pool: &Pool, places| places - pool.places.available_permits() + pool.arriving.requests();
         taken(&self.known, RPCS_IN_FLIGHT) + taken(&self.anonymous, RPCS_IN_FLIGHT_ANONYMOUS)

@@ -1,6 +1,6 @@
-//! Requests on their way in. A call gets a place among those in flight when its request has come whole: one whose caller
-//! sends the headers and never the rest holds none. What has come of it meanwhile counts against a budget of its connection
-//! and one of all such callers, and the rest must come soon.
+//! Arriving requests. A call gets a place among those in flight when its request has arrived completely: a caller that
+//! sends the headers and never the rest holds none. Until then the arrived bytes count against a budget of the
+//! connection and one of all such callers, and the rest must arrive within a limit.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,7 +15,7 @@ use crate::limits::REQUEST_BYTES;
 /// gRPC's prefix of a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 
-/// Requests that have not come whole yet: how many, and what of them is here, up to a limit.
+/// Requests that have not arrived completely: their number and their bytes, up to a limit.
 pub(crate) struct Arriving {
     limit_bytes: usize,
     bytes: AtomicUsize,
@@ -41,7 +41,7 @@ impl Arriving {
     }
 }
 
-/// All of `body`. Fails when it is larger than a request may be, or when too much is on its way already.
+/// All of `body`. Fails when it is larger than a request may be, or when too much is arriving already.
 pub(crate) async fn whole(body: &mut Body, connection: &Arriving, callers: &Arriving) -> Result<Bytes, Failure> {
     let mut share = Share::of(connection, callers);
     let mut parts = BytesMut::new();
@@ -54,7 +54,7 @@ pub(crate) async fn whole(body: &mut Body, connection: &Arriving, callers: &Arri
         let Ok(data) = frame.into_data() else { continue };
         share.add(data.len())?;
         if parts.is_empty() && body.is_end_stream() {
-            // Nearly always: nothing is copied.
+            // The usual case: nothing is copied.
             return Ok(data);
         }
         parts.extend_from_slice(&data);
@@ -62,7 +62,7 @@ pub(crate) async fn whole(body: &mut Body, connection: &Arriving, callers: &Arri
     Ok(parts.freeze())
 }
 
-/// What one request has of the budgets, until it has come whole or is given up.
+/// One request's share of the budgets, until it has arrived completely or is abandoned.
 struct Share<'a> {
     connection: &'a Arriving,
     callers: &'a Arriving,

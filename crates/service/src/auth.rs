@@ -23,8 +23,8 @@ pub struct Caller {
     pub account_id: RecordId,
 }
 
-/// What the layer found out about the caller; in the extensions of every request. A refused token fails only the RPCs
-/// that ask who calls, so that a client whose token has expired can still make a new session with it attached.
+/// The layer's result about the caller; in the extensions of every request. A refused token fails only RPCs that need
+/// the caller, so that a client whose token has expired can still make a new session with it attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authentication {
     Anonymous,
@@ -38,8 +38,8 @@ pub fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     Ok(optional_caller(request)?.ok_or_else(missing)?)
 }
 
-/// The caller, for RPCs that also serve without one. Fails UNAUTHENTICATED with a bad or expired token: to serve it as
-/// if there were none would show its owner less than is there.
+/// The caller, for RPCs that also serve without one. Fails UNAUTHENTICATED with a bad or expired token: an anonymous
+/// answer would hide content from the token's owner.
 pub fn optional_caller<T>(request: &Request<T>) -> Result<Option<Caller>, Status> {
     match request.extensions().get::<Authentication>() {
         Some(Authentication::Caller(caller)) => Ok(Some(*caller)),
@@ -48,7 +48,7 @@ pub fn optional_caller<T>(request: &Request<T>) -> Result<Option<Caller>, Status
     }
 }
 
-/// Looks at the `authorization` of a request. Costs a hash and a look-up for a token seen before.
+/// Checks the `authorization` of a request. Costs a hash and a look-up for a known token.
 pub fn authenticate(verifier: &Verifier, headers: &HeaderMap) -> Authentication {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Authentication::Anonymous };

@@ -1,4 +1,4 @@
-//! A request taken apart, and what every handler's result goes through.
+//! A parsed request, and the common path of every handler's result.
 
 use std::future::Future;
 
@@ -10,12 +10,12 @@ use crate::auth::{self, Caller};
 use crate::deadline::{Deadline, deadline};
 use crate::kit::Kit;
 
-/// What implements the gRPC services of a service crate: they share one kit.
+/// The type that implements a service crate's gRPC services, which share one kit.
 pub trait Handlers: Send + Sync + 'static {
     fn kit(&self) -> &Kit;
 }
 
-/// Who calls, what is asked, how long there is.
+/// Caller, request, deadline.
 pub struct Call<R: Rpc> {
     caller: Caller,
     pub deadline: Deadline,
@@ -23,7 +23,7 @@ pub struct Call<R: Rpc> {
 }
 
 impl<R: Rpc> Call<R> {
-    /// Fails UNAUTHENTICATED without a good bearer token.
+    /// Fails UNAUTHENTICATED without a valid bearer token.
     pub fn of(request: Request<R::Request>) -> Result<Self, Status> {
         let caller = auth::caller(&request)?;
         Ok(Self { caller, deadline: deadline(&request), request: request.into_inner() })
@@ -40,7 +40,7 @@ impl<R: Rpc> Call<R> {
     }
 }
 
-/// What every handler's result goes through on its way to the caller: folds that stand still are said.
+/// The common path of every handler's result: reports folds that stand still.
 pub async fn answered<T>(
     service: &impl Handlers,
     handle: impl Future<Output = Result<T, Failure>>,
@@ -49,7 +49,7 @@ pub async fn answered<T>(
     Ok(Response::new(service.kit().candid(handle, incomplete).await?))
 }
 
-/// Says of an answer that something may be missing in it.
+/// Marks an answer as incomplete.
 pub fn cut_short(answer: &mut impl TakesIncomplete) {
     answer.set_incomplete(true);
 }

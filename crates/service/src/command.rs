@@ -1,7 +1,7 @@
-//! How every command runs: who asks, its id and digest, the tokens, a look, the decision, the one record, the answer.
+//! How every command runs: caller, id and digest, tokens, load, decision, the one record, the answer.
 //!
-//! A noun says what is peculiar to it ([`Noun`], and [`Answers`] per RPC); it neither takes the time, nor appends, nor
-//! makes a token.
+//! A noun declares its own part ([`Noun`], and [`Answers`] per RPC); it neither reads the clock, nor appends, nor makes
+//! a token.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -19,13 +19,13 @@ use crate::call::{Call, Handlers};
 use crate::ids::{self, RequestId};
 use crate::kit::{self, Kit, Seen};
 
-/// Something that commands change: its rules, and the rows that they look at.
+/// The subject of commands: its rules, and the rows that they read.
 #[async_trait]
 pub trait Noun: Send + Sync + 'static {
     type Service: Handlers;
     /// What is asked, parsed.
     type Command: Send + Sync;
-    /// What a decision looks at.
+    /// The state for a decision.
     type State: Send + Sync;
     type Event: Into<Event> + Clone + Send + Sync;
     type Rejection: Into<Failure>;
@@ -33,37 +33,37 @@ pub trait Noun: Send + Sync + 'static {
     /// Where its records go.
     const TOPIC: Topic;
 
-    /// What its records are ordered by.
+    /// The key of its records.
     fn key(command: &Self::Command) -> &str;
 
-    /// Names what the answer rests on, of what the actor can change under the key. Of two commands about the same that are
-    /// not folded yet the second is answered when it is.
+    /// Names the part of the key's state, changed by this actor, on which the answer depends. If two commands name the
+    /// same part and the first is not folded yet, the second is answered once it is folded.
     fn about(command: &Self::Command) -> &str {
         Self::key(command)
     }
 
-    /// Reads what the decision looks at. Called again where the first look may have been too early.
+    /// Loads the state for the decision. Called again if the first load may have been too early.
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Self::Command)
     -> Result<Standing<Self::State>, StoreError>;
 
-    /// `None`: it is so already, or this very command was applied before; nothing is written. Pure.
+    /// `None`: already in effect, or this command was applied before; nothing is written. Pure.
     fn decide(
         state: &Self::State,
         asked: &Asked,
         command: &Self::Command,
     ) -> Result<Option<Self::Event>, Self::Rejection>;
 
-    /// What the record makes of the state, as the fold will. Pure.
+    /// Applies the record to the state, as the fold will. Pure.
     fn evolve(state: &mut Self::State, record: &Record);
 }
 
 /// A noun's part of one RPC.
 pub trait Answers<R: Rpc>: Noun {
-    /// Checks the request and takes it apart. No I/O.
+    /// Validates and parses the request. No I/O.
     fn parse(service: &Self::Service, asked: &Asked, request: R::Request) -> Result<Self::Command, Failure>;
 
-    /// The answer, from the state with the command in it: its own event applied, or as it stands where the command adds
-    /// nothing. So a copy of a command is answered with what now stands.
+    /// The answer, from the state that includes the command: with its own event applied, or the current state if the
+    /// command adds nothing. So a copy of a command is answered with the current state.
     fn answer(
         opener: &Opener,
         asked: &Asked,
@@ -72,7 +72,7 @@ pub trait Answers<R: Rpc>: Noun {
     ) -> Result<R::Response, Failure>;
 }
 
-/// What every command has.
+/// The common part of every command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
     /// Of the command's one record: hash(actor, RPC, request id).
@@ -81,12 +81,12 @@ pub struct Asked {
     pub actor: String,
     /// Of the request's content: the same id with another digest is refused.
     pub digest: [u8; 32],
-    /// When it happens: later than everything that the decision rests on and than what the caller's tokens stand for.
+    /// Its time: later than everything that the decision depends on and than the caller's tokens.
     pub at: Timestamp,
 }
 
 impl Asked {
-    /// Closes what someone says, for the command's record. Content is closed nowhere else.
+    /// Closes personal content for the command's record. Content is closed nowhere else.
     pub fn close(&self, said: &impl Message) -> Content {
         Content::close(said)
     }
@@ -95,7 +95,7 @@ impl Asked {
 /// What a noun read.
 pub struct Standing<S> {
     pub state: S,
-    /// The offset of the record that the state rests on, in the partition of the noun's key; `None`: no row says so.
+    /// The offset of the record behind the state, in the partition of the noun's key; `None`: no row has one.
     pub rests_on: Option<u64>,
     /// The latest time in the rows read: the command is dated later.
     pub newest: Timestamp,
@@ -106,15 +106,15 @@ impl<S> Standing<S> {
         Self { state, rests_on, newest: Timestamp::default() }
     }
 
-    /// Has the command be dated later than `time`.
+    /// Dates the command later than `time`.
     #[must_use]
     pub fn after(self, time: Timestamp) -> Self {
         Self { newest: self.newest.max(time), ..self }
     }
 }
 
-/// A failure after the command's record was handed to the log, or may have been: whether it happened is not known.
-/// Nothing that says otherwise converts into it.
+/// A failure after the command's record was handed to the log, or may have been: its outcome is unknown. No error with
+/// a known outcome converts into it.
 #[derive(Debug)]
 pub struct Unknown(Failure);
 
@@ -136,13 +136,13 @@ impl From<WaitError> for Unknown {
 }
 
 impl Unknown {
-    /// Where something else failed than a wait or the tables. Why, is logged only.
+    /// For a failure other than a wait or the tables. The reason is only logged.
     pub fn because(failure: &Failure) -> Self {
         tracing::warn!(reason = failure.reason_name(), "something failed after an append");
         Self(Failure::outcome_unknown())
     }
 
-    /// Where something that must follow from the record is not there.
+    /// For a missing effect of the record.
     pub fn defect(why: &'static str) -> Self {
         tracing::error!(why, "defect after an append");
         Self(Failure::outcome_unknown())
@@ -161,17 +161,17 @@ pub(crate) struct Run<'a> {
     pub asked: Asked,
 }
 
-/// What was decided, and where its record stands, if it has one.
+/// The decision, and the place of its record, if it has one.
 pub(crate) struct Decided<S> {
     pub standing: Standing<S>,
     pub appended: Option<Appended>,
 }
 
-/// Where a command's record stands.
+/// The place of a command's record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Appended {
     pub position: Position,
-    /// The first offset of its partition that may not have been in the rows that it was decided on.
+    /// The first offset of its partition that the rows of the decision may lack.
     pub next: Offset,
 }
 
@@ -191,8 +191,8 @@ where
     if let Some(appended) = appended
         && !seen.stands_as_made(appended.position, appended.next, asked.at)
     {
-        // A copy of it, or another command of the actor about the same, may have come before it, or this process's clock may
-        // be ahead: what stands is known once it is folded.
+        // A copy of it, or another command of the actor about the same, may precede it, or this process's clock may be
+        // ahead: the state is known once it is folded.
         standing = reload::<N>(&seen, &asked, &command, appended.position).await?;
     }
     let token = match appended {
@@ -226,10 +226,11 @@ where
     Ok((Run { seen, asked }, command))
 }
 
-/// Decides, looks a second time where nothing would be written, and appends.
+/// Decides, decides a second time if nothing would be written, and appends.
 ///
-/// Where `decide` finds nothing to do, or the command was here before, it is asked once more, of tables that hold all that
-/// the log had under the key by then: nothing would be written that puts a hasty "it is so already" right.
+/// If `decide` finds nothing to do, or the command was here before, it runs once more, on tables that include
+/// everything that the log had under the key by then: without a record, no later fold would correct a premature
+/// "already in effect".
 pub(crate) async fn decide<N: Noun>(
     seen: &Seen<'_>,
     asked: &mut Asked,

@@ -19,13 +19,13 @@ pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflec
 use crate::deadline::DeadlineRules;
 use crate::limits::CONNECTION_AGE_SECONDS;
 
-/// Read when no other file is named, if it is there.
+/// Read when no other file is named, if it exists.
 pub const DEFAULT_FILE: &str = "kith.toml";
 /// Names the file, in the environment; as a flag it is `config`.
 const FILE_VARIABLE: &str = "config";
 const PREFIX: &str = "KITH";
 
-/// Everything that can be configured; [`KEYS`] says what each means. A value is as valid as it can be told alone.
+/// All settings; [`KEYS`] gives their meanings. Each value is validated by itself.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -63,7 +63,7 @@ pub struct Settings {
     sources: BTreeMap<&'static str, (String, Origin)>,
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     Flag,
@@ -96,7 +96,7 @@ pub enum ConfigError {
     Refused { key: &'static str, problem: &'static str },
 }
 
-/// What the settings are read from. The default reads the process's environment and `kith.toml`, if it is there.
+/// The sources of the settings. The default reads the process's environment and `kith.toml`, if it exists.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// Key (as in [`KEYS`], or `config` for the file) and value of each flag that was given.
@@ -106,8 +106,8 @@ pub struct Sources {
 }
 
 impl Settings {
-    /// Reads all sources; `flags` are those given on the command line, by key. Unknown keys are refused wherever they
-    /// stand, but for the `KITH_…_SERVICE_HOST` and `KITH_…_PORT…` that Kubernetes sets by itself.
+    /// Reads all sources; `flags` are those of the command line, by key. Unknown keys are refused wherever they are
+    /// set, except the `KITH_…_SERVICE_HOST` and `KITH_…_PORT…` that Kubernetes sets by itself.
     pub fn load(flags: Vec<(String, String)>) -> Result<Self, ConfigError> {
         Self::from_sources(Sources { flags, environment: None })
     }
@@ -118,7 +118,7 @@ impl Settings {
             sources.flags.into_iter().map(|(key, value)| (key, value.into())).collect();
         let named_file = flags.remove(FILE_VARIABLE).or(environment.remove(FILE_VARIABLE));
         let path = named_file.as_ref().map_or(DEFAULT_FILE.to_owned(), ToString::to_string);
-        // One that is there must be read: what it says may keep a command from the wrong suite.
+        // An existing one must be read: its content may keep a command from the wrong suite.
         let must_read = named_file.is_some() || Path::new(&path).exists();
         let file = File::new(&path, FileFormat::Toml).required(must_read);
         let file = file.collect().map_err(ConfigError::Unreadable)?;
@@ -129,22 +129,22 @@ impl Settings {
         Ok(settings)
     }
 
-    /// The value of every key as it was given, and where. No key holds a secret.
+    /// The value of every key as given, and its source. No key holds a secret.
     pub fn sources(&self) -> impl Iterator<Item = (&'static str, &str, &Origin)> {
         self.sources.iter().map(|(name, (value, origin))| (*name, value.as_str(), origin))
     }
 
-    /// Where the value of `key` comes from.
+    /// The source of the value of `key`.
     pub fn origin(&self, key: &str) -> Option<&Origin> {
         self.sources.get(key).map(|(_, origin)| origin)
     }
 
-    /// Whether this process has the log or the tables to itself.
+    /// Whether this process owns the log or the tables alone.
     pub fn is_embedded(&self) -> bool {
         matches!(self.log, LogAddress::Embedded(_)) || matches!(self.tables, TablesAddress::Embedded(_))
     }
 
-    /// Replicas of topics and keyspaces; what the profile asks for unless it is set.
+    /// Replicas of topics and keyspaces; the profile's default unless set.
     pub fn replication_factor(&self) -> u16 {
         match (self.replication_factor, self.profile) {
             (0, Profile::Development) => 1,
@@ -218,7 +218,7 @@ impl Settings {
     }
 }
 
-/// The environment, without what others put there under our prefix.
+/// The environment, without other programs' variables under our prefix.
 fn environment_values(instead: Option<HashMap<String, String>>) -> Result<HashMap<String, config::Value>, ConfigError> {
     let environment = Environment::with_prefix(PREFIX).source(instead);
     let mut values = environment.collect().map_err(ConfigError::Unreadable)?;

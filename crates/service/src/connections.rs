@@ -1,4 +1,4 @@
-//! Connections: taken up to a limit, asked to close in the end, and cut when the other side says or takes nothing.
+//! Connections: accepted up to a limit, asked to close at an age, and cut when the peer sends or reads nothing.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -33,21 +33,21 @@ use crate::limits::{
 use crate::metrics::Metrics;
 use crate::response::Held;
 
-/// How often a connection is looked at.
+/// How often a connection is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// After an accept that failed, for want of descriptors above all.
+/// The pause after a failed accept, mostly for lack of descriptors.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// What HTTP/2 may keep of one stream's answer, bytes.
+/// What HTTP/2 may buffer of one stream's answer, bytes.
 const SEND_BUFFER_BYTES: usize = 16 * 1024;
-/// With less than this the other side has not said yet that it speaks HTTP/2 ...
+/// With fewer bytes the peer has not completed the HTTP/2 preface ...
 const HTTP2_PREFACE_BYTES: usize = 24;
-/// ... or HTTP/1.1, whose shortest first line this is.
+/// ... or HTTP/1.1's shortest first line.
 const HTTP1_LINE_BYTES: usize = 16;
 
 /// Who listens, and to whom.
 pub(crate) struct Port {
     pub listener: TcpListener,
-    /// The most connections at a time.
+    /// The maximum of concurrent connections.
     pub limit: usize,
     pub protocol: Protocol,
     /// The age at which a connection is asked to close.
@@ -55,7 +55,7 @@ pub(crate) struct Port {
     pub metrics: ConnectionMetrics,
 }
 
-/// What is spoken on a port.
+/// The protocols of a port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     /// Callers.
@@ -64,7 +64,7 @@ pub(crate) enum Protocol {
     Any,
 }
 
-/// How many connections there are, and how many were one too many.
+/// The number of connections, and of refused ones.
 #[derive(Clone, Default)]
 pub(crate) struct ConnectionMetrics {
     open: Gauge,
@@ -86,7 +86,7 @@ impl ConnectionMetrics {
 }
 
 impl Port {
-    /// Takes connections until `ending`, then asks all of them to close and returns when they have.
+    /// Accepts connections until `ending`, then asks all of them to close and returns when they have.
     pub async fn serve<S>(self, runtime: Runtime, service: S, mut ending: watch::Receiver<bool>)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone,
@@ -119,7 +119,7 @@ impl Port {
             });
         }
         drop(self.listener);
-        // An error means that the semaphore is closed, which nobody does.
+        // An error means that the semaphore is closed, which never happens.
         let _ = places.acquire_many(u32::try_from(self.limit).unwrap_or(u32::MAX)).await;
     }
 }
@@ -128,7 +128,7 @@ impl Port {
 struct Conversation {
     builder: Builder<Spawner>,
     first_bytes: usize,
-    /// How long after its last call it is asked to close.
+    /// The idle time after which it is asked to close.
     idle: Duration,
     /// How long after its first byte.
     age: Duration,
@@ -236,11 +236,11 @@ impl<F: Future<Output: Send + 'static> + Send + 'static> Executor<F> for Spawner
     }
 }
 
-/// What is seen of a connection from below.
+/// The activity of a connection, observed at its transport.
 #[derive(Default)]
 struct Line {
     heard_bytes: AtomicUsize,
-    /// Since when the other side has taken nothing of what is to be sent; `None`: it takes all.
+    /// Since when the peer has read nothing of the pending bytes; `None`: it reads everything.
     stuck: Mutex<Option<Instant>>,
     /// When its last call came.
     called: Mutex<Option<Instant>>,

@@ -1,7 +1,7 @@
-//! What is spoken on the callers' port: gRPC over HTTP/2 with protobuf messages, and nothing else.
+//! The content types of the callers' port: only gRPC over HTTP/2 with protobuf messages.
 //!
-//! Everything else would be read as if it were that, and refused for reasons that are none. gRPC-Web is not translated: those
-//! who call are services; a page calls a proxy, which also knows who may.
+//! Anything else would be parsed as gRPC, and refused with misleading reasons. gRPC-Web is not translated: callers are
+//! services; a web page calls a proxy, which also authorises it.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -13,13 +13,13 @@ use tonic::body::Body;
 use crate::Failure;
 
 const GRPC: &str = "application/grpc";
-/// As whoever tries with curl reads it.
+/// For a user of curl.
 const NOT_GRPC: &str = "this port speaks gRPC over HTTP/2 with protobuf messages: content-type application/grpc or \
     application/grpc+proto; for JSON use grpcurl or a transcoding proxy, for gRPC-Web a proxy that translates it";
 const NOT_PROTO: &str = "messages are protobuf here: content-type application/grpc or application/grpc+proto";
 
-/// The answer to a request whose content-type is not spoken here: HTTP 415 to what is no gRPC, as gRPC's specification asks,
-/// with text for people; UNIMPLEMENTED to gRPC with messages in another encoding. `None`: it is spoken.
+/// The answer to a request with an unsupported content-type: HTTP 415 if it is not gRPC, as gRPC's specification asks,
+/// with text for people; UNIMPLEMENTED for gRPC with messages in another encoding. `None`: it is supported.
 pub(crate) fn refusal(headers: &HeaderMap) -> Option<Response<Body>> {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let start = value.get(..GRPC.len()).filter(|start| start.eq_ignore_ascii_case(GRPC.as_bytes()));

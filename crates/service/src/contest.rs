@@ -1,4 +1,4 @@
-//! Commands that only one may win: the record is an intent, and the log's order decides.
+//! Commands that only one may win: the record is an intent, and log order decides.
 
 use async_trait::async_trait;
 use kith_fold::Token;
@@ -12,21 +12,20 @@ use crate::kit::Seen;
 
 /// A noun's part of an RPC whose record is an intent.
 pub trait Contests<R: Rpc>: Settles<R> {
-    /// Checks the request and takes it apart. No I/O.
+    /// Validates and parses the request. No I/O.
     fn parse(service: &Self::Service, asked: &Asked, request: R::Request) -> Result<Self::Command, Failure>;
 }
 
-/// What is waited for behind a record before it is answered.
+/// The effect to wait for before a record is answered.
 #[async_trait]
 pub trait Settles<R: Rpc>: Noun {
-    /// The verdict on the intent, which is folded by now, and what follows from it. Whatever fails here fails after the
-    /// append.
+    /// The verdict on the intent, which is folded by now, and its effects. Any failure here is after the append.
     async fn settle(seen: &Seen<'_>, asked: &Asked, command: &Self::Command) -> Result<Verdict<R::Response>, Unknown>;
 }
 
-/// What the arbiter made of an intent.
+/// The arbiter's verdict on an intent.
 pub enum Verdict<T> {
-    /// The answer, and the places of the fact and what follows from it.
+    /// The answer, and the places of the fact and its effects.
     Won(T, Token),
     /// For ever.
     Lost(Failure),
@@ -44,7 +43,7 @@ where
     enter::<N, R>(&seen, asked, command).await
 }
 
-/// Runs a command that was parsed, and whose id and digest its service made.
+/// Runs a parsed command whose service made its id and digest.
 pub async fn enter<N, R>(seen: &Seen<'_>, mut asked: Asked, command: N::Command) -> Result<R::Response, Failure>
 where
     N: Settles<R>,

@@ -10,14 +10,14 @@ use crate::limits::{DEADLINE_MARGIN_MS, DEADLINE_MIN_MS, DEADLINE_WAIT_MARGIN_MS
 
 const TIMEOUT_HEADER: &str = "grpc-timeout";
 const TIMEOUT_DIGITS_MAX: usize = 8;
-/// The margin of waits is at most this part of a short deadline.
+/// The margin of waits is at most this fraction of a short deadline.
 const WAIT_MARGIN_SHARE: u32 = 10;
 
-/// The two ends of a call, both before the caller gives up, so that the reason still arrives. What a handler waits for (a
-/// token, a verdict, the log) it waits for until [`Self::at`]; what it then still has to do is cut a little later.
+/// The two ends of a call, both before the caller gives up, so that the reason still arrives. A handler's waits (for a
+/// token, a verdict, the log) end at [`Self::at`]; its remaining work is cut a little later.
 ///
-/// The first end is the earlier one because grpcio and its kin round a deadline up when they send it, by as much as 1 %,
-/// but give up at the exact time: an answer in that gap arrives nowhere.
+/// The first end is earlier because grpcio and similar clients round a deadline up when they send it, by up to 1 %, but
+/// give up at the exact time: an answer in that gap is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     at: Instant,
@@ -35,12 +35,12 @@ impl Deadline {
         self.at
     }
 
-    /// When the call is answered, whatever its handler is doing.
+    /// When the call is answered, whatever the state of its handler.
     pub(crate) fn answer_by(&self) -> Instant {
         self.answer_by
     }
 
-    /// What is left for waits and calls onward; zero when it has passed.
+    /// The time left for waits and outgoing calls; zero when it has passed.
     pub fn remaining(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
@@ -52,7 +52,7 @@ pub fn deadline<T>(request: &tonic::Request<T>) -> Deadline {
     set.unwrap_or_else(|| Deadline::after(DeadlineRules::default().default))
 }
 
-/// What applies when the caller asks for nothing, and the most that a caller gets.
+/// The default deadline, and the maximum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadlineRules {
     pub default: Duration,
@@ -84,7 +84,7 @@ impl DeadlineRules {
     }
 }
 
-/// How much earlier than the caller a wait gives up.
+/// How much earlier than the caller a wait ends.
 fn wait_margin(given: Duration) -> Duration {
     let least = Duration::from_millis(DEADLINE_WAIT_MARGIN_MS).min(given / WAIT_MARGIN_SHARE);
     least.max(given * DEADLINE_WAIT_MARGIN_PERCENT / 100)

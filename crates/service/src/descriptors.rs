@@ -4,13 +4,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits::CONNECTIONS;
 
-/// What the stores, the log's and the tables' connections and the operators' port need for themselves.
+/// Descriptors reserved for the stores, the log's and the tables' connections and the operators' port.
 const RESERVED: u64 = 512;
 /// A hard limit of open files below this leaves room for fewer callers than may connect.
 pub const OPEN_FILES: u64 = CONNECTIONS as u64 + RESERVED;
 
-/// Raises the soft limit to the hard one, as far as the process may, and gives how many connections of callers leave
-/// the rest of the process its share: an embedded store that gets no descriptor takes no more writes.
+/// Raises the soft limit to the hard one, as far as allowed, and returns how many callers' connections leave the
+/// reserved descriptors free: an embedded store without a descriptor accepts no more writes.
 pub fn connections_allowed() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum

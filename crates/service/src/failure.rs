@@ -1,4 +1,4 @@
-//! What a call fails with, and the one function that turns it into a gRPC status.
+//! The failures of calls, and the one function that turns a failure into a gRPC status.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -22,8 +22,8 @@ pub struct Violation {
 
 /// Why a call failed, as the caller is told: a reason (which fixes the canonical code), a message, the fields at fault.
 ///
-/// Services implement `From<TheirRejection> for Failure`. Nothing secret or personal goes in. What is dynamic in the
-/// message is in the metadata too (AIP-193).
+/// Services implement `From<TheirRejection> for Failure`. It contains nothing secret or personal. Dynamic parts of the
+/// message are also in the metadata (AIP-193).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     reason: Reason,
@@ -51,7 +51,7 @@ impl Failure {
         self
     }
 
-    /// Both values; or what is wrong with either, so that a caller learns of all its fields at once. When both are, the
+    /// Both values; or the violations of both, so that a caller learns of all its fields at once. If both fail, the
     /// reason, message and metadata are those of `a`.
     pub fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
         match (a, b) {
@@ -92,7 +92,7 @@ impl Failure {
     }
 }
 
-/// The common failures, so that each reads the same from every service.
+/// The common failures, identical in every service.
 impl Failure {
     pub fn field_invalid(field: &str, description: &str) -> Self {
         Self::one_field(Reason::FieldInvalid, field, description.to_owned())
@@ -149,7 +149,7 @@ impl Failure {
         Self::new(reason, format!("{what} was not found")).with("resource", what)
     }
 
-    /// `why`: what was done with it already, or what stands against doing anything with it.
+    /// `why`: what was already done with it, or what prevents the command.
     pub fn dead_letter_state(why: impl Into<String>) -> Self {
         let why = why.into();
         Self::new(Reason::DeadLetterState, format!("the dead letter {why}")).with("why", why)
@@ -181,7 +181,8 @@ impl Failure {
         Self::new(Reason::DeadlineExceeded, message)
     }
 
-    /// The tables did not reach the tokens, or what a decision rests on, within the deadline. `records_behind`: how many records they lack, if known.
+    /// The tables did not reach the tokens, or the state for a decision, within the deadline. `records_behind`: how
+    /// many records they lack, if known.
     pub fn behind_token(records_behind: Option<u64>) -> Self {
         match records_behind {
             Some(behind) => {
@@ -214,7 +215,7 @@ impl Failure {
         Self::new(Reason::FoldStopped, "what the answer depends on is not being folded")
     }
 
-    /// A refusal that may only be due to tables that stand still; nothing was written.
+    /// A refusal that may only be due to folds that stand still; nothing was written.
     pub(crate) fn perhaps_stale(refusal: &Self, standstill: &Standstill) -> Self {
         let state = match standstill {
             Standstill::Paused => "paused",
@@ -225,7 +226,7 @@ impl Failure {
         Self::new(Reason::FoldStopped, message).with("folds", state).with("refusal", refusal.reason_name())
     }
 
-    /// A defect, of which the caller learns nothing more. Say why in the log first, or use [`Self::defect`].
+    /// A defect, without details for the caller. Log the reason first, or use [`Self::defect`].
     pub fn internal() -> Self {
         Self::new(Reason::Internal, "internal error")
     }

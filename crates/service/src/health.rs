@@ -1,4 +1,4 @@
-//! Whether the process is ready: named checks that the parts of it keep up, and what probes see of them.
+//! Readiness of the process: named checks, updated by its parts, and their view for probes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,31 +26,31 @@ struct ReadinessShared {
     changed: watch::Sender<()>,
 }
 
-/// How one check stands.
+/// The state of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Standing {
     Ready,
-    /// With what operators should know all the same.
+    /// Ready, with a note for operators.
     ReadyBut(String),
     /// What is missing.
     NotReady(String),
 }
 
-/// One check, for whoever knows how it stands: a log's connection, a fold's lag.
+/// One check, for the part that updates it: a log's connection, a fold's lag.
 #[derive(Clone)]
 pub struct ReadinessCheck {
     name: String,
     readiness: Readiness,
 }
 
-/// How all checks stand, as `/readyz` shows it.
+/// The state of all checks, as `/readyz` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReadinessReport {
     pub ready: bool,
     pub checks: Vec<CheckReport>,
 }
 
-/// How one check stands.
+/// The state of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckReport {
     pub name: String,
@@ -58,13 +58,13 @@ pub struct CheckReport {
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What operators should know of one that is ready.
+    /// The note for operators of one that is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 impl Readiness {
-    /// Adds a check; it is not ready until it says so. Two of one name are one check.
+    /// Adds a check; it is not ready until set ready. Two of one name are one check.
     pub fn check(&self, name: &str) -> ReadinessCheck {
         let check = ReadinessCheck { name: name.to_owned(), readiness: self.clone() };
         check.not_ready("starting");
@@ -82,7 +82,7 @@ impl Readiness {
         ReadinessReport { ready: checks.iter().all(|check| check.ready), checks }
     }
 
-    /// Not ready from now on, and not for a fault: the process is ending.
+    /// Not ready from now on, without a fault: the process is ending.
     pub(crate) fn drain(&self) {
         self.check(DRAINING).not_ready("the process is ending");
     }
@@ -97,7 +97,7 @@ impl ReadinessCheck {
         self.set(Standing::Ready);
     }
 
-    /// Ready, and there is something that operators should know. Nothing personal.
+    /// Ready, with a note for operators. Nothing personal.
     pub fn ready_but(&self, note: impl Into<String>) {
         self.set(Standing::ReadyBut(note.into()));
     }
@@ -140,7 +140,7 @@ impl Standing {
 
 /// `grpc.health.v1`, on the callers' port and on the operators'.
 pub(crate) struct Health {
-    /// Apart, because ending the callers' watches must not take the operators' answers away.
+    /// Separate, because the end of the callers' watches must not end the operators' answers.
     callers: HealthReporter,
     admin: HealthReporter,
     services: Vec<&'static str>,
@@ -159,7 +159,7 @@ impl Health {
         HealthServer::new(HealthService::from_health_reporter(self.admin.clone()))
     }
 
-    /// Shows every change of `readiness`, for as long as it is polled.
+    /// Publishes every change of `readiness`, while it is polled.
     pub(crate) async fn follow(&self, readiness: &Readiness) {
         let mut changed = readiness.shared.changed.subscribe();
         loop {
@@ -170,7 +170,8 @@ impl Health {
         }
     }
 
-    /// Nothing serves any more. Ends the watches of callers, which would otherwise hold their connections open.
+    /// Reports NOT_SERVING for everything, and ends the callers' watches, which would otherwise hold their connections
+    /// open.
     pub(crate) async fn end(&mut self) {
         self.show(false).await;
         self.admin.set_service_status("", ServingStatus::NotServing).await;

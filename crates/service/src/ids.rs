@@ -7,20 +7,20 @@ use sha2::{Digest, Sha256};
 use crate::Failure;
 use crate::limits::REQUEST_ID_CHARS;
 
-/// The id of the one record that a command appends, and of what it makes, if that stands by itself (a post).
+/// The id of a command's one record, and of the thing that it creates, if that is independent (a post).
 ///
 /// The same (actor, rpc, request_id) gives the same id for ever: the formula is part of the contract of the log.
 pub fn record_id(actor: RecordId, rpc: &str, request_id: &RequestId) -> RecordId {
     truncated("kith.record.v1", &[&actor.0, rpc.as_bytes(), request_id.0.as_bytes()])
 }
 
-/// The id of what a command makes within something else: a comment on a post, a message in a conversation. A request id
-/// that is used again for another `place` makes another thing.
+/// The id of a thing that a command creates within another: a comment on a post, a message in a conversation. The same
+/// request id for another `place` creates another thing.
 pub fn made_in(command: RecordId, place: &str) -> RecordId {
     truncated("kith.made-in.v1", &[&command.0, place.as_bytes()])
 }
 
-/// The id of one item of a batched command, which is a record of its own.
+/// The id of one item of a batched command, which is a separate record.
 pub fn item_id(command: RecordId, item: &[u8]) -> RecordId {
     truncated("kith.item.v1", &[&command.0, item])
 }
@@ -40,18 +40,18 @@ pub fn parse_id_or_empty(field: &str, text: &str) -> Result<(), Failure> {
     if text.is_empty() { Ok(()) } else { parse_id(field, text).map(|_| ()) }
 }
 
-/// The digest of the fields of a request that make it what it is (not `request_id`, not `at_least`), in a fixed order.
-/// The same `request_id` with another digest is refused.
+/// The digest of a request's content (not `request_id`, not `at_least`), in a fixed field order. The same `request_id`
+/// with another digest is refused.
 pub fn payload_digest(fields: &[&[u8]]) -> [u8; 32] {
     hash("kith.payload.v1", fields)
 }
 
-/// What makes a repeated command the same command (AIP-155).
+/// Identifies repeats of a command (AIP-155).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(String);
 
 impl RequestId {
-    /// At most 64 printable ASCII characters. An empty one is made by the server: such a command cannot be repeated.
+    /// At most 64 printable ASCII characters. If empty, the server makes one: such a command cannot be repeated.
     pub fn parse(field: &str, text: &str, runtime: &Runtime) -> Result<Self, Failure> {
         if text.is_empty() {
             return Self::random(runtime);
@@ -80,7 +80,7 @@ fn truncated(domain: &str, parts: &[&[u8]]) -> RecordId {
     RecordId(id)
 }
 
-/// Every part goes in after its length: ("ab", "c") and ("a", "bc") differ.
+/// Every part follows its length: ("ab", "c") and ("a", "bc") differ.
 pub(crate) fn hash(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for part in std::iter::once(domain.as_bytes()).chain(parts.iter().copied()) {

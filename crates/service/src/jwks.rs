@@ -23,7 +23,7 @@ pub struct Jwk {
     pub x: String,
 }
 
-/// The keys of a set that can be used here. Keys of other kinds in the file are passed over.
+/// The usable keys of a set. Keys of other kinds in the file are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct JwkSet {
     pub keys: Vec<Jwk>,
@@ -49,7 +49,7 @@ impl Jwk {
         }
     }
 
-    /// `None` for a key that this suite does not verify with. The length matters: the verifier takes it on trust.
+    /// `None` for a key that this suite does not verify with. Checks the length, which the verifier does not.
     fn decoding_key(&self) -> Option<DecodingKey> {
         if self.kty != "OKP" || self.crv != "Ed25519" || self.alg != "EdDSA" || self.public_key_use != "sig" {
             return None;
@@ -60,7 +60,7 @@ impl Jwk {
 }
 
 impl JwkSet {
-    /// Reads a set; `None` when it is not one, has no key that can be used, or too many.
+    /// Parses a set; `None` when it is not one, has no usable key, or too many.
     pub fn parse(json: &[u8]) -> Option<Self> {
         let set: AnyJwkSet = serde_json::from_slice(json).ok()?;
         if set.keys.len() > KEYS_MAX {

@@ -1,6 +1,6 @@
 //! The folder of keys: the signing key of access tokens, the page-token key, and beside them the public keys.
 //!
-//! Made at the first embedded start and by `kith init`, never overwritten. In Kubernetes it is a mounted secret.
+//! Created at the first embedded start and by `kith init`, never overwritten. In Kubernetes it is a mounted secret.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ pub const SIGNING_KEY_FILE: &str = "signing-key.pem";
 pub const PAGE_TOKEN_KEY_FILE: &str = "page-token.key";
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Why a key is not there. Names files, never what is in them.
+/// Why a key is missing. Names files, never their content.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     #[error("{path}: {error}", path = path.display())]
@@ -50,8 +50,8 @@ impl KeyFolder {
         Self { path: path.into() }
     }
 
-    /// Makes the folder (mode 0700), the keys (0600) and `jwks.json` where they are missing. What is there stays: a
-    /// signing key that an operator replaced is added to the public keys, and the old one goes on verifying.
+    /// Creates the folder (mode 0700), the keys (0600) and `jwks.json` if they are missing. Existing files stay: a
+    /// signing key that an operator replaced is added to the public keys, and the old one still verifies.
     pub fn create_missing(&self, runtime: &Runtime) -> Result<(), KeyError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
         made.map_err(|error| KeyError::File { path: self.path.clone(), error })?;
@@ -147,8 +147,8 @@ fn random(runtime: &Runtime) -> Result<[u8; 32], RandomnessUnavailable> {
     Ok(bytes)
 }
 
-/// The file appears whole or not at all, and never in place of another: of two processes that race, one wins, and both
-/// go on with what it wrote.
+/// The file appears completely or not at all, and never replaces another: of two racing processes one wins, and both
+/// use its file.
 fn create_once(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
     let temporary = write_temporary(path, bytes)?;
     let linked = match fs::hard_link(&temporary, path) {
@@ -165,7 +165,7 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> Result<PathBuf, KeyError> {
     name.push(format!(".{}.new", std::process::id()));
     let temporary = path.with_file_name(name);
     let write = || {
-        // Left over from a process of the same id that was killed here.
+        // Left by a killed process of the same id.
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -1,4 +1,4 @@
-//! What every handler uses: waiting for tokens, appending, answering with tokens.
+//! Common to all handlers: waits for tokens, appends, answers with tokens.
 
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -19,36 +19,36 @@ use crate::page_token::PageTokens;
 use crate::reasons::may_be_stale;
 use crate::{Failure, limits};
 
-/// Commands whose content this process remembers, to refuse a request id that is used again for something else. What a
-/// command makes keeps its digest for ever in its row; this is for commands that make nothing of their own.
+/// The number of commands whose content this process remembers, to refuse a request id that is reused with other
+/// content. A created thing keeps its digest for ever in its row; this is for commands that create nothing.
 const RECENT_COMMANDS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
-/// Events that are read from the log at a time to say when they were written: each read opens a consumer.
+/// Concurrent reads of events' times from the log: each read opens a consumer.
 const TIME_READS: usize = 4;
 
-/// One for a service in a process. What needs tables is got by [`Kit::see`].
+/// One per service and process. [`Kit::see`] gives access to tables.
 pub struct Kit {
     pub runtime: Runtime,
     pub page_tokens: Arc<PageTokens>,
     projection: Arc<Projection>,
     max_lag_records: u64,
     recent: Mutex<LruCache<RecordId, Recent>>,
-    /// The places of reads for the times of events, whichever requests they are of.
+    /// The permits of reads of events' times, for all requests.
     time_reads: Semaphore,
 }
 
-/// A command of late.
+/// A recent command.
 struct Recent {
     digest: [u8; 32],
-    /// Whether it has come to a decision here before.
+    /// Whether it has been decided here before.
     ran: bool,
-    /// Held while it runs: a copy that comes meanwhile waits, and then sees what the first made.
+    /// Held while it runs: a concurrent copy waits, and then sees the first one's effect.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The tables as one RPC reads them: of one generation, even where another is promoted meanwhile.
 pub struct Seen<'a> {
     pub state: State,
-    /// The account that calls, as keys have it; empty: anybody.
+    /// The caller's account, as in keys; empty: anonymous.
     pub viewer: String,
     /// When the answer is due.
     pub deadline: Deadline,
@@ -59,7 +59,7 @@ pub struct Seen<'a> {
 
 /// A command's one record.
 pub(crate) struct Command<'a> {
-    /// Names what its answer rests on.
+    /// Names what its answer depends on.
     pub about: u64,
     pub topic: Topic,
     pub key: &'a str,
@@ -69,16 +69,16 @@ pub(crate) struct Command<'a> {
 
 impl Kit {
     pub fn new(projection: Arc<Projection>, page_tokens: Arc<PageTokens>, max_lag_records: u64) -> Self {
-        // `new` would take the memory of all of it at once.
+        // `new` would allocate all its memory at once.
         let mut recent = LruCache::unbounded();
         recent.resize(RECENT_COMMANDS);
         let (runtime, time_reads) = (projection.ports().runtime.clone(), Semaphore::new(TIME_READS));
         Self { runtime, page_tokens, projection, max_lag_records, recent: Mutex::new(recent), time_reads }
     }
 
-    /// Waits until the tables include what the request's `at_least` asks for, and gives them. Every RPC that looks at
-    /// tables gets them here: while they are filled again (they were deleted, or this process was away for long) nothing
-    /// may be decided on them, nor read.
+    /// Waits until the tables include the request's `at_least`, and returns them. Every RPC that reads tables gets them
+    /// here: while they are refilled (they were deleted, or this process was away for long) nothing may be decided on
+    /// them, nor read.
     pub async fn see(&self, at_least: &[String], deadline: Deadline) -> Result<Seen<'_>, Failure> {
         self.see_token(&self.parse_tokens(at_least)?, String::new(), deadline).await
     }
@@ -87,13 +87,13 @@ impl Kit {
     pub async fn see_token(&self, token: &Token, viewer: String, deadline: Deadline) -> Result<Seen<'_>, Failure> {
         let running = self.projection.live();
         let (state, publisher, lag) = (running.state.clone(), running.publisher.clone(), Arc::clone(&running.lag));
-        // Its folds end with the generation, not with the requests that still look at its tables.
+        // Its folds end with the generation, not with the requests that still read its tables.
         drop(running);
         let caught_up = tokio::time::timeout_at(deadline.at(), lag.caught_up()).await;
         caught_up.map_err(|_| Failure::behind_token(None))?;
         state.at_least(token, deadline.at()).await?;
         if !viewer.is_empty() {
-            // Anybody can write any time there: only callers who are known move the times that are given out here.
+            // A caller can forge that time: only authenticated callers advance the clock here.
             self.runtime.observe(token.time());
         }
         Ok(Seen { state, viewer, deadline, kit: self, publisher, lag })
@@ -104,11 +104,11 @@ impl Kit {
         self.projection.live().state.standstill()
     }
 
-    /// What `handle` answers, and whether it says so where the group's folds stand still: an answer is handed to
-    /// `incomplete`, and a refusal that may only be due to tables that stand still becomes UNAVAILABLE, FOLD_STOPPED.
-    /// Every handler's result goes through here, once.
+    /// The result of `handle`, candid about folds that stand still: an answer is passed to `incomplete`, and a refusal
+    /// that may only be due to them becomes UNAVAILABLE, FOLD_STOPPED. Every handler's result goes through here, once.
     ///
-    /// It is looked at before the handler reads and after: folds that go on in between do not make what was read newer.
+    /// The standstill is checked before the handler reads and after: folds that continue in between do not make the
+    /// read rows newer.
     pub async fn candid<T>(
         &self,
         handle: impl Future<Output = Result<T, Failure>>,
@@ -159,13 +159,13 @@ impl Seen<'_> {
         Opener::new()
     }
 
-    /// What an answer made from the tables as they are now has seen.
+    /// The positions that an answer from the current tables includes.
     pub fn as_of(&self) -> String {
         self.state.as_of().encode()
     }
 
-    /// When the events at these places were written, where the log says so before the deadline: to cite them. A few are
-    /// read at a time, for all requests together.
+    /// When the events at these places were written, if the log answers before the deadline: for citations. Few are
+    /// read concurrently, over all requests.
     pub async fn times_of(&self, positions: &[Position], deadline: Deadline) -> Vec<Option<UnixMillis>> {
         let time_of = |position| async move {
             let _place = self.kit.time_reads.acquire().await.ok()?;
@@ -176,7 +176,7 @@ impl Seen<'_> {
         futures::stream::iter(positions.iter().copied()).map(in_time).buffered(TIME_READS).collect().await
     }
 
-    /// The last record that the log now has in the partition of `key`, if there is one.
+    /// The log's last record now in the partition of `key`, if there is one.
     pub async fn last(&self, topic: Topic, key: &str, deadline: Deadline) -> Result<Option<Position>, Failure> {
         let last = tokio::time::timeout_at(deadline.at(), self.publisher.last(topic, key)).await;
         last.map_err(|_| Failure::deadline_exceeded())?.map_err(|error| {
@@ -189,7 +189,7 @@ impl Seen<'_> {
     pub(crate) async fn append(&self, command: Command<'_>, deadline: Deadline) -> Result<Position, Failure> {
         let partition = LogPartition::of_key(command.topic, command.key, self.state.partition_count());
         if self.state.watermarks().lost_tail(partition) {
-            // What it would be given as its place is another record's in the tables.
+            // Its position would be another record's in the tables.
             return Err(Failure::fold_stopped());
         }
         if self.lag.worst_records() > self.kit.max_lag_records {
@@ -204,27 +204,27 @@ impl Seen<'_> {
         }
     }
 
-    /// A time for a record: later than all that was seen here, and than `newest`.
+    /// A time for a record: later than all times observed here, and than `newest`.
     pub(crate) fn tick(&self, newest: Timestamp) -> Timestamp {
         self.kit.runtime.observe(newest.0);
         Timestamp(self.kit.runtime.tick())
     }
 
-    /// Waits for a copy of the command that runs here just now.
+    /// Waits for a concurrent copy of the command here.
     pub(crate) async fn turn(&self, id: RecordId, digest: [u8; 32]) -> Result<OwnedMutexGuard<()>, Failure> {
         let turn = Arc::clone(&self.kit.recent().get_or_insert_mut(id, || Recent::of(digest)).turn);
         tokio::time::timeout_at(self.deadline.at(), turn.lock_owned()).await.map_err(|_| Failure::outcome_unknown())
     }
 
-    /// Whether the record at `position` surely is what its command made, dated as it says: its time is none that folds would
-    /// clamp, and all that came between it and what it was decided on was appended by this process and is of other commands.
-    /// `next`: the first offset of its partition that it may not have been decided on.
+    /// Whether the record at `position` certainly has its command's effect and time: folds would not clamp its time,
+    /// and this process appended all records between it and the state of its decision, for other commands. `next`: the
+    /// first offset of its partition that the decision may not have seen.
     pub(crate) fn stands_as_made(&self, position: Position, next: Offset, at: Timestamp) -> bool {
         self.kit.runtime.is_dated_so(at.0) && self.publisher.appended_alone(position, next)
     }
 
-    /// Stands for a row that was read in a partition, whose latest time is `newest`; where there is no row, for all that
-    /// is folded of the partition.
+    /// Names a row that was read in a partition, whose latest time is `newest`; without a row, everything folded of the
+    /// partition.
     pub(crate) fn standing(&self, partition: LogPartition, rests_on: Option<u64>, newest: Timestamp) -> Token {
         let place = |offset| Token::from(Position { partition, offset });
         if let Some(offset) = rests_on {
@@ -234,7 +234,8 @@ impl Seen<'_> {
         last.map(place).unwrap_or_default().at(self.kit.runtime.latest())
     }
 
-    /// Refuses a command whose id was used here lately with other content; whether it was here with this content.
+    /// Refuses a command whose id was recently used here with other content; returns whether it was used with this
+    /// content.
     pub fn remember(&self, id: RecordId, digest: [u8; 32]) -> Result<bool, Failure> {
         let mut recent = self.kit.recent();
         match recent.get_mut(&id) {

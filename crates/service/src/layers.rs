@@ -1,4 +1,4 @@
-//! What every RPC passes before its handler: let in or shed, counted, traced, given a deadline, its caller looked up.
+//! The layers before every handler: admit or shed, count, trace, set the deadline, authenticate the caller.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -28,9 +28,9 @@ use crate::response::{Answer, Held, Open, UntakenBytes};
 use crate::trace_context::{self, TRACE_PARENT};
 use crate::{arriving, content_type};
 
-/// Between two looks whether anything is in flight, at the end.
+/// Between two checks for calls in flight, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long the rest of a request that is refused may take to come.
+/// How long the rest of a refused request may take to arrive.
 const REFUSED_TAKEN_WITHIN: Duration = Duration::from_secs(1);
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
@@ -44,7 +44,7 @@ macro_rules! limited {
     };
 }
 
-/// The stack, as one layer: what one call costs stays in sight.
+/// The stack, as one layer: the cost of one call stays visible.
 #[derive(Clone)]
 pub struct Edge {
     shared: Arc<EdgeShared>,
@@ -54,17 +54,17 @@ struct EdgeShared {
     rpcs: RpcMetrics,
     verifier: Verifier,
     deadlines: DeadlineRules,
-    /// A place is held until the caller has taken the answer.
+    /// A place is held until the caller has read the answer.
     admission: Admission,
-    /// What a call that is not let in is answered: made once, since refusing must cost little.
+    /// The answer to a shed call: made once, since a refusal must be cheap.
     refusal: HeaderMap,
-    /// The places of methods whose answers are streams, which may go on for ever.
+    /// The places of streaming methods, which may run for ever.
     streams: Arc<Semaphore>,
     untaken: Arc<UntakenBytes>,
 }
 
 impl Edge {
-    /// Registers the RPC metrics in `metrics`; one a process.
+    /// Registers the RPC metrics in `metrics`; one per process.
     pub fn new(metrics: &Metrics, verifier: Verifier, deadlines: DeadlineRules) -> Result<Self, prost::DecodeError> {
         let descriptors = [
             kith_proto::FILE_DESCRIPTOR_SET,
@@ -82,14 +82,14 @@ impl Edge {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The same with places of its own: callers cannot keep operators out.
+    /// The same with separate places: callers cannot crowd out operators.
     pub(crate) fn apart(&self) -> Self {
         let EdgeShared { rpcs, verifier, deadlines, .. } = &*self.shared;
         Self::with(rpcs.clone(), verifier.clone(), *deadlines)
     }
 
-    /// Waits until nothing is in flight, streams apart. What comes meanwhile is served too: a connection is told of the
-    /// end, and its caller may not have heard yet.
+    /// Waits until nothing is in flight, except streams. New calls are still served: a connection was sent the GOAWAY,
+    /// but its caller may not have received it yet.
     pub(crate) async fn idle(&self) {
         while self.shared.admission.in_flight() > 0 {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -134,7 +134,7 @@ where
             let code = code_in(refusal.headers());
             return Box::pin(async move { Ok(edge.refuse(&method, request.into_body(), code, refusal).await) });
         }
-        // Who it is costs more to find out than to refuse. Whoever lies gets no place in the end.
+        // Authentication costs more than a refusal. A forged token gets no place later.
         let claims = if request.headers().contains_key(AUTHORIZATION) { Who::Known } else { Who::Anonymous };
         if !method.is_streaming() && !edge.admission.has_room(claims) {
             return Box::pin(async move { Ok(edge.shed(&method, request.into_body()).await) });
@@ -144,7 +144,7 @@ where
 }
 
 impl EdgeShared {
-    /// Counted, but without a span: of the many that an overload refuses, none says more than the count.
+    /// Counted, but without a span: for the many refusals of an overload, the count is enough.
     async fn shed(&self, method: &RpcMethod, request: Body) -> Response<Body> {
         self.refuse(method, request, Code::ResourceExhausted, self.refusal()).await
     }
@@ -168,7 +168,7 @@ impl EdgeShared {
         refusal
     }
 
-    /// Before a call has a place it is known who makes it, and its request has come whole.
+    /// Before a call takes a place, its caller is authenticated and its request has arrived completely.
     async fn serve<S>(&self, method: RpcMethod, inner: S, mut request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
@@ -235,7 +235,7 @@ impl EdgeShared {
         response
     }
 
-    /// A stream: it has its place for as long as it goes on, and starts within the deadline.
+    /// A stream: it keeps its place until its end, and starts within the deadline.
     async fn open<S>(
         &self,
         deadline: Deadline,
@@ -251,7 +251,7 @@ impl EdgeShared {
         Ok((code_in(response.headers()), response.map(|body| Body::new(Open { body, _places: (own, place) }))))
     }
 
-    /// One answer: all of it within the deadline, and in memory no longer than its caller needs to take it.
+    /// One answer: complete within the deadline, and in memory only until its caller has read it.
     async fn answer<S>(
         &self,
         deadline: Deadline,
@@ -271,7 +271,7 @@ impl EdgeShared {
     }
 }
 
-/// The deadline of a call that is let in, and its place. A stream takes one of its own.
+/// The deadline of an admitted call, and its place. A stream takes a separate one.
 type Entry = (Deadline, Option<OwnedSemaphorePermit>);
 
 async fn handle<S>(deadline: Deadline, mut inner: S, request: Request<Body>) -> Result<Response<Body>, Failure>
@@ -288,11 +288,11 @@ where
     }
 }
 
-/// The rest of a request that is refused is taken first, since h2 closes a connection after some streams that were
-/// answered before their end. What does not come is not waited for.
+/// The rest of a refused request is read first, since h2 closes a connection after some streams that were answered
+/// before their end. The wait for it is bounded.
 async fn take_rest(request: &mut Body) {
     let all = async { while let Some(Ok(_)) = request.frame().await {} };
-    // Whether it came or not, it is refused.
+    // Refused, whether it arrived or not.
     let _ = tokio::time::timeout(REFUSED_TAKEN_WITHIN, all).await;
 }
 
@@ -300,7 +300,7 @@ fn late_request() -> Failure {
     Failure::new(Reason::DeadlineExceeded, "the request did not come whole in time; nothing was done")
 }
 
-/// What the connection of the request holds; of one without connection (a unit test), nothing.
+/// The budgets of the request's connection; none without connection (a unit test).
 fn connection_of(request: &Request<Body>) -> Arc<Held> {
     request.extensions().get::<Arc<Held>>().cloned().unwrap_or_default()
 }
@@ -327,7 +327,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// By OpenTelemetry's conventions for RPCs. Nothing of who calls, or from where.
+/// By OpenTelemetry's conventions for RPCs. Without the caller's identity or address.
 fn span_of(method: &RpcMethod, request: &Request<Body>) -> Span {
     let span = tracing::info_span!(
         "rpc",
@@ -348,7 +348,7 @@ fn code_in(headers: &HeaderMap) -> Code {
     headers.get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
-/// What tonic answers by itself comes without a reason, and calls a request that it cannot decode INTERNAL.
+/// tonic's own answers have no reason, and report an undecodable request as INTERNAL.
 fn with_reason(response: Response<Body>) -> Response<Body> {
     let headers = response.headers();
     if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key(Status::GRPC_STATUS_DETAILS) {
@@ -367,7 +367,7 @@ fn with_reason(response: Response<Body>) -> Response<Body> {
     Status::from(failure).into_http()
 }
 
-/// With the encodings that are known, as gRPC's specification of compression asks.
+/// With the supported encodings, as gRPC's specification of compression asks.
 fn compression_unknown() -> Response<Body> {
     let mut response = Status::from(Failure::compression_unknown()).into_http();
     response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

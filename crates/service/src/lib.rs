@@ -1,5 +1,5 @@
-//! Everything that every service needs around its rules: configuration, telemetry, keys and callers, deadlines and
-//! limits, failures as callers see them, the layers in front of the handlers, the server itself.
+//! The common part of every service: configuration, telemetry, keys and callers, deadlines and limits, failures as
+//! callers see them, the layers in front of the handlers, the server itself.
 //!
 //! Nothing in here knows a noun.
 

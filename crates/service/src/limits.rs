@@ -61,7 +61,7 @@ limits! {
     MESSAGE_GRAPHEMES: usize = 2_000;
     /// The longest message, in bytes of UTF-8.
     MESSAGE_BYTES: usize = 20_000;
-    /// Mentions, hashtags and links that are found in one text; what comes after stays text.
+    /// Mentions, hashtags and links that are found in one text; further ones stay text.
     FACETS_PER_TEXT: usize = facets::FACETS_PER_TEXT;
     /// The longest hashtag, in characters, as written and as normalised; a longer one stays text.
     HASHTAG_CHARS_MAX: usize = facets::HASHTAG_CHARS_MAX;
@@ -77,73 +77,73 @@ limits! {
     REQUEST_BYTES: usize = 256 * 1024;
     /// One response message, in bytes.
     RESPONSE_BYTES: usize = 4 * 1024 * 1024;
-    /// The headers of one request, in bytes: names, values and 32 for each.
+    /// The headers of one request, in bytes: names, values and 32 per header.
     REQUEST_HEADER_BYTES: usize = 16 * 1024;
-    /// Headers over this many bytes get no reason, only a 431 of HTTP/2.
+    /// Headers over this many bytes get HTTP/2's 431 without a reason.
     REQUEST_HEADER_BYTES_PARSED: u32 = 64 * 1024;
-    /// Items on a page when the request does not say.
+    /// Items on a page if the request sets no size.
     PAGE_SIZE_DEFAULT: usize = 50;
-    /// The most items on a page; a request for more gets this many.
+    /// The maximum of items on a page; a request for more gets this many.
     PAGE_SIZE_MAX: usize = 100;
-    /// What a page token may carry, in bytes.
+    /// The longest content of a page token, in bytes.
     PAGE_CURSOR_BYTES: usize = 5 * 1_024;
     /// Items of one batch.
     BATCH_ITEMS: usize = 100;
     /// Consistency tokens of one request (`at_least`).
     TOKENS_PER_REQUEST: usize = 8;
-    /// Consistency tokens that `MergeTokens` folds into one.
+    /// Consistency tokens that `MergeTokens` merges into one.
     TOKENS_PER_MERGE: usize = 1_000;
-    /// The longest bearer token that is looked at, in bytes.
+    /// The longest bearer token that is verified, in bytes.
     BEARER_TOKEN_BYTES: usize = 2_048;
-    /// How long an access token is good for, in seconds.
+    /// How long an access token is valid, in seconds.
     ACCESS_TOKEN_LIFETIME_SECONDS: u64 = 3_600;
-    /// A request with less time than this left is refused at once, in milliseconds.
+    /// A request with less time left than this is refused at once, in milliseconds.
     DEADLINE_MIN_MS: u64 = 5;
-    /// How long before the caller's deadline the server answers, so that its reason still arrives, in milliseconds.
+    /// How long before the caller's deadline the server answers, so that the reason still arrives, in milliseconds.
     DEADLINE_MARGIN_MS: u64 = 2;
     /// The same for waits (for tokens, verdicts, the log): some clients round their deadline up when they send it. At most a tenth of the deadline, in milliseconds ...
     DEADLINE_WAIT_MARGIN_MS: u64 = 20;
     /// ... and at least this much of it, in percent.
     DEADLINE_WAIT_MARGIN_PERCENT: u32 = 2;
-    /// How long a request may take to come whole, in seconds: only then its call gets a place.
+    /// How long a request may take to arrive completely, in seconds; only then its call takes a place.
     REQUEST_ARRIVES_SECONDS: u64 = 5;
-    /// Requests of one connection that have not come whole, in bytes; more are shed.
+    /// Incompletely arrived requests of one connection, in bytes; more are shed.
     ARRIVING_BYTES_PER_CONNECTION: usize = 8 * 1024 * 1024;
-    /// The same of all callers of one process, in bytes.
+    /// The same for all callers of one process, in bytes.
     ARRIVING_BYTES_PER_PROCESS: usize = 64 * 1024 * 1024;
-    /// The same of all callers of one process without a good bearer token, in bytes.
+    /// The same for all callers of one process without a valid bearer token, in bytes.
     ARRIVING_BYTES_ANONYMOUS: usize = 8 * 1024 * 1024;
-    /// RPCs that one process works on at a time; more are shed.
+    /// RPCs in flight in one process; more are shed.
     RPCS_IN_FLIGHT: usize = 640;
-    /// The same for a while after some were shed, since what waits then is no burst.
+    /// The same during `OVERLOADED_FOR_MS` after RPCs were shed: such a load is no burst.
     RPCS_IN_FLIGHT_OVERLOADED: usize = 384;
-    /// For how long, in milliseconds.
+    /// How long `RPCS_IN_FLIGHT_OVERLOADED` applies, in milliseconds.
     OVERLOADED_FOR_MS: u64 = 500;
-    /// RPCs of callers without a good bearer token (CreateAccount, CreateSession, health, all of operators), who have places of their own; more are shed.
+    /// RPCs in flight of callers without a valid bearer token (CreateAccount, CreateSession, health, all operators' RPCs), which have separate places; more are shed.
     RPCS_IN_FLIGHT_ANONYMOUS: usize = 128;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
-    /// RPCs that one connection may cancel before the server has looked at them; with more it is closed (ENHANCE_YOUR_CALM).
+    /// RPCs that one connection may cancel before the server has accepted them; with more it is closed (ENHANCE_YOUR_CALM).
     CANCELLED_UNSEEN_PER_CONNECTION: usize = 1_024;
-    /// Streams that the server had to reset in the life of one connection (more open than allowed, bytes after the answer); with more it is closed (ENHANCE_YOUR_CALM).
+    /// Streams that the server resets in the life of one connection (more open than allowed, bytes after the answer); with more it is closed (ENHANCE_YOUR_CALM).
     RESETS_PER_CONNECTION: usize = 16_384;
-    /// Streams that go on (watches, reflection) that one process has open at a time; more are shed.
+    /// Long-lived streams (watches, reflection) that one process has open at a time; more are shed.
     STREAMS_OPEN: usize = 256;
-    /// Streams that go on that one connection has open at a time; more are shed.
+    /// Long-lived streams that one connection has open at a time; more are shed.
     STREAMS_OPEN_PER_CONNECTION: usize = 16;
-    /// Connections of callers to one process, where the limit of open files allows it; more are closed at once.
+    /// Connections of callers to one process, if the limit of open files allows it; more are closed at once.
     CONNECTIONS: usize = 4_096;
     /// Connections to the operators' port; more are closed at once.
     ADMIN_CONNECTIONS: usize = 64;
-    /// How long after its last call a connection to the operators' port is asked to close, in seconds: there are few.
+    /// How long after its last call a connection to the operators' port is asked to close, in seconds.
     ADMIN_IDLE_SECONDS: u64 = 30;
-    /// How long a connection may take to say that it speaks HTTP, in seconds.
+    /// How long a connection may take to start HTTP, in seconds.
     HANDSHAKE_SECONDS: u64 = 10;
-    /// How long an answer may wait for its caller to take it before the connection is cut, in seconds.
+    /// How long an answer may wait for its caller to read it before the connection is cut, in seconds.
     ANSWER_TAKEN_SECONDS: u64 = 30;
-    /// Answers that wait for the callers of one connection, in bytes; more are shed.
+    /// Unread answers of one connection, in bytes; more are shed.
     UNTAKEN_BYTES_PER_CONNECTION: usize = 8 * 1024 * 1024;
-    /// Answers that wait for all callers of one process, in bytes; more are shed.
+    /// Unread answers of all callers of one process, in bytes; more are shed.
     UNTAKEN_BYTES_PER_PROCESS: usize = 64 * 1024 * 1024;
     /// The age at which a connection is asked to close, so that callers spread over new replicas, in seconds.
     CONNECTION_AGE_SECONDS: u64 = 300;

@@ -1,4 +1,4 @@
-//! The numbers of the process: one registry that every crate adds to, in OpenMetrics text.
+//! The metrics of the process: one registry that every crate adds to, in OpenMetrics text.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,9 +13,9 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use tonic::Code;
 
-/// The content type of what [`Metrics::encode`] gives.
+/// The content type of [`Metrics::encode`]'s result.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// The name of RPCs that no service of ours has: callers cannot make new time series.
+/// The name of unknown RPCs: callers cannot create new time series.
 const OTHER_METHOD: &str = "_OTHER";
 /// Seconds; as OpenTelemetry's conventions list them, with two smaller ones for reads from memory.
 const DURATION_BUCKETS: [f64; 16] =
@@ -29,7 +29,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The registry, to register metrics in. Nothing that waits may be done while it is held.
+    /// The registry, to register metrics in. Never await while it is held.
     pub fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }

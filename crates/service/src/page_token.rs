@@ -25,8 +25,8 @@ impl PageTokens {
         Ok(Self { keyed: Hmac::new_from_slice(key).map_err(|_| Failure::internal())? })
     }
 
-    /// A token that leads to `cursor` (at most 5 KiB; callers can read it, but not change it) in the list that `query`
-    /// (a name, with its generation) makes with these values of its `filter`.
+    /// A token for `cursor` (at most 5 KiB; callers can read it, but not change it) in the list of `query` (a name,
+    /// with its generation) with these values of its `filter`.
     pub fn seal(&self, query: &str, filter: &[&[u8]], cursor: &[u8]) -> Result<String, Failure> {
         if cursor.len() > PAGE_CURSOR_BYTES {
             return Err(Failure::internal());

@@ -1,4 +1,4 @@
-//! How every question is answered: the tokens, the read, what it has seen; and pages, by one cursor for all.
+//! How every query runs: tokens, read, positions included; and pages, with one cursor format for all.
 
 use async_trait::async_trait;
 use kith_fold::Found;
@@ -17,23 +17,23 @@ pub trait Reads<R: Rpc>: Send + Sync + 'static {
     /// What is asked, parsed.
     type Wanted: Send + Sync;
 
-    /// Checks the request and takes it apart. No I/O.
+    /// Validates and parses the request. No I/O.
     fn parse(request: R::Request) -> Result<Self::Wanted, Failure>;
 
     async fn read(service: &Self::Service, seen: &Seen<'_>, wanted: Self::Wanted) -> Result<R::Response, Failure>;
 }
 
-/// A noun's part of an RPC that lists, a page at a time.
+/// A noun's part of a paged RPC.
 #[async_trait]
 pub trait Lists<R: Rpc>: Send + Sync + 'static {
     type Service: Handlers;
     /// What is asked, parsed.
     type Wanted: Send + Sync;
 
-    /// Checks the request and takes it apart. No I/O.
+    /// Validates and parses the request. No I/O.
     fn parse(request: R::Request) -> Result<Self::Wanted, Failure>;
 
-    /// A page, and where the next one starts: behind these values of the list's order; `None`: there is no more.
+    /// A page, and the values of the list's order after which the next one starts; `None`: there is no more.
     async fn page(
         service: &Self::Service,
         seen: &Seen<'_>,
@@ -47,11 +47,11 @@ pub trait Lists<R: Rpc>: Send + Sync + 'static {
 pub struct PageAsk {
     /// Items, 1 to 100.
     pub size: usize,
-    /// Behind which place of the list's order it starts; `None`: at the beginning.
+    /// The place of the list's order after which it starts; `None`: at the beginning.
     pub after: Option<Vec<Value>>,
 }
 
-/// Answers a question.
+/// Answers a query.
 pub async fn read<N, R>(service: &N::Service, call: Call<R>) -> Result<R::Response, Failure>
 where
     N: Reads<R>,
@@ -62,7 +62,7 @@ where
     let token = kit.parse_tokens(request.at_least())?;
     let wanted = N::parse(request)?;
     let seen = kit.see_token(&token, viewer, deadline).await?;
-    // Before the rows are read: they hold at least this.
+    // Before the rows are read: they include at least this.
     let as_of = seen.as_of();
     let mut response = N::read(service, &seen, wanted).await?;
     response.set_as_of(as_of);
@@ -93,7 +93,7 @@ where
     Ok(response)
 }
 
-/// What a list's answer says of the entries of a page that the service left out.
+/// How a list's answer reports entries of a page that the service left out.
 pub fn omitted_count(left_out: usize) -> u32 {
     u32::try_from(left_out).unwrap_or(u32::MAX)
 }
@@ -110,7 +110,7 @@ impl PageAsk {
     ) -> Result<(Vec<Found<R>>, Option<Vec<Value>>), StoreError> {
         let shared = prefix.len();
         let range = RowRange { section: R::SECTION, prefix, after: self.after.clone() };
-        // One more than asked for tells whether there is a next page.
+        // One more than requested shows whether there is a next page.
         let mut rows: Vec<Found<R>> = seen.state.slice(table, partition, range, self.size + 1).await?;
         let more = rows.len() > self.size;
         rows.truncate(self.size);

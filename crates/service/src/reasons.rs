@@ -1,4 +1,4 @@
-//! What follows from the reason of a failure alone.
+//! Properties of a failure's reason.
 
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ pub fn code_of(reason: Reason) -> Code {
     }
 }
 
-/// Whether a refusal rests on what the tables lack or still have, so that tables which stand still may refuse what the log
-/// allows. What can never change back, and what the request alone decides, is refused whatever the tables lack.
+/// Whether a refusal depends on rows that the tables lack or still have, so that stale tables may refuse what the log
+/// allows. Irreversible states, and violations by the request alone, are refused whatever the tables lack.
 pub(crate) fn may_be_stale(reason: Reason) -> bool {
     match reason {
         Reason::CredentialsInvalid
@@ -96,7 +96,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
     }
 }
 
-/// When it is worth trying again; `None` where a repeat alone does not help.
+/// When to retry; `None` if a retry alone does not help.
 pub(crate) fn retry_delay(reason: Reason) -> Option<Duration> {
     match reason {
         Reason::BehindToken | Reason::OutcomeUnknown => Some(Duration::from_millis(100)),
@@ -110,7 +110,7 @@ pub(crate) fn retry_delay(reason: Reason) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// `errors.proto` ends the comment of each reason with its code; this keeps the two from parting.
+    /// `errors.proto` ends the comment of each reason with its code; this keeps the two equal.
     #[test]
     fn codes_are_those_that_the_proto_documents() {
         let proto = include_str!("../../../proto/kith/errors/v1/errors.proto");

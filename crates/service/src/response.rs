@@ -1,8 +1,8 @@
-//! Answers on their way out: how much of them may wait for callers that do not read, and for how long.
+//! Outgoing answers: how much of them may wait for callers that do not read, and for how long.
 //!
-//! A handler ends when it has an answer, but the answer is in memory until its caller has taken it. So the place among
-//! the RPCs in flight goes with the answer, the bytes count against a budget of the connection and one of the process,
-//! and a connection whose answers are not taken in time is cut.
+//! A handler ends when it has an answer, but the answer is in memory until its caller has read it. So the answer keeps
+//! the place among the RPCs in flight, its bytes count against a budget of the connection and one of the process, and a
+//! connection whose answers are not read in time is cut.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -25,12 +25,12 @@ use crate::limits::{
     ARRIVING_BYTES_PER_CONNECTION, STREAMS_OPEN_PER_CONNECTION, UNTAKEN_BYTES_PER_CONNECTION, UNTAKEN_BYTES_PER_PROCESS,
 };
 
-/// The most that is handed to HTTP/2 at a time, bytes: what is handed over is out of our hands, and waits there.
+/// The maximum handed to HTTP/2 at a time, bytes: we cannot control what waits there.
 const PIECE_BYTES: usize = 16 * 1024;
-/// Answers of up to this many bytes are never refused: a command's is one of them, and it has happened already.
+/// Answers of up to this many bytes are never refused: among them are answers to commands, which are already executed.
 const SMALL_BYTES: usize = 32 * 1024;
 
-/// What one connection holds of the process: answers that its callers have not taken, requests that have not come whole.
+/// One connection's share of the process: unread answers, incompletely arrived requests.
 pub(crate) struct Held {
     pub arriving: Arriving,
     waiting: Mutex<Waiting>,
@@ -55,12 +55,12 @@ struct Waiting {
 pub(crate) struct UntakenBytes(AtomicUsize);
 
 impl Held {
-    /// When the oldest answer that still waits came to be.
+    /// When the oldest waiting answer was made.
     pub fn oldest(&self) -> Option<Instant> {
         self.waiting().since.values().next().copied()
     }
 
-    /// A place for one more stream of the connection; `None`: it has enough.
+    /// A place for one more stream of the connection; `None`: it has the maximum.
     pub fn open_stream(self: &Arc<Self>) -> Option<OpenStream> {
         let mut waiting = self.waiting();
         (waiting.streams < STREAMS_OPEN_PER_CONNECTION).then(|| {
@@ -102,7 +102,7 @@ impl UntakenBytes {
     }
 }
 
-/// One answer's share of the budgets, and its place among the RPCs in flight, until it has been taken.
+/// One answer's share of the budgets, and its place among the RPCs in flight, until it has been read.
 struct Share {
     bytes: usize,
     ticket: u64,
@@ -125,7 +125,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// All that a unary handler's body has; it is there already, so that nothing is waited for.
+    /// All of a unary handler's body; it is ready, so there is no wait.
     pub async fn of(body: Body) -> Result<Self, Status> {
         let all = body.collect().await?;
         let trailers = all.trailers().cloned();
@@ -137,7 +137,7 @@ impl Answer {
         self.trailers.as_ref()
     }
 
-    /// The answer as a body that holds its share until it has been taken; `None` when too much waits already.
+    /// The answer as a body that holds its share until it has been read; `None` when too much waits already.
     pub fn into_body(
         self,
         connection: Arc<Held>,
@@ -157,7 +157,7 @@ impl Answer {
     }
 }
 
-/// An answer that is being taken, piece by piece.
+/// An answer that is being read, piece by piece.
 struct Taking {
     answer: Answer,
     _share: Share,
@@ -185,7 +185,7 @@ impl HttpBody for Taking {
     }
 }
 
-/// A body that goes on for as long as it likes, with its place among the streams that are open.
+/// A long-lived body, with its place among the open streams.
 pub(crate) struct Open {
     pub body: Body,
     /// Among the connection's, and among the process's.

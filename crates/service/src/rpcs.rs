@@ -1,6 +1,6 @@
 //! How a gRPC service names the noun behind each of its methods.
 
-/// Implements a gRPC service: a line per method.
+/// Implements a gRPC service: one line per method.
 ///
 /// `command method: Rpc => Noun` runs [`crate::command`]; `contest` the same with a verdict to wait for; `read` and `list`
 /// run [`crate::query`]. `open` is for callers without a bearer token: it calls a function with the service, the request

@@ -1,4 +1,4 @@
-//! The server: binds, serves callers and operators, ends politely.
+//! The server: binds, serves callers and operators, drains.
 
 use std::future::Future;
 use std::io;
@@ -28,13 +28,13 @@ use crate::limits::{ADMIN_CONNECTIONS, CONNECTION_AGE_SECONDS};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 use crate::tokens::Tokens;
 
-/// How long connections may take to close once nothing is in flight: the time of a goodbye, or of a scrape.
+/// How long connections may take to close once nothing is in flight: time for a GOAWAY, or for a scrape.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Of connections whose age is no setting.
 const CONNECTION_AGE: Duration = Duration::from_secs(CONNECTION_AGE_SECONDS);
 
-/// Why the server is not there, or no longer.
+/// Why the server did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("{address} is taken by another process: end it, or set another `{key}`")]
@@ -58,7 +58,7 @@ pub struct Serving {
     pub partition_count: PartitionIndex,
     pub callers: TcpListener,
     pub admin: TcpListener,
-    /// Where operators give commands, and what serves them.
+    /// The address of operators' commands, and the services there.
     pub operators: (TcpListener, Routes),
     pub edge: Edge,
     pub readiness: Readiness,
@@ -66,11 +66,11 @@ pub struct Serving {
     pub reflection: bool,
     /// The age at which a caller's connection is asked to close; [`crate::limits::CONNECTION_AGE_SECONDS`] but in tests.
     pub connection_age: Duration,
-    /// How long calls in flight may take after the end has begun: the deadline cap, and a little.
+    /// How long calls in flight may take after the drain has begun: the deadline cap plus a margin.
     pub drain: Duration,
 }
 
-/// Listens. `key` is the setting that `address` comes from, for the message when it is taken.
+/// Listens. `key` is the setting of `address`, for the message when the address is in use.
 pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => ServeError::Taken { key, address },
@@ -90,8 +90,8 @@ pub async fn termination() -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Serves until `shutdown` resolves, then ends: health says NOT_SERVING, nothing new is accepted, what is in flight
-/// finishes within `drain`. Returns when callers are served no more; flush and leave then.
+/// Serves until `shutdown` resolves, then drains: health reports NOT_SERVING, no new connections, calls in flight
+/// finish within `drain`. Returns when no caller is served any more; then flush and exit.
 pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let Serving { runtime, routes, mut services, partition_count, callers, admin, operators, edge, .. } = serving;
     let Serving { readiness, metrics, reflection, connection_age, drain, .. } = serving;
@@ -144,7 +144,7 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
         tracing::warn!(drain_ms = drain.as_millis(), "calls were still in flight at the end");
     }
     end_admin.send_replace(true);
-    // A connection that stays open with nothing in flight holds nothing up.
+    // An open connection with nothing in flight does not delay the end.
     let _ = tokio::time::timeout(CLOSE_WITHIN, async { tokio::join!(callers, admin, operators) }).await;
     Ok(())
 }
@@ -163,7 +163,7 @@ fn with_own_services(
         .register_encoded_file_descriptor_set(kith_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-        // The details of errors, which clients that learn messages here would show as bytes.
+        // The details of errors, which reflection clients would otherwise show as bytes.
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("grpc.health.v1.Health")
         .with_service_name("grpc.reflection.v1.ServerReflection");

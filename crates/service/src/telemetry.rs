@@ -16,7 +16,7 @@ use crate::config::{LogFormat, Settings};
 
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const TRACED_LEVEL: &str = "info";
-/// Transports and the embedded store below this level say nothing that helps, and the exporter's own calls would trace
+/// Transports and the embedded store log nothing useful below this level, and the exporter's own calls would trace
 /// themselves.
 const QUIET: [&str; 8] = [
     "h2=warn",
@@ -53,7 +53,7 @@ impl Telemetry {
             "" => None,
             endpoint => Some(otlp_provider(endpoint, name)?),
         };
-        // What is traced does not hang on what is said.
+        // Traces do not depend on the log level.
         let traced = filter(TRACED_LEVEL)?;
         let traces = provider.as_ref().map(|provider| {
             let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("kith"));
@@ -65,7 +65,7 @@ impl Telemetry {
         Ok(Self { provider })
     }
 
-    /// Sends what is still here, within about `EXPORT_TIMEOUT` (5 s). What cannot be sent is lost, and said.
+    /// Sends pending spans, within about `EXPORT_TIMEOUT` (5 s). Spans that cannot be sent are lost, with a message.
     pub async fn flush(self, runtime: &Runtime) {
         let Some(provider) = self.provider else { return };
         // The exporter blocks until its thread has answered.
@@ -76,7 +76,7 @@ impl Telemetry {
     }
 }
 
-/// Colours are for people at a terminal; what is read by a file or a collector has none. NO_COLOR is heeded.
+/// Colours only on a terminal, not for a file or a collector. NO_COLOR is respected.
 fn lines(format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {

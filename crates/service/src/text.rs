@@ -1,4 +1,4 @@
-//! Texts that people write: parsed once at the edge, then trusted. The rules are those of `kith_text`.
+//! Texts: parsed once at the edge, then trusted. The rules are those of `kith_text`.
 
 use kith_text::TextError;
 

@@ -1,4 +1,4 @@
-//! The trace that the current work belongs to: taken from a caller's metadata, and told to callers.
+//! The trace of the current work: taken from a caller's metadata, and returned to callers.
 
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TraceContextExt;
@@ -14,7 +14,7 @@ pub const TRACE_PARENT: &str = "traceparent";
 pub fn set_parent(span: &Span, traceparent: &str) {
     let parent = TraceContextPropagator::new().extract(&Carrier(traceparent));
     if parent.span().span_context().is_valid() {
-        // It fails only when nothing is traced, or the span has started: then it keeps the parent that it has.
+        // It fails only when nothing is traced, or the span has started: then it keeps its parent.
         let _ = span.set_parent(parent);
     }
 }

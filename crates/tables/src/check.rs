@@ -1,4 +1,4 @@
-//! What every adapter refuses before it does anything, in the same words; also one of a test.
+//! What every adapter refuses before it does anything, with the same messages; also adapters of tests.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,19 @@ use crate::{
     Slice, StoreError, Table, Value, Write,
 };
 
-/// Characters of a keyspace's, table's or column's name: CQL takes 48.
+/// Characters of a keyspace's, table's or column's name: CQL allows 48.
 const MAX_NAME_CHARS: usize = 48;
-/// Offsets stay below it; microseconds since 1970, which a CQL server takes for a write time when it is given none, do not.
+/// Offsets stay below it; microseconds since 1970, a CQL server's default write time, do not.
 pub(crate) const POSITION_LIMIT: u64 = 1 << 50;
 /// The clustering column that every table has besides its own.
 pub(crate) const SECTION: &str = "section";
 
-/// That a keyspace can be called so.
+/// Checks the name of a keyspace.
 pub fn keyspace(name: &str) -> Result<(), StoreError> {
     plain_name(name)
 }
 
-/// That a declaration can be kept by every adapter.
+/// Checks that every adapter supports a declaration.
 pub fn table(table: &Table) -> Result<(), StoreError> {
     plain_name(table.name)?;
     let mut kinds = BTreeMap::new();
@@ -53,7 +53,7 @@ fn row_columns<'a>(
         }
         names.push(column.name);
     }
-    // The write time that carries a row's position needs a cell to stand on.
+    // The write time that carries a row's position needs a cell.
     if names.is_empty() {
         return contract(format!("section {section} of {} has no columns", table.name));
     }
@@ -89,14 +89,14 @@ pub(crate) fn partition(table: &Table, key: &Key) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// That rows of these keys can be asked for.
+/// Checks that rows of these keys can be read.
 pub fn get(table: &Table, partition_key: &Key, rows: &[RowKey]) -> Result<(), StoreError> {
     at_most(rows.len(), MAX_GET_ROWS)?;
     partition(table, partition_key)?;
     rows.iter().try_for_each(|row| row_key(table, row))
 }
 
-/// That a slice can be asked for.
+/// Checks that a slice can be read.
 pub fn slice(table: &Table, partition_key: &Key, slice: &Slice) -> Result<(), StoreError> {
     at_most(slice.limit, MAX_SLICE_ROWS)?;
     partition(table, partition_key)?;
@@ -113,7 +113,7 @@ pub fn slice(table: &Table, partition_key: &Key, slice: &Slice) -> Result<(), St
     values(table, "clustering", columns, after)
 }
 
-/// That these rows can be written together.
+/// Checks that these rows can be written together.
 pub fn apply(table: &Table, partition_key: &Key, writes: &[Write]) -> Result<(), StoreError> {
     at_most(writes.len(), MAX_APPLY_ROWS)?;
     partition(table, partition_key)?;

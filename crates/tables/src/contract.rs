@@ -1,6 +1,6 @@
 //! What every adapter of the port must do, as plain functions; each adapter's tests list them by name.
 //!
-//! Every function works in a keyspace of its own, which it drops first, so they may run side by side and again.
+//! Every function uses a separate keyspace, which it drops first, so they may run concurrently and repeatedly.
 
 #![allow(clippy::expect_used, reason = "a suite of tests: it fails by panicking")]
 

@@ -1,8 +1,8 @@
 //! Tables on a CQL server: ScyllaDB or Apache Cassandra.
 //!
-//! A row's position is its cells' write time, one up (`USING TIMESTAMP`), so the server itself lets older rows lose,
-//! cell by cell, whoever writes them. All rows of one `apply` are one batch inside one partition of one table, which the
-//! server applies as one mutation.
+//! A row's position plus one is its cells' write time (`USING TIMESTAMP`), so on the server older rows lose, per cell,
+//! whoever writes them. All rows of one `apply` are one batch inside one partition of one table, which the server
+//! applies as one mutation.
 
 mod declared;
 mod inspect;
@@ -31,21 +31,22 @@ use session::{Connected, Server, execution_error, prepare_error};
 use statements::{Layout, Purpose, section_of_statement};
 use values::{Bound, Cells};
 
-/// What a server may lose that it had acknowledged, with some room: `commitlog_sync` in batches loses nothing, `periodic` up to ten seconds.
+/// How much acknowledged data a server may lose, with a margin: `commitlog_sync` in batches loses nothing, `periodic`
+/// up to ten seconds.
 const RESTART_MARGIN: Duration = Duration::from_secs(60);
 
-/// Where the server is and how it is used.
+/// The server's address and settings.
 #[derive(Clone)]
 pub struct CqlSettings {
-    /// `host:port`, or `host` with port 9042; the first that answers tells the others.
+    /// `host:port`, or `host` with port 9042; the first that answers names the others.
     pub contact_points: Vec<String>,
-    /// All processes must name the same one. `None`: the only one there is; must be named in production.
+    /// All processes must name the same one. `None`: the only existing one; must be named in production.
     pub local_datacenter: Option<String>,
     /// Copies of a new keyspace in the local datacentre.
     pub replication_factor: u8,
-    /// Refuse what loses acknowledged rows, instead of warning of it.
+    /// Refuse servers that may lose acknowledged rows, instead of a warning.
     pub production: bool,
-    /// For one call, with the driver's repetitions.
+    /// For one call, with the driver's retries.
     pub request_timeout: Duration,
     /// Where the server's shard-aware port 19042 cannot be reached.
     pub disallow_shard_aware_port: bool,
@@ -60,7 +61,7 @@ pub struct CqlLogin {
 }
 
 impl CqlSettings {
-    /// One copy, 3 s a call: for development.
+    /// One copy, 3 s per call: for development.
     pub fn new(contact_points: Vec<String>) -> Self {
         Self {
             contact_points,
@@ -84,7 +85,7 @@ pub struct CqlTables {
 }
 
 impl CqlTables {
-    /// Does not wait for the server: it is connected to by the first call, and until it answers each call fails with
+    /// Does not wait for the server: the first call connects, and until the server answers each call fails with
     /// `Unavailable` within a few seconds.
     pub fn connect(settings: CqlSettings) -> Arc<Self> {
         Arc::new(Self { server: Server::new(settings) })
@@ -134,8 +135,8 @@ struct CqlKeyspace {
     connected: Arc<Connected>,
     name: String,
     timeout: Duration,
-    /// Each statement is prepared once, when it is first needed: a server's cache of them is small, and most tables
-    /// are read in few of the shapes there are.
+    /// Each statement is prepared once, when it is first needed: a server's cache of them is small, and most tables are
+    /// read in few shapes.
     prepared: Mutex<PreparedStatements>,
 }
 
@@ -162,7 +163,7 @@ impl Keyspace for CqlKeyspace {
         let prepared = self.prepared(table, Purpose::Get).await?;
         let mut values: Vec<_> = partition.0.iter().map(Bound::Value).collect();
         values.push(Bound::Keys(rows));
-        // Not paged: the number of rows is bounded, and pages would be states of different times.
+        // Not paged: the number of rows is bounded, and pages would be different states.
         let answer = self.session().execute_unpaged(&prepared.statement, values).await.map_err(execution_error)?;
         let mut found = BTreeMap::new();
         read_rows(table, &prepared.layout, answer, |_, row| {
@@ -277,12 +278,12 @@ fn slice_values<'a>(partition: &'a Key, slice: &'a Slice) -> Vec<Bound<'a>> {
     values
 }
 
-/// One up, so that a row at offset 0 has a time of its own; in range, as `check::apply` made sure.
+/// Plus one, so that a row at offset 0 has a valid time; in range, as `check::apply` ensures.
 fn write_time(position: u64) -> i64 {
     (position as i64).saturating_add(1)
 }
 
-/// Hands each row of an answer on, with its partition where the statement asked for it.
+/// Passes on each row of an answer, with its partition if the statement selected it.
 fn read_rows(
     table: &Table,
     layout: &Layout,
@@ -322,7 +323,7 @@ fn read_row(table: &Table, layout: &Layout, cells: &Cells) -> Result<(Key, Row),
 fn position(table: &Table, write_time: i64) -> Result<u64, StoreError> {
     let position = u64::try_from(write_time.saturating_sub(1)).ok().filter(|p| *p < check::POSITION_LIMIT);
     position.ok_or_else(|| {
-        // Something else wrote it, by the clock: it would win over every position for ever.
+        // Another program wrote it with the clock's time: it would win over every position for ever.
         StoreError::Damaged(format!("a row of table {} has the write time {write_time}, no position", table.name))
     })
 }

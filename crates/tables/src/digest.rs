@@ -1,17 +1,17 @@
-//! What a keyspace's tables hold, in a few bytes: the same for the same rows in every adapter.
+//! A digest of a keyspace's tables: equal for equal rows in every adapter.
 //!
 //! Each row is hashed with SHA-256 together with its table's name and its whole key, every part with its length before
-//! it, and the hashes of a table are added up modulo 2^256. A sum does not ask in what order rows come, so nothing is
-//! kept but sums and counts, however large the tables are. It is sound because no two rows of a table share a key, so
-//! all summands differ, and sets of rows that differ by accident have the same sum with a chance of one in 2^256. It is
-//! no proof against somebody who can choose rows freely and has the means to search for two sets of equal sum.
-//! Positions are not part of it: two generations may write one row from different records of one history.
+//! it, and the hashes of a table are added up modulo 2^256. A sum does not depend on the order of rows, so only sums
+//! and counts are kept, however large the tables are. It is sound because no two rows of a table share a key, so all
+//! summands differ, and sets of rows that differ by accident have the same sum with a probability of 2^-256. It is no
+//! proof against an attacker who can choose rows freely and search for two sets of equal sum. It excludes positions:
+//! two generations may write one row from different records of one history.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::{Key, Keyspace, Row, StoreError, Table, Timestamp, Value};
 
-/// What some tables hold.
+/// The digest of some tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
     /// Over `tables`.
@@ -28,12 +28,12 @@ pub struct TableDigest {
     pub rows: u64,
 }
 
-/// The digest of every row of `tables`. Rows written meanwhile may be in it or not.
+/// The digest of every row of `tables`. It may or may not include rows written concurrently.
 pub async fn digest(keyspace: &dyn Keyspace, tables: &[&'static Table]) -> Result<Digest, StoreError> {
     digest_where(keyspace, tables, |_, _, _| true).await
 }
 
-/// The digest of the rows that `counts` lets through: for tables that may hold rows nobody can see.
+/// The digest of the rows that `counts` accepts: for tables that may hold invisible rows.
 pub async fn digest_where(
     keyspace: &dyn Keyspace,
     tables: &[&'static Table],

@@ -1,13 +1,13 @@
 //! Tables in a folder of this machine, over fjall.
 //!
-//! All rows of all keyspaces are in one fjall keyspace, so that what a crash leaves is the beginning of what was
-//! written: rows, marks and watermarks never part. Nothing here waits for the disk: a write is in the operating system's
-//! hands when `apply` returns, which kill -9 cannot take back; what a power cut takes, the fold makes again from the log.
+//! All rows of all keyspaces are in one fjall keyspace, so that after a crash a prefix of the writes is left: rows,
+//! marks and watermarks always agree. Nothing here waits for the disk: when `apply` returns, the operating system has
+//! the write, and kill -9 cannot lose it; after a power cut, the fold makes lost writes again from the log.
 //!
-//! fjall's calls block, but work on memory: they run on the async workers. Measured on two busy cores: a `get` of one row
-//! 7 µs, of ten 40 µs, an `apply` of one row 10 µs, of ten 50 µs, a slice of fifty rows 0.1 ms, of a thousand 3 ms; handing
-//! each to a blocking thread would cost as much as most of them. A worker waits longer while fjall syncs its journal, once
-//! a memtable; it does not wait for memtables to be written, see `store.rs`.
+//! fjall's calls block, but work on memory: they run on the async workers. Measured on two busy cores: a `get` of one
+//! row 7 µs, of ten 40 µs, an `apply` of one row 10 µs, of ten 50 µs, a slice of fifty rows 0.1 ms, of a thousand 3 ms;
+//! a hand-over to a blocking thread would cost as much as most of them. A worker waits longer while fjall syncs its
+//! journal, once per memtable; it does not wait for memtables to be written, see `store.rs`.
 
 mod catalog;
 mod folder;
@@ -35,10 +35,10 @@ pub use folder::inspect;
 use keys::Place;
 use store::{Range, Store};
 
-/// Table partitions that share a lock for the time of one `apply` or `get`.
+/// The number of locks; table partitions share one during an `apply` or `get`.
 const LOCKS: usize = 256;
 const SCAN_PAGE_ROWS: usize = 1_000;
-/// Table partitions of one fjall batch: others wait for their locks meanwhile.
+/// Table partitions per fjall batch: others wait for their locks meanwhile.
 const TOGETHER: usize = 64;
 
 /// Tables in a folder. One process at a time.
@@ -49,22 +49,22 @@ pub struct EmbeddedTables {
 
 struct Inner {
     store: Store,
-    /// By table partition: nobody may write between an `apply`'s look at the positions and its batch, nor while a `get`
-    /// reads several rows as one state.
+    /// Per table partition: no write may come between an `apply`'s read of the positions and its batch, nor while a
+    /// `get` reads several rows as one state.
     locks: Vec<RwLock<()>>,
-    /// Nobody else writes here, so that whoever remembers rows can be told whether they still stand.
+    /// This is the sole writer, so that caches of rows can check whether they are current.
     versions: Versions,
     catalog_lock: Mutex<()>,
     open: Mutex<BTreeMap<u32, Arc<RwLock<Alive>>>>,
-    /// Last, so that the folder is let go of when fjall is closed.
+    /// Last, so that the folder is released when fjall is closed.
     _folder: Folder,
 }
 
-/// False from the moment its keyspace is dropped: a handle that is still about must not write under its number.
+/// False from the moment its keyspace is dropped: a remaining handle must not write under its number.
 struct Alive(bool);
 
 impl EmbeddedTables {
-    /// Opens the folder, or makes it. `Unavailable` when another process has it open, `Contract` when it is of another
+    /// Opens the folder, or makes it. `Unavailable` when another process has it open, `Contract` when it has another
     /// format, `Damaged` when it cannot be read.
     pub fn open(dir: impl AsRef<Path>, runtime: Runtime) -> Result<Arc<Self>, StoreError> {
         let folder = Folder::open(dir.as_ref())?;
@@ -131,7 +131,7 @@ impl Inner {
         let number = {
             let _one_at_a_time = held(&self.catalog_lock);
             let Some(number) = self.catalog().keyspace(name)? else { return Ok(()) };
-            // The list is let go of first: others open keyspaces while this one waits for its readers.
+            // The list's lock is released first: others open keyspaces while this one waits for its readers.
             let open = held(&self.open).remove(&number);
             if let Some(alive) = open {
                 alive.write().unwrap_or_else(PoisonError::into_inner).0 = false;
@@ -143,7 +143,7 @@ impl Inner {
     }
 }
 
-/// None of these locks guards something that a panic could leave half done.
+/// None of these locks guards state that a panic could leave inconsistent.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -166,7 +166,7 @@ impl Keyspace for EmbeddedKeyspace {
         check::get(table, partition, rows)?;
         let (place, _alive) = self.place(table)?;
         let prefix = place.partition_prefix(partition);
-        // No `apply` to this table partition while it is read: that is what makes it one state.
+        // No `apply` to this table partition while it is read: so the read is one state.
         let _state = self.lock(hash(&prefix))?.read().unwrap_or_else(PoisonError::into_inner);
         let read = |key: &RowKey| {
             let found = self.inner.store.look_up(keys::row_key(table, &prefix, key))?;
@@ -226,7 +226,7 @@ impl Keyspace for EmbeddedKeyspace {
 }
 
 impl EmbeddedKeyspace {
-    /// In one batch: what it costs by itself is shared.
+    /// In one batch: its fixed cost is shared.
     fn apply_together(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
         let (mut rows, mut partitions, mut locks) = (Vec::new(), Vec::new(), BTreeSet::new());
         // Once: a thread that waits to drop the keyspace would keep a second reading away from the first.
@@ -239,7 +239,7 @@ impl EmbeddedKeyspace {
             locks.insert(partition as usize % LOCKS);
             partitions.push(partition);
         }
-        // In one order everywhere, so that nobody waits for another who waits for them.
+        // In one order everywhere, to avoid deadlock.
         let locks = locks.iter().filter_map(|lock| self.inner.locks.get(*lock));
         let _one_at_a_time: Vec<_> = locks.map(|lock| lock.write().unwrap_or_else(PoisonError::into_inner)).collect();
         let mut batch = self.inner.store.batch();
@@ -254,7 +254,7 @@ impl EmbeddedKeyspace {
             batch.insert(key, values::encode(write.position, &write.columns));
         }
         let committed = batch.commit();
-        // Of a batch that failed nothing is known.
+        // The outcome of a failed batch is unknown.
         partitions.iter().for_each(|partition| self.inner.versions.changed(*partition));
         committed
     }

@@ -1,15 +1,16 @@
-//! Tables: what folds write and queries read. Disposable: the log makes them again.
+//! Tables: folds write them, queries read them. Disposable: a replay of the log rebuilds them.
 //!
 //! Rules every adapter keeps (the contract suite checks each):
 //!
 //! 1. A row is written whole. It carries the position (log offset) of the record that it comes from; a row at an older
-//!    position than the one that is there loses, one at the same position is the same row.
-//! 2. All writes of one `apply` go into one table partition and happen together or not at all.
-//! 3. `get` sees one state of the table partition: no `apply` is seen by half.
-//! 4. A slice walked by its cursor, while rows arrive, neither repeats a row nor skips one that was there at the start.
-//! 5. After an error of `apply` the rows may be there or not; applying them again is safe.
-//! 6. A store that tells versions never calls one current after an `apply` to its table partition has returned, or failed.
-//! 7. Nothing is deleted, nothing expires: a row that is over says so in a column.
+//!    position than the existing one loses, one at the same position is the same row.
+//! 2. All writes of one `apply` go into one table partition and are applied all or nothing.
+//! 3. `get` sees one state of the table partition: never half of an `apply`.
+//! 4. A slice walked by its cursor, while rows arrive, neither repeats a row nor skips one that existed at the start.
+//! 5. After an error of `apply` the rows may or may not be written; applying them again is safe.
+//! 6. A store with versions never reports one as current after an `apply` to its table partition has returned, or
+//!    failed.
+//! 7. Nothing is deleted, nothing expires: a column of the row is the tombstone.
 //!
 //! A table is declared once ([`Table`]); the declaration gives the CQL, the prepared statements and the embedded
 //! encoding. Only this crate knows CQL drivers.
@@ -55,17 +56,17 @@ const APPLIES_IN_FLIGHT: usize = 64;
 /// A server or a folder that holds keyspaces.
 #[async_trait]
 pub trait TableStore: Send + Sync + 'static {
-    /// Makes the keyspace and those of its tables that are missing.
+    /// Creates the keyspace and its missing tables.
     async fn create(&self, keyspace: &str, tables: &[&'static Table]) -> Result<(), StoreError>;
 
     /// Opens a keyspace that `create` made. `Contract` when a table is missing or has other columns.
     async fn open(&self, keyspace: &str, tables: &[&'static Table]) -> Result<Arc<dyn Keyspace>, StoreError>;
 
-    /// Removes a keyspace with all that is in it; one that is not there is fine.
+    /// Removes a keyspace with all its content; a missing one is fine.
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError>;
 
-    /// How far behind its stored watermark a fold starts again, because this store's server may have lost the end of
-    /// what it had acknowledged. Zero for a store that loses rows and watermark together.
+    /// How far before its stored watermark a fold restarts, because this store's server may have lost its last
+    /// acknowledged writes. Zero for a store that loses rows and watermark together.
     fn restart_margin(&self) -> Duration;
 
     /// Whether other processes may have the same tables open.
@@ -74,15 +75,15 @@ pub trait TableStore: Send + Sync + 'static {
     /// Whether the store answers now.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// Counts up when a lost connection is made again (and may at other times), before the new one is read through.
-    /// When the number has changed, the server may have lost rows: what is cached of tables must be dropped.
+    /// Incremented when a lost connection is made again (and maybe at other times), before the new one is used for
+    /// reads. When the number has changed, the server may have lost rows: what is cached of tables must be dropped.
     fn reconnects(&self) -> u64;
 }
 
 /// The tables of one generation of one fold group.
 #[async_trait]
 pub trait Keyspace: Send + Sync + 'static {
-    /// The rows of these keys, in the order asked; `None` where there is none. At most [`MAX_GET_ROWS`].
+    /// The rows of these keys, in the requested order; `None` for an absent row. At most [`MAX_GET_ROWS`].
     async fn get(
         &self,
         table: &'static Table,
@@ -97,26 +98,26 @@ pub trait Keyspace: Send + Sync + 'static {
     /// Writes rows of one table partition, each at its position. At most [`MAX_APPLY_ROWS`], [`MAX_APPLY_BYTES`].
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError>;
 
-    /// As many `apply`s, side by side, no row in two of them: after an error some may be there.
+    /// Several `apply`s, concurrently, no row in two of them: after an error some may be written.
     async fn apply_all(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
         // Named, as a closure's future would be of one lifetime only.
         let applies: Vec<_> = all.iter().map(|one| self.apply(one.table, one.partition, one.writes)).collect();
         stream::iter(applies).buffer_unordered(APPLIES_IN_FLIGHT).try_collect().await
     }
 
-    /// In which state the table partition is; asked before its rows are read. `None`: it is being changed, or others may
-    /// write to it and nobody here hears of it.
+    /// The version of the table partition; to be read before its rows. `None`: it is being changed, or other processes
+    /// may write to it unnoticed.
     fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         let _ = (table, partition);
         None
     }
 
-    /// Whether none of these table partitions has changed since. It may say no where none has.
+    /// Whether none of these table partitions has changed since. It may be false although none has.
     fn are_current(&self, versions: &[Version]) -> bool {
         versions.is_empty()
     }
 
-    /// Every row of a table, in no order, a page at a time; starts again where `cursor` says. For digests and tools.
+    /// Every row of a table, unordered, one page at a time; continues at `cursor`. For digests and tools.
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError>;
 }
 
@@ -131,7 +132,7 @@ pub struct Apply<'a> {
 /// Part of a whole table.
 pub struct ScanPage {
     pub rows: Vec<(Key, Row)>,
-    /// Where to go on; `None` at the end.
+    /// Where to continue; `None` at the end.
     pub next: Option<Vec<u8>>,
 }
 
@@ -139,10 +140,10 @@ pub struct ScanPage {
 pub enum StoreError {
     #[error("the tables do not answer: {0}")]
     Unavailable(String),
-    /// A write to the disk failed, and no more are taken until the process starts anew.
+    /// A write to the disk failed, and no more are accepted until the process restarts.
     #[error("the tables take no more writes until a restart: {0}")]
     Broken(String),
-    /// Another process has the embedded tables' folder; one that was just killed still does for a moment.
+    /// Another process owns the embedded tables' folder; a process that was just killed still does for a moment.
     #[error("{0} is open in another process")]
     InUse(String),
     /// Keyspace or table missing or different from its declaration.

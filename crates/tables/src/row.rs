@@ -27,7 +27,7 @@ impl RowKey {
     }
 }
 
-/// A row as it stands.
+/// A stored row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub key: RowKey,
@@ -47,7 +47,7 @@ impl Row {
     }
 }
 
-/// Rows of one section that follow each other.
+/// Consecutive rows of one section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slice {
     pub range: RowRange,
@@ -61,8 +61,8 @@ pub struct RowRange {
     pub section: SectionId,
     /// Values of the first clustering columns that all rows share; may be empty.
     pub prefix: Vec<Value>,
-    /// Values of the clustering columns after the prefix; the slice starts behind that place (all of the columns, or
-    /// the first of them: then behind every row that starts so). `None`: at the beginning.
+    /// Values of the clustering columns after the prefix; the slice starts after that place (all of the columns, or the
+    /// first of them: then after every row that starts so). `None`: at the beginning.
     pub after: Option<Vec<Value>>,
 }
 

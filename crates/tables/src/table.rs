@@ -1,14 +1,14 @@
 use crate::{Column, RowType, SectionId};
 
-/// How the rows of a section are ordered by their clustering columns, all alike.
+/// The order of a section's rows by their clustering columns, the same for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     Ascending,
     Descending,
 }
 
-/// A kind of rows that stand together in a table partition, so that they are written together. All sections of a table
-/// share its clustering columns and have columns of their own; two sections may name the same column of the same kind.
+/// A kind of rows in a table partition, which are written together. All sections of a table share its clustering
+/// columns and have columns of their own; two sections may name the same column of the same kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Section {
     pub id: SectionId,

@@ -6,7 +6,7 @@ use kith_content::Content;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
-/// What a cell can hold. Every column always has a value: an absent one is the default of its kind.
+/// A cell's value. Every column always has a value: an absent one is the default of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     Text(String),
@@ -27,7 +27,7 @@ pub enum Kind {
 }
 
 impl Value {
-    /// Bytes of the value itself, as limits count them.
+    /// Bytes of the value, as counted by limits.
     pub fn size_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -49,7 +49,7 @@ impl Value {
 }
 
 impl Kind {
-    /// What stands for "nothing" in a column of this kind.
+    /// The value for "nothing" in a column of this kind.
     pub fn default_value(self) -> Value {
         match self {
             Self::Text => Value::Text(String::new()),

@@ -1,21 +1,21 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Table partitions are counted together in so many places: two that share one seem to change with each other.
+/// The number of counters: two table partitions that share one seem to change together.
 const PLACES: u64 = 16 * 1024;
 
-/// A state that a table partition was in.
+/// A version of a table partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
     place: u32,
     changes: u64,
 }
 
-/// How often table partitions have changed since the start of the process; for whoever sees all writes to them.
+/// Counts the changes of table partitions since the start of the process; for a sole writer.
 ///
-/// A counter's lower bits say how many changes are under way there, its upper bits how many have ended.
+/// A counter's lower bits count the changes in progress, its upper bits the ended ones.
 pub struct Versions(Vec<AtomicU64>);
 
-/// One change under way.
+/// One change in progress.
 const UNDER_WAY: u64 = 1;
 /// One that has ended.
 const ENDED: u64 = 1 << 16;
@@ -27,15 +27,14 @@ impl Default for Versions {
 }
 
 impl Versions {
-    /// `partition`: a hash of which one. `None` while it is being changed: what is read of it then may be of before or
-    /// after.
+    /// `partition`: a hash of which one. `None` during a change: a read then may see the state before or after it.
     pub fn of(&self, partition: u64) -> Option<Version> {
         let place = place(partition);
         let changes = self.changes(place);
         (changes.is_multiple_of(ENDED)).then_some(Version { place, changes })
     }
 
-    /// It changes until what is given is dropped, whatever comes of it.
+    /// The change lasts until the result is dropped, whatever its outcome.
     pub fn changing(&self, partition: u64) -> Changing<'_> {
         let place = place(partition);
         let changes = self.0.get(place as usize);
@@ -43,7 +42,7 @@ impl Versions {
         Changing { changes, before: Version { place, changes: before } }
     }
 
-    /// Comes after a change, so that whoever read its rows before knows them as old from then on.
+    /// Called after a change, so that rows read before it are stale from then on.
     pub(crate) fn changed(&self, partition: u64) {
         if let Some(changes) = self.0.get(place(partition) as usize) {
             changes.fetch_add(ENDED, Ordering::AcqRel);
@@ -66,16 +65,16 @@ impl Versions {
     }
 }
 
-/// A change under way.
+/// A change in progress.
 pub struct Changing<'a> {
     changes: Option<&'a AtomicU64>,
-    /// The version before, if none was under way already.
+    /// The version before, if no other change was in progress.
     before: Version,
 }
 
 impl Changing<'_> {
-    /// The version that it found, and the one that it leaves behind unless anything else changes in that place meanwhile:
-    /// then that one is never current. `None`: another change was under way when it began.
+    /// The version before it, and the one after it unless the counter has another change in between: then that one is
+    /// never current. `None`: another change was in progress when it began.
     pub fn versions(&self) -> Option<(Version, Version)> {
         let Version { place, changes } = self.before;
         let after = Version { place, changes: changes.wrapping_add(ENDED) };

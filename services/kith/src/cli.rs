@@ -28,7 +28,7 @@ pub enum Command {
         after_help = "Example:\n  kith run\n  kith run --services identity --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042"
     )]
     Run(SettingFlags),
-    /// Creates topics, keyspaces and keys that are missing; idempotent. An embedded `kith run` does it by itself.
+    /// Creates missing topics, keyspaces and keys; idempotent. An embedded `kith run` does it by itself.
     #[command(after_help = "Example:\n  kith init --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042")]
     Init(SettingFlags),
     /// Prints records of the log, decoded; asks a running `kith run`.
@@ -36,23 +36,23 @@ pub enum Command {
         after_help = "Examples:\n  kith events --topic kith.posts.v1 --key 000102030405060708090a0b0c0d0e0f\n  kith events --topic kith.identity.v1 --from-time 2026-11-25T18:00:00Z --limit 500 --json"
     )]
     Events(crate::operator::events::EventsOptions),
-    /// Lists, shows, retries and discards records that nobody could decode; asks a running `kith run`.
+    /// Lists, shows, retries and discards records that could not be decoded; asks a running `kith run`.
     #[command(after_help = "Examples:\n  kith dead-letters\n  kith dead-letters list --open --json")]
     DeadLetters(crate::operator::dead_letters::DeadLettersOptions),
-    /// Looks at everything that a suite on these settings depends on, and says what to change; changes nothing.
+    /// Checks everything that a suite with these settings depends on, and says what to change; changes nothing.
     #[command(
         after_help = "Examples:\n  kith doctor\n  kith doctor --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042 --json"
     )]
     Doctor(crate::operator::doctor::DoctorOptions),
     #[command(flatten)]
     Projection(crate::operator::projections::ProjectionCommand),
-    /// Prints every setting as a table: name, environment variable, default, meaning; with --json the values that hold here.
+    /// Prints every setting as a table: name, environment variable, default, meaning; with --json the values here.
     #[command(after_help = "Examples:\n  kith settings\n  kith settings --json --config kith.toml")]
     Settings(SettingsOptions),
 }
 
 impl Cli {
-    /// What the command runs with.
+    /// The settings of the command.
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let flags = match &self.command {
             Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
@@ -68,7 +68,7 @@ impl Cli {
 
 #[derive(Debug, Args)]
 pub struct SettingsOptions {
-    /// Prints the value of each setting here, and where it comes from, as one JSON document
+    /// Prints the value and the source of each setting here, as one JSON document
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub struct SettingsOptions {
 }
 
 impl SettingsOptions {
-    /// The table of what can be set, or the document of what is.
+    /// The table of all settings, or the document of their values.
     pub fn print(&self, settings: &Settings) {
         if !self.json {
             crate::terminal::text(&kith_service::config::table_markdown());

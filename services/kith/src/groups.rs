@@ -1,4 +1,4 @@
-//! The fold groups of the suite, as the settings make them.
+//! The fold groups of the suite, by the settings.
 
 use kith_fold::{Generations, Group};
 use kith_service::config::Settings;

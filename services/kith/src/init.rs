@@ -1,4 +1,4 @@
-//! `kith init`: alone creates topics, keyspaces and keys. Run first by an embedded `kith run`, by tests, by a Job.
+//! `kith init`: only it creates topics, keyspaces and keys. An embedded `kith run`, tests and a Job run it first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use kith_service::keys::KeyFolder;
 
 use crate::{groups, ports};
 
-/// Servers that are only starting get this long.
+/// How long starting servers are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// Creates what is missing and says so; the second time it says that all was there.
+/// Creates what is missing and reports it; the second time it reports that everything exists.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime = Runtime::system();
     let ports = ports::open(&settings, &runtime, FoldMetrics::default()).await?;
@@ -35,8 +35,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Topics, and the keyspaces of every generation that every service has by what operators decided: tables that were
-/// deleted are made anew, whichever generation they were of. Gives how many keyspaces there are.
+/// Topics, and the keyspaces of every generation that every service has by operators' decisions: deleted tables are
+/// created again, for every generation. Returns the number of keyspaces.
 pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize> {
     ports.log.create_topics(&topics::ALL).await.context("creating topics")?;
     let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
@@ -48,7 +48,7 @@ pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize>
     Ok(keyspaces)
 }
 
-/// The signing key and the page-token key, where they are missing.
+/// The signing key and the page-token key, if they are missing.
 pub fn create_keys(settings: &Settings, runtime: &Runtime) -> anyhow::Result<()> {
     Ok(KeyFolder::at(&settings.keys_dir).create_missing(runtime)?)
 }

@@ -21,13 +21,13 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::operator::client::NotUnderstood;
 
-/// Gives memory that a burst took back to the operating system; see ADR 6.
+/// Returns memory of a burst to the operating system; see ADR 6.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The command line, the settings, or what they name to the process that is asked, is not understood. clap exits with it too.
+/// The command line, a setting, or a name in them is invalid. clap exits with it too.
 const EXIT_USAGE: u8 = 2;
-/// The command ran and what it checked is not so, was refused, was cut off, or could not run.
+/// The command's check failed, or it was refused, interrupted, or could not run.
 const EXIT_FAILED: u8 = 1;
 
 fn main() -> ExitCode {
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
             }
         }
     });
-    // What still hangs (a broker that does not answer) is left to the operating system: recovery is crash-safe.
+    // Hanging tasks (a broker that does not answer) are left to the operating system: recovery is crash-safe.
     runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::from(terminal::exit_code()),

@@ -1,4 +1,4 @@
-//! The operators' commands: clients of `kith.ops.v1`, and `kith doctor`, which asks the machine and the servers.
+//! The operators' commands: clients of `kith.ops.v1`, and `kith doctor`, which checks the machine and the servers.
 
 pub mod client;
 pub mod dead_letters;

@@ -1,4 +1,4 @@
-//! What this process does for operators: `kith.ops.v1`, on a listener of its own.
+//! This process's services for operators: `kith.ops.v1`, on a separate port.
 
 pub mod events;
 mod projections;
@@ -19,7 +19,7 @@ pub fn routes(projections: &[Arc<Projection>], events: EventServiceServer<events
     Routes::new(limited!(ProjectionServiceServer::new(Projections::new(projections)))).add_service(events)
 }
 
-/// It was handed over, or is under way; no answer came in time.
+/// The append was handed over or is in flight; no answer came in time.
 fn not_known() -> Failure {
     let message = "it is not known whether that was decided, or has come about: look before you ask again";
     Failure::new(Reason::OutcomeUnknown, message)

@@ -19,8 +19,8 @@ const CQL_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 const FOLDER_PATIENCE: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
-/// Opens log and tables. Servers that are down are no error here: calls to them fail until they are back. A process that
-/// is just ending may have the folders for a moment longer.
+/// Opens log and tables. Servers that are down are no error here: calls to them fail until they are back. A process
+/// that is ending may hold the folders for a moment longer.
 pub async fn open(settings: &Settings, runtime: &Runtime, metrics: FoldMetrics) -> anyhow::Result<Ports> {
     let log = when_free(runtime, || open_log(settings, runtime)).await?;
     let tables = when_free(runtime, || open_tables(settings, runtime)).await?;

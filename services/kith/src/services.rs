@@ -11,25 +11,25 @@ use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use tonic::service::RoutesBuilder;
 
-/// How one service is run.
+/// How to run one service.
 pub struct Service {
     pub name: ServiceName,
     /// The fold group of one generation of its tables.
     pub group: fn(&Settings, u32) -> Group,
-    /// Adds its RPCs; gives the full names of its gRPC services.
+    /// Adds its RPCs; returns the full names of its gRPC services.
     pub add_to: fn(&mut RoutesBuilder, Serving<'_>) -> anyhow::Result<Vec<&'static str>>,
-    /// What it does in this process.
+    /// Its role in this process.
     pub roles: fn(&Settings) -> Roles,
 }
 
-/// What handlers are made of.
+/// The dependencies of handlers.
 pub struct Serving<'a> {
     pub kit: Arc<Kit>,
     pub settings: &'a Settings,
     pub verifier: &'a Verifier,
 }
 
-/// Only the projector can do one without the other: the others decide against what they fold.
+/// Only the projector can have one without the other: other services decide on their own folded tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
     pub folds: bool,

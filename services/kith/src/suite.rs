@@ -27,7 +27,7 @@ use crate::{init, ops, ports};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
-/// Servers that are only starting get this long before the process gives up.
+/// How long the process waits for starting servers.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -79,7 +79,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 /// Why the process ends.
 enum End {
     Asked,
-    /// Nothing more can be written: whoever supervises the process starts it anew.
+    /// Nothing more can be written: a supervisor must restart the process.
     Broken(String),
 }
 
@@ -105,12 +105,12 @@ async fn until_end(suite: &Suite) -> End {
     }
 }
 
-/// The services of this process at work.
+/// The running services of this process.
 struct Suite {
     routes: Routes,
     /// Full names, for health and reflection.
     names: Vec<&'static str>,
-    /// What serves operators.
+    /// The services for operators.
     operators: Routes,
     projections: Vec<Arc<Projection>>,
     runtime: Runtime,
@@ -162,7 +162,7 @@ async fn start_service(
     start(ports, service.name.as_str(), || Projection::start(ports, operations, Arc::clone(&make), folding)).await
 }
 
-/// Waits for a server that is only starting, and for topics and tables that `kith init` may be about to create.
+/// Waits for a starting server, and for topics and tables that `kith init` may be about to create.
 async fn start<T, F>(ports: &Ports, what: &'static str, start: impl Fn() -> F) -> anyhow::Result<T>
 where
     F: Future<Output = Result<T, FoldError>>,
@@ -192,7 +192,7 @@ fn hint(error: &FoldError) -> &'static str {
     }
 }
 
-/// Of tables that do not have what the log had at the start.
+/// For tables that have not reached the log's heads at the start.
 fn why_behind(projection: &Projection) -> String {
     let group = projection.group_name();
     match projection.operations().generations(group).paused() {
@@ -203,8 +203,8 @@ fn why_behind(projection: &Projection) -> String {
     }
 }
 
-/// What operators should know of folds that stand still: the process is ready all the same, since its reads go on, and say
-/// so. A service whose every replica is taken out of its callers' way would serve nobody.
+/// The note for operators about folds that stand still: the process stays ready, since its reads continue and report
+/// it. A service whose every replica is unready would serve no caller.
 fn why_still(group: &str, standstill: &Standstill) -> String {
     match standstill {
         Standstill::Paused => {
@@ -217,7 +217,7 @@ fn why_still(group: &str, standstill: &Standstill) -> String {
     }
 }
 
-/// Ready while the log and the tables answer, once the tables have what was in the log at the start.
+/// Ready while the log and the tables answer, once the tables have reached the log's heads at the start.
 async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: ReadinessCheck) {
     while let Some(projection) = projection.upgrade() {
         let live = projection.live();
@@ -233,7 +233,7 @@ async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: Readin
     }
 }
 
-/// Beside the suite's work: that nobody reads it changes nothing.
+/// Informational: an unread message changes nothing.
 fn announce(settings: &Settings) {
     let (callers, admin) = (settings.listen, settings.admin_listen);
     note!("Kith serves gRPC on {callers}; health and metrics are on http://{admin}");

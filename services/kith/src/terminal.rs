@@ -1,4 +1,4 @@
-//! What commands write. `println!` would panic when nobody reads any more (`kith events | head`).
+//! The output of commands. `println!` would panic on a closed pipe (`kith events | head`).
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write as _};
@@ -7,21 +7,21 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// As a shell reports a program that a closed pipe ended: 128 + SIGPIPE.
 const EXIT_UNREAD: u8 = 141;
 
-/// What the process is to end with, by what became of its output so far.
+/// The exit code, by the outcome of the output so far.
 static ENDS_WITH: AtomicU8 = AtomicU8::new(0);
 
-/// A line of what was asked for, on the standard output.
+/// A line of the result, on standard output.
 macro_rules! say {
     ($($text:tt)*) => { $crate::terminal::write(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// A line beside what was asked for (progress, reasons), on the standard error.
+/// A line of progress or reasons, on standard error.
 macro_rules! note {
     ($($text:tt)*) => { $crate::terminal::note(format_args!($($text)*)) };
 }
 
-/// Writes to the standard output. Once that failed the command goes on to its end, with what it has to put away there, and
-/// nothing more is written.
+/// Writes to standard output. After a failure the command continues to its end, with its clean-up, and writes nothing
+/// more.
 pub fn write(text: Arguments<'_>) {
     if exit_code() != 0 {
         return;
@@ -36,17 +36,17 @@ pub fn write(text: Arguments<'_>) {
     }
 }
 
-/// As [`write`], of text that ends its lines itself.
+/// As [`write`], for text with its own line ends.
 pub fn text(text: &str) {
     write(format_args!("{text}"));
 }
 
-/// Whether anybody reads it changes nothing.
+/// A closed pipe changes nothing.
 pub fn note(text: Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// What a command that went well ends with: 0 if all that it wrote was taken.
+/// The exit code of a successful command: 0 if all its output was written.
 pub fn exit_code() -> u8 {
     ENDS_WITH.load(Ordering::Relaxed)
 }

@@ -1,5 +1,6 @@
-//! `make demo-live` and `make latency`: five `kith` processes over a real Kafka and a real Cassandra, and one client
-//! command of the demo against them. Usage: `live run|latency [arguments]`; `TESTED_KITH` and `TESTED_DEMO` name the binaries.
+//! `make demo-live` and `make latency`: five `kith` processes over a real Kafka and a real Cassandra, and one of the
+//! demo's commands against them. Usage: `live run|latency [arguments]`; `TESTED_KITH` and `TESTED_DEMO` name the
+//! binaries.
 
 use std::process::ExitCode;
 

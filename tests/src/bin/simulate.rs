@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use kith_tests::simulation::{Keys, Planted, Sweep, caught, sweep};
 
-/// Findings of a planted defect that are told when one seed is run.
+/// Findings of a planted defect that are printed when one seed is run.
 const SHOWN: usize = 8;
 
 struct Arguments {

@@ -30,7 +30,7 @@ impl Chance {
         low + self.draw() % (high - low + 1)
     }
 
-    /// True so many times of a thousand.
+    /// True with this probability, in thousandths.
     pub fn per_mille(&self, times: u32) -> bool {
         self.draw() % 1_000 < u64::from(times)
     }

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// What all of a process's calls go through, on their way and on the way back: while it is shut the process stands still,
-/// with its memory as it was, and what it was about to write it writes when it wakes.
+/// All of a process's calls pass this gate, requests and answers: while it is shut the process is frozen, with its
+/// memory, and it makes its pending writes when it wakes.
 #[derive(Debug)]
 pub struct Gate {
     open: AtomicBool,

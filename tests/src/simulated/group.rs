@@ -1,4 +1,4 @@
-//! Consumer groups of the simulated log. A member hears late that it has lost a partition: for a while two have it.
+//! Consumer groups of the simulated log. A member learns late that a partition was revoked: for a while two own it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ struct Group {
 struct Joined {
     process: usize,
     partitions: Vec<LogPartition>,
-    /// Counts the words that the member was sent.
+    /// Counts the assignments sent to the member.
     word: u64,
     heard_from: Instant,
     assigned: Vec<LogPartition>,
@@ -64,7 +64,7 @@ impl Coordinator {
         }
     }
 
-    /// Each partition to one member, evenly; every member gets a new word.
+    /// Each partition to one member, evenly; every member gets a new assignment.
     pub fn rebalance(&self, group: &str) {
         if let Some(of) = self.groups().get_mut(group) {
             let members = of.members.values().filter(|member| !member.evicted).count().max(1);
@@ -78,7 +78,7 @@ impl Coordinator {
         self.news.notify_waiters();
     }
 
-    /// Waits until the member has heard, or could have, that what it was given with `word` is void.
+    /// Waits until the member has learnt, or could have, that the assignment `word` is void.
     async fn voided(&self, group: &str, id: MemberId, word: u64) {
         loop {
             // Made before the look, so that nothing that comes after it is missed.
@@ -106,11 +106,11 @@ impl Coordinator {
     }
 }
 
-/// What a member finds when it looks.
+/// A member's pending assignment.
 enum Look {
     Nothing,
     Evicted,
-    /// From when on it knows the word, and what the word says.
+    /// When it learns of the assignment, and its content.
     Word(Instant, u64, Vec<LogPartition>),
 }
 
@@ -122,7 +122,7 @@ pub(super) struct Member {
     group: String,
     partitions: Vec<LogPartition>,
     id: MemberId,
-    /// The last word heard.
+    /// The last received assignment.
     word: u64,
 }
 
@@ -178,7 +178,7 @@ impl Membership for Member {
             let (id, word, gate) = (self.id, self.word, Arc::clone(&self.gate));
             let void = async move {
                 broker.coordinator.voided(&group, id, word).await;
-                // A process that stood still has what it had read, and hears only after it has woken.
+                // A frozen process keeps what it had read, and learns of it only after it has woken.
                 gate.pass().await;
                 tokio::time::sleep(broker.coordinator.nemesis.hearing()).await;
             };

@@ -52,7 +52,7 @@ struct Partition {
 }
 
 impl SimulatedLog {
-    /// Where nothing goes wrong.
+    /// Without faults.
     pub fn new(runtime: Runtime, partition_count: PartitionIndex) -> Arc<Self> {
         Self::of(runtime, Nemesis::none(), partition_count)
     }
@@ -79,20 +79,20 @@ impl SimulatedLog {
         self.broker.state().partitions.iter().map(|(&at, of)| (at, of.records.len() as Offset)).collect()
     }
 
-    /// A partition answers nobody for a while.
+    /// A partition does not answer for a while.
     pub fn move_leader(&self, partition: LogPartition, within: Duration) {
         self.broker.nemesis.count(Fault::LeaderMove);
         let mut state = self.broker.state();
         state.partitions.entry(partition).or_default().moving_until = Some(Instant::now() + within);
     }
 
-    /// Members share anew, also when none came or went.
+    /// A rebalance, also without a change of members.
     pub fn rebalance(&self, group: &str) {
         self.broker.nemesis.count(Fault::Rebalance);
         self.broker.coordinator.rebalance(group);
     }
 
-    /// What stands still for too long loses its memberships; it joins again when it wakes.
+    /// A process frozen for too long loses its memberships; it rejoins when it wakes.
     pub fn evict(&self, process: usize) {
         self.broker.coordinator.evict(process);
     }

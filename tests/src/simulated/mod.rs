@@ -1,4 +1,5 @@
-//! Both ports in memory, a function of one seed: the whole suite in one thread, and an adversary between it and them.
+//! Both ports in memory, a function of one seed: the whole suite in one thread, with the nemesis between the suite and
+//! the ports.
 
 mod chance;
 mod gate;

@@ -1,4 +1,4 @@
-//! Who decides what goes wrong: a function of the seed, and of nothing else.
+//! The nemesis decides the faults: a function of the seed alone.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Chance;
 
-/// What can go wrong.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// An append was answered with "unknown"; the record is in the log.
@@ -20,29 +20,29 @@ pub enum Fault {
     LateCopy,
     /// A log partition answered nobody for a while.
     LeaderMove,
-    /// Members of a group were told to share anew.
+    /// A group was rebalanced.
     Rebalance,
     /// A reader of the log failed.
     ReaderFailed,
     /// A process died and started again.
     Crash,
-    /// A process stood still, lost its memberships, and woke.
+    /// A process was frozen, lost its memberships, and woke.
     Zombie,
     /// A write reached too few replicas in time.
     WriteUnknown,
-    /// A write was durable, and its writer was not told.
+    /// A write was durable, but not acknowledged.
     WriteUnanswered,
     /// A replica got a write later than the others, or never.
     StaleReplica,
-    /// Replicas that differed were made alike by a read.
+    /// A read repaired replicas that differed.
     ReadRepair,
     /// The tables did not answer a read.
     ReadFailed,
     /// A replica was away for a while.
     ReplicaDown,
-    /// A replica lost what it had acknowledged last.
+    /// A replica lost its last acknowledged writes.
     LostTail,
-    /// The clock of a process jumped, ahead or back.
+    /// The clock of a process jumped, forward or back.
     ClockJump,
 }
 
@@ -82,7 +82,7 @@ pub struct Rates {
     pub slow: u32,
 }
 
-/// What becomes of a record that is appended.
+/// The fate of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Append {
     Acknowledged,
@@ -92,7 +92,7 @@ pub enum Append {
     UnknownLate(Duration),
 }
 
-/// What becomes of a write on its way to one replica.
+/// The fate of a write to one replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     Now,
@@ -124,7 +124,7 @@ impl Nemesis {
         nemesis
     }
 
-    /// Nothing goes wrong from now on.
+    /// No faults from now on.
     pub fn rest(&self) {
         self.calm.store(true, Ordering::Relaxed);
     }
@@ -194,7 +194,7 @@ impl Nemesis {
         }
     }
 
-    /// How long until a member of a group hears of the others.
+    /// How long until a member of a group learns of a change.
     pub fn hearing(&self) -> Duration {
         if self.is_calm() { Duration::ZERO } else { self.chance.ms(0, 400) }
     }

@@ -1,5 +1,5 @@
-//! The tables as one process reaches them: through its gate, over connections that a server's crash ends. A call that was
-//! on its way then fails, and is known to nobody to have been made.
+//! The tables as one process reaches them: through its gate, over connections that a server's crash ends. A call in
+//! flight then fails, with an unknown outcome.
 
 use std::sync::Arc;
 use std::time::Duration;

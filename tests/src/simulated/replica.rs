@@ -1,4 +1,4 @@
-//! One copy of the tables, as one server keeps it. Pure.
+//! One server's copy of the tables. Pure.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -69,7 +69,8 @@ impl Replica {
         self.keyspaces.remove(keyspace);
     }
 
-    /// A crash that loses what was written since: the newest first, so that what is left is a prefix. How many rows.
+    /// A crash that loses all writes since then, the newest first, so that a prefix is left. Returns the number of
+    /// rows.
     pub fn lose_since(&mut self, since: Instant) -> usize {
         let mut lost = 0;
         while let Some(undo) = self.journal.as_mut().and_then(|journal| journal.pop_if(|undo| undo.at >= since)) {
@@ -85,8 +86,8 @@ impl Replica {
     }
 }
 
-/// What two writes of one row leave, in whatever order they come: of each cell the later one, of two of one time the
-/// larger. Rows are written whole, so their cells share a time.
+/// The result of two writes of one row, in either order: per cell the later one, at equal times the larger. Rows are
+/// written whole, so their cells share a time.
 pub(super) fn later(one: &Row, other: &Row) -> Row {
     match one.position.cmp(&other.position) {
         std::cmp::Ordering::Greater => one.clone(),

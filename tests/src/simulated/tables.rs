@@ -21,11 +21,11 @@ pub struct Shape {
     pub replicas: usize,
     /// How many of them a read asks and a write waits for.
     pub quorum: usize,
-    /// Whether a crash may lose what was acknowledged last, and how far a fold then goes back.
+    /// Whether a crash may lose the last acknowledged writes, and how far a fold then goes back.
     pub restart_margin: Duration,
     pub forgets: bool,
-    /// Whether a read that finds replicas differing makes only those rows alike that it read, as servers do. Otherwise
-    /// the whole table partition: then no batch is ever repaired by half (DESIGN.md, section 5, known hole).
+    /// Whether read repair covers only the rows that were read, as on servers. Otherwise it covers the whole table
+    /// partition: then no batch is ever half repaired (DESIGN.md, section 5, known hole).
     pub repairs_rows: bool,
 }
 
@@ -34,7 +34,7 @@ impl Shape {
         Self { replicas: 1, quorum: 1, restart_margin: Duration::ZERO, forgets: false, repairs_rows: false };
 }
 
-/// Tables in memory, on replicas that the nemesis keeps from being alike.
+/// Tables in memory, on replicas that the nemesis makes differ.
 pub struct SimulatedTables {
     cluster: Arc<Cluster>,
 }
@@ -79,7 +79,7 @@ impl SimulatedTables {
         self.cluster.replicas().iter_mut().for_each(|replica| replica.down_until = None);
     }
 
-    /// A replica crashes and comes back without what it acknowledged in the last while. Whoever was connected notices.
+    /// A replica crashes and comes back without its last acknowledged writes. Its clients notice the lost connection.
     pub fn lose_tail(&self, replica: usize, within: Duration) -> usize {
         let Some(since) = Instant::now().checked_sub(within) else { return 0 };
         let lost = self.cluster.replicas().get_mut(replica).map_or(0, |replica| replica.lose_since(since));
@@ -110,7 +110,7 @@ impl Cluster {
         if chosen.len() < self.shape.quorum { Err(unavailable("too few replicas")) } else { Ok(chosen) }
     }
 
-    /// Reads rows of a table partition by a quorum, and makes the replicas alike that were read.
+    /// Reads rows of a table partition by a quorum, and repairs the replicas that were read.
     fn read(
         &self,
         keyspace: &str,

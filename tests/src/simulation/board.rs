@@ -1,16 +1,16 @@
-//! What clients know of the world: what they were told, and told each other. Pure.
+//! The clients' shared knowledge, from answers and from each other. Pure.
 
 use std::collections::BTreeMap;
 
 use crate::simulated::Chance;
 
-/// Something that was made.
+/// Something that a command created.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Thing {
     pub id: String,
     /// Who made it, or is in it.
     pub by: Vec<String>,
-    /// What it is about; empty: nothing.
+    /// Its subject; empty: none.
     pub on: String,
     /// A handle or the like.
     pub name: String,
@@ -64,7 +64,7 @@ impl<'a> Scene<'a> {
         self.chance.pick(&own).copied()
     }
 
-    /// A text that nobody else says.
+    /// A unique text.
     pub fn text(&self) -> String {
         format!("text {}", self.step)
     }

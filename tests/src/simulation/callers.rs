@@ -1,4 +1,4 @@
-//! How services are called: in this process, or over connections; by the same generated clients.
+//! How services are called: in this process or over connections, with the same generated clients.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct Callers {
     identity: Identity,
 }
 
-/// How a caller says who he is.
+/// How a caller authenticates.
 #[derive(Clone)]
 enum Identity {
     /// As the server's layers would have found it out.

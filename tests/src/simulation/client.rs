@@ -1,4 +1,4 @@
-//! A client: asks, asks again when it was not told, remembers what it was told.
+//! A client: sends requests, repeats unanswered ones, records answers.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::simulated::Chance;
 
 /// Pages of one walk.
 const PAGES: usize = 60;
-/// A command is asked for again within so many others of its client: rows remember more than that
+/// A command is repeated within this many others of its client: rows keep more ids than that
 /// (`kith_fold::APPLIED_IDS_PER_ROW`).
 const COPIED_WITHIN: usize = 4;
 /// How often, in a thousand commands.
@@ -28,11 +28,11 @@ const COPY_LATE_MS: u64 = 20;
 /// How often, in a thousand steps.
 const AGAIN: u32 = 60;
 
-/// What clients share: what they tell each other, and the history.
+/// State shared by clients: their knowledge, and the history.
 #[derive(Default)]
 pub struct Shared {
     board: Mutex<Board>,
-    /// All that anybody was told.
+    /// All answers.
     token: Mutex<Token>,
     history: Mutex<Vec<Call>>,
     clock: AtomicU64,
@@ -115,7 +115,7 @@ impl Client {
             self.perform(&actor, op).await;
         }
         for second in seconds {
-            // It has told the history all that it was told.
+            // It has recorded all its answers in the history.
             let _ = second.await;
         }
     }
@@ -212,7 +212,7 @@ impl Client {
         }
     }
 
-    /// Asks until it is told.
+    /// Repeats the request until it is answered.
     async fn insist(&self, call: &mut Call, page_token: &str) {
         let patience = self.target.patience();
         loop {
@@ -267,8 +267,8 @@ pub(super) fn ask(call: &Call, page_token: &str) -> Ask {
     Ask { actor, request_id, at_least, page_token: page_token.to_owned() }
 }
 
-/// Puts the page that a call was answered with behind those before it. Gives the token of the next one; `None`: that was
-/// all, and the call's answer is all of them.
+/// Appends the page of an answer to the earlier ones. Returns the token of the next one; `None`: that was the last, and
+/// the call's answer is all of them.
 pub(super) fn take_page(call: &mut Call, all: &mut Option<super::operation::Answer>) -> Option<String> {
     let reply = call.reply()?.clone();
     let answer = match all.take() {

@@ -1,4 +1,4 @@
-//! What clients asked for and what they were told, as they saw it.
+//! Requests and answers, as clients saw them.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub enum Outcome {
     Unknown(String),
 }
 
-/// One thing that a client asked for, retries included.
+/// One request of a client, with its retries.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub actor: String,
@@ -38,9 +38,9 @@ pub struct Call {
     /// Which process answered, in which of its lives; `None`: not known.
     pub answered_by: Option<(usize, u64)>,
     pub outcome: Outcome,
-    /// A replica had lost its tail by then: answers may be old until the folds have gone back.
+    /// A replica had lost its tail by then: answers may be stale until the folds have restarted.
     pub shaken: bool,
-    /// What the same command was answered with before; `None`: it is no copy, or of one without an answer.
+    /// The earlier answer to the same command; `None`: it is no copy, or the original had no answer.
     pub copy_of: Option<Answer>,
     /// Asked for again under the request id of another call.
     pub is_copy: bool,

@@ -1,4 +1,4 @@
-//! One and the same rows again and again, changed from both sides: person 0 follows person 1, who blocks person 0. Pure.
+//! Repeated changes of the same rows, from both sides: person 0 follows person 1, who blocks person 0. Pure.
 
 use super::board::Board;
 use super::nouns::{ACCOUNTS, Block, Follow, POSTS, React, Subject, Unblock, Unfollow, Unreact};

@@ -1,5 +1,5 @@
 //! The deterministic simulation: processes of the whole suite in one thread over simulated ports, clients that record
-//! what they are told, an adversary, and checkers. Everything is a function of the seed. docs/simulation.md says more.
+//! answers, a nemesis, and checkers. Everything is a function of the seed. docs/simulation.md says more.
 
 mod board;
 mod callers;
@@ -45,7 +45,7 @@ use world::World;
 
 const HISTORY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3_600);
 
-/// What became of one seed.
+/// The result of one seed.
 #[derive(Debug, Default)]
 pub struct Report {
     pub findings: Vec<Finding>,
@@ -100,7 +100,7 @@ async fn history_of(plan: Plan, planted: Option<Planted>, keys: Arc<Keys>) -> Re
     Ok(report)
 }
 
-/// All die; one starts, and nothing goes wrong any more.
+/// All processes die; one starts, without further faults.
 async fn restarted(world: &Arc<World>) -> Result<Arc<Process>> {
     world.heal();
     for slot in 0..world.processes() {
@@ -110,7 +110,7 @@ async fn restarted(world: &Arc<World>) -> Result<Arc<Process>> {
     caught_up(world).await
 }
 
-/// Those that are there go on by themselves.
+/// The running processes continue by themselves.
 async fn healed(world: &Arc<World>) -> Result<Arc<Process>> {
     world.heal();
     for slot in 0..world.processes() {

@@ -1,5 +1,4 @@
-//! The log, read as naively as it can be: one record after the other, every id once. What the records mean is said by the
-//! nouns. Pure.
+//! The naive model of the log: one record after the other, every id once. The nouns give the meaning of records. Pure.
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +13,7 @@ use prost_types::Timestamp;
 use super::history::{Call, Heads};
 use super::nouns;
 
-/// A record that means something.
+/// A record with an effect.
 pub struct Fact {
     pub position: Position,
     /// When it happened, microseconds: as the event says, but no later than a minute after the log took it.
@@ -43,7 +42,7 @@ pub struct Model {
     pub ends: Heads,
     /// When each record that is an event happened.
     times: BTreeMap<Position, i64>,
-    /// Records that said a time too far ahead, and are dated by the log's milliseconds.
+    /// Records with a time too far ahead, dated by the log's milliseconds.
     clamped: BTreeSet<Position>,
     /// Texts of what is made, with the ids that say them.
     pub said: BTreeMap<String, BTreeSet<String>>,
@@ -78,7 +77,7 @@ impl Model {
         model
     }
 
-    /// A token of all there is.
+    /// A token for the whole log.
     pub fn end(&self) -> Token {
         let last =
             |(&partition, end): (&LogPartition, &Offset)| Some(Position { partition, offset: end.checked_sub(1)? });

@@ -1,4 +1,4 @@
-//! What clients ask for: each operation is a type of its own, in the file of its noun. Here is what all of them have.
+//! Operations: each is a separate type, in the file of its noun. This is their common part.
 
 use std::any::Any;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct Ask {
     pub actor: String,
     pub request_id: String,
     pub at_least: Vec<String>,
-    /// Where a walk through pages has come to; empty: the first page.
+    /// The position of a walk through pages; empty: the first page.
     pub page_token: String,
 }
 
@@ -97,7 +97,7 @@ pub trait Operation: fmt::Debug + Send + Sync + 'static {
     fn append(_all: &mut Self::Answer, _page: Self::Answer) {}
 }
 
-/// An OK is in the log, or was so already.
+/// A command answered OK is in the log, or was already in effect.
 pub fn effective<O: Operation + ?Sized>(op: &O, model: &Model, call: &Call) -> Option<Finding> {
     let in_log = op.record(&call.actor, &call.request_id).is_some_and(|record| model.places.contains_key(&record.id));
     let stands = in_log || call.shaken || op.in_effect(model, call);

@@ -1,4 +1,4 @@
-//! What a seed decides before anything happens. Pure.
+//! The plan that a seed fixes beforehand. Pure.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::simulated::{Chance, Rates, Shape};
 /// What is asked of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
-    /// Nothing wrong is ever answered, and what is in the log at the end is in the tables of a process that starts then.
+    /// No answer is wrong, and a process started at the end has the whole log in its tables.
     Safety,
-    /// When faults end, the processes that are there catch up by themselves, within [`Plan::HEALED_WITHIN`].
+    /// When faults end, the running processes catch up by themselves, within [`Plan::HEALED_WITHIN`].
     Liveness,
 }
 
@@ -58,7 +58,7 @@ pub struct Plan {
     pub skew_ms: u64,
     /// How far the clock of a process jumps, ahead or back; 0: it does not.
     pub jump_ms: u64,
-    /// Time between two strikes of the nemesis; `None`: it does not strike.
+    /// Time between two faults of the nemesis; `None`: no faults.
     pub strike_every_ms: Option<(u64, u64)>,
     /// Whether commands are asked for twice at once, and again after others.
     pub copies: bool,
@@ -118,7 +118,7 @@ impl Plan {
     pub fn of(seed: u64, mode: Mode) -> Self {
         let chance = Chance::new(seed, "plan");
         let pick = |of: &[u64]| chance.pick(of).copied().unwrap_or(0);
-        // Every eighth history meets no faults: what fails there is no matter of faults.
+        // Every eighth history has no faults: a failure there has another cause.
         let quiet = chance.per_mille(125);
         let shape = ShapePlan::of(&chance, quiet);
         let rate = |rates: &[u64]| if quiet { 0 } else { u32::try_from(pick(rates)).unwrap_or(0) };

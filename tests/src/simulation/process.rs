@@ -1,4 +1,4 @@
-//! One replica of the suite: all fold groups and all services, in one process that can die and stand still.
+//! One replica of the suite: all fold groups and all services, in one process that can die and freeze.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Process {
         calls.push(call);
     }
 
-    /// As kill -9: nothing is finished, nothing is told.
+    /// As kill -9: nothing is finished, nothing is reported.
     pub fn kill(&self) {
         self.gate.shut();
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|call| call.abort());

@@ -1,4 +1,4 @@
-//! The same clients, nouns and checks against real processes: what is done to those is somebody else's matter.
+//! The same clients, nouns and checks against real processes; other modules inject the faults.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -88,8 +88,7 @@ impl Workload {
         Ok(())
     }
 
-    /// Reads all that anybody can read, and holds everything that was ever answered against the log. Gives how many
-    /// commands were answered OK.
+    /// Reads everything readable, and checks all answers against the log. Returns the number of commands answered OK.
     pub async fn holds(self, log: &[Record]) -> Result<u64> {
         let mut model = Model::of(log, self.target.plan.partitions);
         let mut history = self.shared.take_history();

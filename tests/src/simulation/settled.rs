@@ -1,5 +1,5 @@
-//! The end of a history: everything is read once more, with a token of all there is. Then each answer has one value only
-//! that is right.
+//! The end of a history: everything is read once more, with a token for the whole log. Then each answer has exactly one
+//! correct value.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const PAGES: usize = 60;
 
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
-/// Reads all that anybody can read; what is not answered, up to `attempts` times.
+/// Reads everything readable; unanswered reads up to `attempts` times.
 pub async fn read_all(callers: &Callers, model: &Model, attempts: u32) -> Vec<Call> {
     let mut calls = Vec::new();
     for (actor, op) in nouns::ALL.iter().flat_map(|noun| noun.questions(model)) {

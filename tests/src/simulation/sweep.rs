@@ -22,7 +22,7 @@ pub struct Sweep {
     pub jobs: usize,
     /// `None`: odd seeds in safety mode, even ones in liveness mode.
     pub mode: Option<Mode>,
-    /// Under the plans that provoke a defect, without it: what is found then is no matter of the defect.
+    /// Under the plans that provoke a defect, without it: findings then have another cause.
     pub control: Option<Planted>,
 }
 
@@ -42,7 +42,7 @@ impl Sweep {
     }
 }
 
-/// What became of all of them.
+/// The results of all of them.
 #[derive(Debug, Default)]
 pub struct Total {
     pub seeds: u64,

@@ -10,7 +10,7 @@ use super::history::{Heads, Outcome};
 use super::operation::{Answer, Ask, Op, Reply};
 use super::plan::Plan;
 
-/// How long clients insist.
+/// How long clients retry.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     /// How often a command is asked for before its client gives up.

@@ -1,4 +1,4 @@
-//! What something was after each prefix of its log partition. Pure.
+//! The value of something after each prefix of its log partition. Pure.
 
 use kith_log::Offset;
 

@@ -1,4 +1,4 @@
-//! The processes, what they stand on, and who torments them.
+//! The processes, their ports and their nemesis.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ use crate::simulated::{Chance, Fault, Gate, Nemesis, ProcessTables, SimulatedLog
 
 /// 2026-01-01T00:00:00Z.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
-/// How long a process stands still before the others get its partitions.
+/// How long a process is frozen before the others get its partitions.
 const SESSION_TIMEOUT_MS: u64 = 300;
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(3);
 const PATIENCE: Patience =
@@ -141,7 +141,7 @@ impl World {
         }
     }
 
-    /// Clocks of processes jump, ahead and back, until there is calm.
+    /// Clocks of processes jump, forward and back, until faults stop.
     pub async fn jump(self: Arc<Self>) {
         let chance = Chance::new(self.plan.seed, "jumps");
         if self.plan.jump_ms == 0 {
@@ -162,7 +162,7 @@ impl World {
         }
     }
 
-    /// Strikes until there is calm.
+    /// Injects faults until they stop.
     pub async fn torment(self: Arc<Self>) {
         let Some((low, high)) = self.plan.strike_every_ms else { return };
         let chance = Chance::new(self.plan.seed, "strikes");
@@ -195,7 +195,8 @@ impl World {
             8 if self.plan.shape.may_miss() => self.tables.take_down(chance.below(3), chance.ms(20, 1_500)),
             8 | 9 if self.plan.shape.forgets == Forgets::Server => {
                 self.lost_tail.store(true, Ordering::Relaxed);
-                // Always the same one: where two servers forget, one after the other, a mark may outlive its rows.
+                // Always the same one: if two servers lose writes, one after the other, a mark may survive without its
+                // rows.
                 let victim = self.plan.seed as usize % self.plan.shape.replicas;
                 self.tables.lose_tail(victim, chance.ms(50, self.plan.restart_margin_ms.min(20_000)));
             }
@@ -213,7 +214,7 @@ impl World {
         self.start(slot);
     }
 
-    /// The process stands still; after a while the others get its partitions; later it wakes and goes on as it was.
+    /// The process freezes; after a while the others get its partitions; later it wakes and continues.
     fn stand_still(self: &Arc<Self>, slot: usize, chance: &Chance) {
         let Some(process) = self.process(slot) else { return };
         self.nemesis.count(Fault::Zombie);
@@ -233,7 +234,7 @@ impl World {
         });
     }
 
-    /// Nothing goes wrong any more.
+    /// No faults any more.
     pub fn heal(&self) {
         self.nemesis.rest();
         self.tables.heal();

@@ -54,7 +54,7 @@ impl How {
     }
 }
 
-/// The library, compiled once a run: for `LD_PRELOAD`.
+/// The library, compiled once per run: for `LD_PRELOAD`.
 pub fn library() -> Result<&'static Path> {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     if let Some(library) = LIBRARY.get() {

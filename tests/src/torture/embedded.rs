@@ -30,7 +30,7 @@ const LAST_TURNS_WITHIN: Duration = Duration::from_secs(300);
 const KILL: &str = "kill -9 of the process";
 const CLOCK: &str = "clock moved";
 
-/// What is done to a process over embedded stores, as the report names it.
+/// The faults of a process over embedded stores, as the report names them.
 pub fn kinds() -> Vec<&'static str> {
     [KILL, CLOCK].into_iter().chain(How::ALL.map(How::name)).collect()
 }
@@ -170,7 +170,7 @@ async fn restart(suite: &mut Suite) -> Result<()> {
     process.restart().await
 }
 
-/// What was answered must fit the log, and the tables what a fold anew gives.
+/// Answers must agree with the log, and tables with a fresh fold.
 async fn finish(mut suite: Suite, mut clients: Workload, report: &mut Report) -> Result<()> {
     clients.ended(ROUND_WITHIN).await?;
     let process = suite.process(PROCESS)?;

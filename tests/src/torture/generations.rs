@@ -1,4 +1,4 @@
-//! What operators do with the generations of a service's tables, while all else goes wrong, and what they then compare.
+//! Operators' commands on the generations of a service's tables, under faults, and the comparison afterwards.
 
 use std::time::Duration;
 

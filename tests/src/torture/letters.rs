@@ -1,5 +1,5 @@
-//! What is put into the log on purpose: copies of its records, and records that nobody can decode. And the dead letters
-//! that must come of the latter.
+//! Records put into the log on purpose: copies, and records that cannot be decoded. And the dead letters that must
+//! follow from the latter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,7 +27,7 @@ const TOPICS: [Topic; 4] = [topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT,
 /// The topic, partition and offset of a record.
 type Place = (String, u32, Offset);
 
-/// What was written into the log in a round.
+/// The records written into the log in a round.
 #[derive(Default)]
 pub struct Planted {
     poisoned: BTreeSet<Place>,
@@ -36,7 +36,7 @@ pub struct Planted {
 }
 
 impl Planted {
-    /// Appends records of the log once more, byte for byte, as a producer that was cut off may.
+    /// Appends records of the log once more, byte for byte, as an interrupted producer may.
     pub async fn double(&mut self, kafka: &Server, chance: &mut SplitMix64, report: &mut Report) -> Result<bool> {
         let log = kafka_server::log(kafka, digests::PARTITIONS)?;
         let filled = filled(&log).await?;

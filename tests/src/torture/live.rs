@@ -14,7 +14,7 @@ use super::report::Report;
 use crate::suite::{SERVICES, Suite, service_of};
 use crate::{cassandra_server, digests, kafka_server, records};
 
-/// The clients, once nothing is done to the suite any more.
+/// The clients, once faults have stopped.
 const ENDS_WITHIN: Duration = Duration::from_secs(300);
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 const BETWEEN_FAULTS: Duration = Duration::from_secs(2);

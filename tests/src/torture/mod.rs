@@ -1,5 +1,6 @@
-//! The suite under real faults: processes killed and frozen, servers killed, connections cut, slowed and silenced, disks
-//! that fail, clocks that jump, records doubled and poisoned. What the clients were told is compared with what is there.
+//! The suite under real faults: processes killed and frozen, servers killed, connections cut, slowed and silenced,
+//! disks that fail, clocks that jump, records doubled and poisoned. The clients' answers are compared with the log and
+//! the tables.
 
 mod disk;
 mod embedded;

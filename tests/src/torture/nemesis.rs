@@ -1,4 +1,4 @@
-//! What is done to processes and servers, one fault at a time, each taken back before the next.
+//! Faults of processes and servers, one at a time, each ended before the next.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::server::Server;
 use crate::suite::{SERVICES, Suite};
 use crate::{http, wait};
 
-/// A consumer group waits for a member for some seconds, and then gives what it had to others.
+/// A consumer group waits for a member for some seconds, and then reassigns its partitions.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(90);
 /// An answer of the log or the tables, while a demo runs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -161,7 +161,7 @@ impl World<'_> {
         Ok(true)
     }
 
-    /// The process dies that an answer is on its way to: what it asked for was done, and it does not know.
+    /// Kills the process to which an answer is in flight: its request was executed, and it does not know.
     async fn kill_at_an_answer(&mut self, chance: &mut SplitMix64) -> Result<bool> {
         let proxy = if chance.below(2) == 0 { self.log } else { self.tables };
         let held = tokio::time::timeout(ANSWER_WITHIN, proxy.hold_at(1 + chance.below(200))).await;
@@ -186,7 +186,8 @@ impl World<'_> {
         Ok(None)
     }
 
-    /// Another process takes over what the frozen one folds; then that goes on where it stood, and knows nothing of it.
+    /// Another process takes over the frozen one's partitions; then the frozen one continues without knowing (a
+    /// zombie).
     async fn freeze(&mut self, service: &str) -> Result<()> {
         // While it is alone it has all of them.
         let all = self.folds_at_least(service, 1).await?;

@@ -1,4 +1,4 @@
-//! A TCP proxy with weather: what passes, how late, in which pieces, and whether at all.
+//! A TCP proxy with faults: delay, small pieces, silence, cuts.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

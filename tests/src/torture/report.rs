@@ -1,10 +1,10 @@
-//! What was tried and what came of it, as one table.
+//! The faults and their results, as one table.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// How often a fault was there, and how often it was tried in vain.
+/// How often a fault occurred, and how often it was tried without success.
 #[derive(Debug, Default)]
 struct Tries {
     came: u64,

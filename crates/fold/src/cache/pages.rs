@@ -1,8 +1,8 @@
-//! Answers that are asked for again and again are remembered, each with the states of all table partitions that it was read
-//! from, and given again while none of them has changed. So no answer is older than the tables, and whoever waited for a
-//! token finds it in here too: a watermark moves only when all writes below it are counted.
+//! Caches repeated answers, each with the versions of all table partitions that it was read from, and returns one while
+//! none of them has changed. So no answer is older than the tables, and a cached answer after a wait for a token
+//! includes it: a watermark moves only when all writes below it are counted.
 //!
-//! Only while no other process writes to the tables ([`super::SoleWriter`]); else nothing is remembered.
+//! Only while no other process writes to the tables ([`super::SoleWriter`]); otherwise nothing is cached.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +17,9 @@ use super::CacheCounts;
 
 /// Answers, with their keys and versions, of a fold group: bytes.
 const PAGE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// What an answer takes besides, about.
+/// Overhead per answer, estimated.
 const ANSWER_BYTES: usize = 128;
-/// A first page of fifty has this many bytes, about: it decides only how much room is made at once.
+/// Approximate bytes of a first page of fifty: only the initial capacity depends on it.
 const ANSWERS_GUESSED: usize = 1_024;
 /// An answer that was read from more table partitions than this takes too long to check.
 const PARTITIONS_MAX: usize = 1_024;
@@ -40,7 +40,7 @@ impl PageCache {
         Self { answers: Cache::with_weighter(ANSWERS_GUESSED, PAGE_CACHE_BYTES, Weigh), counts }
     }
 
-    /// The answer to what `key` asks, as `read` makes it from the tables that it is given, or as it made it before.
+    /// The answer for `key`: cached, or made by `read` from the tables that it is given.
     pub(crate) async fn answer<E, F, Fut>(&self, tables: &Arc<dyn Keyspace>, key: &[u8], read: F) -> Result<Bytes, E>
     where
         F: FnOnce(Arc<dyn Keyspace>) -> Fut,
@@ -71,15 +71,15 @@ impl Weighter<Box<[u8]>, Arc<Answer>> for Weigh {
     }
 }
 
-/// Tables that note which of their partitions are read.
+/// Tables that record which of their partitions are read.
 struct Noting {
     tables: Arc<dyn Keyspace>,
-    /// `None`: not all of it can be told.
+    /// `None`: some version is unknown.
     read_from: Mutex<Option<Vec<Version>>>,
 }
 
 impl Noting {
-    /// Before the rows are read, so that a change meanwhile is noticed.
+    /// Before the rows are read, so that a concurrent change is noticed.
     fn note(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         let version = self.tables.version(table, partition);
         let mut read_from = self.read_from.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +112,7 @@ impl Keyspace for Noting {
         self.tables.apply(table, partition, writes).await
     }
 
-    /// Whoever asks reads the rows, or remembers them.
+    /// The caller reads the rows, or caches them.
     fn version(&self, table: &'static Table, partition: &Key) -> Option<Version> {
         self.note(table, partition)
     }
@@ -121,7 +121,7 @@ impl Keyspace for Noting {
         self.tables.are_current(versions)
     }
 
-    /// Of no table partition: what is made of it is not remembered.
+    /// Of no table partition: the answer is not cached.
     async fn scan(&self, table: &'static Table, cursor: Option<Vec<u8>>) -> Result<ScanPage, StoreError> {
         self.take();
         self.tables.scan(table, cursor).await

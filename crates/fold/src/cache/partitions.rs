@@ -6,29 +6,29 @@ use crate::Rows;
 
 /// How much a worker keeps.
 struct Sizes {
-    /// Rows of the table partitions that it touched last. A row takes about 1 KiB with what stands around it.
+    /// Rows of the table partitions used last. A row takes about 1 KiB with its overhead.
     rows: usize,
-    /// A table partition with more known rows than this starts over instead of growing.
+    /// A table partition with more known rows than this is cleared instead of growing.
     rows_per_partition: usize,
-    /// Summary rows of table partitions that had to make room, and of which all rows are told apart from those that are not
-    /// there: a record that only adds to one costs no read.
+    /// Summary rows of evicted table partitions of which every written row is known: a record that only adds a row to
+    /// one costs no read.
     summaries: usize,
-    /// Rows told apart in all of these, about 16 bytes each.
+    /// Hashes of written rows in all of these, about 16 bytes each.
     written: usize,
 }
 
 /// A process of all services has 208 workers.
 const SIZES: Sizes = Sizes { rows: 64, rows_per_partition: 32, summaries: 256, written: 8 * 1_024 };
-/// In a simulation little happens to each of few things; so that rows leave the cache there too.
+/// A simulation has few rows: small sizes, so that rows are evicted there too.
 const SIMULATED: Sizes = Sizes { rows: 6, rows_per_partition: 3, summaries: 4, written: 1_024 };
-/// Rows told apart from those that are not there that take as much as a row.
+/// Hashes of written rows that take as much memory as one row.
 const WRITTEN_PER_ROW: usize = 64;
 
 /// Recent state of owned table partitions. It belongs to one worker and ends with it: a new owner starts empty.
 pub(crate) struct PartitionCache {
     sizes: &'static Sizes,
     partitions: Shelf,
-    /// Those of which the summary is left.
+    /// Those of which only the summary is left.
     summaries: Shelf,
 }
 
@@ -63,7 +63,7 @@ impl PartitionCache {
         self.remove(&(table.name, partition.clone())).unwrap_or_else(|| Rows::new(table, source))
     }
 
-    /// Puts back what was written. Rows that were not written yet must not come back.
+    /// Puts back written rows. Rows whose write is not done must not come back.
     pub(crate) fn put(&mut self, table: &'static Table, partition: Key, rows: Rows) {
         let place = (table.name, partition);
         self.remove(&place);
@@ -88,7 +88,7 @@ impl PartitionCache {
 
 impl Shelf {
     fn new(most_partitions: usize, most_weight: usize, weigh: fn(&Rows) -> usize) -> Self {
-        // Bounded here, as room for all is made at once otherwise, by each of many workers.
+        // Bounded here: otherwise each of many workers allocates room for all at once.
         Self { partitions: LruCache::unbounded(), weigh, weight: 0, most_partitions, most_weight }
     }
 
@@ -98,7 +98,7 @@ impl Shelf {
         Some(rows)
     }
 
-    /// Gives those that made room for one that is not there.
+    /// Returns the evicted ones.
     fn put(&mut self, place: Place, rows: Rows) -> Vec<(Place, Rows)> {
         self.weight += (self.weigh)(&rows);
         let mut made_room: Vec<_> = self.partitions.push(place, rows).into_iter().collect();

@@ -1,8 +1,8 @@
-//! Rows that are asked for by key again and again are remembered: what a command is decided on, and what stands on many pages.
-//! That there is no row is remembered too; of a small section all rows are, as who has blocked whom is asked of ever new pairs.
-//! What is written goes into what is remembered, so that a table partition that changes again and again is not read each time.
+//! Caches rows that are read by key repeatedly: those that commands decide on, and those on many pages. Absent rows are
+//! cached too, and all rows of a small section, since reads of blocks ask for ever new pairs. Writes go through to the
+//! cache, so that a table partition that changes often is not read each time.
 //!
-//! Only over tables that say when a partition changes ([`Keyspace::version`]).
+//! Only over tables that report changes of a partition ([`Keyspace::version`]).
 
 use std::sync::Arc;
 
@@ -14,16 +14,17 @@ use super::CacheCounts;
 
 /// Rows, with their keys, of one generation of a fold group: bytes.
 const ROW_CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// What a table partition and a row take besides, about.
+/// Overhead per table partition and per row, estimated.
 const PARTITION_BYTES: usize = 160;
 const ROW_BYTES: usize = 160;
-/// It decides only how much room is made at once.
+/// Only the initial capacity depends on it.
 const PARTITIONS_GUESSED: usize = 8 * 1024;
-/// Each has its part of the memory, and keeps no table partition that takes more: with as many as there are cores it could be little.
+/// Each shard has its part of the memory, and keeps no table partition that takes more: with one shard per core a part
+/// could be too small.
 const SHARDS: usize = 8;
-/// A section with fewer rows is remembered as a whole.
+/// A section with fewer rows is cached as a whole.
 const WHOLE_ROWS: usize = 128;
-/// Rows remembered of one table partition; one with more starts over.
+/// Rows cached per table partition; one with more is cleared.
 const PARTITION_ROWS: usize = 1_024;
 
 type Place = (&'static str, Key);
@@ -33,14 +34,14 @@ pub(crate) struct RowCache {
     counts: CacheCounts,
 }
 
-/// What was read of a table partition in one of its states.
+/// The rows read from a table partition at one version.
 #[derive(Clone)]
 struct Known {
     version: Version,
-    /// In the order of their keys; `None`: there is none. Shared by what is known before and after one is read.
+    /// In the order of their keys; `None`: absent. Shared between the known rows before and after a read.
     rows: Vec<Arc<(RowKey, Option<Row>)>>,
     whole: Whole,
-    /// What the rows take.
+    /// Bytes of the rows.
     bytes: usize,
 }
 
@@ -49,7 +50,7 @@ struct Known {
 enum Whole {
     NotTried,
     Of(SectionId),
-    /// One that was tried has too many.
+    /// A section was tried and has too many.
     TooMany,
 }
 
@@ -61,7 +62,7 @@ impl RowCache {
             Ok(options) => {
                 Cache::with_options(options, Weigh, DefaultHashBuilder::default(), DefaultLifecycle::default())
             }
-            // Where a capacity is missing; both are given.
+            // Fails if a capacity is missing; both are set.
             Err(_) => Cache::with_weighter(PARTITIONS_GUESSED, ROW_CACHE_BYTES, Weigh),
         };
         Self { partitions, counts }
@@ -75,7 +76,7 @@ impl RowCache {
         partition: &Key,
         keys: &[RowKey],
     ) -> Result<Vec<Option<Row>>, StoreError> {
-        // Before the rows are read, so that a change meanwhile is noticed.
+        // Before the rows are read, so that a concurrent change is noticed.
         let Some(version) = tables.version(table, partition) else { return tables.get(table, partition, keys).await };
         let place = (table.name, partition.clone());
         let known = self.partitions.get(&place);
@@ -96,24 +97,24 @@ impl RowCache {
         let missing = next.missing(keys);
         if !missing.is_empty() {
             next.read(tables, table, partition, &missing).await?;
-            // Rows of two states are no answer.
+            // Rows of two versions are no consistent answer.
             if missing.len() < keys.len() && !tables.are_current(&[version]) {
                 return tables.get(table, partition, keys).await;
             }
         }
         let rows = next.rows(keys);
-        // Or what is remembered may be newer meanwhile.
+        // Otherwise the cached rows may be newer by now.
         if tables.are_current(&[version]) {
             self.remember(place, next);
         }
         Ok(rows)
     }
 
-    /// What is known of a table partition at the first version is known at the second with what was written between them.
-    /// That is so only if nothing else was: else the second is never current.
+    /// The rows known at the first version are known at the second, with the rows written between them. That holds only
+    /// if nothing else was written: otherwise the second is never current.
     pub(crate) fn written(&self, (before, after): (Version, Version), write: Apply<'_>) {
         let place = (write.table.name, write.partition.clone());
-        // A look: to be written is no reason to stay.
+        // A peek: a write is no reason to keep an entry.
         if let Some(known) = self.partitions.peek(&place).filter(|known| known.version == before) {
             let mut next = Known { version: after, ..Known::clone(&known) };
             write.writes.iter().for_each(|row| next.written(row));
@@ -128,7 +129,7 @@ impl RowCache {
     }
 }
 
-/// The section that all of `keys` are of, where it may have few rows.
+/// The section of all `keys`, if it may have few rows.
 fn one_section(table: &Table, keys: &[RowKey]) -> Option<SectionId> {
     let section = keys.first()?.section;
     let may_be_few = !table.clustering.is_empty() && section >= 0;
@@ -137,12 +138,12 @@ fn one_section(table: &Table, keys: &[RowKey]) -> Option<SectionId> {
 
 impl Known {
     fn nothing(version: Version, is_large: bool) -> Self {
-        // It would be tried in vain each time.
+        // It would be tried without success each time.
         let whole = if is_large { Whole::TooMany } else { Whole::NotTried };
         Self { version, rows: Vec::new(), whole, bytes: 0 }
     }
 
-    /// Those of `keys` that what is remembered does not tell of.
+    /// Those of `keys` that are not cached.
     fn missing(&self, keys: &[RowKey]) -> Vec<RowKey> {
         let tells = |key: &&RowKey| self.whole == Whole::Of(key.section) || self.place(key).is_ok();
         keys.iter().filter(|key| !tells(key)).cloned().collect()
@@ -165,7 +166,7 @@ impl Known {
         Ok(())
     }
 
-    /// Learns the section if it has few rows.
+    /// Caches the section if it has few rows.
     async fn read_section(
         &mut self,
         tables: &dyn Keyspace,
@@ -195,7 +196,7 @@ impl Known {
         }
     }
 
-    /// A row that was written, where it would be told of. As in the tables, an older one loses.
+    /// Puts a written row into the cache, if its key would be known. As in the tables, an older one loses.
     fn written(&mut self, row: &Row) {
         let tells = match self.place(&row.key) {
             Ok(at) => self.rows[at].1.as_ref().is_none_or(|known| known.position <= row.position),

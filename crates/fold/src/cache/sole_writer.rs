@@ -1,13 +1,15 @@
-//! Tables that other processes may write to, while none does: this one folds every partition of the group.
+//! Tables that other processes may write to, while this process is the sole writer: it folds every partition of the
+//! group.
 //!
-//! Then all changes are made here and can be counted, so that what was read can be remembered until it changes. That holds
-//! also when it is not so after all, and a process that was thought dead still writes, or we are that process:
+//! Then all changes are made here and can be counted, so that reads can be cached until a change. It is correct also if
+//! a process that was taken for dead still writes, or if we are that process:
 //!
-//! - What others wrote concerns nobody here before a watermark says that it is in. It moves by our own folding, which finds
-//!   it there (a record whose mark is passed, a spread that another's row withholds) and has everything forgotten, or by what
-//!   others stored, which ends it.
-//! - So does every word of the group; it begins again when every partition has found its place in the tables.
-//! - It is believed for so long as the tables say, again and again, that nobody else is further.
+//! - No reader here can require another process's write before a watermark covers it. The watermark moves by our own
+//!   folding, which finds the write (a record whose mark is passed, a spread withheld by another's row) and clears the
+//!   cache, or by a watermark that others stored, which ends the state.
+//! - So does every membership event of the group. The state starts again when every partition has found its place in
+//!   the tables.
+//! - It is a lease, renewed by checks of the tables that find no other process ahead.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use tokio::time::Instant;
 
 use super::{CacheCounts, RowCache};
 
-/// How long a look at the tables is good for. Shorter than a group takes to give a silent member's partitions away (8 s).
+/// How long a check of the tables is valid. Shorter than a group takes to reassign a silent member's partitions (8 s).
 const LEASE: Duration = Duration::from_secs(5);
 
 pub(crate) struct SoleWriter {
@@ -31,7 +33,7 @@ pub(crate) struct SoleWriter {
     rows: Arc<RowCache>,
     is_sole: AtomicBool,
     started: Instant,
-    /// When the last look began that found nobody further, ms after the start.
+    /// When the last check began that found no process ahead, ms after the start.
     looked_ms: AtomicU64,
 }
 
@@ -42,18 +44,18 @@ impl SoleWriter {
         Self { tables, versions: Versions::default(), rows, is_sole, started: Instant::now(), looked_ms }
     }
 
-    /// What is remembered of the tables' rows; what is written goes into it.
+    /// The cached rows of the tables; writes go through to it.
     pub(crate) fn rows(&self) -> &Arc<RowCache> {
         &self.rows
     }
 
-    /// From now on nobody else folds.
+    /// From now on no other process folds.
     pub(crate) fn begin(&self) {
         self.looked(Instant::now());
         self.is_sole.store(true, Ordering::Release);
     }
 
-    /// A look that began then has found nobody further.
+    /// A check that began then has found no process ahead.
     pub(crate) fn looked(&self, began: Instant) {
         self.looked_ms.fetch_max(self.ms(began), Ordering::AcqRel);
     }
@@ -68,15 +70,15 @@ impl SoleWriter {
         u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Others may fold.
+    /// Other processes may fold.
     pub(crate) fn end(&self) {
         self.is_sole.store(false, Ordering::Release);
         self.versions.all_changed();
     }
 
-    /// Something was written that was not counted.
+    /// There was a write that was not counted.
     pub(crate) fn forget(&self) {
-        // What ended it had everything forgotten.
+        // The end of the state has cleared the cache.
         if self.is_sole.load(Ordering::Acquire) {
             self.versions.all_changed();
         }
@@ -86,7 +88,7 @@ impl SoleWriter {
         self.versions.changing(hash(table, partition))
     }
 
-    /// `changing` is a write that has been made: before it ends.
+    /// `changing` is a write that has been made, but not ended.
     fn written(&self, changing: &Changing<'_>, write: Apply<'_>) {
         if let Some(versions) = changing.versions() {
             self.rows.written(versions, write);

@@ -13,13 +13,13 @@ use crate::dead_letter::Poison;
 use crate::rules::Decoded;
 use crate::{Effect, Fold, FoldError, Record, Rows, trace};
 
-/// Records folded together at most.
+/// The maximum of records folded together.
 pub(crate) const BATCH_RECORDS: usize = 256;
-/// Their bytes at most: what they change in one table partition must fit into one `apply`.
+/// The maximum of their bytes: their changes to one table partition must fit into one `apply`.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Table partitions loaded or written at once.
 const SCOPES_IN_FLIGHT: usize = 64;
-/// How often a load starts over because another writer moved the mark under it.
+/// How often a load restarts because another writer moved the mark during it.
 const LOAD_ATTEMPTS: usize = 5;
 
 /// Records of one log partition that are folded together.
@@ -33,7 +33,7 @@ pub(crate) struct Batch {
 enum Item {
     Event(Box<Record>, Span),
     Poison(Box<Poison>),
-    /// Poison that another service's group sets aside.
+    /// A poison record that another service's group sets aside.
     Skipped,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Scopes {
     loaded: Vec<Loaded>,
     /// Fold, record and scope, in the order of the log.
     touches: Vec<(usize, usize, usize)>,
-    /// Whether a record was in its scope already: whoever wrote it, it was not now.
+    /// Whether a record was already applied to its scope, by any earlier write.
     had_some: bool,
 }
 
@@ -144,8 +144,7 @@ impl Batch {
         Ok(Scopes { loaded, touches, had_some: false })
     }
 
-    /// Evolves every scope in the order of the log; gives what follows elsewhere. `Stopped` where a fold read what it must
-    /// not.
+    /// Evolves every scope in log order; returns the effects. `Stopped` if a fold read a row that it must not read.
     pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], scopes: &mut Scopes) -> Result<Vec<Effect>, FoldError> {
         let mut effects = Vec::new();
         for &(fold, record, scope) in &scopes.touches {
@@ -162,7 +161,7 @@ impl Batch {
         Ok(effects)
     }
 
-    /// The records that nobody can decode, to be set aside.
+    /// The records that cannot be decoded, to be set aside.
     pub(crate) fn poison(&self) -> impl Iterator<Item = &Poison> + '_ {
         self.records.iter().filter_map(|item| match item {
             Item::Poison(poison) => Some(&**poison),
@@ -187,8 +186,8 @@ impl Batch {
 }
 
 impl Scopes {
-    /// Writes every changed scope, each in one `apply` with its mark. `may_write` is asked right before each turn of them:
-    /// rows that a server has lost since they were loaded must not be followed by a mark that says that they are in.
+    /// Writes every changed scope, each in one `apply` with its mark. `may_write` is called right before each round of
+    /// writes: if a server has lost rows since they were loaded, a mark must not claim that they are there.
     pub(crate) async fn write(
         &mut self,
         keyspace: &dyn Keyspace,
@@ -209,7 +208,7 @@ impl Scopes {
         self.had_some
     }
 
-    /// Everything here is written: the next batch may start from it.
+    /// Everything is written: the next batch may start from it.
     pub(crate) fn keep(self, cache: &mut PartitionCache) {
         for scope in self.loaded {
             cache.put(scope.table, scope.partition, scope.rows);
@@ -218,8 +217,8 @@ impl Scopes {
 }
 
 impl Loaded {
-    /// Learns the rows of `keys`, with the mark, as one state of the table partition. A mark other than the known one
-    /// drops what is known: a late batch of a former owner must not be mixed with it.
+    /// Loads the rows of `keys`, with the mark, as one state of the table partition. If the mark differs from the known
+    /// one, known rows are dropped: they must not be mixed with a late batch of a former owner.
     async fn load(mut self, keyspace: &dyn Keyspace, keys: BTreeSet<RowKey>) -> Result<Self, FoldError> {
         for _ in 0..LOAD_ATTEMPTS {
             if self.load_missing(keyspace, &keys).await? {
@@ -245,7 +244,7 @@ impl Loaded {
             let found = keyspace.get(self.table, &self.partition, &ask).await?;
             let known_mark = self.rows.knows(&summary).then(|| self.rows.mark());
             if known_mark.is_none() && found.first().is_some_and(Option::is_none) {
-                // A row without its mark is what a torn batch left: its record is applied again.
+                // A torn batch left a row without its mark: its record is applied again.
                 self.rows.begin(summary, keys.iter().cloned());
                 return Ok(true);
             }

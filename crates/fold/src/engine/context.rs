@@ -19,10 +19,10 @@ pub(crate) struct Context {
     pub publisher: Publisher,
     pub metrics: FoldMetrics,
     pub role: Arc<Role>,
-    /// Replays under way: each opens a reader of its own, outside the group.
+    /// Replays in progress: each opens a separate reader, outside the group.
     pub replays: Semaphore,
     /// One worker at a time reads the topic of dead letters: it is rare, and opens a reader too.
     pub reading_letters: Semaphore,
-    /// A worker's reader failed in a way that may pass: the process joins the group anew.
+    /// A worker's reader had a transient failure: the process rejoins the group.
     pub rejoin: Notify,
 }

@@ -4,7 +4,7 @@ use kith_log::{EventLog, LogError, LogPartition, Position};
 
 use crate::Group;
 
-/// For each partition of a group the offset that its next record will get.
+/// For each partition of a group, the offset of its next record.
 pub(crate) type Heads = BTreeMap<LogPartition, u64>;
 
 pub(crate) async fn heads(log: &dyn EventLog, group: &Group) -> Result<Heads, LogError> {

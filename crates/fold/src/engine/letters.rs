@@ -8,11 +8,12 @@ use crate::dead_letter::letters_key;
 /// Letters remembered per log partition; a record whose letter is behind them may be set aside again, under the same id.
 const LETTERS_KEPT: usize = 65_536;
 
-/// Which records of a log partition the log says were set aside. The tables say it too, unless they were deleted.
+/// The records of a log partition that were set aside, according to the log. The tables have it too, unless they were
+/// deleted.
 pub(super) struct Letters(BTreeSet<RecordId>);
 
 impl Letters {
-    /// Reads the topic of letters once, up to where it ends now. `progress` is told of each part that was read.
+    /// Reads the topic of letters once, up to its current head. `progress` is called for each part that was read.
     pub async fn read(
         log: &dyn EventLog,
         origin: LogPartition,

@@ -1,4 +1,4 @@
-//! A process's membership in a group: what is assigned to it gets a worker each, until it is taken away.
+//! A process's membership in a group: each assigned partition gets a worker, until it is revoked.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -18,7 +18,7 @@ use super::worker::Worker;
 use crate::{FoldError, WaitError};
 
 const REJOIN_AFTER: Duration = Duration::from_millis(500);
-/// How often the group is told how far we are, and the wait for the heads is asked anew.
+/// How often our progress is reported to the group, and the wait for the heads is checked again.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// Stays a member of the group, whatever happens.
@@ -46,8 +46,8 @@ async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
                 continue;
             }
         };
-        // Everything granted before is void: its workers end here, between two of their awaits. What they have half
-        // written is written again by whoever folds the partition next, at the same positions.
+        // All earlier assignments are void: their workers end here, at an await. The partition's next owner writes
+        // their unfinished writes again, at the same positions.
         drop(std::mem::take(&mut working));
         tracing::info!(group = context.group.consumer_group(), partitions = partitions.len(), "partitions assigned");
         folds_here(context, &partitions);
@@ -58,7 +58,7 @@ async fn fold_as_member(context: &Arc<Context>) -> Result<(), FoldError> {
 fn folds_here(context: &Context, partitions: &[LogPartition]) {
     context.state.watermarks.folds_here(partitions);
     context.metrics.partitions(&context.group, partitions.len());
-    // What stopped here before may be another replica's now.
+    // A partition that stopped here may now belong to another replica.
     context.state.watermarks.partitions().for_each(|p| context.metrics.stopped(&context.group, p, false));
 }
 
@@ -103,7 +103,7 @@ async fn start_workers(
         let context = Arc::clone(context);
         let caught_up = Arc::clone(&caught_up);
         tasks.push(context.runtime.clone().spawn(async move {
-            // What panics is a defect of a fold: met again and again it would take the whole group down.
+            // A panic is a defect of a fold: repeated on each replica it would take the whole group down.
             let ended = AssertUnwindSafe(worker.run(reader, caught_up)).catch_unwind().await;
             match ended.unwrap_or_else(|_| Err(FoldError::Stopped("the fold panicked".to_owned()))) {
                 Ok(()) => {}
@@ -118,7 +118,7 @@ async fn start_workers(
     Ok(Working { partitions, tasks })
 }
 
-/// A worker, or why the partition must stand still.
+/// A worker, or why the partition must stop.
 async fn resume(
     context: &Arc<Context>,
     partition: LogPartition,
@@ -132,7 +132,7 @@ async fn resume(
     }
 }
 
-/// Says that the fold has stopped, and goes on trying until the other replicas can know.
+/// Reports that the fold has stopped, and retries until the other replicas can see it.
 async fn stop(context: &Context, partition: LogPartition, error: &FoldError) {
     tracing::error!(group = context.group.consumer_group(), %partition, %error, "fold stopped");
     context.metrics.stopped(&context.group, partition, true);
@@ -147,8 +147,8 @@ async fn stop(context: &Context, partition: LogPartition, error: &FoldError) {
     }
 }
 
-/// Says when the whole group, on whatever replicas, has reached the heads that stood at the start: there are permits then,
-/// for workers in the order in which they wait.
+/// Signals when the whole group, on all replicas, has reached the heads as they were at the start: it then gives
+/// permits to workers in the order in which they wait.
 async fn catch_up(context: Arc<Context>, heads: Heads, reached: Arc<Semaphore>) {
     let mut wanted = last_positions(&heads);
     loop {
@@ -158,7 +158,7 @@ async fn catch_up(context: Arc<Context>, heads: Heads, reached: Arc<Semaphore>) 
                 reached.add_permits(Semaphore::MAX_PERMITS);
                 return;
             }
-            // What stands still is for an operator; the other partitions' appends do not wait for that.
+            // A stopped partition needs an operator; the other partitions' appends do not wait for it.
             Err(WaitError::Stopped { partition, .. }) => wanted.retain(|position| position.partition != partition),
             Err(error) => {
                 tracing::info!(group = context.group.consumer_group(), %error, "catching up before appending")

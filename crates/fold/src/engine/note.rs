@@ -1,8 +1,8 @@
-/// How old a stored watermark may be that no other process reads, ms.
+/// The maximum age of a stored watermark that no other process reads, ms.
 const NOTE_EVERY_MS: i64 = 100;
 
-/// When the watermark is stored. Where other processes read it, with every batch. Where this is the only process of the
-/// tables nobody reads it before the next start, and what was folded since costs little then: the marks say it is in.
+/// When the watermark is stored. If other processes read it: with every batch. If this is the tables' only process, it
+/// is not read before the next start, and a refold from there costs little: the marks show what is applied.
 pub(super) struct Note {
     every_ms: i64,
     last_ms: i64,

@@ -1,13 +1,13 @@
-//! From where a fold starts over tables that may have forgotten what they acknowledged last.
+//! The restart point of a fold over tables that may have lost their last acknowledged writes.
 
 use std::time::Duration;
 
 use kith_log::{Offset, RecordId};
 
-/// Samples of a margin that are remembered.
+/// Samples kept per margin.
 const SAMPLES: i64 = 12;
 
-/// How far a fold was, and when: what is older than the margin no server forgets any more.
+/// How far a fold was, and when: no server loses writes that are older than the margin.
 pub(crate) struct RestartHistory {
     margin: Duration,
     /// Time, offset and record id, oldest first.
@@ -15,7 +15,7 @@ pub(crate) struct RestartHistory {
 }
 
 impl RestartHistory {
-    /// `margin` zero: tables forget nothing without the process, and no place is kept.
+    /// `margin` zero: the tables lose nothing unless the process ends, and no restart point is kept.
     pub fn new(margin: Duration) -> Self {
         Self { margin, samples: Vec::new() }
     }
@@ -24,7 +24,7 @@ impl RestartHistory {
         !self.margin.is_zero()
     }
 
-    /// Takes note of how far the fold is; gives the place to start from, when it is time to store it.
+    /// Records the fold's position; returns the restart point, when it is time to store it.
     pub fn at(&mut self, now_ms: i64, offset: Offset, id: RecordId) -> Option<(Offset, RecordId)> {
         if !self.is_kept() {
             return None;
@@ -39,8 +39,8 @@ impl RestartHistory {
         due.then(|| (self.samples[0].1, self.samples[0].2))
     }
 
-    /// The tables may have lost rows: how far the fold was before is no place to start from, however old it grows while
-    /// the rows are folded again.
+    /// The tables may have lost rows: earlier positions are no restart points, however old they become while the rows
+    /// are folded again.
     pub fn forget(&mut self) {
         self.samples.clear();
     }
@@ -68,7 +68,7 @@ mod tests {
         let mut history = RestartHistory::new(Duration::from_secs(60));
         assert_eq!(offsets(&mut history, &[(0, 1_000)]), [None]);
         history.forget();
-        // The fold is at 5 again, long after: a margin must pass from here on.
+        // The fold is at 5 again, much later: a margin must pass from here on.
         assert_eq!(offsets(&mut history, &[(200_000, 5), (259_000, 6), (261_000, 7)]), [None, None, None]);
         assert_eq!(offsets(&mut history, &[(266_000, 8)]), [Some(5)]);
     }

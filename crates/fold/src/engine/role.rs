@@ -1,4 +1,4 @@
-//! What the workers of one generation of tables are to do just now.
+//! The current role of the workers of one generation of tables.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,21 +14,21 @@ use crate::{FoldError, Lag, Watermarks};
 
 /// Micro-batches that a generation beside the live one folds at a time, in one process.
 const BESIDE_BATCHES_AT_ONCE: usize = 1;
-/// While the live folds are further behind than this, nothing is folded beside them.
+/// While the live folds lag by more than this, other generations are not folded.
 const LIVE_LAG_RECORDS: u64 = 500;
-/// Between two looks whether they have caught up.
+/// Between two checks whether they have caught up.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// After so many of them a batch is folded all the same: a rebuild under lasting load is slow, and ends.
+/// After this many checks a batch is folded anyway: a rebuild under lasting load is slow, but ends.
 const LOOKS_PER_BATCH: u32 = 100;
-/// How often it is said that a fold that waits for its turn does not stand still.
+/// How often a fold that waits for its turn reports that it is not stalled.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// One for a generation in a process.
 pub(crate) struct Role {
     runtime: Runtime,
-    /// Whether callers are answered from this generation: then its folds append, and wait for nobody.
+    /// Whether this generation serves: then its folds append, and wait for no other generation.
     live: AtomicBool,
-    /// Whether it is to serve as soon as it has caught up: then it waits for nobody either.
+    /// Whether it will serve as soon as it has caught up: then it does not wait either.
     wanted: AtomicBool,
     standing: Arc<Standing>,
     changed: Notify,
@@ -36,16 +36,16 @@ pub(crate) struct Role {
     turns: Semaphore,
 }
 
-/// What a generation looks at that is not the live one, or has just become it.
+/// State for a generation that is not live, or has just become live.
 #[derive(Default)]
 struct Beside {
-    /// How far the live one is behind.
+    /// The lag of the live one.
     live_lag: Option<Arc<Lag>>,
-    /// The generations that served before: what they appended need not be looked for again.
+    /// The generations that served before: their appends need no second search.
     served_before: Vec<Arc<Watermarks>>,
 }
 
-/// A worker's leave to fold one batch.
+/// A worker's permit to fold one batch.
 pub(crate) struct Turn<'a>(#[allow(dead_code, reason = "held, not read")] Option<SemaphorePermit<'a>>);
 
 impl Role {
@@ -75,13 +75,13 @@ impl Role {
         self.beside().served_before = others;
     }
 
-    /// Callers are answered from this generation from now on.
+    /// From now on this generation serves.
     pub fn serve(&self) {
         self.live.store(true, Ordering::Release);
         self.changed.notify_waiters();
     }
 
-    /// It is folded beside the live one from now on, and lets that one go first.
+    /// From now on it is folded beside the live one, which has priority.
     pub fn stand_beside(&self, live_lag: Arc<Lag>) {
         self.beside().live_lag = Some(live_lag);
         self.wanted.store(false, Ordering::Release);
@@ -108,8 +108,7 @@ impl Role {
         self.until(|| self.is_live()).await;
     }
 
-    /// Waits until the next batch may be folded. `waits` is told now and then that the fold waits, and does not stand
-    /// still.
+    /// Waits until the next batch may be folded. `waits` is called regularly: the fold waits, but is not stalled.
     pub async fn turn(&self, waits: impl Fn()) -> Result<Turn<'_>, FoldError> {
         let mut looks = 0;
         loop {
@@ -136,14 +135,14 @@ impl Role {
         }
     }
 
-    /// The first offset of the partition whose appends are not known to be made by a generation that served before.
+    /// The first offset of the partition whose appends no earlier serving generation is known to have made.
     pub async fn appended_before(&self, partition: LogPartition) -> Result<Offset, FoldError> {
         let served_before = self.beside().served_before.clone();
         let mut next = 0;
         for watermarks in served_before {
             match watermarks.appended_next(partition).await {
                 Ok(appended) => next = next.max(appended),
-                // Its tables have been deleted: what it appended is found by looking.
+                // Its tables have been deleted: its appends must be searched for.
                 Err(StoreError::Contract(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -158,7 +157,7 @@ impl Role {
 
     async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
-            // Made before the look, so that nothing that comes after it is missed.
+            // Made before the check, so that no later change is missed.
             let changed = self.changed.notified();
             if is_so() {
                 return;

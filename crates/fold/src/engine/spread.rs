@@ -6,24 +6,24 @@ use kith_tables::{Apply, Key, Keyspace, MAX_APPLY_ROWS, Row, RowKey, RowRange, S
 use super::side_by_side::side_by_side;
 use crate::{Append, Effect, FoldError, Publisher, Put, Then, Unless, Walk};
 
-/// Rows of the other side read at once.
+/// Rows of the other side per read.
 const PAGE_ROWS: usize = 1_000;
-/// Reads on their way at once.
+/// Concurrent reads.
 const READS_IN_FLIGHT: usize = 16;
-/// Keys appended to at once.
+/// Keys appended to concurrently.
 const APPENDS_IN_FLIGHT: usize = 64;
-/// Writes that are held back, to be made together.
+/// Writes that are buffered, to be made together.
 const HELD_WRITES: usize = 4_096;
-/// Appends held before they are made.
+/// Appends that are buffered before they are made.
 const HELD_APPENDS: usize = 1_024;
 
-/// Carries out the effects of a batch of records: reads a page of each in turn, so that no wide one starves another,
-/// and groups writes by table partition.
+/// Executes the effects of a batch of records: reads a page of each in turn, so that no wide one starves another, and
+/// groups writes by table partition.
 pub(crate) struct Spreader<'a> {
     keyspace: &'a dyn Keyspace,
-    /// Who appends; nobody while the folds are catching up, or rebuild.
+    /// Who appends; `None` while the folds catch up, or rebuild.
     publisher: Option<&'a Publisher>,
-    /// Told of each page read and each round written: a batch that spreads far takes long, but does not stand still.
+    /// Called for each page read and each round written: a batch with a wide fan-out takes long, but is not stalled.
     progress: &'a (dyn Fn() + Sync),
     puts: BTreeMap<(&'static str, Key), Target>,
     held_writes: usize,
@@ -33,12 +33,12 @@ pub(crate) struct Spreader<'a> {
     withheld: Vec<Withheld>,
 }
 
-/// The table partition of a walk that a row there withheld: another process may have written the row.
+/// The table partition of a walk withheld by a row there: another process may have written the row.
 pub(crate) type Withheld = (&'static str, Key);
 
 struct Target {
     table: &'static Table,
-    /// In the order in which they came.
+    /// In the order of arrival.
     writes: Vec<Write>,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Spreader<'a> {
         Self { keyspace, publisher, progress, puts, held_writes: 0, appends, reads, later, withheld: Vec::new() }
     }
 
-    /// Everything is durable when it returns; says what was withheld.
+    /// Everything is durable when it returns; returns what was withheld.
     pub(crate) async fn run(mut self, effects: Vec<Effect>) -> Result<Vec<Withheld>, FoldError> {
         self.take(effects);
         loop {
@@ -128,7 +128,7 @@ impl<'a> Spreader<'a> {
         Ok(self.keyspace.apply_all(&all).await?)
     }
 
-    /// Appends under one key one after the other, in the order of their causes; under different keys side by side.
+    /// Appends under one key sequentially, in the order of their causes; under different keys concurrently.
     async fn append(&mut self) -> Result<(), FoldError> {
         let Some(publisher) = self.publisher else { return Ok(()) };
         let mut by_key: BTreeMap<(u16, String), Vec<Append>> = BTreeMap::new();
@@ -141,9 +141,9 @@ impl<'a> Spreader<'a> {
     }
 }
 
-/// Of two writes to one row the later position stays, of one position the one that came last: it is what the row ends as.
+/// Of two writes to one row the later position wins, at equal positions the last one: it is the row's final state.
 fn last_of_each_row(mut writes: Vec<Write>) -> Vec<Write> {
-    // Stable, so that writes of one position stay in the order in which they came.
+    // Stable, so that writes of one position keep their order of arrival.
     writes.sort_by(|a, b| a.key.cmp(&b.key).then(b.position.cmp(&a.position)));
     let mut last: Vec<Write> = Vec::with_capacity(writes.len());
     for write in writes {
@@ -181,7 +181,7 @@ async fn page(keyspace: &dyn Keyspace, read: Read) -> Result<Page, FoldError> {
     }
 }
 
-/// One page of a walk, and the rest of it.
+/// One page of a walk, and its continuation.
 async fn step(keyspace: &dyn Keyspace, mut walk: Box<Walk>) -> Result<Page, FoldError> {
     let slice = Slice { range: walk.range.clone(), limit: PAGE_ROWS };
     let unless = walk.unless.take();
@@ -202,7 +202,7 @@ async fn step(keyspace: &dyn Keyspace, mut walk: Box<Walk>) -> Result<Page, Fold
     Ok(Page { effects, rest: Some(Read::Each(walk)), withheld: None })
 }
 
-/// The range that goes on behind `row`.
+/// The range that continues after `row`.
 fn after(range: &RowRange, row: &Row) -> RowRange {
     let rest: Vec<Value> = row.key.clustering[range.prefix.len()..].to_vec();
     RowRange { section: range.section, prefix: range.prefix.clone(), after: Some(rest) }

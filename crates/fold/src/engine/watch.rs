@@ -1,4 +1,4 @@
-//! The watch over lag: how far the folds are behind the log, and whether one stands still that should not.
+//! The watch over lag: how far the folds are behind the log, and whether a fold is stalled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use super::context::Context;
 use super::heads::{Heads, heads};
 use crate::{FoldError, Lag, Progress, Standstill};
 
-/// How often heads and foreign watermarks are looked at.
+/// How often heads and other processes' watermarks are read.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Until the tables have caught up: callers wait for that.
 const LOOK_AT_START_EVERY: Duration = Duration::from_millis(50);
-/// A fold that is behind, with log and tables that answer, and folds nothing for this long: its reader has lost its way
-/// (consumers have stalled so in the past), and the process joins the group anew.
+/// If a fold lags, log and tables answer, and it folds nothing for this long, its reader is stalled (consumers have
+/// done so in the past), and the process rejoins the group.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// Looks again and again, until the task is ended.
+/// Checks periodically, until the task is ended.
 pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
     let mut seen = Seen::default();
     loop {
@@ -29,20 +29,20 @@ pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
     }
 }
 
-/// What earlier looks saw.
+/// The results of earlier checks.
 #[derive(Default)]
 struct Seen {
     behind: BTreeMap<LogPartition, Behind>,
-    /// The heads of the first look that went well.
+    /// The heads of the first successful check.
     first_heads: Option<Heads>,
-    /// The heads of the first look after the folds last stood still, and how often they had by then.
+    /// The heads of the first check after the last standstill of the folds, and the number of standstills by then.
     resumed: Option<(u64, Heads)>,
 }
 
 /// A partition that is behind.
 struct Behind {
     since_ms: i64,
-    /// How much the fold here had done, and since when it has done no more.
+    /// The fold's step count here, and since when it has not changed.
     steps: u64,
     still_since: Instant,
 }
@@ -53,7 +53,7 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
     let watermarks = &context.state.watermarks;
     let now_ms = context.runtime.now_ms();
     let stood_still = context.state.standing.so_far();
-    // Taken before the heads: what the tables have by then the log must have too.
+    // Read before the heads: the log must have everything that the tables had then.
     let before: BTreeMap<LogPartition, Offset> =
         watermarks.partitions().map(|partition| (partition, watermarks.next_offset(partition))).collect();
     let heads = heads(&*context.log, &context.group).await?;
@@ -61,13 +61,14 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
     for (&partition, &head) in &heads {
         let tables_next = before.get(&partition).copied().unwrap_or(0);
         if !watermarks.fits(partition, tables_next, head) {
-            // The other partitions are looked after all the same.
+            // The other partitions are still checked.
             lost = lost.or(Some(FoldError::LostTail { partition, from: head }));
             continue;
         }
         let next = watermarks.next_offset(partition);
         let behind = head.saturating_sub(next);
-        // Commands are not refused for a partition that an operator must help: reads that need it say so.
+        // Commands are not refused because of a stopped partition, which needs an operator: reads that need it report
+        // it.
         let stopped = watermarks.stopped(partition).is_some();
         worst = if stopped { worst } else { worst.max(behind) };
         let since_ms = if behind == 0 {
@@ -94,7 +95,7 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
     Ok(())
 }
 
-/// Sees whether folds that stood still, `stood_still` times, have reached since what the log had when they went on.
+/// Checks whether the folds, after `stood_still` standstills, have reached the heads as they were when they continued.
 fn make_good(
     context: &Context,
     seen: &mut Seen,
@@ -119,7 +120,7 @@ fn make_good(
     }
 }
 
-/// Since when the partition is behind; sees to one whose fold stands still.
+/// Since when the partition is behind; handles one whose fold is stalled.
 fn still_behind(
     context: &Context,
     partition: LogPartition,

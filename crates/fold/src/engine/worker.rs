@@ -21,44 +21,45 @@ use crate::metrics::{Step, Steps};
 use crate::positions::{AppendedRow, Reached, ReachedRow, RestartRow, StoredMarks};
 use crate::{Effect, FoldError};
 
-/// How often an idle worker looks whether the tables' server may have lost rows: no record may come for long.
+/// How often an idle worker checks whether the tables' server may have lost rows: there may be no record for a long
+/// time.
 const LOOK_FOR_LOSS_EVERY: Duration = Duration::from_secs(1);
-/// Withheld spreads that a worker remembers; one that it forgot costs what is remembered.
+/// Withheld spreads that a worker remembers; a forgotten one costs a cleared cache.
 const WITHHELD_KEPT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 const MIN_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Folds one log partition while this process has it.
+/// Folds one log partition while this process owns it.
 pub(crate) struct Worker {
     context: Arc<Context>,
     partition: LogPartition,
     cache: PartitionCache,
-    /// The offset that the group's reader gives next; everything below has been handed to us.
+    /// The offset that the group's reader returns next; we have received everything below.
     next: Offset,
     /// Whether effects may append.
     live: bool,
     /// The first offset whose appends are not known to be made.
     append_next: Offset,
-    /// From where on this worker has folded everything itself.
+    /// The offset from which this worker has folded everything itself.
     began: Offset,
-    /// The first micro-batch with a record that nobody can decode, which it may not have set aside.
+    /// The first micro-batch with a record that cannot be decoded, which the worker may not have set aside.
     poison_from: Option<Offset>,
-    /// What the log said was set aside, when this worker first had something to set aside since its last failure.
+    /// The letters in the log, read when this worker first had a record to set aside since its last failure.
     letters: Option<Letters>,
-    /// Offsets whose record ids are known from before: a log that lost its tail has others there.
+    /// Offsets with known record ids: a log that lost its tail has other records there.
     expected: BTreeMap<Offset, RecordId>,
     restart: RestartHistory,
     /// The latest time of a record up to the watermark.
     newest: Timestamp,
     note: Note,
     reconnects: u64,
-    /// What rows of the tables have withheld so far, of late.
+    /// Spreads that rows of the tables withheld recently.
     withheld: LruCache<Withheld, ()>,
     steps: Steps,
 }
 
 impl Worker {
-    /// Finds where the partition's fold starts again.
+    /// Finds the restart point of the partition's fold.
     pub(crate) async fn resume(
         context: Arc<Context>,
         partition: LogPartition,
@@ -76,7 +77,7 @@ impl Worker {
         let newest = reached.as_ref().and_then(Row::read::<ReachedRow>).map_or(Timestamp::default(), |row| row.newest);
         let reached_next = reached.as_ref().map_or(0, |row| row.position + 1);
         watermarks.advance(partition, reached_next);
-        // Another owner may have gone on between the look at the head and the look at the watermark.
+        // Another owner may have folded on between our reads of the head and of the watermark.
         let head = if reached_next > head { head_now(&context, partition).await? } else { head };
         if reached_next > head {
             return Err(FoldError::LostTail { partition, from: head });
@@ -88,7 +89,7 @@ impl Worker {
         let restart = RestartHistory::new(margin);
         let append_next = appended.map_or(0, |row| row.position + 1);
         let cache = PartitionCache::new(&context.runtime);
-        // `new` would take the memory of all of it at once.
+        // `new` would allocate all its memory at once.
         let mut withheld = LruCache::unbounded();
         withheld.resize(WITHHELD_KEPT);
         let steps = context.metrics.steps(&context.group);
@@ -117,7 +118,7 @@ impl Worker {
         self.next
     }
 
-    /// Runs until the partition is taken away. An `Err` stops it for good.
+    /// Runs until the partition is revoked. An `Err` stops it permanently.
     pub(crate) async fn run(mut self, mut reader: RecordReader, caught_up: Arc<Semaphore>) -> Result<(), FoldError> {
         let may_lose = !self.context.store.restart_margin().is_zero();
         loop {
@@ -137,12 +138,12 @@ impl Worker {
         }
     }
 
-    /// `Err` when the tables' server may have lost rows since the fold last went back.
+    /// `Err` when the tables' server may have lost rows since the fold's last restart.
     fn has_all(&self) -> Result<(), FoldError> {
         if self.context.store.reconnects() == self.reconnects { Ok(()) } else { Err(reconnected()) }
     }
 
-    /// Folds what the group's reader gave, with what else is there already.
+    /// Folds the record from the group's reader, with all others available.
     async fn take(&mut self, reader: &mut RecordReader, mut records: Vec<RawRecord>) -> Result<(), FoldError> {
         while records.len() < BATCH_RECORDS {
             let Some(more) = reader.try_next() else { break };
@@ -165,12 +166,12 @@ impl Worker {
         Ok(())
     }
 
-    /// The folds of the whole group have reached the heads that stood at the start: from now on effects may append, and
-    /// first those are looked for that a process that died did not make.
+    /// The folds of the whole group have reached the heads as they were at the start: from now on effects may append.
+    /// First it searches for appends that a dead process did not make.
     async fn go_live(&mut self) -> Result<(), FoldError> {
         match self.make_up().await {
             Ok(()) => Ok(()),
-            // Then it is made again, from a restart point no later than what was not appended.
+            // Then it is made again, from a restart point no later than the first missing append.
             Err(error) => self.recover(error).await,
         }
     }
@@ -186,15 +187,15 @@ impl Worker {
             tracing::debug!(partition = %self.partition, from, until, "looking for appends not made");
             return self.replay(from, until).await;
         }
-        // What others made is known to be made here too.
+        // Appends that others made count as made here too.
         self.context.state.watermarks.store_appended(self.partition, until).await?;
         self.append_next = self.append_next.max(until);
         Ok(())
     }
 
-    /// The first offset whose appends may be missing. Whether a fold wants one shows only on tables that have all there
-    /// is. Where no fold appends only what cannot be decoded is appended, and that the worker has seen of what it folded
-    /// itself: such a partition need not be folded a second time before new records have their turn.
+    /// The first offset whose appends may be missing. Only complete tables show whether a fold wants an append. If no
+    /// fold appends, the only appends are dead letters, and the worker has seen those of the records that it folded
+    /// itself: such a partition need not be folded a second time before new records.
     fn first_unmade(&self) -> Offset {
         let folds_append = self.context.group.folds.iter().any(|fold| fold.appends());
         if folds_append || self.append_next < self.began {
@@ -203,8 +204,8 @@ impl Worker {
         self.poison_from.unwrap_or(self.next).max(self.append_next)
     }
 
-    /// After a failure nothing cached is trusted; the fold goes back to the restart point and comes forward to where the
-    /// group's reader is. Marks make what is in the tables already free.
+    /// After a failure the cache is not trusted: the fold restarts at the restart point and catches up with the group's
+    /// reader. Because of the marks, records that are already applied cost no writes.
     async fn recover(&mut self, error: FoldError) -> Result<(), FoldError> {
         let mut error = error;
         let mut backoff = MIN_BACKOFF;
@@ -224,7 +225,7 @@ impl Worker {
 
     async fn replay_from_restart(&mut self) -> Result<(), FoldError> {
         self.restart.forget();
-        // An append that failed may have been made.
+        // A failed append may have been made.
         self.letters = None;
         self.reconnects = self.context.store.reconnects();
         let watermarks = &self.context.state.watermarks;
@@ -263,11 +264,11 @@ impl Worker {
         Ok(())
     }
 
-    /// One micro-batch: load, apply, write scopes, carry out effects, move the watermark.
+    /// One micro-batch: load, apply, write scopes, execute effects, move the watermark.
     async fn fold(&mut self, records: &[RawRecord]) -> Result<(), FoldError> {
         let role = Arc::clone(&self.context.role);
         let _turn = role.turn(|| self.context.state.watermarks.count_step(self.partition)).await?;
-        // Another generation serves now: what is appended it appends.
+        // Another generation serves now: it makes the appends.
         self.live &= role.is_live();
         self.compare_ids(records)?;
         self.read_log_clock(records);
@@ -300,8 +301,8 @@ impl Worker {
         batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
     }
 
-    /// What is dated here next goes by the log's clock too. A log that states no times has none; records that a new
-    /// generation reads again are of long ago.
+    /// The next dates issued here also follow the log's clock. A log without times has no clock; records that a new
+    /// generation reads again are old.
     fn read_log_clock(&self, records: &[RawRecord]) {
         let logged = records.last().filter(|_| self.live).map(|last| last.logged_ms.saturating_mul(1_000));
         if let Some(logged) = logged.filter(|&logged| logged < UnixMicros::MAX) {
@@ -309,7 +310,7 @@ impl Worker {
         }
     }
 
-    /// What sets the batch's records aside that nobody can decode.
+    /// The effects that set aside the batch's records that cannot be decoded.
     async fn set_aside(&mut self, batch: &Batch, records: &[RawRecord]) -> Result<Vec<Effect>, FoldError> {
         if batch.poison().next().is_none() {
             return Ok(Vec::new());
@@ -327,10 +328,10 @@ impl Worker {
         Ok(batch.poison().map(|poison| poison.clone().effect(is_in_log(poison))).collect())
     }
 
-    /// All that records up to here cause is durable. Whoever waits in this process need not wait for the note of it. True
-    /// when it was noted.
+    /// All effects of the records up to here are durable. Waiters in this process need not wait until the watermark is
+    /// stored. True when it was stored.
     async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<bool, FoldError> {
-        // Whoever waits in this process dates what it makes of it later.
+        // Waiters in this process date their next records later.
         self.context.runtime.observe(self.newest.0);
         self.context.state.watermarks.advance(self.partition, reached + 1);
         let now_ms = self.context.runtime.now_ms();
@@ -347,8 +348,7 @@ impl Worker {
         Ok(true)
     }
 
-    /// Whether any of it was not met here before: then what another process wrote before the row that withholds it may be
-    /// missing from what is remembered.
+    /// Whether any of it is new here: then the cache may lack what another process wrote before the withholding row.
     fn is_new(&mut self, withheld: Vec<Withheld>) -> bool {
         withheld.into_iter().filter(|place| self.withheld.put(place.clone(), ()).is_none()).count() > 0
     }
@@ -365,14 +365,15 @@ impl Worker {
     }
 }
 
-/// Waits until the folds of the whole group have reached the heads that stood at the start, and it serves.
+/// Waits until the folds of the whole group have reached the heads as they were at the start, and this generation
+/// serves.
 async fn may_append(context: &Context, caught_up: &Semaphore) {
-    // Never closed: a permit, given back at once, means that the heads are reached.
+    // Never closed: a permit, returned at once, means that the heads are reached.
     let _ = caught_up.acquire().await;
     context.role.served().await;
 }
 
-/// Waiting for it is no standing still.
+/// A fold that waits for it is not stalled.
 async fn turn_to_replay(context: &Context, partition: LogPartition) -> Result<SemaphorePermit<'_>, FoldError> {
     loop {
         tokio::select! {

@@ -21,7 +21,7 @@ pub struct Generations {
     all: BTreeMap<u32, Generation>,
     /// Those whose tables are to be deleted, and since when.
     dropped: BTreeMap<u32, UnixMillis>,
-    /// The highest number that was ever given.
+    /// The highest number ever used.
     newest: u32,
     /// Why the folds are paused, if they are.
     paused: Option<String>,
@@ -34,9 +34,9 @@ pub struct Generation {
     pub since_ms: UnixMillis,
     /// [`crate::Group::folds_version`] of the release that fills it.
     pub folds_version: u32,
-    /// Until when it served, if it did once and does no more.
+    /// Until when it served, if it served before.
     pub served_until_ms: Option<UnixMillis>,
-    /// Of the request that it was started with; empty for the first.
+    /// The id of the request that started it; empty for the first.
     request_id: String,
 }
 
@@ -46,7 +46,7 @@ impl Generation {
     }
 }
 
-/// Why an operator's command cannot be done.
+/// Why an operator's command is not possible.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenerationError {
     #[error("generation {0} has no tables")]
@@ -72,7 +72,7 @@ impl Generations {
         self.live
     }
 
-    /// Where a rollback leads.
+    /// The target of a rollback.
     pub fn previous(&self) -> Option<u32> {
         self.previous
     }
@@ -97,7 +97,7 @@ impl Generations {
         self.paused.as_deref()
     }
 
-    /// Total; what does not fit changes nothing, a repeat neither.
+    /// Total; an event that does not fit changes nothing, nor does a repeat.
     pub fn evolve(&mut self, event: &Event) {
         match event {
             Event::RebuildStarted(event) if event.generation > self.newest && self.beside().is_none() => {
@@ -107,7 +107,7 @@ impl Generations {
                 let request_id = event.request_id.clone();
                 self.all.insert(event.generation, Generation::new(since_ms, folds_version, request_id));
             }
-            // Decided of what served then: of two that race the first in the log stands.
+            // Based on the generation that served then: of two racing events the first in the log wins.
             Event::GenerationPromoted(event)
                 if event.previous_generation == self.live && self.may_serve(event.generation).is_ok() =>
             {
@@ -128,7 +128,7 @@ impl Generations {
         }
     }
 
-    /// The generation that a request started before, if it did.
+    /// The generation that an earlier copy of the request started, if any.
     pub fn started_by(&self, request_id: &str) -> Option<u32> {
         let of_request = |found: &Generation| !found.request_id.is_empty() && found.request_id == request_id;
         self.all.iter().find(|(_, found)| of_request(found)).map(|(number, _)| *number)

@@ -1,4 +1,4 @@
-//! What operators decided, as every process knows it: the one partition of `kith.ops.v1`, followed from its beginning.
+//! Operators' decisions as every process knows them: the one partition of `kith.ops.v1`, followed from its beginning.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use crate::{Cause, FoldError, Publisher};
 const KEY: &str = "operators";
 /// `ce_source`: `/kith/ops`.
 const SERVICE: &str = "ops";
-/// What was decided must be known this soon.
+/// A decision must be known within this time.
 const KNOWN_WITHIN: Duration = Duration::from_secs(20);
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
@@ -36,17 +36,17 @@ struct Shared {
     changed: Notify,
 }
 
-/// What the records so far say. Operators decide little: all of it is kept.
+/// The state after the records so far. There are few records: all of it is kept.
 #[derive(Default)]
 struct Known {
     next: Offset,
-    /// A late copy of a decision must not take back what came between.
+    /// A late copy of a decision must not undo later decisions.
     ids: BTreeSet<RecordId>,
     generations: BTreeMap<String, Generations>,
     letters: BTreeMap<RecordId, LetterFate>,
 }
 
-/// What became of a dead letter.
+/// The decision about a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LetterFate {
     /// Its bytes are the value of this record too.
@@ -56,7 +56,7 @@ pub enum LetterFate {
 }
 
 impl Operations {
-    /// Reads what has been decided so far, and follows what comes.
+    /// Reads all decisions so far, and follows new ones.
     pub async fn open(log: Arc<dyn EventLog>, runtime: Runtime) -> Result<Self, FoldError> {
         log.check_topics(&[topics::OPS]).await?;
         let partition = LogPartition::of_key(topics::OPS, KEY, log.partition_count());
@@ -85,7 +85,7 @@ impl Operations {
         self.shared.known().generations.get(group).cloned().unwrap_or_default()
     }
 
-    /// What became of a dead letter, if anything was decided about it.
+    /// The decision about a dead letter, if there is one.
     pub fn fate(&self, letter: RecordId) -> Option<LetterFate> {
         self.shared.known().letters.get(&letter).cloned()
     }
@@ -93,7 +93,7 @@ impl Operations {
     /// Waits until `is_so` of a group's generations.
     pub async fn when(&self, group: &str, is_so: impl Fn(&Generations) -> bool) -> Generations {
         loop {
-            // Made before the look, so that nothing that comes after it is missed.
+            // Made before the check, so that no later change is missed.
             let changed = self.shared.changed.notified();
             let generations = self.generations(group);
             if is_so(&generations) {
@@ -103,7 +103,7 @@ impl Operations {
         }
     }
 
-    /// Says what an operator decided. It is known here when this returns.
+    /// Appends an operator's decision. It is known here when this returns.
     pub async fn announce(&self, event: OpsEvent) -> Result<(), FoldError> {
         let mut id = [0; 16];
         let no_randomness = |_| LogError::Unavailable("no random bytes for a record's id".to_owned());
@@ -152,7 +152,7 @@ impl Shared {
 }
 
 impl Known {
-    /// Total: what does not read as a decision is none.
+    /// Total: a record that is not a decision is ignored.
     fn take(&mut self, record: &RawRecord) {
         self.next = self.next.max(record.position.offset + 1);
         let is_new = record.id().is_some_and(|id| self.ids.insert(id));

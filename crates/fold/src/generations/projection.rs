@@ -12,10 +12,11 @@ use crate::engine::{self, Ports, Role, Running};
 use crate::{FoldError, Group, WaitError};
 
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// A generation that is to serve and is further behind than it can make good in this time is waited for once more.
+/// If a generation that is to serve cannot catch up in this time, it is waited for once more.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Requests that began before a generation was dropped may read its tables for this long; the longest deadline is 30 s.
+/// Requests that started before a generation was dropped may read its tables for this long; the longest deadline is 30
+/// s.
 const DELETED_AFTER: Duration = Duration::from_secs(35);
 const LOOK_FOR_DROPPED_EVERY: Duration = Duration::from_secs(5);
 
@@ -37,11 +38,11 @@ struct Known {
     live: u32,
     serving: Arc<Running>,
     running: BTreeMap<u32, Arc<Running>>,
-    /// Whose tables were deleted since this process started: it is tried once more at each start.
+    /// Generations whose tables were deleted since this process started: each start tries it once more.
     deleted: BTreeSet<u32>,
 }
 
-/// Why the generations here are not yet as they were decided to be.
+/// Why the generations here do not match the decisions yet.
 #[derive(Debug, thiserror::Error)]
 enum NotYet {
     #[error(transparent)]
@@ -69,7 +70,7 @@ impl Projection {
         for &number in generations.all().keys().filter(|number| **number != live) {
             match engine::watermarks(ports, &make(number)).await {
                 Ok(watermarks) => others.push(watermarks),
-                // What it appended is found by looking.
+                // Its appends must be searched for.
                 Err(error) => {
                     tracing::warn!(group = name, generation = number, %error, "a generation beside is not there")
                 }
@@ -112,7 +113,7 @@ impl Projection {
         Ok(own)
     }
 
-    /// Ends all its folds here at once, whoever still has it: as the end of the process would.
+    /// Ends all its folds here at once, like the end of the process, whoever still holds it.
     pub fn stop(&self) {
         let following = self.following.lock().unwrap_or_else(PoisonError::into_inner).take();
         following.inspect(JoinHandle::abort);
@@ -147,7 +148,7 @@ impl Projection {
         &self.ports
     }
 
-    /// The group of a generation, whether it is there or not.
+    /// The group of a generation, whether it exists or not.
     pub fn group(&self, number: u32) -> Group {
         (self.make)(number)
     }
@@ -166,7 +167,7 @@ impl Projection {
         Ok(())
     }
 
-    /// Ends what is no longer there. Those that go on are told first, so that they look no more at what ends.
+    /// Ends dropped generations. The remaining ones are told first, so that they no longer read what ends.
     async fn end_all_but(&self, wanted: &Generations) {
         let ended: Vec<(u32, Arc<Running>)> = {
             let mut known = self.known();
@@ -175,7 +176,7 @@ impl Projection {
         };
         self.tell_of_each_other();
         for (number, running) in ended {
-            // Requests that still look at its tables have them until they are deleted.
+            // Requests that still read its tables keep them until they are deleted.
             running.end().await;
             tracing::info!(group = self.name, generation = number, "generation ended");
         }
@@ -198,15 +199,16 @@ impl Projection {
         Ok(())
     }
 
-    /// Callers are answered from another generation, once it has all that the one before is known to have: whoever saw
-    /// something sees it still. Where the one before is to go there is nothing to wait for.
+    /// Another generation serves, once it has folded everything that the previous one is known to have folded: no
+    /// caller's view goes back. If the previous one is to be dropped, there is no wait.
     async fn switch(&self, wanted: &Generations) -> Result<(), NotYet> {
         let (from, to) = (self.live_number(), wanted.live());
         let (before, after) = (self.live(), self.generation(to).ok_or(NotYet::NotOpen(to))?);
         after.role.hurry();
         if wanted.all().contains_key(&from) {
             let until = Instant::now() + CATCH_UP_WITHIN;
-            // Taken before the heads: what the tables have by then the log must have too. What it has lost no generation can.
+            // Read before the heads: the log must have everything that the tables had then. No generation can fold what
+            // the log has lost.
             let seen = before.state.as_of();
             let heads = engine::heads(&*self.ports.log, &self.group(to)).await.map_err(FoldError::from)?;
             let seen = seen.below(&heads);
@@ -223,7 +225,7 @@ impl Projection {
         Ok(())
     }
 
-    /// Each may have to go on where another stopped appending.
+    /// Each may have to continue where another stopped appending.
     fn tell_of_each_other(&self) {
         let all = self.all();
         for running in &all {
@@ -232,7 +234,7 @@ impl Projection {
         }
     }
 
-    /// Deletes the tables of generations that were dropped, once nobody can be reading them any more.
+    /// Deletes the tables of dropped generations, once no request can read them any more.
     async fn delete_dropped(&self) {
         let dropped = self.operations.generations(self.name).dropped().clone();
         for (number, since_ms) in dropped {
@@ -256,7 +258,7 @@ impl Projection {
     }
 }
 
-/// Whether this release folds the generation: another's folds would write other rows at the same places.
+/// Whether this release folds the generation: another release's folds would write other rows at the same positions.
 fn is_own(generations: &Generations, group: &Group) -> bool {
     let filled_by = generations.all().get(&group.generation).map(|generation| generation.folds_version);
     let own = filled_by.is_none_or(|version| version == group.folds_version);

@@ -14,7 +14,7 @@ use crate::Group;
 
 const BUCKETS: [f64; 14] = [0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
-/// Who asks. How far folds are is asked for as `Folds`, whoever wants to know.
+/// The caller. Reads of positions count as `Folds`, whoever makes them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum By {
     Handlers,
@@ -84,7 +84,7 @@ impl Calls {
     const ALL: [&'static str; 4] = ["append", "get", "slice", "apply"];
 }
 
-/// What `call` gives, and into `into` how long it took.
+/// Returns the result of `call`; its duration goes to `into`.
 pub(crate) async fn timed<T>(into: &Histogram, call: impl Future<Output = T>) -> T {
     let started = Instant::now();
     let answer = call.await;
@@ -92,7 +92,7 @@ pub(crate) async fn timed<T>(into: &Histogram, call: impl Future<Output = T>) ->
     answer
 }
 
-/// Tables whose calls are timed, scans apart.
+/// Tables whose calls are timed, except scans.
 pub(crate) struct Timed {
     tables: Arc<dyn Keyspace>,
     calls: Calls,

@@ -1,4 +1,4 @@
-//! What micro-batches spend their time on.
+//! The steps of micro-batches and their durations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +17,19 @@ use crate::rules::made_at;
 const BUCKETS: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
-/// One of the things that a micro-batch does, in this order.
+/// A step of a micro-batch, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Before it: from when its first record was made. Only of records folded as they come, not of those read again.
+    /// Before it: since its first record was made. Only for records folded as they arrive, not for records read again.
     Wait,
     /// Decoding it, and reading the rows that it changes.
     Load,
     Apply,
-    /// Of the rows that it changed, with their marks.
+    /// Writing the changed rows, with their marks.
     Write,
-    /// Rows written and records appended elsewhere, with the reads that tell where.
+    /// Writing rows and appending records elsewhere, with the reads that determine where.
     Spread,
-    /// Storing how far it is.
+    /// Storing the watermark.
     Note,
 }
 
@@ -97,7 +97,7 @@ impl Steps {
         self.0[step as usize].observe(took.as_secs_f64());
     }
 
-    /// How long the first of `records`, whose turn has come, waited for it.
+    /// How long the first of `records` waited for its turn.
     pub fn waited(&self, records: &[RawRecord], now_ms: UnixMillis) {
         if let Some(made_ms) = records.first().and_then(made_at) {
             // Another machine's clock may be ahead.

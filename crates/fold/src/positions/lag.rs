@@ -10,22 +10,22 @@ use crate::FoldError;
 /// How far a group's folds are behind the log.
 #[derive(Debug)]
 pub struct Lag {
-    /// Records in the log that are not in the tables, the worst partition's.
+    /// Records in the log that are not in the tables, for the worst partition.
     worst_records: AtomicU64,
-    /// Has permits once the tables have had all that was in the log at the first look. Closed never.
+    /// Has permits once the tables have reached the heads of the first check. Never closed.
     caught_up: Semaphore,
     error: Mutex<Option<String>>,
     looked: Mutex<BTreeMap<LogPartition, Progress>>,
-    /// Whether log or tables take no more writes until a restart.
+    /// Whether log or tables accept no more writes until a restart.
     broken: AtomicBool,
 }
 
-/// How far one partition's fold was at the last look.
+/// One partition's fold at the last check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Everything below is in the tables.
     pub next: Offset,
-    /// What the next record of the log will get.
+    /// The offset of the log's next record.
     pub head: Offset,
     /// For how long the tables have been behind, ms.
     pub behind_ms: i64,
@@ -45,18 +45,18 @@ impl Default for Lag {
 }
 
 impl Lag {
-    /// Records that the worst partition is behind, as of the last look.
+    /// The lag of the worst partition at the last check, in records.
     pub fn worst_records(&self) -> u64 {
         self.worst_records.load(Ordering::Relaxed)
     }
 
-    /// How far every partition was at the last look that went well.
+    /// The progress of every partition at the last successful check.
     pub fn partitions(&self) -> BTreeMap<LogPartition, Progress> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the tables ever had all that was in the log when this process started, stopped partitions aside. Before
-    /// that, who asks without a token would be told old news.
+    /// Whether the tables have ever reached the heads as they were when this process started, stopped partitions aside.
+    /// Before that, a read without a token would be stale.
     pub fn has_caught_up(&self) -> bool {
         self.caught_up.available_permits() > 0
     }
@@ -67,23 +67,24 @@ impl Lag {
         let _ = self.caught_up.acquire().await;
     }
 
-    /// Whether log or tables take no more writes before the process starts anew: a write to an embedded store failed.
+    /// Whether log or tables accept no more writes before a restart of the process: a write to an embedded store
+    /// failed.
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Why the last look failed: the log or the tables do not answer. `None` when it went well.
+    /// Why the last check failed: the log or the tables do not answer. `None` when it succeeded.
     pub fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a look that went well saw. `worst_records`: of the worst partition that is not stopped.
+    /// The result of a successful check. `worst_records`: of the worst partition that is not stopped.
     pub(crate) fn saw(&self, looked: BTreeMap<LogPartition, Progress>, worst_records: u64) {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
         self.worst_records.store(worst_records, Ordering::Relaxed);
     }
 
-    /// How a look ended.
+    /// The outcome of a check.
     pub(crate) fn ended(&self, error: Option<&FoldError>) {
         if error.is_some_and(FoldError::needs_restart) {
             self.broken.store(true, Ordering::Relaxed);
@@ -91,7 +92,7 @@ impl Lag {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
     }
 
-    /// The tables have had all that was in the log at the first look.
+    /// The tables have reached the heads of the first check.
     pub(crate) fn has_reached_first_heads(&self) {
         self.caught_up.add_permits(Semaphore::MAX_PERMITS);
     }

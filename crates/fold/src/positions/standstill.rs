@@ -2,31 +2,31 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kith_log::LogPartition;
 
-/// Why the tables of a group may lack more of the log than folds at work lag behind it.
+/// Why the tables of a group may lack more of the log than running folds lag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standstill {
-    /// An operator paused the folds. Said from the moment at which this process knows of it, whether or not the tables have
-    /// all that the log has: the log may grow at any time, and its heads are looked at every 500 ms only.
+    /// An operator paused the folds. Reported from the moment at which this process learns of it, whether or not the
+    /// tables are complete: the log may grow at any time, and its heads are read only every 500 ms.
     Paused,
-    /// The fold of this partition cannot go on until someone helps: the first such partition.
+    /// The fold of this partition cannot continue without help: the first such partition.
     Stopped { partition: LogPartition, reason: String },
-    /// The folds go on after they were paused or stopped, and have not yet reached what the log had then.
+    /// The folds continued after a pause or stop, and have not yet reached the heads of that moment.
     CatchingUp,
 }
 
-/// What one process knows of a group's standing still; shared by those who tell it, and the tables' readers.
+/// One process's knowledge of a group's standstills; shared by its writers and the tables' readers.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     paused: AtomicBool,
-    /// How often it was seen that folds stood still.
+    /// The number of observed standstills.
     stood_still: AtomicU64,
-    /// As many of these times have been made good since.
+    /// The number of standstills that have been caught up since.
     made_good: AtomicU64,
 }
 
 impl Standing {
     pub fn pause(&self, paused: bool) {
-        // Counted first: between the two it is said twice, not never.
+        // Counted first: between the two, the standstill is reported twice, not never.
         if paused {
             self.count();
         }
@@ -42,12 +42,12 @@ impl Standing {
         self.stood_still.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// To be handed to [`Self::make_good`] by a look that begins now.
+    /// For [`Self::make_good`], by a check that begins now.
     pub fn so_far(&self) -> u64 {
         self.stood_still.load(Ordering::Acquire)
     }
 
-    /// The tables have what the log had after the folds had stood still so many times.
+    /// The tables have reached the log's heads as they were after this many standstills.
     pub fn make_good(&self, times: u64) {
         self.made_good.fetch_max(times, Ordering::AcqRel);
     }

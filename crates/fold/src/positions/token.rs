@@ -6,14 +6,13 @@ use kith_log::{LogPartition, Offset, PartitionIndex, Position, topics};
 use kith_runtime::UnixMicros;
 use sha2::{Digest, Sha256};
 
-/// A token longer than this is not one of ours: every partition of every topic takes less. As many as a request may
-/// bring fit into one.
+/// A longer token is not ours: every partition of every topic takes less. The tokens of one request fit into one.
 pub const MAX_TOKEN_BYTES: usize = 24 * 1024;
 const VERSION: u8 = 2;
 const CHECK_BYTES: usize = 4;
 
-/// A consistency token: log positions that a read must include, and the latest time of their records, so that what is
-/// made with it is dated later. Any service of the suite honours any other's.
+/// A consistency token: log positions that a read must include, and the latest time of their records, so that a command
+/// with the token is dated later. Every service honours every other's tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Token {
     positions: BTreeMap<LogPartition, Offset>,
@@ -26,7 +25,7 @@ pub struct Token {
 pub struct TokenError;
 
 impl Token {
-    /// Adds a position; of two in one partition the later stays.
+    /// Adds a position; of two in one partition the later one is kept.
     pub fn add(&mut self, position: Position) {
         let offset = self.positions.entry(position.partition).or_insert(position.offset);
         *offset = (*offset).max(position.offset);
@@ -46,7 +45,7 @@ impl Token {
         self
     }
 
-    /// No record that it stands for has a later time; 0: none is known. A caller can make it say anything.
+    /// No record that it names has a later time; 0: unknown. A caller can forge it.
     pub fn time(&self) -> UnixMicros {
         self.time
     }
@@ -55,7 +54,7 @@ impl Token {
         self.positions.iter().map(|(&partition, &offset)| Position { partition, offset })
     }
 
-    /// What of it a log with these heads can have: where it goes further, all that there is.
+    /// The part that a log with these heads can have: a position beyond a head becomes the head.
     pub(crate) fn below(&self, heads: &BTreeMap<LogPartition, Offset>) -> Self {
         let below = |Position { partition, offset }| {
             let last = match heads.get(&partition) {
@@ -87,7 +86,7 @@ impl Token {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Reads a token; `partitions` is how many every topic has.
+    /// Parses a token; `partitions` is the count per topic.
     pub fn decode(text: &str, partitions: PartitionIndex) -> Result<Self, TokenError> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(TokenError);

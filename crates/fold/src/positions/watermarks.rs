@@ -20,27 +20,27 @@ use stored::{row_key, signed, stored_row};
 const MIN_POLL: Duration = Duration::from_millis(1);
 const MAX_POLL: Duration = Duration::from_millis(16);
 
-/// Where the folds of one group are, seen from one process: exact for the partitions it folds itself, as stored for
+/// The positions of one group's folds, seen from one process: exact for the partitions it folds itself, as stored for
 /// the others.
 pub struct Watermarks {
     runtime: Runtime,
     keyspace: Arc<dyn Keyspace>,
     partitions: BTreeMap<LogPartition, Entry>,
-    /// Whether a partition ever stood still: until then nobody looks for one.
+    /// Whether a partition ever stood still: until then no check for one is made.
     ever_stopped: AtomicBool,
-    /// Of tables that other processes may write to.
+    /// For tables that other processes may write to.
     sole_writer: Option<Arc<SoleWriter>>,
 }
 
 struct Entry {
     /// The next offset: everything below is in the tables.
     next: AtomicU64,
-    /// Wakes waiters in the order in which they came (a watch channel would not): a seed decides all that follows.
+    /// Wakes waiters in order of arrival (a watch channel would not), so that a run is a function of its seed.
     grown: Notify,
-    /// Steps of the fold here, of replays too: it stands still while the fold does.
+    /// Steps of the fold here, of replays too: it stops counting when the fold is stalled.
     steps: AtomicU64,
     state: Mutex<EntryState>,
-    /// Held by the one waiter that asks the tables how far another process is; the others hear of it from that one.
+    /// Held by the one waiter that reads another process's watermark from the tables; it informs the others.
     poll: tokio::sync::Mutex<()>,
 }
 
@@ -62,9 +62,9 @@ pub(crate) struct Reached {
 /// That a partition stands still.
 #[derive(Debug, Clone)]
 struct Stop {
-    /// Over when the watermark has passed this.
+    /// Ends when the watermark has passed this.
     at: Offset,
-    /// What the log has from here on is not in the tables.
+    /// From here on, nothing of the log is in the tables.
     from: Offset,
     reason: String,
 }
@@ -105,7 +105,7 @@ impl Watermarks {
         self.partitions.keys().copied()
     }
 
-    /// What is known here to be in the tables: the last offset of each partition that has any.
+    /// The known content of the tables: the last offset of each partition that has any.
     pub fn known(&self) -> impl Iterator<Item = Position> + '_ {
         self.partitions.iter().filter_map(|(&partition, entry)| {
             entry.next.load(Ordering::Acquire).checked_sub(1).map(|offset| Position { partition, offset })
@@ -140,7 +140,7 @@ impl Watermarks {
         self.partitions().find_map(|partition| self.stopped(partition).map(|reason| (partition, reason)))
     }
 
-    /// Whether the log has lost records that are in the tables: what it gives out under their offsets is not.
+    /// Whether the log has lost records that are in the tables: the log reuses their offsets for other records.
     pub fn lost_tail(&self, partition: LogPartition) -> bool {
         self.stop_of(partition).is_some_and(|stop| stop.from < self.next_offset(partition))
     }
@@ -149,8 +149,7 @@ impl Watermarks {
         self.state(partition).stopped.filter(|stop| stop.at >= self.next_offset(partition))
     }
 
-    /// Waits until each of `positions` is in the tables. Positions of topics that the group does not read are in no
-    /// table of it: they are met.
+    /// Waits until each of `positions` is in the tables. Positions of topics that the group does not read count as met.
     pub async fn wait(&self, positions: impl IntoIterator<Item = Position>, until: Instant) -> Result<(), WaitError> {
         for wanted in positions {
             self.wait_one(wanted, until).await?;
@@ -158,7 +157,7 @@ impl Watermarks {
         Ok(())
     }
 
-    /// Waits until something new of `partition` is in the tables, or a little while: for asking the tables again.
+    /// Waits until something new of `partition` is in the tables, or for a short time: for polling the tables.
     pub async fn changed(&self, partition: LogPartition, polls: u32) {
         let Some(entry) = self.partitions.get(&partition) else { return };
         tokio::select! {
@@ -172,7 +171,7 @@ impl Watermarks {
         let Some(entry) = self.partitions.get(&wanted.partition) else { return Ok(()) };
         let mut polls = 0;
         loop {
-            // Made before the look, so that nothing that comes after it is missed.
+            // Made before the check, so that no later change is missed.
             let grown = entry.grown.notified();
             let stop = self.stop_of(wanted.partition).filter(|stop| wanted.offset >= stop.from);
             if let Some(Stop { reason, .. }) = stop {
@@ -186,7 +185,7 @@ impl Watermarks {
                 return Err(WaitError::Behind { wanted, next });
             }
             if !self.is_folded_here(wanted.partition) && self.ask(wanted.partition).await? > wanted.offset {
-                // Or it is stopped: the next turn tells.
+                // Or it is stopped: the next iteration shows it.
                 continue;
             }
             tokio::select! {
@@ -199,7 +198,7 @@ impl Watermarks {
         }
     }
 
-    /// As [`Self::refresh`], unless another waiter is asking the same just now.
+    /// As [`Self::refresh`], unless another waiter is reading the same now.
     async fn ask(&self, partition: LogPartition) -> Result<Offset, StoreError> {
         match self.partitions.get(&partition).map(|entry| entry.poll.try_lock()) {
             Some(Ok(_turn)) => self.refresh(partition).await,
@@ -207,7 +206,7 @@ impl Watermarks {
         }
     }
 
-    /// Reads what is stored of a partition that another process folds; gives the next offset.
+    /// Reads the stored watermark of a partition that another process folds; returns the next offset.
     pub(crate) async fn refresh(&self, partition: LogPartition) -> Result<Offset, StoreError> {
         let keys = [row_key::<ReachedRow>(partition), row_key::<StoppedRow>(partition)];
         let rows = self.keyspace.get(&WATERMARKS, &Key::text(partition.topic.name), &keys).await?;
@@ -215,7 +214,7 @@ impl Watermarks {
         Ok(self.next_offset(partition))
     }
 
-    /// The same for every partition not folded here, a few reads a topic.
+    /// The same for every partition not folded here, a few reads per topic.
     pub(crate) async fn refresh_all(&self) -> Result<(), StoreError> {
         let began = Instant::now();
         let mut topics: Vec<Topic> = self.partitions.keys().map(|partition| partition.topic).collect();
@@ -240,7 +239,7 @@ impl Watermarks {
         match row.key.section {
             ReachedRow::SECTION => {
                 if self.is_folded_here(partition) && row.position >= self.next_offset(partition) {
-                    // Another process folds it as well: before anybody waits no longer, nothing is remembered.
+                    // Another process folds it as well: caching must stop before any waiter continues.
                     self.not_sole_writer();
                 }
                 self.runtime.observe(row.read::<ReachedRow>().map_or(0, |row| row.newest.0));
@@ -258,7 +257,7 @@ impl Watermarks {
         }
     }
 
-    /// Says that this process folds exactly `partitions` from now on.
+    /// Records that this process folds exactly `partitions` from now on.
     pub(crate) fn folds_here(&self, partitions: &[LogPartition]) {
         self.not_sole_writer();
         for (partition, entry) in &self.partitions {
@@ -269,7 +268,8 @@ impl Watermarks {
         }
     }
 
-    /// Says that what is folded here has found its places in the tables. If that is all there is, nobody else writes.
+    /// Records that the partitions folded here have read their positions in the tables. If these are all partitions,
+    /// this is the sole writer.
     pub(crate) fn all_resumed(&self) {
         let all_here = self.partitions.keys().all(|&partition| self.is_folded_here(partition));
         if let Some(sole_writer) = self.sole_writer.as_ref().filter(|_| all_here) {
@@ -283,14 +283,15 @@ impl Watermarks {
         }
     }
 
-    /// Says that the fold here met in the tables what it did not write.
+    /// Records that the fold here found writes of another process in the tables.
     pub(crate) fn written_by_others(&self) {
         if let Some(sole_writer) = &self.sole_writer {
             sole_writer.forget();
         }
     }
 
-    /// Says here and, through the tables, to the other replicas that nothing from the offset `from` on can be folded.
+    /// Reports here and, through the tables, to the other replicas that nothing from the offset `from` on can be
+    /// folded.
     pub(crate) async fn stop(&self, partition: LogPartition, from: Offset, reason: &str) -> Result<(), StoreError> {
         let at = self.next_offset(partition).max(from);
         self.set_stopped(partition, Stop { at, from, reason: reason.to_owned() });
@@ -301,8 +302,8 @@ impl Watermarks {
         self.keyspace.apply(&WATERMARKS, &Key::text(partition.topic.name), &[row]).await
     }
 
-    /// The log ends at `head`. Where the tables have more, it has lost its tail: what it says from there on is not theirs.
-    /// False then.
+    /// The log ends at `head`. False if the tables have more: then the log has lost its tail, and later records at
+    /// these offsets are different ones.
     pub(crate) fn fits(&self, partition: LogPartition, tables_next: Offset, head: Offset) -> bool {
         if tables_next > head && !self.lost_tail(partition) {
             let reason = FoldError::LostTail { partition, from: head }.to_string();
@@ -325,7 +326,7 @@ impl Watermarks {
         }
     }
 
-    /// How much the fold here has done.
+    /// The step count of the fold here.
     pub(crate) fn steps(&self, partition: LogPartition) -> u64 {
         self.partitions.get(&partition).map_or(0, |entry| entry.steps.load(Ordering::Relaxed))
     }
@@ -345,19 +346,19 @@ impl Watermarks {
         Ok(rows.into_iter().next().flatten())
     }
 
-    /// The first offset of the partition whose appends this generation has not stored that it made.
+    /// The first offset of the partition whose appends this generation has not stored as made.
     pub(crate) async fn appended_next(&self, partition: LogPartition) -> Result<Offset, StoreError> {
         Ok(self.stored::<AppendedRow>(partition).await?.map_or(0, |row| row.position + 1))
     }
 
-    /// Stores that all below `next` is appended that the partition's records cause.
+    /// Stores that all appends of the partition's records below `next` are made.
     pub(crate) async fn store_appended(&self, partition: LogPartition, next: Offset) -> Result<(), StoreError> {
         let Some(last) = next.checked_sub(1) else { return Ok(()) };
         let row = stored_row(partition, AppendedRow { record_offset: signed(last) }, last);
         self.keyspace.apply(&WATERMARKS, &Key::text(partition.topic.name), &[row]).await
     }
 
-    /// Stores how far a partition is. `appended` is written only when it moved with the watermark.
+    /// Stores a partition's watermark. `appended` is written only when it moved with the watermark.
     pub(crate) async fn store(&self, reached: Reached, marks: StoredMarks) -> Result<(), StoreError> {
         let Reached { position: reached, id, newest } = reached;
         let reached_row = ReachedRow { record_offset: signed(reached.offset), record_id: id.to_string(), newest };
@@ -378,7 +379,7 @@ impl Watermarks {
     }
 }
 
-/// Between two looks at what another process stores.
+/// Between two reads of another process's watermark.
 fn pause(polls: u32) -> Duration {
     MIN_POLL.saturating_mul(1 << polls.min(10)).min(MAX_POLL)
 }

@@ -2,12 +2,12 @@ use bytes::Bytes;
 use kith_log::RecordId;
 use kith_tables::{Cell, Kind, Value};
 
-/// How many commands a row that can be set back remembers.
+/// The number of command ids that a row that can be set back keeps.
 pub const APPLIED_IDS_PER_ROW: usize = 16;
 const ID_BYTES: usize = 16;
 
 /// The ids of the last commands applied to a row, oldest first. A late copy of one of them must change nothing, or it
-/// would undo what came between.
+/// would undo later changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppliedIds(Vec<RecordId>);
 
@@ -16,7 +16,7 @@ impl AppliedIds {
         self.0.contains(&id)
     }
 
-    /// Remembers `id`; false when it is remembered already, and the record must change nothing.
+    /// Adds `id`; false if it is there already, and the record must change nothing.
     #[must_use]
     pub fn insert(&mut self, id: RecordId) -> bool {
         if self.contains(id) {

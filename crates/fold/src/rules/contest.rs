@@ -1,4 +1,5 @@
-//! What only one may have: a noun says how an intent is judged and what follows from one that won; the fold is here.
+//! Contests that only one intent may win: a noun declares how an intent is judged and the fact of one that won; the
+//! fold is here.
 
 use std::sync::Arc;
 
@@ -6,10 +7,9 @@ use kith_tables::{Key, Row, RowKey, RowType, Table, Value};
 
 use super::{Append, Effect, Fold, Record, Rows, Scope};
 
-/// A contest for what only one may have: intents in a service's private topic, judged in the order of the log.
+/// A contest that only one intent may win: intents in a service's private topic, judged in log order.
 ///
-/// A verdict is a function of the intents before it about the same thing, and stands for ever. The seats of a group, as
-/// an example of the shape:
+/// A verdict is a function of the intents before it about the same thing, and final. An example, the seats of a group:
 ///
 /// ```text
 /// Intent    SeatRequested { group_id, account_id, seats }
@@ -25,7 +25,7 @@ use super::{Append, Effect, Fold, Record, Rows, Scope};
 pub trait Contest: Send + Sync + 'static {
     /// Asks for it.
     type Intent;
-    /// What the verdicts so far come to: the summary of [`Self::CLAIMS`]; `()` where nothing is counted.
+    /// The sum of the verdicts so far: the summary of [`Self::CLAIMS`]; `()` if nothing is counted.
     type Summary: RowType + Default;
     /// A verdict.
     type Claim: RowType;
@@ -33,25 +33,25 @@ pub trait Contest: Send + Sync + 'static {
     type Subject: RowType;
 
     const CLAIMS: &'static Table;
-    /// Its partitions have the keys that facts have, and in each stands the one row of the subject.
+    /// Its partitions have the facts' keys; each holds the one row of the subject.
     const SUBJECTS: &'static Table;
 
-    /// An intent that is well formed. Another one is as if it had not been made.
+    /// A well-formed intent. Any other is ignored.
     fn intent(record: &Record) -> Option<&Self::Intent>;
 
     /// What is contended: the partition of [`Self::CLAIMS`].
     fn contended(intent: &Self::Intent) -> Key;
 
-    /// Where the verdict stands: under the intent's id. Where the first intent wins for ever it stands under nothing, and
-    /// every other intent has lost by not having made the row.
+    /// The row of the verdict: under the intent's id. If the first intent wins for ever, the row has no id in its key,
+    /// and every other intent has lost because it did not write the row.
     fn place(record: &Record) -> Vec<Value> {
         vec![record.id.to_string().into()]
     }
 
-    /// What the verdicts so far make of the intent, and what it makes of them. Pure.
+    /// Judges the intent by the verdicts so far, and updates their sum. Pure.
     fn judge(summary: &mut Self::Summary, intent: &Self::Intent, record: &Record) -> Self::Claim;
 
-    /// What has happened, now that the intent has this verdict; `None`: it lost. A function of the record and its verdict.
+    /// The fact of an intent with this verdict; `None`: it lost. A function of the record and its verdict.
     fn fact(intent: &Self::Intent, claim: &Self::Claim, record: &Record) -> Option<Append>;
 
     /// Whether the fact of the intent at that offset is still missing in the subject, and can still change it.
@@ -105,7 +105,7 @@ fn append_if_due<C: Contest>(fact: Append, intent_offset: u64) -> Effect {
         let is_due = match subject {
             None => C::is_due(None, intent_offset),
             Some(Some(subject)) => C::is_due(Some(&subject), intent_offset),
-            // What cannot be read is no reason to say it again.
+            // An unreadable row is no reason to append again.
             Some(None) => false,
         };
         if is_due { vec![Effect::append(fact.clone())] } else { Vec::new() }

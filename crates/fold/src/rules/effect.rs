@@ -6,43 +6,43 @@ use kith_tables::{Key, Row, RowKey, RowRange, RowType, Table, Value, Write};
 
 use super::Cause;
 
-/// Something that follows from a record, outside its scope.
+/// An effect of a record outside its scope.
 #[derive(Clone)]
 pub enum Effect {
     /// Upserts one row elsewhere.
     Put(Put),
-    /// Appends a record. Only the live generation does, and only caught up. Put it behind a `Read` or a `ForEach` that
-    /// sees whether it has been made, so that a replay makes no second one.
+    /// Appends a record. Only the live generation does, once caught up. Put it behind a `Read` or a `ForEach` that
+    /// checks whether it has been made, so that a replay makes no second one.
     Append(Box<Append>),
-    /// As `Append`, and the rest once everything that the batch of records appends is durable. Where nothing is appended
-    /// the rest is not carried out either: so a row can say that something is in the log.
+    /// As `Append`; the rest runs once all appends of the batch are durable. If nothing is appended, the rest does not
+    /// run either: so a row can state that something is in the log.
     AppendThen(Box<Append>, Vec<Effect>),
-    /// Reads rows from the store, never from a cache, after the scope is written; then goes on.
+    /// Reads rows from the store, never from a cache, after the scope is written; then continues.
     Read { table: &'static Table, partition: Key, rows: Vec<RowKey>, then: Then<[Option<Row>]> },
-    /// Reads the rows of a range in the same way, a page at a time.
+    /// Reads the rows of a range in the same way, one page at a time.
     ForEach(Box<Walk>),
-    /// Once everything else that the batch of records causes is durable.
+    /// Once all other effects of the batch are durable.
     After(Vec<Effect>),
 }
 
 /// What follows from what was read. Pure.
 pub type Then<T> = Arc<dyn Fn(&T) -> Vec<Effect> + Send + Sync>;
 
-/// A walk over rows that follow each other.
+/// A walk over consecutive rows.
 #[derive(Clone)]
 pub struct Walk {
     pub table: &'static Table,
     pub partition: Key,
     pub range: RowRange,
-    /// `None`: it begins whatever else stands in the table partition.
+    /// `None`: it starts unconditionally.
     pub unless: Option<Unless>,
     pub then: Step,
 }
 
-/// What follows from a row; `None` ends the walk: neither it nor what is behind it is wanted. Pure.
+/// The effects of a row; `None` ends the walk before this row. Pure.
 pub type Step = Arc<dyn Fn(&Row) -> Option<Vec<Effect>> + Send + Sync>;
 
-/// A row of the same table partition, read beside the first page: where it is there and `holds`, nothing is walked.
+/// A row of the same table partition, read with the first page: if it exists and `holds`, nothing is walked.
 #[derive(Clone)]
 pub struct Unless {
     pub row: RowKey,

@@ -3,23 +3,23 @@ use kith_proto::{DecodeError, Event, time};
 use kith_runtime::{CLOCK_AHEAD_MAX_US, UnixMillis};
 use kith_tables::Timestamp;
 
-/// A record of the log, decoded: what folds see.
+/// A decoded record of the log, as folds see it.
 #[derive(Debug, Clone)]
 pub struct Record {
     pub position: Position,
     pub id: RecordId,
     pub event: Event,
-    /// When it happened, as the event says; but no later than [`CLOCK_AHEAD_MAX_US`] after the log took it, so that a
-    /// writer whose clock was wrong puts nothing on top of every list for ever. A function of the record alone.
+    /// The event's time, but no later than [`CLOCK_AHEAD_MAX_US`] after the log took it, so that a writer with a wrong
+    /// clock does not stay on top of every list for ever. A function of the record alone.
     pub time: Timestamp,
-    /// The record that all of its kind started with: a command's own, and that of what followed from it.
+    /// The first record of the chain of causes: a command's own record.
     pub correlation: RecordId,
     /// W3C trace context of what made the record, when that was traced.
     pub trace_parent: Option<String>,
 }
 
 impl Record {
-    /// One that nothing caused, and that is not traced.
+    /// A record without cause and trace.
     pub fn new(position: Position, id: RecordId, event: impl Into<Event>) -> Self {
         let event = event.into();
         let time = time_of(&event, UnixMillis::MAX);
@@ -43,16 +43,16 @@ fn time_of(event: &Event, logged_ms: UnixMillis) -> Timestamp {
 pub struct Cause {
     /// The record that caused it, if one did.
     pub causation: Option<RecordId>,
-    /// The record that started it all; `None`: this one does.
+    /// The first record of the chain; `None`: this one.
     pub correlation: Option<RecordId>,
     /// W3C trace context of what caused it, if that was traced; `None`: the current span, if there is one.
     pub trace_parent: Option<String>,
 }
 
-/// What a record turns out to be.
+/// The result of decoding a record.
 pub(crate) enum Decoded {
     Event(Box<Record>),
-    /// Not decodable by anyone: set aside, and the fold goes on.
+    /// Not decodable by any build: set aside, and the fold continues.
     Poison(String),
     /// Well formed, of a type that this build does not know: the partition stops until a newer build takes it.
     UnknownType,

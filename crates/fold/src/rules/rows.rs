@@ -7,10 +7,10 @@ use kith_tables::{Row, RowKey, RowType, Table, Value, Write};
 
 use super::Scope;
 
-/// Written rows of a table partition that are told apart from rows that are not there; one with more is read again.
+/// The maximum of hashes of written rows per table partition; one with more is read again.
 const WRITTEN_KEPT: usize = 1_024;
 
-/// What a fold sees of a table partition: the rows it asked for, and the summary row of its own log partition.
+/// A fold's view of a table partition: the rows of its scope, and the summary row of its own log partition.
 #[derive(Debug, Clone)]
 pub struct Rows {
     table: &'static Table,
@@ -18,12 +18,12 @@ pub struct Rows {
     /// Rows known to be there or known not to be.
     known: Known,
     dirty: BTreeSet<RowKey>,
-    /// Of a table partition that was seen without its mark: hashes of the keys of all rows written since. What is not among
-    /// them is not there, and need not be looked for. Another row with the same hash is.
+    /// For a table partition that had no mark when first read: hashes of the keys of all rows written since. A row that
+    /// is not among them does not exist and need not be read. Another row with the same hash is read.
     written: Option<BTreeSet<u64>>,
     /// The offset of the record being applied; every row it changes gets it as its position.
     at: Offset,
-    /// What a fold read that it must not: its partition stops, or the row would be taken for one that is not there.
+    /// A forbidden read of a fold: its partition stops, since otherwise the row would be taken as absent.
     fault: OnceLock<String>,
 }
 
@@ -35,7 +35,7 @@ impl Rows {
         Self { table, summary_key, known, dirty, written: None, at: 0, fault: OnceLock::new() }
     }
 
-    /// For a test of a fold: rows that `scope` names and that are not known yet are known not to be there.
+    /// For a test of a fold: rows that `scope` names and that are not known yet count as absent.
     pub fn load_empty(&mut self, scope: &Scope) {
         for key in &scope.rows {
             if !self.knows(key) {
@@ -60,7 +60,7 @@ impl Rows {
         self.row::<R>(clustering).map(|row| row.position)
     }
 
-    /// Writes the row whole, at the position of the record being applied. A row that is the same already stays.
+    /// Writes the row whole, at the position of the record being applied. An equal row stays unchanged.
     pub fn put<R: RowType>(&mut self, clustering: impl IntoIterator<Item = Value>, row: R) {
         self.write(RowKey::of::<R>(clustering), row.into_columns());
     }
@@ -75,7 +75,7 @@ impl Rows {
         read.unwrap_or_default()
     }
 
-    /// What a fold read that it must not, if it did.
+    /// The forbidden read of a fold, if any.
     pub(crate) fn fault(&self) -> Option<&str> {
         self.fault.get().map(String::as_str)
     }
@@ -86,7 +86,7 @@ impl Rows {
         self.write(self.summary_key.clone(), columns);
     }
 
-    /// The last offset that is in these rows: the position to stamp on what is a function of the rows as they stand.
+    /// The last offset applied to these rows: the position to stamp on values that are a function of the current rows.
     pub fn mark(&self) -> Option<Offset> {
         let row = self.known.row(&self.summary_key)?;
         match row.columns.first() {
@@ -111,7 +111,7 @@ impl Rows {
         true
     }
 
-    /// What must be written, in key order; the rows count as written from then on.
+    /// The rows to write, in key order; they count as written from then on.
     pub(crate) fn take_dirty(&mut self) -> Vec<Write> {
         let dirty = std::mem::take(&mut self.dirty);
         dirty.iter().filter_map(|key| self.known.row(key).cloned()).collect()
@@ -132,23 +132,23 @@ impl Rows {
         self.known.set(key, row);
     }
 
-    /// No row of this log partition is there yet; of these it is known.
+    /// No row of this log partition exists yet; this is known.
     pub(crate) fn begin(&mut self, summary: RowKey, rows: impl IntoIterator<Item = RowKey>) {
         self.written = Some(BTreeSet::new());
         std::iter::once(summary).chain(rows).for_each(|key| self.known.set(key, None));
     }
 
-    /// Whether the row is known not to be there without a look.
+    /// Whether the row is known to be absent without a read.
     pub(crate) fn lacks(&self, key: &RowKey) -> bool {
         self.written.as_ref().is_some_and(|written| !written.contains(&hash(key)))
     }
 
-    /// How many rows are told apart from those that are not there, if they are.
+    /// The number of hashes of written rows, if they are kept.
     pub(crate) fn written(&self) -> Option<usize> {
         self.written.as_ref().map(BTreeSet::len)
     }
 
-    /// Keeps of the rows the summary alone.
+    /// Keeps only the summary row.
     pub(crate) fn shrink(&mut self) {
         let summary_key = &self.summary_key;
         self.known.0.retain(|(key, _)| key == summary_key);
@@ -173,7 +173,7 @@ impl Rows {
         self.known.row(&key)
     }
 
-    /// The first fault stands. Keys are ids of people and things: they are left out.
+    /// The first fault is kept. Keys are ids of people and things: they are left out.
     fn blame(&self, key: &RowKey, what: &str) {
         let _ = self.fault.set(format!("a row of section {} of table {} {what}", key.section, self.table.name));
     }
@@ -208,7 +208,7 @@ fn hash(key: &RowKey) -> u64 {
 struct Known(Vec<(RowKey, Option<Row>)>);
 
 impl Known {
-    /// Where the key is, or where it would be.
+    /// The index of the key, or its insertion point.
     fn place(&self, key: &RowKey) -> Result<usize, usize> {
         self.0.binary_search_by(|(known, _)| known.cmp(key))
     }
@@ -217,7 +217,7 @@ impl Known {
         self.place(key).ok().and_then(|at| self.0[at].1.as_ref())
     }
 
-    /// Takes the row out; then it is known not to be there.
+    /// Removes the row; then it is known to be absent.
     fn take(&mut self, key: &RowKey) -> Option<Row> {
         self.place(key).ok().and_then(|at| self.0[at].1.take())
     }

@@ -16,7 +16,7 @@ async fn joined(log: &Arc<dyn EventLog>, group: &str) -> Box<dyn Membership> {
     soon("a join", log.join(group, &TOPICS)).await.expect("a join succeeds")
 }
 
-/// Hears words until the member has `all` partitions.
+/// Receives assignments until the member has `all` partitions.
 async fn wait_for_all(member: &mut Box<dyn Membership>, all: &BTreeSet<LogPartition>) {
     soon("a member has all partitions", async {
         loop {
@@ -64,7 +64,7 @@ pub async fn redelivers_to_a_group_from_the_offset_asked(log: Arc<dyn EventLog>)
         let mut readers = started(&log, &mut member, positions[0].partition, positions[from].offset).await;
         let read = next_of(&mut readers[0], &key, 10 - from).await;
         assert_eq!(read[0].position, positions[from]);
-        // What was reported is never where a member starts again.
+        // A member never restarts at the reported position.
         member.report(&[(positions[9].partition, positions[9].offset + 1)]).await;
         let after = append(&log, record(&unique("elsewhere"), 0)).await;
         let reader = readers.iter_mut().find(|reader| reader.partition == after.partition).unwrap();
@@ -121,7 +121,7 @@ pub async fn ends_earlier_readers_with_a_new_word(log: Arc<dyn EventLog>) {
         }
     })
     .await;
-    // The word that `first` has not heard yet has voided the one it would answer.
+    // The assignment that `first` has not received yet has voided the one it would answer.
     let stale = [(LogPartition { topic: TOPIC, index: 0 }, 0)];
     for mut reader in soon("a stale start", first.start(&stale)).await.unwrap() {
         while soon("a stale reader ends", reader.next()).await.is_some() {}

@@ -1,4 +1,4 @@
-//! What stands over a restart, also one by kill -9.
+//! What survives a restart, also after kill -9.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ pub async fn reads_again_after_a_restart_what_it_answered(open: impl AsyncFn() -
     }
 }
 
-/// For a process that will be killed: appends numbered records, sixteen at a time, until the log fails, and tells of
-/// each once it was answered. The caller writes that down where the killer reads it.
+/// For a process that will be killed: appends numbered records, sixteen at a time, until the log fails, and reports
+/// each answered one. The caller stores that where the killer reads it.
 pub async fn append_until_killed(log: Arc<dyn EventLog>, mut answered: impl FnMut(u64, Position)) {
     prepared(&log).await;
     let key = unique("killed");
@@ -44,7 +44,7 @@ pub async fn append_until_killed(log: Arc<dyn EventLog>, mut answered: impl FnMu
     }
 }
 
-/// For its successor: every record that was answered is where the answer said.
+/// For its successor: every answered record is at the answered position.
 pub async fn holds_all(log: &Arc<dyn EventLog>, answered: impl IntoIterator<Item = (u64, Position)>) {
     let mut expected: BTreeMap<LogPartition, BTreeMap<Offset, u64>> = BTreeMap::new();
     for (number, position) in answered {
@@ -63,7 +63,7 @@ pub async fn holds_all(log: &Arc<dyn EventLog>, answered: impl IntoIterator<Item
     }
 }
 
-/// A partition of the suite's topic, for whoever writes answers down as text.
+/// A partition of the suite's topic, for callers that store answers as text.
 pub fn partition_at(index: u16) -> LogPartition {
     LogPartition { topic: TOPIC, index }
 }

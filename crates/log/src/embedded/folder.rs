@@ -1,4 +1,4 @@
-//! The data folder around the store: its lock, and the format it was made with.
+//! The data folder around the store: its lock, and the format it was created with.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -9,17 +9,17 @@ use kith_finding::{Finding, Weight};
 
 use crate::{LogError, PartitionIndex};
 
-/// Raised when what stands in the folder is laid out otherwise.
+/// Incremented when the layout of the folder changes.
 const FORMAT_VERSION: u32 = 2;
 const FORMAT: &str = "FORMAT";
 const LOCK: &str = "LOCK";
 /// The store's own folder.
 pub(super) const STORE: &str = "store";
 
-/// Takes the folder for this process, making it if it is new. It is ours until the lock is dropped.
+/// Locks the folder for this process, and creates it if it is new. It is ours until the lock is dropped.
 pub(super) fn take(dir: &Path, partitions: PartitionIndex) -> Result<File, LogError> {
     let failed = |error: io::Error| LogError::Unavailable(format!("{}: {error}", dir.display()));
-    // Passwords' hashes and what people say in private stand in it.
+    // It contains password hashes and private messages.
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK)).map_err(failed)?;
     match lock.try_lock() {
@@ -40,7 +40,7 @@ pub(super) fn take(dir: &Path, partitions: PartitionIndex) -> Result<File, LogEr
     Ok(lock)
 }
 
-/// What the log's folder is, without opening or changing it.
+/// The state of the log's folder, without opening or changing it.
 pub fn inspect(dir: &Path, partitions: PartitionIndex) -> Vec<Finding> {
     let wanted = text(partitions).trim_end().replace('\n', ", ");
     let (found, weight) = match std::fs::read_to_string(dir.join(FORMAT)) {
@@ -69,7 +69,7 @@ fn text(partitions: PartitionIndex) -> String {
     format!("kith-log format {FORMAT_VERSION}\npartitions {partitions}\n")
 }
 
-/// Whole or not at all, also over a power cut.
+/// All or nothing, also over a power cut.
 fn write(dir: &Path, partitions: PartitionIndex) -> io::Result<()> {
     let new = dir.join("FORMAT.new");
     let mut file = File::create(&new)?;

@@ -1,8 +1,9 @@
-//! How a record stands in the store.
+//! The encoding of a record in the store.
 //!
-//! Key: topic id u16, partition u16, offset u64, all big-endian, so that a partition's records lie in order.
-//! Value: CRC-32 u32 over the key and the rest; then when the log took the record i64 (milliseconds since 1970), the record's
-//! key, the number of headers u32, for each its name and value, and the record's value; every text and byte string is a length u32 (little-endian) and that many bytes.
+//! Key: topic id u16, partition u16, offset u64, all big-endian, so that a partition's records are in order. Value:
+//! CRC-32 u32 over the key and the rest; then when the log took the record i64 (milliseconds since 1970), the record's
+//! key, the number of headers u32, for each its name and value, and the record's value; every text and byte string is a
+//! length u32 (little-endian) and that many bytes.
 
 use bytes::{Buf, BufMut, Bytes};
 use kith_runtime::UnixMillis;
@@ -25,12 +26,12 @@ pub(super) fn offset_of(key: &[u8]) -> Option<Offset> {
     (key.len() == KEY_BYTES).then(|| Offset::from_be_bytes(offset))
 }
 
-/// How long the record's value will be.
+/// The length of the record's value.
 pub(super) fn len_bytes(record: &NewRecord) -> usize {
     24 + record.len_bytes() + 8 * record.headers.len()
 }
 
-/// Adds the value of the record that is to stand at `position`. Its size was checked, so that no length exceeds a u32.
+/// Adds the value of the record for `position`. Its size was checked, so that no length exceeds a u32.
 pub(super) fn encode(frames: &mut Vec<u8>, position: Position, record: &NewRecord, logged_ms: UnixMillis) {
     let start = frames.len();
     frames.put_u32_le(0);
@@ -47,7 +48,7 @@ pub(super) fn encode(frames: &mut Vec<u8>, position: Position, record: &NewRecor
     frames[start..body].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The record that stands at `position`. The bytes may be anything: they are checked before they are believed.
+/// The record at `position`. The bytes may be anything: they are checked before use.
 pub(super) fn decode(position: Position, mut frame: Bytes) -> Result<Record, LogError> {
     let key = key(position.partition, position.offset);
     let damaged = |what: &str| LogError::Damaged(format!("{position}: {what}"));
@@ -83,7 +84,7 @@ fn length(frame: &mut Bytes) -> Option<usize> {
     (frame.len() >= 4).then(|| frame.get_u32_le() as usize)
 }
 
-/// The key is part of it, so that a frame found at another's place is noticed.
+/// It covers the key, so that a frame at a wrong place is detected.
 fn checksum(key: &[u8], body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);

@@ -30,8 +30,8 @@ struct Place {
 }
 
 impl Group {
-    /// Shares the partitions anew and tells every member, also one whose share is as before: as Kafka's eager protocol
-    /// does, so that folds meet here what they meet there.
+    /// Reassigns the partitions and informs every member, also one whose share is unchanged: as Kafka's eager protocol
+    /// does, so that folds see the same here as there.
     fn rebalance(&self, count: PartitionIndex) {
         for member in &self.members {
             announce(&member.words, self.share(member, count));
@@ -50,7 +50,7 @@ impl Group {
     }
 }
 
-/// One membership; dropping it leaves the group and hands its partitions over.
+/// One membership; dropping it leaves the group and releases its partitions.
 pub(super) struct Member {
     pub runtime: kith_runtime::Runtime,
     shared: Arc<Shared>,
@@ -58,7 +58,7 @@ pub(super) struct Member {
     group: String,
     place: Arc<Place>,
     words: watch::Receiver<Word>,
-    /// The number of the word last given out.
+    /// The number of the last returned assignment.
     heard: u64,
 }
 
@@ -108,7 +108,7 @@ impl Membership for Member {
         Ok(readers)
     }
 
-    /// No other program can look at this log, so nobody is told.
+    /// No other program can read this log, so nothing is reported.
     async fn report(&self, _next: &[(LogPartition, Offset)]) {}
 }
 

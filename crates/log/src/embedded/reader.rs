@@ -1,4 +1,4 @@
-//! Feeds one reader: from memory at the head, from the disk behind it, woken when the partition grows.
+//! Feeds one reader: from memory near the head, from disk before that; woken when the partition grows.
 
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -11,8 +11,8 @@ use super::{Partition, Shared};
 use crate::reading::{self, Batch, Batches, Lifetime};
 use crate::{LogError, Offset, Position, Record, RecordReader};
 
-/// Batches that wait for a fold: with the one in its hands more than it folds together. What is further ahead is most
-/// often in memory already, in less of it.
+/// Batches that wait for a fold: with the current one more than it folds together. Later records are mostly in memory
+/// already, in a smaller form.
 const AHEAD_BATCHES: usize = 2;
 
 /// Starts the task that feeds a reader of `partition` from `from` on.
@@ -41,14 +41,14 @@ pub(super) fn spawn(
 struct Feed {
     runtime: Runtime,
     shared: Arc<Shared>,
-    /// Weak: a reader that is still open does not keep the folder of a dropped log.
+    /// Weak: an open reader does not keep the folder of a dropped log locked.
     store: Weak<Store>,
     partition: Arc<Partition>,
     next: Offset,
 }
 
 impl Feed {
-    /// Until the reader is gone or the log cannot be read.
+    /// Runs until the reader is dropped or the log cannot be read.
     async fn run(mut self, batches: &Batches) {
         let mut head = self.partition.head.subscribe();
         let next = *head.borrow_and_update();
@@ -56,7 +56,7 @@ impl Feed {
             let out = LogError::OutOfRange { partition: self.partition.id, asked: self.next, first: 0, next };
             return drop(batches.send(Err(out)).await);
         }
-        // First the place in the reader, then the records: so none are held here beside those that wait there.
+        // First the slot in the reader, then the records: so none are held here in addition to those that wait there.
         while let Ok(place) = batches.reserve().await {
             let Ok(until) = head.wait_for(|head| *head > self.next).await.map(|head| *head) else { return };
             match self.batch(until).await {
@@ -80,7 +80,7 @@ impl Feed {
     }
 }
 
-/// A batch of them; the rest is read again with the next one.
+/// One batch; the rest is read again with the next one.
 fn decoded(frames: Vec<(Position, Bytes)>) -> Result<Vec<Record>, LogError> {
     let mut batch = Batch::default();
     for (position, frame) in frames {

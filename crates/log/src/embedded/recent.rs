@@ -1,7 +1,6 @@
-//! The last records of all partitions in memory, so that a fold at the head does not go to the disk.
+//! The last records of all partitions in memory, so that a fold at the head does not read the disk.
 //!
-//! They are held as they stand on the disk: taken apart, a record is a dozen small pieces of memory, and takes three times
-//! as much.
+//! They are held in their disk encoding: a decoded record is a dozen small allocations, and takes three times as much.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,18 +11,18 @@ use crate::{LogPartition, Offset, Position};
 
 /// All recent records together, bytes: some 6,000 of the demo's.
 pub(super) const RECENT_BYTES: usize = 4 * 1024 * 1024;
-/// What a record takes here beside its frame, bytes, about: its places in two queues, and the allocator's share.
+/// Overhead per record beside its frame, bytes, estimated: its places in two queues, and the allocator's share.
 const RECORD_HELD_BYTES: usize = 128;
 
 #[derive(Default)]
 pub(super) struct Recent {
     partitions: BTreeMap<LogPartition, Run>,
-    /// Whose record came when, oldest first: the order in which they are let go.
+    /// The partitions in order of arrival, oldest first: the order of eviction.
     order: VecDeque<LogPartition>,
     held_bytes: usize,
 }
 
-/// Records of one partition that follow each other.
+/// Consecutive records of one partition.
 #[derive(Default)]
 struct Run {
     first: Offset,
@@ -31,7 +30,7 @@ struct Run {
 }
 
 impl Recent {
-    /// Adds the next record of its partition and lets go of the oldest ones.
+    /// Adds the next record of its partition and evicts the oldest ones.
     pub fn push(&mut self, position: Position, frame: Bytes) {
         self.held_bytes += held_bytes(&frame);
         let run = self.partitions.entry(position.partition).or_default();
@@ -45,7 +44,7 @@ impl Recent {
         }
     }
 
-    /// Frames from `from` on, about a batch of them, if they are still here.
+    /// Frames from `from` on, about one batch, if they are still here.
     pub fn read(&self, partition: LogPartition, from: Offset) -> Option<Vec<(Position, Bytes)>> {
         let run = self.partitions.get(&partition)?;
         let skip = usize::try_from(from.checked_sub(run.first)?).ok()?;

@@ -12,17 +12,18 @@ use super::{folder, frame};
 use crate::reading::Batch;
 use crate::{LogError, LogPartition, Offset, PartitionIndex, Position, Record, Topic};
 
-/// Records not yet in sorted files, bytes of memory. fjall lets go of them only when the next such lot is full, so that
+/// Records not yet in sorted files, bytes of memory. fjall frees them only when the next memtable is full, so that
 /// twice as much is in memory.
 const MEMTABLE_BYTES: u64 = 4 * 1024 * 1024;
-/// What an entry takes in the memtable beside its value, bytes, about: its node, its key, the allocator's share.
+/// Overhead per memtable entry beside its value, bytes, estimated: its node, its key, the allocator's share.
 const MEMTABLE_ENTRY_BYTES: usize = 144;
-/// Sorted files that may stand beside each other before they are merged. Readers at the head do not look at them, and
-/// all partitions are in each of them, so that every merge writes the whole again.
+/// Sorted files that may exist before they are merged. Readers at the head do not read them, and each contains all
+/// partitions, so that every merge rewrites everything.
 const UNMERGED_FILES: u8 = 8;
-/// Blocks of sorted files kept in memory, bytes. Small: readers go through a partition once, and the head is kept apart.
+/// Blocks of sorted files kept in memory, bytes. Small: readers read a partition once, and the head is cached
+/// separately.
 const BLOCK_CACHE_BYTES: u64 = 1024 * 1024;
-/// Flushing and merging go on in the background and must not take the cores from the folds.
+/// Flushing and merging run in the background and must not take cores from the folds.
 const BACKGROUND_THREADS: usize = 1;
 
 pub(super) struct Store {
@@ -31,8 +32,8 @@ pub(super) struct Store {
     topics: Keyspace,
     database: Database,
     persist: PersistMode,
-    /// In the memtable, so that we take it out of use: left to itself fjall 3.1 asks its one worker with every write, and
-    /// a queue full of such requests stands still for ever.
+    /// In the memtable, so that we seal it: otherwise fjall 3.1 sends its one worker a request with every write, and a
+    /// queue full of such requests deadlocks.
     unflushed_bytes: AtomicU64,
     #[cfg(test)]
     pub(super) fail_writes: std::sync::atomic::AtomicBool,
@@ -40,16 +41,16 @@ pub(super) struct Store {
     _lock: std::fs::File,
 }
 
-/// What became of a group of records that was not written as asked.
+/// Why a group of records was not written as asked.
 pub(super) enum WriteError {
-    /// None is there.
+    /// None was written.
     Nothing(String),
     /// They may be found after a restart.
     Unknown(String),
 }
 
 impl Store {
-    /// `durable`: whether a write waits for the disk. A simulation does without: its disk never loses power.
+    /// `durable`: whether a write waits for the disk. Not in a simulation: its disk never loses power.
     pub fn open(dir: &Path, partitions: PartitionIndex, durable: bool) -> Result<Self, LogError> {
         let lock = folder::take(dir, partitions)?;
         let failed = |error: fjall::Error| match error {
@@ -68,8 +69,8 @@ impl Store {
             || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX).compaction_strategy(merging.clone());
         let records = database.keyspace("records", options).map_err(failed)?;
         let topics = database.keyspace("topics", KeyspaceCreateOptions::default).map_err(failed)?;
-        // The journal is one file that is only appended to: its data and length are all that must be on the disk, and
-        // fdatasync brings both. fjall itself fsyncs the file and its folder when it starts a new one.
+        // The journal is one append-only file: only its data and length must be on the disk, and fdatasync writes both.
+        // fjall itself fsyncs the file and its folder when it starts a new one.
         let persist = if durable { PersistMode::SyncData } else { PersistMode::Buffer };
         let store = Self {
             records,
@@ -84,7 +85,7 @@ impl Store {
         Ok(store)
     }
 
-    /// All topics that were made: id and name.
+    /// All existing topics: id and name.
     pub fn topics(&self) -> Result<Vec<(u16, String)>, LogError> {
         let mut found = Vec::new();
         for entry in self.topics.iter() {
@@ -117,13 +118,13 @@ impl Store {
         }
     }
 
-    /// Writes all or none; when it returns `Ok` they are on the disk.
+    /// Writes all or none; they are on the disk when it returns `Ok`.
     pub fn write(&self, records: &[(Position, Bytes)]) -> Result<(), WriteError> {
         #[cfg(test)]
         if self.fail_writes.load(Ordering::SeqCst) {
             return Err(WriteError::Unknown("the test's disk is broken".to_owned()));
         }
-        // fsync comes before the memtable in fjall's commit: what it could not sync is never seen by a reader.
+        // fjall's commit syncs before it changes the memtable: readers never see unsynced records.
         let mut batch = self.database.batch().durability(Some(self.persist));
         let mut bytes = 0;
         for (position, frame) in records {
@@ -139,7 +140,7 @@ impl Store {
         Ok(())
     }
 
-    /// Lets the background write a full memtable to a sorted file. The records are durable either way.
+    /// Seals a full memtable for the background writer. The records are durable either way.
     fn make_room(&self, bytes: u64) {
         let unflushed = self.unflushed_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let is_full = unflushed >= MEMTABLE_BYTES && self.unflushed_bytes.swap(0, Ordering::AcqRel) >= MEMTABLE_BYTES;

@@ -1,4 +1,4 @@
-//! Group commit: one thread takes everything that waits, writes it in one batch with one sync, then answers all.
+//! Group commit: one thread takes all waiting appends, writes them in one batch with one sync, then answers all.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use super::frame;
 use super::store::{Store, WriteError};
 use crate::{AppendError, NewRecord, Position};
 
-/// Appends that wait for the writer; as many again may be in its hands.
+/// Appends that wait for the writer; it may hold as many again.
 pub(super) const QUEUE_APPENDS: usize = 16_384;
 /// Their bytes.
 pub(super) const QUEUE_BYTES: usize = 16 * 1024 * 1024;
@@ -59,13 +59,13 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes no more; what waits is still written.
+    /// Accepts no more; waiting appends are still written.
     pub fn close(&self) {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.ready.notify_one();
     }
 
-    /// All that waits, at least one; `None` when the queue is closed and empty.
+    /// All waiting appends, at least one; `None` when the queue is closed and empty.
     fn take(&self) -> Option<Vec<Append>> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |waiting: &mut Waiting| waiting.appends.is_empty() && !waiting.closed;
@@ -80,12 +80,12 @@ impl Queue {
 pub(super) struct Writer {
     pub store: Arc<Store>,
     pub shared: Arc<Shared>,
-    /// Set after a failed write: what the disk then holds is known only after a restart, so nothing more is written.
+    /// Set after a failed write: the disk's content is then unknown until a restart, so nothing more is written.
     pub poisoned: Arc<AtomicBool>,
 }
 
 impl Writer {
-    /// Until the queue is closed and empty.
+    /// Runs until the queue is closed and empty.
     pub fn run(&self, queue: &Queue) {
         let _ended = Ended { writer: self, queue };
         while let Some(group) = queue.take() {
@@ -93,7 +93,7 @@ impl Writer {
         }
     }
 
-    /// Writes the group, shows it to readers, answers it.
+    /// Writes the group, makes it visible to readers, answers it.
     pub fn commit(&self, group: Vec<Append>) {
         if self.poisoned.load(Ordering::Acquire) {
             return refuse(group, "an earlier write failed: restart");
@@ -119,7 +119,7 @@ impl Writer {
             partition.head.send_replace(head);
         }
         for (answer, position) in answers {
-            // A caller that went away does not make the record less written.
+            // The record is written even if its caller went away.
             let _ = answer.send(Ok(position));
         }
     }
@@ -138,8 +138,8 @@ impl Writer {
     }
 }
 
-/// Each append's place and frame. The frames of a group are one piece of memory: the recent records are let go of in
-/// about that order, and small pieces among those of fjall, which go at other times, would leave holes.
+/// Each append's place and frame. The frames of a group are one allocation: recent records are freed in about that
+/// order, and small pieces between fjall's, which are freed at other times, would fragment memory.
 fn frames(group: &[Append]) -> Vec<(Position, Bytes)> {
     let mut bytes = Vec::with_capacity(group.iter().map(|append| frame::len_bytes(&append.record)).sum());
     let mut ends = Vec::with_capacity(group.len());
@@ -175,7 +175,7 @@ fn refuse(group: Vec<Append>, why: &str) {
     }
 }
 
-/// However the writer ends, nobody waits for it for ever.
+/// However the writer ends, no caller waits for ever.
 struct Ended<'a> {
     writer: &'a Writer,
     queue: &'a Queue,

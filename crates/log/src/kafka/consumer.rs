@@ -1,8 +1,8 @@
 //! One consumer of the client library and the thread that polls it.
 //!
-//! The thread serves what concerns the whole consumer: words of the group, starts, reports, the end. Records come
-//! through one queue a partition, which that partition's reader empties itself, so that a slow reader holds up nobody
-//! and the library stops fetching for it.
+//! The thread serves the whole consumer: assignments, starts, reports, the end. Records come through one queue per
+//! partition, which that partition's reader empties itself, so that a slow reader blocks no other and the library stops
+//! fetching for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use super::voice::Voice;
 use crate::reading::{Word, announce};
 use crate::{LogError, LogPartition, Offset, Topic};
 
-/// How soon the thread hears a command. Only a start after a rebalance waits for it.
+/// How soon the thread receives a command. Only a start after a rebalance waits for it.
 const POLL: Duration = Duration::from_millis(20);
-/// How long a start waits for readers of an earlier word to end.
+/// How long a start waits for readers of an earlier assignment to end.
 const HANDOVER_POLLS: u32 = 2_000;
 
 pub(super) type Queue = PartitionQueue<Events>;
@@ -42,7 +42,7 @@ enum Command {
 }
 
 impl Consumer {
-    /// In the group of `config` if there are topics to subscribe to; else it only reads what it is told to.
+    /// In the group of `config` if there are topics to subscribe to; otherwise it only reads the given partitions.
     pub fn run(config: &ClientConfig, voice: Voice, topics: &[Topic]) -> Result<Self, LogError> {
         let (words, heard) = watch::channel(Word::default());
         let topics_by_name = topics.iter().map(|topic| (topic.name, *topic)).collect();
@@ -61,7 +61,7 @@ impl Consumer {
         Ok(Self { commands, words: heard })
     }
 
-    /// Reads these partitions and no others, if `word` is still the last one said; else gives no queues.
+    /// Reads exactly these partitions, if `word` is still the last assignment; otherwise returns no queues.
     pub async fn start(&self, word: u64, from: Offsets) -> Result<Vec<Queue>, LogError> {
         let (answer, answered) = oneshot::channel();
         self.commands.send(Command::Start { word, from, answer }).map_err(|_| LogError::Closed)?;
@@ -69,7 +69,7 @@ impl Consumer {
     }
 
     pub fn report(&self, next: Offsets) {
-        // Nobody is told when the thread has ended: then the group has other members to tell.
+        // No member is informed when the thread has ended: the group then informs its other members.
         let _ = self.commands.send(Command::Report(next));
     }
 }
@@ -82,9 +82,9 @@ fn poll(consumer: &Arc<BaseConsumer<Events>>, commands: &Receiver<Command>) {
             Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {}
         }
-        // Errors were told to the context; what ends a reader comes through its own queue.
+        // The context received the errors; an error that ends a reader comes through its own queue.
         if let Some(Ok(_stray)) = consumer.poll(POLL) {
-            // A record that went past its queue, and that its reader misses: everything is started again.
+            // A record that bypassed its queue, so that its reader misses it: everything is restarted.
             tracing::error!("a record came past its partition's queue");
             let partitions = consumer.context().words.borrow().partitions.clone();
             let _ = consumer.assign(&TopicPartitionList::new());
@@ -114,7 +114,7 @@ fn start(consumer: &Arc<BaseConsumer<Events>>, word: u64, from: &Offsets) -> Res
     Ok(queues)
 }
 
-/// Waits until no reader holds a queue of this consumer: one that ends late would silence the next one's wake-up.
+/// Waits until no reader holds a queue of this consumer: one that ends late would disable the next one's wake-up.
 fn alone(consumer: &Arc<BaseConsumer<Events>>) -> bool {
     for _ in 0..HANDOVER_POLLS {
         if Arc::strong_count(consumer) == 1 {
@@ -142,7 +142,7 @@ fn list(offsets: &Offsets) -> Result<TopicPartitionList, KafkaError> {
     Ok(list)
 }
 
-/// What the library tells of the whole consumer; called in the polling thread.
+/// The library's callbacks for the whole consumer; called in the polling thread.
 pub(super) struct Events {
     voice: Voice,
     words: watch::Sender<Word>,
@@ -172,14 +172,14 @@ impl ClientContext for Events {
 
 impl ConsumerContext for Events {
     /// A new assignment is accepted at once, but read only after [`Consumer::start`]: so a member whose tables do not
-    /// answer does not hold up the group, which would wait for its assign.
+    /// answer does not block the group, which would wait for its assign.
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let answered = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             let answered = consumer.assign(&TopicPartitionList::new());
             announce(&self.words, self.partitions(list));
             answered
         } else {
-            // Readers end first, and whatever the error is: what is not assigned is not ours.
+            // Readers end first, whatever the error is: unassigned partitions are not ours.
             announce(&self.words, Vec::new());
             consumer.unassign()
         };

@@ -1,4 +1,4 @@
-//! What topics and brokers must be like, as rules over what they are.
+//! Rules that topics and brokers must satisfy.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use kith_finding::{Finding, Weight};
 
 use crate::MAX_RECORD_BYTES;
 
-/// What every topic's configuration says: nothing is ever thrown away.
+/// Every topic's configuration: nothing is ever deleted.
 const EVERYWHERE: [(&str, &str); 4] = [
     ("cleanup.policy", "delete"),
     ("retention.ms", "-1"),
     ("retention.bytes", "-1"),
-    // A writer whose clock is wrong is told by the broker's.
+    // The broker's clock reveals a writer with a wrong clock.
     ("message.timestamp.type", "LogAppendTime"),
 ];
-/// And where one broker's loss must lose nothing.
+/// Also if the loss of one broker must lose nothing.
 const PRODUCTION: [(&str, &str); 2] = [("min.insync.replicas", "2"), ("unclean.leader.election.enable", "false")];
-/// A batch of records is what the broker measures; see `batch.size`.
+/// The broker measures a batch of records; see `batch.size`.
 const LEAST_MESSAGE_BYTES: usize = 4 * MAX_RECORD_BYTES;
 
 /// Settings by name.
@@ -40,12 +40,12 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Settings of a topic, as it is made and as it must be.
+    /// Settings of a topic, for its creation and its checks.
     pub fn topic_config(self) -> impl Iterator<Item = (&'static str, &'static str)> {
         EVERYWHERE.into_iter().chain(PRODUCTION.into_iter().filter(move |_| self.production))
     }
 
-    /// What stands in the way of using a topic: a log on it is refused for anything wrong here.
+    /// What prevents the use of a topic: a log on it is refused if anything here is wrong.
     pub fn judge_topic(self, topic: &str, found: Option<&Found>, config: Option<&Config>) -> Vec<Finding> {
         let Some(found) = found else {
             let fix = "run `kith init`, which makes it";
@@ -91,7 +91,7 @@ impl Wanted {
         findings
     }
 
-    /// Whether it can be written just now: it may be otherwise in a moment, so that no start is refused for it.
+    /// Whether it can be written now: that may change in a moment, so it does not refuse a start.
     pub fn judge_leaders(self, topic: &str, found: &Found) -> Finding {
         let weight = if found.leaderless == 0 { Weight::Sound } else { Weight::Wrong };
         let fix = "start the brokers that hold its copies";
@@ -111,7 +111,7 @@ impl Wanted {
         let compared = |name: &str, wanted: &str| {
             Finding::compared(broker, name, (value(config, name), wanted), otherwise, set(name, wanted))
         };
-        // A topic made by a misspelt name has the broker's defaults.
+        // A topic auto-created by a misspelt name has the broker's defaults.
         let mut findings = vec![compared("auto.create.topics.enable", "false")];
         findings.extend(self.production.then(|| compared("unclean.leader.election.enable", "false")));
         findings

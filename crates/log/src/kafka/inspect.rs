@@ -1,4 +1,4 @@
-//! Everything about the brokers that a log on them depends on, as findings.
+//! Checks everything about the brokers on which a log depends, as findings.
 
 use kith_finding::{Finding, Weight};
 use kith_runtime::Runtime;

@@ -12,7 +12,7 @@ pub(super) struct Member {
     consumer: Consumer,
     readers: Readers,
     closed: watch::Receiver<bool>,
-    /// The number of the word last given out.
+    /// The number of the last returned assignment.
     heard: u64,
 }
 
@@ -39,12 +39,12 @@ impl Membership for Member {
 
     async fn start(&mut self, from: &[(LogPartition, Offset)]) -> Result<Vec<RecordReader>, LogError> {
         if from.is_empty() {
-            // What the word before gave has ended already, and the group was answered.
+            // The readers of the previous assignment have ended already, and the group was answered.
             return Ok(Vec::new());
         }
         let queues = self.consumer.start(self.heard, from.to_vec()).await?;
         if queues.is_empty() {
-            // The group has said something else meanwhile: readers that end at once.
+            // The group has sent a newer assignment: readers that end at once.
             return Ok(from.iter().map(|(partition, _)| reading::reader(*partition, 1).1).collect());
         }
         let reader = |(queue, (partition, offset)): (_, &(LogPartition, Offset))| {

@@ -17,13 +17,13 @@ pub(super) fn record(partition: LogPartition, message: &BorrowedMessage<'_>) -> 
         key: bytes(message.key()),
         headers: headers(message),
         value: bytes(message.payload()),
-        // Topics are made with `message.timestamp.type=LogAppendTime`; a message without a time is not held back by one.
+        // Topics are made with `message.timestamp.type=LogAppendTime`; a message without a time is not clamped.
         logged_ms: message.timestamp().to_millis().unwrap_or(UnixMillis::MAX),
     })
 }
 
 /// rdkafka panics on a header whose name is not UTF-8, which any other producer may write: such a record comes without
-/// headers, and its fold finds that it cannot be understood.
+/// headers, and its fold finds that it cannot be decoded.
 fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
     let Some(headers) = message.headers() else { return Vec::new() };
     let read = || {

@@ -1,4 +1,4 @@
-//! Where partitions begin and end, asked of their brokers.
+//! The first and next offsets of partitions, read from their brokers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_millis(REQUEST_TIMEOUT_MS as u64);
 /// How long the thread that serves the client's log lines outlives it.
 const POLL: Duration = Duration::from_millis(200);
 
-/// A client of its own: in the connection of one that fetches, a question waits behind the fetch.
+/// A separate client: in the connection of a fetching client, a request waits behind the fetch.
 pub(super) struct Watermarks {
     runtime: Runtime,
     client: Arc<BaseConsumer<Asking>>,
@@ -29,7 +29,7 @@ pub(super) struct Watermarks {
 
 type Heads = Result<Vec<Offset>, LogError>;
 
-/// The client says nothing that concerns anybody but the log file.
+/// The client's messages go only to our log file.
 struct Asking(Voice);
 
 impl ClientContext for Asking {
@@ -55,7 +55,7 @@ impl Watermarks {
         Ok(Self { runtime, client, questions: Mutex::default() })
     }
 
-    /// The next offset of each partition: one request to each broker, for all who ask meanwhile.
+    /// The next offset of each partition: one request per broker, shared by concurrent callers.
     pub async fn heads(&self, topic: Topic, count: PartitionIndex) -> Heads {
         let question = {
             let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,8 +64,8 @@ impl Watermarks {
         question.ask(|| ask_heads(self.runtime.clone(), Arc::clone(&self.client), topic, count)).await
     }
 
-    /// Says what the log holds instead of what a reader asked for. A broker that has just come back may have refused an
-    /// offset that it holds after all: that passes.
+    /// Reports the offsets that the log has, for a reader whose offset was refused. A broker that has just come back
+    /// may refuse an offset that it has: that is transient.
     pub async fn out_of_range(&self, partition: LogPartition, asked: Offset) -> LogError {
         let client = Arc::clone(&self.client);
         let (topic, index) = (partition.topic.name, i32::from(partition.index));
@@ -111,7 +111,7 @@ fn unavailable(error: KafkaError) -> LogError {
     LogError::Unavailable(error.to_string())
 }
 
-/// Takes the client's log lines from its queue until it is gone: nobody else does, and they would pile up.
+/// Takes the client's log lines from its queue until it is dropped: otherwise they would pile up.
 fn serve(client: &Weak<BaseConsumer<Asking>>) {
     while let Some(client) = client.upgrade() {
         let _ = client.poll(POLL);

@@ -1,4 +1,4 @@
-//! Appends: one idempotent producer, a bound in front of it, and a new one when it says it is beyond repair.
+//! Appends: one idempotent producer, a bound in front of it, and a new producer after a fatal error.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::settings::{APPEND_TIMEOUT_MS, IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES};
 use super::voice::Voice;
 use crate::{AppendError, LogError, LogPartition, NewRecord, Offset, Position};
 
-/// When even the library's own time limit did not end an append.
+/// If even the library's own timeout did not end an append.
 const LAST_RESORT: Duration = Duration::from_millis(APPEND_TIMEOUT_MS as u64 + 1_500);
 
 pub(super) type Native = ThreadedProducer<Deliveries>;
@@ -31,11 +31,11 @@ pub(super) struct Producer {
     bytes: Arc<Semaphore>,
 }
 
-/// What the library carries for an append and gives back with its fate.
+/// What the library carries for an append and returns with its result.
 pub(super) struct InFlight {
     partition: LogPartition,
     answer: oneshot::Sender<Result<Position, AppendError>>,
-    /// Given back when the library has let go of the record, whether or not somebody still waits for it.
+    /// Released when the library has released the record, whether or not a caller still waits.
     _permits: [OwnedSemaphorePermit; 2],
 }
 
@@ -76,7 +76,7 @@ impl Producer {
         fate
     }
 
-    /// Takes no more, and waits until all taken are answered or `within` is over.
+    /// Accepts no more, and waits until all accepted are answered or `within` has passed.
     pub async fn close(&self, within: Duration) {
         let Some(native) = self.current.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         tokio::select! {
@@ -92,8 +92,8 @@ impl Producer {
         current.ok_or_else(|| AppendError::Refused("the log is closed".to_owned()))
     }
 
-    /// After a fatal error every send fails for ever: a new producer takes over. What the old one still held is
-    /// answered as unknown when it goes. All its callers come here at once; one of them makes the new one.
+    /// After a fatal error every send fails for ever: a new producer takes over. When the old one is dropped, its
+    /// pending appends are answered as unknown. All its callers come here at once; one of them makes the new one.
     async fn replace_if_broken(&self, native: Arc<Native>) {
         let Some((code, why)) = native.client().fatal_error() else { return };
         let made = {
@@ -103,7 +103,7 @@ impl Producer {
         if made {
             tracing::error!(?code, why, "the producer gave up: a new one takes over");
         }
-        // Dropping the last hold on a producer joins its thread.
+        // Dropping the last reference to a producer joins its thread.
         self.runtime.blocking(move || drop(native)).await;
     }
 
@@ -130,7 +130,7 @@ fn make(config: &ClientConfig, voice: &Voice) -> Result<Arc<Native>, LogError> {
     made.map(Arc::new).map_err(|error| LogError::Contract(error.to_string()))
 }
 
-/// Hands the record to the library. An error here means that it took nothing.
+/// Hands the record to the library. After an error here the library holds nothing.
 fn send(
     native: &Native,
     partition: LogPartition,
@@ -173,15 +173,15 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, in_flight: Box<InFlight>) {
         let fate = match result {
-            // Written before, says the broker of a repeated batch it no longer remembers: where, nobody knows.
+            // The broker reports a repeated batch that it no longer remembers as written: its position is unknown.
             Ok(message) => match Offset::try_from(message.offset()) {
                 Ok(offset) => Ok(Position { partition: in_flight.partition, offset }),
                 Err(_) => Err(AppendError::Unknown("written at an unknown offset".to_owned())),
             },
-            // Also "timed out" and "purged": the record may have been on its way.
+            // Also "timed out" and "purged": the record may have been in flight.
             Err((error, _)) => Err(AppendError::Unknown(error.to_string())),
         };
-        // A caller that went away does not change what happened.
+        // The outcome is the same if the caller went away.
         let _ = in_flight.answer.send(fate);
     }
 }

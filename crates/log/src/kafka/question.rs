@@ -1,14 +1,14 @@
-//! One question that many ask at once.
+//! One request shared by concurrent callers.
 
 use std::sync::{Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
-/// Who asks gets an answer that was begun afterwards. There is one on its way at a time, whoever goes away meanwhile, and the
-/// next is for all who have asked by then: each waits for two at most, however many they are.
+/// Each caller gets an answer that was started after its call. One is in flight at a time, also if callers go away, and
+/// the next one is for all who have asked by then: each waits for at most two, however many callers there are.
 pub(super) struct Question<A: Clone> {
-    /// How many answers were begun, and the last of them.
+    /// The number of started answers, and the last of them.
     last: Mutex<(u64, Option<Answer<A>>)>,
 }
 
@@ -35,7 +35,7 @@ impl<A: Clone + Send + Sync + 'static> Question<A> {
         }
     }
 
-    /// The answer that is on its way, or that was begun after `asked_after` others; else a new one.
+    /// The answer in flight that was started after `asked_after` others; otherwise a new one.
     fn next<F>(&self, asked_after: u64, answer: impl Fn() -> F) -> (u64, Answer<A>)
     where
         F: Future<Output = A> + Send + 'static,

@@ -13,7 +13,7 @@ use super::offsets::Watermarks;
 use crate::reading::{self, Batch, Batches, Lifetime};
 use crate::{LogError, LogPartition, Offset, Record, RecordReader};
 
-/// A wake-up that was lost (it happened in earlier versions of the library) costs this much, no more.
+/// A lost wake-up (it happened in earlier versions of the library) costs at most this much.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What every reader needs.
@@ -24,7 +24,7 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// Starts the task that feeds a reader from `queue`. It keeps `consumer` running, if it is the only one to do so.
+    /// Starts the task that feeds a reader from `queue`. It keeps `consumer` running.
     pub fn spawn(
         &self,
         partition: LogPartition,
@@ -60,9 +60,9 @@ struct Feed {
 }
 
 impl Feed {
-    /// Until the reader is gone or the log cannot be read.
+    /// Runs until the reader is dropped or the log cannot be read.
     async fn run(mut self, batches: &Batches) {
-        // First the place in the reader, then the records: so none are held here beside those that wait there.
+        // First the slot in the reader, then the records: so none are held here in addition to those that wait there.
         while let Ok(place) = batches.reserve().await {
             let (records, error) = self.wait().await;
             if !records.is_empty() {
@@ -89,14 +89,14 @@ impl Feed {
         }
     }
 
-    /// What the library has fetched, one batch of it, and the error behind it. Does not wait.
+    /// One batch of what the library has fetched, and the error after it. Does not wait.
     fn take(&mut self) -> (Vec<Record>, Option<KafkaError>) {
         let mut batch = Batch::default();
         while let Some(polled) = self.queue.poll(Duration::ZERO) {
             let record = match polled {
                 Ok(message) => message::record(self.partition, &message),
                 Err(error) if ends(&error) => return (batch.records, Some(error)),
-                // The library told the context, and goes on by itself.
+                // The library informed the context, and continues by itself.
                 Err(_) => None,
             };
             let Some(record) = record.filter(|record| record.position.offset >= self.next) else { continue };
@@ -125,7 +125,7 @@ impl Feed {
     }
 }
 
-/// Whether records would be missing if the reader went on after this error.
+/// Whether records would be missing if the reader continued after this error.
 fn ends(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{AutoOffsetReset, BadCompression, BadMessage};
     let code = error.rdkafka_error_code();

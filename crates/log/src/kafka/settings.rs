@@ -1,4 +1,4 @@
-//! How the client library is set up. Why each line is as it is: docs of librdkafka 2.12, CONFIGURATION.md.
+//! The settings of the client library. The docs of librdkafka 2.12, CONFIGURATION.md, explain each.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use crate::{LogError, MAX_RECORD_BYTES, READ_AHEAD_BYTES};
 
 /// An append is answered within this, ms: written, or unknown. It must be shorter than the shortest RPC deadline.
 pub(super) const APPEND_TIMEOUT_MS: u32 = 3_000;
-/// Any other question to a broker is answered within this, ms.
+/// Any other request to a broker is answered within this, ms.
 pub(super) const REQUEST_TIMEOUT_MS: u32 = 3_000;
 /// Appends handed to the library that are not answered yet.
 pub(super) const IN_FLIGHT_APPENDS: usize = 16_384;
 /// Their bytes.
 pub(super) const IN_FLIGHT_BYTES: usize = 32 * 1024 * 1024;
-/// What the broker sends at once of one partition, bytes as they travel (compressed). One record may exceed it.
+/// The maximum that the broker sends per fetch and partition, compressed bytes. One record may exceed it.
 const FETCH_BYTES: usize = MAX_RECORD_BYTES;
-/// What the library holds of one partition before it stops asking for more, KiB. With the batches that wait for a fold
-/// (half of [`READ_AHEAD_BYTES`]) and one more fetch it stays within that.
+/// What the library holds per partition before it stops fetching, KiB. With the batches that wait for a fold (half of
+/// [`READ_AHEAD_BYTES`]) and one more fetch it stays within that.
 const QUEUED_KBYTES: usize = (READ_AHEAD_BYTES / 2 - 2 * FETCH_BYTES) / 1024;
 
-/// What [`KafkaSettings::extra`] may hold: how to reach the brokers and be known to them. The log's promises rest on the
-/// others, and most have second names, so that a list of those that must not be changed would have holes.
+/// What [`KafkaSettings::extra`] may hold: how to reach the brokers and authenticate. The log's promises depend on the
+/// others; most have aliases, so that a denylist would have holes.
 const EXTRA_STARTS: [&str; 4] = ["security.", "ssl.", "sasl.", "https."];
 const EXTRA_NAMES: [&str; 4] = ["broker.address.family", "client.dns.lookup", "client.rack", "debug"];
 
-/// Which brokers, and how to reach them.
+/// The brokers, and how to reach them.
 #[derive(Clone)]
 pub struct KafkaSettings {
     /// `host:port,host:port`; more are learnt from the first that answers.
@@ -34,9 +34,9 @@ pub struct KafkaSettings {
     pub client_id: String,
     /// Copies of each partition, for topics that are made. At least 3 in production.
     pub replication_factor: u16,
-    /// Refuses what only a test may do: connections in plain text, topics that one broker's loss can lose.
+    /// Refuses what only a test may do: plaintext connections, topics that the loss of one broker can lose.
     pub production: bool,
-    /// The client library's own settings for TLS, SASL and the way to the brokers. No others are taken.
+    /// The client library's own settings for TLS, SASL and connections to the brokers. No others are accepted.
     pub extra: Vec<(String, String)>,
 }
 
@@ -82,7 +82,7 @@ impl KafkaSettings {
             &[
                 ("bootstrap.servers", &self.bootstrap),
                 ("client.id", &self.client_id),
-                // A peer that is gone without a word is noticed; small requests are not held back to be joined.
+                // A silently lost peer is detected; small requests are not delayed to be merged.
                 ("socket.keepalive.enable", &"true"),
                 ("socket.nagle.disable", &"true"),
                 ("socket.timeout.ms", &REQUEST_TIMEOUT_MS),
@@ -93,8 +93,8 @@ impl KafkaSettings {
                 ("retry.backoff.ms", &50),
                 ("retry.backoff.max.ms", &500),
                 ("topic.metadata.refresh.interval.ms", &30_000),
-                // Known brokers are tried for ever, as before 2.10, instead of being let go of when all are down. Set against
-                // a crash after a broker was killed, which came again all the same (docs/torture.md).
+                // Known brokers are tried for ever, as before 2.10, instead of being dropped when all are down. Set
+                // against a crash after a broker was killed, which still occurred again (docs/torture.md).
                 ("metadata.recovery.strategy", &"none"),
                 // A topic with the wrong contract is worse than none.
                 ("allow.auto.create.topics", &"false"),
@@ -107,7 +107,7 @@ impl KafkaSettings {
         self.with_extra(self.base())
     }
 
-    /// For one that only asks where partitions begin and end: it sees what readers see.
+    /// For one that only reads first and next offsets: it sees what readers see.
     pub(super) fn offsets(&self) -> ClientConfig {
         let mut config = self.base();
         set(&mut config, &[("isolation.level", &"read_committed")]);
@@ -123,7 +123,7 @@ impl KafkaSettings {
                 ("acks", &"all"),
                 ("message.timeout.ms", &APPEND_TIMEOUT_MS),
                 ("request.timeout.ms", &(APPEND_TIMEOUT_MS - 500)),
-                // Nothing is held back: while five requests are on their way, what comes meanwhile makes the next batch.
+                // No linger: while five requests are in flight, new records make the next batch.
                 ("linger.ms", &0),
                 ("compression.type", &"lz4"),
                 // Small batches: a reader must unpack a whole one, and its memory is bounded.
@@ -146,9 +146,9 @@ impl KafkaSettings {
                 ("partition.assignment.strategy", &"range"),
                 ("session.timeout.ms", &8_000),
                 ("heartbeat.interval.ms", &2_000),
-                // Our thread polls all the time; this only ends a member whose thread hangs.
+                // Our thread polls constantly; this only ends a member whose thread hangs.
                 ("max.poll.interval.ms", &30_000),
-                // Where a fold starts is written in its tables, nowhere else; an offset that is gone must be seen.
+                // Only the tables store where a fold starts; a missing offset must be reported.
                 ("enable.auto.commit", &"false"),
                 ("enable.auto.offset.store", &"false"),
                 ("auto.offset.reset", &"error"),
@@ -157,7 +157,7 @@ impl KafkaSettings {
                 ("check.crcs", &"true"),
                 // At rest the broker answers with the first record that comes.
                 ("fetch.min.bytes", &1),
-                // A partition that was full, or is new, joins the next request: this is how long it may have to wait.
+                // A partition that was full, or is new, joins the next request: it may wait this long.
                 ("fetch.wait.max.ms", &100),
                 ("fetch.message.max.bytes", &FETCH_BYTES),
                 ("fetch.max.bytes", &(16 * 1024 * 1024)),

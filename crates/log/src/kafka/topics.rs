@@ -1,4 +1,4 @@
-//! Making topics, and comparing them with their contract.
+//! Creates topics, and compares them with their contract.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::voice::Voice;
 use crate::{LogError, PartitionIndex, Topic};
 
 const TIMEOUT: Duration = Duration::from_millis(REQUEST_TIMEOUT_MS as u64);
-/// How long a topic that was made may take until every partition has a leader.
+/// How long a new topic may take until every partition has a leader.
 const LEADERS_WITHIN_LOOKS: u32 = 200;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// One use of the admin API. Not kept: nobody would take its log lines from its queue.
+/// One use of the admin API. Not kept: its log lines would pile up in its queue.
 pub(super) struct Topics<'a> {
     pub settings: &'a KafkaSettings,
     pub partitions: PartitionIndex,
@@ -33,7 +33,7 @@ pub(super) struct Topics<'a> {
 type Admin = Arc<AdminClient<Voice>>;
 
 impl Topics<'_> {
-    /// Makes those that are missing, then checks all.
+    /// Creates the missing ones, then checks all.
     pub async fn create(&self, topics: &[Topic]) -> Result<(), LogError> {
         let admin = self.admin()?;
         let done = match self.make(&admin, topics).await {
@@ -94,7 +94,7 @@ impl Topics<'_> {
         self.wait_for_leaders(admin, topics).await
     }
 
-    /// A topic just made is known to the controller first.
+    /// A new topic is known to the controller first.
     async fn wait_for_leaders(&self, admin: &Admin, topics: &[Topic]) -> Result<(), LogError> {
         for _ in 0..LEADERS_WITHIN_LOOKS {
             let (found, _) = self.found(admin).await?;

@@ -1,4 +1,4 @@
-//! What the client library says, in our log, without its repetitions.
+//! The client library's messages, in our log, without repetitions.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 
-/// One line of a kind in this time; a broker that is down would else fill the log.
+/// One line per kind in this time; otherwise a broker that is down would fill the log.
 const ONE_LINE_PER_MS: UnixMillis = 10_000;
 /// Kinds of lines that are remembered.
 const KINDS: usize = 256;
@@ -30,7 +30,7 @@ impl Voice {
         Self { runtime, said: Arc::default() }
     }
 
-    /// How many lines of that kind were kept back since the last one, or `None` if this one is as well.
+    /// The number of suppressed lines of that kind since the last one, or `None` if this one is suppressed too.
     fn turn(&self, kind: &str) -> Option<u64> {
         let now_ms = self.runtime.now_ms();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ impl ClientContext for Voice {
         use RDKafkaLogLevel::{Alert, Critical, Debug, Emerg, Error, Info, Notice, Warning};
         let Some(kept_back) = self.turn(kind) else { return };
         match level {
-            // Its errors are what the library itself goes on from: a warning to us.
+            // The library recovers from its errors by itself: a warning to us.
             Emerg | Alert | Critical | Error | Warning => {
                 tracing::warn!(target: "kith_log::kafka", kind, kept_back, "{text}");
             }

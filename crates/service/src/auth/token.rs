@@ -12,20 +12,20 @@ use crate::Failure;
 use crate::keys::SigningKey;
 use crate::limits::ACCESS_TOKEN_LIFETIME_SECONDS;
 
-/// Makes access tokens; the identity service alone holds one.
+/// Makes access tokens; only the identity service holds one.
 pub struct TokenIssuer {
     key: EncodingKey,
     header: Header,
     runtime: Runtime,
 }
 
-/// A token as a caller is given it. Shows nothing of itself in logs.
+/// A token as a caller gets it. Hidden in logs.
 pub struct AccessToken {
     pub text: String,
     pub expires_at_ms: UnixMillis,
 }
 
-/// What stands in a token. Times are seconds since 1970.
+/// The content of a token. Times are seconds since 1970.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Claims {
     pub iss: String,
@@ -42,7 +42,7 @@ impl TokenIssuer {
         Self { key: key.encoding, header, runtime }
     }
 
-    /// A token for `account_id`, good for an hour.
+    /// A token for `account_id`, valid for an hour.
     pub fn issue(&self, account_id: RecordId) -> Result<AccessToken, Failure> {
         let mut jti = [0; 16];
         self.runtime.fill_random(&mut jti).map_err(|error| Failure::defect("making a token", &error))?;

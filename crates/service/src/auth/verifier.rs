@@ -18,22 +18,22 @@ use crate::jwks::JwkSet;
 use crate::keys::{KeyError, read_bounded};
 use crate::limits::BEARER_TOKEN_BYTES;
 
-/// How often the file is looked at for a change.
+/// How often the file is checked for a change.
 const REREAD_EVERY: Duration = Duration::from_secs(5);
-/// Verified tokens that are remembered, about 100 bytes each: a signature costs some 50 µs, a look-up under one.
+/// Cached verified tokens, about 100 bytes each: a signature costs some 50 µs, a look-up under one.
 const VERIFIED_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
-/// Why a token was not taken.
+/// Why a token was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenRefused {
     /// Not a JWT at all.
     Malformed,
-    /// Not signed by us, by another algorithm, for somebody else, or not as we make them.
+    /// Not signed by us, another algorithm, another audience, or another form.
     Forged,
     Expired,
 }
 
-/// Verifies access tokens; clones share keys and memory.
+/// Verifies access tokens; clones share keys and cache.
 #[derive(Clone)]
 pub struct Verifier {
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ struct Shared {
     validation: Validation,
 }
 
-/// The keys as they stood in the file at one time.
+/// The keys of the file at one time.
 struct Keys {
     generation: u64,
     stamp: Stamp,
@@ -55,7 +55,7 @@ struct Keys {
     decoding: BTreeMap<String, DecodingKey>,
 }
 
-/// What tells that a file has changed without reading it.
+/// Detects a changed file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
@@ -66,13 +66,13 @@ struct Stamp {
 struct Verified {
     account_id: RecordId,
     expires_at_ms: UnixMillis,
-    /// A token is only as good as the keys that it was verified with.
+    /// A cached token is valid only with the keys that verified it.
     generation: u64,
 }
 
 impl Verifier {
-    /// Reads the keys (inside tokio's runtime), and looks at the file for changes every 5 s for as long as a clone of the verifier lives. Blocks
-    /// briefly. A file that has become unreadable leaves the keys as they are, with a warning.
+    /// Reads the keys (inside tokio's runtime), and checks the file for changes every 5 s while a clone of the verifier
+    /// lives. Blocks briefly. If the file becomes unreadable, the keys stay, with a warning.
     pub fn open(file: PathBuf, runtime: Runtime) -> Result<Self, KeyError> {
         let keys = Keys::read(&file, 0)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
@@ -81,7 +81,7 @@ impl Verifier {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // The library would ask the machine's clock; ours is the runtime's.
         validation.validate_exp = false;
-        // `new` would take the memory of all of it at once.
+        // `new` would allocate all its memory at once.
         let mut verified = LruCache::unbounded();
         verified.resize(VERIFIED_TOKENS);
         let shared = Arc::new(Shared {
@@ -96,7 +96,7 @@ impl Verifier {
         Ok(Self { shared })
     }
 
-    /// The account that `token` speaks for.
+    /// The account of `token`.
     pub fn verify(&self, token: &str) -> Result<Caller, TokenRefused> {
         if token.len() > BEARER_TOKEN_BYTES {
             return Err(TokenRefused::Malformed);
@@ -117,7 +117,7 @@ impl Verifier {
         Ok(Caller { account_id: verified.account_id })
     }
 
-    /// The public keys as they stand.
+    /// The current public keys.
     pub fn public_keys(&self) -> JwkSet {
         self.shared.keys().set.clone()
     }
@@ -161,7 +161,7 @@ async fn follow(runtime: Runtime, shared: Weak<Shared>) {
 
 impl Keys {
     fn read(file: &Path, generation: u64) -> Result<Self, KeyError> {
-        // The stamp comes first: a change in between is then seen as one the next time.
+        // The stamp is read first: a change in between is then detected the next time.
         let stamp = Stamp::of(file)?;
         let malformed = || KeyError::Malformed { path: file.to_owned(), expected: "a JWK set with an Ed25519 key" };
         let set = JwkSet::parse(&read_bounded(file)?).ok_or_else(malformed)?;

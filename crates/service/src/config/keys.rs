@@ -1,6 +1,6 @@
-//! The one table of what can be configured.
+//! The one table of settings.
 
-/// A key: its name in `kith.toml` and, with `-` for `_`, as a flag; what it is unless set; what it means.
+/// A key: its name in `kith.toml` and, with `-` for `_`, as a flag; its default; its meaning.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
     pub name: &'static str,
@@ -33,11 +33,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("listen", "127.0.0.1:7400", "the callers' address: gRPC"),
     key("admin_listen", "127.0.0.1:7401", "the operators' address: `/livez`, `/readyz`, `/metrics`, `grpc.health.v1`"),
-    key(
-        "ops_listen",
-        "127.0.0.1:7402",
-        "where operators give commands (`kith.ops.v1`); whoever reaches it may give them",
-    ),
+    key("ops_listen", "127.0.0.1:7402", "the address of operators' commands (`kith.ops.v1`), without authentication"),
     key("keys_dir", "./.kith/keys", "the folder of the signing key and of the page-token key, mode 0700"),
     key("jwks_file", "", "the public keys that access tokens are verified with; empty: `jwks.json` in `keys_dir`"),
     key("partitions", "16", "partitions of every topic; fixed when the log is created"),
@@ -51,18 +47,18 @@ pub const KEYS: &[Key] = &[
         "reserved_handles",
         "abuse,admin,administrator,all,channel,everyone,help,here,kith,moderator,moderators,official,postmaster,root,\
          security,staff,support,system,team,webmaster",
-        "handles that no new account can have; who has one keeps it",
+        "handles that no new account can have; an account that has one keeps it",
     ),
-    key("default_deadline_ms", "5000", "the deadline of an RPC that brings none, milliseconds"),
+    key("default_deadline_ms", "5000", "the deadline of an RPC that sets none, milliseconds"),
     key("max_deadline_ms", "30000", "the longest deadline that an RPC gets, milliseconds"),
     key(
         "connection_age_seconds",
         "300",
         "the age at which a caller's connection is asked to close, seconds; below 300 for tests only",
     ),
-    key("otlp_endpoint", "", "where traces go, by OTLP over gRPC (`http://HOST:4317`); empty: nowhere"),
-    key("log_format", "text", "of the process's own messages, on standard error: `text` or `json`"),
-    key("log_level", "info", "the least level that is shown, or a filter such as `info,kith_fold=debug`"),
+    key("otlp_endpoint", "", "where traces are exported to, by OTLP over gRPC (`http://HOST:4317`); empty: nowhere"),
+    key("log_format", "text", "format of the process's own messages, on standard error: `text` or `json`"),
+    key("log_level", "info", "the lowest level that is logged, or a filter such as `info,kith_fold=debug`"),
     key("reflection", "auto", "server reflection: `on`, `off`, or `auto`: on in development"),
 ];
 

@@ -1,4 +1,4 @@
-//! The kinds of values that settings have.
+//! The types of settings.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum LogAddress {
-    /// A folder that this process alone uses.
+    /// A folder that only this process uses.
     Embedded(PathBuf),
     /// Bootstrap servers, `host:port` each.
     Kafka(Vec<String>),
@@ -24,7 +24,7 @@ pub enum LogAddress {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum TablesAddress {
-    /// A folder that this process alone uses.
+    /// A folder that only this process uses.
     Embedded(PathBuf),
     /// Contact points, `host:port` each.
     Cql(Vec<String>),
@@ -40,7 +40,7 @@ pub enum Profile {
     Production,
 }
 
-/// How the process's own messages look.
+/// The format of the process's own messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum LogFormat {
@@ -48,7 +48,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Which of the process's own messages are shown: a level, or a filter of `TARGET=LEVEL` and levels.
+/// Which of the process's own messages are logged: a level, or a filter of `TARGET=LEVEL` and levels.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct LogLevel(String);
@@ -62,7 +62,7 @@ pub enum Reflection {
     Off,
 }
 
-/// What the projector does in this process. Apart, each is scaled by itself.
+/// The projector's role in this process. Separate roles scale independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ProjectorRole {
@@ -142,7 +142,7 @@ impl LogLevel {
 impl TryFrom<String> for LogLevel {
     type Error = String;
 
-    /// A bare word is a level: to the filter itself a misspelt one would be a target, and everything else silent.
+    /// A bare word is a level: the filter itself would take a misspelt one as a target, and silence everything else.
     fn try_from(text: String) -> Result<Self, String> {
         let is_word = |part: &str| !part.contains(['=', '[', ']']);
         let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
@@ -196,7 +196,7 @@ impl TryFrom<String> for TablesAddress {
     }
 }
 
-/// As the standard library reads it, whose error does not say of what.
+/// As the standard library parses it, whose error does not name the setting.
 pub(super) fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| {
@@ -229,7 +229,7 @@ pub(super) fn reserved_handles<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     ReservedHandles::new(handles).map_err(de::Error::custom)
 }
 
-/// A list in the file, a text with commas everywhere else. It says what it is a list of.
+/// A list in the file, a text with commas elsewhere. Its error names the kind of items.
 struct List(&'static str);
 
 impl<'de> Visitor<'de> for List {

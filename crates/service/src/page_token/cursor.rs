@@ -1,4 +1,4 @@
-//! What every page token carries: the values of the list's order that the next page starts behind.
+//! The content of every page token: the values of the list's order after which the next page starts.
 //!
 //! Per value a byte for its kind, then: a text or blob as its length u16 and bytes, a number or time as 8 bytes, a bool as
 //! one. All big-endian.
@@ -43,7 +43,7 @@ pub fn decode(mut bytes: &[u8]) -> Option<Vec<Value>> {
     Some(place)
 }
 
-/// One that is too long for its length's two bytes is too long for a page token as well, which refuses it.
+/// A value too long for its two length bytes is also too long for a page token, which refuses it.
 fn put(bytes: &mut Vec<u8>, kind: u8, value: &[u8]) {
     bytes.push(kind);
     bytes.extend(u16::try_from(value.len()).unwrap_or(u16::MAX).to_be_bytes());

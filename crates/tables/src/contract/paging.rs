@@ -13,7 +13,7 @@ const ROWS_PER_APPLY: usize = 500;
 const SCANNED_PARTITIONS: i64 = 40;
 const SCANNED_ROWS: i64 = 60;
 
-/// All rows of one section, a page at a time, by the cursor of the last row.
+/// All rows of one section, one page at a time, by the cursor of the last row.
 async fn walk(keyspace: &dyn Keyspace, table: &'static Table, key: &Key, prefix: &[Value]) -> Vec<Row> {
     let mut all: Vec<Row> = Vec::new();
     loop {
@@ -78,7 +78,8 @@ pub async fn slices_of_text(store: Arc<dyn TableStore>) {
     }
 }
 
-/// A walk by pages, while rows arrive before, at and behind it, gives each row that was there at its start once.
+/// A walk through pages, while rows arrive before, at and after its place, returns each row that existed at its start
+/// once.
 pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_pages").await;
     let at_start: Vec<_> = (0..ROWS_AT_START).map(|n| note(n * 10, "", 1, "start")).collect();
@@ -88,7 +89,7 @@ pub async fn pages_neither_skip_nor_repeat(store: Arc<dyn TableStore>) {
     let writer = Runtime::system().spawn(async move {
         let mut next = 1;
         while left.load(Ordering::Acquire) > 0 {
-            // 7 and 3,000 have no common divisor: the rows come everywhere between the others.
+            // 7 and 3,000 have no common divisor: the rows spread evenly between the others.
             next = (next + 7) % (ROWS_AT_START * 10);
             let arriving = note(next, "late", 2, "late");
             writer_keyspace.apply(&FEED, &feed_key(), &[arriving]).await.expect("apply");

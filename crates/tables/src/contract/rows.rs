@@ -46,7 +46,7 @@ pub async fn older_never_overwrites_newer(store: Arc<dyn TableStore>) {
     assert_eq!(rows.iter().map(|row| row.position).collect::<Vec<_>>(), [5, 9, 4, 5, 8, 8]);
 }
 
-/// What a store says is as it was, is: a version asked for before an `apply` ends with it. None may be told.
+/// A version is truthful: a version read before an `apply` ends with it. A store may report no version.
 pub async fn a_version_ends_with_the_next_apply(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_version").await;
     let key = Key::text("a");
@@ -59,7 +59,7 @@ pub async fn a_version_ends_with_the_next_apply(store: Arc<dyn TableStore>) {
     assert!(keyspace.are_current(&[one]) && !keyspace.are_current(&[one, empty]));
 }
 
-/// While one task writes batches of rows that all say the same, no `get` of another sees two that differ.
+/// While one task writes batches of equal rows, no `get` of another task sees two different rows.
 pub async fn a_batch_is_all_or_nothing(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_batch").await;
     let written = Arc::new(AtomicBool::new(false));
@@ -86,7 +86,7 @@ pub async fn a_batch_is_all_or_nothing(store: Arc<dyn TableStore>) {
     assert!(rows.iter().flatten().all(|row| row.position == ROUNDS - 1) && rows.iter().all(Option::is_some));
 }
 
-/// One `get` takes rows of all sections, the summary row and rows that are not there, and answers each at its place.
+/// One `get` reads rows of all sections, the summary row and absent rows, and returns each at its place.
 pub async fn get_answers_in_the_order_asked(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_get").await;
     let key = Key::text("a");
@@ -128,7 +128,7 @@ pub async fn sections_have_columns_of_their_own(store: Arc<dyn TableStore>) {
     assert_eq!(keyspace.slice(&NOTES, &key, &slice(summaries)).await.expect("slice"), []);
 }
 
-/// More rows than a call may carry, and rows of another shape, are refused and nothing is written.
+/// More rows than a call may carry, and rows of another shape, are refused without a write.
 pub async fn too_much_is_refused(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_refused").await;
     let key = Key::text("a");

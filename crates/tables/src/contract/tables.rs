@@ -21,7 +21,7 @@ const fn copy(table: &Table) -> Table {
     }
 }
 
-/// A keyspace or table that is not there, or is declared in another way, is not opened; `create` adds what is missing.
+/// A keyspace or table that is missing, or declared differently, is not opened; `create` adds what is missing.
 pub async fn open_without_create_is_refused(store: Arc<dyn TableStore>) {
     let name = "kith_contract_open";
     store.drop_keyspace(name).await.expect("drop");
@@ -43,7 +43,7 @@ pub async fn open_without_create_is_refused(store: Arc<dyn TableStore>) {
     assert!(matches!(store.create(name, &[&SHAPELESS]).await, Err(StoreError::Contract(_))));
 }
 
-/// What was applied is there when the keyspace is opened again; `reopen` lets the adapter start afresh in between.
+/// Applied rows are there when the keyspace is opened again; `reopen` restarts the adapter in between.
 pub async fn reopening_keeps_rows(
     store: Arc<dyn TableStore>,
     reopen: impl AsyncFnOnce(Arc<dyn TableStore>) -> Arc<dyn TableStore>,
@@ -60,7 +60,7 @@ pub async fn reopening_keeps_rows(
     assert_eq!(rows.into_iter().flatten().collect::<Vec<_>>(), writes);
 }
 
-/// A keyspace made again under the name of a dropped one has no rows, also none at old positions.
+/// A keyspace created again with the name of a dropped one has no rows, also none at old positions.
 pub async fn drop_then_create_is_empty(store: Arc<dyn TableStore>) {
     let name = "kith_contract_drop";
     let keyspace = fresh(&store, name).await;
@@ -73,7 +73,7 @@ pub async fn drop_then_create_is_empty(store: Arc<dyn TableStore>) {
     assert_eq!(rows.iter().map(text).collect::<Vec<_>>(), ["after"]);
 }
 
-/// Every kind of column keeps its extremes, and a table without clustering columns its one row a section.
+/// Every kind of column keeps its extremes, and a table without clustering columns its one row per section.
 pub async fn rows_of_all_kinds_read_back(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_kinds").await;
     let extremes = [
@@ -96,7 +96,7 @@ pub async fn rows_of_all_kinds_read_back(store: Arc<dyn TableStore>) {
     }
 }
 
-/// What `digests_follow_the_rows` must come to, in every adapter.
+/// The digest that `digests_follow_the_rows` expects from every adapter.
 const KNOWN_DIGEST: &str = "f160caa8e5c8bcd8f2e4ff4f223cab8e66b1b736ecd15967881c16f62410eb99";
 
 /// Equal rows have equal digests, whatever the order, the positions and the adapter; other rows have others.

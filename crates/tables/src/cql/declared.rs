@@ -1,4 +1,4 @@
-//! Keyspaces and tables as they are declared, in the words of CQL.
+//! Declared keyspaces and tables in CQL.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::statements::{comma_separated, quoted, table_name};
 use crate::check::SECTION;
 use crate::{Column, Kind, Order, Table};
 
-/// We delete nothing; 10 days, the servers' own default, so that a repair has its time should that change.
+/// We delete nothing; 10 days, the servers' own default, leave time for a repair should that change.
 pub(super) const GC_GRACE_SECONDS: i32 = 864_000;
 
 /// By column name: type, part of the key, position in it, order; as system_schema has them.
@@ -58,7 +58,7 @@ pub(super) fn create_table(keyspace: &str, table: &Table) -> String {
     )
 }
 
-/// The section runs as the columns behind it do; see `statements`.
+/// The section has the order of the columns after it; see `statements`.
 fn direction(order: Order) -> &'static str {
     match order {
         Order::Ascending => "ASC",

@@ -1,4 +1,4 @@
-//! Everything about a CQL server that tables on it depend on, as findings.
+//! Checks everything about a CQL server on which tables depend, as findings.
 
 use kith_finding::{Finding, Weight};
 use kith_runtime::Runtime;

@@ -1,4 +1,4 @@
-//! What a CQL server and its keyspaces must be like, as rules over what they are.
+//! Rules that a CQL server and its keyspaces must satisfy.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,9 +7,9 @@ use kith_finding::{Finding, Weight};
 use super::declared::{Columns, GC_GRACE_SECONDS, columns};
 use crate::{StoreError, Table};
 
-/// Fewer lose what they acknowledged with one disk.
+/// Fewer copies lose acknowledged data with one disk.
 const PRODUCTION_REPLICAS: usize = 3;
-/// A clock further from the server's makes times in events unusable beside others.
+/// A larger difference to the server's clock makes times in events incomparable.
 const MAX_SKEW_MS: i64 = 5_000;
 
 /// What the settings ask for.
@@ -25,11 +25,11 @@ pub(super) struct Found {
     /// `None`: there is no such keyspace.
     pub replication: Option<HashMap<String, String>>,
     pub tables: BTreeMap<String, Columns>,
-    /// Of each table how many seconds its rows live (0: for ever), and its deletions stay.
+    /// Per table, how many seconds its rows live (0: for ever), and its tombstones stay.
     pub lifetimes: BTreeMap<String, (i32, i32)>,
 }
 
-/// The first that is wrong, as the error that an opening of the tables ends with.
+/// The first wrong one, as the error of opening the tables.
 pub(super) fn refuse(findings: Vec<Finding>) -> Result<(), StoreError> {
     match findings.into_iter().find(|finding| finding.weight == Weight::Wrong) {
         Some(wrong) => Err(StoreError::Contract(wrong.to_string())),
@@ -82,8 +82,8 @@ impl Wanted {
         Finding::judged(keyspace, name, (format!("{replicas} in {datacenter}"), wanted), weight, fix)
     }
 
-    /// A server that syncs its commit log from time to time only loses rows that it acknowledged: refused in
-    /// production, doubtful elsewhere. A server that does not tell is taken at its word.
+    /// A server that syncs its commit log only periodically may lose acknowledged rows: refused in production, doubtful
+    /// elsewhere. A server that does not report its setting is accepted.
     pub fn judge_commit_log(self, told: Option<&str>) -> Finding {
         let weight = match told {
             Some(told) if told.contains("periodic") && self.production => Weight::Wrong,
@@ -130,7 +130,7 @@ fn judge_lifetimes(keyspace: &str, table: &str, (ttl, grace): (i32, i32)) -> [Fi
     ]
 }
 
-/// `ours`: when the question was asked and when it was answered.
+/// `ours`: the times of the request and of its answer.
 pub(super) fn judge_clock(server_ms: i64, ours: (i64, i64)) -> Finding {
     let ahead_ms = match server_ms {
         late if late < ours.0 => late - ours.0,

@@ -1,4 +1,4 @@
-//! Keyspaces and tables as the server has them: made from the declarations, compared with them.
+//! Keyspaces and tables on the server: created from the declarations, compared with them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::session::{Connected, execution_error};
 use super::statements::quoted;
 use crate::{StoreError, Table};
 
-/// A server that makes a table writes to disk on every node.
+/// A server that creates a table writes to disk on every node.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Connected {
@@ -77,7 +77,7 @@ impl Connected {
         Ok(settings.wanted().judge_keyspace(keyspace, &self.datacenter, tables, &found))
     }
 
-    /// Refuses a server whose commit log may lose what it acknowledged in production, and warns of it elsewhere.
+    /// In production refuses a server whose commit log may lose acknowledged data, elsewhere warns of it.
     pub async fn check_commit_log(&self, settings: &CqlSettings) -> Result<(), StoreError> {
         let finding = settings.wanted().judge_commit_log(self.commit_log().await.as_deref());
         if finding.weight == Weight::Doubtful {
@@ -103,7 +103,7 @@ impl Connected {
         Ok(findings)
     }
 
-    /// `commitlog_sync`, if the server tells it.
+    /// `commitlog_sync`, if the server reports it.
     async fn commit_log(&self) -> Option<String> {
         let cassandra = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'";
         let scylla = "SELECT value FROM system.config WHERE name = 'commitlog_sync'";

@@ -19,13 +19,13 @@ use tokio::time::Instant;
 use super::CqlSettings;
 use crate::StoreError;
 
-/// A caller waits no longer for a server that does not answer.
+/// The maximum wait of a caller for a server that does not answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 /// Time for one address, so that several fit into [`CONNECT_TIMEOUT`].
 const ADDRESS_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// After a failure the next attempt waits so long; until then callers get the same answer.
+/// After a failure the next attempt waits this long; until then callers get the same error.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
-/// A peer that is silent for the sum of both is taken for lost.
+/// A peer that is silent for the sum of both counts as lost.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 const SCHEMA_AGREEMENT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ pub(super) struct Server {
     settings: CqlSettings,
     connections: Arc<Connections>,
     connected: OnceLock<Arc<Connected>>,
-    /// When the last attempt failed and how; held while one is under way.
+    /// When the last attempt failed and how; locked during an attempt.
     failed: Mutex<Option<(Instant, StoreError)>>,
 }
 
@@ -77,8 +77,8 @@ impl Server {
         }
     }
 
-    /// Connections to known nodes opened so far, or tried. It counts up before the new connection takes its first
-    /// request, so whoever reads through it and then finds the old number has read from a server that was not lost.
+    /// Connections to known nodes opened so far, or tried. It is incremented before the new connection takes its first
+    /// request: a reader that finds the old number after its read has read from a server that was not lost.
     pub fn connections(&self) -> u64 {
         self.connections.opened.load(Ordering::Acquire)
     }
@@ -96,7 +96,7 @@ async fn connect(settings: &CqlSettings, connections: &Arc<Connections>) -> Resu
         .keepalive_timeout(KEEPALIVE_TIMEOUT)
         .schema_agreement_timeout(SCHEMA_AGREEMENT_TIMEOUT)
         .disallow_shard_aware_port(settings.disallow_shard_aware_port)
-        // What routing needs; the tables' columns are compared by us.
+        // Only what routing needs; we compare the tables' columns ourselves.
         .fetch_full_schema_metadata(false);
     if let Some(login) = &settings.login {
         builder = builder.user(&login.user, &login.password);
@@ -107,7 +107,7 @@ async fn connect(settings: &CqlSettings, connections: &Arc<Connections>) -> Resu
     Ok(Connected { session, datacenter })
 }
 
-/// Without a retry policy of our own: the driver's goes on to the next node and ends with the request's timeout.
+/// The driver's retry policy: it continues with the next node and ends with the request's timeout.
 fn profile(settings: &CqlSettings, datacenter: Option<&str>) -> ExecutionProfile {
     let mut balancing = DefaultPolicy::builder().token_aware(true).permit_dc_failover(false);
     if let Some(datacenter) = datacenter {
@@ -137,8 +137,8 @@ fn local_datacenter(settings: &CqlSettings, session: &Session) -> Result<String,
     }
 }
 
-/// Changes no address: the driver asks it before it opens a connection to a node it knows, which is how we learn that
-/// it does. It has no other sign of a connection that was lost and came back between two requests.
+/// Changes no address: the driver calls it before it opens a connection to a known node, and so we learn of that. The
+/// driver gives no other sign of a connection that was lost and came back between two requests.
 #[derive(Default)]
 struct Connections {
     opened: AtomicU64,
@@ -152,7 +152,7 @@ impl AddressTranslator for Connections {
     }
 }
 
-/// What the server refused for good is `Contract`; everything else may pass.
+/// A permanent refusal by the server is `Contract`; everything else may be transient.
 pub(super) fn execution_error(error: ExecutionError) -> StoreError {
     match &error {
         ExecutionError::BadQuery(_) => StoreError::Contract(error.to_string()),

@@ -1,8 +1,8 @@
-//! Every CQL statement that reads or writes rows. What ScyllaDB and Apache Cassandra both take, and no more.
+//! Every CQL statement that reads or writes rows, in the subset that ScyllaDB and Apache Cassandra share.
 //!
-//! Names stand in quotes throughout: `view`, `order`, `token` are reserved words. All rules on clustering columns of a
+//! All names are quoted: `view`, `order`, `token` are reserved words. All conditions on clustering columns of a
 //! statement are on tuples or all on single columns, because ScyllaDB refuses to mix them; all clustering columns of a
-//! table, `section` too, run in one direction, so that a tuple's order is the rows' order.
+//! table, `section` too, have one direction, so that a tuple's order is the rows' order.
 
 use scylla::statement::{Consistency, unprepared};
 
@@ -16,7 +16,8 @@ pub(super) enum Purpose {
     Insert(SectionId),
     /// Rows by their keys, of all sections.
     Get,
-    /// Rows of a section; so many clustering columns are the same for all, so many more say where it starts.
+    /// Rows of a section: the number of clustering columns that are equal for all, and the number of further ones that
+    /// give the start.
     Slice { section: SectionId, prefix: usize, after: usize },
     /// All rows of the table.
     Scan,
@@ -54,13 +55,13 @@ pub(super) fn comma_separated(items: impl IntoIterator<Item = String>) -> String
     items.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// What of a row a statement's answer holds, in its order.
+/// The parts of a row in a statement's answer, in its order.
 pub(super) struct Layout {
-    /// 0 where the caller knows the partition.
+    /// 0 if the caller knows the partition.
     pub partition_columns: usize,
     /// Behind partition columns, section and clustering columns.
     pub columns: Vec<Column>,
-    /// Columns whose write times stand behind `columns`: of each section's first, for the row's position.
+    /// Columns whose write times follow `columns`: the first of each section, for the row's position.
     pub times: Vec<&'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! Values on their way to the server and back.
+//! Conversion of values to and from the server.
 
 use scylla::cluster::metadata::{CollectionType, ColumnType};
 use scylla::deserialize::row::{ColumnIterator, DeserializeRow};
@@ -10,7 +10,7 @@ use scylla::serialize::writers::{CellOverflowError, CellWriter, WrittenCellProof
 
 use crate::{Kind, RowKey, StoreError, Timestamp, Value};
 
-/// What stands for one `?`. There is no null: every column of a row has a value, the others are not in the statement.
+/// The value of one `?`. There is no null: every column of a row has a value, the others are not in the statement.
 #[derive(Debug)]
 pub(super) enum Bound<'a> {
     Value(&'a Value),
@@ -91,7 +91,7 @@ fn serialize_key<'b>(
 #[error("row keys for something that is no list of such keys")]
 struct NotOfThatType;
 
-/// A row of an answer, each cell as it came. Its types are those of the statement, checked when the keyspace was opened.
+/// A row of an answer, with raw cells. Its types are those of the statement, checked when the keyspace was opened.
 pub(super) struct Cells<'frame>(pub Vec<Option<&'frame [u8]>>);
 
 impl<'frame, 'metadata> DeserializeRow<'frame, 'metadata> for Cells<'frame> {

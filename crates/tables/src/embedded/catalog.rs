@@ -1,4 +1,4 @@
-//! Which keyspaces and tables there are. Kept among the rows, under a keyspace number that no keyspace has.
+//! The catalog of keyspaces and tables. Kept among the rows, under a keyspace number that no keyspace has.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,12 +14,12 @@ const CATALOG: u32 = 0;
 pub(super) struct Catalog<'a>(pub &'a Store);
 
 impl Catalog<'_> {
-    /// The number of a keyspace; a keyspace that is dropped and made again has another.
+    /// The number of a keyspace; a keyspace that is dropped and created again gets another.
     pub fn keyspace(&self, name: &str) -> Result<Option<u32>, StoreError> {
         self.number(&keyspace_key(name))
     }
 
-    /// Makes what is missing. `Contract` when a table is there with another declaration.
+    /// Creates what is missing. `Contract` when a table exists with another declaration.
     pub fn create(&self, name: &str, tables: &[&'static Table]) -> Result<(), StoreError> {
         let mut batch = self.0.batch();
         let keyspace = match self.keyspace(name)? {
@@ -62,14 +62,14 @@ impl Catalog<'_> {
         batch.commit()
     }
 
-    /// Takes seconds for each million rows; nobody else can see them any more.
+    /// Takes seconds per million rows; they are already invisible.
     pub fn finish_drop(&self, keyspace: u32) -> Result<(), StoreError> {
         self.remove_under(Place::keyspace_prefix(keyspace))?;
         self.remove_under(table_key(keyspace, ""))?;
         self.remove_under(dropping_key(keyspace))
     }
 
-    /// Those that a crash cut short.
+    /// Drops that a crash interrupted.
     pub fn finish_drops(&self) -> Result<(), StoreError> {
         for (key, _) in self.under(&dropping_prefix())? {
             let number = key.get(dropping_prefix().len()..).and_then(|n| n.try_into().ok()).ok_or_else(damaged)?;
@@ -127,7 +127,7 @@ fn place(known: &BTreeMap<String, (u16, String)>, keyspace: u32, table: &Table) 
     }
 }
 
-/// All of a declaration that rows depend on.
+/// The parts of a declaration on which rows depend.
 fn declaration(table: &Table) -> String {
     let columns = |columns: &[Column]| {
         let columns: Vec<_> = columns.iter().map(|c| format!("{} {:?}", c.name, c.kind)).collect();

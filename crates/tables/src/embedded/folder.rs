@@ -12,7 +12,7 @@ use crate::StoreError;
 /// What FORMAT holds. Another key or row encoding is another number; tables of an old one are dropped and folded again.
 const FORMAT: &str = "kith tables 2\n";
 
-/// Holds the folder's lock; the operating system lets go of it when the process ends, however it ends.
+/// Holds the folder's lock; the operating system releases it when the process ends, however it ends.
 pub(super) struct Folder {
     path: PathBuf,
     _lock: File,
@@ -22,7 +22,7 @@ impl Folder {
     /// Makes the folder if it is missing. `Unavailable` when another process has it, `Contract` when it is of another
     /// format.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        // What people say in private stands in it.
+        // It contains private messages.
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|e| unavailable(path, &e))?;
         let lock = lock(path)?;
         let folder = Self { path: path.to_owned(), _lock: lock };
@@ -34,7 +34,7 @@ impl Folder {
         self.path.join("rows")
     }
 
-    /// Says that the folder is whole. Called when the rows' own files are there: a folder without FORMAT was never used.
+    /// Marks the folder as complete. Called when the rows' own files exist: a folder without FORMAT was never used.
     pub fn set_format(&self) -> Result<(), StoreError> {
         let (new, path) = (self.path.join("FORMAT.new"), self.path.join("FORMAT"));
         if path.exists() {
@@ -65,7 +65,7 @@ impl Folder {
         }
     }
 
-    /// A process that died while it made the folder left files that fjall would not open.
+    /// A process that died while it created the folder left files that fjall would not open.
     fn remove_unfinished(&self) -> Result<(), StoreError> {
         match std::fs::remove_dir_all(self.rows()) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(unavailable(&self.path, &e)),
@@ -74,7 +74,7 @@ impl Folder {
     }
 }
 
-/// What the tables' folder is, without opening or changing it.
+/// The state of the tables' folder, without opening or changing it.
 pub fn inspect(path: &Path) -> Vec<Finding> {
     let (found, weight) = match std::fs::read_to_string(path.join("FORMAT")) {
         Ok(format) if format == FORMAT => (FORMAT.trim().to_owned(), Weight::Sound),

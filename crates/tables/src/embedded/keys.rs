@@ -5,7 +5,7 @@ use std::ops::Bound;
 use super::store::Range;
 use crate::{Column, Key, Kind, Order, RowKey, SectionId, StoreError, Table, Timestamp, Value};
 
-/// Where a table's rows are: the keyspace's number and the table's in it.
+/// The prefix of a table's rows: the keyspace's number and the table's number in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub keyspace: u32,
@@ -13,19 +13,19 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// What the keys of all rows of the keyspace start with.
+    /// The prefix of all keys of the keyspace.
     pub fn keyspace_prefix(keyspace: u32) -> Vec<u8> {
         keyspace.to_be_bytes().to_vec()
     }
 
-    /// What the keys of all rows of the table start with.
+    /// The prefix of all keys of the table.
     pub fn prefix(self) -> Vec<u8> {
         let mut bytes = Self::keyspace_prefix(self.keyspace);
         bytes.extend(self.table.to_be_bytes());
         bytes
     }
 
-    /// What the keys of all rows of one table partition start with.
+    /// The prefix of all keys of one table partition.
     pub fn partition_prefix(self, partition: &Key) -> Vec<u8> {
         let mut bytes = self.prefix();
         partition.0.iter().for_each(|value| push_value(&mut bytes, value));
@@ -38,7 +38,7 @@ pub(super) fn row_key(table: &Table, partition_prefix: &[u8], key: &RowKey) -> V
     clustering_prefix(table, partition_prefix, key.section, key.clustering.iter())
 }
 
-/// What the keys of all rows start with that are in `section` and whose first clustering columns hold `values`.
+/// The prefix of all keys in `section` whose first clustering columns are `values`.
 pub(super) fn clustering_prefix<'a>(
     table: &Table,
     partition_prefix: &[u8],
@@ -61,12 +61,12 @@ pub(super) fn under(prefix: Vec<u8>) -> Range {
     (Bound::Included(prefix), end)
 }
 
-/// All keys behind those that start with `after`, as far as keys start with `prefix`.
+/// All keys after those that start with `after`, within `prefix`.
 pub(super) fn behind(after: Vec<u8>, prefix: Vec<u8>) -> Range {
     (successor(after).map_or(Bound::Unbounded, Bound::Included), under(prefix).1)
 }
 
-/// The first key behind all that start with `prefix`; `None` when there can be none.
+/// The first key after all that start with `prefix`; `None` when there can be none.
 fn successor(mut prefix: Vec<u8>) -> Option<Vec<u8>> {
     while let Some(last) = prefix.pop() {
         if last < u8::MAX {
@@ -77,14 +77,14 @@ fn successor(mut prefix: Vec<u8>) -> Option<Vec<u8>> {
     None
 }
 
-/// The partition and row key that a key stands for.
+/// The partition and row key that a key encodes.
 pub(super) fn parse(table: &Table, key: &[u8]) -> Result<(Key, RowKey), StoreError> {
     let mut rest = key.get(size_of::<u32>() + size_of::<u16>()..).ok_or_else(damaged)?;
     let partition = table.partition.iter().map(|c| take_value(&mut rest, *c, 0)).collect::<Result<_, _>>()?;
     Ok((Key(partition), parse_row_key(table, rest)?))
 }
 
-/// The row key in what follows a partition's prefix.
+/// The row key after a partition's prefix.
 pub(super) fn parse_row_key(table: &Table, mut rest: &[u8]) -> Result<RowKey, StoreError> {
     let section = i32::from_be_bytes(take(&mut rest, 0)?) ^ SectionId::MIN;
     let mask = mask(table.order);
@@ -92,7 +92,7 @@ pub(super) fn parse_row_key(table: &Table, mut rest: &[u8]) -> Result<RowKey, St
     if rest.is_empty() { Ok(RowKey { section, clustering }) } else { Err(damaged()) }
 }
 
-/// Complemented bytes sort the other way round. Sound because no encoded value is the beginning of another.
+/// Complemented bytes sort in reverse. Sound because no encoded value is a prefix of another.
 fn mask(order: Order) -> u8 {
     match order {
         Order::Ascending => 0,

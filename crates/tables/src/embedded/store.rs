@@ -1,10 +1,10 @@
 //! fjall, set up for little memory.
 //!
-//! It takes full memtables out of use when we say so, not by itself: by itself (3.1) it asks its worker threads again
-//! with every write until one has done so, and with one thread, which then queues the flush for itself, a queue full of
-//! such requests stands still for ever; with two, one spins while the other compacts, which doubled the processor time
-//! of a fold. `rotate_memtable` and `sealed_memtable_count` are public but not in fjall's documentation: look here when
-//! its version changes.
+//! We seal full memtables explicitly, not fjall: by itself (3.1) it sends its worker threads a request with every write
+//! until one has done so. With one thread, which then queues the flush for itself, a queue full of such requests
+//! deadlocks; with two, one spins while the other compacts, which doubled the processor time of a fold.
+//! `rotate_memtable` and `sealed_memtable_count` are public but not in fjall's documentation: look here when its
+//! version changes.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,18 +20,18 @@ use crate::StoreError;
 
 /// What fjall keeps of its files in memory, for all keyspaces together.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-/// Rows that are in no file yet. Up to four times as much waits for the disk.
+/// Rows that are not in a file yet. Up to four times as much waits for the disk.
 const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 /// What fjall's memtable needs for a row besides its bytes, roughly.
 const MEMTABLE_ROW_BYTES: usize = 128;
-/// Rows remembered as they are, so that a fold that has just loaded a row does not look for it again to write it, and a
-/// page that was read a moment ago is not read from files: bytes, with what the memory of each takes besides.
+/// Cached rows, so that a fold does not look up a row that it has just loaded again before the write, and a page read a
+/// moment ago is not read from files: bytes, with the overhead of each.
 const RECENT_BYTES: u64 = 16 * 1024 * 1024;
 const RECENT_ROW_BYTES: usize = 96;
 const RECENT_ROWS_GUESSED: usize = 64 * 1024;
-/// A file of sorted rows: what a compaction holds of each in memory grows with it.
+/// A file of sorted rows: a compaction's memory per file grows with it.
 const TABLE_FILE_BYTES: u64 = 16 * 1024 * 1024;
-/// fjall's least. On disk only; a start reads no more than this again.
+/// fjall's minimum. On disk only; a start reads at most this much again.
 const JOURNAL_BYTES: u64 = 64 * 1024 * 1024;
 const FJALL_THREADS: usize = 1;
 /// At four fjall puts the writing thread to sleep, which would be an async worker.
@@ -44,18 +44,18 @@ const ROOM_ATTEMPTS: u32 = 2_500;
 pub(super) struct Store {
     db: Database,
     rows: fjall::Keyspace,
-    /// Rows that were looked up last, also those that are not there, as they now are.
+    /// The rows looked up last, absent ones too, in their current state.
     recent: Cache<Box<[u8]>, Option<fjall::Slice>, Weigh>,
     unflushed_bytes: AtomicU64,
-    /// Writers that wait for the disk go on in the order in which they came.
+    /// Writers that wait for the disk continue in order of arrival.
     queue: Mutex<()>,
 }
 
-/// Writes that happen together or not at all.
+/// Writes that are applied all or nothing.
 pub(super) struct Batch<'a> {
     store: &'a Store,
     batch: OwnedWriteBatch,
-    /// What is remembered becomes this when it is written.
+    /// The cached state after the write.
     changed: Vec<(Vec<u8>, fjall::Slice)>,
     bytes: usize,
 }
@@ -76,7 +76,7 @@ impl Store {
         Ok(Self { db, rows, recent, unflushed_bytes: AtomicU64::new(0), queue: Mutex::new(()) })
     }
 
-    /// The row as it now is, also of a batch that is being committed.
+    /// The current row, also from a batch that is being committed.
     pub fn get(&self, key: &[u8]) -> Result<Option<fjall::Slice>, StoreError> {
         match self.recent.get(key) {
             Some(known) => Ok(known),
@@ -84,7 +84,7 @@ impl Store {
         }
     }
 
-    /// The same, and remembers it. Whoever asks keeps writers of the key away meanwhile.
+    /// The same, and caches it. The caller excludes writers of the key meanwhile.
     pub fn look_up(&self, key: Vec<u8>) -> Result<Option<fjall::Slice>, StoreError> {
         if let Some(known) = self.recent.get(&key[..]) {
             return Ok(known);
@@ -110,7 +110,7 @@ impl Store {
         }
         let _turn = self.queue.lock().await;
         for _ in 0..ROOM_ATTEMPTS {
-            // A simulation's clock must not depend on how fast the disk is.
+            // A simulation's clock must not depend on the disk's speed.
             if self.rows.sealed_memtable_count() < FULL_MEMTABLES || runtime.is_simulated() {
                 return;
             }
@@ -118,7 +118,7 @@ impl Store {
         }
     }
 
-    /// Hands on what fjall holds back of its journal; refused when a write to disk ever failed.
+    /// Flushes fjall's buffered journal; refused after any failed write to disk.
     pub fn check(&self) -> Result<(), StoreError> {
         self.db.persist(PersistMode::Buffer).map_err(failed)
     }
@@ -131,7 +131,7 @@ impl Store {
 
     fn written(&self, bytes: usize) -> Result<(), StoreError> {
         let unflushed = self.unflushed_bytes.fetch_add(bytes as u64, Ordering::AcqRel) + bytes as u64;
-        // Of several writes that find it full only one gets the number.
+        // Of several writes that find the memtable full only one gets the number.
         if unflushed >= MEMTABLE_BYTES && self.unflushed_bytes.swap(0, Ordering::AcqRel) >= MEMTABLE_BYTES {
             self.rows.rotate_memtable().map_err(failed)?;
         }
@@ -154,13 +154,13 @@ impl Batch<'_> {
         self.batch.remove(&self.store.rows, key);
     }
 
-    /// In the operating system's hands when it returns.
+    /// The operating system has the write when it returns.
     pub fn commit(self) -> Result<(), StoreError> {
         // Of a batch that failed nothing is known: it is read again.
         let committed = self.batch.commit().map_err(failed);
         for (key, value) in self.changed {
             match committed {
-                // What nobody looked up is not remembered: most rows of a fan-out are read by nobody soon.
+                // Rows that were not looked up are not cached: most rows of a fan-out are not read soon.
                 Ok(()) => _ = self.store.recent.replace(key.into(), Some(value), true),
                 Err(_) => _ = self.store.recent.remove(&key[..]),
             }
@@ -170,7 +170,7 @@ impl Batch<'_> {
     }
 }
 
-/// What a remembered row takes, bytes, about.
+/// Memory of a cached row, bytes, estimated.
 #[derive(Clone)]
 struct Weigh;
 

@@ -1,4 +1,4 @@
-//! A row's position and columns as bytes. The declaration says what they are, so they carry no names and no kinds.
+//! A row's position and columns as bytes. The declaration gives their meaning, so they contain no names and no kinds.
 
 use crate::{Column, Kind, StoreError, Timestamp, Value};
 
@@ -17,7 +17,7 @@ pub(super) fn encode(position: u64, columns: &[Value]) -> Vec<u8> {
     bytes
 }
 
-/// The position alone: what a later write must know of the row that is there.
+/// The position alone: a later write needs only this of the existing row.
 pub(super) fn position(bytes: &[u8]) -> Result<u64, StoreError> {
     take_varint(&mut &*bytes)
 }

@@ -1,4 +1,4 @@
-//! How the operators' commands call: one listener, little patience.
+//! How the operators' commands call the server: one address, short timeouts.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -15,28 +15,28 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
-/// An operator who waits is told so after this.
+/// After this a waiting operator gets a message.
 const SILENT_WAIT: Duration = Duration::from_millis(1_500);
-/// A server that does not answer within this is given up.
+/// The timeout for a server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What the server is told, so that it answers with what it has by then.
+/// The deadline sent to the server, so that it answers with what it has by then.
 const CALL_DEADLINE: Duration = Duration::from_secs(9);
-/// What an operator decides is known everywhere within this, or it is not known whether it will be.
+/// Within this, every process knows an operator's decision, or its outcome is unknown.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 const ONE_TRY: Duration = Duration::from_secs(2);
 const TRY_EVERY: Duration = Duration::from_millis(250);
-/// Asked where another port than the operators' may be the reason.
+/// The hint if a port other than the operators' may be the reason.
 const IS_IT_THE_PORT: &str = "is --ops its `ops_listen`?";
 
-/// The command is not understood: here, or by the process that was asked.
+/// The command is invalid, according to this process or the called one.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotUnderstood(pub String);
 
-/// What every operator's command takes.
+/// The common arguments of operators' commands.
 #[derive(Debug, Clone, Args)]
 pub struct OpsOptions {
-    /// Where a process takes operators' commands; if it is left out, the setting `ops_listen`, as `kith run` finds it
+    /// The address of a process's operators' commands; by default the setting `ops_listen`, as `kith run` reads it
     #[arg(long, global = true, value_name = "HOST:PORT", value_parser = host_and_port)]
     ops: Option<String>,
     /// The configuration file instead of kith.toml
@@ -53,7 +53,7 @@ impl OpsOptions {
         self.config.iter().map(|file| ("config".to_owned(), file.clone())).collect()
     }
 
-    /// Connects; a server that is only starting gets 10 s. Fails where settings say which one it is, and do not read.
+    /// Connects; a starting server gets 10 s. Fails if the address comes from settings that cannot be read.
     pub async fn connect(&self) -> anyhow::Result<Process> {
         let address = self.address(None)?;
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
@@ -85,7 +85,7 @@ impl OpsOptions {
     }
 }
 
-/// Where a process of this machine answers that listens there: whoever listens everywhere does so on loopback.
+/// The address for calls to a process of this machine that listens there: loopback if it listens on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let loopback: IpAddr = match listen.ip() {
         ip if !ip.is_unspecified() => return listen,
@@ -95,7 +95,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(loopback, listen.port())
 }
 
-/// One that took the connection.
+/// A server that accepted the connection.
 #[derive(Debug, Clone)]
 pub struct Process {
     channel: Channel,
@@ -137,12 +137,12 @@ async fn saying_that_it_waits<T>(address: &str, work: impl Future<Output = T>) -
     timeout_at(until, work).await
 }
 
-/// What the operating system said, without what was done when it said so.
+/// The operating system's error, without its context.
 fn innermost(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
 
-/// A request with the time that a command may take.
+/// A request with a command's deadline.
 pub fn request<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(COMMAND_DEADLINE);
@@ -150,7 +150,7 @@ pub fn request<T>(message: T) -> Request<T> {
 }
 
 fn refusal(address: &str, status: &Status) -> anyhow::Error {
-    // A status with a source was not sent: it was made here, of what happened to the connection.
+    // A status with a source was not sent by the server: it was made here, from an error of the connection.
     if let Some(source) = status.source() {
         let why = innermost(source);
         return anyhow!("{address} did not answer ({why}): is `kith run` well there, and {IS_IT_THE_PORT}");

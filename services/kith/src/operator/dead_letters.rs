@@ -1,4 +1,4 @@
-//! `kith dead-letters`: the records that nobody could decode, and what is done about them.
+//! `kith dead-letters`: records that could not be decoded, and decisions about them.
 
 use std::fmt::Write;
 
@@ -28,10 +28,10 @@ pub struct DeadLettersOptions {
 
 #[derive(Debug, Clone, Subcommand)]
 enum What {
-    /// All of them, oldest first (what the command does if nothing is said)
+    /// All of them, oldest first (the default)
     #[command(after_help = "Example:\n  kith dead-letters list --open --topic kith.posts.v1")]
     List {
-        /// Only those that nothing was decided about
+        /// Only undecided ones
         #[arg(long)]
         open: bool,
         /// Only those from this topic
@@ -41,10 +41,10 @@ enum What {
     /// One of them, with its bytes
     #[command(after_help = "Example:\n  kith dead-letters show 000102030405060708090a0b0c0d0e0f")]
     Show { id: String },
-    /// Appends its bytes again, at the end of their topic: after an upgrade that can read them
+    /// Appends its bytes again, at the end of their topic: after an upgrade that can decode them
     #[command(after_help = "Example:\n  kith dead-letters retry 000102030405060708090a0b0c0d0e0f")]
     Retry { id: String },
-    /// Says that nobody needs to look at it any more
+    /// Marks it as needing no more attention
     #[command(
         after_help = "Example:\n  kith dead-letters discard 000102030405060708090a0b0c0d0e0f --note 'written by a test'"
     )]

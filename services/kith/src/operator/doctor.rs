@@ -1,4 +1,4 @@
-//! `kith doctor`: looks at everything that a suite on these settings depends on, and says what to change.
+//! `kith doctor`: checks everything that a suite with these settings depends on, and says what to change.
 
 mod embedded;
 mod keys;
@@ -24,7 +24,7 @@ pub struct DoctorOptions {
     pub settings: SettingFlags,
 }
 
-/// `Err` when anything is wrong; what is only doubtful is said.
+/// `Err` when anything is wrong; doubtful results are only reported.
 pub async fn run(settings: Settings, options: DoctorOptions) -> anyhow::Result<()> {
     let report = Report { checks: examine(&settings, &Runtime::system()).await };
     if options.json {

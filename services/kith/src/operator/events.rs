@@ -15,7 +15,7 @@ use super::{json as document, table};
 /// Events that one command prints.
 const LIMIT_MAX: u64 = 100_000;
 const PAGE_SIZE: usize = kith_service::limits::PAGE_SIZE_MAX;
-/// Topics whose records are keyed by the id of what they are about.
+/// Topics whose records are keyed by the id of their subject.
 const KEYED_BY_IDS: [Topic; 5] =
     [topics::IDENTITY, topics::POSTS, topics::POSTS_PRIVATE, topics::ENGAGEMENT, topics::MESSAGING];
 
@@ -24,7 +24,7 @@ pub struct EventsOptions {
     /// Which topic: `kith.posts.v1`, `kith.identity.v1`, …
     #[arg(long, value_name = "TOPIC")]
     topic: String,
-    /// Only records of this key: a post's id, say
+    /// Only records of this key: for example a post's id
     #[arg(long, value_name = "KEY", conflicts_with = "partition")]
     key: Option<String>,
     /// Only this partition
@@ -39,14 +39,14 @@ pub struct EventsOptions {
     /// Only records written before this time
     #[arg(long, value_name = "TIME")]
     to_time: Option<jiff::Timestamp>,
-    /// The most events that are printed
+    /// The maximum of printed events
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=LIMIT_MAX))]
     limit: usize,
     #[command(flatten)]
     pub operators: OpsOptions,
 }
 
-/// What was found, and whether that is all.
+/// The events found, and whether these are all.
 #[derive(Default)]
 struct Found {
     events: Vec<LoggedEvent>,
@@ -56,7 +56,7 @@ struct Found {
 
 pub async fn run(options: EventsOptions) -> anyhow::Result<()> {
     let found = read(&options).await?;
-    // What was written by hand may have any key, and is shown.
+    // A record written by hand may have any key, and is shown.
     if found.events.is_empty()
         && let Some(why) = options.why_no_record_has_its_key()
     {
@@ -93,7 +93,8 @@ async fn read(options: &EventsOptions) -> anyhow::Result<Found> {
 }
 
 impl EventsOptions {
-    /// An offset counts in each partition that is read, so that alone it goes on in one partition only: a key has one.
+    /// An offset applies to each partition that is read, so it continues a list only within one partition: a key has
+    /// one.
     fn how_to_see_more(&self) -> &'static str {
         match self.key {
             Some(_) => "; there are more: a higher --limit, or --from-offset M, shows them",
@@ -129,7 +130,7 @@ impl Found {
         table::aligned(&["place", "time", "type", "key", "id", "event"], &rows)
     }
 
-    /// The events' own JSON stands in it as JSON, not as text.
+    /// It contains the events' JSON as JSON, not as text.
     fn document(&self) -> anyhow::Result<Value> {
         let mut events = Vec::with_capacity(self.events.len());
         for event in &self.events {

@@ -1,11 +1,11 @@
-//! Answers as JSON, in protobuf's own mapping; fields of no value too, so that programs find offset 0.
+//! Answers as JSON, in protobuf's own mapping; default values too, so that programs find offset 0.
 
 use anyhow::Context;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
-/// The message of that full name.
+/// The message with that full name.
 pub fn of(name: &str, message: &impl Message) -> anyhow::Result<Value> {
     let pool = DescriptorPool::decode(kith_proto::FILE_DESCRIPTOR_SET)?;
     let shape = pool.get_message_by_name(name).with_context(|| format!("{name} is not known"))?;

@@ -22,7 +22,7 @@ use super::table;
 use shown::{PAUSED, partition_rows, projection_json, projection_row, show_generation, show_rebuild, show_verdict};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often in a row a call that was not answered in time, up to 30 s, is made again.
+/// The maximum of consecutive retries of a call without an answer, up to 30 s each.
 const MADE_AGAIN: u32 = 4;
 
 /// A command about the generations of a fold group's tables.
@@ -50,10 +50,10 @@ pub struct ProjectionsOptions {
 pub struct RebuildOptions {
     #[command(flatten)]
     group: GroupOptions,
-    /// Shows how far the newest generation is, and starts none
+    /// Shows the progress of the newest generation, and starts none
     #[arg(long)]
     status: bool,
-    /// Returns at once, instead of when it has caught up
+    /// Returns at once, without waiting until it has caught up
     #[arg(long)]
     no_wait: bool,
 }
@@ -92,39 +92,39 @@ pub struct DropOptions {
 pub struct PauseOptions {
     #[command(flatten)]
     group: GroupOptions,
-    /// Why, for whoever comes next
+    /// Why, for the next operator
     #[arg(long, default_value = "")]
     note: String,
 }
 
-/// What operators do with projections.
+/// Operators' commands for projections.
 #[derive(Debug, Subcommand)]
 pub enum ProjectionCommand {
-    /// Shows how far the folds are, generation by generation. A process answers for the fold groups that run in it.
+    /// Shows the progress of the folds per generation. A process answers for the fold groups that run in it.
     #[command(after_help = "Example:\n  kith projections\n  kith projections posts --partitions --json")]
     Projections(ProjectionsOptions),
-    /// Fills a new generation of a group's tables beside the one that serves, and waits until it has caught up.
+    /// Fills a new generation of a group's tables beside the live one, and waits until it has caught up.
     #[command(after_help = "Example:\n  kith rebuild feeds\n  kith rebuild feeds --status")]
     Rebuild(RebuildOptions),
     /// Compares two generations of a group's tables, row by row. Exits with 1 if they differ.
     #[command(after_help = "Example:\n  kith verify feeds")]
     Verify(VerifyOptions),
-    /// Lets another generation serve.
+    /// Makes another generation serve.
     #[command(after_help = "Example:\n  kith promote feeds")]
     Promote(GenerationOptions),
-    /// Lets the generation serve again that served before.
+    /// Makes the previous generation serve again.
     ///
-    /// It is a toggle: a second `rollback` goes forward again. After a time-out look at `kith projections` first, which
-    /// says what serves.
+    /// It is a toggle: a second `rollback` undoes the first. After a time-out check `kith projections` first, which
+    /// shows what serves.
     #[command(after_help = "Example:\n  kith rollback feeds")]
     Rollback(GroupOptions),
     /// Ends a generation that does not serve; its tables are deleted within a minute.
     #[command(after_help = "Example:\n  kith drop-generation feeds --generation 1")]
     DropGeneration(DropOptions),
-    /// Lets a group's folds stand still until they are resumed. Reads go on, and grow old.
+    /// Stops a group's folds until they are resumed. Reads continue, and become stale.
     #[command(after_help = "Example:\n  kith pause feeds --note 'the disks are being moved'")]
     Pause(PauseOptions),
-    /// Lets them go on.
+    /// Continues them.
     #[command(after_help = "Example:\n  kith resume feeds")]
     Resume(GroupOptions),
 }
@@ -132,7 +132,7 @@ pub enum ProjectionCommand {
 type Client = ProjectionServiceClient<Channel>;
 
 impl ProjectionCommand {
-    /// Where it goes, and how its answer is printed.
+    /// The called process, and how its answer is printed.
     pub fn operators(&self) -> &OpsOptions {
         match self {
             Self::Projections(options) => &options.ops,
@@ -186,7 +186,7 @@ impl ProjectionCommand {
     }
 }
 
-/// A process, and the fold group that it is asked about.
+/// A process, and the fold group of the call.
 struct Desk {
     client: Client,
     process: Process,
@@ -201,13 +201,13 @@ impl Desk {
         Ok(Self { client, process, group: group.to_owned() })
     }
 
-    /// How far a generation is; 0: the newest.
+    /// The progress of a generation; 0: the newest.
     async fn rebuild(&mut self, generation: u32) -> Result<proto::GetRebuildResponse, Status> {
         let asked = proto::GetRebuildRequest { service: self.group.clone(), generation };
         Ok(self.client.get_rebuild(request(asked)).await?.into_inner())
     }
 
-    /// A refusal, which begins with its reason, and what an operator may have meant.
+    /// A refusal, which begins with its reason, and a hint.
     fn refused(&self, status: &Status) -> anyhow::Error {
         let refused = self.process.refused(status);
         match hint(&self.group, status.code()) {
@@ -217,7 +217,7 @@ impl Desk {
     }
 }
 
-/// A process is named by what it does, a fold group by what is in its tables.
+/// A process is named by its role, a fold group by the content of its tables.
 fn hint(group: &str, code: Code) -> Option<&'static str> {
     let is_projector = group == ServiceName::Projector.as_str() && code == Code::InvalidArgument;
     is_projector.then_some("the fold group that the projector hosts is `feeds`")
@@ -252,7 +252,7 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
         show_rebuild(&ops, &desk.rebuild(0).await.map_err(|status| desk.refused(&status))?);
         return Ok(());
     }
-    // Heard from before anything is begun: what this command leaves behind it says.
+    // Registered before anything is started: the command reports what it leaves behind.
     let mut cut_off = std::pin::pin!(termination());
     let started = tokio::select! {
         biased;
@@ -282,7 +282,7 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far generation `number` is; once it has caught up, unless `no_wait`. `goes_on` is said where no answer comes any more.
+/// The progress of generation `number`; waits for catching up unless `no_wait`. Prints `goes_on` if answers stop.
 async fn caught_up(
     desk: &mut Desk,
     number: u32,
@@ -321,7 +321,7 @@ async fn caught_up(
     }
 }
 
-/// Where the outcome is not known it is asked for again, under the same request id.
+/// After an unknown outcome it retries with the same request id.
 async fn start(desk: &mut Desk) -> anyhow::Result<Option<proto::Generation>> {
     let mut random = [0; 16];
     Runtime::system().fill_random(&mut random)?;
@@ -355,7 +355,7 @@ async fn verify(options: VerifyOptions) -> anyhow::Result<()> {
         generation: options.generation.unwrap_or_default(),
         other_generation: options.against.unwrap_or_default(),
     };
-    // No deadline: it takes as long as the tables are large.
+    // No deadline: its duration depends on the size of the tables.
     let told = desk.client.verify_tables(asked).await;
     let mut told = told.map_err(|status| desk.refused(&status))?.into_inner();
     let bar = bar(!ops.json);

@@ -5,7 +5,7 @@ pub fn print(headings: &[&str], rows: &[Vec<String>]) {
     crate::terminal::text(&aligned(headings, rows));
 }
 
-/// Rows under their headings. What could steer a terminal is shown as an escape: the log may hold anything.
+/// Rows under their headings. Terminal control characters are escaped: the log may contain anything.
 pub fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
     let headings = headings.iter().map(|heading| (*heading).to_owned()).collect();
     let rows = rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect());
@@ -27,7 +27,7 @@ fn is_number(cell: &str) -> bool {
     !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
-/// Without control characters and without those that turn the direction of text.
+/// Without control characters and without those that change the text direction.
 pub fn plain(text: &str) -> String {
     let steers =
         |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c);

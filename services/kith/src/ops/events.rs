@@ -1,4 +1,4 @@
-//! `kith.ops.v1.EventService`: the log as it is, and the records that nobody could decode.
+//! `kith.ops.v1.EventService`: the records of the log, and dead letters.
 
 mod letters;
 mod page;
@@ -127,7 +127,7 @@ impl EventService for Events {
 }
 
 impl Shared {
-    /// A letter that nothing was decided about.
+    /// An undecided letter.
     async fn open_letter(&self, id: RecordId, until: Deadline) -> Result<Letter, Failure> {
         let letter = self.letters.get(id, until).await?;
         match self.operations.fate(id) {
@@ -139,7 +139,7 @@ impl Shared {
         }
     }
 
-    /// Appends first: a retry that was cut off before it was decided is repeated, and appends the same record.
+    /// Appends first: a retry interrupted before its decision is repeated, and appends the same record.
     async fn retry(
         &self,
         letter: Letter,
@@ -172,7 +172,7 @@ impl Shared {
         })
     }
 
-    /// In a task of its own: a caller that goes away does not stop it half way.
+    /// In a separate task: a caller that goes away does not interrupt it.
     async fn through<T: Send + 'static>(
         &self,
         until: Deadline,

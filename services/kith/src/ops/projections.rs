@@ -1,4 +1,4 @@
-//! `kith.ops.v1.ProjectionService`: how far the folds are, and the generations of their tables.
+//! `kith.ops.v1.ProjectionService`: the progress of the folds, and the generations of their tables.
 
 mod shown;
 
@@ -28,16 +28,16 @@ use shown::{all_of, generation, present, rebuild};
 
 /// The longest note, in bytes.
 const NOTE_BYTES: usize = 500;
-/// A generation that is promoted may be this far behind, in records of its worst partition: it is waited for.
+/// The maximum lag of a promoted generation, in records of its worst partition: it is waited for.
 const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
-/// Requests that began before a promotion, and replicas that are late to hear of it, may read the tables of the generation
-/// before for this long.
+/// Requests that started before a promotion, and replicas that learn of it late, may read the previous generation's
+/// tables for this long.
 const KEPT_AFTER_PROMOTION: Duration = Duration::from_secs(35);
-/// Between two looks whether what was decided has come about here.
+/// Between two checks whether a decision has taken effect here.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Before the caller's deadline, so that it gets this answer and not one that says less.
+/// Before the caller's deadline, so that it gets this answer and not a less specific one.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
-/// Messages of a comparison that wait for the operator to read them.
+/// Unread messages of a comparison.
 const TOLD_AHEAD: usize = 16;
 
 /// The fold groups that run in this process.
@@ -228,7 +228,7 @@ impl Projections {
         })
     }
 
-    /// The generation that is meant; 0 is the newest.
+    /// The requested generation; 0 is the newest.
     fn number(&self, projection: &Projection, asked: u32) -> Result<u32, Failure> {
         let all = now(projection);
         let newest = all.all().keys().next_back().copied();
@@ -248,7 +248,7 @@ impl Projections {
         Ok(())
     }
 
-    /// What was decided is in the log, and comes about; whether it has before the deadline is another matter.
+    /// The decision is in the log, and takes effect, maybe after the deadline.
     async fn look_again(&self, projection: &Projection, until: tokio::time::Instant) -> Result<(), Failure> {
         if tokio::time::Instant::now() + TIME_TO_ANSWER >= until {
             return Err(not_known());
@@ -266,14 +266,14 @@ fn now_ms(projection: &Projection) -> i64 {
     projection.ports().runtime.now_ms()
 }
 
-/// Decides on a new generation, makes its tables and says so; gives its number.
+/// Decides on a new generation, creates its tables, appends the decision; returns its number.
 async fn start(projection: &Projection, request_id: &str) -> Result<u32, Failure> {
     let (group, version) = (projection.group_name(), projection.group(0).folds_version);
     let decided = now(projection).start_rebuild(group, request_id, version, now_ms(projection));
     let event = decided.map_err(refused)?;
     let Event::RebuildStarted(started) = &event else { return Err(Failure::internal()) };
     let number = started.generation;
-    // Its tables first: once it is said, every process opens them.
+    // Its tables first: after the event, every process opens them.
     engine::create(projection.ports(), &projection.group(number)).await.map_err(failed)?;
     announce(projection, event).await?;
     stood(now(projection).started_by(request_id) == Some(number))?;
@@ -294,14 +294,14 @@ fn running(projection: &Projection, number: u32) -> Result<Arc<Running>, Failure
     })
 }
 
-/// Compares, and tells how far it is. Ends early when nobody listens any more.
+/// Compares, and streams the progress. Ends early when the caller is gone.
 async fn compare(
     projection: &Projection,
     (left, right): (Arc<Running>, Arc<Running>),
     told: &mpsc::Sender<Result<proto::VerifyTablesResponse, Status>>,
 ) {
     let progress = |compared: verify::Compared| {
-        // Whoever is slow to read misses steps, not the verdict.
+        // A slow reader misses steps, not the verdict.
         let _ = told.try_send(Ok(proto::VerifyTablesResponse {
             table: compared.table.to_owned(),
             partitions_compared: compared.partitions,
@@ -324,7 +324,7 @@ async fn compare(
     let _ = told.send(answer).await;
 }
 
-/// Of two decisions that race the first in the log stands.
+/// Of two racing decisions the first in the log wins.
 fn stood(it_did: bool) -> Result<(), Failure> {
     if it_did { Ok(()) } else { Err(state("another decision came first: look how it stands")) }
 }

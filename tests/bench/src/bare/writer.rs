@@ -1,4 +1,4 @@
-//! Rows written as a fold would that knew them beforehand: what has come meanwhile is one batch a partition.
+//! Writes rows as a fold would that knew them beforehand: everything that has arrived since is one batch per partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -135,7 +135,7 @@ async fn fold_anew(what: FoldAnew<'_>) -> Result<Row> {
     Ok(row)
 }
 
-/// Home-feed rows a second, of posts by an author with so many followers.
+/// Home-feed rows per second, of posts by an author with this many followers.
 pub async fn fan_out(mut live: Option<&mut Live>, followers: u64, posts: u64, times: usize) -> Result<Row> {
     const AUTHOR: u64 = 0;
     let desk = Desk::new(live.as_deref_mut(), PARTITIONS, true).await?;

@@ -1,4 +1,4 @@
-//! What clients were told of their commands, against the log.
+//! Checks the answers to commands against the log.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::simulation::nouns;
 /// Every OK is in the log and is effective once; a definite no is not; and what the nouns say of the log itself.
 pub fn acknowledged(model: &Model, history: &[Call]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    // What one of two copies is refused the other may have been given.
+    // One of two copies may be refused what the other has done.
     let copied: BTreeSet<&str> = history.iter().filter(|call| call.is_copy).map(|call| &*call.request_id).collect();
     for call in history {
         match &call.outcome {

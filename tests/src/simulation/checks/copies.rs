@@ -1,5 +1,5 @@
-//! One request id, one answer: a command that is sent twice at once, or again after others, makes one thing, and is
-//! answered as the first, or with what stands; never with a mixture.
+//! One request id, one answer: a command that is sent twice at once, or again after others, has one effect, and gets
+//! the first answer or the current state; never a mixture.
 
 use super::{COPIES, EFFECTIVE_ONCE, Finding};
 use crate::simulation::history::Call;

@@ -1,5 +1,4 @@
-//! What must hold of every history, whatever it is about: what holds of one noun is in that noun's file. Pure, but for
-//! those that look at tables.
+//! Checks for every history; checks of one noun are in that noun's file. Pure, except those that read tables.
 
 mod acknowledged;
 mod copies;
@@ -30,7 +29,7 @@ pub const TOKEN: &str = "token";
 pub const UNREAD: &str = "unread";
 pub const WATERMARKS: &str = "watermarks";
 
-/// Something that must not be.
+/// A violation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Which rule is broken.
@@ -44,7 +43,7 @@ impl Finding {
     }
 }
 
-/// What is wrong with a history, and with what is read after it (`last`), as far as the log says.
+/// The violations in a history, and in the reads after it (`last`), according to the log.
 pub fn told(model: &Model, history: &[Call], last: &[Call]) -> Vec<Finding> {
     let mut findings = acknowledged::acknowledged(model, history);
     let reads = history.iter().filter(|call| call.op.is_read()).chain(last);
@@ -56,7 +55,7 @@ pub fn told(model: &Model, history: &[Call], last: &[Call]) -> Vec<Finding> {
     findings
 }
 
-/// Where nothing goes wrong every read is answered, or refused for a reason.
+/// Without faults every read is answered, or refused for a reason.
 fn unanswered(last: &[Call]) -> Vec<Finding> {
     let refused = |call: &&Call| match &call.outcome {
         Outcome::Ok(_) => false,

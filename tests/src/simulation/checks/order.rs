@@ -1,4 +1,4 @@
-//! What a process says it has seen never goes back, and has what it was asked for.
+//! A process's reported positions never go back, and include the requested ones.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The live tables are what a fresh fold of the log gives, by digest, and a fold anew appends nothing.
+//! The live tables equal a fresh fold of the log, by digest, and a fresh fold appends nothing.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ pub async fn rebuild(world: &World, live: &[State]) -> Result<Vec<Finding>> {
         Some(planted) => planted.rebuild_ports(ports),
         None => ports,
     };
-    // With the defects of folds, if there are any: those must show in what is answered, not as a difference to others.
+    // With the planted defects of folds, if any: they must show in answers, not as a difference between tables.
     let groups = world.groups();
     let mut findings = Vec::new();
     for (group, live) in groups.into_iter().zip(live) {
@@ -65,7 +65,7 @@ async fn fold_anew(ports: &Ports, group: Group, plan: &Plan) -> Result<Digests> 
     }
     let until = Instant::now() + Plan::HEALED_WITHIN;
     running.state.at_least(&token, until).await?;
-    // Time enough to append what it should not.
+    // Enough time for forbidden appends.
     ports.runtime.sleep(std::time::Duration::from_millis(200)).await;
     let digests = digests(&group, &running.state, plan, ports.runtime.now_ms()).await;
     running.end().await;

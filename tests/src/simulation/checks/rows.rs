@@ -1,4 +1,4 @@
-//! What the tables hold, row by row: legal write times, marks that say where they stand, counts as long as their lists.
+//! Checks of the tables' rows: legal write times, marks equal to their own position, counts equal to their lists.
 
 use std::collections::BTreeMap;
 

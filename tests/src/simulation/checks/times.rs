@@ -1,4 +1,4 @@
-//! What happened after is later, and is shown after.
+//! A later event has a later time, and is shown later.
 
 use kith_log::Position;
 
@@ -6,7 +6,7 @@ use super::{Finding, TIMES};
 use crate::simulation::history::Call;
 use crate::simulation::model::Model;
 
-/// The record of a command is later than each record that the command's token stands for.
+/// The record of a command is later than each record that its token names.
 pub fn later_than_what_was_seen(model: &Model, history: &[Call]) -> Vec<Finding> {
     let commands = history.iter().filter(|call| !call.op.is_read() && !call.is_copy);
     commands.filter_map(|call| not_later(model, call)).collect()

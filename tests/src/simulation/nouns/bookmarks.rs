@@ -1,4 +1,4 @@
-//! Bookmarks: posts that an account keeps for itself, listed newest first.
+//! Bookmarks: an account's private list of posts, newest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Comments on posts, and replies to them: listed a level at a time, oldest first.
+//! Comments on posts, and replies to them: listed one level at a time, oldest first.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Conversations of two, and the list of one's own: the one written in last first.
+//! Direct conversations, and the caller's list of them: latest message first.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What stands around posts and comments, in numbers, and what the caller did about them. Nothing of its own in the log.
+//! Counts of posts and comments, and viewer states. It has no records of its own.
 
 use std::collections::BTreeMap;
 

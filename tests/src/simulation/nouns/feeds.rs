@@ -1,4 +1,4 @@
-//! Feeds: the naive join of follows, posts and shares, as far as a read could see it. Nothing of its own in the log.
+//! Feeds: the naive join of follows, posts and shares, within the window of a read. It has no records of its own.
 
 use std::collections::BTreeSet;
 

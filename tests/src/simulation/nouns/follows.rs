@@ -1,4 +1,4 @@
-//! What accounts are to each other: follows and blocks. A block ends the follows between the two.
+//! Relationships: follows and blocks. A block ends the follows between the two.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ const SERVICE: &str = "identity";
 
 pub struct Follows;
 
-/// What one account is to another.
+/// The relationship of one account to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edge {
     pub following: bool,
@@ -138,7 +138,7 @@ impl Noun for Follows {
         line.set(offset, now);
     }
 
-    /// No follow stands that had not seen a block.
+    /// No follow exists that had not seen a block.
     fn check(&self, model: &Model) -> Vec<Finding> {
         let edges = &model.state::<Edges>().0;
         let uncut = edges.iter().filter(|((who, whom), line)| {
@@ -335,7 +335,7 @@ fn check(model: &Model, call: &Call, rows: &[String], other: impl Fn(&str, &str)
     findings
 }
 
-/// What the actor and others are to each other.
+/// The actor's relationships with others.
 #[derive(Debug)]
 struct Relationships {
     targets: Vec<String>,

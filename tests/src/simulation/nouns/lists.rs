@@ -1,4 +1,4 @@
-//! What every list has: pages, nothing twice, nothing foreign, nothing left out, and an order.
+//! Checks of every list: pages, no duplicates, nothing extra, nothing missing, and the order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -84,7 +84,7 @@ impl There {
         self.0.insert(id.to_owned(), (ever, always));
     }
 
-    /// That `ids` are it: nothing twice, nothing foreign, nothing left out.
+    /// Checks `ids`: no duplicates, nothing extra, nothing missing.
     pub fn check(&self, call: &Call, ids: &[&str]) -> Vec<Finding> {
         let mut findings = Vec::new();
         let unique: BTreeSet<&str> = ids.iter().copied().collect();

@@ -1,4 +1,4 @@
-//! What there is to do, to know and to check: a file per noun. A new one is a file, and a line here.
+//! The nouns: operations, model and checks, one file per noun. To add one, add a file, and a line here.
 
 mod accounts;
 mod bookmarks;
@@ -40,7 +40,7 @@ pub const ALL: [&dyn Noun; 11] = [
     &messages::Messages,
 ];
 
-/// Something that clients do things to.
+/// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {
     /// What is drawn, and how often.
     fn draws(&self) -> &'static [Draw];

@@ -168,7 +168,7 @@ impl Noun for Posts {
     }
 }
 
-/// A text that nobody else says; some carry a hashtag.
+/// A unique text; some carry a hashtag.
 fn text(scene: &Scene<'_>) -> String {
     let tag = scene.chance.pick(&TAGS).filter(|_| scene.chance.per_mille(600));
     tag.map_or_else(|| scene.text(), |tag| format!("{} #{tag}", scene.text()))

@@ -1,4 +1,4 @@
-//! Reactions to posts and to comments: one an account and subject.
+//! Reactions to posts and to comments: one per account and subject.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Shares of posts: one an account and post.
+//! Shares of posts: one per account and post.
 
 use std::collections::BTreeMap;
 

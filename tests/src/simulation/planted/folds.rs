@@ -1,4 +1,4 @@
-//! Defects of folds: each wraps the fold that it is about, and changes what that makes of a record.
+//! Defects of folds: each wraps one fold, and changes its effect of a record.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,5 @@
-//! Deliberate defects, all outside the production code: ports and folds wrapped, and calls changed, so that a rule is
-//! broken. Each must be caught by some checker.
+//! Deliberate defects, all outside the production code: wrapped ports and folds, and changed calls, that break a rule.
+//! A checker must catch each.
 
 mod folds;
 mod log;

@@ -198,7 +198,7 @@ impl Keyspace for PlantedKeyspace {
                 self.write_late(table, partition, writes);
                 Ok(())
             }
-            // As of one who stood still with it in hand.
+            // As a process that was frozen before the write.
             Planted::ZombieWithoutTimestamp if ["reactions", "shares", "edges"].contains(&table.name) => {
                 self.inner.apply(table, partition, &writes).await?;
                 self.write_late(table, partition, writes);

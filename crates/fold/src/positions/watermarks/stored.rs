@@ -1,4 +1,4 @@
-//! Watermarks as they are stored: one row of each kind for a log partition.
+//! Stored watermarks: one row of each kind per log partition.
 
 use kith_log::{LogPartition, Offset, RecordId};
 use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, Timestamp, row};
@@ -25,18 +25,18 @@ row! {
     pub(crate) struct ReachedRow in 0 { pub record_offset: i64, pub record_id: String, pub newest: Timestamp }
 }
 row! {
-    /// Everything that records up to here cause in the log has been appended.
+    /// All appends of records up to here have been made.
     #[derive(Debug, Clone, PartialEq)]
     pub(crate) struct AppendedRow in 1 { pub record_offset: i64 }
 }
 row! {
-    /// Why the fold could not go on here. It counts until the watermark has passed it: then someone could. Nothing from
-    /// `from_offset` on is in the tables: less than the row's own position where the log lost its tail.
+    /// Why the fold stopped here. Valid until the watermark has passed it: then another process could fold it. Nothing
+    /// from `from_offset` on is in the tables: it is less than the row's own position if the log lost its tail.
     #[derive(Debug, Clone, PartialEq)]
     pub(crate) struct StoppedRow in 3 { pub reason: String, pub from_offset: i64 }
 }
 row! {
-    /// A watermark of a while ago, from which a fold starts again.
+    /// An older watermark, from which a fold restarts.
     #[derive(Debug, Clone, PartialEq)]
     pub(crate) struct RestartRow in 2 { pub record_offset: i64, pub record_id: String }
 }

@@ -1,4 +1,4 @@
-//! The folders of the embedded stores: what is in them, before anybody is told to change or delete one, and who may
+//! The folders of the embedded stores: their content, checked before any advice to change or delete one, and who may
 //! read it.
 
 use std::fs::File;
@@ -10,15 +10,15 @@ use kith_finding::{Finding, Weight};
 use super::machine::{Use, mode};
 
 const FORMAT: &str = "FORMAT";
-/// How FORMAT begins in a log's folder, whatever the version.
+/// The prefix of FORMAT in a log's folder, for every version.
 const OF_A_LOG: &str = "kith-log ";
-/// How it begins in one of tables.
+/// The prefix in a tables' folder.
 const OF_TABLES: &str = "kith tables ";
-/// More of FORMAT is not looked at.
+/// The rest of FORMAT is not read.
 const FORMAT_BYTES: u64 = 256;
-/// What a first start that was cut short leaves.
+/// Left by an interrupted first start.
 const UNFINISHED: [&str; 3] = ["LOCK", "FORMAT.new", "rows"];
-/// What a log that lost its FORMAT still has.
+/// Present in a log that lost its FORMAT.
 const LOG_STORE: &str = "store";
 
 /// What is in a folder.
@@ -27,11 +27,11 @@ enum Contents {
     Nothing,
     Log,
     Tables,
-    /// Somebody else's.
+    /// Another program's.
     Other,
 }
 
-/// The store's finding about its folder, with advice that fits what is in it: nothing but tables is ever to be deleted.
+/// The store's finding about its folder, with advice that fits its content: only tables may ever be deleted.
 pub fn advised(mut finding: Finding, folder: &Path, used: Use) -> Finding {
     let format = first_line(&folder.join(FORMAT));
     let contents = contents(folder, &format);
@@ -66,8 +66,7 @@ pub fn advised(mut finding: Finding, folder: &Path, used: Use) -> Finding {
     finding
 }
 
-/// What people say in private, and passwords' hashes, stand in it. What is somebody else's is not judged: they may need
-/// it as it is.
+/// It contains private messages and password hashes. Another program's folder is not judged: it may need its mode.
 pub fn folder_mode(folder: &Path) -> Option<Finding> {
     let is_ours = contents(folder, &first_line(&folder.join(FORMAT))) != Contents::Other;
     let weight = |mode: u32| match mode {
@@ -78,7 +77,7 @@ pub fn folder_mode(folder: &Path) -> Option<Finding> {
     (is_ours && folder.is_dir()).then(|| mode(folder, 0o700, weight))
 }
 
-/// Log and tables in one folder keep each other out; a log below the tables is lost with them when they are deleted.
+/// Log and tables in one folder lock each other out; a log below the tables is lost with them when they are deleted.
 pub fn apart(log: &Path, tables: &Path) -> Option<Finding> {
     let (log, tables) = (place(log), place(tables));
     let (found, weight) = match log.strip_prefix(&tables) {
@@ -90,7 +89,7 @@ pub fn apart(log: &Path, tables: &Path) -> Option<Finding> {
     Some(Finding::judged("settings", "log and tables", (found, "folders apart"), weight, fix))
 }
 
-/// Where it is, by whatever name.
+/// Its canonical path.
 fn place(folder: &Path) -> PathBuf {
     let place = folder.canonicalize().or_else(|_| std::path::absolute(folder));
     place.unwrap_or_else(|_| folder.to_owned())

@@ -1,4 +1,4 @@
-//! The folder of keys: whether the keys are there, read, and are nobody else's.
+//! The folder of keys: whether the keys exist, are readable, and only their owner's.
 
 use std::path::Path;
 
@@ -35,12 +35,12 @@ pub fn examine(settings: &Settings) -> Vec<Finding> {
         checks.push(key_mode(&folder.join(SIGNING_KEY_FILE)));
     }
     checks.push(public_keys(&settings.jwks_file(), kid.as_deref()));
-    // What is not there has been said once.
+    // A missing file has been reported already.
     checks.retain(|check| check.name != "mode" || Path::new(&check.subject).exists());
     checks
 }
 
-/// Whether a key is in it, or nothing yet. What is somebody else's is not to be changed for keys.
+/// Whether it holds a key, or nothing yet. Another program's folder must not be changed for keys.
 fn is_for_keys(folder: &Path) -> bool {
     let keys = [SIGNING_KEY_FILE, PAGE_TOKEN_KEY_FILE, JWKS_FILE];
     match std::fs::read_dir(folder) {
@@ -59,7 +59,7 @@ fn readable(path: &Path, error: Option<KeyError>) -> Finding {
     Finding::checked(path.display().to_string(), "key", (found, "reads"), error.is_none(), Weight::Wrong, fix)
 }
 
-/// A key is its owner's; that its group reads it is how secrets are mounted into a container.
+/// A key is its owner's; its group may read it, since secrets are mounted into a container that way.
 fn key_mode(path: &Path) -> Finding {
     let weight = |mode| match mode {
         open if open & 0o007 != 0 => Weight::Wrong,
@@ -69,8 +69,8 @@ fn key_mode(path: &Path) -> Finding {
     mode(path, 0o600, weight)
 }
 
-/// Whoever may write there may put other keys in their place. In a folder with the sticky bit, as secrets are mounted in,
-/// only a file's owner may.
+/// A user with write access can replace the keys. In a folder with the sticky bit, as of mounted secrets, only a file's
+/// owner can.
 fn folder_mode(path: &Path) -> Finding {
     let weight = |mode| match mode {
         sticky if sticky & 0o1000 != 0 => Weight::Sound,

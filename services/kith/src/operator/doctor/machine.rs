@@ -1,4 +1,4 @@
-//! What the machine must give: descriptors, addresses, folders.
+//! Requirements of the machine: descriptors, addresses, folders.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -14,9 +14,9 @@ use tonic::transport::Uri;
 
 /// With less the embedded stores may be left without a descriptor.
 const FEWEST_OPEN_FILES: u64 = 512;
-/// A log in a full folder takes nothing.
+/// A log in a full folder accepts no records.
 const LEAST_FREE_BYTES: u64 = 256 * 1024 * 1024;
-/// Time to do something about it.
+/// Early enough for an operator to act.
 const FREE_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ fn judge_open_files(hard: u64) -> Finding {
     Finding::checked("machine", "open files", (found, wanted), hard >= OPEN_FILES, weight, fix)
 }
 
-/// One that a running kith has is as it should be.
+/// An address that a running kith uses is sound.
 pub fn address(setting: &str, address: SocketAddr) -> Option<Finding> {
     let found = match TcpListener::bind(address) {
         Ok(_) => format!("{address}, free"),
@@ -48,7 +48,7 @@ pub fn address(setting: &str, address: SocketAddr) -> Option<Finding> {
     Some(Finding::sound("settings", setting, found))
 }
 
-/// Traces that go nowhere stop nothing.
+/// Lost traces stop nothing.
 pub async fn collector(endpoint: &str) -> Option<Finding> {
     if endpoint.is_empty() {
         return None;
@@ -70,13 +70,13 @@ pub async fn collector(endpoint: &str) -> Option<Finding> {
 /// What is in a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// The log: lost with it is everything.
+    /// The log: its loss is total.
     Truth,
-    /// The tables: made again from the log.
+    /// The tables: rebuilt from the log.
     Disposable,
 }
 
-/// A folder that is not made yet is judged by where it would be.
+/// A folder that does not exist yet is judged by its future parent.
 pub fn folder(path: &Path, used: Use) -> Vec<Finding> {
     let subject = path.display().to_string();
     let there = path.ancestors().find(|ancestor| ancestor.exists()).filter(|there| *there != Path::new(""));
@@ -92,7 +92,7 @@ pub fn folder(path: &Path, used: Use) -> Vec<Finding> {
     checks
 }
 
-/// Who may do what with a file or folder, judged by `weight`. What is not there is said by others.
+/// The permissions of a file or folder, judged by `weight`. Other checks report a missing one.
 pub fn mode(path: &Path, wanted: u32, weight: impl Fn(u32) -> Weight) -> Finding {
     let mode = std::fs::metadata(path).map_or(wanted, |metadata| metadata.permissions().mode() & 0o7777);
     let weight = weight(mode);
@@ -118,7 +118,7 @@ fn judge_space(subject: &str, free: u64) -> Finding {
     Finding::checked(subject, "free", (found, wanted), free >= FREE_BYTES, weight, fix)
 }
 
-/// Where syncs or locks do not mean what they say, or nothing outlives a restart of the machine.
+/// File systems with unreliable syncs or locks, or without persistence over a restart of the machine.
 fn judge_file_system(subject: &str, name: &str, used: Use) -> Finding {
     let is_sound = match name {
         "tmpfs" | "ramfs" => used == Use::Disposable,

@@ -1,4 +1,4 @@
-//! Checks, and how they are said.
+//! Checks, and their output.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::operator::table::plain;
 
-/// Everything that was looked at.
+/// All checks.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub checks: Vec<Finding>,
@@ -31,7 +31,7 @@ impl Report {
         Ok(document)
     }
 
-    /// What is sound about one subject is one line; all else has a line of its own.
+    /// All sound checks of one subject share one line; every other check has a separate line.
     pub fn text(&self) -> String {
         let mut subjects: Vec<&str> = Vec::new();
         for check in &self.checks {

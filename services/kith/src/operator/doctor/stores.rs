@@ -1,4 +1,4 @@
-//! The log and the tables, wherever they are.
+//! The log and the tables of either adapter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::embedded::advised;
 use super::machine::Use;
 use crate::{groups, ports};
 
-/// Time for what operators decided to be read; a log that does not answer has been said.
+/// The timeout for reading operators' decisions; a log that does not answer has been reported.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 
 pub async fn log(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
@@ -45,7 +45,7 @@ pub async fn tables(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
     }
 }
 
-/// The client asks for what no setting gives.
+/// The client requires a value that no setting gives.
 fn what_settings_can_do(mut finding: Finding) -> Finding {
     if finding.weight != Weight::Sound && finding.found.contains("security.protocol") {
         finding.fix = "there is no setting for TLS or SASL yet, so that `production` does not start over Kafka: set \
@@ -55,7 +55,7 @@ fn what_settings_can_do(mut finding: Finding) -> Finding {
     finding
 }
 
-/// Of every generation that has tables, with what must be in them.
+/// The keyspaces of every generation with tables, and their required tables.
 async fn keyspaces(settings: &Settings, runtime: &Runtime) -> Vec<(String, Vec<&'static Table>)> {
     let operations = operations(settings, runtime).await;
     let generations_of = |service: &str| operations.as_ref().map(|of| of.generations(service)).unwrap_or_default();
@@ -63,8 +63,8 @@ async fn keyspaces(settings: &Settings, runtime: &Runtime) -> Vec<(String, Vec<&
     groups.iter().map(|group| (group.keyspace(), group.tables())).collect()
 }
 
-/// What operators decided, if a broker tells it now. The embedded log is the running process's alone: then the generations
-/// are taken to be those of the first day.
+/// Operators' decisions, if a broker answers now. Only the running process can read the embedded log: then generation 1
+/// is assumed.
 async fn operations(settings: &Settings, runtime: &Runtime) -> Option<Operations> {
     let LogAddress::Kafka(servers) = &settings.log else { return None };
     let log = KafkaLog::connect(ports::kafka_settings(settings, servers), settings.partitions, runtime.clone()).ok()?;

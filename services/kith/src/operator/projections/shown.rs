@@ -1,4 +1,4 @@
-//! Projections and generations as operators and programs read them.
+//! Projections and generations as shown to operators and programs.
 
 use anyhow::bail;
 use kith_proto::ops::v1 as proto;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::operator::client::OpsOptions;
 use crate::operator::table;
 
-/// Behind what an operator waits for.
+/// After the item that an operator waits for.
 pub const PAUSED: &str = " (its folds are paused: nothing moves until `kith resume`)";
 /// A figure that is not known yet.
 const UNKNOWN: &str = "?";

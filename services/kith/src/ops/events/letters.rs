@@ -1,5 +1,5 @@
-//! The dead letters of the log, each once: the same letter may stand there several times (its service's tables were
-//! dropped and folded again), and the first of them counts.
+//! The dead letters of the log, each once: the same letter may be there several times (its service's tables were
+//! dropped and folded again), and the first one counts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use super::{letter_not_found, shown};
 
 /// Letters that one process knows of, some 30 MB.
 const KNOWN_LETTERS: usize = 100_000;
-/// A decoder says less; whoever writes into the topic could say more.
+/// A decoder's message is shorter; another writer's could be longer.
 const REASON_BYTES: usize = 500;
 
 const NO_SUCH_ORIGIN: &str = "names a record that the log does not hold";
 
-/// What a letter says of itself, without the record's content.
+/// The letter's own fields, without the record's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
     pub id: RecordId,
-    /// Where the letter stands.
+    /// The letter's place.
     pub place: Place,
     pub origin: Origin,
     reason: String,
     set_aside_ms: Option<i64>,
 }
 
-/// Where its record stands, as the letter says: anyone can write into the topic.
+/// The place of its record, as the letter claims: any program can write into the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     pub topic: String,
@@ -52,13 +52,13 @@ pub struct Content {
     pub value: Bytes,
 }
 
-/// The letters of a log; it reads what is new each time it is asked, so that nothing is looked at twice.
+/// The letters of a log; each call reads only new ones, so that none is read twice.
 pub struct Letters {
     log: Arc<dyn EventLog>,
     known: Mutex<Known>,
 }
 
-/// What has been read so far.
+/// The letters read so far.
 #[derive(Default)]
 pub struct Known {
     next: Vec<Place>,
@@ -75,7 +75,7 @@ impl Letters {
         Self { log, known: Mutex::new(Known { next, ..Known::default() }) }
     }
 
-    /// All that stood in the log when it was asked. DEADLINE_EXCEEDED: it goes on from there when asked again.
+    /// All letters that the log had at the time of the call. DEADLINE_EXCEEDED: the next call continues from there.
     pub async fn known(&self, until: Deadline) -> Result<MutexGuard<'_, Known>, Failure> {
         let late = |_| Failure::deadline_exceeded();
         let mut known = timeout_at(until.at(), self.known.lock()).await.map_err(late)?;
@@ -112,8 +112,8 @@ impl Letters {
         self.content(letter, until).await
     }
 
-    /// The record's content. What a letter does not hold (a record of a private topic, or too large a one) is read where
-    /// the record stands.
+    /// The record's content. If a letter lacks it (a record of a private topic, or a too large one), it is read at the
+    /// record's place.
     pub async fn content(&self, letter: &Letter, until: Deadline) -> Result<Content, Failure> {
         let record = self.record(topics::DEAD_LETTERS, letter.place, until).await?;
         let Some(DeadLetter { key, headers, value, .. }) = decoded(&record) else { return Err(letter_not_found()) };
@@ -147,7 +147,7 @@ impl Known {
         if let Some(next) = self.next.get_mut(usize::from(partition.index)) {
             next.offset = offset + 1;
         }
-        // What is not a letter stands in the topic for all to see, but nothing can be done with it.
+        // A record of the topic that is no letter is visible there, but no command applies to it.
         let (Some(id), Some(letter)) = (record.id(), decoded(record)) else { return };
         if self.by_id.contains_key(&id) {
             return;
@@ -160,13 +160,13 @@ impl Known {
         self.by_place.insert(place, Letter::of(record, id, place, letter));
     }
 
-    /// Those behind `after`, in their order.
+    /// Those after `after`, in their order.
     pub fn after(&self, after: Option<Place>) -> impl Iterator<Item = &Letter> {
         use std::ops::Bound::{Excluded, Unbounded};
         self.by_place.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(_, letter)| letter)
     }
 
-    /// What the end of a list says: that it is one, unless there are more letters than are known.
+    /// The end of a list; an error if there are more letters than are known.
     pub fn end(&self) -> Result<(), Failure> {
         if self.overflowed { Err(too_many()) } else { Ok(()) }
     }

@@ -17,11 +17,11 @@ use super::shown::{Shapes, record_ms};
 
 const READ_EVENTS: &str = "ops.ReadEvents";
 const LIST_DEAD_LETTERS: &str = "ops.ListDeadLetters";
-/// A page ends when its events are this long: JSON may be six times as long as what it was made of, and an answer must
-/// fit into 4 MiB.
+/// A page ends when its events are this long: JSON may be six times as long as its source, and an answer must fit into
+/// 4 MiB.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// Which records are asked for.
+/// The requested records.
 pub struct EventsPage {
     topic: Topic,
     places: Vec<Place>,
@@ -86,7 +86,7 @@ impl EventsPage {
 }
 
 impl Filter {
-    /// A record that does not say when it was written is not within any time.
+    /// A record without a time is in no time range.
     fn matches(&self, record: &Record) -> bool {
         let of_key = self.key.as_ref().is_none_or(|key| *key == record.key);
         let timed = self.from_ms.is_some() || self.to_ms.is_some();
@@ -98,7 +98,7 @@ impl Filter {
     }
 }
 
-/// All, one, or the one that the key decides.
+/// All, one, or the key's partition.
 fn partitions(
     request: &ReadEventsRequest,
     topic: Topic,
@@ -113,7 +113,7 @@ fn partitions(
     Ok(vec![index.ok_or_else(no_partition)?])
 }
 
-/// Where each partition is read from; a token leads into one of them, and those before it are done.
+/// The start in each partition; a token points into one of them, and those before it are done.
 fn places(partitions: &[PartitionIndex], from_offset: Offset, token: Option<Place>) -> Vec<Place> {
     let ahead = partitions.iter().filter(|index| token.is_none_or(|place| **index >= place.partition));
     let place = |&partition| match token {
@@ -123,7 +123,7 @@ fn places(partitions: &[PartitionIndex], from_offset: Offset, token: Option<Plac
     ahead.map(place).collect()
 }
 
-/// Which dead letters are asked for.
+/// The requested dead letters.
 pub struct LettersPage {
     open_only: bool,
     origin_topic: String,
@@ -187,7 +187,7 @@ fn bytes_of(place: Place) -> [u8; 10] {
     bytes
 }
 
-/// The place that a token leads to. It was sealed here, so only a release that made others could give another shape.
+/// The place in a token. It was sealed here, so only another release's token could have another shape.
 fn cursor(opened: Option<Vec<u8>>) -> Result<Option<Place>, Failure> {
     let Some(bytes) = opened else { return Ok(None) };
     let Some((&[a, b], offset)) = bytes.split_first_chunk() else { return Err(Failure::page_token_invalid()) };

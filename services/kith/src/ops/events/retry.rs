@@ -1,4 +1,4 @@
-//! The record that another attempt at a dead letter appends.
+//! The record that a retry of a dead letter appends.
 
 use kith_log::{AppendError, Header, NewRecord, RecordId, headers};
 use kith_service::Failure;
@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::letters::{Content, Letter};
 
-/// The same bytes under the same key and headers, but for a new id (a fold that has met the old one lets a second record
-/// of that id change nothing), and the letter's id. A repeat gives the same record.
+/// The same bytes with the same key and headers, except a new id (a fold that has applied the old id ignores a second
+/// record with it), and the letter's id. A repeat gives the same record.
 ///
 /// DEAD_LETTER_STATE: the log would not take it.
 pub fn record(letter: &Letter, content: Content) -> Result<(RecordId, NewRecord), Failure> {

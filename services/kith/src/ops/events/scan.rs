@@ -1,32 +1,33 @@
-//! A bounded look at the records of a topic, up to where it ended when the look began. It waits for no new ones.
+//! A bounded scan of a topic's records, up to the heads at its start. It waits for no new ones.
 
 use kith_log::{EventLog, LogError, LogPartition, Offset, PartitionIndex, Record, RecordReader, Topic};
 use kith_service::Failure;
 use kith_service::deadline::Deadline;
 use tokio::time::{error::Elapsed, timeout_at};
 
-/// Records that one look takes in.
+/// The maximum of records per scan.
 pub const SEARCHED_RECORDS: u64 = 10_000;
 
-/// Where a look starts or goes on in one partition.
+/// Where a scan starts or continues in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub partition: PartitionIndex,
     pub offset: Offset,
 }
 
-/// What a look came to.
+/// The result of a scan.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Looked {
-    /// Where there is more; `None`: everything was looked at.
+    /// Where to continue; `None`: everything was read.
     pub next: Option<Place>,
     pub searched: u64,
 }
 
-/// Shows `take` the records behind `places`, one partition after the other, until it says that it has enough (the record
-/// it says so of counts as seen), or [`SEARCHED_RECORDS`] were shown, or the deadline passes with something shown.
+/// Passes the records from `places` on to `take`, one partition after the other, until it has enough (its last record
+/// counts as read), or [`SEARCHED_RECORDS`] were passed, or the deadline passes after at least one.
 ///
-/// Fails with DEADLINE_EXCEEDED when nothing could be shown in time, with LOG_UNAVAILABLE when the log does not answer.
+/// Fails with DEADLINE_EXCEEDED when no record could be passed in time, with LOG_UNAVAILABLE when the log does not
+/// answer.
 pub async fn look(
     log: &dyn EventLog,
     topic: Topic,
@@ -65,7 +66,7 @@ struct Partition<'a> {
     log: &'a dyn EventLog,
     topic: Topic,
     at: Place,
-    /// Nothing from here on is looked at.
+    /// Nothing from here on is read.
     head: Offset,
     reader: Option<RecordReader>,
 }

@@ -1,4 +1,4 @@
-//! Records as operators see them: headers by name, the event as JSON. Secrets stay where they are.
+//! Records as operators see them: headers by name, the event as JSON, without secrets.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, ReflectMess
 /// What people say and are called: of this the JSON says only that it is there.
 const CONTENT: &str = "kith.content.v1.Content";
 
-/// The shapes of all messages, as JSON needs them: 3 MiB, from when an operator asks first.
+/// The descriptors of all messages, for JSON: 3 MiB, loaded at an operator's first request.
 #[derive(Default)]
 pub struct Shapes {
     pool: OnceLock<Result<DescriptorPool, DescriptorError>>,
@@ -41,8 +41,8 @@ impl Shapes {
         }
     }
 
-    /// The value in protobuf's JSON mapping, or why there is none. What the folds cannot read is not shown as if it could
-    /// be: the same decoder says so.
+    /// The value in protobuf's JSON mapping, or why there is none. It uses the folds' decoder, so what they cannot
+    /// decode is not shown either.
     fn json(&self, topic: Topic, value: &[u8]) -> Result<String, String> {
         if topic.is_private() {
             return Err("values of private topics are not shown".to_owned());
@@ -57,7 +57,7 @@ impl Shapes {
         let shape = shape.ok_or_else(|| format!("events of {} are not known", topic.name))?;
         let mut message = DynamicMessage::decode(shape, value).map_err(|error| error.to_string())?;
         leave_closed(&mut message);
-        // A moment outside the calendar has no JSON.
+        // A time outside the calendar has no JSON.
         serde_json::to_string(&message).map_err(|error| format!("no JSON can say it: {error}"))
     }
 }

@@ -14,7 +14,7 @@ use super::{PROMOTABLE_LAG_RECORDS, now};
 pub(super) fn generation(projection: &Projection, number: u32) -> Option<proto::Generation> {
     let all = now(projection);
     let start_ms = all.all().get(&number)?.since_ms;
-    // What serves here, which may be a moment behind what was decided.
+    // What serves here, which may lag behind the decision for a moment.
     let state = match number {
         _ if number == projection.live_number() => proto::GenerationState::Live,
         _ if Some(number) == all.previous() => proto::GenerationState::Previous,
