@@ -7,6 +7,8 @@ use kith_proto::Event;
 use kith_proto::identity::v1::Followed;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 
+use crate::are_ids;
+
 /// What a record says of an actor and a target.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
@@ -70,8 +72,7 @@ impl<'a> Change<'a> {
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id, Step::Unblock),
             Identity::AccountCreated(_) => return None,
         };
-        let named = RecordId::parse(actor).is_some() && RecordId::parse(target).is_some() && actor != target;
-        named.then_some(Self { actor, target, step })
+        (are_ids(&[actor, target]) && actor != target).then_some(Self { actor, target, step })
     }
 
     /// Whether the record is a block; `None`: it neither blocks nor takes a block back.

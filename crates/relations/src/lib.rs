@@ -1,9 +1,21 @@
-//! Folds of identity's facts that more than one fold group keeps for itself: who an account is, who blocks
-//! whom; the rules of follows and blocks, which their folds go by; and who sees whom.
+//! What more than one fold group keeps for itself: the folds of identity's facts (who an account is, who blocks whom); the
+//! rules of follows, posts, shares and reactions, which their folds go by; and who sees whom.
 //!
 //! Each group folds them into its own tables, as everything that it needs of another service.
 
 pub mod account;
 pub mod block;
+pub mod comment;
 pub mod edge;
+pub mod hold;
+pub mod post;
+pub mod reaction;
+pub mod share;
 pub mod sight;
+
+use kith_log::RecordId;
+
+/// Whether all of these are ids. What an event names otherwise can be in no key: the event concerns nobody.
+pub fn are_ids(ids: &[&str]) -> bool {
+    ids.iter().all(|id| RecordId::parse(id).is_some())
+}

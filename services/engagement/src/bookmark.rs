@@ -5,12 +5,14 @@ use futures::{StreamExt, TryStreamExt, stream, try_join};
 use kith_content::Opener;
 use kith_fold::{AppliedIds, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{Topic, topics};
+use kith_proto::Event::Engagement;
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{
     Bookmark, BookmarkRemoved, BookmarkRequest, BookmarkResponse, Bookmarked, ListBookmarksRequest,
     ListBookmarksResponse, RemoveBookmarkRequest, RemoveBookmarkResponse, rpc,
 };
 use kith_proto::time;
+use kith_relations::hold::{Change, Held, Turn};
 use kith_service::Failure;
 use kith_service::command::{Answers, Asked, Noun, Standing};
 use kith_service::ids::{self, parse_id};
@@ -19,7 +21,7 @@ use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, Value, row};
 
 use crate::scene::{self, Scene, Visible};
-use crate::{EngagementService, Rejection, is_id, subject};
+use crate::{EngagementService, Rejection, subject};
 
 /// Posts of one page that are read side by side.
 const POSTS_IN_FLIGHT: usize = 32;
@@ -66,51 +68,27 @@ pub struct Before {
     pub own: PostRow,
 }
 
-/// `None`: it stands as asked already, or this very command was applied before. What is bookmarked can be removed whatever
-/// has become of the post.
-pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
-    let own = &before.own;
-    let (actor_id, post_id) = (asked.actor.clone(), command.post_id.clone());
-    let create_time = Some(time::of_us(asked.at.0));
-    match (&command.bookmark_id, own.bookmarked) {
-        _ if own.applied.contains(asked.id) => Ok(None),
-        (Some(_), true) | (None, false) => before.scene.visible().map(|_| None),
-        (Some(bookmark_id), false) => {
-            before.scene.visible()?;
-            let bookmark_id = bookmark_id.clone();
-            Ok(Some(Event::Bookmarked(Bookmarked { bookmark_id, post_id, actor_id, create_time })))
-        }
-        (None, true) => {
-            let bookmark_id = own.bookmark_id.clone();
-            Ok(Some(Event::BookmarkRemoved(BookmarkRemoved { bookmark_id, post_id, actor_id, create_time })))
-        }
-    }
-}
-
 /// What an event does to the account's bookmark of a post.
-#[derive(Debug, Clone, Copy)]
-struct Change<'a> {
-    account_id: &'a str,
-    post_id: &'a str,
-    bookmark_id: &'a str,
-    removes: bool,
+fn change(record: &Record) -> Option<Change<'_, ()>> {
+    match &record.event {
+        Engagement(Event::Bookmarked(Bookmarked { bookmark_id, post_id, actor_id, .. })) => {
+            Change::new(post_id, actor_id, bookmark_id, Some(()))
+        }
+        Engagement(Event::BookmarkRemoved(BookmarkRemoved { bookmark_id, post_id, actor_id, .. })) => {
+            Change::new(post_id, actor_id, bookmark_id, None)
+        }
+        _ => None,
+    }
 }
 
-/// The bookmark that begins or ends by the change, if one does. Of two that raced the first stands, and one that is over
-/// cannot end again. A record applied before changes nothing.
-fn evolve(own: &mut PostRow, change: Change<'_>, record: &Record) -> Option<(Timestamp, BookmarkRow)> {
-    if !own.applied.insert(record.id) {
-        return None;
+/// What the change makes of the row; `None`: the record was applied before.
+fn evolve(own: &mut PostRow, change: &Change<'_, ()>, record: &Record) -> Option<Turn<()>> {
+    let held = Held { stands: &mut own.bookmarked, id: &mut own.bookmark_id, applied: &mut own.applied };
+    let turn = change.turn(held, record.id);
+    if let Some(Turn::Begins(())) = turn {
+        own.since = record.time;
     }
-    if change.removes == own.bookmarked && (!change.removes || own.bookmark_id == change.bookmark_id) {
-        own.bookmarked = !change.removes;
-        if !change.removes {
-            own.bookmark_id = change.bookmark_id.to_owned();
-            own.since = record.time;
-        }
-        return Some((own.since, BookmarkRow { post_id: change.post_id.to_owned(), removed: change.removes }));
-    }
-    None
+    turn
 }
 
 /// Folds bookmarks by account.
@@ -122,36 +100,19 @@ impl Fold for Bookmarks {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let change = Change::of(record)?;
-        Some(Scope::new(&BOOKMARKS, Key::text(change.account_id)).with::<PostRow>(of_post(change.post_id)))
+        let change = change(record)?;
+        Some(Scope::new(&BOOKMARKS, Key::text(change.actor_id)).with::<PostRow>(of_post(change.post_id)))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some(change) = Change::of(record) else { return };
-        let before = rows.get::<PostRow>(of_post(change.post_id)).unwrap_or_default();
-        let mut own = before.clone();
-        if let Some((at, bookmark)) = evolve(&mut own, change, record) {
-            rows.put([at.into(), change.bookmark_id.into()], bookmark);
+        let Some(change) = change(record) else { return };
+        let mut own = rows.get::<PostRow>(of_post(change.post_id)).unwrap_or_default();
+        let Some(turn) = evolve(&mut own, &change, record) else { return };
+        if turn != Turn::Stays {
+            let row = BookmarkRow { post_id: change.post_id.to_owned(), removed: turn == Turn::Ends };
+            rows.put([own.since.into(), change.id.into()], row);
         }
-        if own != before {
-            rows.put(of_post(change.post_id), own);
-        }
-    }
-}
-
-impl<'a> Change<'a> {
-    fn of(record: &'a Record) -> Option<Self> {
-        let kith_proto::Event::Engagement(event) = &record.event else { return None };
-        let change = match event {
-            Event::Bookmarked(Bookmarked { bookmark_id, post_id, actor_id, .. }) => {
-                Self { account_id: actor_id, post_id, bookmark_id, removes: false }
-            }
-            Event::BookmarkRemoved(BookmarkRemoved { bookmark_id, post_id, actor_id, .. }) => {
-                Self { account_id: actor_id, post_id, bookmark_id, removes: true }
-            }
-            _ => return None,
-        };
-        (is_id(change.account_id) && is_id(change.post_id) && is_id(change.bookmark_id)).then_some(change)
+        rows.put(of_post(change.post_id), own);
     }
 }
 
@@ -184,13 +145,30 @@ impl Noun for Bookmarks {
         Ok(Standing::new(Before { scene, own }, rests_on).after(newest))
     }
 
+    /// `None`: it stands as asked already, or this very command was applied before. What is bookmarked can be removed whatever
+    /// has become of the post.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
-        decide(before, asked, command)
+        let own = &before.own;
+        let (actor_id, post_id) = (asked.actor.clone(), command.post_id.clone());
+        let create_time = Some(time::of_us(asked.at.0));
+        match (&command.bookmark_id, own.bookmarked) {
+            _ if own.applied.contains(asked.id) => Ok(None),
+            (Some(_), true) | (None, false) => before.scene.visible().map(|_| None),
+            (Some(bookmark_id), false) => {
+                before.scene.visible()?;
+                let bookmark_id = bookmark_id.clone();
+                Ok(Some(Event::Bookmarked(Bookmarked { bookmark_id, post_id, actor_id, create_time })))
+            }
+            (None, true) => {
+                let bookmark_id = own.bookmark_id.clone();
+                Ok(Some(Event::BookmarkRemoved(BookmarkRemoved { bookmark_id, post_id, actor_id, create_time })))
+            }
+        }
     }
 
     fn evolve(before: &mut Before, record: &Record) {
-        if let Some(change) = Change::of(record) {
-            evolve(&mut before.own, change, record);
+        if let Some(change) = change(record) {
+            evolve(&mut before.own, &change, record);
         }
     }
 }
@@ -274,7 +252,7 @@ mod tests {
 
     fn decided(before: &Before, n: u8, bookmark: bool) -> Result<Option<Event>, Rejection> {
         let command = Command { bookmark_id: bookmark.then(|| hex(n)), post_id: hex(1) };
-        decide(before, &asked(n), &command)
+        Bookmarks::decide(before, &asked(n), &command)
     }
 
     fn standing(n: u8) -> PostRow {

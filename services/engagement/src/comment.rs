@@ -12,6 +12,7 @@ use kith_proto::engagement::v1::{
     ListCommentsResponse, comment_service_server, rpc,
 };
 use kith_proto::time;
+use kith_relations::comment;
 use kith_relations::sight::Viewer;
 use kith_service::command::{Answers, Asked, Noun, Standing};
 use kith_service::ids::{self, parse_id, parse_id_or_empty};
@@ -51,18 +52,6 @@ pub struct Before {
     pub scene: Scene,
     /// The command's own comment, if it was made before.
     pub made: Option<IndexRow>,
-}
-
-/// `None`: the comment was made before.
-pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
-    match &before.made {
-        Some(made) if made.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
-        Some(_) => Ok(None),
-        None => {
-            let (post, _) = before.scene.visible()?;
-            Ok(Some(created(asked, command, &post.author_id)))
-        }
-    }
 }
 
 fn created(asked: &Asked, command: &Command, post_author_id: &str) -> Event {
@@ -108,13 +97,20 @@ impl Noun for Comments {
         Ok(Standing::new(Before { scene, made }, rests_on).after(newest))
     }
 
+    /// `None`: the comment was made before.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
-        decide(before, asked, command)
+        match &before.made {
+            Some(made) if made.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
+            Some(_) => Ok(None),
+            None => {
+                let (post, _) = before.scene.visible()?;
+                Ok(Some(created(asked, command, &post.author_id)))
+            }
+        }
     }
 
     fn evolve(before: &mut Before, record: &Record) {
-        let event = discussion::comment_created(record);
-        before.made = event.map(|event| IndexRow::of(event, record.time));
+        before.made = comment::created(record).map(|event| IndexRow::of(event, record.time));
     }
 }
 
@@ -193,22 +189,25 @@ mod tests {
 
     #[test]
     fn a_comment_is_made_once() {
-        let Ok(Some(Event::CommentCreated(event))) = decide(&on_a_post(), &asked(5), &command()) else {
+        let Ok(Some(Event::CommentCreated(event))) = Comments::decide(&on_a_post(), &asked(5), &command()) else {
             panic!("not made")
         };
         assert_eq!((event.comment_id, event.post_author_id), (command().comment_id, hex(0xb)));
         assert_ne!(on(2).comment_id, command().comment_id);
         let made = IndexRow { payload_digest: event.payload_digest, ..IndexRow::default() };
         let made = Before { made: Some(made), ..on_a_post() };
-        assert_eq!(decide(&made, &asked(5), &command()), Ok(None));
-        assert_eq!(decide(&made, &Asked { digest: [2; 32], ..asked(5) }, &command()), Err(Rejection::RequestIdReused));
+        assert_eq!(Comments::decide(&made, &asked(5), &command()), Ok(None));
+        assert_eq!(
+            Comments::decide(&made, &Asked { digest: [2; 32], ..asked(5) }, &command()),
+            Err(Rejection::RequestIdReused)
+        );
     }
 
     #[test]
     fn nothing_is_said_about_what_is_not_there() {
-        assert_eq!(decide(&Before::default(), &asked(5), &command()), Err(Rejection::PostNotFound));
+        assert_eq!(Comments::decide(&Before::default(), &asked(5), &command()), Err(Rejection::PostNotFound));
         let mut no_parent = on_a_post();
         no_parent.scene.comment = Some(Visible::default());
-        assert_eq!(decide(&no_parent, &asked(5), &command()), Err(Rejection::CommentNotFound));
+        assert_eq!(Comments::decide(&no_parent, &asked(5), &command()), Err(Rejection::CommentNotFound));
     }
 }

@@ -126,7 +126,7 @@ async fn read_post(state: &State, subject: &Subject) -> Result<(Scene, Counts), 
         share::count(state, post_id),
     )?;
     let scene = Scene { post: Visible { row: post, blocked: false }, comment: None };
-    Ok((scene, present(&reactions, comments, shares)))
+    Ok((scene, present(reactions, comments, shares)))
 }
 
 async fn read_comment(state: &State, subject: &Subject) -> Result<(Scene, Counts), StoreError> {
@@ -139,17 +139,11 @@ async fn read_comment(state: &State, subject: &Subject) -> Result<(Scene, Counts
     let replies = row.as_ref().map_or(0, |row| row.reply_count);
     let comment = Some(Visible { row, blocked: false });
     let scene = Scene { post: Visible { row: post, blocked: false }, comment };
-    Ok((scene, present(&reactions, replies, 0)))
+    Ok((scene, present(reactions, replies, 0)))
 }
 
-fn present(reactions: &ReactionCounts, comments: i64, shares: i64) -> Counts {
-    let reactions_by_kind = reactions.by_kind();
-    Counts {
-        reaction_count: reactions_by_kind.iter().map(|one| one.count).sum(),
-        reactions_by_kind,
-        comment_count: u64::try_from(comments).unwrap_or(0),
-        share_count: u64::try_from(shares).unwrap_or(0),
-    }
+fn present(mut reactions: ReactionCounts, comments: i64, shares: i64) -> Counts {
+    kith_relations::reaction::present(reactions.by_kind().map(|count| *count), comments, shares)
 }
 
 async fn viewer_state(state: &State, viewer: &str, subject: &Subject) -> Result<ViewerState, StoreError> {

@@ -4,14 +4,12 @@ use bytes::Bytes;
 use kith_content::{Content, Opener};
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
 use kith_log::topics;
-use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{Comment, CommentContent, CommentCreated};
 use kith_proto::time;
+use kith_relations::comment;
 use kith_service::kit::Seen;
 use kith_service::query::PageAsk;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
-
-use crate::is_id;
 
 /// A level of a discussion is a prefix: the clustering starts with the parent.
 pub static COMMENTS: Table = Table {
@@ -68,7 +66,7 @@ impl Fold for Comments {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let event = comment_created(record)?;
+        let event = comment::created(record)?;
         let scope = Scope::new(&COMMENTS, Key::text(&event.post_id)).with::<IndexRow>(by_id_key(&event.comment_id));
         Some(match &*event.parent_comment_id {
             "" => scope,
@@ -78,7 +76,7 @@ impl Fold for Comments {
 
     /// A reply to what is not there is none: `decide` refuses it, so only a foreign hand can have written it.
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some(event) = comment_created(record) else { return };
+        let Some(event) = comment::created(record) else { return };
         let parent = &*event.parent_comment_id;
         let parent_row = if parent.is_empty() { None } else { rows.get::<IndexRow>(by_id_key(parent)) };
         let known = rows.get::<IndexRow>(by_id_key(&event.comment_id)).is_some();
@@ -100,13 +98,6 @@ fn insert(rows: &mut Rows, event: &CommentCreated, at: Timestamp) {
     rows.put(by_id_key(&event.comment_id), IndexRow::of(event, at));
     let CommentCount { comment_count } = rows.summary();
     rows.set_summary(CommentCount { comment_count: comment_count.saturating_add(1) });
-}
-
-pub fn comment_created(record: &Record) -> Option<&CommentCreated> {
-    let kith_proto::Event::Engagement(Event::CommentCreated(event)) = &record.event else { return None };
-    let parent = &*event.parent_comment_id;
-    let ids = is_id(&event.post_id) && is_id(&event.comment_id) && is_id(&event.author_id);
-    (ids && (parent.is_empty() || is_id(parent))).then_some(event)
 }
 
 /// All clustering columns of an index row but the last are the least there are.
@@ -163,6 +154,7 @@ pub async fn level(
 mod tests {
     use std::collections::BTreeMap;
 
+    use kith_proto::engagement::v1::engagement_event::Event;
     use proptest::prelude::*;
 
     use super::*;
@@ -182,7 +174,7 @@ mod tests {
     /// Parent and time of each comment, as the first record has it that is not a reply to nothing.
     fn standing(history: &History) -> BTreeMap<String, (String, i64)> {
         let mut standing = BTreeMap::new();
-        for event in history.records.iter().filter_map(comment_created) {
+        for event in history.records.iter().filter_map(comment::created) {
             let parent = event.parent_comment_id.clone();
             if parent.is_empty() || standing.contains_key(&parent) {
                 let at_us = time::unix_us(event.create_time.as_ref());

@@ -17,7 +17,7 @@ pub mod subject;
 use std::sync::Arc;
 
 use kith_fold::{Fold, Group};
-use kith_log::{RecordId, topics};
+use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
 use kith_relations::block::{BlockedBy, Blocks};
 use kith_service::call::Handlers;
@@ -81,11 +81,6 @@ impl Handlers for EngagementService {
     fn kit(&self) -> &Kit {
         &self.kit
     }
-}
-
-/// Whether an event's text is an id. What is not can be in no key: the record concerns nothing.
-fn is_id(text: &str) -> bool {
-    RecordId::parse(text).is_some()
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use futures::try_join;
 use kith_content::Opener;
 use kith_fold::{AppliedIds, Fold, Found, Record, Rows, Scope, State};
-use kith_log::{RecordId, Topic, topics};
+use kith_log::{Topic, topics};
 use kith_proto::engagement::v1::engagement_event::Event;
 use kith_proto::engagement::v1::{
-    ReactRequest, ReactResponse, Reacted, Reaction, ReactionCount, ReactionKind, Subject, UnreactRequest,
-    UnreactResponse, Unreacted, reaction_service_server, rpc,
+    ReactRequest, ReactResponse, Reacted, Reaction, ReactionKind, Subject, UnreactRequest, UnreactResponse, Unreacted,
+    reaction_service_server, rpc,
 };
 use kith_proto::time;
+use kith_relations::reaction::{Change, KINDS, known, recount};
 use kith_service::command::{Answers, Asked, Noun, Standing};
 use kith_service::kit::Seen;
 use kith_service::{Failure, rpcs};
@@ -18,7 +19,7 @@ use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Times
 
 use crate::scene::{self, Scene};
 use crate::subject::parse_subject;
-use crate::{EngagementService, Rejection, is_id};
+use crate::{EngagementService, Rejection};
 
 rpcs! {
     reaction_service_server::ReactionService => EngagementService {
@@ -47,24 +48,6 @@ pub struct Before {
     pub scene: Scene,
     /// The caller's own reaction to the subject.
     pub own: ReactionRow,
-}
-
-/// `None`: it stands as asked already, or this very command was applied before.
-pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
-    if before.own.applied.contains(asked.id) {
-        return Ok(None);
-    }
-    match (command.wish, before.own.kind()) {
-        (Wish::React(wanted), standing) => {
-            let (_, author_id) = before.scene.visible()?;
-            Ok((standing != Some(wanted)).then(|| reacted(asked, command, wanted, author_id)))
-        }
-        (Wish::Unreact, Some(_)) => {
-            before.scene.exists()?;
-            Ok(Some(unreacted(asked, command)))
-        }
-        (Wish::Unreact, None) => before.scene.visible().map(|_| None),
-    }
 }
 
 pub static REACTIONS: Table = Table {
@@ -98,17 +81,6 @@ row! {
     }
 }
 
-/// The kinds and their names in the tables, in the order of the enum. A kind newer than this release is none of them; its
-/// events change nothing here.
-const KINDS: [(ReactionKind, &str); 6] = [
-    (ReactionKind::Like, "like"),
-    (ReactionKind::Love, "love"),
-    (ReactionKind::Laugh, "laugh"),
-    (ReactionKind::Wow, "wow"),
-    (ReactionKind::Sad, "sad"),
-    (ReactionKind::Support, "support"),
-];
-
 impl ReactionRow {
     /// `None`: no reaction.
     pub fn kind(&self) -> Option<ReactionKind> {
@@ -117,56 +89,20 @@ impl ReactionRow {
 }
 
 impl ReactionCounts {
-    /// Kinds that nobody chose left out.
-    pub fn by_kind(&self) -> Vec<ReactionCount> {
-        let count = |kind| u64::try_from(self.of(kind)).unwrap_or(0);
-        let all = KINDS.into_iter().map(|(kind, _)| ReactionCount { kind: kind.into(), count: count(kind) });
-        all.filter(|one| one.count > 0).collect()
+    pub fn by_kind(&mut self) -> [&mut i64; KINDS.len()] {
+        let Self { like_count, love_count, laugh_count, wow_count, sad_count, support_count } = self;
+        [like_count, love_count, laugh_count, wow_count, sad_count, support_count]
     }
-
-    fn of(&self, kind: ReactionKind) -> i64 {
-        let mut copy = self.clone();
-        copy.entry(kind).copied().unwrap_or(0)
-    }
-
-    fn entry(&mut self, kind: ReactionKind) -> Option<&mut i64> {
-        match kind {
-            ReactionKind::Unspecified => None,
-            ReactionKind::Like => Some(&mut self.like_count),
-            ReactionKind::Love => Some(&mut self.love_count),
-            ReactionKind::Laugh => Some(&mut self.laugh_count),
-            ReactionKind::Wow => Some(&mut self.wow_count),
-            ReactionKind::Sad => Some(&mut self.sad_count),
-            ReactionKind::Support => Some(&mut self.support_count),
-        }
-    }
-
-    fn add(&mut self, kind: Option<ReactionKind>, by: i64) {
-        if let Some(count) = kind.and_then(|kind| self.entry(kind)) {
-            *count = count.saturating_add(by);
-        }
-    }
-}
-
-/// What an event makes of an account's reaction.
-#[derive(Debug, Clone, Copy)]
-struct Change<'a> {
-    subject: &'a Subject,
-    actor_id: &'a str,
-    /// `None`: it is taken back.
-    kind: Option<ReactionKind>,
-    at: Timestamp,
 }
 
 /// False: the record was applied before, and nothing changes.
-fn evolve(row: &mut ReactionRow, counts: &mut ReactionCounts, change: &Change<'_>, id: RecordId) -> bool {
-    if !row.applied.insert(id) {
+fn evolve(row: &mut ReactionRow, counts: &mut ReactionCounts, change: &Change<'_>, record: &Record) -> bool {
+    if !row.applied.insert(record.id) {
         return false;
     }
-    counts.add(row.kind(), -1);
-    counts.add(change.kind, 1);
+    recount(counts.by_kind(), row.kind(), change.kind);
     row.kind = KINDS.into_iter().find(|(kind, _)| Some(*kind) == change.kind).map_or("", |(_, name)| name).to_owned();
-    row.at = change.at;
+    row.at = record.time;
     true
 }
 
@@ -196,13 +132,27 @@ impl Noun for Reactions {
         Ok(Standing::new(Before { scene, own }, rests_on).after(newest))
     }
 
+    /// `None`: it stands as asked already, or this very command was applied before.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
-        decide(before, asked, command)
+        if before.own.applied.contains(asked.id) {
+            return Ok(None);
+        }
+        match (command.wish, before.own.kind()) {
+            (Wish::React(wanted), standing) => {
+                let (_, author_id) = before.scene.visible()?;
+                Ok((standing != Some(wanted)).then(|| reacted(asked, command, wanted, author_id)))
+            }
+            (Wish::Unreact, Some(_)) => {
+                before.scene.exists()?;
+                Ok(Some(unreacted(asked, command)))
+            }
+            (Wish::Unreact, None) => before.scene.visible().map(|_| None),
+        }
     }
 
     fn evolve(before: &mut Before, record: &Record) {
         if let Some(change) = Change::of(record) {
-            evolve(&mut before.own, &mut ReactionCounts::default(), &change, record.id);
+            evolve(&mut before.own, &mut ReactionCounts::default(), &change, record);
         }
     }
 }
@@ -254,37 +204,11 @@ impl Fold for Reactions {
         let Some(change) = Change::of(record) else { return };
         let mut row = rows.get::<ReactionRow>([change.actor_id.into()]).unwrap_or_default();
         let mut counts = rows.summary::<ReactionCounts>();
-        if evolve(&mut row, &mut counts, &change, record.id) {
+        if evolve(&mut row, &mut counts, &change, record) {
             rows.put([change.actor_id.into()], row);
             rows.set_summary(counts);
         }
     }
-}
-
-impl<'a> Change<'a> {
-    fn of(record: &'a Record) -> Option<Self> {
-        let kith_proto::Event::Engagement(event) = &record.event else { return None };
-        let change = match event {
-            Event::Reacted(event) => Self {
-                subject: event.subject.as_ref()?,
-                actor_id: &event.actor_id,
-                kind: Some(known(event.kind)?),
-                at: record.time,
-            },
-            Event::Unreacted(event) => {
-                Self { subject: event.subject.as_ref()?, actor_id: &event.actor_id, kind: None, at: record.time }
-            }
-            _ => return None,
-        };
-        let Subject { post_id, comment_id } = change.subject;
-        let well_formed = is_id(post_id) && (comment_id.is_empty() || is_id(comment_id)) && is_id(change.actor_id);
-        well_formed.then_some(change)
-    }
-}
-
-/// The kind of that number; `None` for no reaction and for one that this release does not know.
-pub fn known(kind: i32) -> Option<ReactionKind> {
-    ReactionKind::try_from(kind).ok().filter(|kind| *kind != ReactionKind::Unspecified)
 }
 
 /// How `actor_id` reacted to the subject, also when it took that back.

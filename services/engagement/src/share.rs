@@ -10,6 +10,8 @@ use kith_proto::engagement::v1::{
     Share, ShareRequest, ShareResponse, Shared, UnshareRequest, UnshareResponse, Unshared, rpc, share_service_server,
 };
 use kith_proto::time;
+use kith_relations::hold::{Held, Turn};
+use kith_relations::share::{Change, change};
 use kith_relations::sight::Viewer;
 use kith_service::command::{Answers, Asked, Noun, Standing};
 use kith_service::ids::{self, parse_id, parse_id_or_empty};
@@ -19,7 +21,7 @@ use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Times
 
 use crate::scene::{self, Scene, Visible};
 use crate::subject::SubjectRow;
-use crate::{EngagementService, Rejection, is_id};
+use crate::{EngagementService, Rejection};
 
 rpcs! {
     share_service_server::ShareService => EngagementService {
@@ -67,32 +69,6 @@ impl Before {
     }
 }
 
-/// `None`: it stands as asked already, or this very command was applied before.
-pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
-    let own = &before.own;
-    match (&command.wish, own.shared) {
-        (Wish::Share { via_account_id }, _) if own.share_id == command.share_id => {
-            let same = own.via_account_id == *via_account_id;
-            if same { Ok(None) } else { Err(Rejection::RequestIdReused) }
-        }
-        _ if own.applied.contains(asked.id) => Ok(None),
-        (Wish::Share { .. }, true) => {
-            before.scene.visible()?;
-            before.via_is_there().map(|()| None)
-        }
-        (Wish::Share { via_account_id }, false) => {
-            let (post, _) = before.scene.visible()?;
-            before.via_is_there()?;
-            Ok(Some(shared(asked, command, via_account_id, post)))
-        }
-        (Wish::Unshare, true) => {
-            before.scene.exists()?;
-            Ok(Some(unshared(asked, command, &own.share_id)))
-        }
-        (Wish::Unshare, false) => before.scene.visible().map(|_| None),
-    }
-}
-
 pub static SHARES: Table = Table {
     name: "shares",
     partition: &[Column::text("post_id")],
@@ -122,34 +98,21 @@ row! {
     pub struct ShareCount in 0 { pub share_count: i64 }
 }
 
-/// What an event makes of an account's share.
-#[derive(Debug, Clone, Copy)]
-enum Change<'a> {
-    Shared(&'a Shared),
-    Unshared(&'a Unshared),
-}
-
-/// The row after the change; how many shares there are more. Of two shares that raced the first stands; one that is over
-/// cannot be ended again, so that a late `Unshared` never ends the share after it. A record applied before changes nothing.
-fn evolve(row: &mut ShareRow, change: Change<'_>, record: &Record) -> Option<i64> {
-    if !row.applied.insert(record.id) {
-        return None;
-    }
-    match change {
-        Change::Shared(event) if !row.shared => {
-            row.shared = true;
-            row.share_id = event.share_id.clone();
+/// What the change makes of the row; how many shares there are more. `None`: the record was applied before.
+fn evolve(row: &mut ShareRow, change: &Change<'_>, record: &Record) -> Option<i64> {
+    let held = Held { stands: &mut row.shared, id: &mut row.share_id, applied: &mut row.applied };
+    Some(match change.turn(held, record.id)? {
+        Turn::Begins(event) => {
             row.at = record.time;
             row.via_account_id = event.via_account_id.clone();
-            Some(1)
+            1
         }
-        Change::Unshared(event) if row.shared && row.share_id == event.share_id => {
-            row.shared = false;
+        Turn::Ends => {
             row.end_time = record.time;
-            Some(-1)
+            -1
         }
-        Change::Shared(_) | Change::Unshared(_) => Some(0),
-    }
+        Turn::Stays => 0,
+    })
 }
 
 /// Folds shares by post.
@@ -161,50 +124,17 @@ impl Fold for Shares {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let change = Change::of(record)?;
-        Some(Scope::new(&SHARES, Key::text(change.post_id())).with::<ShareRow>([change.actor_id().into()]))
+        let change = change(record)?;
+        Some(Scope::new(&SHARES, Key::text(change.post_id)).with::<ShareRow>([change.actor_id.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some(change) = Change::of(record) else { return };
-        let mut row = rows.get::<ShareRow>([change.actor_id().into()]).unwrap_or_default();
-        if let Some(more) = evolve(&mut row, change, record) {
-            rows.put([change.actor_id().into()], row);
+        let Some(change) = change(record) else { return };
+        let mut row = rows.get::<ShareRow>([change.actor_id.into()]).unwrap_or_default();
+        if let Some(more) = evolve(&mut row, &change, record) {
+            rows.put([change.actor_id.into()], row);
             let ShareCount { share_count } = rows.summary();
             rows.set_summary(ShareCount { share_count: share_count.saturating_add(more) });
-        }
-    }
-}
-
-impl<'a> Change<'a> {
-    fn of(record: &'a Record) -> Option<Self> {
-        let kith_proto::Event::Engagement(event) = &record.event else { return None };
-        let change = match event {
-            Event::Shared(event) => Self::Shared(event),
-            Event::Unshared(event) => Self::Unshared(event),
-            _ => return None,
-        };
-        (is_id(change.post_id()) && is_id(change.actor_id()) && is_id(change.share_id())).then_some(change)
-    }
-
-    fn post_id(self) -> &'a str {
-        match self {
-            Self::Shared(event) => &event.post_id,
-            Self::Unshared(event) => &event.post_id,
-        }
-    }
-
-    fn actor_id(self) -> &'a str {
-        match self {
-            Self::Shared(event) => &event.actor_id,
-            Self::Unshared(event) => &event.actor_id,
-        }
-    }
-
-    fn share_id(self) -> &'a str {
-        match self {
-            Self::Shared(event) => &event.share_id,
-            Self::Unshared(event) => &event.share_id,
         }
     }
 }
@@ -280,13 +210,35 @@ impl Noun for Shares {
         Ok(Standing::new(Before { scene, own, via }, rests_on).after(newest))
     }
 
+    /// `None`: it stands as asked already, or this very command was applied before.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Event>, Rejection> {
-        decide(before, asked, command)
+        let own = &before.own;
+        match (&command.wish, own.shared) {
+            (Wish::Share { via_account_id }, _) if own.share_id == command.share_id => {
+                let same = own.via_account_id == *via_account_id;
+                if same { Ok(None) } else { Err(Rejection::RequestIdReused) }
+            }
+            _ if own.applied.contains(asked.id) => Ok(None),
+            (Wish::Share { .. }, true) => {
+                before.scene.visible()?;
+                before.via_is_there().map(|()| None)
+            }
+            (Wish::Share { via_account_id }, false) => {
+                let (post, _) = before.scene.visible()?;
+                before.via_is_there()?;
+                Ok(Some(shared(asked, command, via_account_id, post)))
+            }
+            (Wish::Unshare, true) => {
+                before.scene.exists()?;
+                Ok(Some(unshared(asked, command, &own.share_id)))
+            }
+            (Wish::Unshare, false) => before.scene.visible().map(|_| None),
+        }
     }
 
     fn evolve(before: &mut Before, record: &Record) {
-        if let Some(change) = Change::of(record) {
-            evolve(&mut before.own, change, record);
+        if let Some(change) = change(record) {
+            evolve(&mut before.own, &change, record);
         }
     }
 }

@@ -3,14 +3,12 @@
 use kith_fold::{Fold, Record, Rows, Scope, State};
 use kith_proto::engagement::v1::Subject;
 use kith_proto::posts::v1::post_event::Event as Post;
-use kith_proto::posts::v1::{PostCreated, PostDeleted};
-use kith_proto::{Event, time};
+use kith_proto::time;
+use kith_relations::post::Change;
 use kith_service::Failure;
 use kith_service::ids::{parse_id, parse_id_or_empty};
 use kith_service::limits::BATCH_ITEMS;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
-
-use crate::is_id;
 
 pub static SUBJECTS: Table = Table {
     name: "subjects",
@@ -31,26 +29,25 @@ row! {
     }
 }
 
-/// What happens to a post that matters here.
-#[derive(Debug, Clone, Copy)]
-pub enum Change<'a> {
-    Created(&'a PostCreated),
-    Deleted(&'a PostDeleted),
-}
-
-/// The row after the change. A post is created once and deleted for ever, in whichever order copies come.
-pub fn evolve(row: Option<SubjectRow>, change: Change<'_>, at: Timestamp) -> SubjectRow {
-    match (row, change) {
-        (Some(row), Change::Created(_)) => row,
-        (None, Change::Created(event)) => {
-            SubjectRow { author_id: event.author_id.clone(), create_time: at, deleted: false }
+/// The row after the event. A post is created once and deleted for ever, in whichever order copies come.
+pub fn evolve(row: Option<SubjectRow>, event: &Post, at: Timestamp) -> Option<SubjectRow> {
+    match (row, event) {
+        (row, Post::PostEdited(_)) => row,
+        (Some(row), Post::PostCreated(_)) => Some(row),
+        (None, Post::PostCreated(event)) => {
+            Some(SubjectRow { author_id: event.author_id.clone(), create_time: at, deleted: false })
         }
-        (Some(row), Change::Deleted(_)) => SubjectRow { deleted: true, ..row },
-        (None, Change::Deleted(event)) => {
+        (Some(row), Post::PostDeleted(_)) => Some(SubjectRow { deleted: true, ..row }),
+        (None, Post::PostDeleted(event)) => {
             let create_time = Timestamp(time::unix_us(event.post_create_time.as_ref()));
-            SubjectRow { author_id: event.author_id.clone(), create_time, deleted: true }
+            Some(SubjectRow { author_id: event.author_id.clone(), create_time, deleted: true })
         }
     }
+}
+
+/// What happens to a post that matters here: that it is made, and that it goes.
+fn change(record: &Record) -> Option<Change<'_>> {
+    Change::of(record).filter(|change| change.has_author() && !matches!(change.event, Post::PostEdited(_)))
 }
 
 /// Folds posts.
@@ -62,13 +59,12 @@ impl Fold for Subjects {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let change = Change::of(record)?;
-        Some(Scope::new(&SUBJECTS, Key::text(change.post_id())).with::<SubjectRow>([]))
+        Some(Scope::new(&SUBJECTS, Key::text(change(record)?.post_id)).with::<SubjectRow>([]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        if let Some(change) = Change::of(record) {
-            let row = evolve(rows.get([]), change, record.time);
+        let Some(change) = change(record) else { return };
+        if let Some(row) = evolve(rows.get([]), change.event, record.time) {
             rows.put([], row);
         }
     }
@@ -97,33 +93,10 @@ pub async fn post(state: &State, post_id: &str) -> Result<Option<SubjectRow>, St
     Ok(found.map(|found| found.row).filter(|row| !row.deleted))
 }
 
-impl<'a> Change<'a> {
-    fn of(record: &'a Record) -> Option<Self> {
-        let change = match &record.event {
-            Event::Posts(Post::PostCreated(event)) => Self::Created(event),
-            Event::Posts(Post::PostDeleted(event)) => Self::Deleted(event),
-            _ => return None,
-        };
-        (is_id(change.post_id()) && is_id(change.author_id())).then_some(change)
-    }
-
-    fn post_id(self) -> &'a str {
-        match self {
-            Self::Created(event) => &event.post_id,
-            Self::Deleted(event) => &event.post_id,
-        }
-    }
-
-    fn author_id(self) -> &'a str {
-        match self {
-            Self::Created(event) => &event.author_id,
-            Self::Deleted(event) => &event.author_id,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use kith_proto::posts::v1::{PostCreated, PostDeleted};
+
     use super::*;
 
     fn created() -> PostCreated {
@@ -134,20 +107,20 @@ mod tests {
     fn a_deleted_post_stays_deleted() {
         let deleted =
             PostDeleted { author_id: "ada".into(), post_create_time: Some(time::of_us(7)), ..Default::default() };
-        let (created, deleted) = (created(), deleted);
-        let there = evolve(None, Change::Created(&created), Timestamp(7));
+        let (created, deleted) = (Post::PostCreated(created()), Post::PostDeleted(deleted));
+        let there = evolve(None, &created, Timestamp(7)).unwrap();
         assert_eq!(there, SubjectRow { author_id: "ada".into(), create_time: Timestamp(7), deleted: false });
-        let gone = evolve(Some(there.clone()), Change::Deleted(&deleted), Timestamp(7));
+        let gone = evolve(Some(there.clone()), &deleted, Timestamp(7)).unwrap();
         assert_eq!(gone, SubjectRow { deleted: true, ..there });
-        assert_eq!(evolve(Some(gone.clone()), Change::Created(&created), Timestamp(7)), gone);
-        assert_eq!(evolve(Some(gone.clone()), Change::Deleted(&deleted), Timestamp(7)), gone);
-        assert_eq!(evolve(None, Change::Deleted(&deleted), Timestamp(7)), gone);
+        assert_eq!(evolve(Some(gone.clone()), &created, Timestamp(7)), Some(gone.clone()));
+        assert_eq!(evolve(Some(gone.clone()), &deleted, Timestamp(7)), Some(gone.clone()));
+        assert_eq!(evolve(None, &deleted, Timestamp(7)), Some(gone));
     }
 
     #[test]
     fn a_copy_with_another_author_changes_nothing() {
-        let there = evolve(None, Change::Created(&created()), Timestamp(7));
-        let copy = PostCreated { author_id: "eve".into(), ..created() };
-        assert_eq!(evolve(Some(there.clone()), Change::Created(&copy), Timestamp(7)), there);
+        let there = evolve(None, &Post::PostCreated(created()), Timestamp(7));
+        let copy = Post::PostCreated(PostCreated { author_id: "eve".into(), ..created() });
+        assert_eq!(evolve(there.clone(), &copy, Timestamp(7)), there);
     }
 }

@@ -111,15 +111,6 @@ impl From<Rejection> for Failure {
     }
 }
 
-/// The intent; `None`: the account has the handle already.
-pub fn decide(claim: Option<&ClaimRow>, asked: &Asked, command: &Command) -> Result<Option<Private>, Rejection> {
-    match claim {
-        Some(claim) => command.account.verdict(claim).map(|()| None),
-        None if command.is_reserved => Err(Rejection::HandleReserved),
-        None => Ok(command.password_hash.clone().map(|hash| command.account.requested(hash, asked))),
-    }
-}
-
 /// The texts of a profile that someone asks for.
 pub fn parse_profile(profile: Option<Profile>) -> Result<Profile, Failure> {
     let Profile { display_name, bio } = profile.unwrap_or_default();
@@ -192,8 +183,13 @@ impl Noun for Claims {
         Ok(Standing::new(claim, rests_on).after(newest))
     }
 
+    /// The intent; `None`: the account has the handle already.
     fn decide(claim: &Option<ClaimRow>, asked: &Asked, command: &Command) -> Result<Option<Private>, Rejection> {
-        decide(claim.as_ref(), asked, command)
+        match claim {
+            Some(claim) => command.account.verdict(claim).map(|()| None),
+            None if command.is_reserved => Err(Rejection::HandleReserved),
+            None => Ok(command.password_hash.clone().map(|hash| command.account.requested(hash, asked))),
+        }
     }
 
     /// The verdict is read when the fold has it.

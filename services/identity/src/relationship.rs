@@ -86,27 +86,6 @@ impl From<Rejection> for Failure {
     }
 }
 
-/// The event that the command makes; `None` when there is nothing to change, or the command was applied before: a copy
-/// is no news, whatever stands between the two by now.
-pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Identity>, Rejection> {
-    let Pair { mine, theirs, .. } = &before.pair;
-    if mine.applied.contains(asked.id) {
-        return Ok(None);
-    }
-    may(before, command)?;
-    let in_effect = match command.wish {
-        Wish::Follow { shows_shares, notify, .. } => {
-            // A follow that is about to be cut is none: its actor now knows of the block, and that it is over.
-            let stands = mine.following && !mine.is_cut_by(theirs);
-            stands && (mine.shows_shares, mine.notify) == (shows_shares, notify)
-        }
-        Wish::Unfollow => !mine.following,
-        Wish::Block => mine.blocking,
-        Wish::Unblock => !mine.blocking,
-    };
-    Ok((!in_effect).then(|| event(asked, command, before.seen_target_offset)))
-}
-
 fn may(before: &Before, command: &Command) -> Result<(), Rejection> {
     let sight = before.pair.sight();
     match command.wish {
@@ -170,8 +149,25 @@ impl Noun for Relationships {
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
+    /// The event that the command makes; `None` when there is nothing to change, or the command was applied before: a copy
+    /// is no news, whatever stands between the two by now.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Identity>, Rejection> {
-        decide(before, asked, command)
+        let Pair { mine, theirs, .. } = &before.pair;
+        if mine.applied.contains(asked.id) {
+            return Ok(None);
+        }
+        may(before, command)?;
+        let in_effect = match command.wish {
+            Wish::Follow { shows_shares, notify, .. } => {
+                // A follow that is about to be cut is none: its actor now knows of the block, and that it is over.
+                let stands = mine.following && !mine.is_cut_by(theirs);
+                stands && (mine.shows_shares, mine.notify) == (shows_shares, notify)
+            }
+            Wish::Unfollow => !mine.following,
+            Wish::Block => mine.blocking,
+            Wish::Unblock => !mine.blocking,
+        };
+        Ok((!in_effect).then(|| event(asked, command, before.seen_target_offset)))
     }
 
     fn evolve(before: &mut Before, record: &Record) {

@@ -40,17 +40,6 @@ pub struct Before {
     pub other: Option<Sight>,
 }
 
-/// `None`: there is the conversation. Whoever made it and asks again is answered, as with every command that was applied.
-pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
-    match before.other {
-        _ if before.summary.creation_id == asked.id.to_string() => Ok(None),
-        None | Some(Sight::BlockedBy) => Err(Rejection::AccountNotFound),
-        Some(Sight::Blocks) => Err(Rejection::AccountBlocked),
-        Some(Sight::Clear) if before.summary.exists() => Ok(None),
-        Some(Sight::Clear) => Ok(Some(created(asked, command))),
-    }
-}
-
 fn created(asked: &Asked, command: &Command) -> MessagingEvent {
     let mut member_ids = vec![asked.actor.clone(), command.other_id.clone()];
     member_ids.sort_unstable();
@@ -104,8 +93,15 @@ impl Noun for Directs {
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
+    /// `None`: there is the conversation. Whoever made it and asks again is answered, as with every command that was applied.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
-        decide(before, asked, command)
+        match before.other {
+            _ if before.summary.creation_id == asked.id.to_string() => Ok(None),
+            None | Some(Sight::BlockedBy) => Err(Rejection::AccountNotFound),
+            Some(Sight::Blocks) => Err(Rejection::AccountBlocked),
+            Some(Sight::Clear) if before.summary.exists() => Ok(None),
+            Some(Sight::Clear) => Ok(Some(created(asked, command))),
+        }
     }
 
     fn evolve(before: &mut Before, record: &Record) {
@@ -173,14 +169,15 @@ mod tests {
     #[test]
     fn it_is_created_once_and_only_between_those_who_see_each_other() {
         let mut before = Before { summary: Summary::default(), other: Some(Sight::Clear) };
-        let Ok(Some(MessagingEvent::ConversationCreated(event))) = decide(&before, &asked(BOB, 7), &with(ADA)) else {
+        let Ok(Some(MessagingEvent::ConversationCreated(event))) = Directs::decide(&before, &asked(BOB, 7), &with(ADA))
+        else {
             panic!("not created")
         };
         assert_eq!(event.member_ids, [ADA.to_string(), BOB.to_string()]);
         assert_eq!((event.creator_id.clone(), event.create_time), (BOB.to_string(), Some(time::of_us(7))));
         before.summary.create(&event, Timestamp(7), asked(BOB, 7).id);
         let other_command = |by| Asked { id: RecordId([8; 16]), ..asked(by, 8) };
-        assert_eq!(decide(&before, &other_command(ADA), &with(BOB)), Ok(None));
+        assert_eq!(Directs::decide(&before, &other_command(ADA), &with(BOB)), Ok(None));
         for summary in [Summary::default(), before.summary] {
             for (other, refused) in [
                 (None, Rejection::AccountNotFound),
@@ -188,8 +185,8 @@ mod tests {
                 (Some(Sight::Blocks), Rejection::AccountBlocked),
             ] {
                 let before = Before { summary: summary.clone(), other };
-                assert_eq!(decide(&before, &other_command(ADA), &with(BOB)), Err(refused));
-                let again = decide(&before, &asked(BOB, 9), &with(ADA));
+                assert_eq!(Directs::decide(&before, &other_command(ADA), &with(BOB)), Err(refused));
+                let again = Directs::decide(&before, &asked(BOB, 9), &with(ADA));
                 assert_eq!(again.is_ok(), before.summary.exists(), "whoever made it is answered again");
             }
         }

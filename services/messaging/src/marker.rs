@@ -23,17 +23,6 @@ pub struct Command {
     pub up_to_number: u64,
 }
 
-/// `None`: the marker is there, or further.
-pub fn decide(summary: &Summary, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
-    let up_to = signed(command.up_to_number);
-    match summary.members.get(&asked.actor) {
-        None => Err(Rejection::NotFound),
-        Some(_) if up_to > summary.last_number => Err(Rejection::NoSuchMessage),
-        Some(member) if up_to <= member.progress.read_number() => Ok(None),
-        Some(_) => Ok(Some(moved(asked, command))),
-    }
-}
-
 fn moved(asked: &Asked, command: &Command) -> MessagingEvent {
     MessagingEvent::ReadMarkerMoved(ReadMarkerMoved {
         conversation_id: command.conversation_id.clone(),
@@ -67,8 +56,15 @@ impl Noun for Markers {
         Ok(Standing::new(found.row, rests_on).after(newest))
     }
 
+    /// `None`: the marker is there, or further.
     fn decide(summary: &Summary, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
-        decide(summary, asked, command)
+        let up_to = signed(command.up_to_number);
+        match summary.members.get(&asked.actor) {
+            None => Err(Rejection::NotFound),
+            Some(_) if up_to > summary.last_number => Err(Rejection::NoSuchMessage),
+            Some(member) if up_to <= member.progress.read_number() => Ok(None),
+            Some(_) => Ok(Some(moved(asked, command))),
+        }
     }
 
     fn evolve(summary: &mut Summary, record: &Record) {
@@ -117,7 +113,7 @@ mod tests {
         }
         let decide = |summary: &Summary, by: RecordId, up_to_number| {
             let asked = Asked { id: RecordId([9; 16]), actor: by.to_string(), digest: [1; 32], at: Timestamp(7) };
-            decide(summary, &asked, &Command { conversation_id: String::new(), up_to_number })
+            Markers::decide(summary, &asked, &Command { conversation_id: String::new(), up_to_number })
         };
         assert!(matches!(decide(&summary, BOB, 2), Ok(Some(MessagingEvent::ReadMarkerMoved(_)))));
         assert_eq!(decide(&summary, BOB, 0), Ok(None));

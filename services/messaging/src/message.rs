@@ -45,25 +45,6 @@ pub struct Before {
     pub blocked: bool,
 }
 
-/// `None`: the message was written before.
-pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
-    match &before.written {
-        _ if before.summary.members.get(&asked.actor).is_none() => Err(Rejection::NotFound),
-        Some(written) if written.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
-        Some(_) => Ok(None),
-        None if before.blocked => Err(Rejection::Blocked),
-        None => Ok(Some(sent(asked, command))),
-    }
-}
-
-/// Pure. A message that is there already is none.
-fn evolve(before: &mut Before, record: &Record) {
-    let Some(MessagingEvent::MessageSent(event)) = conversation::fact(record) else { return };
-    if before.written.is_none() && before.summary.send(event, record.time).is_some() {
-        before.written = Some(MessageRow::of(event, record.time));
-    }
-}
-
 fn sent(asked: &Asked, command: &Command) -> MessagingEvent {
     MessagingEvent::MessageSent(MessageSent {
         conversation_id: command.conversation_id.clone(),
@@ -110,12 +91,23 @@ impl Noun for Messages {
         Ok(Standing::new(Before { summary, written, blocked }, rests_on).after(newest))
     }
 
+    /// `None`: the message was written before.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
-        decide(before, asked, command)
+        match &before.written {
+            _ if before.summary.members.get(&asked.actor).is_none() => Err(Rejection::NotFound),
+            Some(written) if written.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
+            Some(_) => Ok(None),
+            None if before.blocked => Err(Rejection::Blocked),
+            None => Ok(Some(sent(asked, command))),
+        }
     }
 
+    /// A message that is there already is none.
     fn evolve(before: &mut Before, record: &Record) {
-        evolve(before, record);
+        let Some(MessagingEvent::MessageSent(event)) = conversation::fact(record) else { return };
+        if before.written.is_none() && before.summary.send(event, record.time).is_some() {
+            before.written = Some(MessageRow::of(event, record.time));
+        }
     }
 }
 
@@ -238,32 +230,35 @@ mod tests {
 
     #[test]
     fn only_members_write_and_a_block_ends_it() {
-        assert!(matches!(decide(&between_two(), &asked(BOB), &command()), Ok(Some(MessagingEvent::MessageSent(_)))));
-        assert_eq!(decide(&between_two(), &asked(EVE), &command()), Err(Rejection::NotFound));
-        assert_eq!(decide(&Before::default(), &asked(ADA), &command()), Err(Rejection::NotFound));
+        assert!(matches!(
+            Messages::decide(&between_two(), &asked(BOB), &command()),
+            Ok(Some(MessagingEvent::MessageSent(_)))
+        ));
+        assert_eq!(Messages::decide(&between_two(), &asked(EVE), &command()), Err(Rejection::NotFound));
+        assert_eq!(Messages::decide(&Before::default(), &asked(ADA), &command()), Err(Rejection::NotFound));
         let blocked = Before { blocked: true, ..between_two() };
-        assert_eq!(decide(&blocked, &asked(BOB), &command()), Err(Rejection::Blocked));
+        assert_eq!(Messages::decide(&blocked, &asked(BOB), &command()), Err(Rejection::Blocked));
         let before_the_block = Before { written: written(1), ..blocked };
-        assert_eq!(decide(&before_the_block, &asked(BOB), &command()), Ok(None));
+        assert_eq!(Messages::decide(&before_the_block, &asked(BOB), &command()), Ok(None));
     }
 
     #[test]
     fn a_message_is_written_once_and_its_id_is_good_for_no_other_text() {
-        let Ok(Some(event)) = decide(&between_two(), &asked(ADA), &command()) else { panic!("not written") };
+        let Ok(Some(event)) = Messages::decide(&between_two(), &asked(ADA), &command()) else { panic!("not written") };
         let position = Position { partition: LogPartition { topic: topics::MESSAGING, index: 0 }, offset: 1 };
         let record = Record::new(position, asked(ADA).id, event);
         let mut before = between_two();
-        evolve(&mut before, &record);
+        Messages::evolve(&mut before, &record);
         assert_eq!(before.summary.last_number, 1);
         assert_eq!(
             before.written.as_ref().map(|row| (text_of(row), row.create_time)),
             Some(("hello".to_owned(), Timestamp(7)))
         );
-        assert_eq!(decide(&before, &asked(ADA), &command()), Ok(None));
+        assert_eq!(Messages::decide(&before, &asked(ADA), &command()), Ok(None));
         let once = before.clone();
-        evolve(&mut before, &record);
+        Messages::evolve(&mut before, &record);
         assert_eq!(before, once);
         let reused = Before { written: written(2), ..between_two() };
-        assert_eq!(decide(&reused, &asked(ADA), &command()), Err(Rejection::RequestIdReused));
+        assert_eq!(Messages::decide(&reused, &asked(ADA), &command()), Err(Rejection::RequestIdReused));
     }
 }

@@ -12,6 +12,8 @@ use kith_proto::posts::private::v1::post_private_event::Event as PrivateEvent;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
 use kith_proto::posts::v1::{EditPostRequest, EditPostResponse, PostEdited, rpc};
 use kith_proto::{Event, time};
+use kith_relations::are_ids;
+use kith_relations::post::{languages, takes_edit};
 use kith_service::Failure;
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{Contests, Settles, Verdict};
@@ -19,9 +21,9 @@ use kith_service::ids::{self, parse_id};
 use kith_service::kit::Seen;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, row};
 
+use crate::PostsService;
 use crate::content::{self, Said};
 use crate::post::{self, POSTS, PostRow, Rejection};
-use crate::{PostsService, read};
 
 pub static EDIT_CLAIMS: Table = Table {
     name: "edit_claims",
@@ -71,31 +73,6 @@ pub struct EditState {
     pub said: Said,
 }
 
-/// The intent to append; `None`: it is in the log already. Whether it wins, the log says; only what has lost for
-/// certain is refused here, since revisions never go back.
-pub fn decide(state: &EditState, asked: &Asked, command: &Command) -> Result<Option<EditRequested>, Rejection> {
-    match (&state.post, &state.claim) {
-        (None, _) => Err(Rejection::NotFound),
-        (Some(post), _) if post.author_id != asked.actor => Err(post.not_the_author()),
-        (Some(_), Some(claim)) if claim.payload_digest[..] == asked.digest[..] => Ok(None),
-        (Some(_), Some(_)) => Err(Rejection::RequestIdReused),
-        (Some(post), None) if post.deleted => Err(Rejection::NotFound),
-        (Some(_), None) if (1..state.revision).contains(&command.expected_revision) => {
-            Err(Rejection::RevisionStale { current: state.revision })
-        }
-        (Some(post), None) => Ok(Some(EditRequested {
-            post_id: command.post_id.clone(),
-            author_id: asked.actor.clone(),
-            expected_revision: command.expected_revision,
-            content: Some(asked.close(&state.said.content)),
-            post_create_time: Some(time::of_us(post.create_time.0)),
-            request_time: Some(time::of_us(asked.at.0)),
-            payload_digest: Bytes::copy_from_slice(&asked.digest),
-            attributes: Some(state.said.attributes.clone()),
-        })),
-    }
-}
-
 /// Which edits win, and the RPC that asks.
 pub struct Edits;
 
@@ -110,9 +87,7 @@ impl Contest for Edits {
 
     fn intent(record: &Record) -> Option<&EditRequested> {
         match &record.event {
-            Event::PostsPrivate(PrivateEvent::EditRequested(event)) => {
-                RecordId::parse(&event.post_id).is_some().then_some(event)
-            }
+            Event::PostsPrivate(PrivateEvent::EditRequested(event)) => are_ids(&[&event.post_id]).then_some(event),
             _ => None,
         }
     }
@@ -130,7 +105,7 @@ impl Contest for Edits {
     }
 
     fn is_due(post: Option<&PostRow>, intent_offset: u64) -> bool {
-        post.is_some_and(|post| post.lacks(intent_offset))
+        post.is_some_and(|post| takes_edit(post.deleted, post.edit_intent_next, intent_offset))
     }
 }
 
@@ -191,8 +166,8 @@ impl Noun for Edits {
             // it is told all the same.
             let _ = reached(seen, post_id, revision).await;
         }
-        let post = read::row(state, &asked.actor, post_id).await?.map(|found| found.row);
-        let languages = post.as_ref().map(PostRow::languages).unwrap_or_default();
+        let post = post::seen_by(state, &asked.actor, post_id).await?.map(|found| found.row);
+        let languages = post.as_ref().map(|post| languages(&post.languages)).unwrap_or_default();
         let said = content::compose(state, &asked.actor, command.text.clone(), languages).await?;
         let (rests_on, newest) =
             (claim.as_ref().map(|claim| claim.position), post.as_ref().map(PostRow::newest).unwrap_or_default());
@@ -200,8 +175,29 @@ impl Noun for Edits {
         Ok(Standing::new(state, rests_on).after(newest))
     }
 
+    /// The intent to append; `None`: it is in the log already. Whether it wins, the log says; only what has lost for
+    /// certain is refused here, since revisions never go back.
     fn decide(state: &EditState, asked: &Asked, command: &Command) -> Result<Option<EditRequested>, Rejection> {
-        decide(state, asked, command)
+        match (&state.post, &state.claim) {
+            (None, _) => Err(Rejection::NotFound),
+            (Some(post), _) if post.author_id != asked.actor => Err(post.not_the_author()),
+            (Some(_), Some(claim)) if claim.payload_digest[..] == asked.digest[..] => Ok(None),
+            (Some(_), Some(_)) => Err(Rejection::RequestIdReused),
+            (Some(post), None) if post.deleted => Err(Rejection::NotFound),
+            (Some(_), None) if (1..state.revision).contains(&command.expected_revision) => {
+                Err(Rejection::RevisionStale { current: state.revision })
+            }
+            (Some(post), None) => Ok(Some(EditRequested {
+                post_id: command.post_id.clone(),
+                author_id: asked.actor.clone(),
+                expected_revision: command.expected_revision,
+                content: Some(asked.close(&state.said.content)),
+                post_create_time: Some(time::of_us(post.create_time.0)),
+                request_time: Some(time::of_us(asked.at.0)),
+                payload_digest: Bytes::copy_from_slice(&asked.digest),
+                attributes: Some(state.said.attributes.clone()),
+            })),
+        }
     }
 
     /// The verdict is read when the fold has it.

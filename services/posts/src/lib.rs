@@ -6,7 +6,6 @@
 mod content;
 mod edit;
 mod post;
-mod read;
 mod rpcs;
 
 use std::sync::Arc;

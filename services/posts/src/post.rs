@@ -1,18 +1,27 @@
 //! A post: published, edited, taken away.
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use kith_content::{Content, Opener};
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
-use kith_log::RecordId;
+use kith_log::{Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
-use kith_proto::posts::v1::{Post, PostAttributes, PostContent, PostCreated, PostDeleted, PostEdited};
-use kith_proto::{Event, time};
+use kith_proto::posts::v1::{Post, PostCreated, PostDeleted};
+use kith_proto::time;
+use kith_relations::post::{Change, Columns};
+use kith_relations::sight::Viewer;
 use kith_service::Failure;
-use kith_service::command::Asked;
+use kith_service::command::{Asked, Noun, Standing};
+use kith_service::kit::Seen;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
 
-use crate::content::Said;
+use crate::PostsService;
+use crate::content::{self, Said};
+
+/// Posts read at once.
+const READS_IN_FLIGHT: usize = 16;
 
 pub static POSTS: Table = Table {
     name: "posts",
@@ -70,43 +79,85 @@ pub enum Rejection {
     RevisionStale { current: u32 },
 }
 
-/// What a command makes of a post; `None`: it is so already.
-pub fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<PostEvent>, Rejection> {
-    match (&before.post, command) {
-        (None, Command::Create { post_id, .. }) => Ok(Some(PostEvent::PostCreated(PostCreated {
-            post_id: post_id.clone(),
-            author_id: asked.actor.clone(),
-            content: Some(asked.close(&before.said.content)),
-            create_time: Some(time::of_us(asked.at.0)),
-            payload_digest: Bytes::copy_from_slice(&asked.digest),
-            attributes: Some(before.said.attributes.clone()),
-        }))),
-        (Some(post), Command::Create { .. }) if post.payload_digest[..] == asked.digest[..] => Ok(None),
-        (Some(_), Command::Create { .. }) => Err(Rejection::RequestIdReused),
-        (None, Command::Delete { .. }) => Err(Rejection::NotFound),
-        (Some(post), Command::Delete { .. }) if post.author_id != asked.actor => Err(post.not_the_author()),
-        (Some(post), Command::Delete { .. }) if post.deleted => Ok(None),
-        (Some(post), Command::Delete { post_id }) => Ok(Some(PostEvent::PostDeleted(PostDeleted {
-            post_id: post_id.clone(),
-            author_id: post.author_id.clone(),
-            post_create_time: Some(time::of_us(post.create_time.0)),
-            delete_time: Some(time::of_us(asked.at.0)),
-        }))),
+/// The fold of posts, and their RPCs.
+pub struct Posts;
+
+#[async_trait]
+impl Noun for Posts {
+    type Service = PostsService;
+    type Command = Command;
+    type State = Before;
+    type Event = PostEvent;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::POSTS;
+
+    fn key(command: &Command) -> &str {
+        match command {
+            Command::Create { post_id, .. } | Command::Delete { post_id } => post_id,
+        }
+    }
+
+    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
+        let (found, said) = match command {
+            Command::Create { post_id, text, languages } => {
+                let said = content::compose(&seen.state, &asked.actor, text.clone(), languages.clone()).await?;
+                (post(&seen.state, post_id).await?, said)
+            }
+            Command::Delete { post_id } => (seen_by(&seen.state, &asked.actor, post_id).await?, Default::default()),
+        };
+        let rests_on = found.as_ref().map(|found| found.position);
+        let post = found.map(|found| found.row);
+        let newest = post.as_ref().map(PostRow::newest).unwrap_or_default();
+        Ok(Standing::new(Before { post, said }, rests_on).after(newest))
+    }
+
+    /// What a command makes of a post; `None`: it is so already.
+    fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<PostEvent>, Rejection> {
+        match (&before.post, command) {
+            (None, Command::Create { post_id, .. }) => Ok(Some(PostEvent::PostCreated(PostCreated {
+                post_id: post_id.clone(),
+                author_id: asked.actor.clone(),
+                content: Some(asked.close(&before.said.content)),
+                create_time: Some(time::of_us(asked.at.0)),
+                payload_digest: Bytes::copy_from_slice(&asked.digest),
+                attributes: Some(before.said.attributes.clone()),
+            }))),
+            (Some(post), Command::Create { .. }) if post.payload_digest[..] == asked.digest[..] => Ok(None),
+            (Some(_), Command::Create { .. }) => Err(Rejection::RequestIdReused),
+            (None, Command::Delete { .. }) => Err(Rejection::NotFound),
+            (Some(post), Command::Delete { .. }) if post.author_id != asked.actor => Err(post.not_the_author()),
+            (Some(post), Command::Delete { .. }) if post.deleted => Ok(None),
+            (Some(post), Command::Delete { post_id }) => Ok(Some(PostEvent::PostDeleted(PostDeleted {
+                post_id: post_id.clone(),
+                author_id: post.author_id.clone(),
+                post_create_time: Some(time::of_us(post.create_time.0)),
+                delete_time: Some(time::of_us(asked.at.0)),
+            }))),
+        }
+    }
+
+    fn evolve(before: &mut Before, record: &Record) {
+        if let Some(change) = Change::of(record) {
+            evolve(&mut before.post, change.event, record.time);
+        }
     }
 }
 
 /// What an event dated `at` makes of a post.
 pub fn evolve(state: &mut Option<PostRow>, event: &PostEvent, at: Timestamp) {
-    match (state.as_mut(), event) {
-        (None, PostEvent::PostCreated(event)) => *state = Some(PostRow::created(event, at)),
-        (Some(post), PostEvent::PostEdited(event)) if post.lacks(event.intent_offset) => post.edit(event, at),
-        (Some(post), PostEvent::PostDeleted(_)) if !post.deleted => post.delete(at),
-        (None, PostEvent::PostEdited(_) | PostEvent::PostDeleted(_)) | (Some(_), _) => {}
+    let is_there = state.is_some();
+    let post = state.get_or_insert_default();
+    if post.columns().evolve(is_there, event, at) {
+        match event {
+            PostEvent::PostCreated(event) => post.payload_digest = event.payload_digest.clone(),
+            PostEvent::PostEdited(_) => {}
+            PostEvent::PostDeleted(_) => post.delete_time = at,
+        }
+    } else if !is_there {
+        *state = None;
     }
 }
-
-/// The fold of posts, and their RPCs.
-pub struct Posts;
 
 impl Fold for Posts {
     fn tables(&self) -> Vec<&'static Table> {
@@ -114,17 +165,13 @@ impl Fold for Posts {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let id = post_id(fact(record)?);
-        // An id that is none cannot be a key: such an event concerns no post.
-        RecordId::parse(id)?;
-        Some(Scope::new(&POSTS, Key::text(id)).with::<PostRow>([]))
+        Some(Scope::new(&POSTS, Key::text(Change::of(record)?.post_id)).with::<PostRow>([]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
+        let Some(change) = Change::of(record) else { return };
         let mut post = rows.get::<PostRow>([]);
-        if let Some(event) = fact(record) {
-            evolve(&mut post, event, record.time);
-        }
+        evolve(&mut post, change.event, record.time);
         if let Some(post) = post {
             rows.put([], post);
         }
@@ -132,37 +179,15 @@ impl Fold for Posts {
 }
 
 impl PostRow {
-    /// As it was created, at that time.
-    pub fn created(event: &PostCreated, at: Timestamp) -> Self {
-        let mut post = Self {
-            author_id: event.author_id.clone(),
-            revision: 1,
-            create_time: at,
-            payload_digest: event.payload_digest.clone(),
-            ..Self::default()
-        };
-        post.say(event.content.clone(), event.attributes.as_ref());
-        post
+    fn columns(&mut self) -> Columns<'_> {
+        let Self { author_id, content, languages, revision, create_time, edit_time, deleted, edit_intent_next, .. } =
+            self;
+        Columns { author_id, content, languages, revision, create_time, edit_time, deleted, edit_intent_next }
     }
 
     /// The post as callers see it.
-    pub fn present(self, opener: &Opener, post_id: &str) -> Post {
-        let languages = self.languages();
-        let PostContent { text, facets } = opener.open(&self.content);
-        Post {
-            post_id: post_id.to_owned(),
-            author_id: self.author_id,
-            text,
-            facets,
-            languages,
-            revision: u32::try_from(self.revision).unwrap_or(u32::MAX),
-            create_time: Some(time::of_us(self.create_time.0)),
-            edit_time: (self.edit_time.0 != 0).then(|| time::of_us(self.edit_time.0)),
-        }
-    }
-
-    pub fn languages(&self) -> Vec<String> {
-        self.languages.split_terminator(',').map(str::to_owned).collect()
+    pub fn present(mut self, opener: &Opener, post_id: &str) -> Post {
+        self.columns().present(opener, post_id)
     }
 
     /// Why somebody else may not touch it: one that was deleted looks like one that is not there.
@@ -174,30 +199,6 @@ impl PostRow {
     pub fn newest(&self) -> Timestamp {
         self.create_time.max(self.edit_time).max(self.delete_time)
     }
-
-    /// Whether the edit of the intent at that offset is later than what is there. Deleted stays deleted.
-    pub fn lacks(&self, intent_offset: u64) -> bool {
-        !self.deleted && signed(intent_offset) >= self.edit_intent_next
-    }
-
-    fn edit(&mut self, event: &PostEdited, at: Timestamp) {
-        self.say(event.content.clone(), event.attributes.as_ref());
-        self.revision = event.revision.into();
-        self.edit_time = at;
-        self.edit_intent_next = signed(event.intent_offset).saturating_add(1);
-    }
-
-    /// What it said goes, so that no table keeps what its author took away.
-    fn delete(&mut self, at: Timestamp) {
-        self.say(None, None);
-        self.deleted = true;
-        self.delete_time = at;
-    }
-
-    fn say(&mut self, content: Option<Content>, attributes: Option<&PostAttributes>) {
-        self.content = content.unwrap_or_default();
-        self.languages = attributes.map(|attributes| attributes.languages.join(",")).unwrap_or_default();
-    }
 }
 
 /// The row of a post, deleted or not.
@@ -205,24 +206,26 @@ pub async fn post(state: &State, post_id: &str) -> Result<Option<Found<PostRow>>
     state.row::<PostRow>(&POSTS, &Key::text(post_id), []).await
 }
 
-pub(crate) fn fact(record: &Record) -> Option<&PostEvent> {
-    match &record.event {
-        Event::Posts(event) => Some(event),
-        _ => None,
+/// The rows of these posts, at most a batch, in their order, deleted ones included; `None` as well for one whose author
+/// the viewer does not see.
+pub async fn all_seen_by(
+    state: &State,
+    viewer: &str,
+    post_ids: &[String],
+) -> Result<Vec<Option<Found<PostRow>>>, StoreError> {
+    let reads: Vec<_> = post_ids.iter().map(|id| post(state, id)).collect();
+    let mut rows: Vec<Option<Found<PostRow>>> = stream::iter(reads).buffered(READS_IN_FLIGHT).try_collect().await?;
+    let authors = rows.iter().flatten().map(|found| found.row.author_id.as_str());
+    let sights = Viewer::new(state, viewer).sights(authors).await?;
+    for row in &mut rows {
+        row.take_if(|found| !sights.of(&found.row.author_id).is_clear());
     }
+    Ok(rows)
 }
 
-fn post_id(event: &PostEvent) -> &str {
-    match event {
-        PostEvent::PostCreated(event) => &event.post_id,
-        PostEvent::PostEdited(event) => &event.post_id,
-        PostEvent::PostDeleted(event) => &event.post_id,
-    }
-}
-
-/// Offsets come from our own log, where none is that large; a hostile one is cut.
-fn signed(offset: u64) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
+/// As [`all_seen_by`], for one.
+pub async fn seen_by(state: &State, viewer: &str, post_id: &str) -> Result<Option<Found<PostRow>>, StoreError> {
+    Ok(all_seen_by(state, viewer, &[post_id.to_owned()]).await?.pop().flatten())
 }
 
 impl From<Rejection> for Failure {

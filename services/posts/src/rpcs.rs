@@ -2,64 +2,20 @@
 
 use async_trait::async_trait;
 use kith_content::Opener;
-use kith_fold::Record;
-use kith_log::{Topic, topics};
 use kith_proto::posts::v1::post_event::Event as PostEvent;
 use kith_proto::posts::v1::{
     BatchGetPostsRequest, BatchGetPostsResponse, CreatePostRequest, CreatePostResponse, DeletePostRequest,
     DeletePostResponse, GetPostRequest, GetPostResponse, PostCreated, PostEntry, rpc,
 };
 use kith_proto::time;
-use kith_service::command::{Answers, Asked, Noun, Standing};
+use kith_service::command::{Answers, Asked, Noun};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::Reads;
 use kith_service::{Failure, limits};
-use kith_tables::StoreError;
 
-use crate::post::{Before, Command, PostRow, Posts, Rejection, decide, evolve, fact, post};
-use crate::{PostsService, content, read};
-
-#[async_trait]
-impl Noun for Posts {
-    type Service = PostsService;
-    type Command = Command;
-    type State = Before;
-    type Event = PostEvent;
-    type Rejection = Rejection;
-
-    const TOPIC: Topic = topics::POSTS;
-
-    fn key(command: &Command) -> &str {
-        match command {
-            Command::Create { post_id, .. } | Command::Delete { post_id } => post_id,
-        }
-    }
-
-    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
-        let (found, said) = match command {
-            Command::Create { post_id, text, languages } => {
-                let said = content::compose(&seen.state, &asked.actor, text.clone(), languages.clone()).await?;
-                (post(&seen.state, post_id).await?, said)
-            }
-            Command::Delete { post_id } => (read::row(&seen.state, &asked.actor, post_id).await?, Default::default()),
-        };
-        let rests_on = found.as_ref().map(|found| found.position);
-        let post = found.map(|found| found.row);
-        let newest = post.as_ref().map(PostRow::newest).unwrap_or_default();
-        Ok(Standing::new(Before { post, said }, rests_on).after(newest))
-    }
-
-    fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<PostEvent>, Rejection> {
-        decide(before, asked, command)
-    }
-
-    fn evolve(before: &mut Before, record: &Record) {
-        if let Some(event) = fact(record) {
-            evolve(&mut before.post, event, record.time);
-        }
-    }
-}
+use crate::post::{self, Before, Command, Posts, Rejection, evolve};
+use crate::{PostsService, content};
 
 impl Answers<rpc::CreatePost> for Posts {
     fn parse(_: &PostsService, asked: &Asked, request: CreatePostRequest) -> Result<Command, Failure> {
@@ -70,15 +26,13 @@ impl Answers<rpc::CreatePost> for Posts {
 
     /// The post as it stands. One that has gone since is answered as it was made: who made it learns that it was.
     fn answer(opener: &Opener, asked: &Asked, command: Command, before: Before) -> Result<CreatePostResponse, Failure> {
-        let Before { post, said } = before;
-        let post = post.ok_or_else(Failure::internal)?;
-        let row = if post.deleted {
+        let Before { mut post, said } = before;
+        if let Some(gone) = post.take_if(|post| post.deleted) {
             let (content, attributes) = (Some(asked.close(&said.content)), Some(said.attributes));
-            let made = PostCreated { author_id: post.author_id, content, attributes, ..PostCreated::default() };
-            PostRow::created(&made, post.create_time)
-        } else {
-            post
-        };
+            let made = PostCreated { author_id: gone.author_id, content, attributes, ..PostCreated::default() };
+            evolve(&mut post, &PostEvent::PostCreated(made), gone.create_time);
+        }
+        let row = post.ok_or_else(Failure::internal)?;
         let post = Some(row.present(opener, Self::key(&command)));
         Ok(CreatePostResponse { post, ..CreatePostResponse::default() })
     }
@@ -108,7 +62,7 @@ impl Reads<rpc::GetPost> for Posts {
     }
 
     async fn read(_: &PostsService, seen: &Seen<'_>, post_id: String) -> Result<GetPostResponse, Failure> {
-        let found = read::row(&seen.state, &seen.viewer, &post_id).await?;
+        let found = post::seen_by(&seen.state, &seen.viewer, &post_id).await?;
         let post = found.map(|found| found.row).filter(|row| !row.deleted).ok_or(Rejection::NotFound)?;
         Ok(GetPostResponse { post: Some(post.present(&seen.opener(), &post_id)), ..GetPostResponse::default() })
     }
@@ -129,7 +83,7 @@ impl Reads<rpc::BatchGetPosts> for Posts {
     }
 
     async fn read(_: &PostsService, seen: &Seen<'_>, post_ids: Vec<String>) -> Result<BatchGetPostsResponse, Failure> {
-        let rows = read::rows(&seen.state, &seen.viewer, &post_ids).await?;
+        let rows = post::all_seen_by(&seen.state, &seen.viewer, &post_ids).await?;
         let opener = seen.opener();
         let entries = post_ids.into_iter().zip(rows).map(|(post_id, found)| {
             let row = found.map(|found| found.row).filter(|row| !row.deleted);

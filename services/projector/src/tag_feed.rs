@@ -7,10 +7,10 @@
 use async_trait::async_trait;
 use futures::future::try_join_all;
 use kith_fold::{Effect, Found, Record, State};
-use kith_log::RecordId;
 use kith_proto::feeds::v1::{FeedItem, GetTagFeedRequest, GetTagFeedResponse, rpc};
 use kith_proto::posts::v1::post_event::Event as Posts;
-use kith_proto::{Event, time};
+use kith_proto::time;
+use kith_relations::post::{Change, attributes};
 use kith_service::kit::Seen;
 use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_service::text::parse_tag;
@@ -56,25 +56,19 @@ pub const SPREAD: Spread = Spread { table: &TAG_FEED, rows };
 
 /// Into the feeds of the tags that the post has by the record.
 fn rows(record: &Record) -> Vec<Effect> {
-    let Event::Posts(event) = &record.event else { return Vec::new() };
-    let (post_id, author_id, attributes, at) = match event {
-        Posts::PostCreated(event) => (&event.post_id, &event.author_id, &event.attributes, record.time),
-        Posts::PostEdited(event) => {
-            let at = Timestamp(time::unix_us(event.post_create_time.as_ref()));
-            (&event.post_id, &event.author_id, &event.attributes, at)
-        }
+    // Nothing could be asked about an account that is no id.
+    let Some(change) = Change::of(record).filter(Change::has_author) else { return Vec::new() };
+    let at = match change.event {
+        Posts::PostCreated(_) => record.time,
+        Posts::PostEdited(event) => Timestamp(time::unix_us(event.post_create_time.as_ref())),
         Posts::PostDeleted(_) => return Vec::new(),
     };
-    if RecordId::parse(author_id).is_none() {
-        // Nothing could be asked about such an account.
-        return Vec::new();
-    }
-    let tags = attributes.iter().flat_map(|attributes| &attributes.tags);
+    let tags = attributes(change.event).into_iter().flat_map(|attributes| &attributes.tags);
     let tags = tags.filter(|tag| !tag.is_empty() && tag.len() <= TAG_BYTES_MAX);
     let week = week_of(at.0);
     let put = |tag: &String| {
-        let row = PostRow { author_id: author_id.clone() };
-        let place = [at.into(), post_id.as_str().into()];
+        let row = PostRow { author_id: change.author_id.to_owned() };
+        let place = [at.into(), change.post_id.into()];
         let has_posts = WeekRow { has_posts: true };
         [
             Effect::put(&TAG_FEED, key(tag, week), place, row, record.position.offset),
@@ -189,7 +183,7 @@ fn entry(place: Place, author_id: String) -> Entry {
 
 #[cfg(test)]
 mod tests {
-    use kith_log::{LogPartition, Position, topics};
+    use kith_log::{LogPartition, Position, RecordId, topics};
     use kith_proto::feeds::v1::feed_service_server::FeedService;
     use kith_proto::identity::v1::{Blocked, identity_event};
     use kith_proto::posts::v1::{PostAttributes, PostCreated, PostDeleted, PostEdited};

@@ -20,12 +20,7 @@ pub mod follows;
 pub mod home;
 pub mod pulls;
 
-use kith_log::{Offset, RecordId};
-
-/// Whether all of these are ids. An event in which one is not is no concern of any view: nothing could name what it says.
-fn are_ids(ids: &[&str]) -> bool {
-    ids.iter().all(|id| RecordId::parse(id).is_some())
-}
+use kith_log::Offset;
 
 /// An offset as a column holds it.
 fn signed(offset: Offset) -> i64 {

@@ -5,11 +5,7 @@ use crate::tests::history::{History, asked, hex, id};
 
 /// What the command of that number makes of it.
 fn decided(before: &Before, n: u8, wish: Wish) -> Result<Option<Event>, Rejection> {
-    decide(before, &asked(n), &Command { share_id: hex(n), post_id: hex(1), wish })
-}
-
-fn record(n: u8) -> Record {
-    History::record(0, id(n), event(0xa, None))
+    Shares::decide(before, &asked(n), &Command { share_id: hex(n), post_id: hex(1), wish })
 }
 
 fn share_via(via: &str) -> Wish {
@@ -72,23 +68,31 @@ fn a_share_that_stands_is_ended_by_its_id() {
     assert_eq!(decided(&before(over), 1, share_via("")), Ok(None));
 }
 
+/// What account 0xa's beginning or ending its share of that id makes of the row, by the record of that number.
+fn turned(row: &mut ShareRow, share: u8, begins: bool, record: u8) -> Option<i64> {
+    let (share_id, post_id, actor_id) = (hex(share), hex(1), hex(0xa));
+    let event = match begins {
+        true => Event::Shared(Shared { share_id, post_id, actor_id, ..Shared::default() }),
+        false => Event::Unshared(Unshared { share_id, post_id, actor_id, ..Unshared::default() }),
+    };
+    let record = History::record(0, id(record), event);
+    evolve(row, &change(&record).unwrap(), &record)
+}
+
 #[test]
 fn a_late_end_leaves_the_next_share_alone() {
     let mut row = standing(1);
-    let end = Unshared { share_id: hex(1), ..Unshared::default() };
-    let next = Shared { share_id: hex(3), ..Shared::default() };
-    assert_eq!(evolve(&mut row, Change::Unshared(&end), &record(2)), Some(-1));
-    assert_eq!(evolve(&mut row, Change::Shared(&next), &record(3)), Some(1));
-    assert_eq!(evolve(&mut row, Change::Unshared(&end), &record(4)), Some(0), "decided when the first one stood");
-    assert_eq!(evolve(&mut row, Change::Unshared(&end), &record(2)), None, "a copy");
+    assert_eq!(turned(&mut row, 1, false, 2), Some(-1));
+    assert_eq!(turned(&mut row, 3, true, 3), Some(1));
+    assert_eq!(turned(&mut row, 1, false, 4), Some(0), "decided when the first one stood");
+    assert_eq!(turned(&mut row, 1, false, 2), None, "a copy");
     assert!(row.shared);
 }
 
 #[test]
 fn of_two_shares_that_raced_the_first_stands() {
     let mut row = standing(1);
-    let second = Shared { share_id: hex(2), ..Shared::default() };
-    assert_eq!(evolve(&mut row, Change::Shared(&second), &record(2)), Some(0));
+    assert_eq!(turned(&mut row, 2, true, 2), Some(0));
     assert_eq!(row.share_id, hex(1));
 }
 

@@ -122,8 +122,8 @@ async fn counts_equal_the_lengths_of_the_lists() {
         let key = Key(vec![hex(n).as_str().into(), "".into()]);
         let rows = state.slice::<ReactionRow>(&REACTIONS, &key, RowRange::all::<ReactionRow>(), 1_000).await.unwrap();
         let standing = rows.iter().filter(|found| found.row.kind().is_some()).count() as u64;
-        let counts = reaction::counts(state, &on_post(n)).await.unwrap();
-        assert_eq!(counts.by_kind().iter().map(|one| one.count).sum::<u64>(), standing);
+        let mut counts = reaction::counts(state, &on_post(n)).await.unwrap();
+        assert_eq!(counts.by_kind().iter().map(|count| **count).sum::<i64>(), standing as i64);
         let range = RowRange { prefix: vec!["".into()], ..RowRange::all::<CommentRow>() };
         let listed = state.slice::<CommentRow>(&COMMENTS, &Key::text(&hex(n)), range, 1_000).await.unwrap().len();
         assert_eq!(discussion::count(state, &hex(n)).await.unwrap(), listed as i64);

@@ -5,14 +5,14 @@ use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{Blocked, FollowCut, Followed, Unblocked, Unfollowed};
 use kith_proto::{Event, time};
-use kith_service::command::Asked;
+use kith_service::command::{Asked, Noun};
 use kith_tables::{Key, Row, RowKey, RowType};
 use proptest::prelude::*;
 
 use super::*;
 use crate::followers::{FOLLOWERS, Followers, FollowersSummary};
 use crate::graph::{EDGES, Edges, EdgesSummary};
-use crate::relationship::{Before, Command, Pair, Wish, decide};
+use crate::relationship::{Before, Command, Pair, Relationships, Wish};
 
 const FOLLOWER: RecordId = RecordId([1; 16]);
 const BLOCKER: RecordId = RecordId([2; 16]);
@@ -229,7 +229,7 @@ impl World {
         let pair = Pair { mine: mine.edge(), theirs: theirs.edge(), ..Pair::default() };
         let seen_target_offset = (theirs.folded as u64).saturating_sub(stale);
         let before = Before { pair, target_exists: true, seen_target_offset };
-        if let Ok(Some(event)) = decide(&before, &asked, &command) {
+        if let Ok(Some(event)) = Relationships::decide(&before, &asked, &command) {
             self.side(by_follower).append(id, event.into());
         }
     }

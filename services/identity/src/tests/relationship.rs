@@ -32,7 +32,7 @@ fn given(mine: &[Wish], theirs: &[Wish]) -> Before {
 }
 
 fn changes(before: &Before, wish: Wish) -> bool {
-    decide(before, &asked(), &command(wish)).unwrap().is_some()
+    Relationships::decide(before, &asked(), &command(wish)).unwrap().is_some()
 }
 
 #[test]
@@ -53,9 +53,9 @@ fn a_command_applied_before_makes_no_event_whatever_came_after() {
     let blocks = [FOLLOW, Wish::Unfollow, Wish::Block];
     for (mine, theirs) in [(&blocks[..2], &[][..]), (&blocks, &[]), (&blocks[..2], &[Wish::Block])] {
         let mut before = given(mine, theirs);
-        assert_ne!(decide(&before, &asked(), &command(FOLLOW)), Ok(None));
+        assert_ne!(Relationships::decide(&before, &asked(), &command(FOLLOW)), Ok(None));
         assert!(before.pair.mine.applied.insert(asked().id));
-        assert_eq!(decide(&before, &asked(), &command(FOLLOW)), Ok(None));
+        assert_eq!(Relationships::decide(&before, &asked(), &command(FOLLOW)), Ok(None));
     }
 }
 
@@ -64,13 +64,13 @@ fn a_follow_that_is_about_to_be_cut_is_followed_anew() {
     // The follow had seen one record; the block, taken back since, is at offset 2.
     let before = given(&[FOLLOW], &[FOLLOW, Wish::Unfollow, Wish::Block, Wish::Unblock]);
     assert!(!before.pair.present(TARGET.to_string()).following);
-    let again = decide(&before, &asked(), &command(FOLLOW)).unwrap();
+    let again = Relationships::decide(&before, &asked(), &command(FOLLOW)).unwrap();
     assert!(matches!(again, Some(Identity::Followed(event)) if event.seen_target_offset == 3));
 }
 
 #[test]
 fn who_may_not_is_told_why() {
-    let refused = |before: &Before, wish| decide(before, &asked(), &command(wish)).unwrap_err();
+    let refused = |before: &Before, wish| Relationships::decide(before, &asked(), &command(wish)).unwrap_err();
     assert_eq!(refused(&given(&[], &[Wish::Block]), FOLLOW), Rejection::AccountNotFound);
     assert_eq!(refused(&given(&[Wish::Block], &[]), FOLLOW), Rejection::Blocked);
     assert_eq!(refused(&given(&[Wish::Block], &[Wish::Block]), FOLLOW), Rejection::AccountNotFound, "tells no more");
@@ -78,7 +78,7 @@ fn who_may_not_is_told_why() {
     for wish in [FOLLOW, Wish::Block] {
         assert_eq!(refused(&nobody, wish), Rejection::AccountNotFound);
         let oneself = Command { target: ACTOR.to_string(), ..command(wish) };
-        assert_eq!(decide(&given(&[], &[]), &asked(), &oneself).unwrap_err(), Rejection::SelfNotAllowed);
+        assert_eq!(Relationships::decide(&given(&[], &[]), &asked(), &oneself).unwrap_err(), Rejection::SelfNotAllowed);
     }
     assert!(changes(&given(&[], &[Wish::Block]), Wish::Block), "who is blocked may block back");
     assert!(!changes(&nobody, Wish::Unfollow) && !changes(&nobody, Wish::Unblock));

@@ -52,7 +52,7 @@ fn what_has_lost_for_certain_is_refused_and_the_rest_is_the_logs() {
     let post = PostRow { author_id: "ada".into(), ..PostRow::default() };
     let gone = PostRow { deleted: true, ..post.clone() };
     let state = |post: Option<&PostRow>| EditState { post: post.cloned(), revision: 3, ..EditState::default() };
-    let by_ada = |post, expected| decide(&state(post), &asked("ada"), &command(expected));
+    let by_ada = |post, expected| Edits::decide(&state(post), &asked("ada"), &command(expected));
     assert_eq!(by_ada(Some(&post), 2), Err(Rejection::RevisionStale { current: 3 }));
     for expected in [0, 3, 4] {
         let intent = by_ada(Some(&post), expected).unwrap().unwrap();
@@ -60,7 +60,7 @@ fn what_has_lost_for_certain_is_refused_and_the_rest_is_the_logs() {
     }
     assert_eq!(by_ada(None, 0), Err(Rejection::NotFound));
     assert_eq!(by_ada(Some(&gone), 0), Err(Rejection::NotFound));
-    let by_bob = |post| decide(&state(Some(post)), &asked("bob"), &command(0));
+    let by_bob = |post| Edits::decide(&state(Some(post)), &asked("bob"), &command(0));
     assert_eq!(by_bob(&post), Err(Rejection::NotTheAuthor));
     assert_eq!(by_bob(&gone), Err(Rejection::NotFound));
 }
@@ -70,9 +70,9 @@ fn an_intent_asked_for_again_is_not_appended_again() {
     let post = Some(PostRow { author_id: "ada".into(), ..PostRow::default() });
     let claim = Some(ClaimRow { payload_digest: asked("ada").digest.to_vec().into(), ..ClaimRow::default() });
     let state = EditState { post, claim, revision: 3, ..EditState::default() };
-    assert_eq!(decide(&state, &asked("ada"), &command(1)), Ok(None));
+    assert_eq!(Edits::decide(&state, &asked("ada"), &command(1)), Ok(None));
     let other = Asked { digest: [2; 32], ..asked("ada") };
-    assert_eq!(decide(&state, &other, &command(1)), Err(Rejection::RequestIdReused));
+    assert_eq!(Edits::decide(&state, &other, &command(1)), Err(Rejection::RequestIdReused));
 }
 
 proptest! {

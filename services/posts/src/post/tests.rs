@@ -1,4 +1,6 @@
-use kith_log::{LogPartition, Position, topics};
+use kith_log::{LogPartition, Position, RecordId};
+use kith_proto::Event;
+use kith_proto::posts::v1::{PostAttributes, PostContent, PostEdited};
 use proptest::prelude::*;
 
 use super::*;
@@ -67,13 +69,13 @@ fn asked(text: &str) -> Asked {
 fn create(post: &Option<PostRow>, text: &str) -> Result<Option<PostEvent>, Rejection> {
     let before = Before { post: post.clone(), said: said(text) };
     let command = Command::Create { post_id: ID.to_string(), text: text.into(), languages: Vec::new() };
-    decide(&before, &asked(text), &command)
+    Posts::decide(&before, &asked(text), &command)
 }
 
 fn delete(post: &Option<PostRow>, actor: &str) -> Result<Option<PostEvent>, Rejection> {
     let before = Before { post: post.clone(), ..Before::default() };
     let asked = Asked { actor: actor.into(), ..asked("") };
-    decide(&before, &asked, &Command::Delete { post_id: ID.to_string() })
+    Posts::decide(&before, &asked, &Command::Delete { post_id: ID.to_string() })
 }
 
 #[test]

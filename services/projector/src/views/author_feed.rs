@@ -7,11 +7,14 @@ use kith_fold::{Effect, Fold, Found, Record, Rows, Scope, State, Walk};
 use kith_log::Offset;
 use kith_proto::Event;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
+use kith_proto::engagement::v1::{Shared, Unshared};
 use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_proto::posts::v1::{PostCreated, PostDeleted};
+use kith_relations::are_ids;
 use kith_tables::{Column, Key, Order, Row, RowRange, Section, StoreError, Table, Timestamp, Value, row};
 
 use super::home::HOME;
-use super::{are_ids, audience, home, signed, unsigned};
+use super::{audience, home, signed, unsigned};
 use crate::entry::{Entry, Kind, Place};
 
 pub static AUTHOR_FEED: Table = Table {
@@ -60,26 +63,24 @@ struct Change<'a> {
 }
 
 enum Step<'a> {
-    Begin { kind: Kind, at_us: i64, post_id: &'a str, post_author_id: &'a str },
+    Begin { kind: Kind, post_id: &'a str, post_author_id: &'a str },
     End,
 }
 
 impl<'a> Change<'a> {
     fn of(record: &'a Record) -> Option<Self> {
-        let (author, item_id, step) = match &record.event {
-            Event::Posts(Posts::PostCreated(event)) => {
-                let at_us = record.time.0;
-                let (post_id, post_author_id) = (&*event.post_id, &*event.author_id);
-                (post_author_id, post_id, Step::Begin { kind: Kind::Post, at_us, post_id, post_author_id })
+        let begin = |kind, post_id, post_author_id| Step::Begin { kind, post_id, post_author_id };
+        let (author, item_id, step): (&str, &str, Step<'a>) = match &record.event {
+            Event::Posts(Posts::PostCreated(PostCreated { post_id, author_id, .. })) => {
+                (author_id, post_id, begin(Kind::Post, post_id, author_id))
             }
-            Event::Posts(Posts::PostDeleted(event)) => (&*event.author_id, &*event.post_id, Step::End),
-            Event::Engagement(Engagement::Shared(event)) => {
-                let at_us = record.time.0;
-                let (post_id, post_author_id) = (&*event.post_id, &*event.post_author_id);
-                let begin = Step::Begin { kind: Kind::Share, at_us, post_id, post_author_id };
-                (&*event.actor_id, &*event.share_id, begin)
+            Event::Posts(Posts::PostDeleted(PostDeleted { post_id, author_id, .. })) => (author_id, post_id, Step::End),
+            Event::Engagement(Engagement::Shared(Shared { share_id, actor_id, post_id, post_author_id, .. })) => {
+                (actor_id, share_id, begin(Kind::Share, post_id, post_author_id))
             }
-            Event::Engagement(Engagement::Unshared(event)) => (&*event.actor_id, &*event.share_id, Step::End),
+            Event::Engagement(Engagement::Unshared(Unshared { share_id, actor_id, .. })) => {
+                (actor_id, share_id, Step::End)
+            }
             _ => return None,
         };
         let post = match step {
@@ -108,9 +109,9 @@ impl Fold for AuthorFeed {
         let Some(change) = Change::of(record) else { return };
         let known = rows.get::<IndexRow>(change.index_key());
         match (&change.step, known) {
-            (&Step::Begin { kind, at_us, post_id, post_author_id }, None) => {
+            (&Step::Begin { kind, post_id, post_author_id }, None) => {
                 let index = IndexRow {
-                    item_time: Timestamp(at_us),
+                    item_time: record.time,
                     kind,
                     post_id: post_id.to_owned(),
                     post_author_id: post_author_id.to_owned(),

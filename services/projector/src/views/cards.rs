@@ -8,14 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use kith_content::{Content, Opener};
 use kith_fold::{Effect, Fold, Record, Rows, Scope, State};
 use kith_log::{LogPartition, topics};
+use kith_proto::posts::v1::Post;
 use kith_proto::posts::v1::post_event::Event as Posts;
-use kith_proto::posts::v1::{Post, PostAttributes, PostContent};
-use kith_proto::{Event, time};
+use kith_relations::post::{self, Change, Columns};
 use kith_tables::{Column, Key, Order, Row, RowKey, RowType, Section, StoreError, Table, Timestamp, Value, row};
 
 pub use engagement::{ActorRow, CardEngagement, CommentRow, EngagementSummary};
-
-use super::{are_ids, signed};
 
 pub static CARDS: Table = Table {
     name: "cards",
@@ -65,18 +63,13 @@ impl Fold for CardPosts {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let post_id = match post_event(record)? {
-            Posts::PostCreated(event) if are_ids(&[&event.author_id]) => &event.post_id,
-            Posts::PostCreated(_) => return None,
-            Posts::PostEdited(event) => &event.post_id,
-            Posts::PostDeleted(event) => &event.post_id,
-        };
-        are_ids(&[post_id]).then(|| Scope::new(&CARDS, Key::text(post_id)).with::<PostRow>(["".into()]))
+        let change = change(record)?;
+        Some(Scope::new(&CARDS, Key::text(change.post_id)).with::<PostRow>(["".into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some(event) = post_event(record) else { return };
-        if let Some(row) = evolve(rows.get::<PostRow>(["".into()]), event, record.time) {
+        let Some(change) = change(record) else { return };
+        if let Some(row) = evolve(rows.get::<PostRow>(["".into()]), change.event, record.time) {
             rows.put(["".into()], row);
         }
     }
@@ -86,43 +79,25 @@ impl Fold for CardPosts {
     }
 }
 
-fn post_event(record: &Record) -> Option<&Posts> {
-    match &record.event {
-        Event::Posts(event) => Some(event),
-        _ => None,
-    }
+/// A card of a post needs an author who can be asked about.
+fn change(record: &Record) -> Option<Change<'_>> {
+    Change::of(record).filter(|change| !matches!(change.event, Posts::PostCreated(_)) || change.has_author())
 }
 
-/// The post after the event dated `at`; `None`: as it was. A deleted post stays deleted, a first creation stays the only one.
+/// The post after the event dated `at`; `None`: as it was.
 fn evolve(post: Option<PostRow>, event: &Posts, at: Timestamp) -> Option<PostRow> {
-    match (post, event) {
-        (None, Posts::PostCreated(event)) => {
-            let post = PostRow { author_id: event.author_id.clone(), create_time: at, ..PostRow::default() };
-            Some(PostRow { revision: 1, ..post.saying(event.content.clone(), event.attributes.as_ref()) })
-        }
-        (Some(post), Posts::PostEdited(event))
-            if !post.deleted && signed(event.intent_offset) >= post.edit_intent_next =>
-        {
-            Some(PostRow {
-                revision: event.revision.into(),
-                edit_time: at,
-                edit_intent_next: signed(event.intent_offset).saturating_add(1),
-                ..post.saying(event.content.clone(), event.attributes.as_ref())
-            })
-        }
-        (Some(post), Posts::PostDeleted(_)) if !post.deleted => {
-            Some(PostRow { deleted: true, ..post.saying(None, None) })
-        }
-        (Some(_), Posts::PostCreated(_) | Posts::PostEdited(_) | Posts::PostDeleted(_))
-        | (None, Posts::PostEdited(_) | Posts::PostDeleted(_)) => None,
-    }
+    let is_there = post.is_some();
+    let mut post = post.unwrap_or_default();
+    let changes = post.columns().evolve(is_there, event, at);
+    let tags = post::attributes(event).into_iter().flat_map(|attributes| &attributes.tags);
+    changes.then(|| PostRow { tags: tags.map(|tag| format!("#{tag}")).collect(), ..post })
 }
 
 impl PostRow {
-    fn saying(self, content: Option<Content>, attributes: Option<&PostAttributes>) -> Self {
-        let languages = attributes.map(|attributes| attributes.languages.join(",")).unwrap_or_default();
-        let tags = attributes.iter().flat_map(|attributes| &attributes.tags).map(|tag| format!("#{tag}")).collect();
-        Self { content: content.unwrap_or_default(), languages, tags, ..self }
+    fn columns(&mut self) -> Columns<'_> {
+        let Self { author_id, content, languages, revision, create_time, edit_time, deleted, edit_intent_next, .. } =
+            self;
+        Columns { author_id, content, languages, revision, create_time, edit_time, deleted, edit_intent_next }
     }
 
     /// Whether it carries the tag, which is normalised.
@@ -132,17 +107,7 @@ impl PostRow {
 
     /// The post as callers see it.
     pub fn present(&self, opener: &Opener, post_id: &str) -> Post {
-        let PostContent { text, facets } = opener.open(&self.content);
-        Post {
-            post_id: post_id.to_owned(),
-            author_id: self.author_id.clone(),
-            text,
-            facets,
-            languages: self.languages.split_terminator(',').map(str::to_owned).collect(),
-            revision: u32::try_from(self.revision).unwrap_or(u32::MAX),
-            create_time: Some(time::of_us(self.create_time.0)),
-            edit_time: (self.edit_time != Timestamp::default()).then(|| time::of_us(self.edit_time.0)),
-        }
+        self.clone().columns().present(opener, post_id)
     }
 }
 
@@ -190,7 +155,8 @@ impl Card {
 
 #[cfg(test)]
 mod tests {
-    use kith_proto::posts::v1::{PostCreated, PostDeleted, PostEdited};
+    use kith_proto::posts::v1::{PostAttributes, PostContent, PostCreated, PostDeleted, PostEdited};
+    use kith_proto::{Event, time};
 
     use super::*;
 

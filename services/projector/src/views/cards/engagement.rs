@@ -1,13 +1,14 @@
 //! What stands around a post, as its card shows it. What concerns its comments is no part of it, but for their number.
 
 use kith_fold::{AppliedIds, Fold, Record, Rows, Scope};
-use kith_proto::Event;
-use kith_proto::engagement::v1::engagement_event::Event as Engagement;
-use kith_proto::engagement::v1::{Counts, ReactionCount, ReactionKind, ViewerState};
+use kith_log::RecordId;
+use kith_proto::engagement::v1::{CommentCreated, Counts, ReactionKind, ViewerState};
+use kith_relations::hold::Held;
+use kith_relations::reaction::{self, KINDS};
+use kith_relations::{comment, share};
 use kith_tables::{Key, Table, row};
 
 use super::CARDS;
-use crate::views::are_ids;
 
 row! {
     /// What one account did about the post.
@@ -47,53 +48,18 @@ row! {
 pub struct CardEngagement;
 
 /// What a record does about a post.
-struct Change<'a> {
-    post_id: &'a str,
-    step: Step<'a>,
-}
-
-enum Step<'a> {
-    Actor(&'a str, Act<'a>),
-    /// The comment; what it replies to, if not to the post.
-    Comment(&'a str, Option<&'a str>),
-}
-
-enum Act<'a> {
-    React(ReactionKind),
-    Unreact,
-    Share(&'a str),
-    Unshare(&'a str),
+enum Change<'a> {
+    Reaction(reaction::Change<'a>),
+    Share(share::Change<'a>),
+    Comment(&'a CommentCreated),
 }
 
 impl<'a> Change<'a> {
     fn of(record: &'a Record) -> Option<Self> {
-        let Event::Engagement(event) = &record.event else { return None };
-        let (post_id, id, step) = match event {
-            Engagement::Reacted(event) => {
-                let kind = ReactionKind::try_from(event.kind).ok().filter(|kind| *kind != ReactionKind::Unspecified)?;
-                let subject = event.subject.as_ref().filter(|subject| subject.comment_id.is_empty())?;
-                (&*subject.post_id, &*event.actor_id, Step::Actor(&event.actor_id, Act::React(kind)))
-            }
-            Engagement::Unreacted(event) => {
-                let subject = event.subject.as_ref().filter(|subject| subject.comment_id.is_empty())?;
-                (&*subject.post_id, &*event.actor_id, Step::Actor(&event.actor_id, Act::Unreact))
-            }
-            Engagement::CommentCreated(event) => {
-                let parent = Some(&*event.parent_comment_id).filter(|parent| !parent.is_empty());
-                if !are_ids(&[&event.author_id]) || !parent.is_none_or(|parent| are_ids(&[parent])) {
-                    return None;
-                }
-                (&*event.post_id, &*event.comment_id, Step::Comment(&event.comment_id, parent))
-            }
-            Engagement::Shared(event) if are_ids(&[&event.share_id]) => {
-                (&*event.post_id, &*event.actor_id, Step::Actor(&event.actor_id, Act::Share(&event.share_id)))
-            }
-            Engagement::Unshared(event) if are_ids(&[&event.share_id]) => {
-                (&*event.post_id, &*event.actor_id, Step::Actor(&event.actor_id, Act::Unshare(&event.share_id)))
-            }
-            _ => return None,
-        };
-        are_ids(&[post_id, id]).then_some(Self { post_id, step })
+        let reaction = reaction::Change::of(record).filter(|change| change.subject.comment_id.is_empty());
+        let share = || share::change(record).map(Self::Share);
+        let comment = || comment::created(record).map(Self::Comment);
+        reaction.map(Self::Reaction).or_else(share).or_else(comment)
     }
 }
 
@@ -103,150 +69,160 @@ impl Fold for CardEngagement {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let change = Change::of(record)?;
-        let scope = Scope::new(&CARDS, Key::text(change.post_id));
-        Some(match change.step {
-            Step::Actor(actor, _) => scope.with::<ActorRow>([actor.into()]),
-            Step::Comment(comment, None) => scope.with::<CommentRow>([comment.into()]),
-            Step::Comment(comment, Some(parent)) => {
-                scope.with::<CommentRow>([comment.into()]).with::<CommentRow>([parent.into()])
+        let scope = |post_id: &str| Scope::new(&CARDS, Key::text(post_id));
+        Some(match Change::of(record)? {
+            Change::Reaction(change) => scope(&change.subject.post_id).with::<ActorRow>([change.actor_id.into()]),
+            Change::Share(change) => scope(change.post_id).with::<ActorRow>([change.actor_id.into()]),
+            Change::Comment(event) => {
+                let scope = scope(&event.post_id).with::<CommentRow>([event.comment_id.as_str().into()]);
+                match &*event.parent_comment_id {
+                    "" => scope,
+                    parent => scope.with::<CommentRow>([parent.into()]),
+                }
             }
         })
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some(change) = Change::of(record) else { return };
-        let summary = rows.summary::<EngagementSummary>();
-        match change.step {
-            Step::Actor(actor, act) => {
-                let before = rows.get::<ActorRow>([actor.into()]).unwrap_or_default();
-                let mut row = before.clone();
-                if row.applied(&act).insert(record.id) {
-                    row.evolve(&act);
-                    rows.set_summary(summary.after(&before, &row));
-                    rows.put([actor.into()], row);
-                }
-            }
-            // A reply to what is not there is none, as for engagement, whose numbers these are.
-            Step::Comment(comment, parent) => {
-                let counted = |id: &str| rows.get::<CommentRow>([id.into()]).is_some();
-                if !counted(comment) && parent.is_none_or(counted) {
-                    rows.put([comment.into()], CommentRow { counted: true });
-                    rows.set_summary(EngagementSummary { comment_count: summary.comment_count + 1, ..summary });
-                }
-            }
+        match Change::of(record) {
+            Some(Change::Reaction(change)) => act(rows, change.actor_id, |row| row.react(&change, record.id)),
+            Some(Change::Share(change)) => act(rows, change.actor_id, |row| row.share(&change, record.id)),
+            Some(Change::Comment(event)) => count_comment(rows, event),
+            None => {}
         }
     }
 }
 
+/// Changes what an account did about the post, and the counts with it; where `change` says false, nothing.
+fn act(rows: &mut Rows, actor_id: &str, change: impl FnOnce(&mut ActorRow) -> bool) {
+    let before = rows.get::<ActorRow>([actor_id.into()]).unwrap_or_default();
+    let mut row = before.clone();
+    if change(&mut row) {
+        rows.set_summary(rows.summary::<EngagementSummary>().after(&before, &row));
+        rows.put([actor_id.into()], row);
+    }
+}
+
+/// A reply to what is not there is none, as for engagement, whose numbers these are.
+fn count_comment(rows: &mut Rows, event: &CommentCreated) {
+    let (comment, parent) = (&*event.comment_id, &*event.parent_comment_id);
+    let counted = |id: &str| rows.get::<CommentRow>([id.into()]).is_some();
+    if !counted(comment) && (parent.is_empty() || counted(parent)) {
+        let summary = rows.summary::<EngagementSummary>();
+        rows.put([comment.into()], CommentRow { counted: true });
+        rows.set_summary(EngagementSummary { comment_count: summary.comment_count + 1, ..summary });
+    }
+}
+
 impl ActorRow {
-    /// One share an account: the first stands until it is taken back.
-    fn evolve(&mut self, act: &Act<'_>) {
-        match act {
-            Act::React(kind) => self.reaction = i64::from(i32::from(*kind)),
-            Act::Unreact => self.reaction = 0,
-            Act::Share(share_id) if !self.shared => {
-                self.shared = true;
-                self.share_id = (*share_id).to_owned();
-            }
-            Act::Unshare(share_id) if self.share_id == *share_id => self.shared = false,
-            Act::Share(_) | Act::Unshare(_) => {}
+    /// False: the record was applied before.
+    fn react(&mut self, change: &reaction::Change<'_>, id: RecordId) -> bool {
+        let is_new = self.applied_reactions.insert(id);
+        if is_new {
+            self.reaction = change.kind.map_or(0, |kind| i64::from(i32::from(kind)));
         }
+        is_new
     }
 
-    fn applied(&mut self, act: &Act<'_>) -> &mut AppliedIds {
-        match act {
-            Act::React(_) | Act::Unreact => &mut self.applied_reactions,
-            Act::Share(_) | Act::Unshare(_) => &mut self.applied_shares,
-        }
+    /// False: the record was applied before.
+    fn share(&mut self, change: &share::Change<'_>, id: RecordId) -> bool {
+        let Self { shared, share_id, applied_shares, .. } = self;
+        change.turn(Held { stands: shared, id: share_id, applied: applied_shares }, id).is_some()
     }
 
     /// What the account did, as it is told.
     pub fn present(&self) -> ViewerState {
-        ViewerState { reaction: self.kind().into(), shared: self.shared }
+        ViewerState { reaction: self.kind().unwrap_or_default().into(), shared: self.shared }
     }
 
-    fn kind(&self) -> ReactionKind {
-        i32::try_from(self.reaction).ok().and_then(|kind| ReactionKind::try_from(kind).ok()).unwrap_or_default()
+    /// `None`: no reaction.
+    fn kind(&self) -> Option<ReactionKind> {
+        i32::try_from(self.reaction).ok().and_then(reaction::known)
     }
 }
 
 impl EngagementSummary {
     fn after(mut self, before: &ActorRow, after: &ActorRow) -> Self {
-        for (row, by) in [(before, -1), (after, 1)] {
-            if let Some(count) = self.of_kind(row.kind()) {
-                *count += by;
-            }
-            self.share_count += by * i64::from(row.shared);
-        }
+        reaction::recount(self.by_kind(), before.kind(), after.kind());
+        self.share_count += i64::from(after.shared) - i64::from(before.shared);
         self
     }
 
-    fn of_kind(&mut self, kind: ReactionKind) -> Option<&mut i64> {
-        match kind {
-            ReactionKind::Unspecified => None,
-            ReactionKind::Like => Some(&mut self.like_count),
-            ReactionKind::Love => Some(&mut self.love_count),
-            ReactionKind::Laugh => Some(&mut self.laugh_count),
-            ReactionKind::Wow => Some(&mut self.wow_count),
-            ReactionKind::Sad => Some(&mut self.sad_count),
-            ReactionKind::Support => Some(&mut self.support_count),
-        }
+    fn by_kind(&mut self) -> [&mut i64; KINDS.len()] {
+        let Self { like_count, love_count, laugh_count, wow_count, sad_count, support_count, .. } = self;
+        [like_count, love_count, laugh_count, wow_count, sad_count, support_count]
     }
 
     /// The counts as callers see them.
     pub fn present(&self) -> Counts {
-        let by_kind = [
-            (ReactionKind::Like, self.like_count),
-            (ReactionKind::Love, self.love_count),
-            (ReactionKind::Laugh, self.laugh_count),
-            (ReactionKind::Wow, self.wow_count),
-            (ReactionKind::Sad, self.sad_count),
-            (ReactionKind::Support, self.support_count),
-        ];
-        let unsigned = |count: i64| u64::try_from(count).unwrap_or(0);
-        let some = by_kind.iter().filter(|(_, count)| *count > 0);
-        Counts {
-            reactions_by_kind: some
-                .map(|&(kind, count)| ReactionCount { kind: kind.into(), count: unsigned(count) })
-                .collect(),
-            reaction_count: by_kind.iter().map(|(_, count)| unsigned(*count)).sum(),
-            comment_count: unsigned(self.comment_count),
-            share_count: unsigned(self.share_count),
-        }
+        let reactions = self.clone().by_kind().map(|count| *count);
+        reaction::present(reactions, self.comment_count, self.share_count)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kith_log::{LogPartition, Position, topics};
+    use kith_proto::engagement::v1::engagement_event::Event;
+    use kith_proto::engagement::v1::{Reacted, ReactionCount, Shared, Subject, Unreacted, Unshared};
+
     use super::*;
 
-    fn after(acts: &[Act<'_>]) -> (ActorRow, Counts) {
+    /// What an account did about the post, by events with ids of their own.
+    fn after(events: Vec<Event>) -> (ActorRow, Counts) {
         let (mut row, mut summary) = (ActorRow::default(), EngagementSummary::default());
-        for act in acts {
+        for (event, n) in events.into_iter().zip(1..) {
             let before = row.clone();
-            row.evolve(act);
+            let position = Position { partition: LogPartition { topic: topics::ENGAGEMENT, index: 0 }, offset: 0 };
+            let record = Record::new(position, RecordId([n; 16]), event);
+            match Change::of(&record) {
+                Some(Change::Reaction(change)) => assert!(row.react(&change, record.id)),
+                Some(Change::Share(change)) => assert!(row.share(&change, record.id)),
+                Some(Change::Comment(_)) | None => panic!("nothing that an account did: {record:?}"),
+            }
             summary = summary.after(&before, &row);
         }
         (row, summary.present())
     }
 
+    fn hex(n: u8) -> String {
+        RecordId([n; 16]).to_string()
+    }
+
+    fn react(kind: ReactionKind) -> Event {
+        let subject = Some(Subject { post_id: hex(1), comment_id: String::new() });
+        Event::Reacted(Reacted { subject, actor_id: hex(2), kind: kind.into(), ..Reacted::default() })
+    }
+
+    fn unreact() -> Event {
+        let subject = Some(Subject { post_id: hex(1), comment_id: String::new() });
+        Event::Unreacted(Unreacted { subject, actor_id: hex(2), create_time: None })
+    }
+
+    fn share(n: u8) -> Event {
+        Event::Shared(Shared { share_id: hex(n), post_id: hex(1), actor_id: hex(2), ..Shared::default() })
+    }
+
+    fn unshare(n: u8) -> Event {
+        Event::Unshared(Unshared { share_id: hex(n), post_id: hex(1), actor_id: hex(2), create_time: None })
+    }
+
     #[test]
     fn a_new_reaction_replaces_the_old_one() {
-        let (row, counts) = after(&[Act::React(ReactionKind::Like), Act::React(ReactionKind::Sad)]);
+        let (row, counts) = after(vec![react(ReactionKind::Like), react(ReactionKind::Sad)]);
         assert_eq!(row.present().reaction(), ReactionKind::Sad);
         assert_eq!(counts.reactions_by_kind, [ReactionCount { kind: ReactionKind::Sad.into(), count: 1 }]);
-        let (row, counts) = after(&[Act::React(ReactionKind::Like), Act::Unreact, Act::Unreact]);
+        let (row, counts) = after(vec![react(ReactionKind::Like), unreact(), unreact()]);
         assert_eq!((row.present(), counts), (ViewerState::default(), Counts::default()));
     }
 
     #[test]
     fn one_share_stands_at_a_time_and_only_its_own_end_ends_it() {
-        let (row, counts) = after(&[Act::Share("s1"), Act::Share("s2"), Act::Unshare("s2")]);
-        assert_eq!((row.shared, &*row.share_id, counts.share_count), (true, "s1", 1));
-        let (row, counts) = after(&[Act::Share("s1"), Act::Unshare("s1"), Act::Share("s2")]);
-        assert_eq!((row.shared, &*row.share_id, counts.share_count), (true, "s2", 1));
-        let (row, counts) = after(&[Act::Share("s1"), Act::Unshare("s1"), Act::Unshare("s1")]);
+        let (row, counts) = after(vec![share(1), share(2), unshare(2)]);
+        assert_eq!((row.shared, &row.share_id, counts.share_count), (true, &hex(1), 1));
+        let (row, counts) = after(vec![share(1), unshare(1), share(2)]);
+        assert_eq!((row.shared, &row.share_id, counts.share_count), (true, &hex(2), 1));
+        let (row, counts) = after(vec![share(1), unshare(1), unshare(1)]);
         assert_eq!((row.shared, counts.share_count), (false, 0));
     }
 }
