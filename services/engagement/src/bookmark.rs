@@ -49,6 +49,8 @@ row! {
         pub bookmark_id: String,
         /// When that was; also of one that is over.
         pub since: Timestamp,
+        /// When the last one that was removed was removed; 0: none was.
+        pub end_time: Timestamp,
         pub applied: AppliedIds,
     }
 }
@@ -85,8 +87,10 @@ fn change(record: &Record) -> Option<Change<'_, ()>> {
 fn evolve(own: &mut PostRow, change: &Change<'_, ()>, record: &Record) -> Option<Turn<()>> {
     let held = Held { stands: &mut own.bookmarked, id: &mut own.bookmark_id, applied: &mut own.applied };
     let turn = change.turn(held, record.id);
-    if let Some(Turn::Begins(())) = turn {
-        own.since = record.time;
+    match turn {
+        Some(Turn::Begins(())) => own.since = record.time,
+        Some(Turn::Ends) => own.end_time = record.time,
+        Some(Turn::Stays) | None => {}
     }
     turn
 }
@@ -141,7 +145,7 @@ impl Noun for Bookmarks {
         let (scene, own) = try_join!(scene::load(state, &asked.actor, post_id, ""), own)?;
         let rests_on = own.as_ref().map(|own| own.position);
         let own = own.map(|own: Found<PostRow>| own.row).unwrap_or_default();
-        let newest = own.since.max(scene.newest());
+        let newest = own.since.max(own.end_time).max(scene.newest());
         Ok(Standing::new(Before { scene, own }, rests_on).after(newest))
     }
 
