@@ -25,18 +25,18 @@ servers: ## fetch Apache Kafka and Apache Cassandra from Maven for the live test
 # What runs under test, so that nothing is built a second time.
 TESTED := TESTED_KITH=$(CURDIR)/target/release/kith TESTED_DEMO=$(CURDIR)/target/release/kith-demo
 demo-live: build servers ## the same over five processes, a real Kafka and a real Cassandra
-	$(TESTED) cargo run --release --quiet -p kith-tests --bin live -- run $(DEMO)
+	$(TESTED) cargo run --release --quiet --bin live -- run $(DEMO)
 
 latency: build servers ## print the time from a post's OK to a follower's home feed over Kafka and Cassandra
-	$(TESTED) cargo run --release --quiet -p kith-tests --bin live -- latency
+	$(TESTED) cargo run --release --quiet --bin live -- latency
 
 MINUTES ?= 30
 torture: build servers ## for MINUTES (30): a third simulated seeds and planted defects, the rest real faults; tables at the end
 	@failed=0; $(MAKE) --no-print-directory simulate SEEDS=$$(($(MINUTES) * 1000 / 3)) || failed=1; \
-	$(TESTED) cargo run --release --quiet -p kith-tests --bin torture -- \
+	$(TESTED) cargo run --release --quiet --bin torture -- \
 		--minutes $$(($(MINUTES) * 2 / 3)) $(TORTURE) || failed=1; exit $$failed
 
-BENCH := $(TESTED) cargo run --release --quiet -p kith-bench --bin bench --
+BENCH := $(TESTED) cargo run --release --quiet --bin bench --
 bench: build servers ## ceilings of this machine and the suite beside them, embedded and over Kafka and Cassandra; BENCH_ARGS=--help
 	$(BENCH) $(if $(BENCH_ARGS),$(BENCH_ARGS),--json target/bench.json --chart docs/bench/latest.svg)
 
@@ -49,11 +49,11 @@ test: ## every test, with real Kafka and Cassandra where Java and Maven are ther
 CHECK_SEEDS ?= 200
 check: ## the inner loop, without Kafka and Cassandra: unit tests, contracts and journeys embedded, 200 simulated seeds
 	LIVE_TESTS=no tests/slowest 10 --workspace --lib --bins --tests -- --skip simulation:: --skip torture::
-	cargo run --quiet -p kith-tests --bin simulate -- --seeds $(CHECK_SEEDS) --jobs $$(nproc)
+	cargo run --quiet --bin simulate -- --seeds $(CHECK_SEEDS) --jobs $$(nproc)
 
 SEEDS ?= 10000
 simulate: ## the whole suite in one thread against an adversary, 10,000 seeds (SEEDS=…); then every planted defect
-	cargo build --release --quiet -p kith-tests --bin simulate
+	cargo build --release --quiet --bin simulate
 	target/release/simulate --seeds $(SEEDS) --jobs $$(nproc)
 	target/release/simulate --seeds 120 --planted all
 
@@ -67,8 +67,9 @@ lint: ## formatting, clippy, dependency rules, protos, manifests
 deny: $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-deny --log-level error check bans licenses sources
 
+# Without its link-time optimisation, which takes longer than all of its runs here.
 $(TOOLS)/bin/cargo-deny:
-	cargo install --quiet --locked --root $(TOOLS) --version $(CARGO_DENY) cargo-deny
+	CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --locked --debug --root $(TOOLS) --version $(CARGO_DENY) cargo-deny
 
 fmt: ## format everything
 	cargo fmt --all

@@ -1,22 +1,67 @@
-//! The real Kafka and the real Cassandra that the tests of one binary share. The holder has exclusive use.
+//! The real Kafkas and Cassandras that the tests of one binary share: a few of each, started on demand. The holder of one has
+//! exclusive use.
 
 use std::io::Write;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Once;
 
 use anyhow::{Context, Result};
-use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard, Semaphore, SemaphorePermit};
 
 use crate::server::Server;
 use crate::{cassandra_server, kafka_server};
 
+/// The number of each. Tests over them wait more than they compute: for elections, sessions that end, starts of a JVM.
+const SERVERS_OF_A_KIND: usize = 2;
+
 /// A shared server, held exclusively by one test. It is running and ready.
-pub type Shared = MappedMutexGuard<'static, Server>;
+pub struct Shared {
+    // Dropped in this order: whoever gets the turn finds a server that nobody holds.
+    server: MappedMutexGuard<'static, Server>,
+    _turn: SemaphorePermit<'static>,
+}
 
-static KAFKA: Mutex<Option<Server>> = Mutex::const_new(None);
-static CASSANDRA: Mutex<Option<Server>> = Mutex::const_new(None);
+impl Deref for Shared {
+    type Target = Server;
 
-/// The broker, with whatever topics earlier tests have left ([`Server::wipe`] empties it). `None`: this machine cannot
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}
+
+/// The servers of a kind.
+struct Pool {
+    slots: [Mutex<Option<Server>>; SERVERS_OF_A_KIND],
+    free: Semaphore,
+}
+
+impl Pool {
+    const fn new() -> Self {
+        let slots = [const { Mutex::const_new(None) }; SERVERS_OF_A_KIND];
+        Self { slots, free: Semaphore::const_new(SERVERS_OF_A_KIND) }
+    }
+
+    async fn take(&'static self, start: impl AsyncFn() -> Result<Server>) -> Result<Shared> {
+        let turn = self.free.acquire().await?;
+        let mut free = self.slots.iter().filter_map(|slot| slot.try_lock().ok());
+        let mut held = free.next().context("no more are held than have a turn")?;
+        fill(&mut held, start).await?;
+        let server = MutexGuard::try_map(held, Option::as_mut).ok().context("it was just filled")?;
+        Ok(Shared { server, _turn: turn })
+    }
+}
+
+static KAFKA: Pool = Pool::new();
+static CASSANDRA: Pool = Pool::new();
+
+/// A broker, with whatever topics earlier tests have left ([`Server::wipe`] empties it). `None`: this machine cannot
 /// run it, which was said once on standard error.
 ///
 /// # Panics
@@ -25,12 +70,12 @@ pub async fn kafka() -> Option<Shared> {
     shared(&KAFKA, async || kafka_server::start().await).await
 }
 
-/// The CQL server, with whatever keyspaces earlier tests have left. Otherwise as [`kafka`].
+/// A CQL server, with whatever keyspaces earlier tests have left. Otherwise as [`kafka`].
 pub async fn cassandra() -> Option<Shared> {
     shared(&CASSANDRA, async || cassandra_server::start().await).await
 }
 
-/// Both. Always locked in this order: a test that wants both must not take them one by one.
+/// One of each. Always taken in this order: a test that wants both must not take them one by one.
 pub async fn both() -> Option<(Shared, Shared)> {
     let kafka = kafka().await?;
     Some((kafka, cassandra().await?))
@@ -52,16 +97,15 @@ pub fn why_not_live() -> Option<String> {
 }
 
 #[allow(clippy::panic, reason = "a test that cannot have its server fails here, with the server's output")]
-async fn shared(slot: &'static Mutex<Option<Server>>, start: impl AsyncFn() -> Result<Server>) -> Option<Shared> {
+async fn shared(pool: &'static Pool, start: impl AsyncFn() -> Result<Server>) -> Option<Shared> {
     if let Some(why) = why_not_live() {
         skip(&why);
         return None;
     }
-    let mut held = slot.lock().await;
-    if let Err(error) = fill(&mut held, start).await {
-        panic!("{error:?}");
+    match pool.take(start).await {
+        Ok(held) => Some(held),
+        Err(error) => panic!("{error:?}"),
     }
-    MutexGuard::try_map(held, Option::as_mut).ok()
 }
 
 async fn fill(slot: &mut Option<Server>, start: impl AsyncFn() -> Result<Server>) -> Result<()> {

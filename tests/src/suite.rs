@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
 use tokio::process::Child;
 
 use crate::kith::{self, ADMIN_PORT, Launch, OPS_PORT, PORT};
@@ -42,14 +43,15 @@ impl Suite {
 
     /// One process per service over a real broker and a real CQL server, which are emptied first.
     pub async fn live(kafka: &mut Server, cql: &mut Server, keys: &Path) -> Result<Self> {
-        kafka.wipe().await?;
-        cql.wipe().await?;
+        tokio::try_join!(kafka.wipe(), cql.wipe())?;
         init(kafka, cql, keys).await?;
-        let mut suite = Self { processes: BTreeMap::new() };
-        for service in SERVICES {
-            suite.add(service, &[("services", service)], kafka, cql, keys).await?;
-        }
-        Ok(suite)
+        // Each spends seconds in joining its group.
+        let start = async |service: &str| {
+            let launch = Self::launch(service, &[("services", service)], kafka, cql, keys);
+            anyhow::Ok((service.to_owned(), launch.start().await?))
+        };
+        let processes = try_join_all(SERVICES.map(start)).await?;
+        Ok(Self { processes: processes.into_iter().collect() })
     }
 
     /// One more process, under `name`; it takes the place of one that has it.
@@ -62,15 +64,25 @@ impl Suite {
         keys: &Path,
     ) -> Result<()> {
         self.processes.remove(name);
-        let mut launch = Launch::run(name);
-        for (key, value) in places(kafka, cql, keys) {
-            launch = launch.set(key, value);
-        }
-        for (key, value) in settings {
-            launch = launch.set(key, *value);
-        }
+        let launch = Self::launch(name, settings, kafka, cql, keys);
         self.processes.insert(name.to_owned(), launch.start().await?);
         Ok(())
+    }
+
+    fn launch(name: &str, settings: &[(&str, &str)], kafka: &Server, cql: &Server, keys: &Path) -> Launch {
+        let launch =
+            places(kafka, cql, keys).into_iter().fold(Launch::run(name), |launch, (key, value)| launch.set(key, value));
+        settings.iter().fold(launch, |launch, (key, value)| launch.set(key, *value))
+    }
+
+    /// Starts processes again, side by side, and waits until all are ready.
+    pub async fn restart_all(&mut self) -> Result<()> {
+        try_join_all(self.processes.values_mut().map(Server::restart)).await.map(|_| ())
+    }
+
+    /// SIGTERM to all processes, side by side; an error when one does not end in time.
+    pub async fn stop_all(&mut self, within: Duration) -> Result<()> {
+        try_join_all(self.processes.values_mut().map(|process| process.stop(within))).await.map(|_| ())
     }
 
     /// Kills a process and forgets it.

@@ -64,7 +64,7 @@ pub fn mode_of(seed: u64) -> Mode {
 /// The command that runs one seed again.
 pub fn command(seed: u64, mode: Mode, planted: Option<Planted>) -> String {
     let planted = planted.map(|planted| format!(" --planted {planted}")).unwrap_or_default();
-    format!("cargo run --release -p kith-tests --bin simulate -- --from {seed} --seeds 1 --mode {mode}{planted}")
+    format!("cargo run --release --bin simulate -- --from {seed} --seeds 1 --mode {mode}{planted}")
 }
 
 /// One seed, also when it panics.

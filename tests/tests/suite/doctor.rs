@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use futures::future::try_join_all;
 use kith_log::{EventLog, Topic, topics};
 use kith_tables::cql::{CqlSettings, CqlTables};
 use kith_tables::{Column, Order, Section, Table, TableStore};
@@ -72,8 +73,7 @@ fn all_topics(what: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sound_suite_gives_nothing_and_each_fault_is_found() {
     let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
-    kafka.wipe().await.unwrap();
-    cassandra.wipe().await.unwrap();
+    tokio::try_join!(kafka.wipe(), cassandra.wipe()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys");
     suite::init(&kafka, &cassandra, &keys).await.unwrap();
@@ -87,8 +87,7 @@ async fn a_sound_suite_gives_nothing_and_each_fault_is_found() {
     topics_that_are_missing_or_have_other_partitions(&mut kafka, &cassandra, &keys).await;
     servers_that_are_down(&mut kafka, &mut cassandra, &keys).await;
     a_commit_log_that_is_synced_now_and_then(&kafka, &mut cassandra, &keys).await;
-    kafka.wipe().await.unwrap();
-    cassandra.wipe().await.unwrap();
+    tokio::try_join!(kafka.wipe(), cassandra.wipe()).unwrap();
 }
 
 async fn settings_that_differ_from_what_is_there(place: &Place<'_>) {
@@ -124,15 +123,12 @@ async fn topics_with_other_settings(place: &Place<'_>) {
         (topics::FEEDS, "message.timestamp.type", "CreateTime", "LogAppendTime", '✘'),
         (topics::OPS, "retention.ms", "1000", "-1", '✘'),
     ];
-    let mut expected = Vec::new();
-    for (topic, name, value, _, sign) in changes {
-        kafka_server::alter_topic(place.kafka, topic.name, name, value).await.unwrap();
-        expected.push(format!("{sign} {}: {name}", topic.name));
-    }
+    let expected = changes.map(|(topic, name, _, _, sign)| format!("{sign} {}: {name}", topic.name));
+    // Each is a JVM's start.
+    let alter = |topic: Topic, name, value| kafka_server::alter_topic(place.kafka, topic.name, name, value);
+    try_join_all(changes.map(|(topic, name, value, ..)| alter(topic, name, value))).await.unwrap();
     place.finds(&[], &expected).await;
-    for (topic, name, _, sound, _) in changes {
-        kafka_server::alter_topic(place.kafka, topic.name, name, sound).await.unwrap();
-    }
+    try_join_all(changes.map(|(topic, name, _, sound, _)| alter(topic, name, sound))).await.unwrap();
     place.finds(&[], &[]).await;
 }
 

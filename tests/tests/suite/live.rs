@@ -12,7 +12,7 @@ use kith_tables::TableStore;
 use kith_tables::cql::{CqlSettings, CqlTables};
 use kith_tests::kith::{ADMIN_PORT, PORT};
 use kith_tests::server::Server;
-use kith_tests::suite::{self, SERVICES, Suite};
+use kith_tests::suite::{self, Suite};
 use kith_tests::{cassandra_server, digests, http, kafka_server, servers, wait};
 use tonic::Code;
 
@@ -47,15 +47,11 @@ async fn the_demo_finds_no_difference_and_dropped_keyspaces_come_back_the_same()
     let keys = tempfile::tempdir().unwrap();
     let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
     suite.demo(60).await.unwrap();
-    for service in SERVICES {
-        suite.process(service).unwrap().stop(STOP_WITHIN).await.unwrap();
-    }
+    suite.stop_all(STOP_WITHIN).await.unwrap();
     let before = digests_of(&kafka, &cassandra).await;
     drop_keyspaces(&cassandra).await;
     suite::init(&kafka, &cassandra, keys.path()).await.unwrap();
-    for service in SERVICES {
-        suite.process(service).unwrap().restart().await.unwrap();
-    }
+    suite.restart_all().await.unwrap();
     suite.demo(60).await.unwrap();
     assert!(before.values().any(|(rows, _)| *rows > 1_000), "{before:?}");
     assert_eq!(before, digests_of(&kafka, &cassandra).await);
