@@ -28,6 +28,8 @@ pub struct Launch {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     ready_within: Duration,
+    /// What answers once the process counts as started.
+    ready_path: &'static str,
 }
 
 impl Launch {
@@ -38,6 +40,7 @@ impl Launch {
             arguments: vec!["run".into()],
             environment: Vec::new(),
             ready_within: READY_WITHIN,
+            ready_path: "/readyz",
         };
         // Tests are about everything else: a hash that costs 19 MiB would only slow them.
         launch.set("password_memory_kib", "64")
@@ -60,6 +63,11 @@ impl Launch {
         self
     }
 
+    /// It counts as started once it is alive, ready or not.
+    pub fn alive(self) -> Self {
+        Self { ready_path: "/livez", ..self }
+    }
+
     /// The timeout for readiness: a process on a long log has much to fold first.
     pub fn ready_within(mut self, within: Duration) -> Self {
         self.ready_within = within;
@@ -76,7 +84,7 @@ impl Launch {
         Kind {
             name: self.name.clone(),
             ports: vec![PORT, ADMIN_PORT, OPS_PORT],
-            ready: Ready::AnswersOk { port: ADMIN_PORT, path: "/readyz" },
+            ready: Ready::AnswersOk { port: ADMIN_PORT, path: self.ready_path },
             ready_within: self.ready_within,
             prepare: Box::new(|_| Ok(())),
             command: Box::new(move |place| Ok(self.command(&binary, place))),

@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kith_log::{EventLog, topics};
 use kith_runtime::Runtime;
-use kith_tables::{Keyspace, TableStore};
+use kith_tables::{Keyspace, StoreError, TableStore};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::cache::{PageCache, SoleWriter};
 use crate::metrics::{By, Timed};
-use crate::positions::Standing;
+use crate::positions::{Standing, WATERMARKS};
 use crate::{FoldError, Group, Lag, Publisher, State, Watermarks};
 use context::Context;
 
@@ -91,6 +91,15 @@ pub async fn create(ports: &Ports, group: &Group) -> Result<(), FoldError> {
     let topics: Vec<_> = group.topics.iter().copied().chain([topics::OPS]).collect();
     ports.log.create_topics(&topics).await?;
     Ok(ports.tables.create(&group.keyspace(), &group.tables()).await?)
+}
+
+/// Whether the generation's tables have been made.
+pub async fn is_there(ports: &Ports, group: &Group) -> Result<bool, FoldError> {
+    match watermarks(ports, group).await {
+        Ok(_) => Ok(true),
+        Err(FoldError::Store(StoreError::Contract(_))) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens the group's tables and, where `folding`, joins its consumer group and folds. `Err` when topics or tables are
@@ -169,9 +178,9 @@ async fn states(ports: &Ports, group: &Group, standing: &Arc<Standing>) -> Resul
     Ok([state.clone(), State { keyspace: of_folds, ..state }])
 }
 
-/// The positions of a group's folds that do not run here.
+/// Where the folds of a generation are that is not folded here. Its other tables may be another release's.
 pub(crate) async fn watermarks(ports: &Ports, group: &Group) -> Result<Arc<Watermarks>, FoldError> {
-    let keyspace = ports.tables.open(&group.keyspace(), &group.tables()).await?;
+    let keyspace = ports.tables.open(&group.keyspace(), &[&WATERMARKS]).await?;
     Ok(watermarks_in(ports, group, keyspace, None))
 }
 

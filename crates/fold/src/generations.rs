@@ -4,6 +4,6 @@ mod decided;
 mod operations;
 mod projection;
 
-pub use decided::{Generation, GenerationError, Generations};
+pub use decided::{Generation, GenerationError, Generations, WaitsFor};
 pub use operations::{LetterFate, Operations};
-pub use projection::{MakeGroup, Projection};
+pub use projection::{BeginError, MakeGroup, Projection};

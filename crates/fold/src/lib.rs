@@ -30,7 +30,9 @@ mod trace;
 pub mod verify;
 
 pub use error::FoldError;
-pub use generations::{Generation, GenerationError, Generations, LetterFate, MakeGroup, Operations, Projection};
+pub use generations::{
+    BeginError, Generation, GenerationError, Generations, LetterFate, MakeGroup, Operations, Projection, WaitsFor,
+};
 pub use group::Group;
 pub use positions::{Lag, MAX_TOKEN_BYTES, Progress, Standstill, Token, TokenError, WaitError, Watermarks};
 pub use publish::Publisher;

@@ -201,6 +201,12 @@ impl Failure {
         Self::new(Reason::TablesUnavailable, "the tables cannot be reached; nothing was written")
     }
 
+    /// No generation that this release folds may serve yet; nothing was written.
+    pub fn tables_being_filled() -> Self {
+        let message = "this process is of a newer release, whose tables are not promoted yet; nothing was written";
+        Self::new(Reason::TablesBeingFilled, message)
+    }
+
     /// The record was handed over, and no answer came: it may be in the log.
     pub fn outcome_unknown() -> Self {
         let message = "it is not known whether the command happened; repeat it with the same request_id";

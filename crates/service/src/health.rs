@@ -147,8 +147,16 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    pub(crate) fn new(services: Vec<&'static str>) -> Self {
-        Self { callers: HealthReporter::new(), admin: HealthReporter::new(), services }
+    /// Of a process that is alive and not ready.
+    pub(crate) async fn starting() -> Self {
+        let own = Self { callers: HealthReporter::new(), admin: HealthReporter::new(), services: Vec::new() };
+        own.show(false).await;
+        own
+    }
+
+    /// These services are shown too.
+    pub(crate) fn add(&mut self, services: &[&'static str]) {
+        self.services.extend_from_slice(services);
     }
 
     pub(crate) fn for_callers(&self) -> HealthServer<HealthService> {

@@ -85,7 +85,7 @@ impl Kit {
 
     /// The same, for a token that was parsed, as `viewer` reads.
     pub async fn see_token(&self, token: &Token, viewer: String, deadline: Deadline) -> Result<Seen<'_>, Failure> {
-        let running = self.projection.live();
+        let running = self.projection.serving().ok_or_else(Failure::tables_being_filled)?;
         let (state, publisher, lag) = (running.state.clone(), running.publisher.clone(), Arc::clone(&running.lag));
         // Its folds end with the generation, not with the requests that still read its tables.
         drop(running);
@@ -101,7 +101,7 @@ impl Kit {
 
     /// Whether the group's folds stand still: see [`State::standstill`].
     pub fn standstill(&self) -> Option<Standstill> {
-        self.projection.live().state.standstill()
+        self.projection.serving()?.state.standstill()
     }
 
     /// The result of `handle`, candid about folds that stand still: an answer is passed to `incomplete`, and a refusal

@@ -168,7 +168,7 @@ mod tests {
         let table = table_markdown();
         assert!(table.contains("| `POST_GRAPHEMES` | 500 | The longest post, in graphemes. |"), "{table}");
         for limit in TABLE {
-            assert_eq!(table.matches(&format!("`{}`", limit.name)).count(), 1, "{}", limit.name);
+            assert_eq!(table.matches(&format!("| `{}` |", limit.name)).count(), 1, "{}", limit.name);
         }
     }
 

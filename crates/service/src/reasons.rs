@@ -39,7 +39,8 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::LogUnavailable
         | Reason::TablesUnavailable
         | Reason::OutcomeUnknown
-        | Reason::FoldStopped => Code::Unavailable,
+        | Reason::FoldStopped
+        | Reason::TablesBeingFilled => Code::Unavailable,
         Reason::Overloaded => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
@@ -88,6 +89,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::TablesUnavailable
         | Reason::OutcomeUnknown
         | Reason::FoldStopped
+        | Reason::TablesBeingFilled
         | Reason::Overloaded
         | Reason::MethodUnknown
         | Reason::CompressionUnknown
@@ -100,7 +102,9 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
 pub(crate) fn retry_delay(reason: Reason) -> Option<Duration> {
     match reason {
         Reason::BehindToken | Reason::OutcomeUnknown => Some(Duration::from_millis(100)),
-        Reason::LogUnavailable | Reason::TablesUnavailable | Reason::Overloaded => Some(Duration::from_secs(1)),
+        Reason::LogUnavailable | Reason::TablesUnavailable | Reason::TablesBeingFilled | Reason::Overloaded => {
+            Some(Duration::from_secs(1))
+        }
         Reason::FoldStopped => Some(Duration::from_secs(30)),
         _ => None,
     }

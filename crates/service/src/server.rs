@@ -15,6 +15,7 @@ use kith_proto::tokens::v1::token_service_server::TokenServiceServer;
 use kith_runtime::Runtime;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
@@ -57,7 +58,7 @@ pub struct Serving {
     /// How many partitions every topic has.
     pub partition_count: PartitionIndex,
     pub callers: TcpListener,
-    pub admin: TcpListener,
+    pub admin: Admin,
     /// The address of operators' commands, and the services there.
     pub operators: (TcpListener, Routes),
     pub edge: Edge,
@@ -68,6 +69,33 @@ pub struct Serving {
     pub connection_age: Duration,
     /// How long calls in flight may take after the drain has begun: the deadline cap plus a margin.
     pub drain: Duration,
+}
+
+/// The admin port at work: health for probes, readiness, metrics. It answers from the process's first moment, also while the
+/// process waits for its stores.
+pub struct Admin {
+    health: Health,
+    end: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Admin {
+    /// Serves until [`serve`] ends. The process is alive; it is not ready before `serve` follows `readiness`.
+    pub async fn open(runtime: &Runtime, listener: TcpListener, readiness: &Readiness, metrics: &Metrics) -> Self {
+        let health = Health::starting().await;
+        let port = Port {
+            listener,
+            limit: ADMIN_CONNECTIONS,
+            protocol: Protocol::Any,
+            age: CONNECTION_AGE,
+            metrics: ConnectionMetrics::default(),
+        };
+        let (end, ending) = watch::channel(false);
+        let router = admin_router(&health, readiness, metrics);
+        let router = ServiceExt::<http::Request<Body>>::map_response(router, |response| response.map(Body::new));
+        let task = runtime.spawn(port.serve(runtime.clone(), router, ending));
+        Self { health, end, task }
+    }
 }
 
 /// Listens. `key` is the setting of `address`, for the message when the address is in use.
@@ -96,11 +124,11 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
     let Serving { runtime, routes, mut services, partition_count, callers, admin, operators, edge, .. } = serving;
     let Serving { readiness, metrics, reflection, connection_age, drain, .. } = serving;
     services.push(TokenServiceServer::<Tokens>::NAME);
-    let mut health = Health::new(services.clone());
+    let Admin { mut health, end: end_admin, task: admin } = admin;
+    health.add(&services);
     let routes = routes.add_service(Tokens::server(partition_count));
     let routes = with_own_services(routes, &health, &services, reflection)?;
     let (end, ending) = watch::channel(false);
-    let (end_admin, ending_admin) = watch::channel(false);
 
     let (listener, commands) = operators;
     let operators = Port {
@@ -113,16 +141,6 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
     let commands = edge.apart().layer(commands.prepare());
     let operators = operators.serve(runtime.clone(), commands, ending.clone());
     let operators = runtime.spawn(operators);
-    let admin = Port {
-        listener: admin,
-        limit: ADMIN_CONNECTIONS,
-        protocol: Protocol::Any,
-        age: CONNECTION_AGE,
-        metrics: ConnectionMetrics::default(),
-    };
-    let router = admin_router(&health, &readiness, &metrics);
-    let router = ServiceExt::<http::Request<Body>>::map_response(router, |response| response.map(Body::new));
-    let admin = runtime.spawn(admin.serve(runtime.clone(), router, ending_admin));
     let callers = Port {
         listener: callers,
         limit: descriptors::connections_allowed(),

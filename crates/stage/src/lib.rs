@@ -81,13 +81,13 @@ impl Stage {
     /// Ends the folds, whoever still has a kit.
     async fn end(&mut self) {
         if let Some(projection) = self.projection.take() {
-            projection.live().end().await;
+            projection.serving().unwrap().end().await;
         }
     }
 
     /// The tables, as they now are.
     pub fn state(&self) -> State {
-        self.projection.as_ref().unwrap().live().state.clone()
+        self.projection.as_ref().unwrap().serving().unwrap().state.clone()
     }
 
     /// Waits until the tables have all that is in the log, and nothing more follows from it.
@@ -183,7 +183,7 @@ pub async fn resume(projection: &Projection) {
 /// Waits until the process knows of its folds what is `wanted`.
 pub async fn until_standstill(projection: &Projection, wanted: Option<&Standstill>) {
     let until = Instant::now() + PATIENCE;
-    while projection.live().state.standstill().as_ref() != wanted {
+    while projection.serving().unwrap().state.standstill().as_ref() != wanted {
         assert!(Instant::now() < until, "the folds never came to {wanted:?}");
         projection.ports().runtime.sleep(Duration::from_millis(5)).await;
     }

@@ -148,7 +148,7 @@ impl Suite {
 
     /// The tables, as they now are.
     fn state(&self) -> State {
-        self.projection.live().state.clone()
+        self.projection.serving().unwrap().state.clone()
     }
 
     /// Waits until everything is folded and nothing more follows from it.

@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use kith_fold::Operations;
 use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_fold::{Group, Operations};
 use kith_log::topics;
 use kith_runtime::Runtime;
 use kith_service::config::Settings;
 use kith_service::keys::KeyFolder;
 
-use crate::{groups, ports};
+use crate::{groups, ports, services};
 
 /// How long starting servers are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The generation that every group has from its first day.
+const FIRST: u32 = 1;
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Creates what is missing and reports it; the second time it reports that everything exists.
@@ -35,11 +37,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Topics, and the keyspaces of every generation that every service has by operators' decisions: deleted tables are
-/// created again, for every generation. Returns the number of keyspaces.
+/// Topics, and the keyspaces of every generation of this release's folds that every service has by what operators decided:
+/// tables that were deleted are made anew, whichever generation they were of. Gives how many keyspaces there are.
 pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize> {
     ports.log.create_topics(&topics::ALL).await.context("creating topics")?;
     let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
+    for service in &services::ALL {
+        found(ports, &operations, &(service.group)(settings, FIRST)).await?;
+    }
     let mut keyspaces = 0;
     for group in groups::groups(settings, |service| operations.generations(service)) {
         engine::create(ports, &group).await.with_context(|| format!("creating {}", group.keyspace()))?;
@@ -48,7 +53,17 @@ pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize>
     Ok(keyspaces)
 }
 
-/// The signing key and the page-token key, if they are missing.
+/// Where a group has nothing yet, its first generation is one of this release's folds.
+async fn found(ports: &Ports, operations: &Operations, first: &Group) -> anyhow::Result<()> {
+    let decided = operations.generations(first.name);
+    let Some(event) = decided.found(first.name, first.folds_version, ports.runtime.now_ms()) else { return Ok(()) };
+    if !engine::is_there(ports, first).await? {
+        operations.announce(event).await?;
+    }
+    Ok(())
+}
+
+/// The signing key and the page-token key, where they are missing.
 pub fn create_keys(settings: &Settings, runtime: &Runtime) -> anyhow::Result<()> {
     Ok(KeyFolder::at(&settings.keys_dir).create_missing(runtime)?)
 }

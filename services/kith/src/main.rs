@@ -13,6 +13,7 @@ mod ops;
 mod ports;
 mod services;
 mod suite;
+mod upgrade;
 
 use std::process::ExitCode;
 

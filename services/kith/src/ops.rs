@@ -1,7 +1,7 @@
 //! This process's services for operators: `kith.ops.v1`, on a separate port.
 
 pub mod events;
-mod projections;
+pub mod projections;
 
 use std::sync::Arc;
 

@@ -10,24 +10,27 @@ use kith_fold::{FoldError, MakeGroup, Operations, Projection, Standstill};
 use kith_log::LogError;
 use kith_runtime::Runtime;
 use kith_service::auth::Verifier;
-use kith_service::config::Settings;
+use kith_service::config::{LogFormat, Settings};
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::layers::Edge;
 use kith_service::metrics::Metrics;
 use kith_service::page_token::PageTokens;
-use kith_service::server::{self, Serving};
+use kith_service::server::{self, Admin, Serving};
 use kith_service::telemetry::Telemetry;
 use kith_tables::StoreError;
+use tokio::time::Instant;
 use tonic::service::{Routes, RoutesBuilder};
 
 use crate::services::{self, Roles, Service};
-use crate::{init, ops, ports};
+use crate::{init, ops, ports, upgrade};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
-/// How long the process waits for starting servers.
+/// Between two log lines about the same wait.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+/// How long the process waits for embedded stores. For servers it waits as long as it takes.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -44,9 +47,18 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let admin = server::bind("admin_listen", settings.admin_listen).await?;
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
     let readiness = Readiness::default();
+    let stores = readiness.check("stores");
+    let admin = Admin::open(&runtime, admin, &readiness, &metrics).await;
     let verifier =
         Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
-    let suite = Suite::start(&settings, &ports, &readiness, &verifier).await?;
+    let asked = until_asked();
+    tokio::pin!(asked);
+    let suite = tokio::select! {
+        biased;
+        () = &mut asked => return give_up(&ports, telemetry, &runtime).await,
+        suite = Suite::start(&settings, &ports, &readiness, &verifier, &stores) => suite?,
+    };
+    stores.ready();
     let edge = Edge::new(&metrics, verifier, settings.deadlines())?;
     announce(&settings);
     let serving = Serving {
@@ -65,7 +77,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         drain: settings.deadlines().max + Duration::from_secs(1),
     };
     let mut end = End::Asked;
-    let ended = server::serve(serving, async { end = until_end(&suite).await }).await;
+    let ended = server::serve(serving, async { end = until_end(&suite, asked).await }).await;
     drop(suite);
     ports.log.close(CLOSE_LOG_WITHIN).await;
     telemetry.flush(&runtime).await;
@@ -83,16 +95,25 @@ enum End {
     Broken(String),
 }
 
-async fn until_end(suite: &Suite) -> End {
-    let asked = async {
-        if let Err(error) = server::termination().await {
-            tracing::error!(%error, "signals are not heard; the process ends by SIGKILL only");
-            std::future::pending::<()>().await;
-        }
-    };
+async fn until_asked() {
+    if let Err(error) = server::termination().await {
+        tracing::error!(%error, "signals are not heard; the process ends by SIGKILL only");
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Ends a process that still waits for its stores.
+async fn give_up(ports: &Ports, telemetry: Telemetry, runtime: &Runtime) -> anyhow::Result<()> {
+    tracing::info!("asked to end while waiting for the stores");
+    ports.log.close(CLOSE_LOG_WITHIN).await;
+    telemetry.flush(runtime).await;
+    Ok(())
+}
+
+async fn until_end(suite: &Suite, asked: impl Future<Output = ()>) -> End {
     let broken = async {
         loop {
-            let lags = suite.projections.iter().map(|projection| Arc::clone(&projection.live().lag));
+            let lags = suite.projections.iter().filter_map(|projection| Some(Arc::clone(&projection.serving()?.lag)));
             if let Some(lag) = lags.into_iter().find(|lag| lag.is_broken()) {
                 return lag.error().unwrap_or_else(|| "a write to the disk failed".to_owned());
             }
@@ -122,16 +143,21 @@ impl Suite {
         ports: &Ports,
         readiness: &Readiness,
         verifier: &Verifier,
+        stores: &ReadinessCheck,
     ) -> anyhow::Result<Self> {
+        let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
         let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().context("the page-token key")?)?);
-        let operations = Arc::new(start(ports, "operations", || open_operations(ports)).await?);
+        let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
         for service in services::here(settings) {
             let Roles { folds, serves } = (service.roles)(settings);
-            let projection = start_service(ports, &operations, service, settings, folds).await?;
+            let projection = start_service(&waits, &operations, service, settings, folds).await?;
             let check = readiness.check(service.name.as_str());
+            if settings.is_embedded() {
+                ports.runtime.spawn(upgrade::follow(Arc::downgrade(&projection)));
+            }
             ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::downgrade(&projection), check));
             if serves {
                 let kit = Kit::new(Arc::clone(&projection), Arc::clone(&page_tokens), settings.max_lag_records);
@@ -151,7 +177,7 @@ async fn open_operations(ports: &Ports) -> Result<Operations, FoldError> {
 }
 
 async fn start_service(
-    ports: &Ports,
+    waits: &Waits<'_>,
     operations: &Arc<Operations>,
     service: &'static Service,
     settings: &Settings,
@@ -159,24 +185,42 @@ async fn start_service(
 ) -> anyhow::Result<Arc<Projection>> {
     let settings = settings.clone();
     let make: MakeGroup = Arc::new(move |generation| (service.group)(&settings, generation));
-    start(ports, service.name.as_str(), || Projection::start(ports, operations, Arc::clone(&make), folding)).await
+    let start = || Projection::start(waits.ports, operations, Arc::clone(&make), folding);
+    waits.until(service.name.as_str(), start).await
 }
 
-/// Waits for a starting server, and for topics and tables that `kith init` may be about to create.
-async fn start<T, F>(ports: &Ports, what: &'static str, start: impl Fn() -> F) -> anyhow::Result<T>
-where
-    F: Future<Output = Result<T, FoldError>>,
-{
-    let started = tokio::time::Instant::now();
-    loop {
-        match start().await {
-            Ok(started) => return Ok(started),
-            Err(error) if started.elapsed() < START_PATIENCE => {
-                tracing::warn!(what, %error, hint = hint(&error), "waiting");
+/// How a start waits for servers that do not answer yet, and for topics and tables that `kith init` is about to create.
+/// Readiness says for what.
+struct Waits<'a> {
+    ports: &'a Ports,
+    stores: &'a ReadinessCheck,
+    /// `None`: for as long as it takes.
+    patience: Option<Duration>,
+}
+
+impl Waits<'_> {
+    async fn until<T, F>(&self, what: &'static str, start: impl Fn() -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = Result<T, FoldError>>,
+    {
+        let began = Instant::now();
+        let mut said: Option<(String, Instant)> = None;
+        loop {
+            let error = match start().await {
+                Ok(started) => return Ok(started),
+                Err(error) => error,
+            };
+            if self.patience.is_some_and(|patience| began.elapsed() >= patience) {
+                return Err(error).with_context(|| format!("starting {what}"));
             }
-            Err(error) => return Err(error).with_context(|| format!("starting {what}")),
+            let why = format!("starting {what}: {error}; {}", hint(&error));
+            self.stores.not_ready(why.clone());
+            if said.as_ref().is_none_or(|(last, at)| *last != why || at.elapsed() >= SAY_EVERY) {
+                tracing::warn!(what, %error, hint = hint(&error), "waiting");
+                said = Some((why, Instant::now()));
+            }
+            self.ports.runtime.sleep(LOOK_EVERY).await;
         }
-        ports.runtime.sleep(LOOK_EVERY).await;
     }
 }
 
@@ -220,21 +264,31 @@ fn why_still(group: &str, standstill: &Standstill) -> String {
 /// Ready while the log and the tables answer, once the tables have reached the log's heads at the start.
 async fn watch_lag(runtime: Runtime, projection: Weak<Projection>, check: ReadinessCheck) {
     while let Some(projection) = projection.upgrade() {
-        let live = projection.live();
-        match (live.lag.error(), live.state.standstill()) {
-            (Some(reason), _) => check.not_ready(reason),
-            (None, _) if !live.lag.has_caught_up() => check.not_ready(why_behind(&projection)),
-            (None, Some(standstill)) => check.ready_but(why_still(projection.group_name(), &standstill)),
-            (None, None) => check.ready(),
-        }
-        drop(live);
+        look(&projection, &check);
         drop(projection);
         runtime.sleep(LOOK_EVERY).await;
     }
 }
 
-/// Informational: an unread message changes nothing.
+fn look(projection: &Projection, check: &ReadinessCheck) {
+    let Some(serving) = projection.serving() else {
+        let promoted = || "what was promoted is being opened here".to_owned();
+        return check.not_ready(ops::projections::waits_for(projection).unwrap_or_else(promoted));
+    };
+    match (serving.lag.error(), serving.state.standstill()) {
+        (Some(reason), _) => check.not_ready(reason),
+        (None, _) if !serving.lag.has_caught_up() => check.not_ready(why_behind(projection)),
+        (None, Some(standstill)) => check.ready_but(why_still(projection.group_name(), &standstill)),
+        (None, None) => check.ready(),
+    }
+}
+
+/// Beside the suite's work: that nobody reads it changes nothing.
 fn announce(settings: &Settings) {
+    if settings.log_format == LogFormat::Json {
+        // Whoever reads the stream reads JSON.
+        return;
+    }
     let (callers, admin) = (settings.listen, settings.admin_listen);
     note!("Kith serves gRPC on {callers}; health and metrics are on http://{admin}");
     note!("A first call:");

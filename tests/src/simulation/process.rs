@@ -80,7 +80,7 @@ impl Process {
     }
 
     pub fn states(&self) -> Vec<kith_fold::State> {
-        self.projections().iter().map(|projection| projection.live().state.clone()).collect()
+        self.projections().iter().filter_map(|projection| Some(projection.serving()?.state.clone())).collect()
     }
 
     fn projections(&self) -> MutexGuard<'_, Vec<Arc<Projection>>> {

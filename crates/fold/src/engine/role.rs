@@ -89,6 +89,13 @@ impl Role {
         self.changed.notify_waiters();
     }
 
+    /// It appends nothing, since another release's generation does, and waits for no other folds either.
+    pub fn stand_alone(&self) {
+        self.live.store(false, Ordering::Release);
+        self.hurry();
+        self.changed.notify_waiters();
+    }
+
     pub fn pause(&self, paused: bool) {
         self.standing.pause(paused);
         self.changed.notify_waiters();

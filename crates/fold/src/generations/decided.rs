@@ -46,7 +46,16 @@ impl Generation {
     }
 }
 
-/// Why an operator's command is not possible.
+/// What an operator has to decide before a release whose folds are not those of the live generation answers callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// A generation of its own.
+    Rebuild,
+    /// This one of its own, to be promoted.
+    Promotion(u32),
+}
+
+/// Why an operator's command cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenerationError {
     #[error("generation {0} has no tables")]
@@ -92,6 +101,30 @@ impl Generations {
         self.all.keys().copied().find(|number| *number != self.live && Some(*number) != self.previous)
     }
 
+    /// Whether releases with these folds fill the generation: another's folds would write other rows at the same places.
+    pub fn is_of(&self, number: u32, folds_version: u32) -> bool {
+        self.all.get(&number).is_some_and(|generation| generation.folds_version == folds_version)
+    }
+
+    /// Which generation answers the callers of a release with these folds: the live one; else the one that served before it,
+    /// which goes on being folded for a rollback; `None` where both are another release's.
+    pub fn to_serve(&self, folds_version: u32) -> Option<u32> {
+        [Some(self.live), self.previous].into_iter().flatten().find(|number| self.is_of(*number, folds_version))
+    }
+
+    /// The newest generation that releases with these folds fill.
+    pub fn newest_of(&self, folds_version: u32) -> Option<u32> {
+        self.all.keys().copied().rfind(|number| self.is_of(*number, folds_version))
+    }
+
+    /// What has to happen before a release with these folds answers callers; `None`: it does, or did before.
+    pub fn waits_for(&self, folds_version: u32) -> Option<WaitsFor> {
+        if self.to_serve(folds_version).is_some() {
+            return None;
+        }
+        Some(self.newest_of(folds_version).map_or(WaitsFor::Rebuild, WaitsFor::Promotion))
+    }
+
     /// Why the folds are paused, if they are.
     pub fn paused(&self) -> Option<&str> {
         self.paused.as_deref()
@@ -100,6 +133,9 @@ impl Generations {
     /// Total; an event that does not fit changes nothing, nor does a repeat.
     pub fn evolve(&mut self, event: &Event) {
         match event {
+            Event::RebuildStarted(event) if event.generation == FIRST && self.is_untouched() => {
+                self.all.insert(FIRST, Generation::new(0, event.folds_version, String::new()));
+            }
             Event::RebuildStarted(event) if event.generation > self.newest && self.beside().is_none() => {
                 self.newest = event.generation;
                 let since_ms = time::unix_ms(event.start_time.as_ref());
@@ -128,7 +164,26 @@ impl Generations {
         }
     }
 
-    /// The generation that an earlier copy of the request started, if any.
+    /// What says that the first generation, which has no tables yet, is filled by a release with these folds; `None`: it is
+    /// of other folds by what was decided, or of these already.
+    pub fn found(&self, group: &str, folds_version: u32, now_ms: UnixMillis) -> Option<Event> {
+        (self.is_untouched() && folds_version != FIRST_FOLDS).then(|| {
+            Event::RebuildStarted(RebuildStarted {
+                service: group.to_owned(),
+                generation: FIRST,
+                start_time: Some(time::timestamp(now_ms)),
+                folds_version,
+                request_id: String::new(),
+            })
+        })
+    }
+
+    /// The number that the next new generation gets.
+    pub fn next(&self) -> u32 {
+        self.newest + 1
+    }
+
+    /// The generation that a request started before, if it did.
     pub fn started_by(&self, request_id: &str) -> Option<u32> {
         let of_request = |found: &Generation| !found.request_id.is_empty() && found.request_id == request_id;
         self.all.iter().find(|(_, found)| of_request(found)).map(|(number, _)| *number)
@@ -145,7 +200,7 @@ impl Generations {
             Some(beside) => Err(GenerationError::Filling(beside)),
             None => Ok(Event::RebuildStarted(RebuildStarted {
                 service: group.to_owned(),
-                generation: self.newest + 1,
+                generation: self.next(),
                 start_time: Some(time::timestamp(now_ms)),
                 folds_version,
                 request_id: request_id.to_owned(),
@@ -171,6 +226,11 @@ impl Generations {
         self.may_serve(generation)?;
         let drop_time = Some(time::timestamp(now_ms));
         Ok(Event::GenerationDropped(GenerationDropped { service: group.to_owned(), generation, drop_time }))
+    }
+
+    /// Nothing has been decided of its generations.
+    fn is_untouched(&self) -> bool {
+        self.newest == FIRST && self.is_of(FIRST, FIRST_FOLDS)
     }
 
     /// `until_ms`: not from then on.
@@ -251,6 +311,38 @@ mod tests {
         assert_eq!((all.started_by("a"), all.started_by("b"), all.started_by("")), (Some(2), None, None));
         all.evolve(&all.drop("posts", 2, 6).unwrap());
         assert_eq!(all.started_by("a"), None, "what is gone is not given again");
+    }
+
+    #[test]
+    fn a_release_answers_from_what_its_folds_fill() {
+        let mut all = Generations::default();
+        assert_eq!((all.to_serve(1), all.waits_for(1)), (Some(1), None));
+        assert_eq!((all.to_serve(2), all.waits_for(2)), (None, Some(WaitsFor::Rebuild)));
+        all.evolve(&all.start_rebuild("posts", "", 2, 5).unwrap());
+        assert_eq!((all.to_serve(1), all.to_serve(2)), (Some(1), None));
+        assert_eq!(all.waits_for(2), Some(WaitsFor::Promotion(2)));
+        all.evolve(&all.promote("posts", 2, 6).unwrap());
+        assert_eq!((all.to_serve(1), all.to_serve(2), all.waits_for(1)), (Some(1), Some(2), None));
+        all.evolve(&all.start_rebuild("posts", "", 3, 7).unwrap());
+        all.evolve(&all.promote("posts", 3, 8).unwrap());
+        assert_eq!((all.to_serve(1), all.waits_for(1)), (None, Some(WaitsFor::Promotion(1))), "two releases behind");
+        all.evolve(&all.drop("posts", 2, 9).unwrap());
+        assert_eq!((all.to_serve(2), all.waits_for(2)), (None, Some(WaitsFor::Rebuild)));
+    }
+
+    #[test]
+    fn the_first_generation_is_of_whoever_founds_it() {
+        let mut all = Generations::default();
+        assert_eq!(all.found("posts", FIRST_FOLDS, 1), None);
+        let (one, other) = (all.found("posts", 3, 1).unwrap(), all.found("posts", 4, 1).unwrap());
+        all.evolve(&one);
+        all.evolve(&other);
+        assert_eq!((all.live(), all.to_serve(3), all.to_serve(4), all.to_serve(1)), (1, Some(1), None, None));
+        assert_eq!(all.found("posts", 4, 2), None);
+        let mut later = Generations::default();
+        later.evolve(&later.start_rebuild("posts", "", 2, 5).unwrap());
+        later.evolve(&one);
+        assert!(later.is_of(1, 1), "there were others already");
     }
 
     #[test]

@@ -1,15 +1,19 @@
-//! The generations of one group's tables in this process: all are folded, one serves.
+//! The generations of one group's tables in this process: those that this release folds are folded, one of them serves.
+//!
+//! A release folds the generations that releases with the same folds began ([`Group::folds_version`]). It neither folds nor
+//! reads another's: its rules would write other rows at the same places. While the live generation is another release's,
+//! callers are answered here from the one that served before, if that is this release's own, and else not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Generations, Operations};
+use super::{GenerationError, Generations, Operations};
 use crate::engine::{self, Ports, Role, Running};
-use crate::{FoldError, Group, WaitError};
+use crate::{FoldError, Group, Token, WaitError, Watermarks};
 
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// If a generation that is to serve cannot catch up in this time, it is waited for once more.
@@ -26,6 +30,8 @@ pub type MakeGroup = Arc<dyn Fn(u32) -> Group + Send + Sync>;
 /// One per group in a process. Dropping it ends all its folds here.
 pub struct Projection {
     name: &'static str,
+    /// [`Group::folds_version`] of this release.
+    version: u32,
     ports: Ports,
     operations: Arc<Operations>,
     make: MakeGroup,
@@ -35,14 +41,25 @@ pub struct Projection {
 }
 
 struct Known {
-    live: u32,
-    serving: Arc<Running>,
+    /// The generation that callers are answered from here; `None`: none that this release folds may serve yet.
+    serving: Option<Arc<Running>>,
     running: BTreeMap<u32, Arc<Running>>,
-    /// Generations whose tables were deleted since this process started: each start tries it once more.
+    /// Where other releases' folds are in the generations that are theirs.
+    foreign: BTreeMap<u32, Arc<Watermarks>>,
+    /// Whose tables were deleted since this process started: it is tried once more at each start.
     deleted: BTreeSet<u32>,
 }
 
-/// Why the generations here do not match the decisions yet.
+/// Why a new generation was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    #[error(transparent)]
+    Refused(#[from] GenerationError),
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
+
+/// Why the generations here are not yet as they were decided to be.
 #[derive(Debug, thiserror::Error)]
 enum NotYet {
     #[error(transparent)]
@@ -54,61 +71,49 @@ enum NotYet {
 }
 
 impl Projection {
-    /// Opens the tables of every generation and, where `folding`, folds them. `Err` when those of the live one or their
-    /// topics are not as declared.
+    /// Opens the tables of the generation that is to serve here and, where `folding`, folds them; those beside it follow. `Err`
+    /// when its tables or their topics are not as declared.
     pub async fn start(
         ports: &Ports,
         operations: &Arc<Operations>,
         make: MakeGroup,
         folding: bool,
     ) -> Result<Arc<Self>, FoldError> {
-        let name = make(0).name;
+        let (name, version) = (make(0).name, make(0).folds_version);
         let generations = operations.generations(name);
-        let live = generations.live();
-        let role = Role::new(ports.runtime.clone(), true);
+        let first = generations.to_serve(version);
+        let (mut running, mut foreign) = (BTreeMap::new(), BTreeMap::new());
         let mut others = Vec::new();
-        for &number in generations.all().keys().filter(|number| **number != live) {
+        for &number in generations.all().keys().filter(|number| Some(**number) != first) {
             match engine::watermarks(ports, &make(number)).await {
-                Ok(watermarks) => others.push(watermarks),
-                // Its appends must be searched for.
+                Ok(watermarks) => {
+                    others.push(Arc::clone(&watermarks));
+                    if !generations.is_of(number, version) {
+                        foreign.insert(number, watermarks);
+                    }
+                }
+                // What it appended is found by looking.
                 Err(error) => {
                     tracing::warn!(group = name, generation = number, %error, "a generation beside is not there")
                 }
             }
         }
-        role.beside_others(others);
-        role.pause(generations.paused().is_some());
-        let folds = folding && is_own(&generations, &make(live));
-        let first = Arc::new(engine::start_as(ports, make(live), folds, role).await?);
-        let running = BTreeMap::from([(live, Arc::clone(&first))]);
-        let known = Mutex::new(Known { live, serving: first, running, deleted: BTreeSet::new() });
-        let (ports, operations, following) = (ports.clone(), Arc::clone(operations), Mutex::default());
-        let own = Arc::new(Self { name, ports, operations, make, folding, known, following });
-        let follower = Arc::downgrade(&own);
-        let (operations, runtime) = (Arc::clone(&own.operations), own.ports.runtime.clone());
-        let following = runtime.clone().spawn(async move {
-            let mut done = None;
-            loop {
-                let wanted = tokio::select! {
-                    biased;
-                    wanted = operations.when(name, |now| done.as_ref() != Some(now)) => wanted,
-                    () = runtime.sleep(LOOK_FOR_DROPPED_EVERY) => {
-                        let Some(own) = follower.upgrade() else { return };
-                        own.delete_dropped().await;
-                        continue;
-                    }
-                };
-                let Some(own) = follower.upgrade() else { return };
-                match own.become_like(&wanted).await {
-                    Ok(()) => done = Some(wanted),
-                    Err(error) => {
-                        tracing::warn!(group = name, %error, "the generations are not yet as decided; trying again");
-                        drop(own);
-                        runtime.sleep(AGAIN_AFTER).await;
-                    }
-                }
+        let mut serving = None;
+        if let Some(number) = first {
+            let role = Role::new(ports.runtime.clone(), number == generations.live());
+            role.beside_others(others);
+            role.pause(generations.paused().is_some());
+            if number != generations.live() {
+                role.hurry();
             }
-        });
+            let started = Arc::new(engine::start_as(ports, make(number), folding, role).await?);
+            running.insert(number, Arc::clone(&started));
+            serving = Some(started);
+        }
+        let known = Mutex::new(Known { serving, running, foreign, deleted: BTreeSet::new() });
+        let (ports, operations, following) = (ports.clone(), Arc::clone(operations), Mutex::default());
+        let own = Arc::new(Self { name, version, ports, operations, make, folding, known, following });
+        let following = own.ports.runtime.spawn(follow(Arc::downgrade(&own), Arc::clone(&own.operations)));
         *own.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(following);
         Ok(own)
     }
@@ -120,14 +125,19 @@ impl Projection {
         self.all().iter().for_each(|running| running.stop());
     }
 
-    /// The generation that serves here.
-    pub fn live(&self) -> Arc<Running> {
-        Arc::clone(&self.known().serving)
+    /// The generation that callers are answered from here; `None`: none that this release folds may serve yet.
+    pub fn serving(&self) -> Option<Arc<Running>> {
+        self.known().serving.clone()
     }
 
     /// Its number.
-    pub fn live_number(&self) -> u32 {
-        self.known().live
+    pub fn serving_number(&self) -> Option<u32> {
+        self.known().serving.as_ref().map(|serving| serving.number())
+    }
+
+    /// The folds of this release: [`Group::folds_version`].
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     /// A generation's folds and tables, if it is open here.
@@ -153,26 +163,56 @@ impl Projection {
         (self.make)(number)
     }
 
+    /// Decides on a new generation of this release's folds and makes its tables; gives its number. Not while another is
+    /// filled beside the live one.
+    pub async fn begin(&self, request_id: &str) -> Result<u32, BeginError> {
+        let decided = self.operations.generations(self.name);
+        let now_ms = self.ports.runtime.now_ms();
+        let event = decided.start_rebuild(self.name, request_id, self.version, now_ms)?;
+        let number = decided.next();
+        // Its tables first: once it is said, every process opens them.
+        engine::create(&self.ports, &self.group(number)).await?;
+        self.operations.announce(event).await?;
+        Ok(number)
+    }
+
     async fn become_like(&self, wanted: &Generations) -> Result<(), NotYet> {
         for running in self.all() {
             running.role.pause(wanted.paused().is_some());
         }
         for &number in wanted.all().keys() {
-            self.open(number, wanted).await?;
+            match wanted.is_of(number, self.version) {
+                true => self.open(number, wanted).await?,
+                false => self.look_at(number).await,
+            }
         }
-        if self.live_number() != wanted.live() {
-            self.switch(wanted).await?;
+        let to_serve = wanted.to_serve(self.version);
+        if self.serving_number() != to_serve {
+            self.switch(wanted, to_serve).await?;
         }
+        self.give_roles(wanted);
         self.end_all_but(wanted).await;
         Ok(())
     }
 
-    /// Ends dropped generations. The remaining ones are told first, so that they no longer read what ends.
+    /// Only the live generation appends what follows from records. What serves beside it, because the live one is another
+    /// release's, folds as fast.
+    fn give_roles(&self, wanted: &Generations) {
+        let Some(serving) = self.serving() else { return };
+        let is_live = serving.number() == wanted.live();
+        if is_live && !serving.role.is_live() {
+            serving.role.serve();
+        } else if !is_live {
+            serving.role.stand_alone();
+        }
+    }
+
+    /// Ends what is no longer there. Those that go on are told first, so that they look no more at what ends.
     async fn end_all_but(&self, wanted: &Generations) {
         let ended: Vec<(u32, Arc<Running>)> = {
             let mut known = self.known();
-            let live = known.live;
-            known.running.extract_if(.., |number, _| *number != live && !wanted.all().contains_key(number)).collect()
+            known.foreign.retain(|number, _| wanted.all().contains_key(number));
+            known.running.extract_if(.., |number, _| !wanted.all().contains_key(number)).collect()
         };
         self.tell_of_each_other();
         for (number, running) in ended {
@@ -182,55 +222,99 @@ impl Projection {
         }
     }
 
-    /// Opens a generation that is folded beside the live one.
+    /// Opens a generation that is folded beside the one that serves.
     async fn open(&self, number: u32, wanted: &Generations) -> Result<(), FoldError> {
         if self.generation(number).is_some() {
             return Ok(());
         }
         let role = Role::new(self.ports.runtime.clone(), false);
         role.pause(wanted.paused().is_some());
-        role.stand_beside(Arc::clone(&self.live().lag));
-        let group = self.group(number);
-        let folding = self.folding && is_own(wanted, &group);
-        let running = engine::start_as(&self.ports, group, folding, role).await?;
+        match self.serving() {
+            Some(serving) => role.stand_beside(Arc::clone(&serving.lag)),
+            // Nobody here waits for other folds of the group.
+            None => role.hurry(),
+        }
+        let running = engine::start_as(&self.ports, self.group(number), self.folding, role).await?;
         self.known().running.insert(number, Arc::new(running));
         self.tell_of_each_other();
-        tracing::info!(group = self.name, generation = number, folding, "generation opened beside the live one");
+        tracing::info!(group = self.name, generation = number, self.folding, "generation opened beside the live one");
         Ok(())
     }
 
-    /// Another generation serves, once it has folded everything that the previous one is known to have folded: no
-    /// caller's view goes back. If the previous one is to be dropped, there is no wait.
-    async fn switch(&self, wanted: &Generations) -> Result<(), NotYet> {
-        let (from, to) = (self.live_number(), wanted.live());
-        let (before, after) = (self.live(), self.generation(to).ok_or(NotYet::NotOpen(to))?);
+    /// Knows of another release's generation how far it is, where its tables are there.
+    async fn look_at(&self, number: u32) {
+        if self.known().foreign.contains_key(&number) {
+            return;
+        }
+        match engine::watermarks(&self.ports, &self.group(number)).await {
+            Ok(watermarks) => {
+                self.known().foreign.insert(number, watermarks);
+                self.tell_of_each_other();
+                let (group, own) = (self.name, self.version);
+                tracing::warn!(
+                    group,
+                    generation = number,
+                    own,
+                    "another release's folds fill it: neither folded nor read here"
+                );
+            }
+            // What it appended is found by looking.
+            Err(error) => tracing::warn!(group = self.name, generation = number, %error, "a generation is not there"),
+        }
+    }
+
+    /// Callers are answered from another generation, once it has all that the one before is known to have: whoever saw
+    /// something sees it still, also where another release's process showed it. Where the one before is to go there is
+    /// nothing to wait for.
+    async fn switch(&self, wanted: &Generations, to: Option<u32>) -> Result<(), NotYet> {
+        let before = self.serving();
+        let Some(to) = to else {
+            self.known().serving = None;
+            tracing::error!(group = self.name, own = self.version, "no generation that this release folds may serve");
+            return Ok(());
+        };
+        let after = self.generation(to).ok_or(NotYet::NotOpen(to))?;
         after.role.hurry();
-        if wanted.all().contains_key(&from) {
+        let from = before.as_ref().map(|before| before.number()).or(wanted.previous());
+        if let Some(from) = from.filter(|from| wanted.all().contains_key(from)) {
             let until = Instant::now() + CATCH_UP_WITHIN;
-            // Read before the heads: the log must have everything that the tables had then. No generation can fold what
-            // the log has lost.
-            let seen = before.state.as_of();
+            // Taken before the heads: what the tables have by then the log must have too. What it has lost no generation can.
+            let seen = self.seen(from, before.as_deref()).await?;
             let heads = engine::heads(&*self.ports.log, &self.group(to)).await.map_err(FoldError::from)?;
             let seen = seen.below(&heads);
             after.state.at_least(&seen, until).await?;
         }
-        {
-            let mut known = self.known();
-            (known.live, known.serving) = (to, Arc::clone(&after));
-        }
+        self.known().serving = Some(Arc::clone(&after));
         self.tell_of_each_other();
-        after.role.serve();
-        before.role.stand_beside(Arc::clone(&after.lag));
-        tracing::info!(group = self.name, from, to, "another generation serves");
+        if to == wanted.live() {
+            after.role.serve();
+        }
+        if let Some(before) = before {
+            before.role.stand_beside(Arc::clone(&after.lag));
+        }
+        tracing::info!(group = self.name, ?from, to, "another generation serves");
         Ok(())
     }
 
-    /// Each may have to continue where another stopped appending.
+    /// What callers may have seen of a generation.
+    async fn seen(&self, number: u32, here: Option<&Running>) -> Result<Token, NotYet> {
+        if let Some(here) = here.filter(|here| here.number() == number) {
+            return Ok(here.state.as_of());
+        }
+        let foreign = self.known().foreign.get(&number).cloned();
+        let Some(watermarks) = foreign else { return Ok(Token::default()) };
+        watermarks.refresh_all().await.map_err(FoldError::from)?;
+        Ok(watermarks.known().collect())
+    }
+
+    /// Each may have to go on where another stopped appending.
     fn tell_of_each_other(&self) {
         let all = self.all();
+        let foreign: Vec<_> = self.known().foreign.values().cloned().collect();
         for running in &all {
             let others = all.iter().filter(|other| !Arc::ptr_eq(other, running));
-            running.role.beside_others(others.map(|other| Arc::clone(&other.state.watermarks)).collect());
+            let others = others.map(|other| Arc::clone(&other.state.watermarks));
+            running.role.beside_others(others.chain(foreign.iter().cloned()).collect());
         }
     }
 
@@ -258,21 +342,30 @@ impl Projection {
     }
 }
 
-/// Whether this release folds the generation: another release's folds would write other rows at the same positions.
-fn is_own(generations: &Generations, group: &Group) -> bool {
-    let filled_by = generations.all().get(&group.generation).map(|generation| generation.folds_version);
-    let own = filled_by.is_none_or(|version| version == group.folds_version);
-    if !own {
-        let (generation, own) = (group.generation, group.folds_version);
-        tracing::error!(
-            group = group.name,
-            generation,
-            ?filled_by,
-            own,
-            "not folded by this release: `kith rebuild` makes its own"
-        );
+/// Does what operators decide, as long as the projection is there.
+async fn follow(follower: Weak<Projection>, operations: Arc<Operations>) {
+    let Some((name, runtime)) = follower.upgrade().map(|own| (own.name, own.ports.runtime.clone())) else { return };
+    let mut done = None;
+    loop {
+        let wanted = tokio::select! {
+            biased;
+            wanted = operations.when(name, |now| done.as_ref() != Some(now)) => wanted,
+            () = runtime.sleep(LOOK_FOR_DROPPED_EVERY) => {
+                let Some(own) = follower.upgrade() else { return };
+                own.delete_dropped().await;
+                continue;
+            }
+        };
+        let Some(own) = follower.upgrade() else { return };
+        match own.become_like(&wanted).await {
+            Ok(()) => done = Some(wanted),
+            Err(error) => {
+                tracing::warn!(group = name, %error, "the generations are not yet as decided; trying again");
+                drop(own);
+                runtime.sleep(AGAIN_AFTER).await;
+            }
+        }
     }
-    own
 }
 
 impl Drop for Projection {

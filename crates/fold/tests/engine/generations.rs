@@ -16,7 +16,7 @@ use crate::appends::shares;
 use crate::stage::{Stage, group};
 use crate::toy::{ECHOES, EchoRow, MOODS};
 
-const GROUP: &str = "engagement";
+pub const GROUP: &str = "engagement";
 const PATIENCE: Duration = Duration::from_secs(600);
 
 struct Process {
@@ -34,6 +34,10 @@ impl Process {
         let operations = Arc::new(Operations::open(log, runtime).await.unwrap());
         let projection = Projection::start(&stage.ports, &operations, make(), true).await.unwrap();
         Self { operations, projection }
+    }
+
+    fn live(&self) -> Arc<Running> {
+        self.projection.serving().unwrap()
     }
 
     fn now(&self) -> Generations {
@@ -54,7 +58,7 @@ impl Process {
 
     async fn promote(&self, stage: &Stage, number: u32) {
         self.announce(self.now().promote(GROUP, number, 2)).await;
-        until(stage, || self.projection.live_number() == number).await;
+        until(stage, || self.projection.serving_number() == Some(number)).await;
     }
 
     async fn verify(&self, stage: &Stage, left: u32, right: u32) -> Verdict {
@@ -64,7 +68,7 @@ impl Process {
     }
 }
 
-async fn until(stage: &Stage, is_so: impl Fn() -> bool) {
+pub async fn until(stage: &Stage, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "it never came");
@@ -72,7 +76,7 @@ async fn until(stage: &Stage, is_so: impl Fn() -> bool) {
     }
 }
 
-async fn see(running: &Running, token: &Token) {
+pub async fn see(running: &Running, token: &Token) {
     running.state.at_least(token, Instant::now() + PATIENCE).await.unwrap();
 }
 
@@ -96,7 +100,7 @@ async fn a_rebuild_ends_equal_and_is_promoted_and_rolled_back() {
     created(&stage).await;
     let process = Process::start(&stage).await;
     let token = history(&mut stage, 20).await;
-    see(&process.projection.live(), &token).await;
+    see(&process.live(), &token).await;
     let beside = process.rebuild(&stage).await;
     let token = history(&mut stage, 25).await;
     see(&beside, &token).await;
@@ -105,14 +109,14 @@ async fn a_rebuild_ends_equal_and_is_promoted_and_rolled_back() {
     assert!(verdict.digest.is_some() && verdict.rows > 50, "{verdict:?}");
 
     process.promote(&stage, 2).await;
-    let live = process.projection.live();
+    let live = process.live();
     assert!(Arc::ptr_eq(&live, &beside));
     let token = history(&mut stage, 30).await;
     see(&live, &token).await;
     see(&process.projection.generation(1).unwrap(), &token).await;
 
     process.announce(process.now().roll_back(GROUP, 3)).await;
-    until(&stage, || process.projection.live_number() == 1).await;
+    until(&stage, || process.projection.serving_number() == Some(1)).await;
     process.announce(process.now().drop(GROUP, 2, 4)).await;
     until(&stage, || process.projection.generation(2).is_none()).await;
 }
@@ -123,7 +127,7 @@ async fn a_process_that_starts_anew_goes_on_with_every_generation() {
     created(&stage).await;
     let process = Process::start(&stage).await;
     let token = history(&mut stage, 20).await;
-    see(&process.projection.live(), &token).await;
+    see(&process.live(), &token).await;
     process.rebuild(&stage).await;
     drop(process);
     stage.turns(3).await;
@@ -138,7 +142,7 @@ async fn a_process_that_starts_anew_goes_on_with_every_generation() {
     stage.turns(3).await;
 
     let process = Process::start(&stage).await;
-    assert_eq!(process.projection.live_number(), 2, "from its first moment");
+    assert_eq!(process.projection.serving_number(), Some(2), "from its first moment");
 }
 
 /// Posts, each of which the generation that serves answers with a share.
@@ -149,7 +153,7 @@ async fn posts(stage: &mut Stage, process: &Process, name: &str) -> Vec<String> 
     }
     for post in &posts {
         let echoed = async || {
-            let state = &process.projection.live().state;
+            let state = &process.live().state;
             state.row::<EchoRow>(&ECHOES, &Key::text(post), []).await.unwrap().is_some()
         };
         stage.until(echoed).await;
@@ -170,7 +174,7 @@ async fn only_the_generation_that_serves_appends() {
     see(&beside, &all_of(&stage).await).await;
     drop(beside);
     process.announce(process.now().roll_back(GROUP, 3)).await;
-    until(&stage, || process.projection.live_number() == 1).await;
+    until(&stage, || process.projection.serving_number() == Some(1)).await;
     all.extend(posts(&mut stage, &process, "back").await);
     drop(process);
     // Nobody is there to answer this one; another generation is promoted meanwhile.
@@ -184,7 +188,7 @@ async fn only_the_generation_that_serves_appends() {
     assert_eq!(shares(&stage).await, expected);
 }
 
-async fn all_of(stage: &Stage) -> Token {
+pub async fn all_of(stage: &Stage) -> Token {
     let mut token = Token::default();
     for topic in group().topics {
         for record in stage.records(topic).await {
@@ -222,7 +226,7 @@ async fn a_promotion_during_a_pause_comes_about_when_it_ends() {
     created(&stage).await;
     let process = Process::start(&stage).await;
     let token = history(&mut stage, 5).await;
-    see(&process.projection.live(), &token).await;
+    see(&process.live(), &token).await;
     process.rebuild(&stage).await;
     let paused = kith_proto::ops::v1::ProjectionPaused { service: GROUP.to_owned(), ..Default::default() };
     process.announce(Ok(Event::ProjectionPaused(paused))).await;
@@ -230,9 +234,9 @@ async fn a_promotion_during_a_pause_comes_about_when_it_ends() {
     stage.ports.runtime.sleep(Duration::from_secs(20)).await;
     let resumed = kith_proto::ops::v1::ProjectionResumed { service: GROUP.to_owned(), ..Default::default() };
     process.announce(Ok(Event::ProjectionResumed(resumed))).await;
-    until(&stage, || process.projection.live_number() == 2).await;
+    until(&stage, || process.projection.serving_number() == Some(2)).await;
     let token = history(&mut stage, 6).await;
-    see(&process.projection.live(), &token).await;
+    see(&process.live(), &token).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +245,7 @@ async fn a_generation_of_other_folds_is_not_folded_on() {
     created(&stage).await;
     let process = Process::start(&stage).await;
     let token = history(&mut stage, 5).await;
-    see(&process.projection.live(), &token).await;
+    see(&process.live(), &token).await;
     drop(process);
     stage.turns(3).await;
     // Another release, whose folds write other rows.
@@ -250,9 +254,9 @@ async fn a_generation_of_other_folds_is_not_folded_on() {
     let make: MakeGroup = Arc::new(|generation| Group { generation, folds_version: 2, ..group() });
     let projection = Projection::start(&stage.ports, &operations, make, true).await.unwrap();
     let process = Process { operations, projection };
+    assert!(process.projection.serving().is_none(), "it is read by another release");
+    assert!(process.projection.generation(1).is_none(), "it is folded on by other folds");
     let token = history(&mut stage, 6).await;
-    let waited = process.projection.live().state.at_least(&token, Instant::now() + Duration::from_secs(60)).await;
-    assert!(waited.is_err(), "it is folded on by other folds");
     engine::create(&stage.ports, &process.projection.group(2)).await.unwrap();
     process.announce(process.now().start_rebuild(GROUP, "", 2, 1)).await;
     until(&stage, || process.projection.generation(2).is_some()).await;
@@ -267,7 +271,7 @@ async fn a_row_that_differs_is_named() {
     let token = history(&mut stage, 6).await;
     let beside = process.rebuild(&stage).await;
     see(&beside, &token).await;
-    see(&process.projection.live(), &token).await;
+    see(&process.live(), &token).await;
 
     let (key, partition) = (Key::text("post-3"), crate::stage::partition_of(topics::ENGAGEMENT, "post-3"));
     let summary = MOODS.summary_key(partition.source());
@@ -300,18 +304,18 @@ async fn a_pause_stops_every_generation_and_a_resume_lets_them_go_on() {
     created(&stage).await;
     let process = Process::start(&stage).await;
     let token = history(&mut stage, 2).await;
-    see(&process.projection.live(), &token).await;
+    see(&process.live(), &token).await;
     let pause = Event::ProjectionPaused(kith_proto::ops::v1::ProjectionPaused {
         service: GROUP.to_owned(),
         ..Default::default()
     });
-    let standstill = || process.projection.live().state.standstill();
+    let standstill = || process.live().state.standstill();
     assert_eq!(standstill(), None);
     process.announce(Ok(pause)).await;
     until(&stage, || standstill() == Some(Standstill::Paused)).await;
     stage.turns(20).await;
     let token = history(&mut stage, 3).await;
-    let waited = process.projection.live().state.at_least(&token, Instant::now() + Duration::from_secs(200)).await;
+    let waited = process.live().state.at_least(&token, Instant::now() + Duration::from_secs(200)).await;
     assert!(waited.is_err(), "it folds while it is paused");
     let resume = Event::ProjectionResumed(kith_proto::ops::v1::ProjectionResumed {
         service: GROUP.to_owned(),
@@ -321,5 +325,5 @@ async fn a_pause_stops_every_generation_and_a_resume_lets_them_go_on() {
     until(&stage, || standstill() != Some(Standstill::Paused)).await;
     assert_eq!(standstill(), Some(Standstill::CatchingUp), "it goes on, and has not what came meanwhile");
     until(&stage, || standstill().is_none()).await;
-    see(&process.projection.live(), &token).await;
+    see(&process.live(), &token).await;
 }

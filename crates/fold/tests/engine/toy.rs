@@ -146,6 +146,43 @@ impl Fold for Echoes {
     }
 }
 
+/// Reactions per post: the view that a newer release adds.
+pub static GIVEN: Table = Table {
+    name: "given",
+    partition: &[Column::text("post_id")],
+    clustering: &[],
+    order: Order::Ascending,
+    sections: &[Section::of::<GivenRow>("given")],
+    summary: GivenSum::COLUMNS,
+};
+
+row! {
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct GivenRow in 0 { pub any: bool }
+}
+row! {
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct GivenSum in 0 { pub reactions: i64 }
+}
+
+pub struct Given;
+
+impl Fold for Given {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&GIVEN]
+    }
+
+    fn scope(&self, record: &Record) -> Option<Scope> {
+        Some(Scope::new(&GIVEN, Key::text(post_of(reacted(record)?))))
+    }
+
+    fn apply(&self, rows: &mut Rows, _record: &Record) {
+        let GivenSum { reactions } = rows.summary();
+        rows.put([], GivenRow { any: true });
+        rows.set_summary(GivenSum { reactions: reactions + 1 });
+    }
+}
+
 fn echo(post_id: &str, cause: Cause) -> Append {
     let event = Shared { post_id: post_id.to_owned(), ..Shared::default() };
     let id = RecordId(cause.causation.unwrap_or_default().0.map(|byte| !byte));

@@ -82,7 +82,7 @@ async fn start() -> Running {
         services: vec![SessionServiceServer::<Sessions>::NAME],
         partition_count: 16,
         callers,
-        admin,
+        admin: Admin::open(&runtime, admin, &readiness, &metrics).await,
         operators: (bind("ops_listen", "127.0.0.1:0".parse().unwrap()).await.unwrap(), Routes::default()),
         edge: Edge::new(&metrics, verifier, DeadlineRules::default()).unwrap(),
         readiness,

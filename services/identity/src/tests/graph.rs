@@ -144,7 +144,7 @@ async fn tables_that_are_behind_are_no_reason_to_call_a_command_done() {
     suite.settled().await;
     let Suite { service, projection, world } = suite;
     drop(service);
-    projection.live().end().await;
+    projection.serving().unwrap().end().await;
     let (projection, service) = world.replica(false).await;
     let mut suite = Suite { service, projection, world };
     suite.follow(ada, bob).await.unwrap();

@@ -18,8 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::client::{NotUnderstood, OpsOptions, Process, request};
-use super::table;
-use shown::{PAUSED, partition_rows, projection_json, projection_row, show_generation, show_rebuild, show_verdict};
+use shown::{PAUSED, show_generation, show_projections, show_rebuild, show_verdict};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The maximum of consecutive retries of a call without an answer, up to 30 s each.
@@ -229,18 +228,7 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
     let asked = proto::ListProjectionsRequest { service: group };
     let listed = desk.client.list_projections(request(asked)).await.map_err(|status| desk.refused(&status))?;
     let projections = listed.into_inner().projections;
-    if options.ops.json {
-        say!("{}", json!({ "projections": projections.iter().map(projection_json).collect::<Vec<_>>() }));
-    } else if options.partitions {
-        let rows: Vec<_> = projections.iter().flat_map(partition_rows).collect();
-        table::print(
-            &["group", "generation", "topic", "partition", "next", "head", "lag", "seconds", "here", "stopped"],
-            &rows,
-        );
-    } else {
-        let rows: Vec<_> = projections.iter().map(projection_row).collect();
-        table::print(&["group", "generation", "state", "records", "lag", "seconds", "stopped", "error"], &rows);
-    }
+    show_projections(&projections, options.ops.json, options.partitions);
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use kith_fold::engine::{self, Running};
-use kith_fold::{FoldError, GenerationError, Generations, Projection, verify};
+use kith_fold::engine::Running;
+use kith_fold::{BeginError, FoldError, GenerationError, Generations, Projection, verify};
 use kith_log::AppendError;
 use kith_proto::errors::v1::Reason;
 use kith_proto::ops::v1 as proto;
@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status};
 
 use super::not_known;
+pub use shown::waits_for;
 use shown::{all_of, generation, present, rebuild};
 
 /// The longest note, in bytes.
@@ -242,7 +243,9 @@ impl Projections {
         number: u32,
         until: tokio::time::Instant,
     ) -> Result<(), Failure> {
-        while projection.live_number() != number {
+        // Another release's generation is served by its processes.
+        let is_own = now(projection).is_of(number, projection.version());
+        while is_own && projection.serving_number() != Some(number) {
             self.look_again(projection, until).await?;
         }
         Ok(())
@@ -268,14 +271,11 @@ fn now_ms(projection: &Projection) -> i64 {
 
 /// Decides on a new generation, creates its tables, appends the decision; returns its number.
 async fn start(projection: &Projection, request_id: &str) -> Result<u32, Failure> {
-    let (group, version) = (projection.group_name(), projection.group(0).folds_version);
-    let decided = now(projection).start_rebuild(group, request_id, version, now_ms(projection));
-    let event = decided.map_err(refused)?;
-    let Event::RebuildStarted(started) = &event else { return Err(Failure::internal()) };
-    let number = started.generation;
-    // Its tables first: after the event, every process opens them.
-    engine::create(projection.ports(), &projection.group(number)).await.map_err(failed)?;
-    announce(projection, event).await?;
+    let number = projection.begin(request_id).await.map_err(|error| match error {
+        BeginError::Refused(error) => refused(error),
+        BeginError::Fold(error) => failed(error),
+    })?;
+    tracing::info!(group = projection.group_name(), number, "an operator began a new generation");
     stood(now(projection).started_by(request_id) == Some(number))?;
     Ok(number)
 }
@@ -287,7 +287,13 @@ async fn announce(projection: &Projection, event: Event) -> Result<(), Failure> 
 
 fn running(projection: &Projection, number: u32) -> Result<Arc<Running>, Failure> {
     projection.generation(number).ok_or_else(|| {
-        if now(projection).all().contains_key(&number) {
+        let all = now(projection);
+        if let Some(found) = all.all().get(&number).filter(|_| !all.is_of(number, projection.version())) {
+            let (version, own) = (found.folds_version, projection.version());
+            let whose = format!("generation {number} is of folds {version}, this process has folds {own}");
+            return state(whose + ": ask one of the release that fills it");
+        }
+        if all.all().contains_key(&number) {
             return state(format!("generation {number} is being opened here: try again"));
         }
         not_found(number)
@@ -309,7 +315,7 @@ async fn compare(
             verdict: None,
         }));
     };
-    let group = projection.group(projection.live_number());
+    let group = projection.group(left.number());
     let work = verify::verify(projection.ports(), &group, (&left.state, &right.state), &progress);
     let verdict = tokio::select! {
         biased;

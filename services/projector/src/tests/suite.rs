@@ -137,7 +137,7 @@ impl Suite {
 
     /// The tables, as they now are.
     pub fn state(&self) -> State {
-        self.projection.as_ref().unwrap().live().state.clone()
+        self.projection.as_ref().unwrap().serving().unwrap().state.clone()
     }
 
     pub async fn digest(&self) -> Digest {

@@ -108,7 +108,7 @@ async fn noted(live: Option<&mut Live>, world: World) -> Result<(Vec<Noted>, Vec
     let [group] = groups;
     // Embedded tables are read by the process that folds them: what it has stored of how far it is may be a moment old.
     let projection = kith_stage::projection(ports, group, is_embedded).await?;
-    projection.live().lag.caught_up().await;
+    projection.serving().context("no generation serves")?.lag.caught_up().await;
     let page_tokens = Arc::new(PageTokens::new(&[7; 32])?);
     let feeds = kith_projector::Feeds::new(Arc::new(Kit::new(projection, page_tokens, u64::MAX)));
     let mut pages = Vec::new();

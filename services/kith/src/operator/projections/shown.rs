@@ -1,5 +1,7 @@
 //! Projections and generations as shown to operators and programs.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use kith_proto::ops::v1 as proto;
 use serde_json::{Value, json};
@@ -11,6 +13,26 @@ use crate::operator::table;
 pub const PAUSED: &str = " (its folds are paused: nothing moves until `kith resume`)";
 /// A figure that is not known yet.
 const UNKNOWN: &str = "?";
+
+pub fn show_projections(projections: &[proto::Projection], as_json: bool, by_partition: bool) {
+    if as_json {
+        say!("{}", json!({ "projections": projections.iter().map(projection_json).collect::<Vec<_>>() }));
+    } else if by_partition {
+        let rows: Vec<_> = projections.iter().flat_map(partition_rows).collect();
+        let head = ["group", "generation", "topic", "partition", "next", "head", "lag", "seconds", "here", "stopped"];
+        table::print(&head, &rows);
+    } else {
+        let rows: Vec<_> = projections.iter().map(projection_row).collect();
+        table::print(
+            &["group", "generation", "folds", "state", "records", "lag", "seconds", "stopped", "error"],
+            &rows,
+        );
+        // The same for every generation of a group.
+        let waits: BTreeSet<&str> =
+            projections.iter().map(|one| &*one.waits_for).filter(|why| !why.is_empty()).collect();
+        waits.iter().for_each(|why| say!("not served by this process: {why}"));
+    }
+}
 
 pub fn show_generation(ops: &OpsOptions, generation: Option<proto::Generation>, what: &str) {
     let generation = generation.unwrap_or_default();
@@ -98,7 +120,7 @@ fn lag_seconds(partition: &proto::PartitionProgress) -> f64 {
     partition.lag.map_or(0.0, |lag| lag.seconds as f64 + f64::from(lag.nanos) / 1e9)
 }
 
-pub fn projection_json(projection: &proto::Projection) -> Value {
+fn projection_json(projection: &proto::Projection) -> Value {
     let partition = |p: &proto::PartitionProgress| {
         json!({
             "topic": p.topic, "partition": p.partition, "next_offset": p.next_offset, "head_offset": p.head_offset,
@@ -110,11 +132,14 @@ pub fn projection_json(projection: &proto::Projection) -> Value {
     shown["paused"] = json!(projection.paused);
     shown["pause_note"] = json!(projection.pause_note);
     shown["error"] = json!(projection.error);
+    shown["folds_version"] = json!(projection.generation.as_ref().map_or(0, |generation| generation.folds_version));
+    shown["of_this_release"] = json!(projection.of_this_release);
+    shown["waits_for"] = json!(projection.waits_for);
     shown["partitions"] = projection.partitions.iter().map(partition).collect();
     shown
 }
 
-pub fn projection_row(projection: &proto::Projection) -> Vec<String> {
+fn projection_row(projection: &proto::Projection) -> Vec<String> {
     let generation = projection.generation.clone().unwrap_or_default();
     let partitions = &projection.partitions;
     let paused = match (projection.paused, projection.pause_note.as_str()) {
@@ -123,6 +148,10 @@ pub fn projection_row(projection: &proto::Projection) -> Vec<String> {
         (true, note) => format!(", paused: {note}"),
     };
     let state = state_name(&generation).to_owned() + &paused;
+    let error = match projection.of_this_release {
+        true => projection.error.clone(),
+        false => "another release's: not folded here".to_owned(),
+    };
     // Opened here a moment ago.
     let is_known = !partitions.is_empty();
     let known = |figure: String| if is_known { figure } else { UNKNOWN.to_owned() };
@@ -134,16 +163,17 @@ pub fn projection_row(projection: &proto::Projection) -> Vec<String> {
     vec![
         generation.service,
         number,
+        generation.folds_version.to_string(),
         state,
         records,
         lag,
         known(format!("{seconds:.1}")),
         known(stopped.to_string()),
-        projection.error.clone(),
+        error,
     ]
 }
 
-pub fn partition_rows(projection: &proto::Projection) -> Vec<Vec<String>> {
+fn partition_rows(projection: &proto::Projection) -> Vec<Vec<String>> {
     let generation = projection.generation.clone().unwrap_or_default();
     let row = |p: &proto::PartitionProgress| {
         vec![

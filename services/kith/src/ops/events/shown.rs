@@ -87,3 +87,21 @@ pub fn record_ms(record: &Record) -> Option<i64> {
     let time: jiff::Timestamp = record.header(headers::TIME)?.parse().ok()?;
     Some(time.as_millisecond())
 }
+
+#[cfg(test)]
+mod tests {
+    use kith_content::Content;
+    use kith_log::topics;
+    use kith_proto::posts::v1::{PostCreated, post_event};
+
+    use super::*;
+
+    #[test]
+    fn personal_content_is_not_shown() {
+        let content = Some(Content::close(&"a secret between us".to_owned()));
+        let created = PostCreated { post_id: "p".to_owned(), content, ..PostCreated::default() };
+        let value = Event::from(post_event::Event::PostCreated(created)).encode();
+        let json = Shapes::default().json(topics::POSTS, &value);
+        assert_eq!(json.as_deref(), Ok(r#"{"postCreated":{"postId":"p","content":{}}}"#));
+    }
+}

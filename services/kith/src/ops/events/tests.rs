@@ -1,7 +1,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kith_content::Content;
 use kith_fold::engine::{self, FoldMetrics, Ports, Running};
 use kith_fold::{Cause, Publisher};
 use kith_log::embedded::EmbeddedLog;
@@ -55,11 +54,7 @@ async fn events(ports: &Ports) -> Events {
 
 impl Desk {
     async fn post(&self, key: &str, id: u128) -> Position {
-        self.append(key, id, PostCreated::default()).await
-    }
-
-    async fn append(&self, key: &str, id: u128, created: PostCreated) -> Position {
-        let event = Post::PostCreated(PostCreated { post_id: key.to_owned(), ..created });
+        let event = Post::PostCreated(PostCreated { post_id: key.to_owned(), ..PostCreated::default() });
         let publisher = Publisher::new(Arc::clone(&self.ports.log), self.ports.runtime.clone(), "posts");
         let id = RecordId(id.to_be_bytes());
         publisher.append(topics::POSTS, key, id, &event.into(), &Cause::default()).await.unwrap()
@@ -157,15 +152,6 @@ async fn events_are_json_and_say_what_they_are() {
     assert_eq!((&*event.r#type, event.record_id.len()), ("kith.posts.v1.PostCreated", 32));
     assert_eq!((&*event.correlation_id, &*event.causation_id), (&*event.record_id, ""));
     assert_eq!((&*event.record_time, &*event.undecoded_reason), ("2023-11-14T22:13:20Z", ""));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_people_say_is_not_shown() {
-    let desk = desk().await;
-    let content = Content::close(&"a secret between us".to_owned());
-    desk.append("p", 1, PostCreated { content: Some(content), ..PostCreated::default() }).await;
-    let (events, _) = desk.read_all(of(topics::POSTS)).await;
-    assert_eq!(events[0].event_json, r#"{"postCreated":{"postId":"p","content":{}}}"#);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine::Running;
-use kith_fold::{Projection, verify};
+use kith_fold::{Projection, WaitsFor, verify};
 use kith_log::LogPartition;
 use kith_proto::ops::v1::{self as proto, verify_tables_response::Verdict};
 use kith_proto::time;
@@ -13,11 +13,13 @@ use super::{PROMOTABLE_LAG_RECORDS, now};
 
 pub(super) fn generation(projection: &Projection, number: u32) -> Option<proto::Generation> {
     let all = now(projection);
-    let start_ms = all.all().get(&number)?.since_ms;
-    // What serves here, which may lag behind the decision for a moment.
-    let state = match number {
-        _ if number == projection.live_number() => proto::GenerationState::Live,
-        _ if Some(number) == all.previous() => proto::GenerationState::Previous,
+    let found = all.all().get(&number)?;
+    let start_ms = found.since_ms;
+    // What serves here, which may be a moment behind what was decided.
+    let live = if all.is_of(all.live(), projection.version()) { projection.serving_number() } else { Some(all.live()) };
+    let state = match Some(number) {
+        of if of == live => proto::GenerationState::Live,
+        of if of == all.previous() => proto::GenerationState::Previous,
         _ => proto::GenerationState::Beside,
     };
     Some(proto::Generation {
@@ -25,13 +27,25 @@ pub(super) fn generation(projection: &Projection, number: u32) -> Option<proto::
         number,
         state: state.into(),
         start_time: (start_ms > 0).then(|| time::timestamp(start_ms)),
+        folds_version: found.folds_version,
     })
 }
 
 pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
     let generations = now(projection);
+    let waits_for = waits_for(projection).unwrap_or_default();
     let one = |number: &u32| {
-        let running = projection.generation(*number)?;
+        let shown = proto::Projection {
+            generation: generation(projection, *number),
+            paused: generations.paused().is_some(),
+            pause_note: generations.paused().unwrap_or_default().to_owned(),
+            of_this_release: generations.is_of(*number, projection.version()),
+            waits_for: waits_for.clone(),
+            ..proto::Projection::default()
+        };
+        let Some(running) = projection.generation(*number) else {
+            return (!shown.of_this_release).then_some(shown);
+        };
         let watermarks = running.state.watermarks();
         let partition = |(partition, progress): (LogPartition, kith_fold::Progress)| proto::PartitionProgress {
             topic: partition.topic.name.to_owned(),
@@ -44,14 +58,29 @@ pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
             folded_here: watermarks.is_folded_here(partition),
         };
         Some(proto::Projection {
-            generation: generation(projection, *number),
-            paused: generations.paused().is_some(),
-            pause_note: generations.paused().unwrap_or_default().to_owned(),
             error: running.lag.error().unwrap_or_default(),
             partitions: running.lag.partitions().into_iter().map(partition).collect(),
+            ..shown
         })
     };
     generations.all().keys().filter_map(one).collect()
+}
+
+/// What this process waits for before it answers callers of the group, in the words of what to do about it.
+pub fn waits_for(projection: &Projection) -> Option<String> {
+    let (generations, group, own) = (now(projection), projection.group_name(), projection.version());
+    let waits_for = generations.waits_for(own)?;
+    let live = generations.live();
+    let filled_by = generations.all().get(&live).map_or(0, |found| found.folds_version);
+    Some(match waits_for {
+        WaitsFor::Rebuild => format!(
+            "generation {live} is of folds {filled_by}, this release has folds {own}: kith rebuild {group}, asked of a \
+             process of this release"
+        ),
+        WaitsFor::Promotion(number) => {
+            format!("generation {number} is of this release's folds, and does not serve yet: kith promote {group}")
+        }
+    })
 }
 
 pub(super) fn rebuild(

@@ -1,0 +1,211 @@
+//! Two releases whose folds differ by a view run on one log and one table store: each folds and answers from what is its own,
+//! through a rebuild, a promotion, a rollback, and kills between any two steps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kith_fold::engine;
+use kith_fold::{Group, MakeGroup, Operations, Projection, State, WaitsFor};
+use kith_log::topics;
+use kith_tables::Key;
+
+use crate::appends::shares;
+use crate::generations::{GROUP, all_of, see, until};
+use crate::stage::{Stage, group};
+use crate::toy::{GIVEN, Given, GivenSum, MOODS, MoodSum};
+
+const OLD: u32 = 1;
+const NEW: u32 = 2;
+
+/// The group as a release has it.
+fn make(version: u32) -> MakeGroup {
+    Arc::new(move |generation| {
+        let mut own = Group { generation, folds_version: version, ..group() };
+        if version == NEW {
+            own.folds.push(Arc::new(Given));
+        }
+        own
+    })
+}
+
+/// A process of a release.
+struct Process {
+    operations: Arc<Operations>,
+    projection: Arc<Projection>,
+}
+
+impl Process {
+    async fn start(stage: &Stage, version: u32) -> Self {
+        let (log, runtime) = (Arc::clone(&stage.ports.log), stage.ports.runtime.clone());
+        let operations = Arc::new(Operations::open(log, runtime).await.unwrap());
+        let projection = Projection::start(&stage.ports, &operations, make(version), true).await.unwrap();
+        Self { operations, projection }
+    }
+
+    fn serves(&self) -> Option<u32> {
+        self.projection.serving_number()
+    }
+
+    async fn until_serves(&self, stage: &Stage, number: Option<u32>) {
+        until(stage, || self.serves() == number).await;
+    }
+
+    async fn promote(&self, number: u32) {
+        let now = self.operations.generations(GROUP);
+        self.operations.announce(now.promote(GROUP, number, 2).unwrap()).await.unwrap();
+    }
+
+    fn state(&self) -> State {
+        self.projection.serving().unwrap().state.clone()
+    }
+}
+
+/// How many reactions of a post each release's view has, in what the process answers from.
+async fn reactions(state: &State, post: &str) -> (i64, i64) {
+    let (key, at) = (Key::text(post), (topics::ENGAGEMENT, post));
+    let moods = state.summary::<MoodSum>(&MOODS, &key, at).await.unwrap().map_or(0, |found| found.row.records);
+    let given = state.summary::<GivenSum>(&GIVEN, &key, at).await;
+    (moods, given.ok().flatten().map_or(0, |found| found.row.reactions))
+}
+
+/// Reactions to one post, and as many new posts that are to be echoed.
+async fn react(stage: &mut Stage, times: usize) {
+    for n in 0..times {
+        let at = stage.react("post", if n % 2 == 0 { "ada" } else { "bob" }, 1).await;
+        stage.post(&format!("call-{}", at.offset)).await;
+    }
+}
+
+async fn set() -> Stage {
+    let stage = Stage::set(Duration::ZERO).await;
+    engine::create(&stage.ports, &group()).await.unwrap();
+    stage
+}
+
+/// Shares per post that was to be echoed.
+async fn echoes(stage: &Stage) -> BTreeMap<String, usize> {
+    let mut echoes = shares(stage).await;
+    echoes.retain(|key, _| key.starts_with("call-"));
+    echoes
+}
+
+/// No post was echoed twice, whichever release folded it.
+async fn echoed_once(stage: &Stage) {
+    let echoes = echoes(stage).await;
+    assert!(!echoes.is_empty() && echoes.values().all(|count| *count == 1), "{echoes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_release_answers_once_its_tables_have_the_whole_history() {
+    let mut stage = set().await;
+    let old = Process::start(&stage, OLD).await;
+    react(&mut stage, 5).await;
+    see(&old.projection.serving().unwrap(), &all_of(&stage).await).await;
+
+    let new = Process::start(&stage, NEW).await;
+    let waits_for = || new.operations.generations(GROUP).waits_for(NEW);
+    assert_eq!((new.serves(), waits_for()), (None, Some(WaitsFor::Rebuild)));
+    assert_eq!(new.projection.begin("").await.unwrap(), 2);
+    until(&stage, || new.projection.generation(2).is_some()).await;
+    assert!(old.projection.generation(2).is_none(), "it is none of the older release's");
+    assert_eq!((new.serves(), waits_for()), (None, Some(WaitsFor::Promotion(2))));
+    react(&mut stage, 3).await;
+    let token = all_of(&stage).await;
+    see(&new.projection.generation(2).unwrap(), &token).await;
+
+    new.promote(2).await;
+    new.until_serves(&stage, Some(2)).await;
+    assert_eq!(reactions(&new.state(), "post").await, (8, 8), "a view without its history");
+    // The older release's process answers on, from what its own folds go on with.
+    react(&mut stage, 4).await;
+    let token = all_of(&stage).await;
+    assert_eq!(old.serves(), Some(1));
+    see(&old.projection.serving().unwrap(), &token).await;
+    see(&new.projection.serving().unwrap(), &token).await;
+    assert_eq!(reactions(&old.state(), "post").await, (12, 0));
+    assert_eq!(reactions(&new.state(), "post").await, (12, 12));
+    echoed_once(&stage).await;
+
+    // And back.
+    let now = old.operations.generations(GROUP);
+    old.operations.announce(now.roll_back(GROUP, 3).unwrap()).await.unwrap();
+    react(&mut stage, 2).await;
+    let token = all_of(&stage).await;
+    see(&old.projection.serving().unwrap(), &token).await;
+    until(&stage, || new.operations.generations(GROUP).live() == 1).await;
+    assert_eq!((old.serves(), new.serves()), (Some(1), Some(2)));
+    see(&new.projection.serving().unwrap(), &token).await;
+    assert_eq!(reactions(&new.state(), "post").await, (14, 14));
+    echoed_once(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_release_here_folds_is_not_served() {
+    let mut stage = set().await;
+    let old = Process::start(&stage, OLD).await;
+    react(&mut stage, 3).await;
+    let new = Process::start(&stage, NEW).await;
+    new.projection.begin("").await.unwrap();
+    until(&stage, || new.projection.generation(2).is_some()).await;
+    see(&new.projection.generation(2).unwrap(), &all_of(&stage).await).await;
+    new.promote(2).await;
+    new.until_serves(&stage, Some(2)).await;
+    // The older release's tables go: its processes have nothing to answer from, and say so.
+    let now = new.operations.generations(GROUP);
+    new.operations.announce(now.drop(GROUP, 1, stage.ports.runtime.now_ms()).unwrap()).await.unwrap();
+    old.until_serves(&stage, None).await;
+    until(&stage, || old.projection.generation(1).is_none()).await;
+    drop(old);
+    let old = Process::start(&stage, OLD).await;
+    assert_eq!((old.serves(), old.operations.generations(GROUP).waits_for(OLD)), (None, Some(WaitsFor::Rebuild)));
+    react(&mut stage, 2).await;
+    see(&new.projection.serving().unwrap(), &all_of(&stage).await).await;
+    echoed_once(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_step_it_goes_on() {
+    let mut stage = set().await;
+    let old = Process::start(&stage, OLD).await;
+    react(&mut stage, 3).await;
+    drop(old);
+    // One process at a time, as over embedded stores, of the newer release: killed after each step.
+    let mut steps = 0;
+    loop {
+        react(&mut stage, 1).await;
+        let new = Process::start(&stage, NEW).await;
+        let now = new.operations.generations(GROUP);
+        match now.waits_for(NEW) {
+            Some(WaitsFor::Rebuild) => drop(new.projection.begin("").await.unwrap()),
+            Some(WaitsFor::Promotion(number)) if steps < 6 => {
+                // It fills for a while, and dies.
+                until(&stage, || new.projection.generation(number).is_some()).await;
+                stage.turns(steps * 7).await;
+            }
+            Some(WaitsFor::Promotion(number)) => {
+                until(&stage, || new.projection.generation(number).is_some()).await;
+                new.promote(number).await;
+            }
+            None => break,
+        }
+        steps += 1;
+    }
+    let new = Process::start(&stage, NEW).await;
+    new.until_serves(&stage, Some(2)).await;
+    see(&new.projection.serving().unwrap(), &all_of(&stage).await).await;
+    let total = 3 + steps as i64 + 1;
+    assert_eq!(reactions(&new.state(), "post").await, (total, total));
+    drop(new);
+    // The older release again: it goes on with its own, and is made the live one.
+    let old = Process::start(&stage, OLD).await;
+    assert_eq!(old.serves(), Some(1));
+    react(&mut stage, 1).await;
+    let now = old.operations.generations(GROUP);
+    old.operations.announce(now.roll_back(GROUP, 3).unwrap()).await.unwrap();
+    see(&old.projection.serving().unwrap(), &all_of(&stage).await).await;
+    let echoed = async || echoes(&stage).await.len() as i64 == total + 1;
+    stage.until(echoed).await;
+    assert_eq!(reactions(&old.state(), "post").await, (total + 1, 0));
+    echoed_once(&stage).await;
+}
