@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
 
-.PHONY: help run init build test check simulate torture bench bench-quick lint fmt demo demo-live servers latency clean-tables
+.PHONY: help run init build test check golden simulate torture bench bench-quick lint fmt demo demo-live servers latency clean-tables
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -50,6 +50,9 @@ CHECK_SEEDS ?= 200
 check: ## the inner loop, without Kafka and Cassandra: unit tests, contracts and journeys embedded, 200 simulated seeds
 	LIVE_TESTS=no tests/slowest 10 --workspace --lib --bins --tests -- --skip simulation:: --skip torture::
 	cargo run --quiet --bin simulate -- --seeds $(CHECK_SEEDS) --jobs $$(nproc)
+
+golden: ## write anew what the folds make of recorded histories, for each group whose folds_version was raised
+	WRITE_GOLDEN=yes cargo test -p kith-tests --test suite golden
 
 SEEDS ?= 10000
 simulate: ## the whole suite in one thread against an adversary, 10,000 seeds (SEEDS=…); then every planted defect

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use kith_fold::engine::{self, Ports};
-use kith_fold::{Group, MakeGroup, Operations, Projection};
+use kith_fold::{Group, MakeGroup, Operations, Projection, State};
 use kith_log::PartitionIndex;
 use kith_tables::digest;
 
@@ -41,19 +41,29 @@ pub async fn start(ports: &Ports, push_threshold: u64) -> Result<Vec<Arc<Project
 pub async fn of(ports: &Ports, push_threshold: u64) -> Result<BTreeMap<String, (u64, [u8; 32])>> {
     let mut digests = BTreeMap::new();
     for group in groups(push_threshold, PARTITIONS) {
-        let (keyspace, tables) = (group.keyspace(), group.folded_tables());
-        let feeds = group.name == kith_projector::GROUP;
-        let running = engine::start(ports, group, false).await?;
-        let of_group = if feeds {
-            let settings = kith_projector::Settings { push_threshold, partition_count: PARTITIONS };
-            kith_projector::digest(&running.state, settings, ports.runtime.now_ms()).await?
-        } else {
-            digest(&**running.state.keyspace(), &tables).await?
-        };
+        let keyspace = group.keyspace();
+        let running = engine::start(ports, group.clone(), false).await?;
+        let now_ms = ports.runtime.now_ms();
+        let tables = of_group(&group, &running.state, push_threshold, PARTITIONS, now_ms).await?;
         running.end().await;
-        for table in of_group.tables {
-            digests.insert(format!("{keyspace}.{}", table.name), (table.rows, table.bytes));
-        }
+        digests.extend(tables.into_iter().map(|(table, digest)| (format!("{keyspace}.{table}"), digest)));
     }
     Ok(digests)
+}
+
+/// The same of one group, by the names of its tables.
+pub async fn of_group(
+    group: &Group,
+    state: &State,
+    push_threshold: u64,
+    partition_count: PartitionIndex,
+    now_ms: i64,
+) -> Result<BTreeMap<String, (u64, [u8; 32])>> {
+    let digest = if group.name == kith_projector::GROUP {
+        let settings = kith_projector::Settings { push_threshold, partition_count };
+        kith_projector::digest(state, settings, now_ms).await?
+    } else {
+        digest(&**state.keyspace(), &group.folded_tables()).await?
+    };
+    Ok(digest.tables.into_iter().map(|table| (table.name.to_owned(), (table.rows, table.bytes))).collect())
 }

@@ -8,6 +8,7 @@ mod determinism;
 mod doctor;
 mod embedded;
 mod faithful;
+mod golden;
 mod harness;
 mod live;
 mod log_contract;
@@ -18,6 +19,7 @@ mod table_contract;
 mod tidy;
 mod torture;
 mod traces;
+mod waiting;
 
 /// Every `pub async fn` of the Rust files in `folder`, seen from the workspace: to notice a rule that nobody lists.
 fn rules_in(folder: &str) -> Vec<String> {

@@ -7,10 +7,10 @@ use kith_fold::engine::{self, FoldMetrics, Ports};
 use kith_fold::{Group, State, Token};
 use kith_log::Position;
 use kith_runtime::Runtime;
-use kith_tables::{Table, digest};
 use tokio::time::Instant;
 
 use super::Finding;
+use crate::digests;
 use crate::simulated::{Gate, SimulatedTables};
 use crate::simulation::plan::Plan;
 use crate::simulation::world::World;
@@ -19,7 +19,7 @@ const REBUILD: &str = "rebuild";
 /// A process of its own to the log.
 const SLOT: usize = 1_000;
 
-type Digests = BTreeMap<String, [u8; 32]>;
+type Digests = BTreeMap<String, (u64, [u8; 32])>;
 
 pub async fn rebuild(world: &World, live: &[State]) -> Result<Vec<Finding>> {
     let before = world.log.ends();
@@ -39,7 +39,7 @@ pub async fn rebuild(world: &World, live: &[State]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (group, live) in groups.into_iter().zip(live) {
         let anew = fold_anew(&ports, group.clone(), &world.plan).await?;
-        let live = digests(&group, live, &world.plan, now_ms).await?;
+        let live = digests_of(&group, live, &world.plan, now_ms).await?;
         let differ = anew.iter().filter(|(table, digest)| live.get(*table) != Some(digest));
         findings.extend(differ.map(|(table, _)| {
             Finding::new(REBUILD, format!("{}.{table} differs from a fresh fold of the log", group.keyspace()))
@@ -67,20 +67,11 @@ async fn fold_anew(ports: &Ports, group: Group, plan: &Plan) -> Result<Digests> 
     running.state.at_least(&token, until).await?;
     // Enough time for forbidden appends.
     ports.runtime.sleep(std::time::Duration::from_millis(200)).await;
-    let digests = digests(&group, &running.state, plan, ports.runtime.now_ms()).await;
+    let digests = digests_of(&group, &running.state, plan, ports.runtime.now_ms()).await;
     running.end().await;
     digests
 }
 
-async fn digests(group: &Group, state: &State, plan: &Plan, now_ms: i64) -> Result<Digests> {
-    let digest = if group.name == kith_projector::GROUP {
-        let settings =
-            kith_projector::Settings { push_threshold: plan.push_threshold, partition_count: plan.partitions };
-        kith_projector::digest(state, settings, now_ms).await?
-    } else {
-        let tables: Vec<&'static Table> =
-            group.tables().into_iter().filter(|table| table.name != "watermarks").collect();
-        digest(&**state.keyspace(), &tables).await?
-    };
-    Ok(digest.tables.into_iter().map(|table| (table.name.to_owned(), table.bytes)).collect())
+async fn digests_of(group: &Group, state: &State, plan: &Plan, now_ms: i64) -> Result<Digests> {
+    digests::of_group(group, state, plan.push_threshold, plan.partitions, now_ms).await
 }
