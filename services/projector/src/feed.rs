@@ -73,27 +73,30 @@ async fn page<W: Fn(&Entry) -> bool>(
     kinds: Kinds<W>,
 ) -> Result<Page, StoreError> {
     let Kinds { wanted, reason } = kinds;
-    let shown = &ask.walk.shown;
-    let new = |entry: &Entry| !shown.has(&entry.post_id) && wanted(entry);
+    let new = |entry: &Entry| !ask.walk.has(&entry.post_id) && wanted(entry);
     let (entries, next) = skeleton::page(skeleton, ask.size, new);
     let (items, omitted) = show(state, viewer, entries, ask.opener, reason).await?;
     let next = next.map(|place| {
-        let shown = shown.clone().with(may_come_again(&items, &place));
-        Walk { behind: Some(place), shown }
+        let moment = Some(time::of_us(place.at_us));
+        let written_then = |item: &&FeedItem| item.post.as_ref().and_then(|post| post.create_time) == moment;
+        let (shared, others): (Vec<_>, Vec<_>) = items.iter().partition(|item| is_shared(item));
+        ask.walk.to(
+            place,
+            shared.into_iter().filter_map(post_id),
+            others.into_iter().filter(written_then).filter_map(post_id),
+        )
     });
     Ok(Page { items, next, omitted, incomplete: false })
 }
 
-/// The posts that have entries behind `place` perhaps: those that are there through a share, and those that were written
-/// at that very time. Of the others all shares are newer.
-fn may_come_again<'a>(items: &'a [FeedItem], place: &Place) -> impl Iterator<Item = &'a str> {
-    let time = time::of_us(place.at_us);
-    let may = move |item: &&FeedItem| {
-        let reason = item.reason.as_ref().and_then(|reason| reason.reason.as_ref());
-        let written = item.post.as_ref().and_then(|post| post.create_time);
-        matches!(reason, Some(Reason::SharedBy(_))) || written == Some(time)
-    };
-    items.iter().filter(may).filter_map(|item| item.post.as_ref()).map(|post| &*post.post_id)
+/// Whether an older entry of the post may follow: another share, or the post itself. Of a post that is there by itself all
+/// shares are newer, or of the same moment.
+fn is_shared(item: &FeedItem) -> bool {
+    matches!(item.reason.as_ref().and_then(|reason| reason.reason.as_ref()), Some(Reason::SharedBy(_)))
+}
+
+fn post_id(item: &FeedItem) -> Option<&str> {
+    item.post.as_ref().map(|post| &*post.post_id)
 }
 
 async fn show(

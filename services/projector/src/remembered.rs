@@ -92,7 +92,6 @@ mod tests {
 
     use super::*;
     use crate::entry::Place;
-    use crate::walk::Shown;
 
     fn asks(behind: Option<Place>) -> Ask {
         Ask { opener: Opener::new(), walk: Walk { behind, ..Walk::default() }, size: 50, include_shares: true }
@@ -100,8 +99,8 @@ mod tests {
 
     #[test]
     fn a_page_reads_back_as_it_was() {
-        let shown = Shown::default().with([&*"ab".repeat(16)].into_iter());
-        let next = Some(Walk { behind: Some(Place { at_us: -5, item_id: "x".to_owned() }), shown });
+        let place = Place { at_us: -5, item_id: "x".to_owned() };
+        let next = Some(Walk::default().to(place, [&*"ab".repeat(16)].into_iter(), std::iter::empty()));
         let page = || Page { items: vec![FeedItem::default()], next: next.clone(), omitted: 3, incomplete: true };
         let bytes = Remembered::from(page()).encode_to_vec();
         let back = Remembered::decode(&*bytes).unwrap().page().unwrap();
@@ -114,7 +113,8 @@ mod tests {
         let home = |reader| Feed::Home { reader };
         let behind = |at_us| asks(Some(Place::before(at_us)));
         let mut after_a_share = behind(1);
-        after_a_share.walk.shown = Shown::default().with([&*"ab".repeat(16)].into_iter());
+        let to = after_a_share.walk.to(Place::before(1), [&*"ab".repeat(16)].into_iter(), std::iter::empty());
+        after_a_share.walk = to;
         let keys = [
             key(home("ada"), &asks(None)),
             key(home("bob"), &asks(None)),

@@ -7,8 +7,10 @@ use kith_tables::Value;
 
 use crate::entry::Place;
 
-/// Posts that a walk remembers, of those that may come again: through an older share, or by themselves.
+/// Posts that a walk remembers, of those that were shown through a share: an older share or the post itself comes later.
 const REMEMBERED_MAX: usize = 512;
+/// Posts that a walk remembers of the moment that it has come to: of two entries of one moment either may come first.
+const OF_A_MOMENT_MAX: usize = 100;
 /// The end of a post's id, of which every digit depends on all of what the id was made of.
 const ID_END_DIGITS: usize = 16;
 const ID_END_BYTES: usize = ID_END_DIGITS / 2;
@@ -18,10 +20,13 @@ const ID_END_BYTES: usize = ID_END_DIGITS / 2;
 pub struct Walk {
     /// Behind which place to go on; `None`: with the newest.
     pub behind: Option<Place>,
+    /// Posts shown through shares.
     pub shown: Shown,
+    /// Other posts shown that were written at the very time of `behind`. Behind them no entry of theirs is left.
+    pub of_the_moment: Shown,
 }
 
-/// Posts that a walk has shown and that may come again, the latest first: none of them is shown again.
+/// Posts that may come again, the latest first: none of them is shown again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shown(Vec<[u8; ID_END_BYTES]>);
 
@@ -31,30 +36,50 @@ impl Walk {
         Self::from_values(values).ok_or_else(Failure::page_token_invalid)
     }
 
+    /// Whether the walk has shown the post already.
+    pub fn has(&self, post_id: &str) -> bool {
+        self.shown.has(post_id) || self.of_the_moment.has(post_id)
+    }
+
+    /// Goes on to `place`, after a page that showed these posts: through shares, and others that were written at the time of
+    /// `place`.
+    #[must_use]
+    pub fn to<'a>(
+        &self,
+        place: Place,
+        shared: impl Iterator<Item = &'a str>,
+        of_the_moment: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        let stays = self.behind.as_ref().is_some_and(|behind| behind.at_us == place.at_us);
+        let before = if stays { self.of_the_moment.clone() } else { Shown::default() };
+        let of_the_moment = before.with(of_the_moment, OF_A_MOMENT_MAX);
+        Self { behind: Some(place), shown: self.shown.clone().with(shared, REMEMBERED_MAX), of_the_moment }
+    }
+
     /// As a page token carries it.
     pub fn into_values(self) -> Option<Vec<Value>> {
         let [at, item_id] = self.behind?.clustering();
-        Some(vec![at, item_id, self.shown.into_value()])
+        Some(vec![at, item_id, self.shown.into_value(), self.of_the_moment.into_value()])
     }
 
     /// `None`: no walk makes such values.
     pub fn from_values(values: &[Value]) -> Option<Self> {
-        let [place @ .., Value::Blob(shown)] = values else { return None };
-        Some(Self { behind: Some(Place::of(place)?), shown: Shown::from_bytes(shown)? })
+        let [place @ .., Value::Blob(shown), Value::Blob(moment)] = values else { return None };
+        let (shown, of_the_moment) = (Shown::from_bytes(shown)?, Shown::from_bytes(moment)?);
+        Some(Self { behind: Some(Place::of(place)?), shown, of_the_moment })
     }
 }
 
 impl Shown {
-    pub fn has(&self, post_id: &str) -> bool {
+    fn has(&self, post_id: &str) -> bool {
         id_end(post_id).is_some_and(|end| self.0.contains(&end))
     }
 
     /// Adds what a page shows; forgets the oldest where there are too many.
-    #[must_use]
-    pub fn with<'a>(self, post_ids: impl Iterator<Item = &'a str>) -> Self {
+    fn with<'a>(self, post_ids: impl Iterator<Item = &'a str>, most: usize) -> Self {
         let mut all: Vec<_> = post_ids.filter_map(id_end).collect();
         all.extend(self.0);
-        all.truncate(REMEMBERED_MAX);
+        all.truncate(most);
         Self(all)
     }
 
@@ -80,29 +105,53 @@ mod tests {
 
     use super::*;
 
+    fn place(at_us: i64, item_id: &str) -> Place {
+        Place { at_us, item_id: item_id.to_owned() }
+    }
+
     fn id(number: usize) -> String {
         format!("{number:032x}")
     }
 
     #[test]
     fn a_walk_reads_back_from_its_token() {
-        let shown = Shown::default().with([&*id(7), &*id(9)].into_iter());
         for item_id in ["", "a", "é"] {
-            let walk = Walk { behind: Some(Place { at_us: -5, item_id: item_id.into() }), shown: shown.clone() };
+            let walk = Walk::default().to(place(-5, item_id), [&*id(7), &*id(9)].into_iter(), [&*id(8)].into_iter());
             let values = walk.clone().into_values();
             assert_eq!(values.and_then(|values| Walk::from_values(&values)), Some(walk));
         }
         assert_eq!(Walk::default().into_values(), None);
-        let uneven = [Timestamp(1).into(), "a".into(), Value::Blob(Bytes::from_static(b"123456789"))];
+        let blob = |bytes| Value::Blob(Bytes::from_static(bytes));
+        let uneven = [Timestamp(1).into(), "a".into(), blob(b"123456789"), blob(b"")];
         assert_eq!(Walk::from_values(&uneven), None);
         assert_eq!(Walk::from_values(&["a".into()]), None);
+    }
+
+    #[test]
+    fn posts_of_a_moment_are_remembered_while_the_walk_is_there() {
+        let to =
+            |walk: &Walk, at_us, post: usize| walk.to(place(at_us, "x"), std::iter::empty(), [&*id(post)].into_iter());
+        let first = to(&Walk::default(), 9, 1);
+        let second = to(&first, 9, 2);
+        assert!(second.has(&id(1)) && second.has(&id(2)));
+        let later = to(&second, 8, 3);
+        assert!(later.has(&id(3)) && !later.has(&id(1)) && !later.has(&id(2)));
+    }
+
+    #[test]
+    fn many_pages_without_shares_forget_no_share() {
+        let shared = Walk::default().to(place(9_000, "x"), [&*id(1)].into_iter(), std::iter::empty());
+        let on =
+            |walk: Walk, n: usize| walk.to(place(8_000 - n as i64, "x"), std::iter::empty(), [&*id(n + 2)].into_iter());
+        let far = (0..2 * REMEMBERED_MAX).fold(shared, on);
+        assert!(far.has(&id(1)));
     }
 
     #[test]
     fn what_was_shown_last_is_remembered() {
         let mut shown = Shown::default();
         for number in 0..=REMEMBERED_MAX {
-            shown = shown.with([&*id(number)].into_iter());
+            shown = shown.with([&*id(number)].into_iter(), REMEMBERED_MAX);
         }
         assert!(!shown.has(&id(0)), "the oldest is forgotten");
         assert!((1..=REMEMBERED_MAX).all(|number| shown.has(&id(number))));
