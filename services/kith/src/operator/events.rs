@@ -55,6 +55,10 @@ struct Found {
 }
 
 pub async fn run(options: EventsOptions) -> anyhow::Result<()> {
+    if options.key.as_deref() == Some("") {
+        // An unset variable of a shell: not a wish to see every key.
+        return Err(NotUnderstood("--key is empty".to_owned()).into());
+    }
     let found = read(&options).await?;
     // A record written by hand may have any key, and is shown.
     if found.events.is_empty()

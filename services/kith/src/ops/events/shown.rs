@@ -10,6 +10,8 @@ use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, ReflectMess
 
 /// What people say and are called: of this the JSON says only that it is there.
 const CONTENT: &str = "kith.content.v1.Content";
+/// What stands beside content for the folds, and tells of it: left out.
+const BESIDE_CONTENT: [&str; 3] = ["tags", "payload_digest", "handle_key"];
 
 /// The descriptors of all messages, for JSON: 3 MiB, loaded at an operator's first request.
 #[derive(Default)]
@@ -68,6 +70,7 @@ fn leave_closed(message: &mut DynamicMessage) {
         *message = DynamicMessage::new(message.descriptor());
         return;
     }
+    BESIDE_CONTENT.iter().for_each(|name| message.clear_field_by_name(name));
     for (_, value) in message.fields_mut() {
         match value {
             Value::Message(inner) => leave_closed(inner),
@@ -92,16 +95,19 @@ pub fn record_ms(record: &Record) -> Option<i64> {
 mod tests {
     use kith_content::Content;
     use kith_log::topics;
-    use kith_proto::posts::v1::{PostCreated, post_event};
+    use kith_proto::posts::v1::{PostAttributes, PostCreated, post_event};
 
     use super::*;
 
     #[test]
     fn personal_content_is_not_shown() {
         let content = Some(Content::close(&"a secret between us".to_owned()));
-        let created = PostCreated { post_id: "p".to_owned(), content, ..PostCreated::default() };
+        let attributes = Some(PostAttributes { tags: vec!["secret".to_owned()], ..PostAttributes::default() });
+        let payload_digest = vec![1; 32].into();
+        let created =
+            PostCreated { post_id: "p".to_owned(), content, attributes, payload_digest, ..PostCreated::default() };
         let value = Event::from(post_event::Event::PostCreated(created)).encode();
         let json = Shapes::default().json(topics::POSTS, &value);
-        assert_eq!(json.as_deref(), Ok(r#"{"postCreated":{"postId":"p","content":{}}}"#));
+        assert_eq!(json.as_deref(), Ok(r#"{"postCreated":{"postId":"p","content":{},"attributes":{}}}"#));
     }
 }
