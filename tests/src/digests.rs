@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use kith_fold::engine::{self, Ports};
-use kith_fold::{Group, MakeGroup, Operations, Projection, State};
+use kith_fold::{Group, MakeGroup, Operations, Projection, State, create_first};
 use kith_log::PartitionIndex;
 use kith_tables::digest;
 
@@ -29,7 +29,7 @@ pub async fn start(ports: &Ports, push_threshold: u64) -> Result<Vec<Arc<Project
     let operations = Arc::new(Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?);
     let mut projections = Vec::new();
     for group in groups(push_threshold, ports.log.partition_count()) {
-        engine::create(ports, &group).await?;
+        create_first(ports, &group).await?;
         let make: MakeGroup = Arc::new(move |generation| Group { generation, ..group.clone() });
         projections.push(Projection::start(ports, &operations, make, true).await?);
     }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kith_log::{EventLog, topics};
 use kith_runtime::Runtime;
-use kith_tables::{Keyspace, StoreError, TableStore};
+use kith_tables::{Keyspace, TableStore};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
@@ -91,15 +91,6 @@ pub async fn create(ports: &Ports, group: &Group) -> Result<(), FoldError> {
     let topics: Vec<_> = group.topics.iter().copied().chain([topics::OPS]).collect();
     ports.log.create_topics(&topics).await?;
     Ok(ports.tables.create(&group.keyspace(), &group.tables()).await?)
-}
-
-/// Whether the generation's tables have been made.
-pub async fn is_there(ports: &Ports, group: &Group) -> Result<bool, FoldError> {
-    match watermarks(ports, group).await {
-        Ok(_) => Ok(true),
-        Err(FoldError::Store(StoreError::Contract(_))) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Opens the group's tables and, where `folding`, joins its consumer group and folds. `Err` when topics or tables are

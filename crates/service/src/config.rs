@@ -144,6 +144,11 @@ impl Settings {
         matches!(self.log, LogAddress::Embedded(_)) || matches!(self.tables, TablesAddress::Embedded(_))
     }
 
+    /// Whether no other process can have the log or the tables.
+    pub fn is_alone(&self) -> bool {
+        matches!(self.log, LogAddress::Embedded(_)) && matches!(self.tables, TablesAddress::Embedded(_))
+    }
+
     /// Replicas of topics and keyspaces; the profile's default unless set.
     pub fn replication_factor(&self) -> u16 {
         match (self.replication_factor, self.profile) {

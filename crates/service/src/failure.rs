@@ -203,7 +203,7 @@ impl Failure {
 
     /// No generation that this release folds may serve yet; nothing was written.
     pub fn tables_being_filled() -> Self {
-        let message = "this process is of a newer release, whose tables are not promoted yet; nothing was written";
+        let message = "this process is of a release whose tables do not serve; nothing was written";
         Self::new(Reason::TablesBeingFilled, message)
     }
 

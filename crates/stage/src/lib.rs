@@ -7,8 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::engine::{self, FoldMetrics, Ports};
-use kith_fold::{Cause, FoldError, Group, MakeGroup, Operations, Projection, Publisher, Standstill, State, Token};
+use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::{
+    Cause, FoldError, Group, MakeGroup, Operations, Projection, Publisher, Standstill, State, Token, create_first,
+};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, LogPartition, NewRecord, Offset, PartitionIndex, Position, RecordId, Topic, topics};
 use kith_proto::Event;
@@ -151,7 +153,7 @@ impl Stage {
 }
 
 async fn at_work(ports: &Ports, group: &Group) -> (Arc<Kit>, Arc<Projection>) {
-    engine::create(ports, group).await.unwrap();
+    create_first(ports, group).await.unwrap();
     let projection = projection(ports, group.clone(), true).await.unwrap();
     let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
     (Arc::new(Kit::new(Arc::clone(&projection), page_tokens, MAX_LAG_RECORDS)), projection)

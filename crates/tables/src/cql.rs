@@ -109,6 +109,11 @@ impl TableStore for CqlTables {
         Ok(Arc::new(CqlKeyspace { connected, name, timeout, prepared: Mutex::default() }))
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        check::keyspace(keyspace)?;
+        self.server.connected().await?.has_keyspace(keyspace).await
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         check::keyspace(keyspace)?;
         self.server.connected().await?.drop_keyspace(keyspace).await

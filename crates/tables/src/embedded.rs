@@ -99,6 +99,11 @@ impl TableStore for EmbeddedTables {
         Ok(Arc::new(EmbeddedKeyspace { inner, runtime, places, alive }))
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        let _one_at_a_time = held(&self.inner.catalog_lock);
+        Ok(self.inner.catalog().keyspace(keyspace)?.is_some())
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         let (inner, name) = (Arc::clone(&self.inner), keyspace.to_owned());
         let dropped = self.runtime.blocking(move || inner.drop_keyspace(&name)).await;

@@ -62,6 +62,9 @@ pub trait TableStore: Send + Sync + 'static {
     /// Opens a keyspace that `create` made. `Contract` when a table is missing or has other columns.
     async fn open(&self, keyspace: &str, tables: &[&'static Table]) -> Result<Arc<dyn Keyspace>, StoreError>;
 
+    /// Whether `create` has made the keyspace, whatever tables it has by now.
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError>;
+
     /// Removes a keyspace with all its content; a missing one is fine.
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError>;
 

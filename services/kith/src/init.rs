@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kith_fold::engine::{self, FoldMetrics, Ports};
-use kith_fold::{Group, Operations};
+use kith_fold::{Generations, Operations, found};
 use kith_log::topics;
 use kith_runtime::Runtime;
 use kith_service::config::Settings;
@@ -15,8 +15,6 @@ use crate::{groups, ports, services};
 
 /// How long starting servers are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The generation that every group has from its first day.
-const FIRST: u32 = 1;
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Creates what is missing and reports it; the second time it reports that everything exists.
@@ -42,8 +40,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize> {
     ports.log.create_topics(&topics::ALL).await.context("creating topics")?;
     let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
-    for service in &services::ALL {
-        found(ports, &operations, &(service.group)(settings, FIRST)).await?;
+    // Embedded tables have only the services of their own process.
+    for service in services::here(settings) {
+        found(ports, &operations, &(service.group)(settings, Generations::FIRST)).await?;
     }
     let mut keyspaces = 0;
     for group in groups::groups(settings, |service| operations.generations(service)) {
@@ -51,16 +50,6 @@ pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize>
         keyspaces += 1;
     }
     Ok(keyspaces)
-}
-
-/// Where a group has nothing yet, its first generation is one of this release's folds.
-async fn found(ports: &Ports, operations: &Operations, first: &Group) -> anyhow::Result<()> {
-    let decided = operations.generations(first.name);
-    let Some(event) = decided.found(first.name, first.folds_version, ports.runtime.now_ms()) else { return Ok(()) };
-    if !engine::is_there(ports, first).await? {
-        operations.announce(event).await?;
-    }
-    Ok(())
 }
 
 /// The signing key and the page-token key, where they are missing.

@@ -43,9 +43,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         init::create_keys(&settings, &runtime)?;
         init::create(&ports, &settings).await?;
     }
-    let callers = server::bind("listen", settings.listen).await?;
     let admin = server::bind("admin_listen", settings.admin_listen).await?;
-    let operators = server::bind("ops_listen", settings.ops_listen).await?;
     let readiness = Readiness::default();
     let stores = readiness.check("stores");
     let admin = Admin::open(&runtime, admin, &readiness, &metrics).await;
@@ -59,6 +57,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         suite = Suite::start(&settings, &ports, &readiness, &verifier, &stores) => suite?,
     };
     stores.ready();
+    // Only now: a connection that nobody serves would hold its caller until the deadline.
+    let callers = server::bind("listen", settings.listen).await?;
+    let operators = server::bind("ops_listen", settings.ops_listen).await?;
     let edge = Edge::new(&metrics, verifier, settings.deadlines())?;
     announce(&settings);
     let serving = Serving {
@@ -113,7 +114,8 @@ async fn give_up(ports: &Ports, telemetry: Telemetry, runtime: &Runtime) -> anyh
 async fn until_end(suite: &Suite, asked: impl Future<Output = ()>) -> End {
     let broken = async {
         loop {
-            let lags = suite.projections.iter().filter_map(|projection| Some(Arc::clone(&projection.serving()?.lag)));
+            let running = suite.projections.iter().flat_map(|projection| projection.all());
+            let lags = running.map(|running| Arc::clone(&running.lag));
             if let Some(lag) = lags.into_iter().find(|lag| lag.is_broken()) {
                 return lag.error().unwrap_or_else(|| "a write to the disk failed".to_owned());
             }
@@ -155,7 +157,7 @@ impl Suite {
             let Roles { folds, serves } = (service.roles)(settings);
             let projection = start_service(&waits, &operations, service, settings, folds).await?;
             let check = readiness.check(service.name.as_str());
-            if settings.is_embedded() {
+            if settings.is_alone() {
                 ports.runtime.spawn(upgrade::follow(Arc::downgrade(&projection)));
             }
             ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::downgrade(&projection), check));
@@ -213,7 +215,10 @@ impl Waits<'_> {
             if self.patience.is_some_and(|patience| began.elapsed() >= patience) {
                 return Err(error).with_context(|| format!("starting {what}"));
             }
-            let why = format!("starting {what}: {error}; {}", hint(&error));
+            let why = match hint(&error) {
+                "" => format!("starting {what}: {error}"),
+                hint => format!("starting {what}: {error}; {hint}"),
+            };
             self.stores.not_ready(why.clone());
             if said.as_ref().is_none_or(|(last, at)| *last != why || at.elapsed() >= SAY_EVERY) {
                 tracing::warn!(what, %error, hint = hint(&error), "waiting");
@@ -279,8 +284,20 @@ fn look(projection: &Projection, check: &ReadinessCheck) {
         (Some(reason), _) => check.not_ready(reason),
         (None, _) if !serving.lag.has_caught_up() => check.not_ready(why_behind(projection)),
         (None, Some(standstill)) => check.ready_but(why_still(projection.group_name(), &standstill)),
-        (None, None) => check.ready(),
+        (None, None) => match live_elsewhere(projection, serving.number()) {
+            Some(note) => check.ready_but(note),
+            None => check.ready(),
+        },
     }
+}
+
+/// What operators should know where another release's generation is live: commands that wait for what folds append (a new
+/// account, an edit) are answered only while processes of that release run.
+fn live_elsewhere(projection: &Projection, serving: u32) -> Option<String> {
+    let live = projection.operations().generations(projection.group_name()).live();
+    let is_live = live == serving;
+    (!is_live)
+        .then(|| format!("answers from generation {serving}; generation {live}, which appends, is another release's"))
 }
 
 /// Beside the suite's work: that nobody reads it changes nothing.

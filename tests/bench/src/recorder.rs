@@ -69,6 +69,10 @@ impl TableStore for Recorder {
         Ok(Arc::new(Recorded { inner, notes: Arc::clone(&self.notes), name: keyspace.to_owned() }))
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        self.inner.has_keyspace(keyspace).await
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         self.inner.drop_keyspace(keyspace).await
     }

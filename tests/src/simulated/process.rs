@@ -32,6 +32,10 @@ impl TableStore for ProcessTables {
         Ok(Arc::new(ProcessKeyspace { store, inner, gate }))
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        self.inner.has_keyspace(keyspace).await
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         self.inner.drop_keyspace(keyspace).await
     }

@@ -224,6 +224,10 @@ impl TableStore for SimulatedTables {
         Ok(Arc::new(SimulatedKeyspace { cluster, name }))
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        Ok(self.cluster.keyspaces.lock().unwrap_or_else(PoisonError::into_inner).contains_key(keyspace))
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         self.cluster.replicas().iter_mut().for_each(|replica| replica.drop_keyspace(keyspace));
         self.cluster.keyspaces.lock().unwrap_or_else(PoisonError::into_inner).remove(keyspace);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
-use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Ports};
 use kith_log::{EventLog as _, LogPartition, topics};
 use kith_runtime::Runtime;
 use tokio::sync::Notify;
@@ -71,7 +71,7 @@ impl World {
         world.log.create_topics(&topics::ALL).await?;
         let ports = world.ports(0, &Gate::new(), 0);
         for group in world.groups() {
-            engine::create(&ports, &group).await?;
+            kith_fold::create_first(&ports, &group).await?;
         }
         (0..world.slots.len()).for_each(|slot| world.start(slot));
         Ok(world)

@@ -7,10 +7,8 @@ use kith_proto::ops::v1::{GenerationDropped, GenerationPromoted, RebuildStarted}
 use kith_proto::time;
 use kith_runtime::UnixMillis;
 
-/// The generation that every group has from its first day.
-const FIRST: u32 = 1;
-/// The folds that every group had on its first day.
-const FIRST_FOLDS: u32 = 1;
+const FIRST: u32 = Generations::FIRST;
+const FIRST_FOLDS: u32 = Generations::FIRST_FOLDS;
 
 /// The generations of one fold group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +53,7 @@ pub enum WaitsFor {
     Promotion(u32),
 }
 
-/// Why an operator's command cannot be done.
+/// Why an operator's command is not possible.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenerationError {
     #[error("generation {0} has no tables")]
@@ -77,6 +75,11 @@ impl Default for Generations {
 }
 
 impl Generations {
+    /// The generation that every group has from its first day.
+    pub const FIRST: u32 = 1;
+    /// The version of the folds that fill it, unless something else was decided.
+    pub const FIRST_FOLDS: u32 = 1;
+
     pub fn live(&self) -> u32 {
         self.live
     }
@@ -183,7 +186,7 @@ impl Generations {
         self.newest + 1
     }
 
-    /// The generation that a request started before, if it did.
+    /// The generation that an earlier copy of the request started, if any.
     pub fn started_by(&self, request_id: &str) -> Option<u32> {
         let of_request = |found: &Generation| !found.request_id.is_empty() && found.request_id == request_id;
         self.all.iter().find(|(_, found)| of_request(found)).map(|(number, _)| *number)

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use kith_log::LogPartition;
+use kith_tables::StoreError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -23,6 +25,9 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);
 /// s.
 const DELETED_AFTER: Duration = Duration::from_secs(35);
 const LOOK_FOR_DROPPED_EVERY: Duration = Duration::from_secs(5);
+
+/// A generation that is promoted may be this far behind, in records of its worst partition: it is waited for.
+const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
 
 /// Makes the group of a generation.
 pub type MakeGroup = Arc<dyn Fn(u32) -> Group + Send + Sync>;
@@ -46,8 +51,21 @@ struct Known {
     running: BTreeMap<u32, Arc<Running>>,
     /// Where other releases' folds are in the generations that are theirs.
     foreign: BTreeMap<u32, Arc<Watermarks>>,
-    /// Whose tables were deleted since this process started: it is tried once more at each start.
+    /// Generations whose tables were deleted since this process started: each start tries it once more.
     deleted: BTreeSet<u32>,
+}
+
+/// Why a generation may not serve yet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unpromotable {
+    #[error("generation {0} is not open in this process")]
+    NotOpen(u32),
+    #[error("generation {0} stands still in {1}")]
+    Stopped(u32, LogPartition),
+    #[error("generation {0} has not yet folded here what the log had when it was opened: wait for it")]
+    Filling(u32),
+    #[error("generation {0} is {1} records behind in one partition: wait for it")]
+    Behind(u32, u64),
 }
 
 /// Why a new generation was not begun.
@@ -59,7 +77,7 @@ pub enum BeginError {
     Fold(#[from] FoldError),
 }
 
-/// Why the generations here are not yet as they were decided to be.
+/// Why the generations here do not match the decisions yet.
 #[derive(Debug, thiserror::Error)]
 enum NotYet {
     #[error(transparent)]
@@ -92,7 +110,7 @@ impl Projection {
                         foreign.insert(number, watermarks);
                     }
                 }
-                // What it appended is found by looking.
+                // Its appends must be searched for.
                 Err(error) => {
                     tracing::warn!(group = name, generation = number, %error, "a generation beside is not there")
                 }
@@ -140,6 +158,27 @@ impl Projection {
         self.version
     }
 
+    /// Whether the generation has all that it needs to serve. Some lag is no obstacle: the switch waits for it.
+    pub fn promotable(&self, number: u32) -> Result<(), Unpromotable> {
+        let running = self.generation(number).ok_or(Unpromotable::NotOpen(number))?;
+        let watermarks = running.state.watermarks();
+        if let Some(stopped) = watermarks.partitions().find(|partition| watermarks.stopped(*partition).is_some()) {
+            return Err(Unpromotable::Stopped(number, stopped));
+        }
+        if !running.lag.has_caught_up() {
+            return Err(Unpromotable::Filling(number));
+        }
+        match running.lag.worst_records() {
+            ..=PROMOTABLE_LAG_RECORDS => Ok(()),
+            behind => Err(Unpromotable::Behind(number, behind)),
+        }
+    }
+
+    /// All generations that are open here.
+    pub fn all(&self) -> Vec<Arc<Running>> {
+        self.known().running.values().cloned().collect()
+    }
+
     /// A generation's folds and tables, if it is open here.
     pub fn generation(&self, number: u32) -> Option<Arc<Running>> {
         self.known().running.get(&number).cloned()
@@ -179,11 +218,15 @@ impl Projection {
     async fn become_like(&self, wanted: &Generations) -> Result<(), NotYet> {
         for running in self.all() {
             running.role.pause(wanted.paused().is_some());
+            if running.number() != wanted.live() && running.role.is_live() {
+                // First of all: another generation appends from now on.
+                running.role.stand_alone();
+            }
         }
         for &number in wanted.all().keys() {
             match wanted.is_of(number, self.version) {
                 true => self.open(number, wanted).await?,
-                false => self.look_at(number).await,
+                false => self.look_at(number).await?,
             }
         }
         let to_serve = wanted.to_serve(self.version);
@@ -207,12 +250,13 @@ impl Projection {
         }
     }
 
-    /// Ends what is no longer there. Those that go on are told first, so that they look no more at what ends.
+    /// Ends dropped generations, and what is not this release's. The remaining ones are told first, so that they no longer read
+    /// what ends.
     async fn end_all_but(&self, wanted: &Generations) {
         let ended: Vec<(u32, Arc<Running>)> = {
             let mut known = self.known();
             known.foreign.retain(|number, _| wanted.all().contains_key(number));
-            known.running.extract_if(.., |number, _| !wanted.all().contains_key(number)).collect()
+            known.running.extract_if(.., |number, _| !wanted.is_of(*number, self.version)).collect()
         };
         self.tell_of_each_other();
         for (number, running) in ended {
@@ -242,9 +286,9 @@ impl Projection {
     }
 
     /// Knows of another release's generation how far it is, where its tables are there.
-    async fn look_at(&self, number: u32) {
+    async fn look_at(&self, number: u32) -> Result<(), FoldError> {
         if self.known().foreign.contains_key(&number) {
-            return;
+            return Ok(());
         }
         match engine::watermarks(&self.ports, &self.group(number)).await {
             Ok(watermarks) => {
@@ -258,9 +302,18 @@ impl Projection {
                     "another release's folds fill it: neither folded nor read here"
                 );
             }
-            // What it appended is found by looking.
-            Err(error) => tracing::warn!(group = self.name, generation = number, %error, "a generation is not there"),
+            // Its tables are gone, by hand: its appends must be searched for.
+            Err(FoldError::Store(StoreError::Contract(error))) => {
+                tracing::warn!(
+                    group = self.name,
+                    generation = number,
+                    error,
+                    "another release's generation is not there"
+                );
+            }
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     /// Callers are answered from another generation, once it has all that the one before is known to have: whoever saw
@@ -278,8 +331,9 @@ impl Projection {
         let from = before.as_ref().map(|before| before.number()).or(wanted.previous());
         if let Some(from) = from.filter(|from| wanted.all().contains_key(from)) {
             let until = Instant::now() + CATCH_UP_WITHIN;
-            // Taken before the heads: what the tables have by then the log must have too. What it has lost no generation can.
-            let seen = self.seen(from, before.as_deref()).await?;
+            // Read before the heads: the log must have everything that the tables had then. No generation can fold what
+            // the log has lost.
+            let seen = self.seen(from).await?;
             let heads = engine::heads(&*self.ports.log, &self.group(to)).await.map_err(FoldError::from)?;
             let seen = seen.below(&heads);
             after.state.at_least(&seen, until).await?;
@@ -297,17 +351,21 @@ impl Projection {
     }
 
     /// What callers may have seen of a generation.
-    async fn seen(&self, number: u32, here: Option<&Running>) -> Result<Token, NotYet> {
-        if let Some(here) = here.filter(|here| here.number() == number) {
+    async fn seen(&self, number: u32) -> Result<Token, FoldError> {
+        if let Some(here) = self.generation(number) {
             return Ok(here.state.as_of());
         }
         let foreign = self.known().foreign.get(&number).cloned();
         let Some(watermarks) = foreign else { return Ok(Token::default()) };
-        watermarks.refresh_all().await.map_err(FoldError::from)?;
-        Ok(watermarks.known().collect())
+        match watermarks.refresh_all().await {
+            Ok(()) => Ok(watermarks.known().collect()),
+            // Its tables were deleted by hand: nobody is shown them any more.
+            Err(StoreError::Contract(_)) => Ok(Token::default()),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Each may have to go on where another stopped appending.
+    /// Each may have to continue where another stopped appending.
     fn tell_of_each_other(&self) {
         let all = self.all();
         let foreign: Vec<_> = self.known().foreign.values().cloned().collect();
@@ -331,10 +389,6 @@ impl Projection {
                 self.known().deleted.remove(&number);
             }
         }
-    }
-
-    fn all(&self) -> Vec<Arc<Running>> {
-        self.known().running.values().cloned().collect()
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

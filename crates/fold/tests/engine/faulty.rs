@@ -85,6 +85,10 @@ impl TableStore for Faulty {
         Ok(Arc::new(FaultyKeyspace { inner, plan: Arc::clone(&self.plan) }))
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        self.inner.has_keyspace(keyspace).await
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         self.inner.drop_keyspace(keyspace).await
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine;
-use kith_fold::{Group, MakeGroup, Operations, Projection, State, WaitsFor};
+use kith_fold::{Group, MakeGroup, Operations, Projection, State, WaitsFor, create_first};
 use kith_log::topics;
 use kith_tables::Key;
 
@@ -162,6 +162,41 @@ async fn what_no_release_here_folds_is_not_served() {
     react(&mut stage, 2).await;
     see(&new.projection.serving().unwrap(), &all_of(&stage).await).await;
     echoed_once(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_two_releases_behind_appends_nothing() {
+    let mut stage = set().await;
+    let old = Process::start(&stage, OLD).await;
+    react(&mut stage, 3).await;
+    see(&old.projection.serving().unwrap(), &all_of(&stage).await).await;
+    // It hears of two promotions at once, after which no generation that serves or served is its own.
+    let (log, runtime) = (Arc::clone(&stage.ports.log), stage.ports.runtime.clone());
+    let operations = Operations::open(log, runtime).await.unwrap();
+    for (version, number) in [(NEW, 2), (NEW + 1, 3)] {
+        let begun = operations.generations(GROUP).start_rebuild(GROUP, "", version, 1).unwrap();
+        operations.announce(begun).await.unwrap();
+        let promoted = operations.generations(GROUP).promote(GROUP, number, 2).unwrap();
+        operations.announce(promoted).await.unwrap();
+    }
+    old.until_serves(&stage, None).await;
+    let before = echoes(&stage).await;
+    react(&mut stage, 2).await;
+    stage.ports.runtime.sleep(Duration::from_secs(5)).await;
+    assert_eq!(echoes(&stage).await, before, "it appends beside the live generation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_generation_of_a_later_release_is_its_own() {
+    let mut stage = Stage::set(Duration::ZERO).await;
+    create_first(&stage.ports, &make(NEW)(1)).await.unwrap();
+    let new = Process::start(&stage, NEW).await;
+    assert_eq!(new.serves(), Some(1));
+    react(&mut stage, 3).await;
+    see(&new.projection.serving().unwrap(), &all_of(&stage).await).await;
+    assert_eq!(reactions(&new.state(), "post").await, (3, 3));
+    // An older release finds tables that are not its own.
+    assert_eq!(Process::start(&stage, OLD).await.serves(), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,8 +26,10 @@ pub async fn open_without_create_is_refused(store: Arc<dyn TableStore>) {
     let name = "kith_contract_open";
     store.drop_keyspace(name).await.expect("drop");
     store.drop_keyspace(name).await.expect("drop of what is not there");
+    assert!(!store.has_keyspace(name).await.expect("has"));
     assert!(matches!(store.open(name, ALL).await, Err(StoreError::Contract(_))));
     store.create(name, &[&NOTES]).await.expect("create");
+    assert!(store.has_keyspace(name).await.expect("has"), "with fewer tables than are declared too");
     assert!(matches!(store.open(name, ALL).await, Err(StoreError::Contract(_))));
     assert!(matches!(store.open(name, &[&OTHER_NOTES]).await, Err(StoreError::Contract(_))));
     let keyspace = store.open(name, &[&NOTES]).await.expect("open");

@@ -40,6 +40,11 @@ impl Connected {
         agreed.map(|_| ()).map_err(|e| StoreError::Unavailable(e.to_string()))
     }
 
+    pub async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        let cql = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        Ok(!self.rows::<(String,)>(cql, (keyspace,)).await?.is_empty())
+    }
+
     pub async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         self.change(format!("DROP KEYSPACE IF EXISTS {}", quoted(keyspace))).await
     }

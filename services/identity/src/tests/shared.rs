@@ -19,6 +19,10 @@ impl TableStore for Shared {
         self.0.open(keyspace, tables).await
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        self.0.has_keyspace(keyspace).await
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         self.0.drop_keyspace(keyspace).await
     }

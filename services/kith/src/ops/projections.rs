@@ -29,8 +29,6 @@ use shown::{all_of, generation, present, rebuild};
 
 /// The longest note, in bytes.
 const NOTE_BYTES: usize = 500;
-/// The maximum lag of a promoted generation, in records of its worst partition: it is waited for.
-const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
 /// Requests that started before a promotion, and replicas that learn of it late, may read the previous generation's
 /// tables for this long.
 const KEPT_AFTER_PROMOTION: Duration = Duration::from_secs(35);
@@ -158,20 +156,8 @@ impl ProjectionService for Projections {
         let projection = self.of(&asked.service)?;
         let number = self.number(projection, asked.generation)?;
         let event = now(projection).promote(&asked.service, number, now_ms(projection)).map_err(refused)?;
-        let tables = &running(projection, number)?.state;
-        if let Some(stopped) = tables.watermarks().partitions().find(|p| tables.watermarks().stopped(*p).is_some()) {
-            return Err(state(format!("generation {number} stands still in {stopped}")).into());
-        }
-        let lag = Arc::clone(&running(projection, number)?.lag);
-        if !lag.has_caught_up() {
-            let why = "has not yet folded here what the log had when it was opened";
-            return Err(state(format!("generation {number} {why}: wait for it")).into());
-        }
-        if lag.worst_records() > PROMOTABLE_LAG_RECORDS {
-            let behind = lag.worst_records();
-            let why = format!("generation {number} is {behind} records behind in one partition");
-            return Err(state(why + ": wait for it").into());
-        }
+        running(projection, number)?;
+        projection.promotable(number).map_err(|why| state(why.to_string()))?;
         announce(projection, event).await?;
         stood(now(projection).live() == number)?;
         self.until_live(projection, number, deadline.at()).await?;
@@ -185,6 +171,8 @@ impl ProjectionService for Projections {
         let event = now(projection).roll_back(&service, now_ms(projection)).map_err(refused)?;
         let Event::GenerationPromoted(promoted) = &event else { return Err(Failure::internal().into()) };
         let number = promoted.generation;
+        // Only processes of the release that fills it can tell that it is folded on.
+        running(projection, number)?;
         announce(projection, event).await?;
         stood(now(projection).live() == number)?;
         self.until_live(projection, number, deadline.at()).await?;

@@ -82,6 +82,10 @@ impl TableStore for Jitter {
         Ok(Arc::new(JitterKeyspace { inner, chance: Arc::clone(&self.chance) }))
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        self.inner.has_keyspace(keyspace).await
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         self.inner.drop_keyspace(keyspace).await
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::engine::{self, FoldMetrics, Ports};
-use kith_fold::{Cause, Projection, Publisher, State, Token, WaitError};
+use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::{Cause, Projection, Publisher, State, Token, WaitError, create_first};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, LogPartition, Position, RecordId, topics};
 use kith_proto::Event;
@@ -70,7 +70,7 @@ impl Suite {
 
     pub async fn resume(&mut self) {
         let group = group(1, self.settings);
-        engine::create(&self.ports, &group).await.unwrap();
+        create_first(&self.ports, &group).await.unwrap();
         let until = Instant::now() + PATIENCE;
         self.projection = loop {
             // As the binary does while its servers do not answer.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use kith_fold::engine::{self, FoldMetrics, Ports};
 use kith_fold::{Group, State, Token};
-use kith_log::Position;
+use kith_log::{Position, headers};
 use kith_runtime::Runtime;
 use tokio::time::Instant;
 
@@ -36,6 +36,7 @@ pub async fn rebuild(world: &World, live: &[State]) -> Result<Vec<Finding>> {
     };
     // With the planted defects of folds, if any: they must show in answers, not as a difference between tables.
     let groups = world.groups();
+    anyhow::ensure!(live.len() == groups.len(), "a group serves nothing");
     let mut findings = Vec::new();
     for (group, live) in groups.into_iter().zip(live) {
         let anew = fold_anew(&ports, group.clone(), &world.plan).await?;
@@ -45,8 +46,14 @@ pub async fn rebuild(world: &World, live: &[State]) -> Result<Vec<Finding>> {
             Finding::new(REBUILD, format!("{}.{table} differs from a fresh fold of the log", group.keyspace()))
         }));
     }
-    if world.log.ends() != before {
-        findings.push(Finding::new(REBUILD, "a fold anew appended records"));
+    for record in world.log.dump() {
+        let before = before.get(&record.position.partition).copied().unwrap_or(0);
+        if record.position.offset >= before {
+            let kind = record.header(headers::TYPE).unwrap_or_default().to_owned();
+            let key = String::from_utf8_lossy(&record.key).into_owned();
+            let what = format!("a fold anew appended {kind} under {key} at {}", record.position);
+            findings.push(Finding::new(REBUILD, what));
+        }
     }
     Ok(findings)
 }

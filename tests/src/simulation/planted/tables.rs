@@ -65,6 +65,10 @@ impl TableStore for PlantedTables {
         Ok(Arc::new(PlantedKeyspace { defect, inner, runtime, memory }))
     }
 
+    async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        self.inner.has_keyspace(keyspace).await
+    }
+
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         self.inner.drop_keyspace(keyspace).await
     }

@@ -9,7 +9,10 @@ use kith_log::LogPartition;
 use kith_proto::ops::v1::{self as proto, verify_tables_response::Verdict};
 use kith_proto::time;
 
-use super::{PROMOTABLE_LAG_RECORDS, now};
+use super::now;
+
+/// A generation this close behind, in records of all partitions, is shown as caught up.
+const CAUGHT_UP_LAG_RECORDS: f64 = 10_000.0;
 
 pub(super) fn generation(projection: &Projection, number: u32) -> Option<proto::Generation> {
     let all = now(projection);
@@ -70,6 +73,9 @@ pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
 pub fn waits_for(projection: &Projection) -> Option<String> {
     let (generations, group, own) = (now(projection), projection.group_name(), projection.version());
     let waits_for = generations.waits_for(own)?;
+    if generations.paused().is_some() {
+        return Some(format!("the folds of this release fill nothing, since they are paused: kith resume {group}"));
+    }
     let live = generations.live();
     let filled_by = generations.all().get(&live).map_or(0, |found| found.folds_version);
     Some(match waits_for {
@@ -104,7 +110,7 @@ pub(super) fn rebuild(
         records_total: total,
         records_per_second: rate,
         remaining: (left > 0.0 && rate > 0.0).then(|| duration((left / rate * 1_000.0) as u64)).flatten(),
-        caught_up: running.lag.has_caught_up() && left <= PROMOTABLE_LAG_RECORDS as f64,
+        caught_up: running.lag.has_caught_up() && left <= CAUGHT_UP_LAG_RECORDS,
         stopped: watermarks.partitions().filter_map(stopped).collect(),
         paused,
     }
