@@ -1,6 +1,7 @@
 //! The generations of a group's tables: operators' decisions, and their execution in this process.
 
 mod decided;
+mod failures;
 mod operations;
 mod projection;
 
@@ -10,8 +11,9 @@ use crate::engine::{self, Ports};
 use crate::{FoldError, Group};
 
 pub use decided::{Generation, GenerationError, Generations, WaitsFor};
+pub use failures::{BeginError, Unpromotable};
 pub use operations::{LetterFate, Operations};
-pub use projection::{BeginError, MakeGroup, Projection, Unpromotable};
+pub use projection::{MakeGroup, Projection};
 
 /// Says whose the first generation is, where nothing has been made of the group yet: of releases with the folds of `first`.
 /// Before its tables are made, so that no other release takes them for its own.

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use kith_log::LogPartition;
 use kith_tables::StoreError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{GenerationError, Generations, Operations};
+use super::failures::{BeginError, NotYet, Unpromotable};
+use super::{Generations, Operations};
 use crate::engine::{self, Ports, Role, Running};
-use crate::{FoldError, Group, Token, WaitError, Watermarks};
+use crate::{FoldError, Group, Token, Watermarks};
 
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// If a generation that is to serve cannot catch up in this time, it is waited for once more.
@@ -53,39 +53,6 @@ struct Known {
     foreign: BTreeMap<u32, Arc<Watermarks>>,
     /// Generations whose tables were deleted since this process started: each start tries it once more.
     deleted: BTreeSet<u32>,
-}
-
-/// Why a generation may not serve yet.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unpromotable {
-    #[error("generation {0} is not open in this process")]
-    NotOpen(u32),
-    #[error("generation {0} stands still in {1}")]
-    Stopped(u32, LogPartition),
-    #[error("generation {0} has not yet folded here what the log had when it was opened: wait for it")]
-    Filling(u32),
-    #[error("generation {0} is {1} records behind in one partition: wait for it")]
-    Behind(u32, u64),
-}
-
-/// Why a new generation was not begun.
-#[derive(Debug, thiserror::Error)]
-pub enum BeginError {
-    #[error(transparent)]
-    Refused(#[from] GenerationError),
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-}
-
-/// Why the generations here do not match the decisions yet.
-#[derive(Debug, thiserror::Error)]
-enum NotYet {
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-    #[error(transparent)]
-    Wait(#[from] WaitError),
-    #[error("generation {0} is not open")]
-    NotOpen(u32),
 }
 
 impl Projection {
