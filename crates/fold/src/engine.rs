@@ -169,7 +169,8 @@ async fn states(ports: &Ports, group: &Group, standing: &Arc<Standing>) -> Resul
     Ok([state.clone(), State { keyspace: of_folds, ..state }])
 }
 
-/// Where the folds of a generation are that is not folded here. Its other tables may be another release's.
+/// The watermarks of a generation that this process does not fold. Only their table is opened: the others may be another
+/// release's.
 pub(crate) async fn watermarks(ports: &Ports, group: &Group) -> Result<Arc<Watermarks>, FoldError> {
     let keyspace = ports.tables.open(&group.keyspace(), &[&WATERMARKS]).await?;
     Ok(watermarks_in(ports, group, keyspace, None))

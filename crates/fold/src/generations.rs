@@ -15,8 +15,8 @@ pub use failures::{BeginError, Unpromotable};
 pub use operations::{LetterFate, Operations};
 pub use projection::{MakeGroup, Projection};
 
-/// Says whose the first generation is, where nothing has been made of the group yet: of releases with the folds of `first`.
-/// Before its tables are made, so that no other release takes them for its own.
+/// Announces that the first generation belongs to releases with the folds of `first`, if nothing of the group exists yet. Call
+/// it before its tables are made, so that no other release takes them for its own.
 pub async fn found(ports: &Ports, operations: &Operations, first: &Group) -> Result<(), FoldError> {
     let decided = operations.generations(first.name);
     let Some(event) = decided.found(first.name, first.folds_version, ports.runtime.now_ms()) else { return Ok(()) };
@@ -26,7 +26,7 @@ pub async fn found(ports: &Ports, operations: &Operations, first: &Group) -> Res
     operations.announce(event).await
 }
 
-/// Makes the first generation of a group of which nothing has been made, for a log and tables of one release only.
+/// Creates the first generation of a new group, for a log and tables that only one release uses.
 pub async fn create_first(ports: &Ports, first: &Group) -> Result<(), FoldError> {
     if first.folds_version != Generations::FIRST_FOLDS {
         let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;

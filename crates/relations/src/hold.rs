@@ -1,48 +1,48 @@
-//! What an account has at most one of for a post: a share, a bookmark. Pure: the rule that every fold of them goes by;
-//! what else a group keeps of it is in its own rows.
+//! The rule for things of which an account has at most one per post: a share, a bookmark. Pure. Every fold of them uses it;
+//! a group's other columns are its own.
 
 use kith_fold::AppliedIds;
 use kith_log::RecordId;
 
 use crate::are_ids;
 
-/// What a record says of what an account has for a post.
+/// A record by which an account's share or bookmark of a post begins or ends.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a, B> {
     pub post_id: &'a str,
     pub actor_id: &'a str,
-    /// Of what begins or ends: each one has an id of its own.
+    /// The id of the share or bookmark that begins or ends.
     pub id: &'a str,
     /// What it begins with; `None`: it ends.
     pub begins: Option<B>,
 }
 
-/// The columns that the rule is about, as a row has them.
+/// The columns of a row that the rule reads and writes.
 #[derive(Debug)]
 pub struct Held<'r> {
     pub stands: &'r mut bool,
-    /// Of the one that stands, or stood last.
+    /// The id of the current one, or of the last one if none is current.
     pub id: &'r mut String,
     pub applied: &'r mut AppliedIds,
 }
 
-/// What a record made of a row.
+/// The effect of a record on a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn<B> {
-    /// Nothing else than that it is remembered.
+    /// Only the record's id is remembered.
     Stays,
     Begins(B),
     Ends,
 }
 
 impl<'a, B: Copy> Change<'a, B> {
-    /// `None`: one of the ids is none, and can be no key.
+    /// `None`: one of the ids is malformed and cannot be a key.
     pub fn new(post_id: &'a str, actor_id: &'a str, id: &'a str, begins: Option<B>) -> Option<Self> {
         are_ids(&[post_id, actor_id, id]).then_some(Self { post_id, actor_id, id, begins })
     }
 
-    /// What the record, of that id, makes of a row; `None`: it was applied before. Of two that raced the first stands, and
-    /// one that is over cannot end again: a late end never ends the next.
+    /// Applies the record with that id; `None`: it was applied before. Of two racing beginnings the first in the log wins. An
+    /// end applies only to the share or bookmark that it names, so a late end never ends the next one.
     pub fn turn(&self, held: Held<'_>, record_id: RecordId) -> Option<Turn<B>> {
         if !held.applied.insert(record_id) {
             return None;

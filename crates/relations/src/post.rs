@@ -1,5 +1,4 @@
-//! What a record makes of a post. Pure: the rules that every table of posts goes by; what else a group keeps of a post is
-//! in its own rows.
+//! The rules by which a record changes a post. Pure. Every table of posts uses them; a group's other columns are its own.
 
 use kith_content::{Content, Opener};
 use kith_fold::Record;
@@ -11,11 +10,11 @@ use kith_tables::Timestamp;
 
 use crate::are_ids;
 
-/// What a record says of a post.
+/// A record that creates, edits or deletes a post.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
     pub post_id: &'a str,
-    /// As the event states it; what is keyed by it asks [`Change::has_author`].
+    /// As in the event, unchecked: whoever uses it as a key asks [`Change::has_author`] first.
     pub author_id: &'a str,
     pub event: &'a PostEvent,
 }
@@ -36,7 +35,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// What is known of what a post says by the event, beside its content; nothing, once it is deleted.
+/// The attributes of the post's content in the event; a deletion has none.
 pub fn attributes(event: &PostEvent) -> Option<&PostAttributes> {
     match event {
         PostEvent::PostCreated(event) => event.attributes.as_ref(),
@@ -45,7 +44,7 @@ pub fn attributes(event: &PostEvent) -> Option<&PostAttributes> {
     }
 }
 
-/// Whether a post with these columns takes the edit whose intent is at that offset: it is later than all that it has.
+/// Whether an edit whose intent has that offset applies to a post with these columns: only if it is later than the last edit.
 pub fn takes_edit(deleted: bool, edit_intent_next: i64, intent_offset: Offset) -> bool {
     !deleted && signed(intent_offset) >= edit_intent_next
 }
@@ -60,7 +59,7 @@ pub fn languages(stored: &str) -> Vec<String> {
     stored.split_terminator(',').map(str::to_owned).collect()
 }
 
-/// The columns that every table of posts has, as a row has them; the defaults, where no post is there.
+/// The columns that every table of posts has. Where there is no post they have their defaults.
 #[derive(Debug)]
 pub struct Columns<'r> {
     pub author_id: &'r mut String,
@@ -77,8 +76,8 @@ pub struct Columns<'r> {
 }
 
 impl Columns<'_> {
-    /// What an event dated `at` makes of them; false: nothing, they are as they were. A first creation stays the only one;
-    /// a deleted post stays deleted, and what it said goes, so that no table keeps what its author took away.
+    /// Applies an event dated `at`; false: it changed nothing. Only the first creation counts. A deleted post stays deleted and
+    /// loses its content, so that no table keeps what its author deleted.
     pub fn evolve(self, is_there: bool, event: &PostEvent, at: Timestamp) -> bool {
         let content = match event {
             PostEvent::PostCreated(event) if !is_there => {

@@ -57,7 +57,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         suite = Suite::start(&settings, &ports, &readiness, &verifier, &stores) => suite?,
     };
     stores.ready();
-    // Only now: a connection that nobody serves would hold its caller until the deadline.
+    // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
     let callers = server::bind("listen", settings.listen).await?;
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
     let edge = Edge::new(&metrics, verifier, settings.deadlines())?;
@@ -291,8 +291,8 @@ fn look(projection: &Projection, check: &ReadinessCheck) {
     }
 }
 
-/// What operators should know where another release's generation is live: commands that wait for what folds append (a new
-/// account, an edit) are answered only while processes of that release run.
+/// A note for operators if another release's generation is live. Only that release's processes append facts then, so commands
+/// that wait for a fact (a new account, an edit) need them.
 fn live_elsewhere(projection: &Projection, serving: u32) -> Option<String> {
     let live = projection.operations().generations(projection.group_name()).live();
     let is_live = live == serving;

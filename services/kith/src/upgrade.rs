@@ -1,6 +1,6 @@
-//! Upgrades over embedded stores. One process has them, so that no process of the release before can serve while this
-//! release's tables are filled: this process fills them beside the old ones by itself, reports its progress, and promotes
-//! them. Every step follows from `kith.ops.v1`, so that a process killed in the middle goes on when it starts.
+//! Upgrades over embedded stores. Only one process can open them, so no process of the previous release can serve during the
+//! upgrade. This process fills a new generation beside the old one, reports its progress, and promotes it. Each step depends
+//! only on `kith.ops.v1`, so a killed process continues at its next start.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,7 +13,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// Until the live generation of the group is one of this release's folds, and serves.
+/// Runs until the live generation of the group is this release's own and serves.
 pub async fn follow(projection: Weak<Projection>) {
     let mut said = Said::default();
     while let Some(own) = projection.upgrade() {
@@ -62,7 +62,7 @@ async fn step(own: &Arc<Projection>, said: &mut Said) -> Result<Step, BeginError
 }
 
 async fn begin(own: &Arc<Projection>, now: &Generations) -> Result<(), BeginError> {
-    // A process that was killed before it announced the number may have left other tables there.
+    // A process that was killed before it announced this number may have left tables with other columns.
     let left = own.group(now.next()).keyspace();
     own.ports().tables.drop_keyspace(&left).await.map_err(FoldError::from)?;
     let generation = own.begin("").await?;
@@ -71,8 +71,8 @@ async fn begin(own: &Arc<Projection>, now: &Generations) -> Result<(), BeginErro
     Ok(())
 }
 
-/// Promotes the generation once it is filled. One that served before goes on even where a partition stands still: nothing else
-/// would append.
+/// Promotes the generation once it is filled. One that served before is promoted even with a stopped partition: otherwise no
+/// generation would append.
 async fn promote(own: &Arc<Projection>, now: &Generations, number: u32, said: &mut Said) -> Result<(), BeginError> {
     let served = now.all().get(&number).is_some_and(|generation| generation.served_until_ms.is_some());
     match own.promotable(number) {
@@ -89,19 +89,17 @@ async fn promote(own: &Arc<Projection>, now: &Generations, number: u32, said: &m
     Ok(own.operations().announce(now.promote(own.group_name(), number, now_ms)?).await?)
 }
 
-/// What an operator who watches was told.
+/// What was logged so far.
 #[derive(Default)]
 struct Said {
     began: bool,
-    /// When it was said last, and how many records were folded when it was said first.
+    /// When progress was logged first, how many records were folded then, and when it was logged last.
     last: Option<(Instant, u64, Instant)>,
 }
 
 impl Said {
     fn progress(&mut self, group: &str, running: &Running, why: &Unpromotable, paused: bool) {
-        let partitions = running.lag.partitions();
-        let folded: u64 = partitions.values().map(|progress| progress.next).sum();
-        let total: u64 = partitions.values().map(|progress| progress.head).sum();
+        let (folded, total) = running.lag.records();
         let (since, folded_then, last) = self.last.unwrap_or((Instant::now(), folded, Instant::now()));
         if self.last.is_some() && last.elapsed() < SAY_EVERY {
             return;

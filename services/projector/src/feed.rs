@@ -89,8 +89,8 @@ async fn page<W: Fn(&Entry) -> bool>(
     Ok(Page { items, next, omitted, incomplete: false })
 }
 
-/// Whether an older entry of the post may follow: another share, or the post itself. Of a post that is there by itself all
-/// shares are newer, or of the same moment.
+/// Whether the item is there through a share: then an older share, or the post itself, may follow. All shares of a post are
+/// newer than the post, or have the same time.
 fn is_shared(item: &FeedItem) -> bool {
     matches!(item.reason.as_ref().and_then(|reason| reason.reason.as_ref()), Some(Reason::SharedBy(_)))
 }

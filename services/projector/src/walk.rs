@@ -7,9 +7,9 @@ use kith_tables::Value;
 
 use crate::entry::Place;
 
-/// Posts that a walk remembers, of those that were shown through a share: an older share or the post itself comes later.
+/// The maximum of posts shown through a share that a walk remembers: an older share, or the post itself, may follow.
 const REMEMBERED_MAX: usize = 512;
-/// Posts that a walk remembers of the moment that it has come to: of two entries of one moment either may come first.
+/// The maximum of posts with the time of the walk's place that it remembers: an entry of the same time may follow.
 const OF_A_MOMENT_MAX: usize = 100;
 /// The end of a post's id, of which every digit depends on all of what the id was made of.
 const ID_END_DIGITS: usize = 16;
@@ -22,7 +22,7 @@ pub struct Walk {
     pub behind: Option<Place>,
     /// Posts shown through shares.
     pub shown: Shown,
-    /// Other posts shown that were written at the very time of `behind`. Behind them no entry of theirs is left.
+    /// Other posts shown whose time equals that of `behind`. Entries of posts with a later time cannot follow.
     pub of_the_moment: Shown,
 }
 
@@ -41,8 +41,8 @@ impl Walk {
         self.shown.has(post_id) || self.of_the_moment.has(post_id)
     }
 
-    /// Goes on to `place`, after a page that showed these posts: through shares, and others that were written at the time of
-    /// `place`.
+    /// The walk after a page that ended at `place`. `shared`: posts shown through a share; `of_the_moment`: other posts whose time
+    /// equals that of `place`.
     #[must_use]
     pub fn to<'a>(
         &self,

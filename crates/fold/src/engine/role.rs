@@ -89,7 +89,7 @@ impl Role {
         self.changed.notify_waiters();
     }
 
-    /// It appends nothing, since another release's generation does, and waits for no other folds either.
+    /// From now on another release's generation appends; this one is folded on at full speed.
     pub fn stand_alone(&self) {
         self.live.store(false, Ordering::Release);
         self.hurry();

@@ -7,9 +7,6 @@ use kith_proto::ops::v1::{GenerationDropped, GenerationPromoted, RebuildStarted}
 use kith_proto::time;
 use kith_runtime::UnixMillis;
 
-const FIRST: u32 = Generations::FIRST;
-const FIRST_FOLDS: u32 = Generations::FIRST_FOLDS;
-
 /// The generations of one fold group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generations {
@@ -44,12 +41,12 @@ impl Generation {
     }
 }
 
-/// What an operator has to decide before a release whose folds are not those of the live generation answers callers.
+/// The operator's decision that is missing before processes of a release answer callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitsFor {
-    /// A generation of its own.
+    /// To begin a generation that this release fills.
     Rebuild,
-    /// This one of its own, to be promoted.
+    /// To promote this generation, which this release fills.
     Promotion(u32),
 }
 
@@ -68,9 +65,9 @@ pub enum GenerationError {
 
 impl Default for Generations {
     fn default() -> Self {
-        let all = BTreeMap::from([(FIRST, Generation::new(0, FIRST_FOLDS, String::new()))]);
+        let all = BTreeMap::from([(Generations::FIRST, Generation::new(0, Generations::FIRST_FOLDS, String::new()))]);
         let dropped = BTreeMap::new();
-        Self { live: FIRST, previous: None, all, dropped, newest: FIRST, paused: None }
+        Self { live: Generations::FIRST, previous: None, all, dropped, newest: Generations::FIRST, paused: None }
     }
 }
 
@@ -104,13 +101,13 @@ impl Generations {
         self.all.keys().copied().find(|number| *number != self.live && Some(*number) != self.previous)
     }
 
-    /// Whether releases with these folds fill the generation: another's folds would write other rows at the same places.
+    /// Whether releases with these folds fill the generation. Other folds would write other rows at the same places.
     pub fn is_of(&self, number: u32, folds_version: u32) -> bool {
         self.all.get(&number).is_some_and(|generation| generation.folds_version == folds_version)
     }
 
-    /// Which generation answers the callers of a release with these folds: the live one; else the one that served before it,
-    /// which goes on being folded for a rollback; `None` where both are another release's.
+    /// The generation from which processes with these folds answer: the live one if it is theirs, else the previous one if
+    /// that is theirs (it is still folded, for a rollback), else none.
     pub fn to_serve(&self, folds_version: u32) -> Option<u32> {
         [Some(self.live), self.previous].into_iter().flatten().find(|number| self.is_of(*number, folds_version))
     }
@@ -120,7 +117,7 @@ impl Generations {
         self.all.keys().copied().rfind(|number| self.is_of(*number, folds_version))
     }
 
-    /// What has to happen before a release with these folds answers callers; `None`: it does, or did before.
+    /// The decision that is missing before processes with these folds answer callers; `None`: they answer.
     pub fn waits_for(&self, folds_version: u32) -> Option<WaitsFor> {
         if self.to_serve(folds_version).is_some() {
             return None;
@@ -136,13 +133,13 @@ impl Generations {
     /// Total; an event that does not fit changes nothing, nor does a repeat.
     pub fn evolve(&mut self, event: &Event) {
         match event {
-            Event::RebuildStarted(event) if event.generation == FIRST && self.is_untouched() => {
-                self.all.insert(FIRST, Generation::new(0, event.folds_version, String::new()));
+            Event::RebuildStarted(event) if event.generation == Generations::FIRST && self.is_untouched() => {
+                self.all.insert(Generations::FIRST, Generation::new(0, event.folds_version, String::new()));
             }
             Event::RebuildStarted(event) if event.generation > self.newest && self.beside().is_none() => {
                 self.newest = event.generation;
                 let since_ms = time::unix_ms(event.start_time.as_ref());
-                let folds_version = event.folds_version.max(FIRST_FOLDS);
+                let folds_version = event.folds_version.max(Generations::FIRST_FOLDS);
                 let request_id = event.request_id.clone();
                 self.all.insert(event.generation, Generation::new(since_ms, folds_version, request_id));
             }
@@ -167,18 +164,11 @@ impl Generations {
         }
     }
 
-    /// What says that the first generation, which has no tables yet, is filled by a release with these folds; `None`: it is
-    /// of other folds by what was decided, or of these already.
+    /// The event by which a release with these folds takes the first generation, before it makes the tables. `None`: another
+    /// decision came first, or the folds are the first ones, which need no event.
     pub fn found(&self, group: &str, folds_version: u32, now_ms: UnixMillis) -> Option<Event> {
-        (self.is_untouched() && folds_version != FIRST_FOLDS).then(|| {
-            Event::RebuildStarted(RebuildStarted {
-                service: group.to_owned(),
-                generation: FIRST,
-                start_time: Some(time::timestamp(now_ms)),
-                folds_version,
-                request_id: String::new(),
-            })
-        })
+        (self.is_untouched() && folds_version != Generations::FIRST_FOLDS)
+            .then(|| started(group, Generations::FIRST, "", folds_version, now_ms))
     }
 
     /// The number that the next new generation gets.
@@ -201,13 +191,7 @@ impl Generations {
     ) -> Result<Event, GenerationError> {
         match self.beside() {
             Some(beside) => Err(GenerationError::Filling(beside)),
-            None => Ok(Event::RebuildStarted(RebuildStarted {
-                service: group.to_owned(),
-                generation: self.next(),
-                start_time: Some(time::timestamp(now_ms)),
-                folds_version,
-                request_id: request_id.to_owned(),
-            })),
+            None => Ok(started(group, self.next(), request_id, folds_version, now_ms)),
         }
     }
 
@@ -233,7 +217,7 @@ impl Generations {
 
     /// Nothing has been decided of its generations.
     fn is_untouched(&self) -> bool {
-        self.newest == FIRST && self.is_of(FIRST, FIRST_FOLDS)
+        self.newest == Generations::FIRST && self.is_of(Generations::FIRST, Generations::FIRST_FOLDS)
     }
 
     /// `until_ms`: not from then on.
@@ -251,6 +235,16 @@ impl Generations {
             false => Err(GenerationError::Unknown(generation)),
         }
     }
+}
+
+fn started(group: &str, generation: u32, request_id: &str, folds_version: u32, now_ms: UnixMillis) -> Event {
+    Event::RebuildStarted(RebuildStarted {
+        service: group.to_owned(),
+        generation,
+        start_time: Some(time::timestamp(now_ms)),
+        folds_version,
+        request_id: request_id.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -336,7 +330,7 @@ mod tests {
     #[test]
     fn the_first_generation_is_of_whoever_founds_it() {
         let mut all = Generations::default();
-        assert_eq!(all.found("posts", FIRST_FOLDS, 1), None);
+        assert_eq!(all.found("posts", Generations::FIRST_FOLDS, 1), None);
         let (one, other) = (all.found("posts", 3, 1).unwrap(), all.found("posts", 4, 1).unwrap());
         all.evolve(&one);
         all.evolve(&other);

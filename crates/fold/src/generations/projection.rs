@@ -1,8 +1,8 @@
-//! The generations of one group's tables in this process: those that this release folds are folded, one of them serves.
+//! The generations of one group's tables in this process. This release's own are folded, and one of them serves.
 //!
-//! A release folds the generations that releases with the same folds began ([`Group::folds_version`]). It neither folds nor
-//! reads another's: its rules would write other rows at the same places. While the live generation is another release's,
-//! callers are answered here from the one that served before, if that is this release's own, and else not at all.
+//! A generation is a release's own if it was begun with the same [`Group::folds_version`]. Other generations are neither folded
+//! nor read: this release's rules would write other rows at the same places. While the live generation is another release's,
+//! this process answers from the previous one if that is its own; otherwise it does not answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,9 +26,6 @@ const CATCH_UP_WITHIN: Duration = Duration::from_secs(5);
 const DELETED_AFTER: Duration = Duration::from_secs(35);
 const LOOK_FOR_DROPPED_EVERY: Duration = Duration::from_secs(5);
 
-/// A generation that is promoted may be this far behind, in records of its worst partition: it is waited for.
-const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
-
 /// Makes the group of a generation.
 pub type MakeGroup = Arc<dyn Fn(u32) -> Group + Send + Sync>;
 
@@ -46,16 +43,19 @@ pub struct Projection {
 }
 
 struct Known {
-    /// The generation that callers are answered from here; `None`: none that this release folds may serve yet.
+    /// The generation from which this process answers callers; `None`: no generation of this release may serve yet.
     serving: Option<Arc<Running>>,
     running: BTreeMap<u32, Arc<Running>>,
-    /// Where other releases' folds are in the generations that are theirs.
+    /// The watermarks of other releases' generations.
     foreign: BTreeMap<u32, Arc<Watermarks>>,
     /// Generations whose tables were deleted since this process started: each start tries it once more.
     deleted: BTreeSet<u32>,
 }
 
 impl Projection {
+    /// A generation may be promoted with this lag, in records of its worst partition. The switch waits for it.
+    pub const PROMOTABLE_LAG_RECORDS: u64 = 10_000;
+
     /// Opens the tables of the generation that is to serve here and, where `folding`, folds them; those beside it follow. `Err`
     /// when its tables or their topics are not as declared.
     pub async fn start(
@@ -110,7 +110,7 @@ impl Projection {
         self.all().iter().for_each(|running| running.stop());
     }
 
-    /// The generation that callers are answered from here; `None`: none that this release folds may serve yet.
+    /// The generation from which this process answers callers; `None`: no generation of this release may serve yet.
     pub fn serving(&self) -> Option<Arc<Running>> {
         self.known().serving.clone()
     }
@@ -136,7 +136,7 @@ impl Projection {
             return Err(Unpromotable::Filling(number));
         }
         match running.lag.worst_records() {
-            ..=PROMOTABLE_LAG_RECORDS => Ok(()),
+            ..=Self::PROMOTABLE_LAG_RECORDS => Ok(()),
             behind => Err(Unpromotable::Behind(number, behind)),
         }
     }
@@ -183,10 +183,11 @@ impl Projection {
     }
 
     async fn become_like(&self, wanted: &Generations) -> Result<(), NotYet> {
+        let is_theirs = !wanted.is_of(wanted.live(), self.version);
         for running in self.all() {
             running.role.pause(wanted.paused().is_some());
-            if running.number() != wanted.live() && running.role.is_live() {
-                // First of all: another generation appends from now on.
+            if is_theirs && running.role.is_live() {
+                // Before anything that may fail: another release's generation appends from now on.
                 running.role.stand_alone();
             }
         }
@@ -205,15 +206,14 @@ impl Projection {
         Ok(())
     }
 
-    /// Only the live generation appends what follows from records. What serves beside it, because the live one is another
-    /// release's, folds as fast.
+    /// The serving generation appends if it is the live one. All others are folded beside it.
     fn give_roles(&self, wanted: &Generations) {
         let Some(serving) = self.serving() else { return };
-        let is_live = serving.number() == wanted.live();
-        if is_live && !serving.role.is_live() {
+        if serving.number() == wanted.live() && !serving.role.is_live() {
             serving.role.serve();
-        } else if !is_live {
-            serving.role.stand_alone();
+        }
+        for other in self.all().iter().filter(|other| !Arc::ptr_eq(other, &serving)) {
+            other.role.stand_beside(Arc::clone(&serving.lag));
         }
     }
 
@@ -252,7 +252,7 @@ impl Projection {
         Ok(())
     }
 
-    /// Knows of another release's generation how far it is, where its tables are there.
+    /// Opens the watermarks of another release's generation, if its tables exist.
     async fn look_at(&self, number: u32) -> Result<(), FoldError> {
         if self.known().foreign.contains_key(&number) {
             return Ok(());
@@ -283,11 +283,10 @@ impl Projection {
         Ok(())
     }
 
-    /// Callers are answered from another generation, once it has all that the one before is known to have: whoever saw
-    /// something sees it still, also where another release's process showed it. Where the one before is to go there is
-    /// nothing to wait for.
+    /// Another generation serves, once it has folded everything that the previous one is known to have folded, in this process
+    /// or in another release's: no caller's view goes back. If the previous one is to be dropped, there is no wait.
     async fn switch(&self, wanted: &Generations, to: Option<u32>) -> Result<(), NotYet> {
-        let before = self.serving();
+        let before = self.serving_number();
         let Some(to) = to else {
             self.known().serving = None;
             tracing::error!(group = self.name, own = self.version, "no generation that this release folds may serve");
@@ -295,7 +294,7 @@ impl Projection {
         };
         let after = self.generation(to).ok_or(NotYet::NotOpen(to))?;
         after.role.hurry();
-        let from = before.as_ref().map(|before| before.number()).or(wanted.previous());
+        let from = before.or(wanted.previous());
         if let Some(from) = from.filter(|from| wanted.all().contains_key(from)) {
             let until = Instant::now() + CATCH_UP_WITHIN;
             // Read before the heads: the log must have everything that the tables had then. No generation can fold what
@@ -305,19 +304,13 @@ impl Projection {
             let seen = seen.below(&heads);
             after.state.at_least(&seen, until).await?;
         }
-        self.known().serving = Some(Arc::clone(&after));
+        self.known().serving = Some(after);
         self.tell_of_each_other();
-        if to == wanted.live() {
-            after.role.serve();
-        }
-        if let Some(before) = before {
-            before.role.stand_beside(Arc::clone(&after.lag));
-        }
         tracing::info!(group = self.name, ?from, to, "another generation serves");
         Ok(())
     }
 
-    /// What callers may have seen of a generation.
+    /// Everything that callers may have seen from a generation.
     async fn seen(&self, number: u32) -> Result<Token, FoldError> {
         if let Some(here) = self.generation(number) {
             return Ok(here.state.as_of());

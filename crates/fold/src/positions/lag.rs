@@ -55,6 +55,12 @@ impl Lag {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Records in the tables, and records in the log, over all partitions at the last successful check.
+    pub fn records(&self) -> (u64, u64) {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.values().fold((0, 0), |(folded, total), progress| (folded + progress.next, total + progress.head))
+    }
+
     /// Whether the tables have ever reached the heads as they were when this process started, stopped partitions aside.
     /// Before that, a read without a token would be stale.
     pub fn has_caught_up(&self) -> bool {

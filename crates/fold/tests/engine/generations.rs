@@ -19,9 +19,9 @@ use crate::toy::{ECHOES, EchoRow, MOODS};
 pub const GROUP: &str = "engagement";
 const PATIENCE: Duration = Duration::from_secs(600);
 
-struct Process {
-    operations: Arc<Operations>,
-    projection: Arc<Projection>,
+pub struct Process {
+    pub operations: Arc<Operations>,
+    pub projection: Arc<Projection>,
 }
 
 fn make() -> MakeGroup {
@@ -30,21 +30,26 @@ fn make() -> MakeGroup {
 
 impl Process {
     async fn start(stage: &Stage) -> Self {
+        Self::of(stage, make()).await
+    }
+
+    /// A process of a release.
+    pub async fn of(stage: &Stage, make: MakeGroup) -> Self {
         let (log, runtime) = (Arc::clone(&stage.ports.log), stage.ports.runtime.clone());
         let operations = Arc::new(Operations::open(log, runtime).await.unwrap());
-        let projection = Projection::start(&stage.ports, &operations, make(), true).await.unwrap();
+        let projection = Projection::start(&stage.ports, &operations, make, true).await.unwrap();
         Self { operations, projection }
     }
 
-    fn live(&self) -> Arc<Running> {
+    pub fn live(&self) -> Arc<Running> {
         self.projection.serving().unwrap()
     }
 
-    fn now(&self) -> Generations {
+    pub fn now(&self) -> Generations {
         self.operations.generations(GROUP)
     }
 
-    async fn announce(&self, event: Result<Event, GenerationError>) {
+    pub async fn announce(&self, event: Result<Event, GenerationError>) {
         self.operations.announce(event.unwrap()).await.unwrap();
     }
 
@@ -56,7 +61,7 @@ impl Process {
         self.projection.generation(number).unwrap()
     }
 
-    async fn promote(&self, stage: &Stage, number: u32) {
+    pub async fn promote(&self, stage: &Stage, number: u32) {
         self.announce(self.now().promote(GROUP, number, 2)).await;
         until(stage, || self.projection.serving_number() == Some(number)).await;
     }
@@ -249,11 +254,7 @@ async fn a_generation_of_other_folds_is_not_folded_on() {
     drop(process);
     stage.turns(3).await;
     // Another release, whose folds write other rows.
-    let (log, runtime) = (Arc::clone(&stage.ports.log), stage.ports.runtime.clone());
-    let operations = Arc::new(Operations::open(log, runtime).await.unwrap());
-    let make: MakeGroup = Arc::new(|generation| Group { generation, folds_version: 2, ..group() });
-    let projection = Projection::start(&stage.ports, &operations, make, true).await.unwrap();
-    let process = Process { operations, projection };
+    let process = Process::of(&stage, Arc::new(|generation| Group { generation, folds_version: 2, ..group() })).await;
     assert!(process.projection.serving().is_none(), "it is read by another release");
     assert!(process.projection.generation(1).is_none(), "it is folded on by other folds");
     let token = history(&mut stage, 6).await;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine;
-use kith_fold::{Group, MakeGroup, Operations, Projection, State, WaitsFor, create_first};
+use kith_fold::{Group, MakeGroup, Operations, State, WaitsFor, create_first};
 use kith_log::topics;
 use kith_tables::Key;
 
 use crate::appends::shares;
-use crate::generations::{GROUP, all_of, see, until};
+use crate::generations::{GROUP, Process, all_of, see, until};
 use crate::stage::{Stage, group};
 use crate::toy::{GIVEN, Given, GivenSum, MOODS, MoodSum};
 
@@ -29,36 +29,8 @@ fn make(version: u32) -> MakeGroup {
     })
 }
 
-/// A process of a release.
-struct Process {
-    operations: Arc<Operations>,
-    projection: Arc<Projection>,
-}
-
-impl Process {
-    async fn start(stage: &Stage, version: u32) -> Self {
-        let (log, runtime) = (Arc::clone(&stage.ports.log), stage.ports.runtime.clone());
-        let operations = Arc::new(Operations::open(log, runtime).await.unwrap());
-        let projection = Projection::start(&stage.ports, &operations, make(version), true).await.unwrap();
-        Self { operations, projection }
-    }
-
-    fn serves(&self) -> Option<u32> {
-        self.projection.serving_number()
-    }
-
-    async fn until_serves(&self, stage: &Stage, number: Option<u32>) {
-        until(stage, || self.serves() == number).await;
-    }
-
-    async fn promote(&self, number: u32) {
-        let now = self.operations.generations(GROUP);
-        self.operations.announce(now.promote(GROUP, number, 2).unwrap()).await.unwrap();
-    }
-
-    fn state(&self) -> State {
-        self.projection.serving().unwrap().state.clone()
-    }
+async fn start(stage: &Stage, version: u32) -> Process {
+    Process::of(stage, make(version)).await
 }
 
 /// How many reactions of a post each release's view has, in what the process answers from.
@@ -99,77 +71,73 @@ async fn echoed_once(stage: &Stage) {
 #[tokio::test(start_paused = true)]
 async fn a_newer_release_answers_once_its_tables_have_the_whole_history() {
     let mut stage = set().await;
-    let old = Process::start(&stage, OLD).await;
+    let old = start(&stage, OLD).await;
     react(&mut stage, 5).await;
-    see(&old.projection.serving().unwrap(), &all_of(&stage).await).await;
+    see(&old.live(), &all_of(&stage).await).await;
 
-    let new = Process::start(&stage, NEW).await;
-    let waits_for = || new.operations.generations(GROUP).waits_for(NEW);
-    assert_eq!((new.serves(), waits_for()), (None, Some(WaitsFor::Rebuild)));
+    let new = start(&stage, NEW).await;
+    let waits_for = || new.now().waits_for(NEW);
+    assert_eq!((new.projection.serving_number(), waits_for()), (None, Some(WaitsFor::Rebuild)));
     assert_eq!(new.projection.begin("").await.unwrap(), 2);
     until(&stage, || new.projection.generation(2).is_some()).await;
     assert!(old.projection.generation(2).is_none(), "it is none of the older release's");
-    assert_eq!((new.serves(), waits_for()), (None, Some(WaitsFor::Promotion(2))));
+    assert_eq!((new.projection.serving_number(), waits_for()), (None, Some(WaitsFor::Promotion(2))));
     react(&mut stage, 3).await;
     let token = all_of(&stage).await;
     see(&new.projection.generation(2).unwrap(), &token).await;
 
-    new.promote(2).await;
-    new.until_serves(&stage, Some(2)).await;
-    assert_eq!(reactions(&new.state(), "post").await, (8, 8), "a view without its history");
+    new.promote(&stage, 2).await;
+    assert_eq!(reactions(&new.live().state, "post").await, (8, 8), "a view without its history");
     // The older release's process answers on, from what its own folds go on with.
     react(&mut stage, 4).await;
     let token = all_of(&stage).await;
-    assert_eq!(old.serves(), Some(1));
-    see(&old.projection.serving().unwrap(), &token).await;
-    see(&new.projection.serving().unwrap(), &token).await;
-    assert_eq!(reactions(&old.state(), "post").await, (12, 0));
-    assert_eq!(reactions(&new.state(), "post").await, (12, 12));
+    assert_eq!(old.projection.serving_number(), Some(1));
+    see(&old.live(), &token).await;
+    see(&new.live(), &token).await;
+    assert_eq!(reactions(&old.live().state, "post").await, (12, 0));
+    assert_eq!(reactions(&new.live().state, "post").await, (12, 12));
     echoed_once(&stage).await;
 
     // And back.
-    let now = old.operations.generations(GROUP);
-    old.operations.announce(now.roll_back(GROUP, 3).unwrap()).await.unwrap();
+    old.announce(old.now().roll_back(GROUP, 3)).await;
     react(&mut stage, 2).await;
     let token = all_of(&stage).await;
-    see(&old.projection.serving().unwrap(), &token).await;
-    until(&stage, || new.operations.generations(GROUP).live() == 1).await;
-    assert_eq!((old.serves(), new.serves()), (Some(1), Some(2)));
-    see(&new.projection.serving().unwrap(), &token).await;
-    assert_eq!(reactions(&new.state(), "post").await, (14, 14));
+    see(&old.live(), &token).await;
+    until(&stage, || new.now().live() == 1).await;
+    assert_eq!((old.projection.serving_number(), new.projection.serving_number()), (Some(1), Some(2)));
+    see(&new.live(), &token).await;
+    assert_eq!(reactions(&new.live().state, "post").await, (14, 14));
     echoed_once(&stage).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_no_release_here_folds_is_not_served() {
     let mut stage = set().await;
-    let old = Process::start(&stage, OLD).await;
+    let old = start(&stage, OLD).await;
     react(&mut stage, 3).await;
-    let new = Process::start(&stage, NEW).await;
+    let new = start(&stage, NEW).await;
     new.projection.begin("").await.unwrap();
     until(&stage, || new.projection.generation(2).is_some()).await;
     see(&new.projection.generation(2).unwrap(), &all_of(&stage).await).await;
-    new.promote(2).await;
-    new.until_serves(&stage, Some(2)).await;
+    new.promote(&stage, 2).await;
     // The older release's tables go: its processes have nothing to answer from, and say so.
-    let now = new.operations.generations(GROUP);
-    new.operations.announce(now.drop(GROUP, 1, stage.ports.runtime.now_ms()).unwrap()).await.unwrap();
-    old.until_serves(&stage, None).await;
+    new.announce(new.now().drop(GROUP, 1, stage.ports.runtime.now_ms())).await;
+    until(&stage, || old.projection.serving_number().is_none()).await;
     until(&stage, || old.projection.generation(1).is_none()).await;
     drop(old);
-    let old = Process::start(&stage, OLD).await;
-    assert_eq!((old.serves(), old.operations.generations(GROUP).waits_for(OLD)), (None, Some(WaitsFor::Rebuild)));
+    let old = start(&stage, OLD).await;
+    assert_eq!((old.projection.serving_number(), old.now().waits_for(OLD)), (None, Some(WaitsFor::Rebuild)));
     react(&mut stage, 2).await;
-    see(&new.projection.serving().unwrap(), &all_of(&stage).await).await;
+    see(&new.live(), &all_of(&stage).await).await;
     echoed_once(&stage).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_process_two_releases_behind_appends_nothing() {
     let mut stage = set().await;
-    let old = Process::start(&stage, OLD).await;
+    let old = start(&stage, OLD).await;
     react(&mut stage, 3).await;
-    see(&old.projection.serving().unwrap(), &all_of(&stage).await).await;
+    see(&old.live(), &all_of(&stage).await).await;
     // It hears of two promotions at once, after which no generation that serves or served is its own.
     let (log, runtime) = (Arc::clone(&stage.ports.log), stage.ports.runtime.clone());
     let operations = Operations::open(log, runtime).await.unwrap();
@@ -179,7 +147,7 @@ async fn a_process_two_releases_behind_appends_nothing() {
         let promoted = operations.generations(GROUP).promote(GROUP, number, 2).unwrap();
         operations.announce(promoted).await.unwrap();
     }
-    old.until_serves(&stage, None).await;
+    until(&stage, || old.projection.serving_number().is_none()).await;
     let before = echoes(&stage).await;
     react(&mut stage, 2).await;
     stage.ports.runtime.sleep(Duration::from_secs(5)).await;
@@ -190,27 +158,27 @@ async fn a_process_two_releases_behind_appends_nothing() {
 async fn a_first_generation_of_a_later_release_is_its_own() {
     let mut stage = Stage::set(Duration::ZERO).await;
     create_first(&stage.ports, &make(NEW)(1)).await.unwrap();
-    let new = Process::start(&stage, NEW).await;
-    assert_eq!(new.serves(), Some(1));
+    let new = start(&stage, NEW).await;
+    assert_eq!(new.projection.serving_number(), Some(1));
     react(&mut stage, 3).await;
-    see(&new.projection.serving().unwrap(), &all_of(&stage).await).await;
-    assert_eq!(reactions(&new.state(), "post").await, (3, 3));
+    see(&new.live(), &all_of(&stage).await).await;
+    assert_eq!(reactions(&new.live().state, "post").await, (3, 3));
     // An older release finds tables that are not its own.
-    assert_eq!(Process::start(&stage, OLD).await.serves(), None);
+    assert_eq!(start(&stage, OLD).await.projection.serving_number(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn killed_at_every_step_it_goes_on() {
     let mut stage = set().await;
-    let old = Process::start(&stage, OLD).await;
+    let old = start(&stage, OLD).await;
     react(&mut stage, 3).await;
     drop(old);
     // One process at a time, as over embedded stores, of the newer release: killed after each step.
     let mut steps = 0;
     loop {
         react(&mut stage, 1).await;
-        let new = Process::start(&stage, NEW).await;
-        let now = new.operations.generations(GROUP);
+        let new = start(&stage, NEW).await;
+        let now = new.now();
         match now.waits_for(NEW) {
             Some(WaitsFor::Rebuild) => drop(new.projection.begin("").await.unwrap()),
             Some(WaitsFor::Promotion(number)) if steps < 6 => {
@@ -220,27 +188,26 @@ async fn killed_at_every_step_it_goes_on() {
             }
             Some(WaitsFor::Promotion(number)) => {
                 until(&stage, || new.projection.generation(number).is_some()).await;
-                new.promote(number).await;
+                new.announce(now.promote(GROUP, number, 2)).await;
             }
             None => break,
         }
         steps += 1;
     }
-    let new = Process::start(&stage, NEW).await;
-    new.until_serves(&stage, Some(2)).await;
-    see(&new.projection.serving().unwrap(), &all_of(&stage).await).await;
+    let new = start(&stage, NEW).await;
+    until(&stage, || new.projection.serving_number() == Some(2)).await;
+    see(&new.live(), &all_of(&stage).await).await;
     let total = 3 + steps as i64 + 1;
-    assert_eq!(reactions(&new.state(), "post").await, (total, total));
+    assert_eq!(reactions(&new.live().state, "post").await, (total, total));
     drop(new);
     // The older release again: it goes on with its own, and is made the live one.
-    let old = Process::start(&stage, OLD).await;
-    assert_eq!(old.serves(), Some(1));
+    let old = start(&stage, OLD).await;
+    assert_eq!(old.projection.serving_number(), Some(1));
     react(&mut stage, 1).await;
-    let now = old.operations.generations(GROUP);
-    old.operations.announce(now.roll_back(GROUP, 3).unwrap()).await.unwrap();
-    see(&old.projection.serving().unwrap(), &all_of(&stage).await).await;
+    old.announce(old.now().roll_back(GROUP, 3)).await;
+    see(&old.live(), &all_of(&stage).await).await;
     let echoed = async || echoes(&stage).await.len() as i64 == total + 1;
     stage.until(echoed).await;
-    assert_eq!(reactions(&old.state(), "post").await, (total + 1, 0));
+    assert_eq!(reactions(&old.live().state, "post").await, (total + 1, 0));
     echoed_once(&stage).await;
 }

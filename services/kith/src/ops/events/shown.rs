@@ -6,12 +6,14 @@ use kith_log::{Header, Record, Topic, headers};
 use kith_proto::Event;
 use kith_proto::ops::v1::LoggedEvent;
 use kith_proto::ops::v1::get_dead_letter_response::LetterHeader;
-use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, ReflectMessage, Value};
+use prost_reflect::{
+    DescriptorError, DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, ReflectMessage, Value,
+};
 
 /// What people say and are called: of this the JSON says only that it is there.
 const CONTENT: &str = "kith.content.v1.Content";
-/// What stands beside content for the folds, and tells of it: left out.
-const BESIDE_CONTENT: [&str; 3] = ["tags", "payload_digest", "handle_key"];
+/// The option of fields that are never shown.
+const SECRET: &str = "kith.options.v1.secret";
 
 /// The descriptors of all messages, for JSON: 3 MiB, loaded at an operator's first request.
 #[derive(Default)]
@@ -58,25 +60,29 @@ impl Shapes {
         let shape = Event::wire_name(topic.name).and_then(|name| pool.get_message_by_name(name));
         let shape = shape.ok_or_else(|| format!("events of {} are not known", topic.name))?;
         let mut message = DynamicMessage::decode(shape, value).map_err(|error| error.to_string())?;
-        leave_closed(&mut message);
+        let secret = pool.get_extension_by_name(SECRET).ok_or_else(|| format!("{SECRET} is not known"))?;
+        hide(&mut message, &secret);
         // A time outside the calendar has no JSON.
         serde_json::to_string(&message).map_err(|error| format!("no JSON can say it: {error}"))
     }
 }
 
-/// Empties all content in the message: operators find an event by its ids, and need not read what people say.
-fn leave_closed(message: &mut DynamicMessage) {
-    if message.descriptor().full_name() == CONTENT {
-        *message = DynamicMessage::new(message.descriptor());
+/// Clears all content and all secret fields of the message: operators find an event by its ids, and need not read what
+/// people say.
+fn hide(message: &mut DynamicMessage, secret: &ExtensionDescriptor) {
+    let shape = message.descriptor();
+    if shape.full_name() == CONTENT {
+        *message = DynamicMessage::new(shape);
         return;
     }
-    BESIDE_CONTENT.iter().for_each(|name| message.clear_field_by_name(name));
+    let is_secret = |field: &FieldDescriptor| field.options().get_extension(secret).as_bool() == Some(true);
+    shape.fields().filter(is_secret).for_each(|field| message.clear_field(&field));
+    let within = |value: &mut Value| value.as_message_mut().into_iter().for_each(|inner| hide(inner, secret));
     for (_, value) in message.fields_mut() {
         match value {
-            Value::Message(inner) => leave_closed(inner),
-            Value::List(items) => items.iter_mut().filter_map(Value::as_message_mut).for_each(leave_closed),
-            Value::Map(entries) => entries.values_mut().filter_map(Value::as_message_mut).for_each(leave_closed),
-            _ => {}
+            Value::List(items) => items.iter_mut().for_each(within),
+            Value::Map(entries) => entries.values_mut().for_each(within),
+            value => within(value),
         }
     }
 }

@@ -11,9 +11,6 @@ use kith_proto::time;
 
 use super::now;
 
-/// A generation this close behind, in records of all partitions, is shown as caught up.
-const CAUGHT_UP_LAG_RECORDS: f64 = 10_000.0;
-
 pub(super) fn generation(projection: &Projection, number: u32) -> Option<proto::Generation> {
     let all = now(projection);
     let found = all.all().get(&number)?;
@@ -69,7 +66,7 @@ pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
     generations.all().keys().filter_map(one).collect()
 }
 
-/// What this process waits for before it answers callers of the group, in the words of what to do about it.
+/// The decision that is missing before this process answers callers of the group, and the command for it.
 pub fn waits_for(projection: &Projection) -> Option<String> {
     let (generations, group, own) = (now(projection), projection.group_name(), projection.version());
     let waits_for = generations.waits_for(own)?;
@@ -95,9 +92,7 @@ pub(super) fn rebuild(
     paused: bool,
     now_ms: i64,
 ) -> proto::GetRebuildResponse {
-    let partitions = running.lag.partitions();
-    let folded: u64 = partitions.values().map(|progress| progress.next).sum();
-    let total: u64 = partitions.values().map(|progress| progress.head).sum();
+    let (folded, total) = running.lag.records();
     let began_ms = time::unix_ms(generation.start_time.as_ref());
     let seconds = (now_ms - began_ms).max(1) as f64 / 1_000.0;
     let rate = if began_ms > 0 { folded as f64 / seconds } else { 0.0 };
@@ -110,7 +105,7 @@ pub(super) fn rebuild(
         records_total: total,
         records_per_second: rate,
         remaining: (left > 0.0 && rate > 0.0).then(|| duration((left / rate * 1_000.0) as u64)).flatten(),
-        caught_up: running.lag.has_caught_up() && left <= CAUGHT_UP_LAG_RECORDS,
+        caught_up: running.lag.has_caught_up() && left <= Projection::PROMOTABLE_LAG_RECORDS as f64,
         stopped: watermarks.partitions().filter_map(stopped).collect(),
         paused,
     }
