@@ -36,7 +36,7 @@ pub use generations::{
 };
 pub use group::Group;
 pub use positions::{Lag, MAX_TOKEN_BYTES, Progress, Standstill, Token, TokenError, WaitError, Watermarks};
-pub use publish::Publisher;
+pub use publish::{DependsOn, Publisher};
 pub use rules::{
     APPLIED_IDS_PER_ROW, Append, AppliedIds, Arbiter, Cause, Contest, Effect, Fold, Put, Record, Rows, Scope, Step,
     Then, Unless, Walk,

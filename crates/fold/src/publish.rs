@@ -5,8 +5,8 @@ use bytes::Bytes;
 use kith_log::{
     AppendError, EventLog, Header, LogError, LogPartition, NewRecord, Offset, Position, RecordId, Topic, headers,
 };
-use kith_proto::Event;
-use kith_runtime::{Runtime, UnixMillis};
+use kith_proto::{Event, time};
+use kith_runtime::{Runtime, UnixMicros, UnixMillis};
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::Instrument;
 
@@ -30,12 +30,21 @@ pub struct Publisher {
 #[derive(Default)]
 struct OwnAppends(Mutex<BTreeMap<LogPartition, BTreeMap<Offset, OwnAppend>>>);
 
+/// What the answer to a command depends on, beside the rows that it was decided on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DependsOn {
+    /// Names a part of the state: a record about the same part that is not folded yet may change the answer.
+    pub part: u64,
+    /// `Some`: the fold dates the record later than all others with this number, which stands for their key.
+    pub rises_under: Option<u64>,
+}
+
 /// A record that this process appended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct OwnAppend {
     id: RecordId,
-    /// What the answer to its command depends on, for its caller.
-    about: u64,
+    time: UnixMicros,
+    depends_on: DependsOn,
 }
 
 /// Appends kept per partition: more than a fold without lag has pending.
@@ -52,9 +61,9 @@ impl Publisher {
     }
 
     /// Whether this publisher appended every record between `next`, the first offset that is not in the tables, and the
-    /// record at `position`, none under that record's id and none about the same thing. Then the state that its command
-    /// was decided on was still current at the record, and no copy precedes it. False if that is unknown, also if a
-    /// fold appended a fact, which it does by its own publisher.
+    /// record at `position`, none under that record's id, none about the same part, and none that moves its time. Then the
+    /// state that its command was decided on was still current at the record, and no copy precedes it. False if that is
+    /// unknown, also if a fold appended a fact, which it does by its own publisher.
     pub fn appended_alone(&self, position: Position, next: Offset) -> bool {
         if next >= position.offset {
             return true;
@@ -63,8 +72,9 @@ impl Publisher {
         let Some(own) = all.get(&position.partition) else { return false };
         let Some(this) = own.get(&position.offset) else { return false };
         let mut between = own.range(next..position.offset);
-        let is_apart = |other: &OwnAppend| other.id != this.id && other.about != this.about;
-        (next..position.offset).all(|offset| between.next().is_some_and(|(&at, other)| at == offset && is_apart(other)))
+        let count = position.offset - next;
+        (next..position.offset)
+            .all(|offset| between.next().is_some_and(|(&at, other)| at == offset && this.is_apart(other, count)))
     }
 
     pub fn log(&self) -> &Arc<dyn EventLog> {
@@ -96,13 +106,13 @@ impl Publisher {
         event: &Event,
         cause: &Cause,
     ) -> Result<Position, AppendError> {
-        self.append_about(0, topic, key, id, event, cause).await
+        self.append_command(DependsOn { part: 0, rises_under: None }, topic, key, id, event, cause).await
     }
 
-    /// As [`Self::append`], for a command whose answer depends on what `about` names.
-    pub async fn append_about(
+    /// As [`Self::append`], for a command with such an answer.
+    pub async fn append_command(
         &self,
-        about: u64,
+        depends_on: DependsOn,
         topic: Topic,
         key: &str,
         id: RecordId,
@@ -122,7 +132,7 @@ impl Publisher {
         };
         trace::sent(&span, &appended);
         if let Ok(position) = &appended {
-            self.own.note(*position, OwnAppend { id, about });
+            self.own.note(*position, OwnAppend { id, time: time::unix_us(event.time()), depends_on });
         }
         appended
     }
@@ -150,6 +160,17 @@ impl Publisher {
     }
 }
 
+impl OwnAppend {
+    /// Whether `other`, one of `count` records right before this one, changes nothing of this one's answer.
+    fn is_apart(&self, other: &Self, count: u64) -> bool {
+        // Each of them may be dated one microsecond after the one before it.
+        let moved = other.time.saturating_add_unsigned(count);
+        let rises = self.depends_on.rises_under;
+        let moves = rises.is_some() && rises == other.depends_on.rises_under && moved >= self.time;
+        other.id != self.id && other.depends_on.part != self.depends_on.part && !moves
+    }
+}
+
 impl OwnAppends {
     fn note(&self, position: Position, append: OwnAppend) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,4 +185,25 @@ impl OwnAppends {
 /// RFC 3339 in UTC; a time that no calendar holds is given as the epoch.
 fn rfc3339(at: UnixMillis) -> String {
     jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(id: u8, part: u64, rises_under: Option<u64>, time: UnixMicros) -> OwnAppend {
+        OwnAppend { id: RecordId([id; 16]), time, depends_on: DependsOn { part, rises_under } }
+    }
+
+    #[test]
+    fn what_moves_an_answer_is_not_apart() {
+        let this = own(1, 7, Some(3), 100);
+        assert!(this.is_apart(&own(2, 8, None, 500), 1));
+        assert!(this.is_apart(&own(2, 8, Some(4), 500), 1), "under another key");
+        assert!(this.is_apart(&own(2, 8, Some(3), 98), 1));
+        assert!(!this.is_apart(&own(2, 8, Some(3), 98), 2), "another one may have moved that one");
+        assert!(!this.is_apart(&own(2, 8, Some(3), 500), 1), "dated later, and before it in the log");
+        assert!(!this.is_apart(&own(1, 8, None, 98), 1) && !this.is_apart(&own(2, 7, None, 98), 1));
+        assert!(own(1, 7, None, 100).is_apart(&own(2, 8, None, 500), 1));
+    }
 }

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use async_trait::async_trait;
 use kith_content::{Content, Opener};
-use kith_fold::{Record, Token, WaitError};
+use kith_fold::{DependsOn, Record, WaitError};
 use kith_log::{LogPartition, Offset, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
@@ -41,6 +41,9 @@ pub trait Noun: Send + Sync + 'static {
     fn about(command: &Self::Command) -> &str {
         Self::key(command)
     }
+
+    /// Whether the fold dates its records later than all earlier ones of the noun under the same key.
+    const TIMES_RISE: bool = false;
 
     /// Loads the state for the decision. Called again if the first load may have been too early.
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Self::Command)
@@ -196,8 +199,8 @@ where
         standing = reload::<N>(&seen, &asked, &command, appended.position).await?;
     }
     let token = match appended {
-        Some(appended) => Token::from(appended.position).at(asked.at.0),
-        None => seen.standing(partition, standing.rests_on, standing.newest),
+        Some(appended) => seen.dated(appended.position.into(), asked.at),
+        None => seen.standing(partition, standing.rests_on).await?,
     };
     let mut response = N::answer(&seen.opener(), &asked, command, standing.state)?;
     response.set_consistency_token(token.encode());
@@ -254,7 +257,10 @@ pub(crate) async fn decide<N: Noun>(
     let position = seen
         .append(
             kit::Command {
-                about: about(N::about(command), &asked.actor),
+                depends_on: DependsOn {
+                    part: hash(N::about(command), &asked.actor),
+                    rises_under: N::TIMES_RISE.then(|| hash(key, "")),
+                },
                 topic: N::TOPIC,
                 key,
                 id: asked.id,
@@ -270,7 +276,7 @@ pub(crate) async fn decide<N: Noun>(
     Ok(Decided { standing, appended: Some(Appended { position, next }) })
 }
 
-fn about(name: &str, actor: &str) -> u64 {
+fn hash(name: &str, actor: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (name, actor).hash(&mut hasher);
     hasher.finish()

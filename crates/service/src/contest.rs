@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use kith_fold::Token;
 use kith_log::LogPartition;
 use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
+use kith_tables::Timestamp;
 
 use crate::Failure;
 use crate::call::{Call, Handlers};
@@ -53,8 +54,8 @@ where
     let Decided { standing, appended } = command::decide::<N>(seen, &mut asked, &command).await?;
     let partition = LogPartition::of_key(N::TOPIC, N::key(&command), seen.state.partition_count());
     let intent = match appended {
-        Some(appended) => Token::from(appended.position).at(asked.at.0),
-        None => seen.standing(partition, standing.rests_on, standing.newest),
+        Some(appended) => Token::from(appended.position),
+        None => seen.standing(partition, standing.rests_on).await?,
     };
     settle::<N, R>(seen, &asked, &command, intent).await?
 }
@@ -74,7 +75,7 @@ where
         Verdict::Lost(failure) => Err(failure),
         Verdict::Won(mut response, follows) => {
             token.merge(&follows);
-            response.set_consistency_token(token.encode());
+            response.set_consistency_token(seen.dated(token, Timestamp::default()).encode());
             Ok(response)
         }
     })

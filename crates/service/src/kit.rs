@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kith_content::Opener;
-use kith_fold::{Cause, Lag, Projection, Publisher, Standstill, State, Token, WaitError};
+use kith_fold::{Cause, DependsOn, Lag, Projection, Publisher, Standstill, State, Token, WaitError};
 use kith_log::{AppendError, LogPartition, Offset, Position, RecordId, Topic};
-use kith_proto::Event;
+use kith_proto::{Event, time};
 use kith_runtime::{Runtime, UnixMillis};
 use kith_tables::{StoreError, Timestamp};
 use lru::LruCache;
@@ -24,6 +25,8 @@ use crate::{Failure, limits};
 const RECENT_COMMANDS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 /// Concurrent reads of events' times from the log: each read opens a consumer.
 const TIME_READS: usize = 4;
+/// The log's clock has moved on after this.
+const LOG_CLOCK_STEP: Duration = Duration::from_millis(1);
 
 /// One per service and process. [`Kit::see`] gives access to tables.
 pub struct Kit {
@@ -59,8 +62,7 @@ pub struct Seen<'a> {
 
 /// A command's one record.
 pub(crate) struct Command<'a> {
-    /// Names what its answer depends on.
-    pub about: u64,
+    pub depends_on: DependsOn,
     pub topic: Topic,
     pub key: &'a str,
     pub id: RecordId,
@@ -185,7 +187,8 @@ impl Seen<'_> {
         })
     }
 
-    /// Appends a command's record. When it returns `Ok` the record is durable.
+    /// Appends a command's record. When it returns `Ok` the record is durable, and whoever is answered then appends in a
+    /// later millisecond of the log if folds may clamp the record's time: clamped times rise with the log's.
     pub(crate) async fn append(&self, command: Command<'_>, deadline: Deadline) -> Result<Position, Failure> {
         let partition = LogPartition::of_key(command.topic, command.key, self.state.partition_count());
         if self.state.watermarks().lost_tail(partition) {
@@ -196,12 +199,16 @@ impl Seen<'_> {
             return Err(Failure::overloaded());
         }
         let cause = Cause::default();
-        let Command { about, topic, key, id, event } = command;
-        let append = self.publisher.append_about(about, topic, key, id, &event, &cause);
-        match tokio::time::timeout_at(deadline.at(), append).await {
-            Ok(appended) => Ok(appended?),
-            Err(_) => Err(Failure::outcome_unknown()),
+        let Command { depends_on, topic, key, id, event } = command;
+        let append = self.publisher.append_command(depends_on, topic, key, id, &event, &cause);
+        let Ok(appended) = tokio::time::timeout_at(deadline.at(), append).await else {
+            return Err(Failure::outcome_unknown());
+        };
+        let (position, runtime) = (appended?, &self.kit.runtime);
+        if !runtime.is_dated_so(time::unix_us(event.time())) {
+            runtime.sleep(LOG_CLOCK_STEP).await;
         }
+        Ok(position)
     }
 
     /// A time for a record: later than all times observed here, and than `newest`.
@@ -223,15 +230,23 @@ impl Seen<'_> {
         self.kit.runtime.is_dated_so(at.0) && self.publisher.appended_alone(position, next)
     }
 
-    /// Names a row that was read in a partition, whose latest time is `newest`; without a row, everything folded of the
-    /// partition.
-    pub(crate) fn standing(&self, partition: LogPartition, rests_on: Option<u64>, newest: Timestamp) -> Token {
-        let place = |offset| Token::from(Position { partition, offset });
-        if let Some(offset) = rests_on {
-            return place(offset).at(newest.0);
-        }
+    /// Adds to the token the time that no record it stands for is later than. Each of them is known here to be in the tables, or
+    /// was made by this process, not later than `at` or, where others are between, than anything given out here.
+    pub(crate) fn dated(&self, token: Token, at: Timestamp) -> Token {
+        let latest = self.state.watermarks().latest_of(&token);
+        token.at(latest.max(at.0))
+    }
+
+    /// Stands for a row that was read in a partition, and all before it, once they are known here to be in the tables; without a
+    /// row, for everything folded of the partition.
+    pub(crate) async fn standing(&self, partition: LogPartition, rests_on: Option<u64>) -> Result<Token, WaitError> {
+        let place = |offset| Position { partition, offset };
         let last = self.state.watermarks().next_offset(partition).checked_sub(1);
-        last.map(place).unwrap_or_default().at(self.kit.runtime.latest())
+        let Some(position) = rests_on.or(last).map(place) else {
+            return Ok(Token::default().at(self.kit.runtime.latest()));
+        };
+        self.state.at_least(&position.into(), self.deadline.at()).await?;
+        Ok(self.dated(position.into(), Timestamp::default()))
     }
 
     /// Refuses a command whose id was recently used here with other content; returns whether it was used with this

@@ -198,6 +198,11 @@ pub fn by<T>(account_id: RecordId, message: T) -> Request<T> {
     request
 }
 
+/// The places that an answer's token names; the time in it is of later records too.
+pub fn places(token: &str) -> Vec<Position> {
+    Token::decode(token, PARTITIONS).unwrap().positions().collect()
+}
+
 /// The code of a refusal, and the reason that it gives.
 pub fn refusal(status: &Status) -> (Code, String) {
     (status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default())

@@ -39,7 +39,7 @@ row! {
 }
 
 impl MessageRow {
-    /// Of a message that was written at that time.
+    /// Of a message with that time.
     pub fn of(event: &MessageSent, at: Timestamp) -> Self {
         Self {
             sender_id: event.sender_id.clone(),
@@ -84,7 +84,10 @@ impl Fold for Conversations {
                     return;
                 }
                 let Some(number) = summary.send(event, record.time) else { return };
-                rows.put([number.into(), event.message_id.as_str().into()], MessageRow::of(event, record.time));
+                rows.put(
+                    [number.into(), event.message_id.as_str().into()],
+                    MessageRow::of(event, summary.last_message_time),
+                );
                 rows.put(under_id(&event.message_id), MessageIdRow { message_number: number });
             }
         }

@@ -73,6 +73,8 @@ impl Noun for Messages {
         &command.conversation_id
     }
 
+    const TIMES_RISE: bool = true;
+
     fn about(command: &Command) -> &str {
         &command.message_id
     }
@@ -106,7 +108,7 @@ impl Noun for Messages {
     fn evolve(before: &mut Before, record: &Record) {
         let Some(MessagingEvent::MessageSent(event)) = conversation::fact(record) else { return };
         if before.written.is_none() && before.summary.send(event, record.time).is_some() {
-            before.written = Some(MessageRow::of(event, record.time));
+            before.written = Some(MessageRow::of(event, before.summary.last_message_time));
         }
     }
 }

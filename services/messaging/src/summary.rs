@@ -60,12 +60,16 @@ impl Summary {
     }
 
     /// The next message, which was not there before; gives its number. `None`: its sender is not in the conversation.
+    ///
+    /// Its time is `at`, but later than that of the message before it: two senders who have not seen each other's message
+    /// may date them in another order than the log has them, and a list has one order, by number and by time.
     pub fn send(&mut self, event: &MessageSent, at: Timestamp) -> Option<i64> {
+        let after = Timestamp(self.activity_time().0.saturating_add(1));
         let sender = self.members.get_mut(&event.sender_id)?;
         self.last_number = self.last_number.saturating_add(1);
         sender.progress.write(self.last_number);
         self.last_message_id = event.message_id.clone();
-        self.last_message_time = at;
+        self.last_message_time = at.max(after);
         Some(self.last_number)
     }
 

@@ -105,7 +105,8 @@ impl Contest for Edits {
     }
 
     fn is_due(post: Option<&PostRow>, intent_offset: u64) -> bool {
-        post.is_some_and(|post| takes_edit(post.deleted, post.edit_intent_next, intent_offset))
+        // The intent had seen the post: a row that is not there is not there yet.
+        post.is_none_or(|post| takes_edit(post.deleted, post.edit_intent_next, intent_offset))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use kith_log::{EventLog, LogError, LogPartition, Position};
+use kith_log::{EventLog, LogError, LogPartition, Offset, Position};
 
 use crate::Group;
 
@@ -14,6 +14,12 @@ pub(crate) async fn heads(log: &dyn EventLog, group: &Group) -> Result<Heads, Lo
         heads.extend((0..).zip(next).map(|(index, head)| (LogPartition { topic, index }, head)));
     }
     Ok(heads)
+}
+
+/// The offset of the next record of one partition.
+pub(crate) async fn head_of(log: &dyn EventLog, partition: LogPartition) -> Result<Offset, LogError> {
+    let heads = log.heads(partition.topic).await?;
+    Ok(heads.get(usize::from(partition.index)).copied().unwrap_or(0))
 }
 
 /// The last record of each partition that has any.

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::batch::{BATCH_RECORDS, Batch, batches};
 use super::context::Context;
+use super::heads::head_of;
 use super::letters::Letters;
 use super::note::Note;
 use super::restart_history::RestartHistory;
@@ -76,9 +77,9 @@ impl Worker {
         }
         let newest = reached.as_ref().and_then(Row::read::<ReachedRow>).map_or(Timestamp::default(), |row| row.newest);
         let reached_next = reached.as_ref().map_or(0, |row| row.position + 1);
-        watermarks.advance(partition, reached_next);
+        watermarks.advance(partition, reached_next, newest);
         // Another owner may have folded on between our reads of the head and of the watermark.
-        let head = if reached_next > head { head_now(&context, partition).await? } else { head };
+        let head = if reached_next > head { head_of(&*context.log, partition).await? } else { head };
         if reached_next > head {
             return Err(FoldError::LostTail { partition, from: head });
         }
@@ -120,7 +121,6 @@ impl Worker {
 
     /// Runs until the partition is revoked. An `Err` stops it permanently.
     pub(crate) async fn run(mut self, mut reader: RecordReader, caught_up: Arc<Semaphore>) -> Result<(), FoldError> {
-        let may_lose = !self.context.store.restart_margin().is_zero();
         loop {
             tokio::select! {
                 biased;
@@ -129,13 +129,18 @@ impl Worker {
                     let Some(records) = records else { return Ok(()) };
                     self.take(&mut reader, records?).await?;
                 }
-                () = self.context.runtime.sleep(LOOK_FOR_LOSS_EVERY), if may_lose => {
+                () = self.context.runtime.sleep(LOOK_FOR_LOSS_EVERY), if self.may_lose() => {
                     if let Err(lost) = self.has_all() {
                         self.recover(lost).await?;
                     }
                 }
             }
         }
+    }
+
+    /// Whether the tables' server may lose rows that it has acknowledged.
+    fn may_lose(&self) -> bool {
+        !self.context.store.restart_margin().is_zero()
     }
 
     /// `Err` when the tables' server may have lost rows since the fold's last restart.
@@ -193,11 +198,15 @@ impl Worker {
         Ok(())
     }
 
-    /// The first offset whose appends may be missing. Only complete tables show whether a fold wants an append. If no
-    /// fold appends, the only appends are dead letters, and the worker has seen those of the records that it folded
-    /// itself: such a partition need not be folded a second time before new records.
+    /// The first offset whose appends may be missing. Only complete tables show whether a fold wants an append: so all
+    /// records that the worker folded before are judged again, where the tables' server may have lost rows that an earlier
+    /// judgement rested on. If no fold appends, the only appends are dead letters, and the worker has seen those of the
+    /// records that it folded itself: such a partition need not be folded a second time before new records.
     fn first_unmade(&self) -> Offset {
         let folds_append = self.context.group.folds.iter().any(|fold| fold.appends());
+        if folds_append && self.may_lose() {
+            return self.append_next.min(self.began);
+        }
         if folds_append || self.append_next < self.began {
             return self.append_next;
         }
@@ -331,9 +340,7 @@ impl Worker {
     /// All effects of the records up to here are durable. Waiters in this process need not wait until the watermark is
     /// stored. True when it was stored.
     async fn pass(&mut self, reached: Offset, id: RecordId) -> Result<bool, FoldError> {
-        // Waiters in this process date their next records later.
-        self.context.runtime.observe(self.newest.0);
-        self.context.state.watermarks.advance(self.partition, reached + 1);
+        self.context.state.watermarks.advance(self.partition, reached + 1, self.newest);
         let now_ms = self.context.runtime.now_ms();
         if !self.note.is_due(now_ms) {
             return Ok(false);
@@ -382,11 +389,6 @@ async fn turn_to_replay(context: &Context, partition: LogPartition) -> Result<Se
             () = context.runtime.sleep(MAX_BACKOFF) => context.state.watermarks.count_step(partition),
         }
     }
-}
-
-async fn head_now(context: &Context, partition: LogPartition) -> Result<Offset, LogError> {
-    let heads = context.log.heads(partition.topic).await?;
-    Ok(heads.get(usize::from(partition.index)).copied().unwrap_or(0))
 }
 
 fn reconnected() -> FoldError {

@@ -1,19 +1,19 @@
 mod stored;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use kith_log::{LogPartition, Offset, PartitionIndex, Position, RecordId, Topic};
+use kith_log::{LogPartition, Offset, PartitionIndex, Position, Topic};
 use kith_runtime::{Runtime, UnixMicros};
 use kith_tables::{Key, Keyspace, MAX_SLICE_ROWS, Row, RowRange, RowType, Slice, StoreError, Timestamp, Value};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::FoldError;
 use crate::cache::SoleWriter;
-pub(crate) use stored::{AppendedRow, ReachedRow, RestartRow, StoppedRow, StoredMarks, WATERMARKS};
+use crate::{FoldError, Token};
+pub(crate) use stored::{AppendedRow, Reached, ReachedRow, RestartRow, StoppedRow, StoredMarks, WATERMARKS};
 use stored::{row_key, signed, stored_row};
 
 /// Polling another replica's watermark: from this, doubling, to [`MAX_POLL`].
@@ -35,6 +35,8 @@ pub struct Watermarks {
 struct Entry {
     /// The next offset: everything below is in the tables.
     next: AtomicU64,
+    /// No record below is dated later.
+    newest: AtomicI64,
     /// Wakes waiters in order of arrival (a watch channel would not), so that a run is a function of its seed.
     grown: Notify,
     /// Steps of the fold here, of replays too: it stops counting when the fold is stalled.
@@ -48,15 +50,6 @@ struct Entry {
 struct EntryState {
     folded_here: bool,
     stopped: Option<Stop>,
-}
-
-/// The last record of a partition that is in the tables.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reached {
-    pub position: Position,
-    pub id: RecordId,
-    /// The latest time of a record of the partition up to here.
-    pub newest: Timestamp,
 }
 
 /// That a partition stands still.
@@ -91,6 +84,7 @@ impl Watermarks {
         let all = topics.iter().flat_map(|&topic| (0..count).map(move |index| LogPartition { topic, index }));
         let entry = || Entry {
             next: AtomicU64::default(),
+            newest: AtomicI64::default(),
             grown: Notify::new(),
             steps: AtomicU64::default(),
             poll: tokio::sync::Mutex::default(),
@@ -115,6 +109,17 @@ impl Watermarks {
     /// No record that is known here to be in the tables is dated later.
     pub(crate) fn latest(&self) -> UnixMicros {
         self.runtime.latest()
+    }
+
+    /// No record that `token` stands for is dated later. They must be known here to be in the tables, or be this process's own.
+    pub fn latest_of(&self, token: &Token) -> UnixMicros {
+        let of = |position: Position| match self.partitions.get(&position.partition) {
+            Some(entry) if entry.next.load(Ordering::Acquire) >= position.offset => {
+                entry.newest.load(Ordering::Acquire)
+            }
+            _ => self.latest(),
+        };
+        token.positions().map(of).max().unwrap_or_default()
     }
 
     /// The first offset of `partition` that is not known here to be in the tables; 0 for one that is not read.
@@ -242,8 +247,8 @@ impl Watermarks {
                     // Another process folds it as well: caching must stop before any waiter continues.
                     self.not_sole_writer();
                 }
-                self.runtime.observe(row.read::<ReachedRow>().map_or(0, |row| row.newest.0));
-                self.advance(partition, row.position + 1);
+                let newest = row.read::<ReachedRow>().map_or(Timestamp::default(), |row| row.newest);
+                self.advance(partition, row.position + 1, newest);
             }
             StoppedRow::SECTION if !self.is_folded_here(partition) => {
                 let StoppedRow { reason, from_offset } = row.read().unwrap_or_else(|| StoppedRow {
@@ -331,11 +336,13 @@ impl Watermarks {
         self.partitions.get(&partition).map_or(0, |entry| entry.steps.load(Ordering::Relaxed))
     }
 
-    /// Everything below `next` is in the tables. Never goes back.
-    pub(crate) fn advance(&self, partition: LogPartition, next: Offset) {
-        if let Some(entry) = self.partitions.get(&partition)
-            && next > entry.next.fetch_max(next, Ordering::AcqRel)
-        {
+    /// Everything below `next` is in the tables, and dated no later than `newest`. Never goes back. Before anyone sees it, times
+    /// given out here are later.
+    pub(crate) fn advance(&self, partition: LogPartition, next: Offset, newest: Timestamp) {
+        let Some(entry) = self.partitions.get(&partition) else { return };
+        self.runtime.observe(newest.0);
+        entry.newest.fetch_max(newest.0, Ordering::AcqRel);
+        if next > entry.next.fetch_max(next, Ordering::AcqRel) {
             entry.grown.notify_waiters();
         }
     }

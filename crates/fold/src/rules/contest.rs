@@ -54,7 +54,11 @@ pub trait Contest: Send + Sync + 'static {
     /// The fact of an intent with this verdict; `None`: it lost. A function of the record and its verdict.
     fn fact(intent: &Self::Intent, claim: &Self::Claim, record: &Record) -> Option<Append>;
 
-    /// Whether the fact of the intent at that offset is still missing in the subject, and can still change it.
+    /// Whether the fact of the intent at that offset may still be missing in the subject, and can still change it.
+    ///
+    /// Once false, it stays false however the subject goes on; so it is true for a subject that is older than it was, or
+    /// not there (`None`). A server that lost its last rows shows such subjects until they are folded again: then a fact is
+    /// appended a second time, under the same id, and changes nothing. One that is not appended would be missing for ever.
     fn is_due(subject: Option<&Self::Subject>, intent_offset: u64) -> bool;
 }
 

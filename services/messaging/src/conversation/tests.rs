@@ -91,13 +91,22 @@ impl Folded {
 
     /// Who wrote each message and which, by number.
     fn messages(&self) -> BTreeMap<i64, (String, u8)> {
-        let number = |id: u8| {
+        self.message_rows().map(|(number, id, row)| (number, (row.sender_id, id))).collect()
+    }
+
+    /// When each message was written, by number.
+    fn times(&self) -> Vec<Timestamp> {
+        let times: BTreeMap<i64, Timestamp> =
+            self.message_rows().map(|(number, _, row)| (number, row.create_time)).collect();
+        times.into_values().collect()
+    }
+
+    fn message_rows(&self) -> impl Iterator<Item = (i64, u8, MessageRow)> + '_ {
+        (0..=MESSAGE_IDS).filter_map(|id| {
             let key = RecordId([id; 16]).to_string();
             let number = self.rows.get::<MessageIdRow>(under_id(&key))?.message_number;
-            let row = self.rows.get::<MessageRow>([number.into(), key.as_str().into()])?;
-            Some((number, (row.sender_id, id)))
-        };
-        (0..=MESSAGE_IDS).filter_map(number).collect()
+            Some((number, id, self.rows.get::<MessageRow>([number.into(), key.as_str().into()])?))
+        })
     }
 
     /// All that callers can see.
@@ -240,6 +249,7 @@ proptest! {
         }
         let numbers: Vec<i64> = folded.messages().into_keys().collect();
         prop_assert_eq!(&numbers, &(1..=folded.summary().last_number).collect::<Vec<_>>(), "dense, from 1");
+        prop_assert!(folded.times().windows(2).all(|pair| pair[0] < pair[1]), "later messages have later times");
         prop_assert!(!folded.inbox.contains_key(&EVE));
     }
 

@@ -48,6 +48,15 @@ fn an_intent_without_content_loses() {
 }
 
 #[test]
+fn a_fact_is_due_until_the_post_has_taken_it_or_is_gone() {
+    let post = |edit_intent_next| PostRow { edit_intent_next, ..PostRow::default() };
+    assert!(Edits::is_due(None, 4), "tables that lost it show it again later");
+    assert!(Edits::is_due(Some(&post(0)), 4) && Edits::is_due(Some(&post(4)), 4));
+    assert!(!Edits::is_due(Some(&post(5)), 4));
+    assert!(!Edits::is_due(Some(&PostRow { deleted: true, ..post(0) }), 4));
+}
+
+#[test]
 fn what_has_lost_for_certain_is_refused_and_the_rest_is_the_logs() {
     let post = PostRow { author_id: "ada".into(), ..PostRow::default() };
     let gone = PostRow { deleted: true, ..post.clone() };

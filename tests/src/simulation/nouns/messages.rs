@@ -70,9 +70,12 @@ impl Talk {
         numbers.filter(|(number, message)| number > read && message.sender != member).count() as u64
     }
 
-    fn send(&mut self, message: Message) {
+    fn send(&mut self, mut message: Message) {
         let sender = message.sender.clone();
         if self.members.contains_key(&sender) {
+            if message.at <= self.active() {
+                message.at = self.active() + 1;
+            }
             self.messages.push(message);
             self.read(&sender, 0);
         }

@@ -1,7 +1,16 @@
 //! Stored watermarks: one row of each kind per log partition.
 
-use kith_log::{LogPartition, Offset, RecordId};
+use kith_log::{LogPartition, Offset, Position, RecordId};
 use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, Timestamp, row};
+
+/// The last record of a partition that is in the tables.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached {
+    pub position: Position,
+    pub id: RecordId,
+    /// The latest time of a record of the partition up to here.
+    pub newest: Timestamp,
+}
 
 /// Four sections, each row a function of its position alone, as every row must be.
 pub(crate) static WATERMARKS: Table = Table {

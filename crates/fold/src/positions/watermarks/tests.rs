@@ -1,4 +1,4 @@
-use kith_log::topics;
+use kith_log::{RecordId, topics};
 use kith_tables::TableStore;
 use kith_tables::embedded::EmbeddedTables;
 
@@ -55,20 +55,32 @@ async fn a_wait_ends_when_the_fold_has_passed() {
     let waiter = here.runtime.spawn(async move { waiting.wait([at(4)], soon()).await });
     for next in 1..=5 {
         assert!(!waiter.is_finished());
-        here.advance(HERE, next);
+        here.advance(HERE, next, Timestamp(0));
         tokio::task::yield_now().await;
     }
     waiter.await.unwrap().unwrap();
-    here.advance(HERE, 2);
+    here.advance(HERE, 2, Timestamp(0));
     assert_eq!(here.next_offset(HERE), 5, "it never goes back");
     assert_eq!(here.known().collect::<Vec<_>>(), [at(4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_as_late_as_what_it_stands_for() {
+    let here = store().await.process().await;
+    here.advance(HERE, 3, Timestamp(70));
+    here.advance(HERE, 5, Timestamp(60));
+    assert!(here.runtime.tick() > 70, "what is seen is before what is dated next");
+    assert_eq!(here.latest_of(&at(4).into()), 70);
+    assert_eq!(here.latest_of(&at(5).into()), 70, "the next one, by its maker");
+    assert_eq!(here.latest_of(&at(6).into()), here.latest(), "another is between");
+    assert_eq!(here.latest_of(&Token::default()), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_lasts_too_long_says_how_far_the_tables_are() {
     let here = store().await.process().await;
     here.folds_here(&[HERE]);
-    here.advance(HERE, 3);
+    here.advance(HERE, 3, Timestamp(0));
     let Err(WaitError::Behind { wanted, next }) = here.wait([at(2), at(8)], soon()).await else { panic!("not behind") };
     assert_eq!((wanted, next), (at(8), 3));
 }
@@ -92,7 +104,7 @@ async fn a_stopped_partition_is_said_at_once_and_others_go_on() {
     tokio::task::yield_now().await;
     here.stop(HERE, 0, "newer").await.unwrap();
     assert!(matches!(waiter.await.unwrap(), Err(WaitError::Stopped { partition: HERE, .. })));
-    here.advance(other, 1);
+    here.advance(other, 1, Timestamp(0));
     here.wait([Position { partition: other, offset: 0 }], soon()).await.unwrap();
     here.folds_here(&[HERE]);
     assert_eq!(here.stopped(HERE), None, "a new word of the group starts anew");
@@ -103,7 +115,7 @@ async fn a_partition_stopped_elsewhere_is_said_until_someone_goes_on() {
     let store = store().await;
     let (here, there, upgraded) = (store.process().await, store.process().await, store.process().await);
     there.folds_here(&[HERE]);
-    there.advance(HERE, 4);
+    there.advance(HERE, 4, Timestamp(0));
     there.stop(HERE, 4, "newer").await.unwrap();
     here.refresh_all().await.unwrap();
     let waited = here.wait([at(4)], soon()).await;
@@ -120,7 +132,7 @@ async fn offsets_that_a_log_without_its_tail_gives_out_again_are_not_in_the_tabl
     let (here, there) = (store.process().await, store.process().await);
     there.store(reached(9), StoredMarks::default()).await.unwrap();
     there.folds_here(&[HERE]);
-    there.advance(HERE, 10);
+    there.advance(HERE, 10, Timestamp(0));
     there.stop(HERE, 6, "lost").await.unwrap();
     here.refresh_all().await.unwrap();
     for process in [&here, &there] {
@@ -170,7 +182,7 @@ async fn it_is_the_sole_writer_while_it_folds_all_and_nobody_else_is_seen_to() {
     assert!(!remembers(), "not all have found their places");
     here.all_resumed();
     assert!(remembers());
-    here.advance(HERE, 7);
+    here.advance(HERE, 7, Timestamp(0));
     here.store(reached(6), StoredMarks::default()).await.unwrap();
     here.refresh_all().await.unwrap();
     assert!(remembers(), "what is stored is its own");
