@@ -1,4 +1,4 @@
-//! The binaries `kith` and `kith-demo`, run as a user runs them.
+//! The binaries `kith`, `kith-demo` and `kith-next` (a later release of `kith`), run as a user runs them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub struct Launch {
     name: String,
+    /// `None`: [`binary`].
+    binary: Option<PathBuf>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     ready_within: Duration,
@@ -37,6 +39,7 @@ impl Launch {
     pub fn run(name: &str) -> Self {
         let launch = Self {
             name: name.into(),
+            binary: None,
             arguments: vec!["run".into()],
             environment: Vec::new(),
             ready_within: READY_WITHIN,
@@ -63,6 +66,11 @@ impl Launch {
         self
     }
 
+    /// Another binary than that of the sources; looked up at each start.
+    pub fn binary(self, binary: &Path) -> Self {
+        Self { binary: Some(binary.to_owned()), ..self }
+    }
+
     /// It counts as started once it is alive, ready or not.
     pub fn alive(self) -> Self {
         Self { ready_path: "/livez", ..self }
@@ -76,8 +84,11 @@ impl Launch {
 
     /// Starts it on a separate address and waits for `/readyz`. [`Server::restart`] restarts it.
     pub async fn start(self) -> Result<Server> {
-        let kind = self.kind(binary().await?);
-        Server::start(kind).await
+        let binary = match &self.binary {
+            Some(binary) => binary.clone(),
+            None => binary().await?,
+        };
+        Server::start(self.kind(binary)).await
     }
 
     fn kind(self, binary: PathBuf) -> Kind {
@@ -118,6 +129,12 @@ pub async fn demo_command() -> Result<Command> {
 pub async fn binary() -> Result<PathBuf> {
     static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
     BINARY.get_or_try_init(async || given_or_built("TESTED_KITH", "kith")).await.cloned()
+}
+
+/// The later release, the same way: `TESTED_NEXT` when that is set.
+pub async fn next_binary() -> Result<PathBuf> {
+    static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+    BINARY.get_or_try_init(async || given_or_built("TESTED_NEXT", "kith-next")).await.cloned()
 }
 
 fn given_or_built(variable: &str, name: &str) -> Result<PathBuf> {

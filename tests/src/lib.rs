@@ -8,6 +8,7 @@ pub mod digests;
 pub mod http;
 pub mod kafka_server;
 pub mod kith;
+pub mod next;
 pub mod process;
 pub mod records;
 pub mod server;

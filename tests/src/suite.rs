@@ -69,7 +69,8 @@ impl Suite {
         Ok(())
     }
 
-    fn launch(name: &str, settings: &[(&str, &str)], kafka: &Server, cql: &Server, keys: &Path) -> Launch {
+    /// A process over these servers, not started yet.
+    pub fn launch(name: &str, settings: &[(&str, &str)], kafka: &Server, cql: &Server, keys: &Path) -> Launch {
         let launch =
             places(kafka, cql, keys).into_iter().fold(Launch::run(name), |launch, (key, value)| launch.set(key, value));
         settings.iter().fold(launch, |launch, (key, value)| launch.set(key, *value))

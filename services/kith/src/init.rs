@@ -11,19 +11,20 @@ use kith_runtime::Runtime;
 use kith_service::config::Settings;
 use kith_service::keys::KeyFolder;
 
-use crate::{groups, ports, services};
+use crate::ports;
+use crate::services::Release;
 
 /// How long starting servers are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Creates what is missing and reports it; the second time it reports that everything exists.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
+pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let runtime = Runtime::system();
     let ports = ports::open(&settings, &runtime, FoldMetrics::default()).await?;
     let started = tokio::time::Instant::now();
     let keyspaces = loop {
-        match create(&ports, &settings).await {
+        match create(&ports, &settings, release).await {
             Ok(count) => break count,
             Err(error) if started.elapsed() < PATIENCE => note!("kith: waiting: {error:#}"),
             Err(error) => return Err(error),
@@ -37,15 +38,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
 /// Topics, and the keyspaces of every generation of this release's folds that every service has by what operators decided:
 /// tables that were deleted are made anew, whichever generation they were of. Gives how many keyspaces there are.
-pub async fn create(ports: &Ports, settings: &Settings) -> anyhow::Result<usize> {
+pub async fn create(ports: &Ports, settings: &Settings, release: Release) -> anyhow::Result<usize> {
     ports.log.create_topics(&topics::ALL).await.context("creating topics")?;
     let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
     // Embedded tables have only the services of their own process.
-    for service in services::here(settings) {
+    for service in release.here(settings) {
         found(ports, &operations, &(service.group)(settings, Generations::FIRST)).await?;
     }
     let mut keyspaces = 0;
-    for group in groups::groups(settings, |service| operations.generations(service)) {
+    for group in release.groups(settings, |service| operations.generations(service)) {
         engine::create(ports, &group).await.with_context(|| format!("creating {}", group.keyspace()))?;
         keyspaces += 1;
     }

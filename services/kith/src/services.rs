@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use kith_fold::Group;
+use kith_fold::{Generations, Group};
 use kith_service::auth::{TokenIssuer, Verifier};
 use kith_service::config::{ServiceName, Settings};
 use kith_service::keys::KeyFolder;
@@ -12,6 +12,7 @@ use kith_service::kit::Kit;
 use tonic::service::RoutesBuilder;
 
 /// How to run one service.
+#[derive(Clone, Copy)]
 pub struct Service {
     pub name: ServiceName,
     /// The fold group of one generation of its tables.
@@ -36,8 +37,15 @@ pub struct Roles {
     pub serves: bool,
 }
 
+/// The services that a build has, with their folds.
+#[derive(Clone, Copy)]
+pub struct Release(pub &'static [Service]);
+
+/// This one.
+pub const RELEASE: Release = Release(&ALL);
+
 #[rustfmt::skip]
-pub static ALL: [Service; ServiceName::ALL.len()] = [
+static ALL: [Service; ServiceName::ALL.len()] = [
     Service { name: ServiceName::Identity, group: |_, number| kith_identity::group(number), add_to: identity, roles: both },
     Service { name: ServiceName::Posts, group: |_, number| kith_posts::group(number), add_to: posts, roles: both },
     Service { name: ServiceName::Engagement, group: |_, number| kith_engagement::group(number), add_to: engagement, roles: both },
@@ -45,9 +53,23 @@ pub static ALL: [Service; ServiceName::ALL.len()] = [
     Service { name: ServiceName::Projector, group: projector_group, add_to: projector, roles: projector_roles },
 ];
 
-/// Those that run in this process.
-pub fn here(settings: &Settings) -> impl Iterator<Item = &'static Service> {
-    ALL.iter().filter(|service| settings.services.contains(&service.name))
+impl Release {
+    /// Those that run in this process.
+    pub(crate) fn here(self, settings: &Settings) -> impl Iterator<Item = &'static Service> {
+        self.0.iter().filter(|service| settings.services.contains(&service.name))
+    }
+
+    /// The fold group of every generation of every service that this release folds. Another release's have tables of their
+    /// own.
+    pub(crate) fn groups(self, settings: &Settings, generations_of: impl Fn(&str) -> Generations) -> Vec<Group> {
+        let all = |service: &Service| {
+            let first = (service.group)(settings, 0);
+            let generations = generations_of(first.name);
+            let own = generations.all().keys().filter(|number| generations.is_of(**number, first.folds_version));
+            Vec::from_iter(own.map(|&number| (service.group)(settings, number)))
+        };
+        self.0.iter().flat_map(all).collect()
+    }
 }
 
 fn both(_: &Settings) -> Roles {

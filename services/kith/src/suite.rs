@@ -23,7 +23,7 @@ use kith_tables::StoreError;
 use tokio::time::Instant;
 use tonic::service::{Routes, RoutesBuilder};
 
-use crate::services::{self, Roles, Service};
+use crate::services::{self, Release, Roles, Service};
 use crate::{init, ops, ports, upgrade};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -33,7 +33,7 @@ const SAY_EVERY: Duration = Duration::from_secs(30);
 /// How long the process waits for embedded stores. For servers it waits as long as it takes.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
+pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&settings, "kith")?;
     let runtime = Runtime::system();
     let metrics = Metrics::default();
@@ -41,7 +41,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let ports = ports::open(&settings, &runtime, fold_metrics).await?;
     if settings.is_embedded() {
         init::create_keys(&settings, &runtime)?;
-        init::create(&ports, &settings).await?;
+        init::create(&ports, &settings, release).await?;
     }
     let admin = server::bind("admin_listen", settings.admin_listen).await?;
     let readiness = Readiness::default();
@@ -54,7 +54,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let suite = tokio::select! {
         biased;
         () = &mut asked => return give_up(&ports, telemetry, &runtime).await,
-        suite = Suite::start(&settings, &ports, &readiness, &verifier, &stores) => suite?,
+        suite = Suite::start(&settings, release, &ports, &readiness, &verifier, &stores) => suite?,
     };
     stores.ready();
     // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
@@ -142,6 +142,7 @@ struct Suite {
 impl Suite {
     async fn start(
         settings: &Settings,
+        release: Release,
         ports: &Ports,
         readiness: &Readiness,
         verifier: &Verifier,
@@ -153,7 +154,7 @@ impl Suite {
         let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
-        for service in services::here(settings) {
+        for service in release.here(settings) {
             let Roles { folds, serves } = (service.roles)(settings);
             let projection = start_service(&waits, &operations, service, settings, folds).await?;
             let check = readiness.check(service.name.as_str());

@@ -44,6 +44,8 @@ pub enum Fault {
     LostTail,
     /// The clock of a process jumped, forward or back.
     ClockJump,
+    /// A process was replaced by one of another release.
+    Replaced,
 }
 
 impl Fault {
@@ -66,6 +68,7 @@ impl Fault {
             Self::ReplicaDown => "replica down",
             Self::LostTail => "replica lost its tail",
             Self::ClockJump => "clock jumped",
+            Self::Replaced => "process of another release",
         }
     }
 }

@@ -19,6 +19,7 @@ mod settled;
 mod sweep;
 mod target;
 mod timeline;
+mod upgrade;
 mod world;
 
 use std::collections::BTreeMap;
@@ -79,10 +80,12 @@ async fn history_of(plan: Plan, planted: Option<Planted>, keys: Arc<Keys>) -> Re
     let client = |number| Client::new(number, Arc::clone(&world) as _, Arc::clone(&shared)).run();
     let torment = world.runtime.spawn(Arc::clone(&world).torment());
     let jumps = world.runtime.spawn(Arc::clone(&world).jump());
+    let operators = world.runtime.spawn(upgrade::lead(Arc::clone(&world)));
     futures::future::join_all((0..plan.clients).map(client)).await;
     world.nemesis.rest();
     torment.abort();
     jumps.abort();
+    operators.abort();
     let mut report = Report { faults: world.nemesis.faults(), ..Report::default() };
     let history = shared.take_history();
     let process = match plan.mode {
@@ -106,6 +109,7 @@ async fn restarted(world: &Arc<World>) -> Result<Arc<Process>> {
     for slot in 0..world.processes() {
         world.kill(slot);
     }
+    world.install_goal();
     world.start(0);
     caught_up(world).await
 }
@@ -113,8 +117,10 @@ async fn restarted(world: &Arc<World>) -> Result<Arc<Process>> {
 /// The running processes continue by themselves.
 async fn healed(world: &Arc<World>) -> Result<Arc<Process>> {
     world.heal();
+    world.install_goal();
     for slot in 0..world.processes() {
-        if world.process(slot).is_none() {
+        let is_as_wanted = |process: Arc<Process>| process.release == world.goal();
+        if !world.process(slot).is_some_and(is_as_wanted) {
             world.kill(slot);
             world.start(slot);
         }
@@ -125,6 +131,7 @@ async fn healed(world: &Arc<World>) -> Result<Arc<Process>> {
 /// Waits until the lag of every process is zero, and gives one.
 async fn caught_up(world: &Arc<World>) -> Result<Arc<Process>> {
     let until = Instant::now() + Plan::HEALED_WITHIN;
+    upgrade::settle(world, Plan::HEALED_WITHIN).await?;
     let (_, first) = world.some_process(0, Plan::HEALED_WITHIN).await.context("no process comes up")?;
     // Late copies and late writes have come by then.
     world.runtime.sleep(std::time::Duration::from_secs(4)).await;
@@ -145,8 +152,8 @@ async fn at_the_end(world: &World, process: &Arc<Process>, history: &[Call], rep
     model.remember(history);
     let last = settled::read_all(&process.callers, &model, 1).await;
     report.findings.extend(checks::told(&model, history, &last));
-    report.findings.extend(checks::rows(&world.tables, &world.groups(), &model.ends));
-    report.findings.extend(checks::rebuild(world, &process.states()).await?);
+    report.findings.extend(checks::rows(&world.tables, &process.groups(), &model));
+    report.findings.extend(checks::rebuild(world, process.groups(), &process.states()).await?);
     let reads = history.iter().filter(|call| call.op.is_read()).chain(&last);
     report.reads = reads.filter(|call| call.reply().is_some()).count();
     report.acknowledged = history.iter().filter(|call| !call.op.is_read() && call.reply().is_some()).count();

@@ -16,6 +16,7 @@ use super::nouns;
 /// A record with an effect.
 pub struct Fact {
     pub position: Position,
+    pub id: RecordId,
     /// When it happened, microseconds: as the event says, but no later than a minute after the log took it.
     pub at: i64,
     pub event: Event,
@@ -71,7 +72,7 @@ impl Model {
             if at < micros(event.time()) {
                 model.clamped.insert(position);
             }
-            let fact = Fact { position, at, event, is_new };
+            let fact = Fact { position, id, at, event, is_new };
             nouns::ALL.iter().for_each(|noun| noun.read(&mut model, &fact));
         }
         model

@@ -62,6 +62,8 @@ pub struct Plan {
     pub strike_every_ms: Option<(u64, u64)>,
     /// Whether commands are asked for twice at once, and again after others.
     pub copies: bool,
+    /// Whether operators lead over to a later release, and perhaps back.
+    pub upgrades: bool,
 }
 
 /// [`Shape`], drawn.
@@ -140,6 +142,7 @@ impl Plan {
             jump_ms: pick(&[0, 0, 3_000, 180_000]),
             strike_every_ms: chance.pick(&[(40, 400), (200, 1_500)]).copied().filter(|_| !quiet),
             copies: chance.per_mille(700),
+            upgrades: chance.per_mille(250),
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::callers::Callers;
 use super::services::{Keys, handlers};
+use super::upgrade::Release;
 use crate::simulated::Gate;
 
 const START_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -21,6 +22,7 @@ pub struct Process {
     /// Which life of its slot this is.
     pub life: u64,
     pub gate: Arc<Gate>,
+    pub release: Release,
     projections: Mutex<Vec<Arc<Projection>>>,
     /// Handlers at work.
     calls: Mutex<Vec<AbortHandle>>,
@@ -34,7 +36,7 @@ impl Process {
         groups: Vec<Group>,
         keys: &Keys,
         backfill_window_seconds: u64,
-        (gate, life): (Arc<Gate>, u64),
+        (gate, life, release): (Arc<Gate>, u64, Release),
     ) -> Option<Self> {
         let open = || Operations::open(Arc::clone(&ports.log), ports.runtime.clone());
         let operations = Arc::new(again_and_again(ports, open).await);
@@ -46,7 +48,7 @@ impl Process {
         }
         let callers = handlers(ports, &projections, keys, backfill_window_seconds).ok()?;
         let (runtime, projections) = (ports.runtime.clone(), Mutex::new(projections));
-        Some(Self { callers, runtime, life, gate, projections, calls: Mutex::default() })
+        Some(Self { callers, runtime, life, gate, release, projections, calls: Mutex::default() })
     }
 
     /// A handler at work here: it dies with the process.
@@ -81,6 +83,17 @@ impl Process {
 
     pub fn states(&self) -> Vec<kith_fold::State> {
         self.projections().iter().filter_map(|projection| Some(projection.serving()?.state.clone())).collect()
+    }
+
+    /// The groups as this process folds them, each of the generation that it serves.
+    pub fn groups(&self) -> Vec<Group> {
+        let serving = |projection: &Arc<Projection>| Some(projection.group(projection.serving_number()?));
+        self.projections().iter().filter_map(serving).collect()
+    }
+
+    /// Its groups, for operators.
+    pub fn all(&self) -> Vec<Arc<Projection>> {
+        self.projections().clone()
     }
 
     fn projections(&self) -> MutexGuard<'_, Vec<Arc<Projection>>> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
+use kith_fold::Group;
 use kith_fold::engine::{FoldMetrics, Ports};
 use kith_log::{EventLog as _, LogPartition, topics};
 use kith_runtime::Runtime;
@@ -20,6 +21,8 @@ use super::planted::Planted;
 use super::process::Process;
 use super::services::Keys;
 use super::target::{Patience, Target, outcome};
+use super::upgrade::{self, Release};
+use crate::next;
 use crate::simulated::{Chance, Fault, Gate, Nemesis, ProcessTables, SimulatedLog, SimulatedTables};
 
 /// 2026-01-01T00:00:00Z.
@@ -45,13 +48,23 @@ pub struct World {
     /// A process came up.
     up: Notify,
     lost_tail: AtomicBool,
+    /// The release that operators want.
+    goal: Mutex<Release>,
 }
 
-#[derive(Default)]
 struct Slot {
+    /// What is installed there.
+    release: Mutex<Release>,
     lives: AtomicU64,
     process: Mutex<Option<Arc<Process>>>,
     starting: Mutex<Option<AbortHandle>>,
+}
+
+impl Slot {
+    fn new() -> Self {
+        let release = Mutex::new(Release::This);
+        Self { release, lives: AtomicU64::new(0), process: Mutex::default(), starting: Mutex::default() }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -64,25 +77,78 @@ impl World {
         let nemesis = Nemesis::new(Chance::new(plan.seed, "nemesis"), plan.fault_rates());
         let log = SimulatedLog::of(runtime.clone(), Arc::clone(&nemesis), plan.partitions);
         let tables = SimulatedTables::of(runtime.clone(), Arc::clone(&nemesis), plan.tables());
-        let slots = (0..plan.processes).map(|_| Slot::default()).collect();
+        let slots = (0..plan.processes).map(|_| Slot::new()).collect();
         let (up, lost_tail, started) = (Notify::new(), AtomicBool::new(false), Instant::now());
+        let goal = Mutex::new(Release::This);
         let world =
-            Arc::new(Self { plan, planted, runtime, log, tables, nemesis, keys, started, slots, up, lost_tail });
+            Arc::new(Self { plan, planted, runtime, log, tables, nemesis, keys, started, slots, up, lost_tail, goal });
         world.log.create_topics(&topics::ALL).await?;
         let ports = world.ports(0, &Gate::new(), 0);
-        for group in world.groups() {
+        for group in world.groups_of(Release::This) {
             kith_fold::create_first(&ports, &group).await?;
+        }
+        if planted.is_some_and(Planted::founds_later) {
+            for group in world.groups_of(Release::Later) {
+                kith_fold::engine::create(&ports, &Group { generation: 1, ..group }).await?;
+            }
         }
         (0..world.slots.len()).for_each(|slot| world.start(slot));
         Ok(world)
     }
 
-    pub fn groups(&self) -> Vec<kith_fold::Group> {
+    /// The groups of a release.
+    fn groups_of(&self, release: Release) -> Vec<Group> {
         let groups = crate::digests::groups(self.plan.push_threshold, self.plan.partitions);
+        let groups = match release {
+            Release::This => groups,
+            Release::Later => groups.into_iter().map(next::of).collect(),
+        };
         match self.planted {
-            Some(planted) => planted.groups(groups),
+            Some(planted) => planted.groups(groups, release),
             None => groups,
         }
+    }
+
+    /// Which release is installed in a slot from its next start on.
+    pub fn install(&self, slot: usize, release: Release) {
+        *locked(&self.slots[slot].release) = release;
+    }
+
+    fn installed(&self, slot: usize) -> Release {
+        *locked(&self.slots[slot].release)
+    }
+
+    pub fn set_goal(&self, release: Release) {
+        *locked(&self.goal) = release;
+    }
+
+    /// The release that operators want.
+    pub fn goal(&self) -> Release {
+        *locked(&self.goal)
+    }
+
+    /// It is installed everywhere from the next starts on.
+    pub fn install_goal(&self) {
+        (0..self.slots.len()).for_each(|slot| self.install(slot, self.goal()));
+    }
+
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether it serves: operators look at every process of it, and decide what is missing.
+    pub async fn serves_goal(&self) -> bool {
+        let goal = self.goal();
+        let of_goal = (0..self.slots.len()).filter_map(|slot| self.process(slot)).filter(|up| up.release == goal);
+        let mut serves = None;
+        for process in of_goal {
+            for projection in process.all() {
+                // What could not be decided is decided at the next look.
+                let is_served = upgrade::step(&projection).await.unwrap_or(false);
+                serves = Some(serves.unwrap_or(true) && is_served);
+            }
+        }
+        serves.unwrap_or(false)
     }
 
     /// What a process of a slot runs on.
@@ -96,7 +162,7 @@ impl World {
         let log = self.log.of_process(slot, Arc::clone(gate));
         let ports = Ports { runtime, log, tables: Arc::new(tables), metrics: FoldMetrics::default() };
         match self.planted {
-            Some(planted) => planted.ports(ports),
+            Some(planted) => planted.ports(ports, self.installed(slot)),
             None => ports,
         }
     }
@@ -107,8 +173,9 @@ impl World {
         let life = self.slots[slot].lives.fetch_add(1, Ordering::Relaxed);
         let starting = self.runtime.spawn(async move {
             let ports = world.ports(slot, &gate, life);
-            let window = world.plan.backfill_window_seconds;
-            let process = Process::start(&ports, world.groups(), &world.keys, window, (gate, life)).await;
+            let (release, window) = (world.installed(slot), world.plan.backfill_window_seconds);
+            let groups = world.groups_of(release);
+            let process = Process::start(&ports, groups, &world.keys, window, (gate, life, release)).await;
             *locked(&world.slots[slot].process) = process.map(Arc::new);
             world.up.notify_waiters();
         });
@@ -181,8 +248,9 @@ impl World {
             0 | 1 => self.crash(slot, chance).await,
             2 | 3 => self.stand_still(slot, chance),
             4 | 5 => {
-                let groups = self.groups();
+                let groups = self.groups_of(Release::This);
                 if let Some(group) = chance.pick(&groups) {
+                    let group = Group { generation: self.some_generation(chance), ..group.clone() };
                     self.log.rebalance(&group.consumer_group());
                 }
             }
@@ -202,6 +270,10 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    fn some_generation(&self, chance: &Chance) -> u32 {
+        if self.plan.upgrades { chance.between(1, 2) as u32 } else { 1 }
     }
 
     async fn crash(self: &Arc<Self>, slot: usize, chance: &Chance) {

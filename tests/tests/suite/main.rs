@@ -19,6 +19,7 @@ mod table_contract;
 mod tidy;
 mod torture;
 mod traces;
+mod upgrades;
 mod waiting;
 
 /// Every `pub async fn` of the Rust files in `folder`, seen from the workspace: to notice a rule that nobody lists.

@@ -14,6 +14,7 @@ use kith_service::config::{LogAddress, Settings, TablesAddress};
 
 use self::report::Report;
 use crate::flags::SettingFlags;
+use crate::services::Release;
 
 #[derive(Debug, Args)]
 pub struct DoctorOptions {
@@ -25,8 +26,8 @@ pub struct DoctorOptions {
 }
 
 /// `Err` when anything is wrong; doubtful results are only reported.
-pub async fn run(settings: Settings, options: DoctorOptions) -> anyhow::Result<()> {
-    let report = Report { checks: examine(&settings, &Runtime::system()).await };
+pub async fn run(settings: Settings, release: Release, options: DoctorOptions) -> anyhow::Result<()> {
+    let report = Report { checks: examine(&settings, release, &Runtime::system()).await };
     if options.json {
         super::json::print(&report.document()?);
     } else {
@@ -38,7 +39,7 @@ pub async fn run(settings: Settings, options: DoctorOptions) -> anyhow::Result<(
     }
 }
 
-async fn examine(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
+async fn examine(settings: &Settings, release: Release, runtime: &Runtime) -> Vec<Finding> {
     let given = |key| settings.sources().find(|(name, ..)| *name == key).map_or("", |(_, value, _)| value);
     let mut checks: Vec<Finding> =
         ["profile", "log", "tables"].map(|key| Finding::sound("settings", key, given(key))).into();
@@ -59,7 +60,7 @@ async fn examine(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
         checks.extend(machine::folder(folder, machine::Use::Disposable));
         checks.extend(embedded::folder_mode(folder));
     }
-    let (log, tables) = tokio::join!(stores::log(settings, runtime), stores::tables(settings, runtime));
+    let (log, tables) = tokio::join!(stores::log(settings, runtime), stores::tables(settings, release, runtime));
     checks.extend(log.into_iter().chain(tables));
     checks
 }

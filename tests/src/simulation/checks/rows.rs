@@ -9,19 +9,22 @@ use kith_tables::{Key, Row, Table, Value};
 use super::{Finding, WATERMARKS};
 use crate::simulated::SimulatedTables;
 use crate::simulation::history::Heads;
+use crate::simulation::model::Model;
 use crate::simulation::nouns;
 
 const WRITE_TIME: &str = "write time";
 const COUNT_IS_LIST: &str = "count is list";
 
-pub fn rows(tables: &SimulatedTables, groups: &[Group], heads: &Heads) -> Vec<Finding> {
-    let mut findings = Vec::new();
+pub fn rows(tables: &SimulatedTables, groups: &[Group], model: &Model) -> Vec<Finding> {
+    let (mut findings, heads) = (Vec::new(), &model.ends);
     for group in groups {
         let most = heads.iter().filter(|(at, _)| group.topics.contains(&at.topic)).map(|(_, head)| *head).max();
         for table in group.tables() {
             let all = tables.dump(&group.keyspace(), table);
             findings.extend(all.iter().filter_map(|(key, row)| times(table, key, row, heads, most.unwrap_or(0))));
             findings.extend(counts(table, &all));
+            let of_row = |(_, row): &(Key, Row)| nouns::ALL.iter().find_map(|noun| noun.row(model, table, row));
+            findings.extend(all.iter().filter_map(of_row));
         }
     }
     findings

@@ -5,6 +5,7 @@ mod bookmarks;
 mod comments;
 mod conversations;
 mod counts;
+mod edits;
 mod feeds;
 mod follows;
 mod lists;
@@ -13,7 +14,7 @@ mod posts;
 mod reactions;
 mod shares;
 
-use kith_tables::Row;
+use kith_tables::{Row, Table};
 
 use super::board::Scene;
 use super::checks::Finding;
@@ -26,10 +27,11 @@ pub use posts::POSTS;
 pub use reactions::{React, Subject, Unreact};
 
 /// The registry.
-pub const ALL: [&dyn Noun; 11] = [
+pub const ALL: [&dyn Noun; 12] = [
     &accounts::Accounts,
     &follows::Follows,
     &posts::Posts,
+    &edits::Edits,
     &reactions::Reactions,
     &comments::Comments,
     &shares::Shares,
@@ -54,6 +56,11 @@ pub trait Noun: Sync {
     /// What must hold of the log itself.
     fn check(&self, _model: &Model) -> Vec<Finding> {
         Vec::new()
+    }
+
+    /// What must hold of a row of the tables at the end.
+    fn row(&self, _model: &Model, _table: &Table, _row: &Row) -> Option<Finding> {
+        None
     }
 
     /// What is read at the end, and by whom.

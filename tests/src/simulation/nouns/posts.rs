@@ -12,7 +12,7 @@ use kith_service::ids::{RequestId, record_id};
 use tonic::{Code, Status};
 
 use super::follows::{always_parted, ever_parted};
-use super::{Draw, Noun};
+use super::{Draw, Noun, edits};
 use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, TOKEN};
@@ -240,6 +240,14 @@ impl Operation for CreatePost {
     }
 }
 
+impl EditPost {
+    /// The id of its intent.
+    fn intent(&self, call: &Call) -> Option<RecordId> {
+        let request_id = RequestId::parse("request_id", &call.request_id, &kith_runtime::Runtime::system()).ok()?;
+        Some(record_id(RecordId::parse(&call.actor)?, "kith.posts.v1.PostService/EditPost", &request_id))
+    }
+}
+
 #[async_trait]
 impl Operation for EditPost {
     type Answer = SeenPost;
@@ -256,9 +264,15 @@ impl Operation for EditPost {
     }
 
     fn check(&self, model: &Model, call: &Call, told: Result<&SeenPost, Code>) -> Vec<Finding> {
-        let made = told.is_err() || was(model, &self.post_id, |post| post.text == self.text);
-        let missing = || Finding::new(EFFECTIVE_ONCE, format!("an edit that is not in the log: {}", call.op));
-        if made { Vec::new() } else { vec![missing()] }
+        let what = match told {
+            Ok(_) if !was(model, &self.post_id, |post| post.text == self.text) => "is not in the log",
+            // Stale, it was told.
+            Err(Code::Aborted) if self.intent(call).is_some_and(|id| edits::won(model, id)) => {
+                "has won, and was refused"
+            }
+            _ => return Vec::new(),
+        };
+        vec![Finding::new(EFFECTIVE_ONCE, format!("an edit {what}: {}", call.op))]
     }
 
     fn stands(&self, model: &Model, _call: &Call, post: &SeenPost) -> bool {

@@ -16,10 +16,15 @@ use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
+use kith_proto::posts::private::v1::EditRequested;
+use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_tables::{Row, Table, Value};
 
 use super::Planted;
+
+/// The table of the contest of edits.
+const EDIT_CLAIMS: &str = "edit_claims";
 
 pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
@@ -28,6 +33,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
         Planted::CutFromOneSide => is_of(&EDGES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
+        Planted::LaterRules => inner.tables().first().is_some_and(|first| first.name == EDIT_CLAIMS),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
         _ => false,
     };
@@ -84,6 +90,11 @@ impl Fold for PlantedFold {
                 }
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
+            (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
+                // Without content an edit loses.
+                let event = Edit::EditRequested(EditRequested { content: None, ..event.clone() });
+                self.inner.apply(rows, &Record { event: event.into(), ..record.clone() });
+            }
             _ => self.inner.apply(rows, record),
         }
     }

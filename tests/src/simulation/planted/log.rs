@@ -8,6 +8,9 @@ use kith_log::{
     AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position, Record,
     RecordReader, Topic,
 };
+use kith_proto::Event;
+use kith_proto::ops::v1::RebuildStarted;
+use kith_proto::ops::v1::ops_event::Event as Ops;
 use kith_runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -34,14 +37,15 @@ struct PlantedMembership {
     runtime: Runtime,
 }
 
-/// Passes on what `reader` gives, with gaps.
+/// Passes on what `reader` gives, with gaps, or changed.
 fn with_gaps(defect: Planted, mut reader: RecordReader, runtime: &Runtime) -> RecordReader {
-    if defect != Planted::ReaderSkips {
+    if defect == Planted::OkBeforeDurable {
         return reader;
     }
     let (sender, batches) = mpsc::channel(1);
     let partition = reader.partition;
-    let is_missed = |record: &Record| record.position.offset % ONE_OF == ONE_OF / 2;
+    let is_missed =
+        move |record: &Record| defect == Planted::ReaderSkips && record.position.offset % ONE_OF == ONE_OF / 2;
     runtime.spawn(async move {
         loop {
             let next = tokio::select! {
@@ -50,7 +54,11 @@ fn with_gaps(defect: Planted, mut reader: RecordReader, runtime: &Runtime) -> Re
                 next = reader.next() => next,
             };
             let Some(next) = next else { return };
-            let next = next.map(|records| records.into_iter().filter(|record| !is_missed(record)).collect::<Vec<_>>());
+            let next = next.map(|records| {
+                let kept = records.into_iter().filter(|record| !is_missed(record));
+                kept.map(|record| if defect == Planted::OldFoldsNew { as_own(record) } else { record })
+                    .collect::<Vec<_>>()
+            });
             if next.as_ref().is_ok_and(Vec::is_empty) {
                 continue;
             }
@@ -60,6 +68,16 @@ fn with_gaps(defect: Planted, mut reader: RecordReader, runtime: &Runtime) -> Re
         }
     });
     RecordReader::new(partition, batches)
+}
+
+/// Every generation is said to be of the first folds.
+fn as_own(record: Record) -> Record {
+    let Ok(Event::Ops(Ops::RebuildStarted(event))) = Event::decode(record.position.partition.topic.name, &record.value)
+    else {
+        return record;
+    };
+    let event = Event::Ops(Ops::RebuildStarted(RebuildStarted { folds_version: 1, ..event }));
+    Record { value: event.encode().into(), ..record }
 }
 
 #[async_trait]

@@ -13,6 +13,7 @@ use kith_fold::engine::Ports;
 use super::nouns::CreateAccount;
 use super::operation::{Answer, Ask, Op, Reply};
 use super::plan::{Forgets, Plan};
+use super::upgrade::Release;
 
 macro_rules! defects {
     ($($name:ident $text:literal $what:literal)*) => {
@@ -63,6 +64,9 @@ defects! {
     UnknownIsNo "unknown-is-no" "an unknown outcome is told as a definite no"
     OkBeforeDurable "ok-before-durable" "an append is answered before it is made"
     ReaderSkips "reader-skips" "a fold misses a record now and then"
+    SameVersion "same-version" "a release with one more view has the version of the folds before it"
+    OldFoldsNew "old-folds-new" "processes of a release fold the generation of a later one"
+    LaterRules "later-rules" "a later release judges intents that were judged before by other rules"
 }
 
 impl std::str::FromStr for Planted {
@@ -111,6 +115,8 @@ impl Planted {
             Self::FollowersBeforePost | Self::BackfillNewest => {
                 (plan.push_threshold, plan.backfill_window_seconds, plan.rates.slow) = (10_000, 3_600, 300);
             }
+            Self::SameVersion | Self::LaterRules => plan.upgrades = true,
+            Self::OldFoldsNew => (plan.upgrades, plan.processes) = (true, plan.processes.max(2)),
             _ => {}
         }
         if plan.processes > 1 && plan.shape.forgets == Forgets::WithTheProcess {
@@ -119,15 +125,26 @@ impl Planted {
         plan
     }
 
-    pub fn groups(self, groups: Vec<Group>) -> Vec<Group> {
+    /// The groups of a release. A defect of the later one alone leaves those of this one alone.
+    pub fn groups(self, groups: Vec<Group>, release: Release) -> Vec<Group> {
         let wrap = |group: Group| {
             let folds = group.folds.iter().map(|fold| folds::wrap(self, Arc::clone(fold))).collect();
-            Group { folds, ..group }
+            let folds_version = if self == Self::SameVersion { 1 } else { group.folds_version };
+            Group { folds, folds_version, ..group }
         };
-        groups.into_iter().map(wrap).collect()
+        match (self, release) {
+            (Self::LaterRules, Release::This) => groups,
+            _ => groups.into_iter().map(wrap).collect(),
+        }
     }
 
-    pub fn ports(self, ports: Ports) -> Ports {
+    /// Tables that are there from the beginning, beside those of this release.
+    pub fn founds_later(self) -> bool {
+        self == Self::SameVersion
+    }
+
+    /// What a process of that release runs on.
+    pub fn ports(self, ports: Ports, release: Release) -> Ports {
         let runtime = ports.runtime.clone();
         let tables = match self {
             Self::CacheOverForeignMark
@@ -144,6 +161,7 @@ impl Planted {
         };
         let log = match self {
             Self::OkBeforeDurable | Self::ReaderSkips => log::wrap(self, ports.log, runtime),
+            Self::OldFoldsNew if release == Release::This => log::wrap(self, ports.log, runtime),
             _ => ports.log,
         };
         Ports { tables, log, ..ports }

@@ -13,7 +13,8 @@ use kith_tables::Table;
 
 use super::embedded::advised;
 use super::machine::Use;
-use crate::{groups, ports};
+use crate::ports;
+use crate::services::Release;
 
 /// The timeout for reading operators' decisions; a log that does not answer has been reported.
 const READ_WITHIN: Duration = Duration::from_secs(5);
@@ -32,14 +33,14 @@ pub async fn log(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
     }
 }
 
-pub async fn tables(settings: &Settings, runtime: &Runtime) -> Vec<Finding> {
+pub async fn tables(settings: &Settings, release: Release, runtime: &Runtime) -> Vec<Finding> {
     match &settings.tables {
         TablesAddress::Embedded(folder) => {
             let found = kith_tables::embedded::inspect(folder);
             found.into_iter().map(|finding| advised(finding, folder, Use::Disposable)).collect()
         }
         TablesAddress::Cql(servers) => {
-            let keyspaces = keyspaces(settings, runtime).await;
+            let keyspaces = keyspaces(settings, release, runtime).await;
             kith_tables::cql::inspect(&ports::cql_settings(settings, servers), &keyspaces, runtime).await
         }
     }
@@ -56,10 +57,10 @@ fn what_settings_can_do(mut finding: Finding) -> Finding {
 }
 
 /// The keyspaces of every generation with tables, and their required tables.
-async fn keyspaces(settings: &Settings, runtime: &Runtime) -> Vec<(String, Vec<&'static Table>)> {
+async fn keyspaces(settings: &Settings, release: Release, runtime: &Runtime) -> Vec<(String, Vec<&'static Table>)> {
     let operations = operations(settings, runtime).await;
     let generations_of = |service: &str| operations.as_ref().map(|of| of.generations(service)).unwrap_or_default();
-    let groups = groups::groups(settings, generations_of);
+    let groups = release.groups(settings, generations_of);
     groups.iter().map(|group| (group.keyspace(), group.tables())).collect()
 }
 

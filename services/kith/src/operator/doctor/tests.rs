@@ -12,6 +12,7 @@ use kith_service::keys::{JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_
 use kith_tables::embedded::EmbeddedTables;
 
 use super::*;
+use crate::services::RELEASE;
 
 struct Place {
     folder: tempfile::TempDir,
@@ -57,7 +58,7 @@ impl Place {
     }
 
     async fn checks(&self) -> Vec<Finding> {
-        examine(&self.settings(), &Runtime::system()).await
+        examine(&self.settings(), RELEASE, &Runtime::system()).await
     }
 
     async fn wrong(&self) -> Vec<String> {
@@ -174,7 +175,7 @@ async fn servers_that_are_down_are_the_findings() {
 #[tokio::test]
 async fn the_exit_code_follows_what_is_wrong() {
     let options = || DoctorOptions { json: true, settings: SettingFlags::default() };
-    run(Place::made().settings(), options()).await.unwrap();
-    let wrong = run(Place::made().set("partitions", "8").settings(), options()).await.unwrap_err().to_string();
+    run(Place::made().settings(), RELEASE, options()).await.unwrap();
+    let wrong = run(Place::made().set("partitions", "8").settings(), RELEASE, options()).await.unwrap_err().to_string();
     assert!(wrong.starts_with("1 of "), "{wrong}");
 }

@@ -1,0 +1,84 @@
+//! Verdicts on edits, by a naive reading of their intents: the log's order decides, for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_log::{Position, RecordId, topics};
+use kith_proto::Event;
+use kith_proto::posts::private::v1::post_private_event::Event as Private;
+use kith_proto::posts::v1::post_event::Event as Posted;
+use kith_tables::{Row, Table, Value};
+
+use super::{Draw, Noun};
+use crate::simulation::checks::{EFFECTIVE_ONCE, Finding};
+use crate::simulation::model::{Fact, Model};
+
+/// The table of verdicts.
+const CLAIMS: &str = "edit_claims";
+
+pub struct Edits;
+
+#[derive(Default)]
+struct Verdicts {
+    /// Edits of each post that won so far.
+    edits: BTreeMap<String, u32>,
+    /// Intents that won.
+    won: BTreeSet<Position>,
+    ids: BTreeSet<RecordId>,
+    /// Facts, by what they are and the intent that they name.
+    facts: Vec<(Position, Position)>,
+}
+
+/// Whether the intent of that id won.
+pub fn won(model: &Model, id: RecordId) -> bool {
+    model.state::<Verdicts>().ids.contains(&id)
+}
+
+impl Noun for Edits {
+    fn draws(&self) -> &'static [Draw] {
+        &[]
+    }
+
+    fn begin(&self, model: &mut Model) {
+        model.begin::<Verdicts>();
+    }
+
+    fn read(&self, model: &mut Model, fact: &Fact) {
+        match &fact.event {
+            Event::PostsPrivate(Private::EditRequested(event)) if fact.is_new => {
+                let verdicts = model.state_mut::<Verdicts>();
+                let edits = verdicts.edits.entry(event.post_id.clone()).or_default();
+                if event.content.is_some() && [0, *edits + 1].contains(&event.expected_revision) {
+                    *edits += 1;
+                    verdicts.won.insert(fact.position);
+                    verdicts.ids.insert(fact.id);
+                }
+            }
+            Event::Posts(Posted::PostEdited(event)) => {
+                let partition = model.partition(topics::POSTS_PRIVATE, &event.post_id);
+                let intent = Position { partition, offset: event.intent_offset };
+                model.state_mut::<Verdicts>().facts.push((fact.position, intent));
+            }
+            _ => {}
+        }
+    }
+
+    fn row(&self, model: &Model, table: &Table, row: &Row) -> Option<Finding> {
+        let (CLAIMS, 0) = (table.name, row.key.section) else { return None };
+        let (Some(Value::Text(id)), Some(Value::Bool(said))) = (row.key.clustering.first(), row.columns.first()) else {
+            return None;
+        };
+        let wrong = *said != won(model, RecordId::parse(id)?);
+        wrong.then(|| {
+            Finding::new(EFFECTIVE_ONCE, format!("the verdict on {id} is that it won: {said}; in the log it is not"))
+        })
+    }
+
+    fn check(&self, model: &Model) -> Vec<Finding> {
+        let Verdicts { won, facts, .. } = model.state();
+        let wrong = facts.iter().filter(|(_, intent)| !won.contains(intent));
+        let finding = |(fact, intent): &(Position, Position)| {
+            Finding::new(EFFECTIVE_ONCE, format!("{fact} is the fact of {intent}, which lost"))
+        };
+        wrong.map(finding).collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! Two releases in one world: processes of a later one come and go beside those of this one, and operators lead over and back.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kith_fold::{BeginError, Projection};
+
+use super::world::World;
+use crate::simulated::{Chance, Fault};
+
+const LOOK_EVERY: Duration = Duration::from_millis(30);
+
+/// A build of the suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The sources as they are.
+    This,
+    /// With the changes of [`next`].
+    Later,
+}
+
+/// From release to release, while faults go on.
+pub async fn lead(world: std::sync::Arc<World>) {
+    if !world.plan.upgrades {
+        return;
+    }
+    let chance = Chance::new(world.plan.seed, "upgrades");
+    let goals = [Release::Later, Release::This, Release::Later];
+    for goal in goals.into_iter().take(chance.between(1, 3) as usize) {
+        world.runtime.sleep(chance.ms(0, 1_200)).await;
+        world.set_goal(goal);
+        let first = chance.below(world.slots());
+        let (before, after) = slots(&world, first, chance.per_mille(300));
+        replace(&world, before, goal, &chance).await;
+        lead_over(&world).await;
+        replace(&world, after, goal, &chance).await;
+    }
+}
+
+/// Those that are replaced before the decisions, and those after: at least one before.
+fn slots(world: &World, first: usize, all_at_once: bool) -> (Vec<usize>, Vec<usize>) {
+    let others = (0..world.slots()).filter(|slot| *slot != first);
+    if all_at_once {
+        (std::iter::once(first).chain(others).collect(), Vec::new())
+    } else {
+        (vec![first], others.collect())
+    }
+}
+
+async fn replace(world: &std::sync::Arc<World>, slots: Vec<usize>, by: Release, chance: &Chance) {
+    for slot in slots {
+        world.nemesis.count(Fault::Replaced);
+        world.install(slot, by);
+        world.kill(slot);
+        world.start(slot);
+        world.runtime.sleep(chance.ms(0, 400)).await;
+    }
+}
+
+/// What operators do until the generation that serves is of the release that is wanted: as docs/upgrades.md says. Each look
+/// rests on the decisions in the log alone, so it goes on after any death, and after an append of which nothing is known.
+pub async fn lead_over(world: &World) {
+    while !world.serves_goal().await {
+        world.runtime.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// One look at one group. Whether this process's release serves there.
+pub async fn step(own: &std::sync::Arc<Projection>) -> Result<bool, BeginError> {
+    let (group, version, now_ms) = (own.group_name(), own.version(), own.ports().runtime.now_ms());
+    let now = own.operations().generations(group);
+    if now.is_of(now.live(), version) {
+        return Ok(own.serving_number() == Some(now.live()));
+    }
+    match now.newest_of(version) {
+        None => drop(own.begin("").await?),
+        Some(number) if own.promotable(number).is_ok() => {
+            own.operations().announce(now.promote(group, number, now_ms)?).await?;
+        }
+        Some(_) => {}
+    }
+    Ok(false)
+}
+
+/// Faults are over: every process is of the release that is wanted, and it serves.
+pub async fn settle(world: &std::sync::Arc<World>, within: Duration) -> Result<()> {
+    tokio::time::timeout(within, lead_over(world))
+        .await
+        .context("the release that operators want does not come to serve")
+}

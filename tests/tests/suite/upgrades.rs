@@ -1,0 +1,208 @@
+//! A release with one more view, over and back under load: as docs/upgrades.md says, on both adapters.
+//!
+//! What clients were told must agree with the log, and the tables of each release with a fresh fold by that release: so the
+//! new view has its whole history.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kith_log::EventLog as _;
+use kith_log::embedded::EmbeddedLog;
+use kith_runtime::Runtime;
+use kith_tests::http;
+use kith_tests::kith::{self, ADMIN_PORT, Launch};
+use kith_tests::server::Server;
+use kith_tests::suite::{SERVICES, Suite, service_of};
+use kith_tests::{digests, kafka_server, records, servers, wait};
+use serde_json::Value;
+
+const SEED: u64 = 15;
+const PEOPLE: usize = 60;
+/// Folded by a release before the next one comes.
+const RECORDS_BETWEEN: u64 = 300;
+/// A process is killed so much later after each start, until it gets through before.
+const KILLED_LATER_BY: Duration = Duration::from_millis(150);
+const WITHIN: Duration = Duration::from_secs(240);
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
+/// The services whose folds the next release changes, and those that run them.
+const CHANGED: [(&str, &str); 2] = [("posts", "posts"), ("feeds", "projector")];
+
+/// A path where one of two releases is installed.
+struct Installed {
+    folder: tempfile::TempDir,
+}
+
+impl Installed {
+    fn new(binary: &Path) -> Self {
+        let installed = Self { folder: tempfile::tempdir().unwrap() };
+        installed.replace(binary);
+        installed
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("kith")
+    }
+
+    fn replace(&self, binary: &Path) {
+        let link = self.folder.path().join("new");
+        std::os::unix::fs::symlink(binary, &link).unwrap();
+        std::fs::rename(link, self.path()).unwrap();
+    }
+}
+
+/// Starts what is installed there, and kills it later and later, until it is ready before it is killed.
+async fn start_through_kills(process: &mut Server) {
+    let mut lives = KILLED_LATER_BY;
+    loop {
+        process.kill_9().unwrap();
+        process.launch().unwrap();
+        let ready = tokio::time::timeout(lives, process.ready()).await;
+        if let Ok(ready) = ready {
+            return ready.unwrap();
+        }
+        lives += KILLED_LATER_BY;
+    }
+}
+
+/// Each service's tables against a fresh fold by the process's own release, which is dropped afterwards.
+async fn are_as_folded_anew(suite: &Suite, services: &[(&str, &str)]) {
+    for (service, process) in services {
+        suite.operate(process, &["rebuild", service]).await.unwrap();
+        let said = suite.operate(process, &["verify", service]).await.unwrap();
+        let verdict: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(verdict["equal"], true, "{service}: {said}");
+        let fresh = verdict["generations"][1].to_string();
+        suite.operate(process, &["drop-generation", service, "--generation", &fresh]).await.unwrap();
+    }
+}
+
+/// The number of the generation of that service that serves, and the version of the folds that fill it.
+async fn live(suite: &Suite, process: &str, service: &str) -> (u64, u64) {
+    let said = suite.operate(process, &["projections", service]).await.unwrap();
+    let all: Value = serde_json::from_str(&said).unwrap();
+    let live = all["projections"].as_array().unwrap().iter().find(|one| one["state"] == "live").unwrap();
+    (live["generation"].as_u64().unwrap(), live["folds_version"].as_u64().unwrap())
+}
+
+async fn is_ready(process: &Server) {
+    wait::until("it is ready", WITHIN, async || {
+        let ready = http::get(process.socket(ADMIN_PORT), "/readyz").await;
+        Ok(ready.is_ok_and(|answer| answer.status == 200).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+async fn is_filled(suite: &Suite, process: &str, service: &str) {
+    wait::until("the generation is filled", WITHIN, async || {
+        let status = suite.operate(process, &["rebuild", service, "--status"]).await?;
+        Ok(status.contains("\"caught_up\":true").then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+async fn says_that_it_waits(process: &Server) {
+    wait::until("it says for what it waits", WITHIN, async || {
+        let ready = http::get(process.socket(ADMIN_PORT), "/readyz").await?;
+        Ok((ready.status == 503 && ready.body.contains("this release has folds")).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedded_suite_goes_over_and_back_through_kills() {
+    let (base, next) = (kith::binary().await.unwrap(), kith::next_binary().await.unwrap());
+    let installed = Installed::new(&base);
+    let launch = Launch::run("suite").binary(&installed.path());
+    let mut suite = Suite::of("suite", launch).await.unwrap();
+    let keys = suite.process("suite").unwrap().folder().join(".kith/keys");
+    let mut clients = suite.start_workload(&keys, SEED, PEOPLE).unwrap();
+    let before = async |suite: &Suite| live(suite, "suite", "posts").await;
+    let (first, version) = before(&suite).await;
+    suite.folded("suite", RECORDS_BETWEEN).await.unwrap();
+    for (release, serves) in
+        [(&next, (first + 1, version + 1)), (&base, (first, version)), (&next, (first + 1, version + 1))]
+    {
+        installed.replace(release);
+        start_through_kills(suite.process("suite").unwrap()).await;
+        assert_eq!(before(&suite).await, serves);
+        are_as_folded_anew(&suite, &CHANGED.map(|(service, _)| (service, "suite"))).await;
+        suite.folded("suite", RECORDS_BETWEEN).await.unwrap();
+    }
+    clients.ended(WITHIN).await.unwrap();
+    let process = suite.process("suite").unwrap();
+    process.kill_9().unwrap();
+    let log = EmbeddedLog::open(&process.folder().join(".kith/log"), digests::PARTITIONS, Runtime::system()).unwrap();
+    let all = records::of(&*log).await.unwrap();
+    drop(log);
+    process.restart().await.unwrap();
+    assert!(clients.holds(&all).await.unwrap() > 0);
+    are_as_folded_anew(&suite, &SERVICES.map(|name| (service_of(name), "suite"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_releases_run_side_by_side_over_real_servers() {
+    let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
+    let (base, next) = (kith::binary().await.unwrap(), kith::next_binary().await.unwrap());
+    let keys = tempfile::tempdir().unwrap();
+    let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
+    let start = async |name: &str, process: &str, binary: &Path| {
+        let launch = Suite::launch(name, &[("services", process)], &kafka, &cassandra, keys.path());
+        launch.binary(binary).alive().start().await.unwrap()
+    };
+    // Where callers call, releases come and go; the others are beside.
+    let installed = Installed::new(&base);
+    for (_, process) in CHANGED {
+        suite.remove(process);
+        let server = start(process, process, &installed.path()).await;
+        is_ready(&server).await;
+        suite.processes.insert(process.to_owned(), server);
+    }
+    let mut clients = suite.start_workload(keys.path(), SEED, PEOPLE).unwrap();
+    suite.folded("posts", RECORDS_BETWEEN).await.unwrap();
+    let mut were = Vec::new();
+    for (service, process) in CHANGED {
+        let beside = format!("{process}-next");
+        let server = start(&beside, process, &next).await;
+        says_that_it_waits(&server).await;
+        suite.processes.insert(beside.clone(), server);
+        were.push(live(&suite, &beside, service).await);
+        suite.operate(&beside, &["rebuild", service, "--no-wait"]).await.unwrap();
+        // Killed while it fills, and right after the promotion.
+        suite.process(&beside).unwrap().restart().await.unwrap();
+        is_filled(&suite, &beside, service).await;
+        suite.operate(&beside, &["promote", service]).await.unwrap();
+        suite.process(&beside).unwrap().restart().await.unwrap();
+        is_ready(suite.process(&beside).unwrap()).await;
+        // The old one answers on.
+        is_ready(suite.process(process).unwrap()).await;
+    }
+    installed.replace(&next);
+    for ((service, process), (first, version)) in CHANGED.into_iter().zip(&were) {
+        suite.process(process).unwrap().restart().await.unwrap();
+        is_ready(suite.process(process).unwrap()).await;
+        assert_eq!(live(&suite, process, service).await, (first + 1, version + 1));
+        suite.remove(&format!("{process}-next"));
+    }
+    suite.folded("posts", RECORDS_BETWEEN).await.unwrap();
+    are_as_folded_anew(&suite, &CHANGED).await;
+    installed.replace(&base);
+    for ((service, process), was) in CHANGED.into_iter().zip(&were) {
+        let beside = format!("{process}-too");
+        let server = start(&beside, process, &base).await;
+        is_ready(&server).await;
+        suite.processes.insert(beside.clone(), server);
+        suite.operate(&beside, &["rollback", service]).await.unwrap();
+        suite.process(process).unwrap().restart().await.unwrap();
+        is_ready(suite.process(process).unwrap()).await;
+        assert_eq!(live(&suite, process, service).await, *was);
+    }
+    clients.ended(WITHIN).await.unwrap();
+    let log = kafka_server::log(&kafka, digests::PARTITIONS).unwrap();
+    let all = records::of(&*log).await.unwrap();
+    log.close(CLOSED_WITHIN).await;
+    assert!(clients.holds(&all).await.unwrap() > 0);
+    are_as_folded_anew(&suite, &CHANGED).await;
+}
