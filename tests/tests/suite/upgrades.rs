@@ -67,8 +67,8 @@ async fn start_through_kills(process: &mut Server) {
 /// Each service's tables against a fresh fold by the process's own release, which is dropped afterwards.
 async fn are_as_folded_anew(suite: &Suite, services: &[(&str, &str)]) {
     for (service, process) in services {
-        suite.operate(process, &["rebuild", service]).await.unwrap();
-        let said = suite.operate(process, &["verify", service]).await.unwrap();
+        decided(suite, process, &["rebuild", service]).await;
+        let said = decided(suite, process, &["verify", service]).await;
         let verdict: Value = serde_json::from_str(&said).unwrap();
         assert_eq!(verdict["equal"], true, "{service}: {said}");
         let fresh = verdict["generations"][1].to_string();
@@ -95,11 +95,21 @@ async fn is_ready(process: &Server) {
 
 async fn is_filled(suite: &Suite, process: &str, service: &str) {
     wait::until("the generation is filled", WITHIN, async || {
-        let status = suite.operate(process, &["rebuild", service, "--status"]).await?;
+        let status = decided(suite, process, &["rebuild", service, "--status"]).await;
         Ok(status.contains("\"caught_up\":true").then_some(()))
     })
     .await
     .unwrap();
+}
+
+/// An operator's command, again while it is refused with "not now".
+async fn decided(suite: &Suite, process: &str, arguments: &[&str]) -> String {
+    wait::until("a command is not refused", WITHIN, async || match suite.operate(process, arguments).await {
+        Err(error) if format!("{error:#}").contains("GENERATION_STATE") => Ok(None),
+        said => said.map(Some),
+    })
+    .await
+    .unwrap()
 }
 
 async fn says_that_it_waits(process: &Server) {
@@ -173,7 +183,7 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         // Killed while it fills, and right after the promotion.
         suite.process(&beside).unwrap().restart().await.unwrap();
         is_filled(&suite, &beside, service).await;
-        suite.operate(&beside, &["promote", service]).await.unwrap();
+        decided(&suite, &beside, &["promote", service]).await;
         suite.process(&beside).unwrap().restart().await.unwrap();
         is_ready(suite.process(&beside).unwrap()).await;
         // The old one answers on.
@@ -194,7 +204,7 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         let server = start(&beside, process, &base).await;
         is_ready(&server).await;
         suite.processes.insert(beside.clone(), server);
-        suite.operate(&beside, &["rollback", service]).await.unwrap();
+        decided(&suite, &beside, &["rollback", service]).await;
         suite.process(process).unwrap().restart().await.unwrap();
         is_ready(suite.process(process).unwrap()).await;
         assert_eq!(live(&suite, process, service).await, *was);
