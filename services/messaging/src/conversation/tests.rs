@@ -77,7 +77,8 @@ impl Folded {
         for effect in Conversations.effects(&self.rows, record) {
             let Effect::Put(put) = effect else { panic!("not a put") };
             let Value::Text(account) = &put.partition.0[0] else { panic!("not an account") };
-            let row = (put.write.position, put.write.read::<InboxRow>().unwrap());
+            let position = put.write.position;
+            let row = (position, put.write.into_row().unwrap().read::<InboxRow>().unwrap());
             let held = self.inbox.entry(RecordId::parse(account).unwrap()).or_insert(row.clone());
             if held.0 < row.0 {
                 *held = row;

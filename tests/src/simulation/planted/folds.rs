@@ -131,8 +131,8 @@ impl PlantedFold {
         let Effect::Put(put) = effect else { return effect };
         let Put { table, partition, mut write } = put;
         let at = table.columns(write.key.section).and_then(|mut all| all.position(|of| of.name == "unread_count"));
-        if let Some(Value::BigInt(unread)) = at.and_then(|at| write.columns.get_mut(at)).filter(|now| **now != 0.into())
-        {
+        let cell = at.zip(write.columns.as_mut()).and_then(|(at, columns)| columns.get_mut(at));
+        if let Some(Value::BigInt(unread)) = cell.filter(|now| **now != 0.into()) {
             let mut known = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
             let counted = known.entry((partition.clone(), write.key.clone())).or_default();
             *counted += 1;

@@ -128,7 +128,7 @@ impl PlantedKeyspace {
             Planted::CacheOverForeignMark => {
                 for write in writes.iter().filter(|write| write.key.section < 0) {
                     let place = (table.name, partition.clone(), write.key.clone());
-                    self.memory().summaries.insert(place, write.clone());
+                    self.memory().summaries.extend(write.clone().into_row().map(|row| (place, row)));
                 }
             }
             _ => {}

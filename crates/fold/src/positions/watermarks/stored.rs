@@ -1,7 +1,7 @@
 //! Stored watermarks: one row of each kind per log partition.
 
 use kith_log::{LogPartition, Offset, RecordId};
-use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, Timestamp, row};
+use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, Timestamp, Write, row};
 
 /// Four sections, each row a function of its position alone, as every row must be.
 pub(crate) static WATERMARKS: Table = Table {
@@ -52,8 +52,8 @@ pub(super) fn row_key<R: RowType>(partition: LogPartition) -> RowKey {
     RowKey::of::<R>([i64::from(partition.index).into()])
 }
 
-pub(super) fn stored_row<R: RowType>(partition: LogPartition, row: R, position: Offset) -> Row {
-    Row { key: row_key::<R>(partition), columns: row.into_columns(), position }
+pub(super) fn stored_row<R: RowType>(partition: LogPartition, row: R, position: Offset) -> Write {
+    Row { key: row_key::<R>(partition), columns: row.into_columns(), position }.into()
 }
 
 pub(super) fn signed(offset: Offset) -> i64 {
