@@ -22,6 +22,7 @@ pub fn rows(tables: &SimulatedTables, groups: &[Group], heads: &Heads) -> Vec<Fi
             let all = tables.dump(&group.keyspace(), table);
             findings.extend(all.iter().filter_map(|(key, row)| times(table, key, row, heads, most.unwrap_or(0))));
             findings.extend(counts(table, &all));
+            findings.extend(nouns::ALL.iter().flat_map(|noun| noun.check_rows(table, &all)));
         }
     }
     findings

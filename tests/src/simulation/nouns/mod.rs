@@ -13,7 +13,7 @@ mod posts;
 mod reactions;
 mod shares;
 
-use kith_tables::Row;
+use kith_tables::{Key, Row, Table};
 
 use super::board::Scene;
 use super::checks::Finding;
@@ -58,6 +58,11 @@ pub trait Noun: Sync {
 
     /// What is read at the end, and by whom.
     fn questions(&self, _model: &Model) -> Vec<(String, Op)> {
+        Vec::new()
+    }
+
+    /// What must hold of all rows of one of its tables.
+    fn check_rows(&self, _table: &'static Table, _all: &[(Key, Row)]) -> Vec<Finding> {
         Vec::new()
     }
 
