@@ -25,7 +25,7 @@ use crate::simulated::{Chance, Fault, Gate, Nemesis, ProcessTables, SimulatedLog
 /// 2026-01-01T00:00:00Z.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
 /// How wide a place in an inbox is: a history takes seconds, in which a conversation should move.
-pub const PLACE: Duration = Duration::from_millis(500);
+pub const PLACE: Duration = Duration::from_millis(50);
 /// How long a process is frozen before the others get its partitions.
 const SESSION_TIMEOUT_MS: u64 = 300;
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(3);

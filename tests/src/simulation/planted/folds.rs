@@ -19,7 +19,7 @@ use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_tables::{Row, Table, Value};
 
-use super::Planted;
+use super::{Planted, inbox};
 
 pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
@@ -29,6 +29,9 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
+        Planted::PlacesUncompared | Planted::OldPlaceStays => {
+            inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name)
+        }
         _ => false,
     };
     if !concerned {
@@ -100,6 +103,7 @@ impl Fold for PlantedFold {
             (Planted::UnreadByIncrement, Event::Messaging(Messaging::MessageSent(_))) => {
                 effects.into_iter().map(|effect| self.counted_up(effect)).collect()
             }
+            (defect, Event::Messaging(_)) => inbox::effects(defect, effects),
             _ => effects,
         }
     }
