@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use kith_runtime::Runtime;
 use kith_tables::embedded::EmbeddedTables;
-use kith_tables::{Column, Keyspace, Order, Row, RowKey, RowType, Section, Table, TableStore, row};
+use kith_tables::{Column, Keyspace, Order, Row, RowKey, RowType, Section, Table, TableStore, Write, row};
 
 pub(crate) static NOTES: Table = Table {
     name: "notes",
     partition: &[Column::text("book")],
     clustering: &[Column::bigint("page")],
     order: Order::Ascending,
-    sections: &[Section::of::<NoteRow>("note")],
+    sections: &[Section::of::<NoteRow>("note"), Section::removable::<SlipRow>("slip")],
     summary: &[],
 };
 row! {
@@ -20,9 +20,15 @@ row! {
     pub(crate) struct NoteRow in 0 { pub(crate) text: String }
 }
 
-pub(crate) fn note(page: i64, text: &str, position: u64) -> Row {
+row! {
+    /// A row that may be removed.
+    #[derive(Debug, Clone, PartialEq)]
+    pub(crate) struct SlipRow in 1 { pub(crate) text: String }
+}
+
+pub(crate) fn note(page: i64, text: &str, position: u64) -> Write {
     let (key, columns) = (RowKey::of::<NoteRow>([page.into()]), NoteRow { text: text.to_owned() }.into_columns());
-    Row { key, columns, position }
+    Row { key, columns, position }.into()
 }
 
 /// It alone, empty, in embedded tables.

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where its stage breaks")]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use kith_runtime::Runtime;
 use kith_service::auth::{Authentication, Caller};
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
-use kith_tables::Digest;
 use kith_tables::embedded::EmbeddedTables;
+use kith_tables::{Digest, TableStore};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
@@ -44,10 +45,15 @@ pub struct Stage {
 impl Stage {
     /// Starts `group` on an empty log.
     pub async fn start(group: Group) -> Self {
+        Self::over(group, |folder| EmbeddedTables::open(folder, Runtime::system()).unwrap()).await
+    }
+
+    /// The same over other tables, which may use the folder.
+    pub async fn over(group: Group, tables: impl FnOnce(&Path) -> Arc<dyn TableStore>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::system();
         let log = EmbeddedLog::open(&folder.path().join("log"), PARTITIONS, runtime.clone()).unwrap();
-        let tables = EmbeddedTables::open(folder.path().join("tables"), runtime.clone()).unwrap();
+        let tables = tables(&folder.path().join("tables"));
         log.create_topics(&topics::ALL).await.unwrap();
         let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
         let (kit, projection) = at_work(&ports, &group).await;

@@ -121,7 +121,7 @@ pub fn apply(table: &Table, partition_key: &Key, writes: &[Write]) -> Result<(),
     for write in writes {
         row_key(table, &write.key)?;
         row(table, write)?;
-        bytes += size_bytes(&write.key.clustering) + size_bytes(&write.columns);
+        bytes += size_bytes(&write.key.clustering) + write.columns.as_deref().map_or(0, size_bytes);
     }
     if bytes > MAX_APPLY_BYTES {
         return Err(StoreError::TooLarge { bytes, limit: MAX_APPLY_BYTES });
@@ -135,10 +135,12 @@ fn row_key(table: &Table, key: &RowKey) -> Result<(), StoreError> {
 }
 
 fn row(table: &Table, write: &Write) -> Result<(), StoreError> {
-    let columns = table.columns(write.key.section).into_iter().flatten();
-    let kinds = columns.map(|column| column.kind);
-    if !kinds.eq(write.columns.iter().map(Value::kind)) {
+    let kinds = table.columns(write.key.section).into_iter().flatten().map(|column| column.kind);
+    if write.columns.as_ref().is_some_and(|columns| !kinds.eq(columns.iter().map(Value::kind))) {
         return contract(format!("a row of section {} of {} with other columns", write.key.section, table.name));
+    }
+    if write.is_removal() && !table.is_removable(write.key.section) {
+        return contract(format!("a removal in section {} of {}, whose rows stay", write.key.section, table.name));
     }
     if write.position >= POSITION_LIMIT {
         return contract(format!("position {} is no offset", write.position));
@@ -191,7 +193,7 @@ mod tests {
 
     const AT: &[Column] = &[Column::bigint("at")];
     const ID: &[Column] = &[Column::text("id")];
-    const WORD: Section = Section { id: 0, name: "words", columns: &[Column::text("word")] };
+    const WORD: Section = Section { id: 0, name: "words", columns: &[Column::text("word")], removable: true };
 
     #[test]
     fn a_declaration_that_cql_could_not_keep_is_refused() {
@@ -200,8 +202,9 @@ mod tests {
         assert!(table(&declared(ID, &[WORD, WORD])).is_err());
         assert!(table(&declared(const { &[Column::text("Id")] }, &[WORD])).is_err());
         assert!(table(&declared(const { &[Column::text("word")] }, &[WORD])).is_err());
-        assert!(table(&declared(ID, &[Section { id: 0, name: "none", columns: &[] }])).is_err());
-        const NUMBER: Section = Section { id: 1, name: "numbers", columns: &[Column::bigint("word")] };
+        assert!(table(&declared(ID, &[Section { id: 0, name: "none", columns: &[], removable: false }])).is_err());
+        const NUMBER: Section =
+            Section { id: 1, name: "numbers", columns: &[Column::bigint("word")], removable: false };
         assert!(table(&declared(ID, &[WORD, NUMBER])).is_err());
     }
 
@@ -209,9 +212,12 @@ mod tests {
     fn rows_of_another_shape_are_refused() {
         let things = declared(ID, &[WORD]);
         let key = |section| RowKey { section, clustering: vec![Value::BigInt(1)] };
-        let write = |section, columns| Write { key: key(section), columns, position: 1 };
+        let write = |section, columns| Write { key: key(section), columns: Some(columns), position: 1 };
         assert!(apply(&things, &Key::text("a"), &[write(0, vec!["w".into()])]).is_ok());
         assert!(apply(&things, &Key::text("a"), &[write(-3, vec![Value::BigInt(9)])]).is_ok());
+        assert!(apply(&things, &Key::text("a"), &[Write::removal(key(0), 1)]).is_ok());
+        assert!(apply(&things, &Key::text("a"), &[Write::removal(key(-1), 1)]).is_err(), "a section whose rows stay");
+        assert!(apply(&things, &Key::text("a"), &[Write::removal(key(0), POSITION_LIMIT)]).is_err());
         assert!(apply(&things, &Key::text("a"), &[write(0, vec![Value::BigInt(9)])]).is_err());
         assert!(apply(&things, &Key::text("a"), &[write(1, vec!["w".into()])]).is_err());
         assert!(apply(&things, &Key::text(""), &[write(0, vec!["w".into()])]).is_err());

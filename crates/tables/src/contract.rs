@@ -5,10 +5,15 @@
 #![allow(clippy::expect_used, reason = "a suite of tests: it fails by panicking")]
 
 mod paging;
+mod removals;
 mod rows;
 mod tables;
 
 pub use paging::{pages_neither_skip_nor_repeat, scan_gives_every_row_once, slices_keep_the_order, slices_of_text};
+pub use removals::{
+    a_removed_row_is_no_row, a_removed_row_stays_away_from_late_writers, removals_and_writes_come_in_any_order,
+    rows_move_in_one_apply,
+};
 pub use rows::{
     a_batch_is_all_or_nothing, a_version_ends_with_the_next_apply, get_answers_in_the_order_asked,
     older_never_overwrites_newer, replay_changes_nothing, sections_have_columns_of_their_own, too_much_is_refused,
@@ -20,7 +25,7 @@ pub use tables::{
 
 use std::sync::Arc;
 
-use crate::{Column, Key, Kind, Order, RowKey, RowType, Section, Table, TableStore, Value, Write};
+use crate::{Column, Key, Kind, Order, Row, RowKey, RowType, Section, Table, TableStore, Value, Write};
 
 crate::row! {
     /// A row with a column of every kind.
@@ -43,7 +48,7 @@ crate::row! {
     }
 }
 
-const SECTIONS: &[Section] = &[Section::of::<Note>("notes"), Section::of::<Label>("labels")];
+const SECTIONS: &[Section] = &[Section::removable::<Note>("notes"), Section::of::<Label>("labels")];
 
 /// Two clustering columns, ascending. `view` and `order` are reserved words in CQL.
 pub static NOTES: Table = Table {
@@ -92,14 +97,19 @@ fn feed_key() -> Key {
 }
 
 fn write<R: RowType>(clustering: Vec<Value>, position: u64, row: R) -> Write {
-    Write { key: RowKey::of::<R>(clustering), columns: row.into_columns(), position }
+    Write { key: RowKey::of::<R>(clustering), columns: Some(row.into_columns()), position }
 }
 
 fn note(number: i64, word: &str, position: u64, text: &str) -> Write {
     write(place(number, word), position, Note { text: text.to_owned(), ..Note::default() })
 }
 
+/// The rows that these writes leave.
+fn left(writes: &[Write]) -> Vec<Row> {
+    writes.iter().cloned().filter_map(Write::into_row).collect()
+}
+
 /// The text of a note's row.
-fn text(row: &crate::Row) -> String {
+fn text(row: &Row) -> String {
     row.read::<Note>().expect("a note").text
 }

@@ -1,7 +1,7 @@
 //! Tables on a CQL server: ScyllaDB or Apache Cassandra.
 //!
 //! A row's position plus one is its cells' write time (`USING TIMESTAMP`), so on the server older rows lose, per cell,
-//! whoever writes them. All rows of one `apply` are one batch inside one partition of one table, which the server
+//! whoever writes them. A removal is a `DELETE` with such a time: it also wins over cells of the same time. All rows of one `apply` are one batch inside one partition of one table, which the server
 //! applies as one mutation.
 
 mod declared;
@@ -200,18 +200,19 @@ impl Keyspace for CqlKeyspace {
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
         check::apply(table, partition, writes)?;
-        let mut inserts = Vec::with_capacity(writes.len());
+        let mut statements = Vec::with_capacity(writes.len());
         for write in writes {
-            inserts
-                .push(self.prepared(table, Purpose::Insert(section_of_statement(write.key.section))).await?.statement);
+            let insert = Purpose::Insert(section_of_statement(write.key.section));
+            let purpose = if write.is_removal() { Purpose::Remove } else { insert };
+            statements.push(self.prepared(table, purpose).await?.statement);
         }
-        let mut values: Vec<_> = writes.iter().map(|write| insert_values(partition, write)).collect();
-        let done = match (&inserts[..], values.pop()) {
+        let mut values: Vec<_> = writes.iter().map(|write| write_values(partition, write)).collect();
+        let done = match (&statements[..], values.pop()) {
             ([], _) | (_, None) => return Ok(()),
             ([one], Some(values)) => self.session().execute_unpaged(one, values).await,
             (_, Some(last)) => {
                 values.push(last);
-                self.session().batch(&batch(inserts), values).await
+                self.session().batch(&batch(statements), values).await
             }
         };
         done.map(|_| ()).map_err(execution_error)
@@ -254,19 +255,22 @@ impl CqlKeyspace {
 }
 
 /// Rows of one partition of one table only, so that the server needs no batch log and applies it as one mutation.
-fn batch(inserts: Vec<PreparedStatement>) -> Batch {
-    let statements = inserts.into_iter().map(BatchStatement::PreparedStatement).collect();
+fn batch(statements: Vec<PreparedStatement>) -> Batch {
+    let statements = statements.into_iter().map(BatchStatement::PreparedStatement).collect();
     let mut batch = Batch::new_with_statements(BatchType::Unlogged, statements);
     batch.set_is_idempotent(true);
     batch.set_consistency(Consistency::LocalQuorum);
     batch
 }
 
-fn insert_values<'a>(partition: &'a Key, write: &'a Write) -> Vec<Bound<'a>> {
-    let mut values: Vec<_> = partition.0.iter().map(Bound::Value).collect();
+/// Of an insert the time comes last, of a removal first.
+fn write_values<'a>(partition: &'a Key, write: &'a Write) -> Vec<Bound<'a>> {
+    let time = || Bound::Time(write_time(write.position));
+    let mut values: Vec<_> = write.is_removal().then(time).into_iter().collect();
+    values.extend(partition.0.iter().map(Bound::Value));
     values.push(Bound::Section(write.key.section));
-    values.extend(write.key.clustering.iter().chain(&write.columns).map(Bound::Value));
-    values.push(Bound::Time(write_time(write.position)));
+    values.extend(write.key.clustering.iter().chain(write.columns.iter().flatten()).map(Bound::Value));
+    values.extend((!write.is_removal()).then(time));
     values
 }
 

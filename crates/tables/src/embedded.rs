@@ -11,6 +11,7 @@
 
 mod catalog;
 mod folder;
+mod graves;
 mod keys;
 mod store;
 mod values;
@@ -32,6 +33,7 @@ use crate::{
 use catalog::Catalog;
 use folder::Folder;
 pub use folder::inspect;
+use graves::Graves;
 use keys::Place;
 use store::{Range, Store};
 
@@ -40,6 +42,8 @@ const LOCKS: usize = 256;
 const SCAN_PAGE_ROWS: usize = 1_000;
 /// Table partitions per fjall batch: others wait for their locks meanwhile.
 const TOGETHER: usize = 64;
+/// Due removals that one removal ends, so that they end faster than they are made.
+const ENDED_PER_REMOVAL: usize = 2;
 
 /// Tables in a folder. One process at a time.
 pub struct EmbeddedTables {
@@ -54,6 +58,7 @@ struct Inner {
     locks: Vec<RwLock<()>>,
     /// This is the sole writer, so that caches of rows can check whether they are current.
     versions: Versions,
+    graves: Graves,
     catalog_lock: Mutex<()>,
     open: Mutex<BTreeMap<u32, Arc<RwLock<Alive>>>>,
     /// Last, so that the folder is released when fjall is closed.
@@ -71,11 +76,12 @@ impl EmbeddedTables {
         let store = Store::open(&folder.rows())?;
         folder.set_format()?;
         Catalog(&store).finish_drops()?;
+        let graves = Graves::open(&store)?;
         let locks = (0..LOCKS).map(|_| RwLock::new(())).collect();
         let (catalog_lock, open) = (Mutex::new(()), Mutex::new(BTreeMap::new()));
-        let inner =
-            Arc::new(Inner { store, locks, versions: Versions::default(), catalog_lock, open, _folder: folder });
-        Ok(Arc::new(Self { inner, runtime }))
+        let versions = Versions::default();
+        let inner = Inner { store, locks, versions, graves, catalog_lock, open, _folder: folder };
+        Ok(Arc::new(Self { inner: Arc::new(inner), runtime }))
     }
 }
 
@@ -175,7 +181,7 @@ impl Keyspace for EmbeddedKeyspace {
         let _state = self.lock(hash(&prefix))?.read().unwrap_or_else(PoisonError::into_inner);
         let read = |key: &RowKey| {
             let found = self.inner.store.look_up(keys::row_key(table, &prefix, key))?;
-            found.map(|value| row(table, key.clone(), &value)).transpose()
+            found.map_or(Ok(None), |value| row(table, key.clone(), &value))
         };
         rows.iter().map(read).collect()
     }
@@ -189,7 +195,8 @@ impl Keyspace for EmbeddedKeyspace {
             let (key, value) = entry?;
             row(table, keys::parse_row_key(table, key.get(prefix.len()..).unwrap_or_default())?, &value)
         };
-        entries.take(slice.limit).map(read).collect()
+        // Removed rows on the way cost time, but take no room.
+        entries.map(read).filter_map(Result::transpose).take(slice.limit).collect()
     }
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
@@ -218,45 +225,53 @@ impl Keyspace for EmbeddedKeyspace {
         let (place, _alive) = self.place(table)?;
         let (start, end) = keys::under(place.prefix());
         let start = cursor.map_or(start, Bound::Excluded);
-        let mut rows = Vec::new();
+        let (mut rows, mut read) = (Vec::new(), 0);
         let mut last = None;
         for entry in self.inner.store.state().range((start, end)).take(SCAN_PAGE_ROWS) {
             let (key, value) = entry?;
             let (partition, row_key) = keys::parse(table, &key)?;
-            rows.push((partition, row(table, row_key, &value)?));
-            last = Some(key.to_vec());
+            rows.extend(row(table, row_key, &value)?.map(|row| (partition, row)));
+            (read, last) = (read + 1, Some(key.to_vec()));
         }
-        Ok(ScanPage { next: last.filter(|_| rows.len() == SCAN_PAGE_ROWS), rows })
+        Ok(ScanPage { next: last.filter(|_| read == SCAN_PAGE_ROWS), rows })
     }
 }
 
 impl EmbeddedKeyspace {
     /// In one batch: its fixed cost is shared.
     fn apply_together(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
-        let (mut rows, mut partitions, mut locks) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (mut rows, mut partitions) = (BTreeMap::new(), Vec::new());
+        let removals = all.iter().flat_map(|one| one.writes).filter(|write| write.is_removal()).count();
+        let due = self.inner.graves.due(&self.inner.store, removals * ENDED_PER_REMOVAL)?;
+        let mut locks: BTreeSet<usize> = due.iter().map(|grave| grave.lock).collect();
         // Once: a thread that waits to drop the keyspace would keep a second reading away from the first.
         let _alive = self.alive()?;
         for one in all {
             let place = self.place_of(one.table)?;
             let prefix = place.partition_prefix(one.partition);
             let partition = hash(&prefix);
-            rows.extend(newest(one.table, &prefix, one.writes).into_iter().map(|(key, write)| (one.table, key, write)));
-            locks.insert(partition as usize % LOCKS);
+            let lock = partition as usize % LOCKS;
+            let newest = newest(one.table, &prefix, one.writes).into_iter();
+            rows.extend(newest.map(|(key, write)| (key, (one.table, lock, write))));
+            locks.insert(lock);
             partitions.push(partition);
         }
         // In one order everywhere, to avoid deadlock.
         let locks = locks.iter().filter_map(|lock| self.inner.locks.get(*lock));
         let _one_at_a_time: Vec<_> = locks.map(|lock| lock.write().unwrap_or_else(PoisonError::into_inner)).collect();
         let mut batch = self.inner.store.batch();
-        for (table, key, write) in rows {
-            if let Some(there) = self.inner.store.get(&key)? {
-                let position = values::position(&there)?;
-                warn_of_two_rows(table, position, &there, write);
-                if position >= write.position {
-                    continue;
+        // A row that is written now ends a removal in its own way.
+        for grave in due.iter().filter(|grave| !rows.contains_key(grave.row_key())) {
+            grave.end(&self.inner.store, &mut batch)?;
+        }
+        for (key, (table, lock, write)) in rows {
+            let there = self.inner.store.get(&key)?;
+            if there.map_or(Ok(true), |there| stands_over(table, write, &there))? {
+                match &write.columns {
+                    Some(columns) => batch.insert(key, values::encode(write.position, columns)),
+                    None => self.inner.graves.dig(&mut batch, key, write.position, lock),
                 }
             }
-            batch.insert(key, values::encode(write.position, &write.columns));
         }
         let committed = batch.commit();
         // The outcome of a failed batch is unknown.
@@ -293,23 +308,30 @@ fn hash(partition_prefix: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Of several writes to one row the one at the highest position.
+/// Of several writes to one row the one that stands.
 fn newest<'a>(table: &Table, prefix: &[u8], writes: &'a [Write]) -> BTreeMap<Vec<u8>, &'a Write> {
     let mut newest = BTreeMap::<_, &Write>::new();
     for write in writes {
         let there = newest.entry(keys::row_key(table, prefix, &write.key)).or_insert(write);
-        if there.position < write.position {
+        if write.stands_over(there) {
             *there = write;
         }
     }
     newest
 }
 
-/// Two different rows at one position mean a fold that is not a function of the log; CQL would mix their cells.
-fn warn_of_two_rows(table: &Table, position: u64, there: &[u8], write: &Write) {
-    if position == write.position && *there != values::encode(position, &write.columns) {
+/// As [`Write::stands_over`], of what is stored.
+fn stands_over(table: &Table, write: &Write, there: &[u8]) -> Result<bool, StoreError> {
+    let (position, is_removed) = (values::position(there)?, values::is_removal(there)?);
+    let Some(columns) = write.columns.as_ref().filter(|_| !is_removed && position == write.position) else {
+        let newer_removal = position == write.position && write.is_removal() && !is_removed;
+        return Ok(write.position > position || newer_removal);
+    };
+    // Two different rows at one position mean a fold that is not a function of the log; CQL would mix their cells.
+    if *there != values::encode(position, columns) {
         tracing::error!(table = table.name, position, "two different rows at one position; the first stays");
     }
+    Ok(false)
 }
 
 fn range(table: &Table, prefix: &[u8], slice: &Slice) -> Range {
@@ -323,9 +345,13 @@ fn range(table: &Table, prefix: &[u8], slice: &Slice) -> Range {
     }
 }
 
-fn row(table: &Table, key: RowKey, value: &[u8]) -> Result<Row, StoreError> {
+/// `None`: it was removed.
+fn row(table: &Table, key: RowKey, value: &[u8]) -> Result<Option<Row>, StoreError> {
+    if values::is_removal(value)? {
+        return Ok(None);
+    }
     let (position, columns) = values::decode(value, table.columns(key.section).into_iter().flatten())?;
-    Ok(Row { key, columns, position })
+    Ok(Some(Row { key, columns, position }))
 }
 
 #[cfg(test)]

@@ -10,7 +10,12 @@
 //! 5. After an error of `apply` the rows may or may not be written; applying them again is safe.
 //! 6. A store with versions never reports one as current after an `apply` to its table partition has returned, or
 //!    failed.
-//! 7. Nothing is deleted, nothing expires: a column of the row is the tombstone.
+//! 7. A removal at a position hides each version of its row at or below it, also one that a late writer brings after
+//!    it. A row above it stands, whichever comes first. A removed row is no row: no read, scan or digest shows it.
+//! 8. A store forgets a removal in the end: a CQL server 10 days after it (`gc_grace_seconds`), the embedded one an hour
+//!    after it or when it is opened again. A writer that is later than that brings the row back. So a removal clears
+//!    space; who reads rows that may be removed checks them against a row that is not (ADR 20).
+//! 9. Nothing else is deleted, and nothing expires.
 //!
 //! A table is declared once ([`Table`]); the declaration gives the CQL, the prepared statements and the embedded
 //! encoding. Only this crate knows CQL drivers.
@@ -43,7 +48,7 @@ pub use version::{Changing, Version, Versions};
 pub const MAX_SLICE_ROWS: usize = 1_000;
 /// Rows one `get` may name.
 pub const MAX_GET_ROWS: usize = 512;
-/// Rows one `apply` may write.
+/// Rows one `apply` may write and remove.
 pub const MAX_APPLY_ROWS: usize = 1_024;
 /// Bytes of keys and columns one `apply` may write: a CQL server takes no larger mutation than half a commit log segment.
 pub const MAX_APPLY_BYTES: usize = 8 * 1024 * 1024;
@@ -98,7 +103,7 @@ pub trait Keyspace: Send + Sync + 'static {
     /// [`MAX_SLICE_ROWS`].
     async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError>;
 
-    /// Writes rows of one table partition, each at its position. At most [`MAX_APPLY_ROWS`], [`MAX_APPLY_BYTES`].
+    /// Writes and removes rows of one table partition, each at its position. At most [`MAX_APPLY_ROWS`], [`MAX_APPLY_BYTES`].
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError>;
 
     /// Several `apply`s, concurrently, no row in two of them: after an error some may be written.

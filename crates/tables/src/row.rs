@@ -37,8 +37,46 @@ pub struct Row {
     pub position: u64,
 }
 
-/// A row to be written: the same shape.
-pub type Write = Row;
+/// What is written at a row's place, at a position of the log partition that owns it: the row, whole, or its removal.
+///
+/// Of two writes of one row the one at the higher position stands, whichever comes first; of two at one position the
+/// removal, and two rows at one position are the same row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    pub key: RowKey,
+    /// One value for each column of the row's section; `None`: the row is removed.
+    pub columns: Option<Vec<Value>>,
+    /// The offset of the record that it comes from.
+    pub position: u64,
+}
+
+impl Write {
+    /// Removes the row, and each version of it at or below `position` that a late writer may bring.
+    pub fn removal(key: RowKey, position: u64) -> Self {
+        Self { key, columns: None, position }
+    }
+
+    pub fn is_removal(&self) -> bool {
+        self.columns.is_none()
+    }
+
+    /// The row that it leaves.
+    pub fn into_row(self) -> Option<Row> {
+        let Self { key, columns, position } = self;
+        columns.map(|columns| Row { key, columns, position })
+    }
+
+    /// Whether it changes what `there` has left of the same row.
+    pub fn stands_over(&self, there: &Self) -> bool {
+        self.position > there.position || self.position == there.position && self.is_removal() && !there.is_removal()
+    }
+}
+
+impl From<Row> for Write {
+    fn from(row: Row) -> Self {
+        Self { key: row.key, columns: Some(row.columns), position: row.position }
+    }
+}
 
 impl Row {
     /// The row read as its type; `None` when a column is missing or of another kind.

@@ -14,12 +14,20 @@ pub struct Section {
     pub id: SectionId,
     pub name: &'static str,
     pub columns: &'static [Column],
+    /// Whether its rows may be removed. A cache over such a section must not take an absent row for one that was never
+    /// written: an older write may come, and lose to the removal.
+    pub removable: bool,
 }
 
 impl Section {
-    /// The section of the rows of type `R`.
+    /// The section of the rows of type `R`, which stay once they are written.
     pub const fn of<R: RowType>(name: &'static str) -> Self {
-        Self { id: R::SECTION, name, columns: R::COLUMNS }
+        Self { id: R::SECTION, name, columns: R::COLUMNS, removable: false }
+    }
+
+    /// The section of the rows of type `R`, which may be removed.
+    pub const fn removable<R: RowType>(name: &'static str) -> Self {
+        Self { removable: true, ..Self::of::<R>(name) }
     }
 }
 
@@ -50,6 +58,11 @@ impl Table {
             _ => (None, self.sections.iter().find(|s| s.id == section)?.columns),
         };
         Some(mark.into_iter().chain(own.iter().copied()))
+    }
+
+    /// Whether rows of `section` may be removed.
+    pub fn is_removable(&self, section: SectionId) -> bool {
+        self.sections.iter().any(|of| of.id == section && of.removable)
     }
 
     /// Every column that is not part of the key, once, in the order of declaration.

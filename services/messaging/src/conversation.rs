@@ -51,7 +51,10 @@ impl MessageRow {
 }
 
 /// Folds conversations.
-pub struct Conversations;
+pub struct Conversations {
+    /// How wide a place in an inbox is; microseconds, above 0.
+    pub place_us: i64,
+}
 
 impl Fold for Conversations {
     fn tables(&self) -> Vec<&'static Table> {
@@ -91,6 +94,10 @@ impl Fold for Conversations {
                 rows.put(under_id(&event.message_id), MessageIdRow { message_number: number });
             }
         }
+        if summary.exists() && !matches!(event, MessagingEvent::ReadMarkerMoved(_)) {
+            let active = summary.activity_time();
+            summary.places.be_active(active.0.div_euclid(self.place_us), active, record.position.offset);
+        }
         rows.set_summary(summary);
     }
 
@@ -103,7 +110,9 @@ impl Fold for Conversations {
             MessagingEvent::ConversationCreated(_) | MessagingEvent::MessageSent(_) => true,
         };
         let concerned = summary.members.iter().filter(|member| concerns(&member.account_id));
-        concerned.map(|member| inbox::put(conversation_id(event), &summary, member, mark)).collect()
+        let moved = summary.places.is_move(record.position.offset);
+        let spread = |member| inbox::spread(conversation_id(event), &summary, member, (mark, moved));
+        concerned.flat_map(spread).collect()
     }
 }
 

@@ -1,6 +1,9 @@
-//! An account's conversations, with what is new in each: spread from the conversations, one row each.
+//! An account's conversations, with what is new in each, and their order: spread from the conversations.
+//!
+//! The row by id is the truth: it says what the conversation is like, and its places. Rows by place only say where to look
+//! (ADR 20): one counts if the row by id has the conversation in that place.
 
-use std::cmp::Reverse;
+mod walk;
 
 use async_trait::async_trait;
 use futures::try_join;
@@ -18,22 +21,24 @@ use kith_tables::{Column, Key, MAX_SLICE_ROWS, Order, RowRange, Section, StoreEr
 
 use crate::MessagingService;
 use crate::members::Member;
+use crate::places::{Place, Places};
 use crate::summary::Summary;
+use walk::{Reader, Walk};
 
-/// Conversations of one account that a query looks at; more than these are left out, and the answer says so.
+/// Conversations of one account whose unread messages are counted; more than these are left out, and the answer says so.
 pub const CONVERSATIONS_PER_INBOX: usize = 10_000;
 
 pub static INBOX: Table = Table {
     name: "inbox",
     partition: &[Column::text("account_id")],
-    clustering: &[Column::text("conversation_id")],
-    order: Order::Ascending,
-    sections: &[Section::of::<InboxRow>("conversation")],
+    clustering: &[Column::bigint("hour"), Column::text("conversation_id")],
+    order: Order::Descending,
+    sections: &[Section::of::<InboxRow>("conversation"), Section::removable::<PlaceRow>("place")],
     summary: &[],
 };
 
 row! {
-    /// A conversation as one of its members sees it.
+    /// A conversation as one of its members sees it; under hour 0.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct InboxRow in 0 {
         pub kind: i64,
@@ -47,6 +52,16 @@ row! {
         pub read_number: i64,
         /// Messages of others above `read_number`.
         pub unread_count: i64,
+        /// Those in which its rows by place stand.
+        pub places: Places,
+    }
+}
+row! {
+    /// The conversation stands in this hour, or stood there.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct PlaceRow in 1 {
+        /// The record that moved it there. Always the same for one place, so that no two writes of the row differ.
+        pub entered_offset: i64,
     }
 }
 
@@ -62,6 +77,7 @@ impl InboxRow {
             activity_time: summary.activity_time(),
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
+            places: summary.places.for_readers(),
         }
     }
 
@@ -81,10 +97,34 @@ impl InboxRow {
     }
 }
 
-/// The row of one member's inbox. The conversation's log partition is its one source: `mark` is an offset there.
-pub fn put(conversation_id: &str, summary: &Summary, member: &Member, mark: u64) -> Effect {
-    let (partition, row) = (Key::text(&member.account_id), InboxRow::of(summary, member));
-    Effect::put(&INBOX, partition, [conversation_id.into()], row, mark)
+/// The rows of one member's inbox. The conversation's log partition is their one source: `mark` is an offset there.
+///
+/// Rows by place are written, and those of places left long ago removed, for each record that `moved` the conversation: as
+/// they now stand, so that a replay of an early move clears what later ones left too.
+pub fn spread(
+    conversation_id: &str,
+    summary: &Summary,
+    member: &Member,
+    (mark, moved): (u64, bool),
+) -> impl Iterator<Item = Effect> {
+    let key = || Key::text(&member.account_id);
+    let at = |place: &Place| [place.hour.into(), conversation_id.into()];
+    let row = Effect::put(&INBOX, key(), by_id(conversation_id), InboxRow::of(summary, member), mark);
+    let (standing, gone) = match moved {
+        true => (summary.places.standing(), summary.places.gone()),
+        false => (&[][..], &[][..]),
+    };
+    let stands = standing.iter().map(move |place| {
+        let entered_offset = i64::try_from(place.entered).unwrap_or(i64::MAX);
+        Effect::put(&INBOX, key(), at(place), PlaceRow { entered_offset }, mark)
+    });
+    let goes = gone.iter().map(move |place| Effect::remove::<PlaceRow>(&INBOX, key(), at(place), mark));
+    std::iter::once(row).chain(stands).chain(goes)
+}
+
+/// The clustering of a conversation's `InboxRow`.
+pub fn by_id(conversation_id: &str) -> [Value; 2] {
+    [0.into(), conversation_id.into()]
 }
 
 /// The conversations of the accounts that ask.
@@ -105,18 +145,16 @@ impl Lists<rpc::ListConversations> for Inboxes {
         (): (),
         page: &PageAsk,
     ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
-        let after = page.after.as_deref().map(|after| Place::read(after).ok_or_else(Failure::page_token_invalid));
-        let after = after.transpose()?;
-        let inbox = whole(&seen.state, &seen.viewer).await?;
-        let (rows, next) = cut(inbox.conversations, after.as_ref(), page.size);
-        let present = |found: Found<InboxRow>| {
-            let conversation_id = found.text(0).to_owned();
-            found.row.present(&conversation_id)
+        let (state, partitions) = (&seen.state, seen.state.partition_count());
+        let walk = match page.after.as_deref() {
+            Some(values) => Walk::from_values(values, partitions).ok_or_else(Failure::page_token_invalid)?,
+            None => Walk::new(&state.as_of(), partitions),
         };
-        let conversations = rows.into_iter().map(present).collect();
-        let incomplete = inbox.incomplete;
-        let response = ListConversationsResponse { conversations, incomplete, ..ListConversationsResponse::default() };
-        Ok((response, next.map(Place::into_values)))
+        let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer };
+        let (found, next) = inbox.page(walk, page.size).await?;
+        let conversations = found.into_iter().map(|(id, row)| row.present(&id)).collect();
+        let response = ListConversationsResponse { conversations, ..ListConversationsResponse::default() };
+        Ok((response, next.map(Walk::into_values)))
     }
 }
 
@@ -140,7 +178,7 @@ impl Reads<rpc::GetUnreadCounts> for Inboxes {
         seen: &Seen<'_>,
         conversation_ids: Vec<String>,
     ) -> Result<GetUnreadCountsResponse, Failure> {
-        let clusterings = conversation_ids.iter().map(|id| vec![id.as_str().into()]);
+        let clusterings = conversation_ids.iter().map(|id| by_id(id).to_vec());
         let key = Key::text(&seen.viewer);
         let asked = seen.state.rows::<InboxRow>(&INBOX, &key, clusterings);
         let (rows, inbox) = try_join!(asked, whole(&seen.state, &seen.viewer))?;
@@ -167,10 +205,7 @@ struct Inbox {
     incomplete: bool,
 }
 
-/// The whole inbox of an account, at most [`CONVERSATIONS_PER_INBOX`].
-///
-/// The order that callers want changes with every message, and rows are never deleted: rows by time would pile up one
-/// for each message. An inbox is small, so it is read whole and sorted.
+/// The whole inbox of an account, at most [`CONVERSATIONS_PER_INBOX`]: a sum over all needs them all.
 async fn whole(state: &State, account_id: &str) -> Result<Inbox, StoreError> {
     let key = Key::text(account_id);
     let mut conversations: Vec<Found<InboxRow>> = Vec::new();
@@ -184,92 +219,6 @@ async fn whole(state: &State, account_id: &str) -> Result<Inbox, StoreError> {
             let incomplete = conversations.len() > CONVERSATIONS_PER_INBOX;
             conversations.truncate(CONVERSATIONS_PER_INBOX);
             return Ok(Inbox { conversations, incomplete });
-        }
-    }
-}
-
-/// A place in the list of conversations: the one written in last first; of two at one time the smaller id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    activity_time: Reverse<Timestamp>,
-    conversation_id: String,
-}
-
-impl Place {
-    fn of(found: &Found<InboxRow>) -> Self {
-        Self { activity_time: Reverse(found.row.activity_time), conversation_id: found.text(0).to_owned() }
-    }
-
-    fn into_values(self) -> Vec<Value> {
-        vec![self.activity_time.0.into(), Value::Text(self.conversation_id)]
-    }
-
-    fn read(values: &[Value]) -> Option<Self> {
-        match values {
-            [Value::Timestamp(time), Value::Text(id)] => {
-                Some(Self { activity_time: Reverse(*time), conversation_id: id.clone() })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// A page of an inbox behind `after`, and where the next one starts, if there is one.
-///
-/// A conversation that is written in between two pages moves to the top, so a later page does not show it: whoever
-/// walks the list sees each at most once.
-fn cut(
-    mut conversations: Vec<Found<InboxRow>>,
-    after: Option<&Place>,
-    size: usize,
-) -> (Vec<Found<InboxRow>>, Option<Place>) {
-    conversations.retain(|found| after.is_none_or(|after| Place::of(found) > *after));
-    conversations.sort_by_cached_key(Place::of);
-    let has_more = conversations.len() > size;
-    conversations.truncate(size);
-    let next = conversations.last().filter(|_| has_more).map(Place::of);
-    (conversations, next)
-}
-
-#[cfg(test)]
-mod tests {
-    use kith_log::RecordId;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn row(at: i64, id: u8) -> Found<InboxRow> {
-        let row = InboxRow { activity_time: Timestamp(at), ..InboxRow::default() };
-        Found { clustering: vec![RecordId([id; 16]).to_string().as_str().into()], position: 0, row }
-    }
-
-    #[test]
-    fn a_place_of_another_list_is_none() {
-        let values = Place::of(&row(-5, 9)).into_values();
-        for other in [&values[..1], &values[1..], &[], &[values[1].clone(), values[0].clone()]] {
-            assert_eq!(Place::read(other), None, "{other:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn pages_together_are_the_list_newest_first(
-            times in prop::collection::vec(-3..3_i64, 0..40),
-            size in 1..8_usize,
-        ) {
-            let rows: Vec<_> = times.iter().zip(0..).map(|(&at, id)| row(at, id)).collect();
-            let mut walked: Vec<Found<InboxRow>> = Vec::new();
-            let mut after = None;
-            loop {
-                let (page, next) = cut(rows.clone(), after.as_ref(), size);
-                prop_assert!(page.len() == size || next.is_none());
-                walked.extend(page);
-                let Some(next) = next else { break };
-                after = Some(Place::read(&next.into_values()).unwrap());
-            }
-            prop_assert_eq!(walked.len(), rows.len());
-            let key = |found: &Found<InboxRow>| (-found.row.activity_time.0, found.text(0).to_owned());
-            prop_assert!(walked.windows(2).all(|pair| key(&pair[0]) < key(&pair[1])));
         }
     }
 }

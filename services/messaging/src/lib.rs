@@ -9,11 +9,13 @@ mod inbox;
 mod marker;
 mod members;
 mod message;
+mod places;
 mod progress;
 mod rejection;
 mod summary;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kith_fold::{Fold, Group};
 use kith_log::topics;
@@ -27,8 +29,9 @@ use kith_service::kit::Kit;
 use kith_service::{limited, rpcs};
 use tonic::service::RoutesBuilder;
 
-pub use inbox::CONVERSATIONS_PER_INBOX;
+pub use inbox::{CONVERSATIONS_PER_INBOX, INBOX, InboxRow, PlaceRow};
 pub use members::MEMBERS_MAX;
+pub use places::{LEFT_STANDING, Place, Places};
 use rejection::Rejection;
 
 rpcs! {
@@ -50,14 +53,24 @@ rpcs! {
 /// The gRPC services that [`MessagingService::add_to`] adds.
 pub const SERVICES: [&str; 2] = [conversation_service_server::SERVICE_NAME, message_service_server::SERVICE_NAME];
 
+/// How wide a place in an inbox is. A conversation that is written in all the time leaves one behind each time.
+const PLACE: Duration = Duration::from_secs(60 * 60);
+
 /// The folds of the service, over its own topic and what it needs of identity's.
 pub fn group(generation: u32) -> Group {
+    group_with_places(generation, PLACE)
+}
+
+/// The same with places of another width, above 0; for tests in which hours do not pass.
+pub fn group_with_places(generation: u32, place: Duration) -> Group {
+    let place_us = i64::try_from(place.as_micros()).unwrap_or(i64::MAX);
+    let conversations = conversation::Conversations { place_us };
     let folds: Vec<Arc<dyn Fold>> =
-        vec![Arc::new(conversation::Conversations), Arc::new(Accounts), Arc::new(Blocks), Arc::new(BlockedBy)];
+        vec![Arc::new(conversations), Arc::new(Accounts), Arc::new(Blocks), Arc::new(BlockedBy)];
     Group {
         name: "messaging",
         generation,
-        folds_version: 1,
+        folds_version: 2,
         topics: vec![topics::MESSAGING, topics::IDENTITY],
         folds,
         shown: None,

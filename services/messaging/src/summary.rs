@@ -6,6 +6,7 @@ use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSe
 use kith_tables::{Timestamp, row};
 
 use crate::members::{Member, Members};
+use crate::places::Places;
 
 row! {
     /// The conversation itself; without members there is none.
@@ -22,6 +23,8 @@ row! {
         pub last_number: i64,
         pub last_message_id: String,
         pub last_message_time: Timestamp,
+        /// Where it stands in its members' inboxes, the same for all, and where it stood.
+        pub places: Places,
         /// Records that asked for a marker past the last message: a copy of one, later, must not get further.
         pub cut_markers: AppliedIds,
     }

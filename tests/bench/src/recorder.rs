@@ -111,7 +111,7 @@ impl Recorded {
         self.notes.note(|| {
             let cell = |write: &Write| {
                 let mut value = write.position.to_be_bytes().to_vec();
-                put_all(&mut value, &write.columns);
+                put_all(&mut value, write.columns.as_deref().unwrap_or_default());
                 (place_in(write.key.section, &write.key.clustering), value.into())
             };
             Noted::Write { partition: self.place(table, partition), cells: writes.iter().map(cell).collect() }

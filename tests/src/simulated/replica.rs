@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use kith_tables::{Key, Order, Row, RowKey, Slice, Table, Write};
+use kith_tables::{Key, Order, RowKey, Slice, Table, Write};
 use tokio::time::Instant;
 
-pub(super) type Rows = BTreeMap<RowKey, Row>;
+/// Rows and removals.
+pub(super) type Rows = BTreeMap<RowKey, Write>;
 type Partitions = BTreeMap<Key, Rows>;
 
 #[derive(Default)]
@@ -23,7 +24,7 @@ struct Undo {
     table: &'static str,
     partition: Key,
     row: RowKey,
-    before: Option<Row>,
+    before: Option<Write>,
 }
 
 impl Replica {
@@ -86,16 +87,16 @@ impl Replica {
     }
 }
 
-/// The result of two writes of one row, in either order: per cell the later one, at equal times the larger. Rows are
-/// written whole, so their cells share a time.
-pub(super) fn later(one: &Row, other: &Row) -> Row {
-    match one.position.cmp(&other.position) {
-        std::cmp::Ordering::Greater => one.clone(),
-        std::cmp::Ordering::Less => other.clone(),
-        std::cmp::Ordering::Equal => {
-            let cells = one.columns.iter().zip(&other.columns);
-            Row { columns: cells.map(|(a, b)| a.max(b).clone()).collect(), ..one.clone() }
+/// The result of two writes of one row, in either order: per cell the later one, at equal times a removal, or the larger.
+/// Rows are written whole, so their cells share a time.
+pub(super) fn later(one: &Write, other: &Write) -> Write {
+    match (&one.columns, &other.columns) {
+        (Some(columns), Some(others)) if one.position == other.position => {
+            let cells = columns.iter().zip(others).map(|(a, b)| a.max(b).clone()).collect();
+            Write { columns: Some(cells), ..one.clone() }
         }
+        _ if other.stands_over(one) => other.clone(),
+        _ => one.clone(),
     }
 }
 
@@ -109,13 +110,13 @@ pub(super) fn merged(all: &[Option<&Rows>]) -> Rows {
     merged
 }
 
-/// Rows of a slice, in the table's order.
-pub(super) fn slice_of(rows: &Rows, table: &Table, slice: &Slice) -> Vec<Row> {
+/// Rows of a slice, in the table's order, and the removals between them.
+pub(super) fn slice_of(rows: &Rows, table: &Table, slice: &Slice) -> Vec<Write> {
     let range = &slice.range;
     let first = RowKey { section: range.section, clustering: range.prefix.clone() };
     let all = rows.range((Bound::Included(first), Bound::Unbounded)).map(|(_, row)| row);
     let all = all.take_while(|row| row.key.section == range.section && row.key.clustering.starts_with(&range.prefix));
-    let is_after = |row: &&Row| {
+    let is_after = |row: &&Write| {
         let rest = &row.key.clustering[range.prefix.len()..];
         match (&range.after, table.order) {
             (None, _) => true,
@@ -123,11 +124,16 @@ pub(super) fn slice_of(rows: &Rows, table: &Table, slice: &Slice) -> Vec<Row> {
             (Some(after), Order::Descending) => rest[..after.len()] < after[..],
         }
     };
-    let mut found: Vec<Row> = all.filter(is_after).cloned().collect();
+    let mut found: Vec<Write> = all.filter(is_after).cloned().collect();
     if table.order == Order::Descending {
         found.reverse();
     }
-    found.truncate(slice.limit);
+    let mut room = slice.limit;
+    found.retain(|write| {
+        let fits = room > 0;
+        room = room.saturating_sub(usize::from(!write.is_removal()));
+        fits
+    });
     found
 }
 
@@ -138,13 +144,14 @@ mod tests {
     use super::*;
 
     fn write(n: i64, value: &str, position: u64) -> Write {
-        Row { key: RowKey { section: 0, clustering: vec![n.into()] }, columns: vec![value.into()], position }
+        let columns = Some(vec![value.into()]);
+        Write { key: RowKey { section: 0, clustering: vec![n.into()] }, columns, position }
     }
 
     fn value(replica: &Replica, n: i64) -> Option<String> {
         let rows = replica.rows("k", "t", &Key::text("p"))?;
         let row = rows.get(&RowKey { section: 0, clustering: vec![n.into()] })?;
-        Some(format!("{:?}@{}", row.columns[0], row.position))
+        Some(format!("{:?}@{}", row.columns.as_ref()?[0], row.position))
     }
 
     #[tokio::test(start_paused = true)]
@@ -156,6 +163,21 @@ mod tests {
                 replica.write("k", "t", &Key::text("p"), std::slice::from_ref(write), Instant::now());
             }
             assert_eq!(value(&replica, 1).as_deref(), Some("Text(\"b\")@3"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_removal_hides_what_is_not_above_it_in_whatever_order() {
+        let (row, gone) = (write(1, "a", 3), Write::removal(write(1, "", 0).key, 3));
+        for (position, stands) in [(2, false), (3, false), (4, true)] {
+            let row = Write { position, ..row.clone() };
+            for order in [[&row, &gone], [&gone, &row]] {
+                let mut replica = Replica::new(false);
+                for write in order {
+                    replica.write("k", "t", &Key::text("p"), std::slice::from_ref(write), Instant::now());
+                }
+                assert_eq!(value(&replica, 1).is_some(), stands, "{order:?}");
+            }
         }
     }
 

@@ -116,14 +116,15 @@ impl Cluster {
         keyspace: &str,
         table: &'static Table,
         partition: &Key,
-        pick: &dyn Fn(&Rows) -> Vec<Row>,
+        pick: &dyn Fn(&Rows) -> Vec<Write>,
     ) -> Result<Vec<Row>, StoreError> {
+        let rows = |found: Vec<Write>| found.into_iter().filter_map(Write::into_row).collect();
         let mut replicas = self.replicas();
         let chosen = self.readers(&replicas)?;
         let of: Vec<Option<&Rows>> =
             chosen.iter().map(|&n| replicas[n].rows(keyspace, table.name, partition)).collect();
         if of.len() == 1 || of.windows(2).all(|pair| pair[0] == pair[1]) {
-            return Ok(of[0].map(pick).unwrap_or_default());
+            return Ok(rows(of[0].map(pick).unwrap_or_default()));
         }
         let whole = merged(&of);
         let found = pick(&whole);
@@ -131,7 +132,7 @@ impl Cluster {
         let repair = if self.shape.repairs_rows { found.clone() } else { whole.into_values().collect() };
         let now = Instant::now();
         chosen.iter().for_each(|&n| replicas[n].write(keyspace, table.name, partition, &repair, now));
-        Ok(found)
+        Ok(rows(found))
     }
 
     /// Sends a write to every replica; waits for a quorum.
@@ -191,11 +192,11 @@ impl Cluster {
         for (key, rows) in replicas.iter().filter_map(|replica| replica.table(keyspace, table.name)).flatten() {
             for row in rows.values() {
                 all.entry((key, &row.key))
-                    .and_modify(|known: &mut Row| *known = later(known, row))
+                    .and_modify(|known: &mut Write| *known = later(known, row))
                     .or_insert_with(|| row.clone());
             }
         }
-        all.into_iter().map(|((key, _), row)| (key.clone(), row)).collect()
+        all.into_iter().filter_map(|((key, _), write)| Some((key.clone(), write.into_row()?))).collect()
     }
 }
 

@@ -27,11 +27,15 @@ use crate::simulated::{Chance, Fault, Gate, Nemesis, ProcessTables, SimulatedLog
 
 /// 2026-01-01T00:00:00Z.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
+/// How wide a place in an inbox is: a history takes seconds, in which a conversation should move.
+pub const PLACE: Duration = Duration::from_millis(50);
 /// How long a process is frozen before the others get its partitions.
 const SESSION_TIMEOUT_MS: u64 = 300;
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(3);
 const PATIENCE: Patience =
     Patience { attempts: 6, retry_ms: (5, 150), think_ms: (0, 60), call_timeout: Duration::from_secs(6) };
+/// Of how many one is answered, whatever the faults.
+const INIT_ATTEMPTS: usize = 20;
 /// From one jump of a clock to the next.
 const JUMP_EVERY_MS: (u64, u64) = (100, 1_500);
 
@@ -85,7 +89,7 @@ impl World {
         world.log.create_topics(&topics::ALL).await?;
         let ports = world.ports(0, &Gate::new(), 0);
         for group in world.groups_of(Release::This) {
-            kith_fold::create_first(&ports, &group).await?;
+            world.found(&ports, &group).await?;
         }
         if planted.is_some_and(Planted::founds_later) {
             for group in world.groups_of(Release::Later) {
@@ -96,9 +100,21 @@ impl World {
         Ok(world)
     }
 
+    /// What is appended for it may go unanswered; then `kith init` is run again.
+    async fn found(&self, ports: &Ports, group: &Group) -> Result<()> {
+        for _ in 0..INIT_ATTEMPTS {
+            if kith_fold::create_first(ports, group).await.is_ok() {
+                return Ok(());
+            }
+        }
+        Ok(kith_fold::create_first(ports, group).await?)
+    }
+
     /// The groups of a release.
     fn groups_of(&self, release: Release) -> Vec<Group> {
-        let groups = crate::digests::groups(self.plan.push_threshold, self.plan.partitions);
+        let mut groups = crate::digests::groups(self.plan.push_threshold, self.plan.partitions);
+        let messaging = kith_messaging::group_with_places(1, PLACE);
+        groups.iter_mut().filter(|group| group.name == messaging.name).for_each(|group| *group = messaging.clone());
         let groups = match release {
             Release::This => groups,
             Release::Later => groups.into_iter().map(next::of).collect(),

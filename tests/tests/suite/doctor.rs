@@ -138,7 +138,7 @@ static OTHER_POSTS: Table = Table {
     partition: &[Column::text("post")],
     clustering: &[],
     order: Order::Ascending,
-    sections: &[Section { id: 0, name: "post", columns: &[Column::text("other")] }],
+    sections: &[Section { id: 0, name: "post", columns: &[Column::text("other")], removable: false }],
     summary: &[],
 };
 

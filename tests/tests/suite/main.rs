@@ -10,6 +10,7 @@ mod embedded;
 mod faithful;
 mod golden;
 mod harness;
+mod large_inbox;
 mod live;
 mod log_contract;
 mod operators;

@@ -1,12 +1,15 @@
 //! Caches rows that are read by key repeatedly: those that commands decide on, and those on many pages. Absent rows are
 //! cached too, and all rows of a small section, since reads of blocks ask for ever new pairs. Writes go through to the
-//! cache, so that a table partition that changes often is not read each time.
+//! cache, so that a table partition that changes often is not read each time. Where rows may be removed, a row that was
+//! read and not there is read again once it is written: a removal may stand in its place, at a position that no read tells.
 //!
 //! Only over tables that report changes of a partition ([`Keyspace::version`]).
 
 use std::sync::Arc;
 
-use kith_tables::{Apply, Key, Keyspace, Row, RowKey, RowRange, SectionId, Slice, StoreError, Table, Value, Version};
+use kith_tables::{
+    Apply, Key, Keyspace, Row, RowKey, RowRange, SectionId, Slice, StoreError, Table, Value, Version, Write,
+};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
@@ -38,12 +41,15 @@ pub(crate) struct RowCache {
 #[derive(Clone)]
 struct Known {
     version: Version,
-    /// In the order of their keys; `None`: absent. Shared between the known rows before and after a read.
-    rows: Vec<Arc<(RowKey, Option<Row>)>>,
+    /// In the order of their keys. Shared between the known rows before and after a read.
+    rows: Vec<Arc<(RowKey, Standing)>>,
     whole: Whole,
     /// Bytes of the rows.
     bytes: usize,
 }
+
+/// What stands in a row's place: the row, its removal, or `None`: nothing that a read shows.
+type Standing = Option<Write>;
 
 /// Whether all rows of a section are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +123,7 @@ impl RowCache {
         // A peek: a write is no reason to keep an entry.
         if let Some(known) = self.partitions.peek(&place).filter(|known| known.version == before) {
             let mut next = Known { version: after, ..Known::clone(&known) };
-            write.writes.iter().for_each(|row| next.written(row));
+            write.writes.iter().for_each(|one| next.written(write.table, one));
             self.remember(place, next);
         }
     }
@@ -129,10 +135,11 @@ impl RowCache {
     }
 }
 
-/// The section of all `keys`, if it may have few rows.
+/// The section of all `keys`, if it may have few rows. Of one whose rows go, all that are not there would have to be read
+/// again.
 fn one_section(table: &Table, keys: &[RowKey]) -> Option<SectionId> {
     let section = keys.first()?.section;
-    let may_be_few = !table.clustering.is_empty() && section >= 0;
+    let may_be_few = !table.clustering.is_empty() && section >= 0 && !table.is_removable(section);
     (may_be_few && keys.iter().all(|key| key.section == section)).then_some(section)
 }
 
@@ -151,7 +158,7 @@ impl Known {
 
     /// The rows of these keys; of those that are missing, none.
     fn rows(&self, keys: &[RowKey]) -> Vec<Option<Row>> {
-        keys.iter().map(|key| self.place(key).ok().and_then(|at| self.rows[at].1.clone())).collect()
+        keys.iter().map(|key| self.place(key).ok().and_then(|at| self.rows[at].1.clone()?.into_row())).collect()
     }
 
     async fn read(
@@ -162,7 +169,7 @@ impl Known {
         keys: &[RowKey],
     ) -> Result<(), StoreError> {
         let rows = tables.get(table, partition, keys).await?;
-        keys.iter().zip(rows).for_each(|(key, row)| self.learn(key.clone(), row));
+        keys.iter().zip(rows).for_each(|(key, row)| self.learn(key.clone(), row.map(Write::from)));
         Ok(())
     }
 
@@ -179,13 +186,13 @@ impl Known {
         self.whole = Whole::TooMany;
         if rows.len() < WHOLE_ROWS {
             self.whole = Whole::Of(section);
-            rows.into_iter().for_each(|row| self.learn(row.key.clone(), Some(row)));
+            rows.into_iter().for_each(|row| self.learn(row.key.clone(), Some(row.into())));
         }
         Ok(())
     }
 
-    fn learn(&mut self, key: RowKey, row: Option<Row>) {
-        let row = Arc::new((key, row));
+    fn learn(&mut self, key: RowKey, standing: Standing) {
+        let row = Arc::new((key, standing));
         self.bytes += size_of_row(&row);
         match self.place(&row.0) {
             Ok(at) => {
@@ -196,14 +203,23 @@ impl Known {
         }
     }
 
-    /// Puts a written row into the cache, if its key would be known. As in the tables, an older one loses.
-    fn written(&mut self, row: &Row) {
-        let tells = match self.place(&row.key) {
-            Ok(at) => self.rows[at].1.as_ref().is_none_or(|known| known.position <= row.position),
-            Err(_) => self.whole == Whole::Of(row.key.section),
+    fn forget(&mut self, at: usize) {
+        let gone = self.rows.remove(at);
+        self.bytes -= size_of_row(&gone);
+    }
+
+    /// Puts what was written into the cache, if its key would be known. As in the tables, an older write loses.
+    fn written(&mut self, table: &Table, write: &Write) {
+        let stands = match self.place(&write.key) {
+            Ok(at) => match &self.rows[at].1 {
+                Some(known) => write.stands_over(known),
+                None if table.is_removable(write.key.section) => return self.forget(at),
+                None => true,
+            },
+            Err(_) => self.whole == Whole::Of(write.key.section),
         };
-        if tells {
-            self.learn(row.key.clone(), Some(row.clone()));
+        if stands {
+            self.learn(write.key.clone(), Some(write.clone()));
         }
     }
 
@@ -221,9 +237,10 @@ impl Weighter<Place, Arc<Known>> for Weigh {
     }
 }
 
-fn size_of_row((key, row): &(RowKey, Option<Row>)) -> usize {
-    let values = row.iter().flat_map(|row| row.columns.iter().chain(&row.key.clustering));
-    ROW_BYTES + size_bytes(values.chain(&key.clustering))
+fn size_of_row((key, standing): &(RowKey, Standing)) -> usize {
+    let columns = |write: &'_ Write| write.columns.as_ref().map_or(0, |columns| size_bytes(columns.iter()));
+    let written = standing.iter().map(|write| size_bytes(write.key.clustering.iter()) + columns(write)).sum::<usize>();
+    ROW_BYTES + written + size_bytes(key.clustering.iter())
 }
 
 fn size_bytes<'a>(values: impl Iterator<Item = &'a Value>) -> usize {

@@ -141,7 +141,8 @@ impl<'a> Spreader<'a> {
     }
 }
 
-/// Of two writes to one row the later position wins, at equal positions the last one: it is the row's final state.
+/// Of two writes to one row the later position wins, at equal positions a removal, else the last one: it is the row's
+/// final state.
 fn last_of_each_row(mut writes: Vec<Write>) -> Vec<Write> {
     // Stable, so that writes of one position keep their order of arrival.
     writes.sort_by(|a, b| a.key.cmp(&b.key).then(b.position.cmp(&a.position)));
@@ -149,7 +150,7 @@ fn last_of_each_row(mut writes: Vec<Write>) -> Vec<Write> {
     for write in writes {
         match last.last_mut() {
             Some(held) if held.key != write.key => last.push(write),
-            Some(held) if held.position == write.position => *held = write,
+            Some(held) if held.position == write.position && !held.is_removal() => *held = write,
             Some(_) => {}
             None => last.push(write),
         }
@@ -220,7 +221,7 @@ mod tests {
 
     use super::*;
     use crate::Cause;
-    use crate::notes::{NOTES, NoteRow, keyspace};
+    use crate::notes::{NOTES, NoteRow, SlipRow, keyspace};
 
     struct Desk {
         keyspace: Arc<dyn Keyspace>,
@@ -255,6 +256,14 @@ mod tests {
         }
     }
 
+    fn remove(book: &str, page: i64, position: u64) -> Effect {
+        Effect::remove::<SlipRow>(&NOTES, Key::text(book), [page.into()], position)
+    }
+
+    fn slip(book: &str, page: i64, position: u64) -> Effect {
+        Effect::put(&NOTES, Key::text(book), [page.into()], SlipRow { text: position.to_string() }, position)
+    }
+
     fn put(book: &str, page: i64, text: &str, position: u64) -> Effect {
         Effect::put(&NOTES, Key::text(book), [page.into()], NoteRow { text: text.to_owned() }, position)
     }
@@ -283,6 +292,18 @@ mod tests {
         desk.run(vec![put("a", 1, "again", 8)]).await;
         assert_eq!(desk.notes("a").await, [("late".to_owned(), 9)]);
         assert_eq!(desk.notes("b").await, [("other".to_owned(), 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_put_and_a_removal_the_later_position_stays_and_at_one_the_removal() {
+        let desk = desk().await;
+        desk.run(vec![slip("a", 1, 5), remove("a", 1, 5), remove("a", 2, 5), slip("a", 2, 5)]).await;
+        desk.run(vec![remove("a", 3, 4), slip("a", 3, 5), slip("a", 4, 4), remove("a", 4, 5)]).await;
+        desk.run(vec![slip("a", 1, 5), slip("a", 4, 4)]).await;
+        let slice = Slice { range: RowRange::all::<SlipRow>(), limit: 10 };
+        let left = desk.keyspace.slice(&NOTES, &Key::text("a"), &slice).await.unwrap();
+        assert_eq!(left.iter().map(|row| row.position).collect::<Vec<_>>(), [5]);
+        assert_eq!(left[0].key.clustering, [3.into()]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -171,7 +171,8 @@ mod tests {
         let writes = std::slice::from_ref(&page);
         timed.apply(&NOTES, &book, writes).await.unwrap();
         timed.apply_all(&[Apply { table: &NOTES, partition: &book, writes }]).await.unwrap();
-        assert_eq!(timed.slice(&NOTES, &book, &slice).await.unwrap(), writes);
+        let found = timed.slice(&NOTES, &book, &slice).await.unwrap();
+        assert_eq!(found.into_iter().map(Write::from).collect::<Vec<_>>(), writes);
         for _ in 0..3 {
             timed.get(&NOTES, &book, std::slice::from_ref(&page.key)).await.unwrap();
         }

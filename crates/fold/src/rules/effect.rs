@@ -9,7 +9,7 @@ use super::Cause;
 /// An effect of a record outside its scope.
 #[derive(Clone)]
 pub enum Effect {
-    /// Upserts one row elsewhere.
+    /// Upserts or removes one row elsewhere.
     Put(Put),
     /// Appends a record. Only the live generation does, once caught up. Put it behind a `Read` or a `ForEach` that
     /// checks whether it has been made, so that a replay makes no second one.
@@ -49,7 +49,7 @@ pub struct Unless {
     pub holds: fn(&Row) -> bool,
 }
 
-/// A row that a record causes in another table partition, at a position of the record's own log partition.
+/// A row, or its removal, that a record causes in another table partition, at a position of the record's own log partition.
 #[derive(Debug, Clone)]
 pub struct Put {
     pub table: &'static Table,
@@ -77,7 +77,19 @@ impl Effect {
         row: R,
         position: u64,
     ) -> Self {
-        let write = Row { key: RowKey::of::<R>(clustering), columns: row.into_columns(), position };
+        let write = Row { key: RowKey::of::<R>(clustering), columns: row.into_columns(), position }.into();
+        Self::Put(Put { table, partition, write })
+    }
+
+    /// No row of type `R` there at or below `position`, now or from a late writer. Of a put and a removal of one row at
+    /// one position the removal stands. The section must be declared as removable.
+    pub fn remove<R: RowType>(
+        table: &'static Table,
+        partition: Key,
+        clustering: impl IntoIterator<Item = Value>,
+        position: u64,
+    ) -> Self {
+        let write = Write::removal(RowKey::of::<R>(clustering), position);
         Self::Put(Put { table, partition, write })
     }
 

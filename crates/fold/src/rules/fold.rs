@@ -18,7 +18,8 @@ pub trait Fold: Send + Sync + 'static {
     fn apply(&self, rows: &mut Rows, record: &Record);
 
     /// The effects elsewhere. `rows` may be later than the record (on a replay): a value stamped with the record's
-    /// offset must be a function of the record alone, one stamped with the rows' mark a function of the rows alone.
+    /// offset must be a function of the record alone, one stamped with the rows' mark a function of the rows alone. That
+    /// holds for removals too; a row that is put is never removed at the same position.
     fn effects(&self, _rows: &Rows, _record: &Record) -> Vec<Effect> {
         Vec::new()
     }

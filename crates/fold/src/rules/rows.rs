@@ -114,7 +114,7 @@ impl Rows {
     /// The rows to write, in key order; they count as written from then on.
     pub(crate) fn take_dirty(&mut self) -> Vec<Write> {
         let dirty = std::mem::take(&mut self.dirty);
-        dirty.iter().filter_map(|key| self.known.row(key).cloned()).collect()
+        dirty.iter().filter_map(|key| self.known.row(key).cloned().map(Write::from)).collect()
     }
 
     pub(crate) fn summary_key(&self) -> &RowKey {
@@ -295,7 +295,7 @@ mod tests {
         let written = rows.take_dirty();
         let key = |write: &Write| (write.key.section, write.position);
         assert_eq!(written.iter().map(key).collect::<Vec<_>>(), [(-5_003, 4), (0, 4), (0, 3)], "in key order");
-        assert_eq!(written[0].columns, [Value::BigInt(4), Value::BigInt(2)]);
+        assert_eq!(written[0].columns, Some(vec![Value::BigInt(4), Value::BigInt(2)]));
         assert!(rows.take_dirty().is_empty());
     }
 

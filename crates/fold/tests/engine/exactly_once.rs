@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kith_fold::{Group, Token};
 use kith_log::topics;
-use kith_tables::{Key, Row, RowKey, RowType, Value};
+use kith_tables::{Key, Row, RowKey, RowType, Value, Write};
 
 use crate::faulty::Foreign;
 use crate::stage::{Stage, group, partition_of};
@@ -115,7 +115,7 @@ fn late_batch(mark: u64, sum: MoodSum, moods: Vec<Row>) -> Foreign {
     let mark_value = Value::BigInt(i64::try_from(mark).unwrap());
     let columns = std::iter::once(mark_value).chain(sum.into_columns()).collect();
     let summary = Row { key: MOODS.summary_key(source), columns, position: mark };
-    let writes = std::iter::once(summary).chain(moods).collect();
+    let writes = std::iter::once(summary).chain(moods).map(Write::from).collect();
     Foreign { table: &MOODS, partition: Key::text("p"), writes }
 }
 
@@ -190,7 +190,7 @@ async fn only_what_was_written_is_read_of_a_partition_that_was_seen_empty() {
 #[tokio::test(start_paused = true)]
 async fn a_row_without_its_mark_does_not_count() {
     let mut stage = Stage::set(NO_MARGIN).await;
-    let writes = vec![mood("a", 4, 0)];
+    let writes = vec![mood("a", 4, 0).into()];
     stage.plan.intrude(Foreign { table: &MOODS, partition: Key::text("p"), writes });
     stage.react("p", "a", 4).await;
     stage.start().await;

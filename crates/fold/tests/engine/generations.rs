@@ -280,9 +280,9 @@ async fn a_row_that_differs_is_named() {
     let mut row = found[0].clone().unwrap();
     *row.columns.last_mut().unwrap() = 77_i64.into();
     row.position += 1;
-    beside.state.keyspace().apply(&MOODS, &key, &[Row { key: summary, ..row }]).await.unwrap();
+    beside.state.keyspace().apply(&MOODS, &key, &[Row { key: summary, ..row }.into()]).await.unwrap();
     let extra = Row { key: RowKey { section: 0, clustering: vec!["eve".into()] }, ..mood_row(&beside, "post-4").await };
-    beside.state.keyspace().apply(&MOODS, &Key::text("nobody's"), &[extra]).await.unwrap();
+    beside.state.keyspace().apply(&MOODS, &Key::text("nobody's"), &[extra.into()]).await.unwrap();
 
     let verdict = process.verify(&stage, 1, 2).await;
     assert_eq!((verdict.digest, verdict.partitions_different), (None, 2));

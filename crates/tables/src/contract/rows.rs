@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kith_runtime::Runtime;
 
-use super::{Label, NOTES, Note, fresh, note, place, text, write};
+use super::{Label, NOTES, Note, fresh, left, note, place, text, write};
 use crate::{
     Key, MAX_APPLY_ROWS, MAX_GET_ROWS, MAX_SLICE_ROWS, RowKey, RowRange, Slice, StoreError, TableStore, Write,
 };
@@ -67,7 +67,7 @@ pub async fn a_batch_is_all_or_nothing(store: Arc<dyn TableStore>) {
     let writer = Runtime::system().spawn(async move {
         for round in 0..ROUNDS {
             let mut batch: Vec<_> = (0..ROWS_A_BATCH).map(|n| note(n, "w", round, &round.to_string())).collect();
-            let columns = vec![(round as i64).into(), 0.into()];
+            let columns = Some(vec![(round as i64).into(), 0.into()]);
             batch.push(Write { key: NOTES.summary_key(1), columns, position: round });
             writer_keyspace.apply(&NOTES, &Key::text("a"), &batch).await.expect("apply");
         }
@@ -90,7 +90,7 @@ pub async fn a_batch_is_all_or_nothing(store: Arc<dyn TableStore>) {
 pub async fn get_answers_in_the_order_asked(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_get").await;
     let key = Key::text("a");
-    let summary = Write { key: NOTES.summary_key(3), columns: vec![12.into(), 5.into()], position: 12 };
+    let summary = Write { key: NOTES.summary_key(3), columns: Some(vec![12.into(), 5.into()]), position: 12 };
     let label = write(place(1, "x"), 12, Label { label: "blue".to_owned(), count: 2 });
     let batch = [summary.clone(), label.clone(), note(1, "x", 11, "one"), note(-1, "", 12, "minus one")];
     keyspace.apply(&NOTES, &key, &batch).await.expect("apply");
@@ -99,7 +99,8 @@ pub async fn get_answers_in_the_order_asked(store: Arc<dyn TableStore>) {
     keys.extend(absent);
     keys.push(label.key.clone());
     let rows = keyspace.get(&NOTES, &key, &keys).await.expect("get");
-    let expected: Vec<_> = batch.iter().rev().cloned().map(Some).chain([None, None, None, Some(label)]).collect();
+    let expected: Vec<_> =
+        left(&batch).into_iter().rev().map(Some).chain([None, None, None, label.into_row()]).collect();
     assert_eq!(rows, expected);
     assert_eq!(keyspace.get(&NOTES, &Key::text("b"), &keys[..1]).await.expect("get"), [None]);
     assert_eq!(keyspace.get(&NOTES, &key, &[]).await.expect("get"), []);
@@ -108,7 +109,7 @@ pub async fn get_answers_in_the_order_asked(store: Arc<dyn TableStore>) {
     keyspace.apply(&NOTES, &Key::text("many"), &many).await.expect("apply");
     let keys: Vec<_> = many[..MAX_GET_ROWS].iter().map(|row| row.key.clone()).collect();
     let rows = keyspace.get(&NOTES, &Key::text("many"), &keys).await.expect("get");
-    assert_eq!(rows.into_iter().flatten().collect::<Vec<_>>(), many[..MAX_GET_ROWS]);
+    assert_eq!(rows.into_iter().flatten().collect::<Vec<_>>(), left(&many[..MAX_GET_ROWS]));
 }
 
 /// Rows of two sections at one place are two rows, each with its columns; a slice gives one section.
@@ -139,9 +140,11 @@ pub async fn too_much_is_refused(store: Arc<dyn TableStore>) {
     assert!(matches!(keyspace.get(&NOTES, &key, &keys).await, Err(StoreError::TooMany { .. })));
     let too_long = slice(MAX_SLICE_ROWS + 1);
     assert!(matches!(keyspace.slice(&NOTES, &key, &too_long).await, Err(StoreError::TooMany { .. })));
-    let other_columns = Write { columns: vec!["x".into()], ..note(1, "", 1, "") };
+    let other_columns = Write { columns: Some(vec!["x".into()]), ..note(1, "", 1, "") };
     let good_and_bad = [note(1, "", 1, "x"), other_columns];
     assert!(matches!(keyspace.apply(&NOTES, &key, &good_and_bad).await, Err(StoreError::Contract(_))));
+    let stays = [note(1, "", 1, "x"), Write::removal(RowKey::of::<Label>(place(1, "")), 1)];
+    assert!(matches!(keyspace.apply(&NOTES, &key, &stays).await, Err(StoreError::Contract(_))));
     assert_eq!(keyspace.slice(&NOTES, &key, &slice(10)).await.expect("slice"), []);
     assert_eq!(keyspace.slice(&NOTES, &key, &slice(0)).await.expect("slice"), []);
 }

@@ -6,7 +6,9 @@ use super::statements::{comma_separated, quoted, table_name};
 use crate::check::SECTION;
 use crate::{Column, Kind, Order, Table};
 
-/// We delete nothing; 10 days, the servers' own default, leave time for a repair should that change.
+/// How long a server keeps the tombstone of a removed row, 10 days, which is also the servers' own default. Each replica
+/// must be repaired within it, or one that missed the removal brings the row back; a writer that is later brings it back
+/// as well. Who reads such rows does not depend on it (ADR 20).
 pub(super) const GC_GRACE_SECONDS: i32 = 864_000;
 
 /// By column name: type, part of the key, position in it, order; as system_schema has them.

@@ -14,6 +14,8 @@ use crate::{Column, MAX_SLICE_ROWS, Order, SectionId, Table};
 pub(super) enum Purpose {
     /// One row of a section.
     Insert(SectionId),
+    /// One row of any section.
+    Remove,
     /// Rows by their keys, of all sections.
     Get,
     /// Rows of a section: the number of clustering columns that are equal for all, and the number of further ones that
@@ -31,6 +33,7 @@ pub(super) fn section_of_statement(section: SectionId) -> SectionId {
 pub(super) fn statement(keyspace: &str, table: &Table, purpose: Purpose) -> unprepared::Statement {
     let cql = match purpose {
         Purpose::Insert(section) => insert(keyspace, table, section),
+        Purpose::Remove => remove(keyspace, table),
         Purpose::Get => get(keyspace, table),
         Purpose::Slice { section, prefix, after } => slice(keyspace, table, section, prefix, after),
         Purpose::Scan => format!("SELECT {} FROM {}", selected(table, purpose), table_name(keyspace, table)),
@@ -90,6 +93,12 @@ fn insert(keyspace: &str, table: &Table, section: SectionId) -> String {
     format!("INSERT INTO {table} ({names}) VALUES ({marks}) USING TIMESTAMP ?")
 }
 
+/// A server keeps the removal as a tombstone of the row: with its time it hides all of the row's cells up to that time.
+fn remove(keyspace: &str, table: &Table) -> String {
+    let key: Vec<_> = partition(table).chain(clustering(table)).map(|name| format!("{} = ?", quoted(name))).collect();
+    format!("DELETE FROM {} USING TIMESTAMP ? WHERE {}", table_name(keyspace, table), key.join(" AND "))
+}
+
 /// One statement for any number of keys, so that they are read as one state.
 fn get(keyspace: &str, table: &Table) -> String {
     let (from, keys) = (whole_partition(keyspace, table, Purpose::Get), comma_separated(clustering(table).map(quoted)));
@@ -145,7 +154,7 @@ mod tests {
     use crate::contract::{FEED, NOTES, SINGLE};
 
     fn all(table: &Table) -> Vec<unprepared::Statement> {
-        let mut purposes = vec![Purpose::Get, Purpose::Scan];
+        let mut purposes = vec![Purpose::Get, Purpose::Scan, Purpose::Remove];
         for section in [-1, 0, 1] {
             purposes.push(Purpose::Insert(section));
             for prefix in 0..=table.clustering.len() {
@@ -169,10 +178,12 @@ mod tests {
     fn every_write_carries_its_time_and_every_read_names_its_columns() {
         for statement in [&NOTES, &FEED, &SINGLE].into_iter().flat_map(all) {
             let cql = &statement.contents;
-            let is_write = cql.starts_with("INSERT INTO ") && cql.ends_with(" USING TIMESTAMP ?");
+            let writes = cql.starts_with("INSERT INTO ") && cql.ends_with(" USING TIMESTAMP ?");
+            let removes = cql.starts_with("DELETE FROM ") && cql.contains(" USING TIMESTAMP ? WHERE ");
+            let is_write = writes || removes;
             let is_read = cql.starts_with("SELECT \"") && cql.contains("WRITETIME(") && !cql.contains('*');
             assert!(is_write != is_read, "{cql}");
-            for word in ["TTL", "DELETE", "UPDATE", "IF ", "ALLOW FILTERING", "null"] {
+            for word in ["TTL", "UPDATE", "IF ", "ALLOW FILTERING", "null"] {
                 assert!(!cql.contains(word), "{cql}");
             }
         }
@@ -191,6 +202,10 @@ mod tests {
             r#"SELECT "section", "text", "count", "pinned", "written", "raw", "label", "mark", "open", "#.to_owned()
                 + r#"WRITETIME("text"), WRITETIME("label"), WRITETIME("mark") FROM "k"."single" "#
                 + r#"WHERE "id" = ? AND ("section") IN ?"#
+        );
+        assert_eq!(
+            cql(&NOTES, Purpose::Remove),
+            r#"DELETE FROM "k"."view" USING TIMESTAMP ? WHERE "id" = ? AND "section" = ? AND "order" = ? AND "word" = ?"#
         );
         let behind = Purpose::Slice { section: 1, prefix: 1, after: 1 };
         assert_eq!(

@@ -24,6 +24,10 @@ keeps! {
     replay_changes_nothing,
     a_version_ends_with_the_next_apply,
     older_never_overwrites_newer,
+    a_removed_row_stays_away_from_late_writers,
+    rows_move_in_one_apply,
+    a_removed_row_is_no_row,
+    removals_and_writes_come_in_any_order,
     a_batch_is_all_or_nothing,
     get_answers_in_the_order_asked,
     sections_have_columns_of_their_own,
@@ -120,7 +124,7 @@ async fn rows_leave_memory_for_the_disk() {
     let text = "x".repeat(20_000);
     for position in 0..1_000 {
         let note = Note { text: text.clone(), ..Note::default() };
-        let write = Write { columns: note.into_columns(), ..row_at(position) };
+        let write = Write { columns: Some(note.into_columns()), ..row_at(position) };
         keyspace.apply(&NOTES, &Key::text("a"), &[write]).await.unwrap();
     }
     let deadline = Duration::from_secs(20);
@@ -135,7 +139,7 @@ async fn rows_leave_memory_for_the_disk() {
 fn row_at(position: u64) -> Write {
     let note = Note { count: position as i64, ..Note::default() };
     let clustering = [(position as i64).into(), "".into()];
-    Write { key: RowKey::of::<Note>(clustering), columns: note.into_columns(), position }
+    Write { key: RowKey::of::<Note>(clustering), columns: Some(note.into_columns()), position }
 }
 
 /// The child of the next test: writes rows one after the other, each in another table partition, and says how far it is.
@@ -178,4 +182,59 @@ async fn what_kill_9_leaves_is_the_beginning_of_what_was_written() {
     positions.sort_unstable();
     assert!(positions.len() as u64 > answered, "{} rows of {answered} answered", positions.len());
     assert!(positions.iter().copied().eq(0..positions.len() as u64), "a gap");
+}
+
+/// What is stored, removals and what remembers them included.
+fn stored(tables: &EmbeddedTables) -> usize {
+    let catalog = 3;
+    tables.inner.store.state().range((Bound::Included(vec![0]), Bound::Unbounded)).count() - catalog
+}
+
+#[tokio::test(start_paused = true)]
+async fn removals_end_an_hour_later_as_others_are_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = EmbeddedTables::open(dir.path(), Runtime::simulated(1, 0)).unwrap();
+    tables.create("k", &[&NOTES]).await.unwrap();
+    let keyspace = tables.open("k", &[&NOTES]).await.unwrap();
+    let key = Key::text("a");
+    let apply = async |write: Write| keyspace.apply(&NOTES, &key, &[write]).await.unwrap();
+    let remove = async |at: u64| apply(Write::removal(row_at(at).key, at)).await;
+    for at in 1..=4 {
+        apply(row_at(at)).await;
+        remove(at).await;
+    }
+    // Written again, and removed again: neither is ended by the end of the first removal.
+    apply(Write { position: 7, ..row_at(1) }).await;
+    tokio::time::advance(Duration::from_secs(1_800)).await;
+    apply(Write::removal(row_at(2).key, 7)).await;
+    assert_eq!(stored(&tables), 4 + 5, "a place each, and each removal");
+    tokio::time::advance(Duration::from_secs(1_801)).await;
+    apply(row_at(9)).await;
+    assert_eq!(stored(&tables), 1 + 4 + 5, "a row is no occasion");
+    remove(10).await;
+    assert_eq!(stored(&tables), 1 + 4 + 3 + 2, "the first two, whose places hold something else");
+    remove(11).await;
+    assert_eq!(stored(&tables), 1 + 2 + 1 + 4, "two more, with their places");
+    apply(Write { position: 6, ..row_at(2) }).await;
+    let rows = keyspace.get(&NOTES, &key, &[1, 2, 9].map(|at| row_at(at).key)).await.unwrap();
+    assert_eq!(
+        rows.iter().map(|row| row.as_ref().map(|row| row.position)).collect::<Vec<_>>(),
+        [Some(7), None, Some(9)]
+    );
+}
+
+#[tokio::test]
+async fn removals_end_when_the_folder_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = EmbeddedTables::open(dir.path(), Runtime::system()).unwrap();
+    tables.create("k", &[&NOTES]).await.unwrap();
+    let keyspace = tables.open("k", &[&NOTES]).await.unwrap();
+    for at in 1..=1_500 {
+        let gone = Write::removal(row_at(at).key, at);
+        keyspace.apply(&NOTES, &Key::text("a"), &[row_at(0), gone]).await.unwrap();
+    }
+    assert_eq!(stored(&tables), 1 + 2 * 1_500);
+    drop((keyspace, tables));
+    let tables = EmbeddedTables::open(dir.path(), Runtime::system()).unwrap();
+    assert_eq!(stored(&tables), 1);
 }

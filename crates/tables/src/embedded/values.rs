@@ -1,4 +1,6 @@
 //! A row's position and columns as bytes. The declaration gives their meaning, so they contain no names and no kinds.
+//!
+//! A position alone is a removal: every row has a column, and every column takes a byte.
 
 use crate::{Column, Kind, StoreError, Timestamp, Value};
 
@@ -17,6 +19,10 @@ pub(super) fn encode(position: u64, columns: &[Value]) -> Vec<u8> {
     bytes
 }
 
+pub(super) fn encode_removal(position: u64) -> Vec<u8> {
+    encode(position, &[])
+}
+
 /// The position alone: a later write needs only this of the existing row.
 pub(super) fn position(bytes: &[u8]) -> Result<u64, StoreError> {
     take_varint(&mut &*bytes)
@@ -27,6 +33,13 @@ pub(super) fn decode(bytes: &[u8], columns: impl Iterator<Item = Column>) -> Res
     let position = take_varint(&mut rest)?;
     let values = columns.map(|column| take_value(&mut rest, column.kind)).collect::<Result<_, _>>()?;
     if rest.is_empty() { Ok((position, values)) } else { Err(damaged()) }
+}
+
+/// Whether the row was removed.
+pub(super) fn is_removal(bytes: &[u8]) -> Result<bool, StoreError> {
+    let mut rest = bytes;
+    take_varint(&mut rest)?;
+    Ok(rest.is_empty())
 }
 
 fn push_bytes(bytes: &mut Vec<u8>, content: &[u8]) {
@@ -115,6 +128,9 @@ mod tests {
                 ];
                 let bytes = encode(position, &columns);
                 assert_eq!(super::position(&bytes).unwrap(), position);
+                assert!(!is_removal(&bytes).unwrap());
+                let removal = encode_removal(position);
+                assert_eq!((super::position(&removal).unwrap(), is_removal(&removal).unwrap()), (position, true));
                 assert_eq!(decode(&bytes, COLUMNS.into_iter()).unwrap(), (position, columns));
             }
         }

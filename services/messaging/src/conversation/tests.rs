@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::inbox::InboxRow;
 
+const FOLD: Conversations = Conversations { place_us: 3_600_000_000 };
 const CONVERSATION: RecordId = RecordId([0xc0; 16]);
 const ADA: RecordId = RecordId([1; 16]);
 const BOB: RecordId = RecordId([2; 16]);
@@ -62,11 +63,11 @@ impl Folded {
     fn of(history: &[Happened]) -> Self {
         let mut folded = Self { rows: Rows::new(&CONVERSATIONS, 7_000), inbox: BTreeMap::new() };
         for id in 0..=MESSAGE_IDS {
-            folded.rows.load_empty(&Conversations.scope(&record(0, &sent(id, ADA))).unwrap());
+            folded.rows.load_empty(&FOLD.scope(&record(0, &sent(id, ADA))).unwrap());
         }
         for (offset, happened) in (0..).zip(history) {
             let record = record(offset, happened);
-            folded.rows.apply_at(offset, |rows| Conversations.apply(rows, &record));
+            folded.rows.apply_at(offset, |rows| FOLD.apply(rows, &record));
             folded.spread(&record);
         }
         folded
@@ -74,10 +75,14 @@ impl Folded {
 
     /// Also what is emitted on a replay, from rows later than the record.
     fn spread(&mut self, record: &Record) {
-        for effect in Conversations.effects(&self.rows, record) {
+        for effect in FOLD.effects(&self.rows, record) {
             let Effect::Put(put) = effect else { panic!("not a put") };
             let Value::Text(account) = &put.partition.0[0] else { panic!("not an account") };
-            let row = (put.write.position, put.write.read::<InboxRow>().unwrap());
+            if put.write.key.section != InboxRow::SECTION {
+                continue;
+            }
+            let position = put.write.position;
+            let row = (position, put.write.into_row().unwrap().read::<InboxRow>().unwrap());
             let held = self.inbox.entry(RecordId::parse(account).unwrap()).or_insert(row.clone());
             if held.0 < row.0 {
                 *held = row;
@@ -190,7 +195,7 @@ fn events_without_ids_concern_no_conversation() {
         }),
     ];
     for event in events {
-        assert!(Conversations.scope(&record(0, &(ADA, event))).is_none());
+        assert!(FOLD.scope(&record(0, &(ADA, event))).is_none());
     }
     let nobody = ConversationCreated { conversation_id: CONVERSATION.to_string(), ..ConversationCreated::default() };
     let folded = Folded::of(&[(ADA, MessagingEvent::ConversationCreated(nobody)), created(10, ADA)]);

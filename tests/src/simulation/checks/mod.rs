@@ -24,6 +24,7 @@ pub const NEVER_INTERNAL: &str = "never internal";
 pub const NO_IS_NO: &str = "no is no";
 pub const ONE_OWNER: &str = "one owner";
 pub const PAGING: &str = "paging";
+pub const PLACES: &str = "places";
 pub const TIMES: &str = "times";
 pub const TOKEN: &str = "token";
 pub const UNREAD: &str = "unread";

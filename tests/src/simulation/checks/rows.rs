@@ -23,8 +23,7 @@ pub fn rows(tables: &SimulatedTables, groups: &[Group], model: &Model) -> Vec<Fi
             let all = tables.dump(&group.keyspace(), table);
             findings.extend(all.iter().filter_map(|(key, row)| times(table, key, row, heads, most.unwrap_or(0))));
             findings.extend(counts(table, &all));
-            let of_row = |(_, row): &(Key, Row)| nouns::ALL.iter().find_map(|noun| noun.row(model, table, row));
-            findings.extend(all.iter().filter_map(of_row));
+            findings.extend(nouns::ALL.iter().flat_map(|noun| noun.check_rows(model, table, &all)));
         }
     }
     findings

@@ -1,14 +1,16 @@
 //! Direct conversations, and the caller's list of them: latest message first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use kith_log::{RecordId, topics};
+use kith_messaging::{InboxRow, LEFT_STANDING, PlaceRow};
 use kith_proto::Event;
 use kith_proto::messaging::v1::conversation_service_client::ConversationServiceClient;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{self, GetOrCreateDirectRequest, ListConversationsRequest};
 use kith_service::ids::{RequestId, record_id};
+use kith_tables::{Key, Row, RowType, Table, Value};
 use tonic::{Code, Status};
 
 use super::accounts::Handles;
@@ -18,10 +20,11 @@ use super::messages::{self, Talk};
 use super::{Draw, Noun};
 use crate::simulation::board::{Board, Thing};
 use crate::simulation::callers::{Callers, Way};
-use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, TOKEN};
+use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, PLACES, TOKEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op};
+use crate::simulation::world::PLACE;
 
 pub const CONVERSATIONS: &str = "conversations";
 pub const SERVICE: &str = "messaging";
@@ -49,10 +52,41 @@ impl Noun for Conversations {
         });
     }
 
+    fn check_rows(&self, _model: &Model, table: &'static Table, all: &[(Key, Row)]) -> Vec<Finding> {
+        if table.name == kith_messaging::INBOX.name { places(all) } else { Vec::new() }
+    }
+
     fn questions(&self, model: &Model) -> Vec<(String, Op)> {
         let people = model.state::<Handles>().people();
         people.flat_map(|person| [1, 100].map(|size| (person.clone(), walk(ListConversations, size)))).collect()
     }
+}
+
+/// The place of a conversation in the inboxes of its members.
+fn place(talk: &Talk) -> i64 {
+    talk.peak().div_euclid(i64::try_from(PLACE.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Where a row of an inbox says that a conversation stands: account, hour, conversation.
+type At = (Key, Vec<Value>);
+
+/// Rows by place are those that the rows by id tell, without one that was left behind.
+fn places(all: &[(Key, Row)]) -> Vec<Finding> {
+    let (mut told, mut there) = (BTreeSet::<At>::new(), BTreeSet::<At>::new());
+    for (key, row) in all {
+        if row.key.section == PlaceRow::SECTION {
+            there.insert((key.clone(), row.key.clustering.clone()));
+        } else if let (Some(inbox), Some(id)) = (row.read::<InboxRow>(), row.key.clustering.last()) {
+            let at = |hour: i64| (key.clone(), vec![hour.into(), id.clone()]);
+            told.extend(inbox.places.standing().iter().map(|place| at(place.hour)));
+        }
+    }
+    let differ = told.symmetric_difference(&there);
+    let finding = |at: &At| {
+        let which = if told.contains(at) { "is missing" } else { "was left behind" };
+        Finding::new(PLACES, format!("the row of an inbox at {at:?} {which}"))
+    };
+    differ.map(finding).collect()
 }
 
 fn client(to: &Callers) -> ConversationServiceClient<Way> {
@@ -175,9 +209,10 @@ impl List for ListConversations {
         let talks: BTreeMap<String, Vec<Talk>> = messages::states_of(model, call, &call.actor);
         for (id, states) in &talks {
             let is_in = |now: &Talk| now.members.contains_key(&call.actor);
-            // One that rises while its reader walks through the pages is in none of them.
-            let rises = call.pages > 1 && states.iter().any(|now| now.active() != states[0].active());
-            there.put(id, states.iter().any(is_in), states.iter().all(is_in) && !rises);
+            // One that rises more often, while its reader walks through the pages, than its places stand may be missed.
+            let places: BTreeSet<i64> = states.iter().map(place).collect();
+            let stands = call.pages == 1 || places.len() <= LEFT_STANDING + 1;
+            there.put(id, states.iter().any(is_in), states.iter().all(is_in) && stands);
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.id).collect();
         let mut findings = there.check(call, &ids);
@@ -192,7 +227,14 @@ impl List for ListConversations {
             )
         };
         findings.extend(unlike.map(finding));
-        if !rows.is_sorted_by(|newer, older| newer.active() >= older.active()) {
+        // One that rises meanwhile stands where it stood at the beginning.
+        let stays = |row: &&SeenTalk| {
+            let states = talks.get(&row.id).map_or(&[][..], Vec::as_slice);
+            // Where a message is dated before an earlier one, the place is that of the earlier one.
+            states.iter().all(|now| now.active() == now.peak() && now.active() == row.active())
+        };
+        let staying: Vec<&SeenTalk> = rows.iter().filter(stays).collect();
+        if !staying.is_sorted_by(|newer, older| newer.active() >= older.active()) {
             findings.push(Finding::new(LISTS, format!("{} of {} is out of order: {rows:?}", call.op, call.actor)));
         }
         findings

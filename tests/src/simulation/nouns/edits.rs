@@ -6,7 +6,7 @@ use kith_log::{Position, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::posts::private::v1::post_private_event::Event as Private;
 use kith_proto::posts::v1::post_event::Event as Posted;
-use kith_tables::{Row, Table, Value};
+use kith_tables::{Key, Row, Table, Value};
 
 use super::{Draw, Noun};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding};
@@ -62,15 +62,9 @@ impl Noun for Edits {
         }
     }
 
-    fn row(&self, model: &Model, table: &Table, row: &Row) -> Option<Finding> {
-        let (CLAIMS, 0) = (table.name, row.key.section) else { return None };
-        let (Some(Value::Text(id)), Some(Value::Bool(said))) = (row.key.clustering.first(), row.columns.first()) else {
-            return None;
-        };
-        let wrong = *said != won(model, RecordId::parse(id)?);
-        wrong.then(|| {
-            Finding::new(EFFECTIVE_ONCE, format!("the verdict on {id} is that it won: {said}; in the log it is not"))
-        })
+    fn check_rows(&self, model: &Model, table: &'static Table, all: &[(Key, Row)]) -> Vec<Finding> {
+        let verdicts = all.iter().filter(|(_, row)| table.name == CLAIMS && row.key.section == 0);
+        verdicts.filter_map(|(_, row)| misjudged(model, row)).collect()
     }
 
     fn check(&self, model: &Model) -> Vec<Finding> {
@@ -81,4 +75,12 @@ impl Noun for Edits {
         };
         wrong.map(finding).collect()
     }
+}
+
+/// A verdict of the tables that is not the log's.
+fn misjudged(model: &Model, row: &Row) -> Option<Finding> {
+    let Value::Text(id) = row.key.clustering.first()? else { return None };
+    let is_right = row.columns.first() == Some(&Value::Bool(won(model, RecordId::parse(id)?)));
+    (!is_right)
+        .then(|| Finding::new(EFFECTIVE_ONCE, format!("the verdict on {id} is not the log's: {:?}", row.columns)))
 }

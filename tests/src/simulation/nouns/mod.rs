@@ -14,7 +14,7 @@ mod posts;
 mod reactions;
 mod shares;
 
-use kith_tables::{Row, Table};
+use kith_tables::{Key, Row, Table};
 
 use super::board::Scene;
 use super::checks::Finding;
@@ -58,13 +58,13 @@ pub trait Noun: Sync {
         Vec::new()
     }
 
-    /// What must hold of a row of the tables at the end.
-    fn row(&self, _model: &Model, _table: &Table, _row: &Row) -> Option<Finding> {
-        None
-    }
-
     /// What is read at the end, and by whom.
     fn questions(&self, _model: &Model) -> Vec<(String, Op)> {
+        Vec::new()
+    }
+
+    /// What must hold of all rows of one of its tables.
+    fn check_rows(&self, _model: &Model, _table: &'static Table, _all: &[(Key, Row)]) -> Vec<Finding> {
         Vec::new()
     }
 

@@ -21,7 +21,7 @@ use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_tables::{Row, Table, Value};
 
-use super::Planted;
+use super::{Planted, inbox};
 
 /// The table of the contest of edits.
 const EDIT_CLAIMS: &str = "edit_claims";
@@ -35,6 +35,9 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
         Planted::DropsDeletes => is_of(&CARDS),
         Planted::LaterRules => inner.tables().first().is_some_and(|first| first.name == EDIT_CLAIMS),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
+        Planted::PlacesUncompared | Planted::OldPlaceStays => {
+            inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name)
+        }
         _ => false,
     };
     if !concerned {
@@ -111,6 +114,7 @@ impl Fold for PlantedFold {
             (Planted::UnreadByIncrement, Event::Messaging(Messaging::MessageSent(_))) => {
                 effects.into_iter().map(|effect| self.counted_up(effect)).collect()
             }
+            (defect, Event::Messaging(_)) => inbox::effects(defect, effects),
             _ => effects,
         }
     }
@@ -142,8 +146,8 @@ impl PlantedFold {
         let Effect::Put(put) = effect else { return effect };
         let Put { table, partition, mut write } = put;
         let at = table.columns(write.key.section).and_then(|mut all| all.position(|of| of.name == "unread_count"));
-        if let Some(Value::BigInt(unread)) = at.and_then(|at| write.columns.get_mut(at)).filter(|now| **now != 0.into())
-        {
+        let cell = at.zip(write.columns.as_mut()).and_then(|(at, columns)| columns.get_mut(at));
+        if let Some(Value::BigInt(unread)) = cell.filter(|now| **now != 0.into()) {
             let mut known = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
             let counted = known.entry((partition.clone(), write.key.clone())).or_default();
             *counted += 1;

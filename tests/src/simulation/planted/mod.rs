@@ -2,6 +2,7 @@
 //! A checker must catch each.
 
 mod folds;
+mod inbox;
 mod log;
 mod tables;
 
@@ -53,6 +54,10 @@ defects! {
     BackfillNewest "backfill-newest" "a new follow is given the newest post only"
     CutFromOneSide "cut-from-one-side" "a block does not look for a follow to cut"
     UnreadByIncrement "unread-by-increment" "unread numbers are counted up with each message spread"
+    PlacesUncompared "places-uncompared" "a conversation's old place is removed also where it is the new one"
+    OldPlaceStays "old-place-stays" "a conversation's old places are not removed"
+    PlaceBelieved "place-believed" "a row by place counts without the row by id"
+    PlaceOfNow "place-of-now" "a walk asks where conversations stand, not where they stood"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
@@ -107,6 +112,8 @@ impl Planted {
             Self::CacheOverForeignMark | Self::WatermarkReadAhead => {
                 plan.processes = plan.processes.max(2);
             }
+            // Few people have few conversations, which move often.
+            Self::OldPlaceStays | Self::PlaceOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide => {
                 (plan.hot, plan.partitions) = (true, 3);
@@ -156,6 +163,8 @@ impl Planted {
             | Self::WatermarkReadAhead
             | Self::FollowersBeforePost
             | Self::NoBlockFilter
+            | Self::PlaceBelieved
+            | Self::PlaceOfNow
             | Self::PageSkips => tables::wrap(self, ports.tables, runtime.clone()),
             _ => ports.tables,
         };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kith_messaging::INBOX;
 use kith_projector::views::audience::FOLLOWERS;
 use kith_projector::views::author_feed::AUTHOR_FEED;
 use kith_projector::views::follows::FollowRow;
@@ -15,7 +16,7 @@ use kith_tables::{
 };
 use tokio::task::AbortHandle;
 
-use super::Planted;
+use super::{Planted, inbox};
 
 const WATERMARKS: &str = "watermarks";
 /// How long what was called durable is on its way.
@@ -44,6 +45,8 @@ struct PlantedKeyspace {
 struct Memory {
     summaries: BTreeMap<(&'static str, Key, RowKey), Row>,
     followers: BTreeMap<Key, Vec<Row>>,
+    /// What was last read of each inbox's rows by place.
+    stops: BTreeMap<Key, Vec<RowKey>>,
     late: Vec<AbortHandle>,
 }
 
@@ -111,6 +114,10 @@ impl PlantedKeyspace {
             Planted::WatermarkReadAhead if table.name == WATERMARKS && asked.len() == 2 => {
                 found.iter_mut().flatten().for_each(|row| row.position += 1);
             }
+            Planted::PlaceBelieved | Planted::PlaceOfNow if table.name == INBOX.name => {
+                let stops = self.memory().stops.get(partition).cloned().unwrap_or_default();
+                inbox::distort(self.defect, &stops, found);
+            }
             Planted::NoBlockFilter if table.name.starts_with("block") && !folds => found.fill(None),
             Planted::RebuildAppends if table.name == ACCOUNTS.name && !folds => found.fill(None),
             _ => {}
@@ -128,7 +135,7 @@ impl PlantedKeyspace {
             Planted::CacheOverForeignMark => {
                 for write in writes.iter().filter(|write| write.key.section < 0) {
                     let place = (table.name, partition.clone(), write.key.clone());
-                    self.memory().summaries.insert(place, write.clone());
+                    self.memory().summaries.extend(write.clone().into_row().map(|row| (place, row)));
                 }
             }
             _ => {}
@@ -191,6 +198,10 @@ impl Keyspace for PlantedKeyspace {
         let mut found = self.inner.slice(table, partition, slice).await?;
         if self.defect == Planted::PageSkips && slice.range.after.is_some() && !found.is_empty() {
             found.remove(0);
+        }
+        if table.name == INBOX.name {
+            let stops = found.iter().map(|row| row.key.clone()).collect();
+            self.memory().stops.insert(partition.clone(), stops);
         }
         Ok(found)
     }

@@ -2,11 +2,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use kith_runtime::Runtime;
-use kith_tables::{MAX_GET_ROWS, ScanPage, Write};
+use kith_tables::{MAX_GET_ROWS, RowType, ScanPage};
 
 use super::*;
 use crate::cache::SoleWriter;
-use crate::notes::{NOTES, NoteRow, keyspace, note};
+use crate::notes::{NOTES, NoteRow, SlipRow, keyspace, note};
 
 /// Tables that count how often they are read, and take no writes while they are down.
 struct Counting {
@@ -60,7 +60,7 @@ impl Desk {
     }
 
     async fn write(&self, book: &str, pages: std::ops::Range<i64>) {
-        let writes: Vec<Row> = pages.map(|page| note(page, "x", 1)).collect();
+        let writes: Vec<Write> = pages.map(|page| note(page, "x", 1)).collect();
         self.sole_writer.apply(&NOTES, &Key::text(book), &writes).await.unwrap();
     }
 
@@ -209,7 +209,7 @@ async fn what_two_writes_make_side_by_side_is_read() {
 /// Tables of which both rows are written anew just before the next read by key.
 struct Meanwhile {
     tables: Arc<dyn Keyspace>,
-    writes: std::sync::Mutex<Option<Vec<Row>>>,
+    writes: std::sync::Mutex<Option<Vec<Write>>>,
 }
 
 #[async_trait]
@@ -261,7 +261,7 @@ async fn rows_of_two_states_are_not_given_together() {
     let folder = tempfile::tempdir().unwrap();
     let tables = keyspace(folder.path(), &Runtime::simulated(1, 0)).await;
     let book = Key::text("a");
-    let old: Vec<Row> = (0..WHOLE_ROWS as i64).map(|page| note(page, "old", 1)).collect();
+    let old: Vec<Write> = (0..WHOLE_ROWS as i64).map(|page| note(page, "old", 1)).collect();
     tables.apply(&NOTES, &book, &old).await.unwrap();
     let new = vec![note(1, "new", 2), note(2, "new", 2)];
     let tables = Meanwhile { tables, writes: std::sync::Mutex::new(None) };
@@ -275,4 +275,63 @@ async fn rows_of_two_states_are_not_given_together() {
     *tables.writes.lock().unwrap() = Some(new);
     assert_eq!(read(&[one.clone(), two.clone()]).await, ["new", "new"]);
     assert_eq!(read(&[one, two]).await, ["new", "new"]);
+}
+
+/// A slip's write and its removal.
+fn slip(page: i64, position: u64) -> Write {
+    let key = RowKey::of::<SlipRow>([page.into()]);
+    Write { key, columns: Some(SlipRow { text: position.to_string() }.into_columns()), position }
+}
+
+fn slip_gone(page: i64, position: u64) -> Write {
+    Write::removal(slip(page, position).key, position)
+}
+
+/// What the cache and the tables say of two slips after each of these writes.
+async fn slips(desk: &Desk, book: &Key, writes: &[Write], asked_before: bool) {
+    let keys = [slip(1, 0).key, slip(2, 0).key];
+    desk.sole_writer.apply(&NOTES, book, &[slip(2, 1)]).await.unwrap();
+    for write in writes {
+        if asked_before {
+            desk.cache.get(&*desk.sole_writer, &NOTES, book, &keys).await.unwrap();
+        }
+        desk.sole_writer.apply(&NOTES, book, std::slice::from_ref(write)).await.unwrap();
+        let known = desk.cache.get(&*desk.sole_writer, &NOTES, book, &keys).await.unwrap();
+        let there = desk.counting.tables.get(&NOTES, book, &keys).await.unwrap();
+        assert_eq!(known, there, "after {write:?} of {writes:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_stays_away_from_the_cache_as_from_the_tables() {
+    let (desk, mut number) = (Desk::new().await, 0);
+    let all: Vec<Write> = (0..3).flat_map(|position| [slip(1, position), slip_gone(1, position)]).collect();
+    for one in &all {
+        for two in &all {
+            for three in &all {
+                for asked_before in [false, true] {
+                    number += 1;
+                    let writes = [one.clone(), two.clone(), three.clone()];
+                    slips(&desk, &Key::text(&number.to_string()), &writes, asked_before).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_there_is_read_again_once_it_is_written_where_rows_go() {
+    let desk = Desk::new().await;
+    let (book, keys) = (Key::text("a"), [slip(1, 0).key]);
+    let look = async || desk.cache.get(&*desk.sole_writer, &NOTES, &book, &keys).await.unwrap()[0].is_some();
+    // Before anything is known: the cache must not think that the row was never written.
+    desk.sole_writer.apply(&NOTES, &book, &[slip_gone(1, 9)]).await.unwrap();
+    assert_eq!((look().await, desk.reads()), (false, (1, 0)), "such a section is not known whole");
+    desk.sole_writer.apply(&NOTES, &book, &[slip(1, 3)]).await.unwrap();
+    assert_eq!((look().await, desk.reads()), (false, (2, 0)));
+    desk.sole_writer.apply(&NOTES, &book, &[slip(1, 10)]).await.unwrap();
+    assert_eq!((look().await, desk.reads()), (true, (3, 0)));
+    desk.sole_writer.apply(&NOTES, &book, &[slip_gone(1, 11)]).await.unwrap();
+    desk.sole_writer.apply(&NOTES, &book, &[slip(1, 10)]).await.unwrap();
+    assert_eq!((look().await, desk.reads()), (false, (3, 0)), "the removal of a known row is known with its position");
 }

@@ -1,7 +1,7 @@
 //! Stored watermarks: one row of each kind per log partition.
 
 use kith_log::{LogPartition, Offset, Position, RecordId};
-use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, Timestamp, row};
+use kith_tables::{Column, Order, Row, RowKey, RowType, Section, Table, Timestamp, Write, row};
 
 /// The last record of a partition that is in the tables.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +61,8 @@ pub(super) fn row_key<R: RowType>(partition: LogPartition) -> RowKey {
     RowKey::of::<R>([i64::from(partition.index).into()])
 }
 
-pub(super) fn stored_row<R: RowType>(partition: LogPartition, row: R, position: Offset) -> Row {
-    Row { key: row_key::<R>(partition), columns: row.into_columns(), position }
+pub(super) fn stored_row<R: RowType>(partition: LogPartition, row: R, position: Offset) -> Write {
+    Row { key: row_key::<R>(partition), columns: row.into_columns(), position }.into()
 }
 
 pub(super) fn signed(offset: Offset) -> i64 {
