@@ -47,8 +47,11 @@ pub mod headers {
     /// In a record whose bytes an operator appended again: the id of its dead letter.
     pub const RETRY_OF: &str = "kith_retry_of";
 
+    /// The least version of reader that understands the record, where that is not the first: an older one stops there.
+    pub const READER: &str = "kith_reader";
+
     /// Every name above.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         SPEC_VERSION,
         ID,
         SOURCE,
@@ -60,6 +63,7 @@ pub mod headers {
         CONTENT_TYPE,
         TRACE_PARENT,
         RETRY_OF,
+        READER,
     ];
 }
 

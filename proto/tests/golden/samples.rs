@@ -67,6 +67,7 @@ fn identity() -> Vec<Event> {
         password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo".into(),
         create_time: at(1),
         payload_digest: DIGEST.into(),
+        rules: 1,
     };
     vec![
         Identity::AccountCreated(created).into(),
@@ -109,6 +110,7 @@ fn posts() -> Vec<Event> {
         post_create_time: at(10),
         request_time: at(11),
         payload_digest: DIGEST.into(),
+        rules: 1,
     };
     vec![
         Posts::PostCreated(created).into(),

@@ -86,8 +86,8 @@ impl Batch {
                         false => Item::Skipped,
                     }
                 }
-                Decoded::UnknownType => {
-                    batch.stopped_at = Some(format!("{} is of a type that this build does not know", record.position));
+                Decoded::Newer(why) => {
+                    batch.stopped_at = Some(format!("{} {why}", record.position));
                     break;
                 }
             };

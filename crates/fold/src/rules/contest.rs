@@ -12,7 +12,7 @@ use super::{Append, Effect, Fold, Record, Rows, Scope};
 /// A verdict is a function of the intents before it about the same thing, and final. An example, the seats of a group:
 ///
 /// ```text
-/// Intent    SeatRequested { group_id, account_id, seats }
+/// Intent    SeatRequested { group_id, account_id, seats, rules }
 /// Summary   Seats { taken }                       what the verdicts so far come to, beside their rows
 /// Claim     SeatClaim { won }                     a row of CLAIMS, under (group_id, the intent's id)
 /// judge     won = taken < seats; taken += 1 if won
@@ -32,12 +32,18 @@ pub trait Contest: Send + Sync + 'static {
     /// What the fact changes.
     type Subject: RowType;
 
+    /// The version of the rules that judge the intents of this release. Verdicts are final: a release with other rules raises
+    /// it, and its [`Self::judge`] still judges an intent by the rules that the intent names.
+    const RULES: u32 = 1;
     const CLAIMS: &'static Table;
     /// Its partitions have the facts' keys; each holds the one row of the subject.
     const SUBJECTS: &'static Table;
 
     /// A well-formed intent. Any other is ignored.
     fn intent(record: &Record) -> Option<&Self::Intent>;
+
+    /// The version of the rules that judge it.
+    fn rules(intent: &Self::Intent) -> u32;
 
     /// What is contended: the partition of [`Self::CLAIMS`].
     fn contended(intent: &Self::Intent) -> Key;
@@ -78,6 +84,9 @@ impl<C: Contest> Fold for Arbiter<C> {
     /// A late copy finds the verdict of the first.
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(intent) = C::intent(record) else { return };
+        if C::rules(intent) > C::RULES {
+            return rows.refuse(format!("is judged by rules {}, and this build has {}", C::rules(intent), C::RULES));
+        }
         let place = C::place(record);
         if rows.get::<C::Claim>(place.clone()).is_some() {
             return;

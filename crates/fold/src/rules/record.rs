@@ -54,15 +54,24 @@ pub(crate) enum Decoded {
     Event(Box<Record>),
     /// Not decodable by any build: set aside, and the fold continues.
     Poison(String),
-    /// Well formed, of a type that this build does not know: the partition stops until a newer build takes it.
-    UnknownType,
+    /// Well formed, and newer than this build: the partition stops until a newer build takes it. Says why.
+    Newer(String),
 }
+
+/// What this build understands: records that need this version of reader, or an older one. A release that gives an event a new
+/// value or field which an older build would fold wrongly raises it, and names it in the header of such records.
+const READER: u32 = 1;
 
 impl Decoded {
     pub(crate) fn of(raw: &kith_log::Record) -> Self {
         let Some(id) = raw.id() else {
             return Self::Poison("header ce_id is missing or malformed".to_owned());
         };
+        match raw.header(headers::READER).map(str::parse::<u32>) {
+            None | Some(Ok(..=READER)) => {}
+            Some(Ok(needed)) => return Self::Newer(format!("needs reader {needed}, and this build is {READER}")),
+            Some(Err(_)) => return Self::Poison("header kith_reader is malformed".to_owned()),
+        }
         match Event::decode(raw.position.partition.topic.name, &raw.value) {
             Ok(event) => Self::Event(Box::new(Record {
                 position: raw.position,
@@ -73,7 +82,7 @@ impl Decoded {
                 trace_parent: raw.header(headers::TRACE_PARENT).map(str::to_owned),
             })),
             Err(DecodeError::Malformed(reason)) => Self::Poison(reason),
-            Err(DecodeError::UnknownType) => Self::UnknownType,
+            Err(DecodeError::UnknownType) => Self::Newer("is of a type that this build does not know".to_owned()),
         }
     }
 }
@@ -82,4 +91,41 @@ impl Decoded {
 pub(crate) fn made_at(record: &kith_log::Record) -> Option<UnixMillis> {
     let time = record.header(headers::TIME)?;
     time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use kith_log::{Header, LogPartition, topics};
+    use kith_proto::posts::v1::PostDeleted;
+    use kith_proto::posts::v1::post_event::Event as Post;
+
+    use super::*;
+
+    fn decoded(reader: Option<&str>) -> Decoded {
+        let id = Header::new(headers::ID, RecordId([1; 16]).to_string());
+        let needed = reader.map(|needed| Header::new(headers::READER, needed.to_owned()));
+        let position = Position { partition: LogPartition { topic: topics::POSTS, index: 0 }, offset: 0 };
+        let event = Event::from(Post::PostDeleted(PostDeleted { post_id: "p".into(), ..PostDeleted::default() }));
+        Decoded::of(&kith_log::Record {
+            position,
+            key: Bytes::from_static(b"p"),
+            headers: [id].into_iter().chain(needed).collect(),
+            value: event.encode().into(),
+            logged_ms: 0,
+        })
+    }
+
+    #[test]
+    fn a_record_is_read_by_those_who_understand_it() {
+        let of_this_build = READER.to_string();
+        for known in [None, Some("1"), Some(&*of_this_build)] {
+            assert!(matches!(decoded(known), Decoded::Event(_)), "{known:?}");
+        }
+        let newer = (READER + 1).to_string();
+        assert!(matches!(decoded(Some(&newer)), Decoded::Newer(why) if why.contains("needs reader")));
+        for malformed in ["", "x", "-1", "99999999999"] {
+            assert!(matches!(decoded(Some(malformed)), Decoded::Poison(_)), "{malformed}");
+        }
+    }
 }

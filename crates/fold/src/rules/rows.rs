@@ -75,7 +75,12 @@ impl Rows {
         read.unwrap_or_default()
     }
 
-    /// The forbidden read of a fold, if any.
+    /// The record must not be applied by this build: its partition stops there.
+    pub(super) fn refuse(&self, why: String) {
+        let _ = self.fault.set(why);
+    }
+
+    /// Why the partition must stop, if it must.
     pub(crate) fn fault(&self) -> Option<&str> {
         self.fault.get().map(String::as_str)
     }
