@@ -58,7 +58,7 @@ SEEDS ?= 10000
 simulate: ## the whole suite in one thread against an adversary, 10,000 seeds (SEEDS=…); then every planted defect
 	cargo build --release --quiet --bin simulate
 	target/release/simulate --seeds $(SEEDS) --jobs $$(nproc)
-	target/release/simulate --seeds 120 --planted all
+	target/release/simulate --seeds 240 --planted all
 
 lint: ## formatting, clippy, dependency rules, protos, manifests
 	cargo fmt --all --check

@@ -41,6 +41,21 @@ pub struct Ports {
     pub log: Arc<dyn EventLog>,
     pub tables: Arc<dyn TableStore>,
     pub metrics: FoldMetrics,
+    pub pace: Pace,
+}
+
+/// How much a generation that is filled beside the live one may slow that one down.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// While the live folds lag by more records than this in their worst partition, no other generation is folded here. Under
+    /// load without an end a batch is folded every few seconds all the same, so that a rebuild ends.
+    pub live_lag_records: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { live_lag_records: 500 }
+    }
 }
 
 /// A running group. Dropping it ends its tasks: the next owner folds their unfinished work again.
@@ -96,7 +111,7 @@ pub async fn create(ports: &Ports, group: &Group) -> Result<(), FoldError> {
 /// Opens the group's tables and, where `folding`, joins its consumer group and folds. `Err` when topics or tables are
 /// not as declared.
 pub async fn start(ports: &Ports, group: Group, folding: bool) -> Result<Running, FoldError> {
-    start_as(ports, group, folding, Role::new(ports.runtime.clone(), true)).await
+    start_as(ports, group, folding, Role::new(ports, true)).await
 }
 
 /// As [`start`], for a generation that may not serve yet.

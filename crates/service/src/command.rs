@@ -178,6 +178,14 @@ pub(crate) struct Appended {
     pub next: Offset,
 }
 
+impl Appended {
+    /// Whether the record's time stands behind that of the rows of its decision, whatever records between them, each dated one
+    /// microsecond later, do to it.
+    fn is_dated_behind(&self, newest: Timestamp, at: Timestamp) -> bool {
+        at.0 > newest.0.saturating_add_unsigned(self.position.offset.saturating_sub(self.next))
+    }
+}
+
 /// Runs a command whose record is a fact.
 pub async fn run<N, R>(service: &N::Service, call: Call<R>) -> Result<R::Response, Failure>
 where
@@ -190,16 +198,18 @@ where
     let _turn = seen.turn(asked.id, asked.digest).await?;
     let decided = decide::<N>(&seen, &mut asked, &command).await?;
     let Decided { mut standing, appended } = decided;
+    let rested_on = standing.newest;
     let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());
     if let Some(appended) = appended
-        && !seen.stands_as_made(appended.position, appended.next, asked.at)
+        && !(seen.stands_as_made(appended.position, appended.next, asked.at)
+            && (!N::TIMES_RISE || appended.is_dated_behind(rested_on, asked.at)))
     {
         // A copy of it, or another command of the actor about the same, may precede it, or this process's clock may be
         // ahead: the state is known once it is folded.
         standing = reload::<N>(&seen, &asked, &command, appended.position).await?;
     }
     let token = match appended {
-        Some(appended) => seen.dated(appended.position.into(), asked.at),
+        Some(appended) => seen.dated(appended.position.into(), asked.at.max(standing.newest)),
         None => seen.standing(partition, standing.rests_on).await?,
     };
     let mut response = N::answer(&seen.opener(), &asked, command, standing.state)?;

@@ -52,6 +52,7 @@ pub struct Settings {
     pub push_threshold: u64,
     pub backfill_window_seconds: u64,
     pub max_lag_records: u64,
+    pub rebuild_live_lag_records: u64,
     pub default_deadline_ms: u64,
     pub max_deadline_ms: u64,
     connection_age_seconds: u64,

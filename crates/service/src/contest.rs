@@ -75,6 +75,8 @@ where
         Verdict::Lost(failure) => Err(failure),
         Verdict::Won(mut response, follows) => {
             token.merge(&follows);
+            // Rows may say more than this process knows to be folded: then the token's time is not known yet.
+            seen.state.at_least(&token, seen.deadline.at()).await?;
             response.set_consistency_token(seen.dated(token, Timestamp::default()).encode());
             Ok(response)
         }

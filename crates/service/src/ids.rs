@@ -90,6 +90,17 @@ pub(crate) fn hash(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
+const ID_END_DIGITS: usize = 16;
+/// See [`id_end`].
+pub const ID_END_BYTES: usize = ID_END_DIGITS / 2;
+
+/// The end of an id, of which every digit depends on all of what the id was made of: for page tokens that remember many. `None`:
+/// it is no id.
+pub fn id_end(id: &str) -> Option<[u8; ID_END_BYTES]> {
+    let digits = id.get(id.len().checked_sub(ID_END_DIGITS)?..)?;
+    u64::from_str_radix(digits, 16).ok().map(u64::to_be_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Pace, Ports};
 use kith_fold::{
     Cause, FoldError, Group, MakeGroup, Operations, Projection, Publisher, Standstill, State, Token, create_first,
 };
@@ -55,7 +55,7 @@ impl Stage {
         let log = EmbeddedLog::open(&folder.path().join("log"), PARTITIONS, runtime.clone()).unwrap();
         let tables = tables(&folder.path().join("tables"));
         log.create_topics(&topics::ALL).await.unwrap();
-        let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
+        let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default(), pace: Pace::default() };
         let (kit, projection) = at_work(&ports, &group).await;
         Self { ports, kit, group, projection: Some(projection), _folder: folder }
     }

@@ -28,9 +28,10 @@ pub struct TableDigest {
     pub rows: u64,
 }
 
-/// The digest of every row of `tables`. It may or may not include rows written concurrently.
+/// The digest of every row of `tables` but those that may be removed, which say only where to look (ADR 20). It may or may not
+/// include rows written concurrently.
 pub async fn digest(keyspace: &dyn Keyspace, tables: &[&'static Table]) -> Result<Digest, StoreError> {
-    digest_where(keyspace, tables, |_, _, _| true).await
+    digest_where(keyspace, tables, |table, _, row| !table.is_removable(row.key.section)).await
 }
 
 /// The digest of the rows that `counts` accepts: for tables that may hold invisible rows.

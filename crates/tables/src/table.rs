@@ -1,3 +1,5 @@
+use sha2::{Digest as _, Sha256};
+
 use crate::{Column, RowType, SectionId};
 
 /// The order of a section's rows by their clustering columns, the same for all.
@@ -77,9 +79,46 @@ impl Table {
         all
     }
 
+    /// Name, keys, order, sections and columns: a line for the table, one per section and one for the summary.
+    pub fn declaration(&self) -> String {
+        let columns = |columns: &[Column]| {
+            let one = |column: &Column| format!("{} {:?}", column.name, column.kind);
+            columns.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        let (name, partition, clustering) = (self.name, columns(self.partition), columns(self.clustering));
+        let table = format!("table {name}: by ({partition}), ({clustering}) {:?}", self.order);
+        let section = |of: &Section| format!("  {name}.{} {}: {}", of.name, of.id, columns(of.columns));
+        let summary = format!("  {name}.summary: {}", columns(self.summary));
+        let lines = [table].into_iter().chain(self.sections.iter().map(section)).chain([summary]);
+        lines.map(|line| line + "\n").collect()
+    }
+
+    /// The first 12 hexadecimal digits of the SHA-256 of [`Self::declaration`].
+    pub fn fingerprint(&self) -> String {
+        let digest = Sha256::digest(self.declaration());
+        digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The key of the summary row of the log partition of the number `source`, 1 and up.
     pub fn summary_key(&self, source: i32) -> crate::RowKey {
         let clustering = self.clustering.iter().map(|c| c.kind.default_value()).collect();
         crate::RowKey { section: -source, clustering }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{FEED, NOTES};
+
+    #[test]
+    fn equal_declarations_have_equal_fingerprints_and_others_have_not() {
+        let same = Table { ..NOTES };
+        assert_eq!(same.fingerprint(), NOTES.fingerprint());
+        let other_order = Table { order: Order::Descending, ..NOTES };
+        let one_column_less = Table { sections: &NOTES.sections[..0], ..NOTES };
+        let all = [&NOTES, &FEED, &other_order, &one_column_less].map(Table::fingerprint);
+        let different: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!((different.len(), all[0].len()), (4, 12));
     }
 }

@@ -8,7 +8,7 @@ mod shared;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::engine::{FoldMetrics, Ports, create};
+use kith_fold::engine::{FoldMetrics, Pace, Ports, create};
 use kith_fold::{Projection, Record, State, Token};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
@@ -63,7 +63,7 @@ impl World {
         let keys = KeyFolder::at(folder.path().join("keys"));
         keys.create_missing(&runtime).unwrap();
         let jwks = folder.path().join("keys").join(JWKS_FILE);
-        let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
+        let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default(), pace: Pace::default() };
         Self { ports, _folder: folder, keys, jwks }
     }
 

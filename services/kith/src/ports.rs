@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Pace, Ports};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::kafka::{KafkaLog, KafkaSettings};
 use kith_log::{EventLog, LogError};
@@ -24,7 +24,8 @@ const ASK_EVERY: Duration = Duration::from_millis(50);
 pub async fn open(settings: &Settings, runtime: &Runtime, metrics: FoldMetrics) -> anyhow::Result<Ports> {
     let log = when_free(runtime, || open_log(settings, runtime)).await?;
     let tables = when_free(runtime, || open_tables(settings, runtime)).await?;
-    Ok(Ports { runtime: runtime.clone(), log, tables, metrics })
+    let pace = Pace { live_lag_records: settings.rebuild_live_lag_records };
+    Ok(Ports { runtime: runtime.clone(), log, tables, metrics, pace })
 }
 
 async fn when_free<T>(runtime: &Runtime, open: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {

@@ -309,6 +309,10 @@ fn announce(settings: &Settings) {
     }
     let (callers, admin) = (settings.listen, settings.admin_listen);
     note!("Kith serves gRPC on {callers}; health and metrics are on http://{admin}");
+    if !settings.serves_reflection() {
+        // The call would need the protos.
+        return;
+    }
     note!("A first call:");
     note!(
         "  grpcurl -plaintext -d '{{\"handle\":\"ada\",\"password\":\"correct horse\"}}' {callers} kith.identity.v1.AccountService/CreateAccount"

@@ -150,6 +150,8 @@ impl Lists<rpc::ListConversations> for Inboxes {
             Some(values) => Walk::from_values(values, partitions).ok_or_else(Failure::page_token_invalid)?,
             None => Walk::new(&state.as_of(), partitions),
         };
+        // Another process, or another generation, may be behind the page before.
+        state.at_least(&walk.start(), seen.deadline.at()).await?;
         let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer };
         let (found, next) = inbox.page(walk, page.size).await?;
         let conversations = found.into_iter().map(|(id, row)| row.present(&id)).collect();

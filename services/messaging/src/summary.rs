@@ -8,6 +8,9 @@ use kith_tables::{Timestamp, row};
 use crate::members::{Member, Members};
 use crate::places::Places;
 
+/// Clocks may be ten minutes apart (ADR 18).
+const OUT_OF_ORDER_MAX_US: i64 = 10 * 60 * 1_000_000;
+
 row! {
     /// The conversation itself; without members there is none.
     #[derive(Debug, Clone, Default, PartialEq)]
@@ -65,14 +68,16 @@ impl Summary {
     /// The next message, which was not there before; gives its number. `None`: its sender is not in the conversation.
     ///
     /// Its time is `at`, but later than that of the message before it: two senders who have not seen each other's message
-    /// may date them in another order than the log has them, and a list has one order, by number and by time.
+    /// may date them in another order than the log has them, and a list has one order, by number and by time. A message dated
+    /// more than [`OUT_OF_ORDER_MAX_US`] ahead of the next came from a wrong clock, which those behind it do not follow.
     pub fn send(&mut self, event: &MessageSent, at: Timestamp) -> Option<i64> {
         let after = Timestamp(self.activity_time().0.saturating_add(1));
         let sender = self.members.get_mut(&event.sender_id)?;
         self.last_number = self.last_number.saturating_add(1);
         sender.progress.write(self.last_number);
         self.last_message_id = event.message_id.clone();
-        self.last_message_time = at.max(after);
+        let is_near = after.0.saturating_sub(at.0) <= OUT_OF_ORDER_MAX_US;
+        self.last_message_time = if is_near { at.max(after) } else { at };
         Some(self.last_number)
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use kith_service::Failure;
+use kith_service::ids::{ID_END_BYTES, id_end};
 use kith_service::query::PageAsk;
 use kith_tables::Value;
 
@@ -11,9 +12,6 @@ use crate::entry::Place;
 const REMEMBERED_MAX: usize = 512;
 /// The maximum of posts with the time of the walk's place that it remembers: an entry of the same time may follow.
 const OF_A_MOMENT_MAX: usize = 100;
-/// The end of a post's id, of which every digit depends on all of what the id was made of.
-const ID_END_DIGITS: usize = 16;
-const ID_END_BYTES: usize = ID_END_DIGITS / 2;
 
 /// How far a walk has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,12 +89,6 @@ impl Shown {
         let (ends, rest) = bytes.as_chunks();
         rest.is_empty().then(|| Self(ends.to_vec()))
     }
-}
-
-/// `None`: it is no post's id, and so in no feed.
-fn id_end(post_id: &str) -> Option<[u8; ID_END_BYTES]> {
-    let digits = post_id.get(post_id.len().checked_sub(ID_END_DIGITS)?..)?;
-    u64::from_str_radix(digits, 16).ok().map(u64::to_be_bytes)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use kith_fold::Group;
-use kith_fold::engine::{self, FoldMetrics, Ports, Running};
+use kith_fold::engine::{self, FoldMetrics, Pace, Ports, Running};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, topics};
 use kith_runtime::Runtime;
@@ -91,7 +91,7 @@ impl Desk {
         log.create_topics(&topics::ALL).await?;
         let metrics = Metrics::default();
         let folds = FoldMetrics::register(&mut metrics.registry());
-        let ports = Ports { runtime, log, tables, metrics: folds };
+        let ports = Ports { runtime, log, tables, metrics: folds, pace: Pace::default() };
         Ok(Self { ports, recorder, metrics, _folder: folder })
     }
 

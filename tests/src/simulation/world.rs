@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use async_trait::async_trait;
 use kith_fold::Group;
-use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Pace, Ports};
 use kith_log::{EventLog as _, LogPartition, topics};
 use kith_runtime::Runtime;
 use tokio::sync::Notify;
@@ -176,7 +176,8 @@ impl World {
         let runtime = Runtime::simulated(seed, EPOCH_MS + elapsed + skew);
         let tables = ProcessTables { inner: Arc::clone(&self.tables) as _, gate: Arc::clone(gate) };
         let log = self.log.of_process(slot, Arc::clone(gate));
-        let ports = Ports { runtime, log, tables: Arc::new(tables), metrics: FoldMetrics::default() };
+        let ports =
+            Ports { runtime, log, tables: Arc::new(tables), metrics: FoldMetrics::default(), pace: Pace::default() };
         match self.planted {
             Some(planted) => planted.ports(ports, self.installed(slot)),
             None => ports,

@@ -1,6 +1,6 @@
 //! One thread, one seed, ports in memory: the same log, byte for byte.
 
-use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Pace, Ports};
 use kith_log::{EventLog, Record, topics};
 use kith_runtime::Runtime;
 use kith_tests::digests;
@@ -16,7 +16,7 @@ async fn run(seed: u64) -> Vec<Record> {
     let runtime = Runtime::simulated(seed, EPOCH_MS);
     let log = SimulatedLog::new(runtime.clone(), PARTITIONS);
     let tables = SimulatedTables::new();
-    let ports = Ports { runtime, log: log.clone(), tables, metrics: FoldMetrics::default() };
+    let ports = Ports { runtime, log: log.clone(), tables, metrics: FoldMetrics::default(), pace: Pace::default() };
     log.create_topics(&topics::ALL).await.unwrap();
     let projections = digests::start(&ports, 10_000).await.unwrap();
     slice::play(&ports, &projections).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Pace, Ports};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, topics};
 use kith_runtime::Runtime;
@@ -38,7 +38,7 @@ async fn digests(suite: &mut Suite, push_threshold: u64) -> BTreeMap<String, (u6
     let runtime = Runtime::system();
     let log = EmbeddedLog::open(&folder(suite, "log"), digests::PARTITIONS, runtime.clone()).unwrap();
     let tables = EmbeddedTables::open(folder(suite, "tables"), runtime.clone()).unwrap();
-    let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
+    let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default(), pace: Pace::default() };
     digests::of(&ports, push_threshold).await.unwrap()
 }
 

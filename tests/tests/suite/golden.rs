@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_fold::engine::{self, FoldMetrics, Pace, Ports};
 use kith_fold::{Group, Token};
 use kith_log::{EventLog, Header, LogPartition, NewRecord, Position, Record, headers, topics};
 use kith_runtime::Runtime;
-use kith_tables::{Column, Table};
+
 use kith_tests::digests;
 use kith_tests::simulated::{SimulatedLog, SimulatedTables};
 use kith_tests::simulation::{Keys, Mode, Plan, run};
@@ -156,7 +156,7 @@ fn read(line: &str) -> Option<NewRecord> {
 /// What the golden file should say.
 async fn written(group: &Group, histories: &[History]) -> String {
     let mut text = format!("{}, folds version {}\n", group.name, group.folds_version);
-    group.folded_tables().into_iter().for_each(|table| declaration(&mut text, table));
+    group.folded_tables().into_iter().for_each(|table| text += &table.declaration());
     for (history, push_threshold) in histories.iter().zip(PUSH_THRESHOLDS.into_iter().cycle()) {
         let tables = fold(group, history, push_threshold).await;
         assert!(tables.values().any(|(rows, _)| *rows > 0), "{} makes nothing of {}", group.name, history.name);
@@ -168,19 +168,6 @@ async fn written(group: &Group, histories: &[History]) -> String {
     text
 }
 
-fn declaration(text: &mut String, table: &Table) {
-    let columns = |columns: &[Column]| {
-        let one = |column: &Column| format!("{} {:?}", column.name, column.kind);
-        columns.iter().map(one).collect::<Vec<_>>().join(", ")
-    };
-    let (partition, clustering) = (columns(table.partition), columns(table.clustering));
-    writeln!(text, "table {}: by ({partition}), ({clustering}) {:?}", table.name, table.order).unwrap();
-    for section in table.sections {
-        writeln!(text, "  {}.{} {}: {}", table.name, section.name, section.id, columns(section.columns)).unwrap();
-    }
-    writeln!(text, "  {}.summary: {}", table.name, columns(table.summary)).unwrap();
-}
-
 /// Rows and digest of each table of the group once it has folded the history.
 async fn fold(group: &Group, history: &History, push_threshold: u64) -> BTreeMap<String, (u64, [u8; 32])> {
     let runtime = Runtime::simulated(1, NOW_MS);
@@ -190,7 +177,13 @@ async fn fold(group: &Group, history: &History, push_threshold: u64) -> BTreeMap
         log.append(record.clone()).await.unwrap();
     }
     let before = log.dump().len();
-    let ports = Ports { runtime, log: log.clone(), tables: SimulatedTables::new(), metrics: FoldMetrics::default() };
+    let ports = Ports {
+        runtime,
+        log: log.clone(),
+        tables: SimulatedTables::new(),
+        metrics: FoldMetrics::default(),
+        pace: Pace::default(),
+    };
     let group =
         digests::groups(push_threshold, history.partitions).into_iter().find(|of| of.name == group.name).unwrap();
     engine::create(&ports, &group).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Pace, Ports};
 use kith_proto::feeds::v1::WaitForRequest;
 use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
 use kith_runtime::Runtime;
@@ -37,7 +37,13 @@ async fn drop_keyspaces(server: &Server) {
 async fn digests_of(kafka: &Server, cassandra: &Server) -> BTreeMap<String, (u64, [u8; 32])> {
     let runtime = Runtime::system();
     let log = kafka_server::log(kafka, digests::PARTITIONS);
-    let ports = Ports { runtime, log: log.unwrap(), tables: tables(cassandra), metrics: FoldMetrics::default() };
+    let ports = Ports {
+        runtime,
+        log: log.unwrap(),
+        tables: tables(cassandra),
+        metrics: FoldMetrics::default(),
+        pace: Pace::default(),
+    };
     digests::of(&ports, NOBODY_IS_PULLED).await.unwrap()
 }
 

@@ -32,6 +32,9 @@ async fn the_log_is_read_from_a_process_that_has_it_to_itself() {
     let secrets = suite.operate("suite", &["events", "--topic", "kith.identity.private.v1"]).await.unwrap();
     assert!(secrets.contains("not shown") && !secrets.contains("argon2"), "{secrets}");
     assert_eq!(operate(&suite, "suite", &["dead-letters"]).await["more"], false);
+    let messaging = operate(&suite, "suite", &["projections", "messaging", "--views"]).await;
+    let inbox = kith_messaging::INBOX.fingerprint();
+    assert_eq!(messaging["projections"][0]["views"]["inbox"], inbox, "{messaging}");
 }
 
 #[tokio::test]

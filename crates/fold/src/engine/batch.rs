@@ -30,6 +30,12 @@ pub(crate) struct Batch {
     stopped_at: Option<String>,
 }
 
+/// Why a fold goes no further than the batch's record of that index.
+pub(crate) struct Refused {
+    pub at: usize,
+    pub why: String,
+}
+
 enum Item {
     Event(Box<Record>, Span),
     Poison(Box<Poison>),
@@ -144,18 +150,19 @@ impl Batch {
         Ok(Scopes { loaded, touches, had_some: false })
     }
 
-    /// Evolves every scope in log order; returns the effects. `Stopped` if a fold read a row that it must not read.
-    pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], scopes: &mut Scopes) -> Result<Vec<Effect>, FoldError> {
+    /// Evolves every scope in log order; returns the effects. `Err` if a fold must not apply a record here, or read a row that it
+    /// must not read: then the scopes are worth nothing.
+    pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], scopes: &mut Scopes) -> Result<Vec<Effect>, Refused> {
         let mut effects = Vec::new();
-        for &(fold, record, scope) in &scopes.touches {
-            let Item::Event(record, span) = &self.records[record] else { continue };
+        for &(fold, at, scope) in &scopes.touches {
+            let Item::Event(record, span) = &self.records[at] else { continue };
             let _entered = span.enter();
             let rows = &mut scopes.loaded[scope].rows;
             let applied = rows.apply_at(record.position.offset, |rows| folds[fold].apply(rows, record));
             scopes.had_some |= !applied;
             effects.extend(folds[fold].effects(rows, record));
             if let Some(fault) = rows.fault() {
-                return Err(FoldError::Stopped(format!("{}: {fault}", record.position)));
+                return Err(Refused { at, why: format!("{}: {fault}", record.position) });
             }
         }
         Ok(effects)

@@ -9,13 +9,12 @@ use kith_runtime::Runtime;
 use kith_tables::StoreError;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
+use super::{Pace, Ports};
 use crate::positions::Standing;
 use crate::{FoldError, Lag, Watermarks};
 
 /// Micro-batches that a generation beside the live one folds at a time, in one process.
 const BESIDE_BATCHES_AT_ONCE: usize = 1;
-/// While the live folds lag by more than this, other generations are not folded.
-const LIVE_LAG_RECORDS: u64 = 500;
 /// Between two checks whether they have caught up.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// After this many checks a batch is folded anyway: a rebuild under lasting load is slow, but ends.
@@ -26,6 +25,7 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 /// One for a generation in a process.
 pub(crate) struct Role {
     runtime: Runtime,
+    pace: Pace,
     /// Whether this generation serves: then its folds append, and wait for no other generation.
     live: AtomicBool,
     /// Whether it will serve as soon as it has caught up: then it does not wait either.
@@ -49,9 +49,10 @@ struct Beside {
 pub(crate) struct Turn<'a>(#[allow(dead_code, reason = "held, not read")] Option<SemaphorePermit<'a>>);
 
 impl Role {
-    pub fn new(runtime: Runtime, live: bool) -> Arc<Self> {
+    pub fn new(ports: &Ports, live: bool) -> Arc<Self> {
         Arc::new(Self {
-            runtime,
+            runtime: ports.runtime.clone(),
+            pace: ports.pace,
             live: live.into(),
             wanted: false.into(),
             standing: Arc::default(),
@@ -159,7 +160,7 @@ impl Role {
 
     fn live_is_behind(&self) -> bool {
         let live_lag = self.beside().live_lag.clone();
-        live_lag.is_some_and(|lag| lag.worst_records() > LIVE_LAG_RECORDS)
+        live_lag.is_some_and(|lag| lag.worst_records() > self.pace.live_lag_records)
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) {

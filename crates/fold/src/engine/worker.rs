@@ -1,3 +1,5 @@
+mod unmade;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use kith_tables::{Cell, Row, StoreError, Timestamp};
 use lru::LruCache;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::batch::{BATCH_RECORDS, Batch, batches};
+use super::batch::{BATCH_RECORDS, Batch, Refused, batches};
 use super::context::Context;
 use super::heads::head_of;
 use super::letters::Letters;
@@ -181,38 +183,6 @@ impl Worker {
         }
     }
 
-    async fn make_up(&mut self) -> Result<(), FoldError> {
-        let before = self.context.role.appended_before(self.partition).await?;
-        self.live = true;
-        self.append_next = self.append_next.max(before);
-        let (from, until) = (self.first_unmade(), self.next);
-        let group = &self.context.group;
-        let may_append = group.owns(self.partition.topic) || group.folds.iter().any(|fold| fold.appends());
-        if may_append && from < until {
-            tracing::debug!(partition = %self.partition, from, until, "looking for appends not made");
-            return self.replay(from, until).await;
-        }
-        // Appends that others made count as made here too.
-        self.context.state.watermarks.store_appended(self.partition, until).await?;
-        self.append_next = self.append_next.max(until);
-        Ok(())
-    }
-
-    /// The first offset whose appends may be missing. Only complete tables show whether a fold wants an append: so all
-    /// records that the worker folded before are judged again, where the tables' server may have lost rows that an earlier
-    /// judgement rested on. If no fold appends, the only appends are dead letters, and the worker has seen those of the
-    /// records that it folded itself: such a partition need not be folded a second time before new records.
-    fn first_unmade(&self) -> Offset {
-        let folds_append = self.context.group.folds.iter().any(|fold| fold.appends());
-        if folds_append && self.may_lose() {
-            return self.append_next.min(self.began);
-        }
-        if folds_append || self.append_next < self.began {
-            return self.append_next;
-        }
-        self.poison_from.unwrap_or(self.next).max(self.append_next)
-    }
-
     /// After a failure the cache is not trusted: the fold restarts at the restart point and catches up with the group's
     /// reader. Because of the marks, records that are already applied cost no writes.
     async fn recover(&mut self, error: FoldError) -> Result<(), FoldError> {
@@ -273,8 +243,18 @@ impl Worker {
         Ok(())
     }
 
-    /// One micro-batch: load, apply, write scopes, execute effects, move the watermark.
+    /// One micro-batch. If a fold refuses a record, those before it are folded first.
     async fn fold(&mut self, records: &[RawRecord]) -> Result<(), FoldError> {
+        let Err(Refused { at, why }) = self.fold_all(records).await? else { return Ok(()) };
+        if at > 0 {
+            // The same records up to there were not refused.
+            self.fold_all(&records[..at]).await?.map_err(|refused| FoldError::Stopped(refused.why))?;
+        }
+        Err(FoldError::Stopped(why))
+    }
+
+    /// Load, apply, write scopes, execute effects, move the watermark. Where a fold refuses a record nothing is written.
+    async fn fold_all(&mut self, records: &[RawRecord]) -> Result<Result<(), Refused>, FoldError> {
         let role = Arc::clone(&self.context.role);
         let _turn = role.turn(|| self.context.state.watermarks.count_step(self.partition)).await?;
         // Another generation serves now: it makes the appends.
@@ -287,7 +267,10 @@ impl Worker {
         let keyspace = &*self.context.state.keyspace;
         let mut scopes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
         laps.end(Step::Load);
-        let effects = [set_aside, batch.apply(&self.context.group.folds, &mut scopes)?].concat();
+        let effects = match batch.apply(&self.context.group.folds, &mut scopes) {
+            Ok(effects) => [set_aside, effects].concat(),
+            Err(refused) => return Ok(Err(refused)),
+        };
         laps.end(Step::Apply);
         scopes.write(keyspace, &|| self.has_all()).await?;
         laps.end(Step::Write);
@@ -307,13 +290,14 @@ impl Worker {
             laps.end(Step::Note);
         }
         self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len());
-        batch.stopped_at().map_or(Ok(()), |reason| Err(FoldError::Stopped(reason)))
+        batch.stopped_at().map_or(Ok(Ok(())), |reason| Err(FoldError::Stopped(reason)))
     }
 
     /// The next dates issued here also follow the log's clock. A log without times has no clock; records that a new
-    /// generation reads again are old.
+    /// generation reads, or that are read again, are old.
     fn read_log_clock(&self, records: &[RawRecord]) {
-        let logged = records.last().filter(|_| self.live).map(|last| last.logged_ms.saturating_mul(1_000));
+        let new = records.last().filter(|last| self.live && last.position.offset >= self.next);
+        let logged = new.map(|last| last.logged_ms.saturating_mul(1_000));
         if let Some(logged) = logged.filter(|&logged| logged < UnixMicros::MAX) {
             self.context.runtime.logged(logged);
         }

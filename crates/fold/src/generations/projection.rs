@@ -85,7 +85,7 @@ impl Projection {
         }
         let mut serving = None;
         if let Some(number) = first {
-            let role = Role::new(ports.runtime.clone(), number == generations.live());
+            let role = Role::new(ports, number == generations.live());
             role.beside_others(others);
             role.pause(generations.paused().is_some());
             if number != generations.live() {
@@ -183,11 +183,10 @@ impl Projection {
     }
 
     async fn become_like(&self, wanted: &Generations) -> Result<(), NotYet> {
-        let is_theirs = !wanted.is_of(wanted.live(), self.version);
         for running in self.all() {
             running.role.pause(wanted.paused().is_some());
-            if is_theirs && running.role.is_live() {
-                // Before anything that may fail: another release's generation appends from now on.
+            if running.number() != wanted.live() && running.role.is_live() {
+                // Before anything that may fail: another generation appends from now on.
                 running.role.stand_alone();
             }
         }
@@ -238,7 +237,7 @@ impl Projection {
         if self.generation(number).is_some() {
             return Ok(());
         }
-        let role = Role::new(self.ports.runtime.clone(), false);
+        let role = Role::new(&self.ports, false);
         role.pause(wanted.paused().is_some());
         match self.serving() {
             Some(serving) => role.stand_beside(Arc::clone(&serving.lag)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kith_fold::engine::{self, FoldMetrics, Ports, Running};
+use kith_fold::engine::{self, FoldMetrics, Pace, Ports, Running};
 use kith_fold::{Cause, Found, Group, Publisher, State, Token};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, Header, LogPartition, NewRecord, Position, Record, RecordId, Topic, headers, topics};
@@ -57,7 +57,7 @@ impl Stage {
         let inner = EmbeddedTables::open(folder.path().join("tables"), runtime.clone()).unwrap();
         let tables = Arc::new(Faulty { inner, plan: Arc::clone(&plan), margin });
         let publisher = Publisher::new(Arc::clone(&log) as Arc<dyn EventLog>, runtime.clone(), "test");
-        let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
+        let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default(), pace: Pace::default() };
         Self { ports, plan, publisher, running: None, next_id: 0, folder }
     }
 

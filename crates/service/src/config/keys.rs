@@ -42,6 +42,11 @@ pub const KEYS: &[Key] = &[
     key("push_threshold", "10000", "followers above which an author's posts are pulled by readers instead of pushed"),
     key("backfill_window_seconds", "2592000", "how far back a new follow fills the home feed, seconds"),
     key("max_lag_records", "100000", "how far a service's folds may lag before its commands are refused, records"),
+    key(
+        "rebuild_live_lag_records",
+        "500",
+        "while the live folds lag by more records than this, a new generation is not filled",
+    ),
     key("password_memory_kib", "19456", "memory of one password hash (argon2id), KiB"),
     key(
         "reserved_handles",

@@ -102,23 +102,28 @@ pub async fn rows_of_all_kinds_read_back(store: Arc<dyn TableStore>) {
 /// The digest that `digests_follow_the_rows` expects from every adapter.
 const KNOWN_DIGEST: &str = "f160caa8e5c8bcd8f2e4ff4f223cab8e66b1b736ecd15967881c16f62410eb99";
 
+const IN_ANOTHER_ORDER: &[&Table] = &[&SINGLE, &FEED, &NOTES];
+
 /// Equal rows have equal digests, whatever the order, the positions and the adapter; other rows have others.
 pub async fn digests_follow_the_rows(store: Arc<dyn TableStore>) {
     let keyspace = fresh(&store, "kith_contract_digest").await;
-    let empty = digest(&*keyspace, ALL).await.expect("digest");
+    let all = async |tables| digest_where(&*keyspace, tables, |_, _, _| true).await.expect("digest");
+    let empty = all(ALL).await;
     let notes: Vec<_> = (0..50).map(|n| note(n, "ä", 1, &n.to_string())).collect();
     keyspace.apply(&NOTES, &Key::text("a"), &notes).await.expect("apply");
     keyspace.apply(&FEED, &feed_key(), &notes).await.expect("apply");
     let label = write(place(1, "x"), 12, Label { label: "blue".to_owned(), count: -2 });
     keyspace.apply(&NOTES, &Key::text("b"), &[label]).await.expect("apply");
-    let first = digest(&*keyspace, ALL).await.expect("digest");
+    let first = all(ALL).await;
+    let that_stay = digest(&*keyspace, ALL).await.expect("digest");
+    assert_eq!(that_stay.rows, 1, "of those that may be removed none counts");
     assert_eq!((empty.rows, first.rows), (0, 101));
     assert_eq!(first.to_string(), KNOWN_DIGEST);
 
     keyspace.apply(&FEED, &feed_key(), &[note(1, "ä", 9, "1")]).await.expect("apply");
-    assert_eq!(digest(&*keyspace, &[&SINGLE, &FEED, &NOTES]).await.expect("digest"), first, "another position");
+    assert_eq!(all(IN_ANOTHER_ORDER).await, first, "another position");
     keyspace.apply(&FEED, &feed_key(), &[note(1, "ä", 10, "2")]).await.expect("apply");
-    let changed = digest(&*keyspace, ALL).await.expect("digest");
+    let changed = all(ALL).await;
     assert_eq!(changed.rows, first.rows);
     assert_ne!(changed.bytes, first.bytes);
     let differs: Vec<_> =

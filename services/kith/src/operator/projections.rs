@@ -41,6 +41,9 @@ pub struct ProjectionsOptions {
     /// Every partition, not only each generation
     #[arg(long)]
     partitions: bool,
+    /// Every view of each generation, with the fingerprint of its declaration
+    #[arg(long, conflicts_with = "partitions")]
+    views: bool,
     #[command(flatten)]
     ops: OpsOptions,
 }
@@ -223,12 +226,12 @@ fn hint(group: &str, code: Code) -> Option<&'static str> {
 }
 
 async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
-    let group = options.group.unwrap_or_default();
+    let group = options.group.clone().unwrap_or_default();
     let mut desk = Desk::open(&options.ops, &group).await?;
     let asked = proto::ListProjectionsRequest { service: group };
     let listed = desk.client.list_projections(request(asked)).await.map_err(|status| desk.refused(&status))?;
     let projections = listed.into_inner().projections;
-    show_projections(&projections, options.ops.json, options.partitions);
+    show_projections(&projections, &options);
     Ok(())
 }
 

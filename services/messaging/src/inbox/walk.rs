@@ -12,7 +12,8 @@ use std::cmp::Reverse;
 
 use bytes::Bytes;
 use kith_fold::Token;
-use kith_log::{LogPartition, Offset, PartitionIndex, topics};
+use kith_log::{LogPartition, Offset, PartitionIndex, Position, topics};
+use kith_service::ids::{ID_END_BYTES, id_end};
 use kith_tables::{Key, Keyspace, MAX_GET_ROWS, Row, RowKey, RowRange, Slice, StoreError, Timestamp, Value};
 
 use super::{INBOX, InboxRow, PlaceRow, by_id};
@@ -23,9 +24,6 @@ const ROUNDS: usize = 4;
 const ORDERED_MAX: usize = 256;
 /// Rows by place of one slice, at the least.
 const FEW_ROWS: usize = 64;
-/// The end of an id, of which every digit depends on all of what the id was made of.
-const ID_END_DIGITS: usize = 16;
-const ID_END_BYTES: usize = ID_END_DIGITS / 2;
 
 /// How far a walk has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +43,15 @@ impl Walk {
         let next = |index| as_of.offset(LogPartition { topic: topics::MESSAGING, index }).map_or(0, |last| last + 1);
         let start = (0..partitions).map(next).collect();
         Self { start, hour: i64::MAX, behind: String::new(), shown: Vec::new() }
+    }
+
+    /// What the log had when it began.
+    pub fn start(&self) -> Token {
+        let last = |(index, next): (PartitionIndex, &Offset)| {
+            let partition = LogPartition { topic: topics::MESSAGING, index };
+            Some(Position { partition, offset: next.checked_sub(1)? })
+        };
+        (0..).zip(&self.start).filter_map(last).collect()
     }
 
     /// As a page token carries it: at most 4.2 KiB, of which the start takes 2 with 256 log partitions.
@@ -279,12 +286,6 @@ fn in_order(mut page: Vec<Listed>) -> Vec<Listed> {
 fn eights(bytes: &[u8]) -> (&[[u8; ID_END_BYTES]], Option<&[u8]>) {
     let (parts, rest) = bytes.as_chunks();
     (parts, Some(rest).filter(|rest| !rest.is_empty()))
-}
-
-/// `None`: it is no id, and so in no inbox.
-fn id_end(conversation_id: &str) -> Option<[u8; ID_END_BYTES]> {
-    let digits = conversation_id.get(conversation_id.len().checked_sub(ID_END_DIGITS)?..)?;
-    u64::from_str_radix(digits, 16).ok().map(u64::to_be_bytes)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::engine::{FoldMetrics, Ports};
+use kith_fold::engine::{FoldMetrics, Pace, Ports};
 use kith_fold::{Cause, Projection, Publisher, State, Token, WaitError, create_first};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog, LogPartition, Position, RecordId, topics};
@@ -54,7 +54,13 @@ impl Suite {
         let tables = EmbeddedTables::open(folders[1].path(), runtime.clone()).unwrap();
         let store = Arc::new(Jitter::new(tables, seed));
         let tables: Arc<dyn TableStore> = Arc::clone(&store) as Arc<dyn TableStore>;
-        let ports = Ports { runtime: runtime.clone(), log: Arc::clone(&log), tables, metrics: FoldMetrics::default() };
+        let ports = Ports {
+            runtime: runtime.clone(),
+            log: Arc::clone(&log),
+            tables,
+            metrics: FoldMetrics::default(),
+            pace: Pace::default(),
+        };
         let publisher = Publisher::new(log, runtime, "test");
         let settings = Settings { push_threshold, partition_count: PARTITIONS };
         let (log, projection) = (counted, None);

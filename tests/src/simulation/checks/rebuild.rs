@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use kith_fold::engine::{self, FoldMetrics, Ports};
+use kith_fold::engine::{self, FoldMetrics, Pace, Ports};
 use kith_fold::{Group, State, Token};
 use kith_log::{Position, headers};
 use kith_runtime::Runtime;
@@ -29,6 +29,7 @@ pub async fn rebuild(world: &World, groups: Vec<Group>, live: &[State]) -> Resul
         log: world.log.of_process(SLOT, Gate::new()),
         tables: SimulatedTables::new(),
         metrics: FoldMetrics::default(),
+        pace: Pace::default(),
     };
     let ports = match world.planted {
         Some(planted) => planted.rebuild_ports(ports),

@@ -8,6 +8,7 @@ use kith_proto::posts::private::v1::post_private_event::Event as Private;
 use kith_proto::posts::v1::post_event::Event as Posted;
 use kith_tables::{Key, Row, Table, Value};
 
+use super::posts::Written;
 use super::{Draw, Noun};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding};
 use crate::simulation::model::{Fact, Model};
@@ -24,6 +25,8 @@ struct Verdicts {
     /// Intents that won.
     won: BTreeSet<Position>,
     ids: BTreeSet<RecordId>,
+    /// The last one of each post.
+    last: BTreeMap<String, Position>,
     /// Facts, by what they are and the intent that they name.
     facts: Vec<(Position, Position)>,
 }
@@ -51,6 +54,7 @@ impl Noun for Edits {
                     *edits += 1;
                     verdicts.won.insert(fact.position);
                     verdicts.ids.insert(fact.id);
+                    verdicts.last.insert(event.post_id.clone(), fact.position);
                 }
             }
             Event::Posts(Posted::PostEdited(event)) => {
@@ -68,12 +72,15 @@ impl Noun for Edits {
     }
 
     fn check(&self, model: &Model) -> Vec<Finding> {
-        let Verdicts { won, facts, .. } = model.state();
-        let wrong = facts.iter().filter(|(_, intent)| !won.contains(intent));
-        let finding = |(fact, intent): &(Position, Position)| {
-            Finding::new(EFFECTIVE_ONCE, format!("{fact} is the fact of {intent}, which lost"))
-        };
-        wrong.map(finding).collect()
+        let Verdicts { won, facts, last, .. } = model.state();
+        let posts = model.state::<Written>();
+        let standing = posts.last().filter(|(_, post)| post.stands()).filter_map(|(id, _)| last.get(id));
+        let lost = facts.iter().filter(|(_, intent)| !won.contains(intent));
+        let lost = lost.map(|(fact, intent)| format!("{fact} is the fact of {intent}, which lost"));
+        // Of an earlier one the fact may come too late to change anything.
+        let missing = standing.filter(|intent| facts.iter().all(|(_, of)| of != *intent));
+        let missing = missing.map(|intent| format!("{intent} won, and its fact is not in the log"));
+        lost.chain(missing).map(|what| Finding::new(EFFECTIVE_ONCE, what)).collect()
     }
 }
 

@@ -78,9 +78,7 @@ impl Talk {
     fn send(&mut self, mut message: Message) {
         let sender = message.sender.clone();
         if self.members.contains_key(&sender) {
-            if message.at <= self.active() {
-                message.at = self.active() + 1;
-            }
+            message.at = message.at.max(self.active() + 1);
             self.messages.push(message);
             self.read(&sender, 0);
         }

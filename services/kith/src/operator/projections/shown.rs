@@ -6,6 +6,7 @@ use anyhow::bail;
 use kith_proto::ops::v1 as proto;
 use serde_json::{Value, json};
 
+use super::ProjectionsOptions;
 use crate::operator::client::OpsOptions;
 use crate::operator::table;
 
@@ -14,10 +15,13 @@ pub const PAUSED: &str = " (its folds are paused: nothing moves until `kith resu
 /// A figure that is not known yet.
 const UNKNOWN: &str = "?";
 
-pub fn show_projections(projections: &[proto::Projection], as_json: bool, by_partition: bool) {
-    if as_json {
+pub fn show_projections(projections: &[proto::Projection], options: &ProjectionsOptions) {
+    if options.ops.json {
         say!("{}", json!({ "projections": projections.iter().map(projection_json).collect::<Vec<_>>() }));
-    } else if by_partition {
+    } else if options.views {
+        let rows: Vec<_> = projections.iter().flat_map(view_rows).collect();
+        table::print(&["group", "generation", "folds", "view", "fingerprint"], &rows);
+    } else if options.partitions {
         let rows: Vec<_> = projections.iter().flat_map(partition_rows).collect();
         let head = ["group", "generation", "topic", "partition", "next", "head", "lag", "seconds", "here", "stopped"];
         table::print(&head, &rows);
@@ -135,6 +139,8 @@ fn projection_json(projection: &proto::Projection) -> Value {
     shown["folds_version"] = json!(projection.generation.as_ref().map_or(0, |generation| generation.folds_version));
     shown["of_this_release"] = json!(projection.of_this_release);
     shown["waits_for"] = json!(projection.waits_for);
+    let view = |view: &proto::View| (view.table.clone(), json!(view.fingerprint));
+    shown["views"] = Value::Object(projection.views.iter().map(view).collect());
     shown["partitions"] = projection.partitions.iter().map(partition).collect();
     shown
 }
@@ -171,6 +177,15 @@ fn projection_row(projection: &proto::Projection) -> Vec<String> {
         known(stopped.to_string()),
         error,
     ]
+}
+
+fn view_rows(projection: &proto::Projection) -> Vec<Vec<String>> {
+    let generation = projection.generation.clone().unwrap_or_default();
+    let (number, folds) = (generation.number.to_string(), generation.folds_version.to_string());
+    let row = |view: &proto::View| {
+        vec![generation.service.clone(), number.clone(), folds.clone(), view.table.clone(), view.fingerprint.clone()]
+    };
+    projection.views.iter().map(row).collect()
 }
 
 fn partition_rows(projection: &proto::Projection) -> Vec<Vec<String>> {

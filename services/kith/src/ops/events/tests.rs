@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use kith_fold::engine::{self, FoldMetrics, Ports, Running};
+use kith_fold::engine::{self, FoldMetrics, Pace, Ports, Running};
 use kith_fold::{Cause, Publisher};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{Header, MAX_RECORD_BYTES, NewRecord, Position, Record, Topic, headers, topics};
@@ -31,7 +31,7 @@ async fn desk() -> Desk {
     let log = EmbeddedLog::open(&folder.path().join("log"), PARTITIONS, runtime.clone()).unwrap();
     log.create_topics(&topics::ALL).await.unwrap();
     let tables = EmbeddedTables::open(folder.path().join("tables"), runtime.clone()).unwrap();
-    let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default() };
+    let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default(), pace: Pace::default() };
     let events = events(&ports).await;
     Desk { ports, events, _folder: folder }
 }

@@ -8,6 +8,7 @@ use kith_fold::{Projection, WaitsFor, verify};
 use kith_log::LogPartition;
 use kith_proto::ops::v1::{self as proto, verify_tables_response::Verdict};
 use kith_proto::time;
+use kith_tables::Table;
 
 use super::now;
 
@@ -58,12 +59,17 @@ pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
             folded_here: watermarks.is_folded_here(partition),
         };
         Some(proto::Projection {
+            views: projection.group(*number).folded_tables().into_iter().map(view).collect(),
             error: running.lag.error().unwrap_or_default(),
             partitions: running.lag.partitions().into_iter().map(partition).collect(),
             ..shown
         })
     };
     generations.all().keys().filter_map(one).collect()
+}
+
+fn view(table: &'static Table) -> proto::View {
+    proto::View { table: table.name.to_owned(), fingerprint: table.fingerprint() }
 }
 
 /// The decision that is missing before this process answers callers of the group, and the command for it.
