@@ -59,6 +59,11 @@ impl Release {
         self.0.iter().filter(|service| settings.services.contains(&service.name))
     }
 
+    /// The first generation of every group, as if this release had founded each.
+    pub(crate) fn first_groups(self, settings: &Settings) -> Vec<Group> {
+        self.0.iter().map(|service| (service.group)(settings, Generations::FIRST)).collect()
+    }
+
     /// The fold group of every generation of every service that this release folds. Another release's have tables of their
     /// own.
     pub(crate) fn groups(self, settings: &Settings, generations_of: impl Fn(&str) -> Generations) -> Vec<Group> {

@@ -58,14 +58,15 @@ fn what_settings_can_do(mut finding: Finding) -> Finding {
 
 /// The keyspaces of every generation with tables, and their required tables.
 async fn keyspaces(settings: &Settings, release: Release, runtime: &Runtime) -> Vec<(String, Vec<&'static Table>)> {
-    let operations = operations(settings, runtime).await;
-    let generations_of = |service: &str| operations.as_ref().map(|of| of.generations(service)).unwrap_or_default();
-    let groups = release.groups(settings, generations_of);
+    let groups = match operations(settings, runtime).await {
+        Some(operations) => release.groups(settings, |group| operations.generations(group)),
+        None => release.first_groups(settings),
+    };
     groups.iter().map(|group| (group.keyspace(), group.tables())).collect()
 }
 
 /// Operators' decisions, if a broker answers now. Only the running process can read the embedded log: then generation 1
-/// is assumed.
+/// of this release is assumed.
 async fn operations(settings: &Settings, runtime: &Runtime) -> Option<Operations> {
     let LogAddress::Kafka(servers) = &settings.log else { return None };
     let log = KafkaLog::connect(ports::kafka_settings(settings, servers), settings.partitions, runtime.clone()).ok()?;
