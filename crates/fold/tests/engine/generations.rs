@@ -193,6 +193,32 @@ async fn only_the_generation_that_serves_appends() {
     assert_eq!(shares(&stage).await, expected);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_promotion_judges_again_only_what_a_server_may_have_lost() {
+    let margin = Duration::from_secs(60);
+    let mut stage = Stage::set(margin).await;
+    created(&stage).await;
+    let process = Process::start(&stage).await;
+    let beside = process.rebuild(&stage).await;
+    for n in 0..20 {
+        posts(&mut stage, &process, &format!("old-{n}")).await;
+    }
+    for name in ["later", "last"] {
+        stage.ports.runtime.sleep(margin + Duration::from_secs(10)).await;
+        posts(&mut stage, &process, name).await;
+    }
+    see(&beside, &all_of(&stage).await).await;
+    let before = stage.plan.gets(ECHOES.name);
+    process.promote(&stage, 2).await;
+    for n in 0..6 {
+        stage.post(&format!("promoted-{n}")).await;
+    }
+    stage.until(async || shares(&stage).await.len() == 138).await;
+    // Each post that is judged looks whether it is echoed; the other generation folds on beside.
+    let judged = stage.plan.gets(ECHOES.name) - before;
+    assert!((6..60).contains(&judged), "{judged} of 138 posts");
+}
+
 pub async fn all_of(stage: &Stage) -> Token {
     let mut token = Token::default();
     for topic in group().topics {
