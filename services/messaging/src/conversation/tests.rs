@@ -151,6 +151,22 @@ fn given_messages_when_a_member_writes_then_the_others_count_grows_and_his_own_s
 }
 
 #[test]
+fn given_a_message_of_a_wrong_clock_then_those_behind_it_keep_their_time() {
+    let times = |said: &[i64]| {
+        let (mut summary, (_, event)) = (Folded::of(&[created(10, ADA)]).summary(), sent(1, ADA));
+        let MessagingEvent::MessageSent(event) = event else { unreachable!() };
+        let send = |&at: &i64| {
+            summary.send(&event, Timestamp(at)).unwrap();
+            summary.last_message_time.0
+        };
+        said.iter().map(send).collect::<Vec<_>>()
+    };
+    let year_us = 365 * 24 * 3_600 * 1_000_000;
+    assert_eq!(times(&[1_000, 900, 950, 2_000]), [1_000, 1_001, 1_002, 2_000]);
+    assert_eq!(times(&[1_000, year_us, 2_000, 1_500]), [1_000, year_us, 2_000, 2_001]);
+}
+
+#[test]
 fn given_two_unread_messages_when_their_reader_sends_one_then_two_are_unread() {
     let history = [created(10, ADA), sent(1, BOB), sent(2, BOB), sent(3, ADA)];
     let folded = Folded::of(&history);
