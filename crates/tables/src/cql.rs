@@ -1,8 +1,8 @@
 //! Tables on a CQL server: ScyllaDB or Apache Cassandra.
 //!
 //! A row's position plus one is its cells' write time (`USING TIMESTAMP`), so on the server older rows lose, per cell,
-//! whoever writes them. A removal is a `DELETE` with such a time: it also wins over cells of the same time. All rows of one `apply` are one batch inside one partition of one table, which the server
-//! applies as one mutation.
+//! whoever writes them. A removal is a `DELETE` with such a time: it also wins over cells of the same time. All rows of
+//! one `apply` are one batch inside one partition of one table, which the server applies as one mutation.
 
 mod declared;
 mod inspect;
