@@ -16,8 +16,8 @@ use super::operation::{Ask, Op, Reply, op};
 use super::target::Target;
 use crate::simulated::Chance;
 
-/// Pages of one walk.
-const PAGES: usize = 60;
+/// Pages of one walk: more than any list of a torture has rows.
+const PAGES: usize = 10_000;
 /// A command is repeated within this many others of its client: rows keep more ids than that
 /// (`kith_fold::APPLIED_IDS_PER_ROW`).
 const COPIED_WITHIN: usize = 4;

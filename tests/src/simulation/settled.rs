@@ -11,8 +11,8 @@ use super::nouns;
 use super::operation::Op;
 use super::target::outcome;
 
-/// Pages of one list.
-const PAGES: usize = 60;
+/// Pages of one list: more than any list of a torture has rows.
+const PAGES: usize = 10_000;
 
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 

@@ -12,6 +12,7 @@ use kith_proto::identity::v1::{
     UnblockRequest, UnfollowRequest,
 };
 use kith_service::ids::{RequestId, record_id};
+use kith_service::limits;
 use kith_tables::{Row, RowType};
 use tonic::{Code, Status};
 
@@ -154,8 +155,10 @@ impl Noun for Follows {
         for &person in &people {
             all.push((person.clone(), walk(Followers { account: person.clone() }, 2)));
             all.push((person.clone(), walk(Following { account: person.clone() }, 3)));
-            let targets = people.iter().filter(|other| **other != person).map(|other| (*other).clone()).collect();
-            all.push((person.clone(), op(Relationships { targets })));
+            let others: Vec<String> = people.iter().filter(|other| **other != person).copied().cloned().collect();
+            for targets in others.chunks(limits::BATCH_ITEMS) {
+                all.push((person.clone(), op(Relationships { targets: targets.to_vec() })));
+            }
         }
         all
     }
