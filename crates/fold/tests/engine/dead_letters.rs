@@ -2,16 +2,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::{Fold, Group, Record, Rows, Scope, Standstill, Token, WaitError};
+use kith_fold::{Group, Standstill, Token, WaitError};
 use kith_log::{Position, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::deadletters::v1::DeadLetter;
-use kith_proto::engagement::v1::engagement_event::Event as Engagement;
-use kith_tables::Table;
 use tokio::time::Instant;
 
 use crate::stage::{Stage, group, one_key_each, partition_of};
-use crate::toy::{GIVEN, Given, GivenRow, Moods};
+use crate::toy::{Moods, Picky};
 
 const ID: Option<&str> = Some("00000000000000000000000000000abc");
 /// A `Reacted` of three bytes, of which there is one.
@@ -167,27 +165,6 @@ async fn an_event_of_a_newer_release_stops_its_partition_alone() {
         }
         assert_eq!(stage.sum(&keys[0]).await.records, 1, "what came before is folded, nothing behind");
         stage.kill().await;
-    }
-}
-
-/// Must not apply a reaction of kind 9: it reads a row that its scope does not name.
-struct Picky;
-
-impl Fold for Picky {
-    fn tables(&self) -> Vec<&'static Table> {
-        vec![&GIVEN]
-    }
-
-    fn scope(&self, record: &Record) -> Option<Scope> {
-        Given.scope(record)
-    }
-
-    fn apply(&self, rows: &mut Rows, record: &Record) {
-        if let Event::Engagement(Engagement::Reacted(event)) = &record.event
-            && event.kind == 9
-        {
-            rows.get::<GivenRow>([]);
-        }
     }
 }
 

@@ -183,6 +183,25 @@ impl Fold for Given {
     }
 }
 
+/// Must not apply a reaction of kind 9: it reads a row that its scope does not name.
+pub struct Picky;
+
+impl Fold for Picky {
+    fn tables(&self) -> Vec<&'static Table> {
+        vec![&GIVEN]
+    }
+
+    fn scope(&self, record: &Record) -> Option<Scope> {
+        Given.scope(record)
+    }
+
+    fn apply(&self, rows: &mut Rows, record: &Record) {
+        if reacted(record).is_some_and(|event| event.kind == 9) {
+            rows.get::<GivenRow>([]);
+        }
+    }
+}
+
 fn echo(post_id: &str, cause: Cause) -> Append {
     let event = Shared { post_id: post_id.to_owned(), ..Shared::default() };
     let id = RecordId(cause.causation.unwrap_or_default().0.map(|byte| !byte));
