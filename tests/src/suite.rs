@@ -148,6 +148,14 @@ impl Suite {
         Ok(out.into_owned())
     }
 
+    /// As [`Self::operate`]; `None`: it was refused because of what was decided before: not now, or done already.
+    pub async fn operate_unless_refused(&self, process: &str, arguments: &[&str]) -> Result<Option<String>> {
+        match self.operate(process, arguments).await {
+            Err(error) if format!("{error:#}").contains("GENERATION_STATE") => Ok(None),
+            said => said.map(Some),
+        }
+    }
+
     /// Callers' calls that ended with a status other than OK, over all processes, by method and status.
     pub async fn failed_calls(&self) -> Result<Vec<String>> {
         let mut failed = Vec::new();

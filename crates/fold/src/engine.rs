@@ -28,7 +28,7 @@ use crate::{FoldError, Group, Lag, Publisher, State, Watermarks};
 use context::Context;
 
 pub use crate::metrics::FoldMetrics;
-pub(crate) use heads::{heads, last_positions};
+pub(crate) use heads::{head_of, heads, last_positions};
 pub(crate) use role::Role;
 
 /// Partitions replayed concurrently, outside the group: each opens a separate reader.

@@ -10,6 +10,7 @@ use kith_runtime::{Runtime, UnixMicros, UnixMillis};
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::Instrument;
 
+use crate::engine::head_of;
 use crate::metrics::timed;
 use crate::rules::made_at;
 use crate::{Cause, trace};
@@ -84,8 +85,7 @@ impl Publisher {
     /// The last record now of the partition of `key`; `None`: it has none.
     pub async fn last(&self, topic: Topic, key: &str) -> Result<Option<Position>, LogError> {
         let partition = LogPartition::of_key(topic, key, self.log.partition_count());
-        let heads = self.log.heads(topic).await?;
-        let head = heads.get(usize::from(partition.index)).copied().unwrap_or(0);
+        let head = head_of(&*self.log, partition).await?;
         Ok(head.checked_sub(1).map(|offset| Position { partition, offset }))
     }
 

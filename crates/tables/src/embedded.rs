@@ -11,9 +11,9 @@
 
 mod catalog;
 mod folder;
-mod graves;
 mod keys;
 mod store;
+mod tombstones;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,9 +33,9 @@ use crate::{
 use catalog::Catalog;
 use folder::Folder;
 pub use folder::inspect;
-use graves::Graves;
 use keys::Place;
 use store::{Range, Store};
+use tombstones::Tombstones;
 
 /// The number of locks; table partitions share one during an `apply` or `get`.
 const LOCKS: usize = 256;
@@ -58,7 +58,7 @@ struct Inner {
     locks: Vec<RwLock<()>>,
     /// This is the sole writer, so that caches of rows can check whether they are current.
     versions: Versions,
-    graves: Graves,
+    tombstones: Tombstones,
     catalog_lock: Mutex<()>,
     open: Mutex<BTreeMap<u32, Arc<RwLock<Alive>>>>,
     /// Last, so that the folder is released when fjall is closed.
@@ -76,11 +76,11 @@ impl EmbeddedTables {
         let store = Store::open(&folder.rows())?;
         folder.set_format()?;
         Catalog(&store).finish_drops()?;
-        let graves = Graves::open(&store)?;
+        let tombstones = Tombstones::open(&store)?;
         let locks = (0..LOCKS).map(|_| RwLock::new(())).collect();
         let (catalog_lock, open) = (Mutex::new(()), Mutex::new(BTreeMap::new()));
         let versions = Versions::default();
-        let inner = Inner { store, locks, versions, graves, catalog_lock, open, _folder: folder };
+        let inner = Inner { store, locks, versions, tombstones, catalog_lock, open, _folder: folder };
         Ok(Arc::new(Self { inner: Arc::new(inner), runtime }))
     }
 }
@@ -242,8 +242,8 @@ impl EmbeddedKeyspace {
     fn apply_together(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
         let (mut rows, mut partitions) = (BTreeMap::new(), Vec::new());
         let removals = all.iter().flat_map(|one| one.writes).filter(|write| write.is_removal()).count();
-        let due = self.inner.graves.due(&self.inner.store, removals * ENDED_PER_REMOVAL)?;
-        let mut locks: BTreeSet<usize> = due.iter().map(|grave| grave.lock).collect();
+        let due = self.inner.tombstones.due(&self.inner.store, removals * ENDED_PER_REMOVAL)?;
+        let mut locks: BTreeSet<usize> = due.iter().map(|tombstone| tombstone.lock).collect();
         // Once: a thread that waits to drop the keyspace would keep a second reading away from the first.
         let _alive = self.alive()?;
         for one in all {
@@ -261,15 +261,15 @@ impl EmbeddedKeyspace {
         let _one_at_a_time: Vec<_> = locks.map(|lock| lock.write().unwrap_or_else(PoisonError::into_inner)).collect();
         let mut batch = self.inner.store.batch();
         // A row that is written now ends a removal in its own way.
-        for grave in due.iter().filter(|grave| !rows.contains_key(grave.row_key())) {
-            grave.end(&self.inner.store, &mut batch)?;
+        for tombstone in due.iter().filter(|tombstone| !rows.contains_key(tombstone.row_key())) {
+            tombstone.end(&self.inner.store, &mut batch)?;
         }
         for (key, (table, lock, write)) in rows {
             let there = self.inner.store.get(&key)?;
             if there.map_or(Ok(true), |there| stands_over(table, write, &there))? {
                 match &write.columns {
                     Some(columns) => batch.insert(key, values::encode(write.position, columns)),
-                    None => self.inner.graves.dig(&mut batch, key, write.position, lock),
+                    None => self.inner.tombstones.insert(&mut batch, key, write.position, lock),
                 }
             }
         }
@@ -322,16 +322,12 @@ fn newest<'a>(table: &Table, prefix: &[u8], writes: &'a [Write]) -> BTreeMap<Vec
 
 /// As [`Write::stands_over`], of what is stored.
 fn stands_over(table: &Table, write: &Write, there: &[u8]) -> Result<bool, StoreError> {
-    let (position, is_removed) = (values::position(there)?, values::is_removal(there)?);
-    let Some(columns) = write.columns.as_ref().filter(|_| !is_removed && position == write.position) else {
-        let newer_removal = position == write.position && write.is_removal() && !is_removed;
-        return Ok(write.position > position || newer_removal);
-    };
-    // Two different rows at one position mean a fold that is not a function of the log; CQL would mix their cells.
-    if *there != values::encode(position, columns) {
-        tracing::error!(table = table.name, position, "two different rows at one position; the first stays");
+    let rank = (values::position(there)?, values::is_removal(there)?);
+    if rank == write.rank() && write.columns.as_ref().is_some_and(|columns| *there != values::encode(rank.0, columns)) {
+        // It means a fold that is not a function of the log; CQL would mix their cells.
+        tracing::error!(table = table.name, position = rank.0, "two different rows at one position; the first stays");
     }
-    Ok(false)
+    Ok(write.rank() > rank)
 }
 
 fn range(table: &Table, prefix: &[u8], slice: &Slice) -> Range {

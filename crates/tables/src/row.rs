@@ -66,9 +66,14 @@ impl Write {
         columns.map(|columns| Row { key, columns, position })
     }
 
+    /// Of two writes of one row the one of the greater rank stands: the later one, at one position the removal.
+    pub fn rank(&self) -> (u64, bool) {
+        (self.position, self.is_removal())
+    }
+
     /// Whether it changes what `there` has left of the same row.
     pub fn stands_over(&self, there: &Self) -> bool {
-        self.position > there.position || self.position == there.position && self.is_removal() && !there.is_removal()
+        self.rank() > there.rank()
     }
 }
 

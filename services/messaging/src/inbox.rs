@@ -147,11 +147,14 @@ impl Lists<rpc::ListConversations> for Inboxes {
     ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
         let (state, partitions) = (&seen.state, seen.state.partition_count());
         let walk = match page.after.as_deref() {
-            Some(values) => Walk::from_values(values, partitions).ok_or_else(Failure::page_token_invalid)?,
+            Some(values) => {
+                let walk = Walk::from_values(values, partitions).ok_or_else(Failure::page_token_invalid)?;
+                // This process, or its generation, may be behind the one that began the walk.
+                state.at_least(&walk.start(), seen.deadline.at()).await?;
+                walk
+            }
             None => Walk::new(&state.as_of(), partitions),
         };
-        // Another process, or another generation, may be behind the page before.
-        state.at_least(&walk.start(), seen.deadline.at()).await?;
         let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer };
         let (found, next) = inbox.page(walk, page.size).await?;
         let conversations = found.into_iter().map(|(id, row)| row.present(&id)).collect();

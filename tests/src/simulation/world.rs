@@ -21,7 +21,7 @@ use super::planted::Planted;
 use super::process::Process;
 use super::services::Keys;
 use super::target::{Patience, Target, outcome};
-use super::upgrade::{self, Release};
+use super::upgrade::Release;
 use crate::next;
 use crate::simulated::{Chance, Fault, Gate, Nemesis, ProcessTables, SimulatedLog, SimulatedTables};
 
@@ -148,23 +148,10 @@ impl World {
         (0..self.slots.len()).for_each(|slot| self.install(slot, self.goal()));
     }
 
-    pub fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Whether it serves: operators look at every process of it, and decide what is missing.
-    pub async fn serves_goal(&self) -> bool {
-        let goal = self.goal();
-        let of_goal = (0..self.slots.len()).filter_map(|slot| self.process(slot)).filter(|up| up.release == goal);
-        let mut serves = None;
-        for process in of_goal {
-            for projection in process.all() {
-                // What could not be decided is decided at the next look.
-                let is_served = upgrade::step(&projection).await.unwrap_or(false);
-                serves = Some(serves.unwrap_or(true) && is_served);
-            }
-        }
-        serves.unwrap_or(false)
+    /// Processes of the release that operators want.
+    pub fn of_goal(&self) -> Vec<Arc<Process>> {
+        let up = (0..self.slots.len()).filter_map(|slot| self.process(slot));
+        up.filter(|process| process.release == self.goal()).collect()
     }
 
     /// What a process of a slot runs on.

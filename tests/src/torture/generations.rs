@@ -10,8 +10,6 @@ use super::report::Report;
 use crate::suite::{Suite, service_of};
 use crate::wait;
 
-/// The reason of a refusal that says: not now, or done already.
-const NOT_NOW: &str = "GENERATION_STATE";
 /// The generation before is kept for 35 s after a promotion.
 const DONE_WITHIN: Duration = Duration::from_secs(90);
 /// A promotion takes about half of this: about half of the processes are killed within one.
@@ -77,18 +75,9 @@ async fn beside(suite: &Suite, process: &str, service: &str) -> Result<Vec<u64>>
 
 /// An operator's command that may be refused because of what was done before it. What it printed, or nothing.
 async fn command(suite: &Suite, process: &str, arguments: &[&str], report: &mut Report) -> Result<Option<String>> {
-    let name = name_of(arguments);
-    match suite.operate(process, arguments).await {
-        Ok(told) => {
-            report.command(name, "done");
-            Ok(Some(told))
-        }
-        Err(error) if format!("{error:#}").contains(NOT_NOW) => {
-            report.command(name, "refused: not now");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
+    let told = suite.operate_unless_refused(process, arguments).await?;
+    report.command(name_of(arguments), if told.is_some() { "done" } else { "refused: not now" });
+    Ok(told)
 }
 
 /// As [`command`], again and again until it is not refused.

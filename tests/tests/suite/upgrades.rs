@@ -104,12 +104,8 @@ async fn is_filled(suite: &Suite, process: &str, service: &str) {
 
 /// An operator's command, again while it is refused with "not now".
 async fn decided(suite: &Suite, process: &str, arguments: &[&str]) -> String {
-    wait::until("a command is not refused", WITHIN, async || match suite.operate(process, arguments).await {
-        Err(error) if format!("{error:#}").contains("GENERATION_STATE") => Ok(None),
-        said => said.map(Some),
-    })
-    .await
-    .unwrap()
+    let decide = async || suite.operate_unless_refused(process, arguments).await;
+    wait::until("a command is not refused", WITHIN, decide).await.unwrap()
 }
 
 async fn says_that_it_waits(process: &Server) {

@@ -42,14 +42,14 @@ pub(crate) struct RowCache {
 struct Known {
     version: Version,
     /// In the order of their keys. Shared between the known rows before and after a read.
-    rows: Vec<Arc<(RowKey, Standing)>>,
+    rows: Vec<Arc<(RowKey, LastWrite)>>,
     whole: Whole,
     /// Bytes of the rows.
     bytes: usize,
 }
 
 /// What stands in a row's place: the row, its removal, or `None`: nothing that a read shows.
-type Standing = Option<Write>;
+type LastWrite = Option<Write>;
 
 /// Whether all rows of a section are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,8 +191,8 @@ impl Known {
         Ok(())
     }
 
-    fn learn(&mut self, key: RowKey, standing: Standing) {
-        let row = Arc::new((key, standing));
+    fn learn(&mut self, key: RowKey, last: LastWrite) {
+        let row = Arc::new((key, last));
         self.bytes += size_of_row(&row);
         match self.place(&row.0) {
             Ok(at) => {
@@ -237,9 +237,9 @@ impl Weighter<Place, Arc<Known>> for Weigh {
     }
 }
 
-fn size_of_row((key, standing): &(RowKey, Standing)) -> usize {
+fn size_of_row((key, last): &(RowKey, LastWrite)) -> usize {
     let columns = |write: &'_ Write| write.columns.as_ref().map_or(0, |columns| size_bytes(columns.iter()));
-    let written = standing.iter().map(|write| size_bytes(write.key.clustering.iter()) + columns(write)).sum::<usize>();
+    let written = last.iter().map(|write| size_bytes(write.key.clustering.iter()) + columns(write)).sum::<usize>();
     ROW_BYTES + written + size_bytes(key.clustering.iter())
 }
 

@@ -150,7 +150,7 @@ fn last_of_each_row(mut writes: Vec<Write>) -> Vec<Write> {
     for write in writes {
         match last.last_mut() {
             Some(held) if held.key != write.key => last.push(write),
-            Some(held) if held.position == write.position && !held.is_removal() => *held = write,
+            Some(held) if !held.stands_over(&write) => *held = write,
             Some(_) => {}
             None => last.push(write),
         }

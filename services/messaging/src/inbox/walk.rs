@@ -82,15 +82,15 @@ impl Walk {
         RowRange { after, ..RowRange::all::<PlaceRow>() }
     }
 
-    fn has_shown(&self, stop: &Stop) -> bool {
-        stop.hour == self.hour && id_end(&stop.conversation_id).is_some_and(|end| self.shown.contains(&end))
+    fn has_shown(&self, hint: &Hint) -> bool {
+        hint.hour == self.hour && id_end(&hint.conversation_id).is_some_and(|end| self.shown.contains(&end))
     }
 
     /// The row's time in the hour, if the conversation stood there when the walk began.
-    fn time_there(&self, stop: &Stop, row: &InboxRow, partitions: PartitionIndex) -> Option<Timestamp> {
-        let partition = LogPartition::of_key(topics::MESSAGING, &stop.conversation_id, partitions);
+    fn time_there(&self, hint: &Hint, row: &InboxRow, partitions: PartitionIndex) -> Option<Timestamp> {
+        let partition = LogPartition::of_key(topics::MESSAGING, &hint.conversation_id, partitions);
         let last = self.start.get(usize::from(partition.index)).and_then(|next| next.checked_sub(1));
-        row.places.at(last).filter(|place| place.hour == stop.hour).map(|place| place.time)
+        row.places.at(last).filter(|place| place.hour == hint.hour).map(|place| place.time)
     }
 
     /// All of an hour is done.
@@ -103,12 +103,12 @@ impl Walk {
 
 /// A row by place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stop {
+struct Hint {
     hour: i64,
     conversation_id: String,
 }
 
-impl Stop {
+impl Hint {
     fn of(row: &Row) -> Option<Self> {
         match &row.key.clustering[..] {
             [Value::BigInt(hour), Value::Text(id)] => Some(Self { hour: *hour, conversation_id: id.clone() }),
@@ -117,33 +117,33 @@ impl Stop {
     }
 }
 
-/// The stops of a round.
-struct Leg {
-    stops: Vec<Stop>,
+/// The hints of a round.
+struct Round {
+    hints: Vec<Hint>,
     /// Whether they are whole hours. Otherwise they are the first of an hour with too many.
     whole: bool,
-    /// Whether no stop is behind them.
+    /// Whether no hint is behind them.
     last: bool,
 }
 
-impl Leg {
+impl Round {
     /// `found`: of at most `limit` rows. `None`: they are of one hour which has more, and more must be asked for.
-    fn of(mut found: Vec<Stop>, limit: usize) -> Option<Self> {
-        let last_hour = found.last().filter(|_| found.len() >= limit).map(|stop| stop.hour);
-        let Some(cut) = last_hour else { return Some(Self { stops: found, whole: true, last: true }) };
+    fn of(mut found: Vec<Hint>, limit: usize) -> Option<Self> {
+        let last_hour = found.last().filter(|_| found.len() >= limit).map(|hint| hint.hour);
+        let Some(cut) = last_hour else { return Some(Self { hints: found, whole: true, last: true }) };
         if found.first().is_some_and(|first| first.hour != cut) {
-            found.retain(|stop| stop.hour != cut);
-            return Some(Self { stops: found, whole: true, last: false });
+            found.retain(|hint| hint.hour != cut);
+            return Some(Self { hints: found, whole: true, last: false });
         }
         found.truncate(ORDERED_MAX);
-        (limit > ORDERED_MAX).then_some(Self { stops: found, whole: false, last: false })
+        (limit > ORDERED_MAX).then_some(Self { hints: found, whole: false, last: false })
     }
 
     /// Only as many whole hours as a page is likely to need.
     fn enough_for(mut self, rows: usize) -> Self {
-        let enough = self.stops.get(rows.saturating_mul(2)).map(|stop| stop.hour).filter(|_| self.whole);
-        if let Some(hour) = enough.filter(|hour| self.stops.last().is_some_and(|last| last.hour < *hour)) {
-            self.stops.retain(|stop| stop.hour >= hour);
+        let enough = self.hints.get(rows.saturating_mul(2)).map(|hint| hint.hour).filter(|_| self.whole);
+        if let Some(hour) = enough.filter(|hour| self.hints.last().is_some_and(|last| last.hour < *hour)) {
+            self.hints.retain(|hint| hint.hour >= hour);
             self.last = false;
         }
         self
@@ -166,10 +166,10 @@ impl Reader<'_> {
     pub async fn page(&self, mut walk: Walk, size: usize) -> Result<(Vec<Listed>, Option<Walk>), StoreError> {
         let mut page = Vec::new();
         for _ in 0..ROUNDS {
-            let leg = self.leg(&walk, size - page.len()).await?;
-            let found = self.rows(&walk, &leg).await?;
-            let is_last = leg.last;
-            let done = take(&mut walk, leg, found, &mut page, size);
+            let round = self.round(&walk, size - page.len()).await?;
+            let found = self.rows(&walk, &round).await?;
+            let is_last = round.last;
+            let done = take(&mut walk, round, found, &mut page, size);
             if is_last && done {
                 return Ok((in_order(page), None));
             }
@@ -180,49 +180,49 @@ impl Reader<'_> {
         Ok((in_order(page), Some(walk)))
     }
 
-    async fn leg(&self, walk: &Walk, room: usize) -> Result<Leg, StoreError> {
+    async fn round(&self, walk: &Walk, room: usize) -> Result<Round, StoreError> {
         let few = (2 * room + walk.shown.len()).clamp(FEW_ROWS, ORDERED_MAX) + 1;
         for limit in [few, ORDERED_MAX + 1] {
             let slice = Slice { range: walk.rest(), limit };
             let rows = self.tables.slice(&INBOX, &Key::text(self.account_id), &slice).await?;
-            if let Some(leg) = Leg::of(rows.iter().filter_map(Stop::of).collect(), limit) {
-                return Ok(leg.enough_for(room + walk.shown.len()));
+            if let Some(round) = Round::of(rows.iter().filter_map(Hint::of).collect(), limit) {
+                return Ok(round.enough_for(room + walk.shown.len()));
             }
         }
-        Ok(Leg { stops: Vec::new(), whole: true, last: true })
+        Ok(Round { hints: Vec::new(), whole: true, last: true })
     }
 
-    /// The time and row of each stop that counts, in its order.
-    async fn rows(&self, walk: &Walk, leg: &Leg) -> Result<Vec<Option<(Timestamp, InboxRow)>>, StoreError> {
+    /// The time and row of each hint that counts, in its order.
+    async fn rows(&self, walk: &Walk, round: &Round) -> Result<Vec<Option<(Timestamp, InboxRow)>>, StoreError> {
         const { assert!(ORDERED_MAX <= MAX_GET_ROWS) };
         let keys: Vec<RowKey> =
-            leg.stops.iter().map(|stop| RowKey::of::<InboxRow>(by_id(&stop.conversation_id))).collect();
+            round.hints.iter().map(|hint| RowKey::of::<InboxRow>(by_id(&hint.conversation_id))).collect();
         if keys.is_empty() {
             return Ok(Vec::new());
         }
         let rows = self.tables.get(&INBOX, &Key::text(self.account_id), &keys).await?;
-        let counts = |(stop, row): (&Stop, Option<Row>)| {
+        let counts = |(hint, row): (&Hint, Option<Row>)| {
             let Some(row) = row else { return Ok(None) };
             let damaged = || StoreError::Damaged("a row of an inbox does not read as its type".to_owned());
             let row: InboxRow = row.read().ok_or_else(damaged)?;
-            Ok(walk.time_there(stop, &row, self.partitions).map(|time| (time, row)))
+            Ok(walk.time_there(hint, &row, self.partitions).map(|time| (time, row)))
         };
-        leg.stops.iter().zip(rows).map(counts).collect()
+        round.hints.iter().zip(rows).map(counts).collect()
     }
 }
 
 /// Puts what the page has room for on it. False: there was more than that.
 fn take(
     walk: &mut Walk,
-    leg: Leg,
+    round: Round,
     found: Vec<Option<(Timestamp, InboxRow)>>,
     page: &mut Vec<Listed>,
     size: usize,
 ) -> bool {
-    let mut found = leg.stops.into_iter().zip(found).peekable();
-    while let Some(hour) = found.peek().map(|(stop, _)| stop.hour) {
-        let of_hour: Vec<_> = std::iter::from_fn(|| found.next_if(|(stop, _)| stop.hour == hour)).collect();
-        let done = match leg.whole {
+    let mut found = round.hints.into_iter().zip(found).peekable();
+    while let Some(hour) = found.peek().map(|(hint, _)| hint.hour) {
+        let of_hour: Vec<_> = std::iter::from_fn(|| found.next_if(|(hint, _)| hint.hour == hour)).collect();
+        let done = match round.whole {
             true => take_in_order(walk, hour, of_hour, page, size),
             false => take_by_id(walk, hour, of_hour, page, size),
         };
@@ -233,18 +233,18 @@ fn take(
     true
 }
 
-type Candidate = (Stop, Option<(Timestamp, InboxRow)>);
+type Candidate = (Hint, Option<(Timestamp, InboxRow)>);
 
 /// All of an hour.
 fn take_in_order(walk: &mut Walk, hour: i64, all: Vec<Candidate>, page: &mut Vec<Listed>, size: usize) -> bool {
     // Those that have left the list of this hour need not be remembered any more.
-    let ends: Vec<_> = all.iter().filter_map(|(stop, _)| id_end(&stop.conversation_id)).collect();
+    let ends: Vec<_> = all.iter().filter_map(|(hint, _)| id_end(&hint.conversation_id)).collect();
     if hour != walk.hour {
         walk.pass(hour.saturating_add(1));
     }
     walk.shown.retain(|end| ends.contains(end));
-    let new = all.into_iter().filter(|(stop, _)| !walk.has_shown(stop));
-    let mut rows: Vec<_> = new.filter_map(|(stop, row)| row.map(|row| (stop.conversation_id, row))).collect();
+    let new = all.into_iter().filter(|(hint, _)| !walk.has_shown(hint));
+    let mut rows: Vec<_> = new.filter_map(|(hint, row)| row.map(|row| (hint.conversation_id, row))).collect();
     rows.sort_by(|(id, (time, _)), (other, (others, _))| (Reverse(time), id).cmp(&(Reverse(others), other)));
     let room = size - page.len();
     let is_done = rows.len() <= room;
@@ -263,13 +263,13 @@ fn take_by_id(walk: &mut Walk, hour: i64, first: Vec<Candidate>, page: &mut Vec<
     if hour != walk.hour {
         walk.pass(hour.saturating_add(1));
     }
-    for (stop, row) in first {
-        let row = row.filter(|_| !walk.has_shown(&stop));
+    for (hint, row) in first {
+        let row = row.filter(|_| !walk.has_shown(&hint));
         if row.is_some() && page.len() >= size {
             return false;
         }
-        walk.behind.clone_from(&stop.conversation_id);
-        page.extend(row.map(|(_, row)| (stop.conversation_id, row)));
+        walk.behind.clone_from(&hint.conversation_id);
+        page.extend(row.map(|(_, row)| (hint.conversation_id, row)));
     }
     true
 }

@@ -64,7 +64,7 @@ impl Noun for Conversations {
 
 /// The place of a conversation in the inboxes of its members.
 fn place(talk: &Talk) -> i64 {
-    talk.peak().div_euclid(i64::try_from(PLACE.as_micros()).unwrap_or(i64::MAX))
+    talk.active().div_euclid(i64::try_from(PLACE.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Where a row of an inbox says that a conversation stands: account, hour, conversation.
@@ -228,11 +228,7 @@ impl List for ListConversations {
         };
         findings.extend(unlike.map(finding));
         // One that rises meanwhile stands where it stood at the beginning.
-        let stays = |row: &&SeenTalk| {
-            let states = talks.get(&row.id).map_or(&[][..], Vec::as_slice);
-            // Where a message is dated before an earlier one, the place is that of the earlier one.
-            states.iter().all(|now| now.active() == now.peak() && now.active() == row.active())
-        };
+        let stays = |row: &&SeenTalk| talks.get(&row.id).into_iter().flatten().all(|now| now.active() == row.active());
         let staying: Vec<&SeenTalk> = rows.iter().filter(stays).collect();
         if !staying.is_sorted_by(|newer, older| newer.active() >= older.active()) {
             findings.push(Finding::new(LISTS, format!("{} of {} is out of order: {rows:?}", call.op, call.actor)));

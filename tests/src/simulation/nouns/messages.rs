@@ -63,11 +63,6 @@ impl Talk {
         if self.messages.is_empty() { self.created } else { self.written() }
     }
 
-    /// The latest time of what is in it.
-    pub fn peak(&self) -> i64 {
-        self.messages.iter().map(|message| message.at).fold(self.created, i64::max)
-    }
-
     /// Messages of others that a member has not read.
     pub fn unread(&self, member: &str) -> u64 {
         let Some(read) = self.members.get(member) else { return 0 };

@@ -39,14 +39,14 @@ fn now(row: &Row) -> Option<Place> {
     row.places.standing().last().copied()
 }
 
-/// What a reader is given of the rows by id of what it found at `stops`, the rows by place.
-pub(super) fn distort(defect: Planted, stops: &[RowKey], found: &mut [Option<Row>]) {
+/// What a reader is given of the rows by id of what it found at `hints`, the rows by place.
+pub(super) fn distort(defect: Planted, hints: &[RowKey], found: &mut [Option<Row>]) {
     let Some(column) = InboxRow::COLUMNS.iter().position(|column| column.name == "places") else { return };
-    let mut stops = stops.iter();
+    let mut hints = hints.iter();
     for row in found.iter_mut().flatten() {
         let Some(place) = now(row) else { continue };
-        let of_row = |stop: &&RowKey| stop.clustering.last() == row.key.clustering.last();
-        let hour = match (defect, stops.find(of_row).and_then(|stop| stop.clustering.first())) {
+        let of_row = |hint: &&RowKey| hint.clustering.last() == row.key.clustering.last();
+        let hour = match (defect, hints.find(of_row).and_then(|hint| hint.clustering.first())) {
             (Planted::PlaceBelieved, Some(Value::BigInt(hour))) => *hour,
             _ => place.hour,
         };

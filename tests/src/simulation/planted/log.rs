@@ -38,7 +38,7 @@ struct PlantedMembership {
 }
 
 /// Passes on what `reader` gives, with gaps, or changed.
-fn with_gaps(defect: Planted, mut reader: RecordReader, runtime: &Runtime) -> RecordReader {
+fn distorted(defect: Planted, mut reader: RecordReader, runtime: &Runtime) -> RecordReader {
     if defect == Planted::OkBeforeDurable {
         return reader;
     }
@@ -118,7 +118,7 @@ impl EventLog for PlantedLog {
 
     async fn read(&self, partition: LogPartition, from: Offset) -> Result<RecordReader, LogError> {
         let reader = self.inner.read(partition, from).await?;
-        Ok(with_gaps(self.defect, reader, &self.runtime))
+        Ok(distorted(self.defect, reader, &self.runtime))
     }
 
     async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError> {
@@ -140,7 +140,7 @@ impl Membership for PlantedMembership {
 
     async fn start(&mut self, from: &[(LogPartition, Offset)]) -> Result<Vec<RecordReader>, LogError> {
         let readers = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner).start(from).await?;
-        Ok(readers.into_iter().map(|reader| with_gaps(self.defect, reader, &self.runtime)).collect())
+        Ok(readers.into_iter().map(|reader| distorted(self.defect, reader, &self.runtime)).collect())
     }
 
     async fn report(&self, _next: &[(LogPartition, Offset)]) {}

@@ -46,7 +46,7 @@ struct Memory {
     summaries: BTreeMap<(&'static str, Key, RowKey), Row>,
     followers: BTreeMap<Key, Vec<Row>>,
     /// What was last read of each inbox's rows by place.
-    stops: BTreeMap<Key, Vec<RowKey>>,
+    hints: BTreeMap<Key, Vec<RowKey>>,
     late: Vec<AbortHandle>,
 }
 
@@ -115,8 +115,8 @@ impl PlantedKeyspace {
                 found.iter_mut().flatten().for_each(|row| row.position += 1);
             }
             Planted::PlaceBelieved | Planted::PlaceOfNow if table.name == INBOX.name => {
-                let stops = self.memory().stops.get(partition).cloned().unwrap_or_default();
-                inbox::distort(self.defect, &stops, found);
+                let hints = self.memory().hints.get(partition).cloned().unwrap_or_default();
+                inbox::distort(self.defect, &hints, found);
             }
             Planted::NoBlockFilter if table.name.starts_with("block") && !folds => found.fill(None),
             Planted::RebuildAppends if table.name == ACCOUNTS.name && !folds => found.fill(None),
@@ -200,8 +200,8 @@ impl Keyspace for PlantedKeyspace {
             found.remove(0);
         }
         if table.name == INBOX.name {
-            let stops = found.iter().map(|row| row.key.clone()).collect();
-            self.memory().stops.insert(partition.clone(), stops);
+            let hints = found.iter().map(|row| row.key.clone()).collect();
+            self.memory().hints.insert(partition.clone(), hints);
         }
         Ok(found)
     }

@@ -19,18 +19,18 @@ use super::values;
 use crate::StoreError;
 
 /// Under a keyspace number that no keyspace gets.
-const GRAVES: u32 = u32::MAX;
+const TOMBSTONES: u32 = u32::MAX;
 /// How long a removal is kept.
 const KEPT: Duration = Duration::from_secs(60 * 60);
 /// Removals that one batch ends at a start.
 const CLEARED_TOGETHER: usize = 1_000;
 
-pub(super) struct Graves {
+pub(super) struct Tombstones {
     opened: Instant,
 }
 
 /// A removal that may end.
-pub(super) struct Grave {
+pub(super) struct Tombstone {
     index_key: Vec<u8>,
     row_key: Vec<u8>,
     position: u64,
@@ -38,23 +38,23 @@ pub(super) struct Grave {
     pub lock: usize,
 }
 
-impl Graves {
+impl Tombstones {
     /// Ends all removals of earlier runs; seconds per million.
     pub fn open(store: &Store) -> Result<Self, StoreError> {
-        let graves = Self { opened: Instant::now() };
+        let tombstones = Self { opened: Instant::now() };
         loop {
             let some = first(store, u64::MAX, CLEARED_TOGETHER)?;
             if some.is_empty() {
-                return Ok(graves);
+                return Ok(tombstones);
             }
             let mut batch = store.batch();
-            some.iter().try_for_each(|grave| grave.end(store, &mut batch))?;
+            some.iter().try_for_each(|tombstone| tombstone.end(store, &mut batch))?;
             batch.commit()?;
         }
     }
 
     /// The oldest of those that are due.
-    pub fn due(&self, store: &Store, most: usize) -> Result<Vec<Grave>, StoreError> {
+    pub fn due(&self, store: &Store, most: usize) -> Result<Vec<Tombstone>, StoreError> {
         match self.opened.elapsed().checked_sub(KEPT) {
             Some(before) => first(store, millis(before), most),
             None => Ok(Vec::new()),
@@ -62,7 +62,7 @@ impl Graves {
     }
 
     /// Writes a removal. The caller has the row's `lock`.
-    pub fn dig(&self, batch: &mut Batch<'_>, row_key: Vec<u8>, position: u64, lock: usize) {
+    pub fn insert(&self, batch: &mut Batch<'_>, row_key: Vec<u8>, position: u64, lock: usize) {
         let index_key = index_key(millis(self.opened.elapsed()), &row_key);
         let lock = u64::try_from(lock).unwrap_or(u64::MAX);
         batch.insert(index_key, [position.to_be_bytes(), lock.to_be_bytes()].concat());
@@ -70,7 +70,7 @@ impl Graves {
     }
 }
 
-impl Grave {
+impl Tombstone {
     pub fn row_key(&self) -> &[u8] {
         &self.row_key
     }
@@ -89,9 +89,9 @@ impl Grave {
 }
 
 /// The first removals made up to that time, ms after the start.
-fn first(store: &Store, until_ms: u64, most: usize) -> Result<Vec<Grave>, StoreError> {
-    let mut graves = Vec::new();
-    for entry in store.state().range(under(GRAVES.to_be_bytes().to_vec())).take(most) {
+fn first(store: &Store, until_ms: u64, most: usize) -> Result<Vec<Tombstone>, StoreError> {
+    let mut tombstones = Vec::new();
+    for entry in store.state().range(under(TOMBSTONES.to_be_bytes().to_vec())).take(most) {
         let (key, value) = entry?;
         let mut rest = key.get(size_of::<u32>()..).unwrap_or_default();
         let made_ms = take_number(&mut rest)?;
@@ -101,13 +101,13 @@ fn first(store: &Store, until_ms: u64, most: usize) -> Result<Vec<Grave>, StoreE
         let mut content = &value[..];
         let (position, lock) = (take_number(&mut content)?, take_number(&mut content)?);
         let lock = usize::try_from(lock).map_err(|_| damaged())?;
-        graves.push(Grave { index_key: key.to_vec(), row_key: rest.to_vec(), position, lock });
+        tombstones.push(Tombstone { index_key: key.to_vec(), row_key: rest.to_vec(), position, lock });
     }
-    Ok(graves)
+    Ok(tombstones)
 }
 
 fn index_key(made_ms: u64, row_key: &[u8]) -> Vec<u8> {
-    [&GRAVES.to_be_bytes()[..], &made_ms.to_be_bytes(), row_key].concat()
+    [&TOMBSTONES.to_be_bytes()[..], &made_ms.to_be_bytes(), row_key].concat()
 }
 
 fn take_number(rest: &mut &[u8]) -> Result<u64, StoreError> {
