@@ -31,6 +31,7 @@ struct Known {
     subject: TokenStream,
     key: Option<TokenStream>,
     time: TokenStream,
+    rules: Option<Ident>,
 }
 
 impl Known {
@@ -124,7 +125,8 @@ fn one(topic: &Topic, message: MessageDescriptor, member: Option<TokenStream>, o
     let subject = text(&event, &message, &says.subject)?;
     let key = says.key.map(|path| text(&event, &message, &path)).transpose()?;
     let time = moment(&event, &message, &says.time)?;
-    Ok(Known { message, variant: topic.variant.clone(), member, subject, key, time })
+    let rules = says.rules.map(|name| number(&message, &name)).transpose()?;
+    Ok(Known { message, variant: topic.variant.clone(), member, subject, key, time, rules })
 }
 
 /// The `&str` at a path; empty where a message on the way is unset.
@@ -151,6 +153,15 @@ fn moment(holder: &TokenStream, message: &MessageDescriptor, name: &str) -> Fall
     }
     let name = names::ident(name);
     Ok(quote!(#holder.#name.as_ref()))
+}
+
+/// A `u32` field of an event.
+fn number(message: &MessageDescriptor, name: &str) -> Fallible<Ident> {
+    let field = field(message, name)?;
+    if field.kind() != Kind::Uint32 || field.is_list() || field.supports_presence() {
+        return Err(format!("{}: not a plain uint32", field.full_name()).into());
+    }
+    Ok(names::ident(name))
 }
 
 fn field(message: &MessageDescriptor, name: &str) -> Fallible<FieldDescriptor> {
@@ -246,6 +257,8 @@ fn methods_by_event(events: &[Known]) -> TokenStream {
     let subjects = found(|event| Some(event.subject.clone()));
     let times = found(|event| Some(event.time.clone()));
     let keys = found(|event| event.key.as_ref().map(|key| quote!(Some(#key))));
+    let rules = found(|event| event.rules.as_ref().map(|rules| quote!(Some(event.#rules))));
+    let set_rules = found(|event| event.rules.as_ref().map(|rules| quote!(event.#rules = version)));
     quote! {
         /// The full name of its message (`ce_type`): `kith.posts.v1.PostCreated`.
         pub fn type_name(&self) -> &'static str {
@@ -268,6 +281,22 @@ fn methods_by_event(events: &[Known]) -> TokenStream {
             match self {
                 #(#keys,)*
                 _ => None,
+            }
+        }
+
+        /// The version of the events under whose rules a contest judges it; `None`: it is no intent.
+        pub fn rules(&self) -> Option<u32> {
+            match self {
+                #(#rules,)*
+                _ => None,
+            }
+        }
+
+        /// Has it judged under the rules of this version of the events, if it is an intent.
+        pub fn set_rules(&mut self, version: u32) {
+            match self {
+                #(#set_rules,)*
+                _ => {}
             }
         }
 

@@ -19,6 +19,8 @@ pub struct EventOptions {
     /// `None`: no field of the event is its record's key.
     pub key: Option<String>,
     pub time: String,
+    /// `None`: it is no intent that a contest judges.
+    pub rules: Option<String>,
 }
 
 impl Options {
@@ -43,7 +45,8 @@ impl Options {
         let of = |name: &str| event.get_field_by_name(name).map(|value| text(&value)).unwrap_or_default();
         let key = if of("key").is_empty() { of("subject") } else { of("key") };
         let key = if is_set(event, "key_is_no_field") { None } else { Some(key) };
-        Some(EventOptions { subject: of("subject"), key, time: of("time") })
+        let rules = Some(of("rules")).filter(|rules| !rules.is_empty());
+        Some(EventOptions { subject: of("subject"), key, time: of("time"), rules })
     }
 
     pub fn is_secret(&self, field: &FieldDescriptor) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::engine::{self, Ports};
 use crate::{FoldError, Group};
 
-pub use decided::{Generation, GenerationError, Generations, WaitsFor};
+pub use decided::{Build, Generation, GenerationError, Generations, WaitsFor};
 pub use failures::{BeginError, Unpromotable};
 pub use operations::{LetterFate, Operations};
 pub use projection::{MakeGroup, Projection};

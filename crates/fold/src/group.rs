@@ -7,7 +7,7 @@ use kith_tables::{RowKey, StoreError, Table};
 
 use crate::dead_letter::SET_ASIDE;
 use crate::positions::WATERMARKS;
-use crate::{Fold, State};
+use crate::{Build, Fold, State};
 
 /// A fold group: all folds of one service over all topics that it reads. It has one consumer group, and one keyspace with
 /// the watermarks in it.
@@ -20,6 +20,8 @@ pub struct Group {
     /// Incremented when a fold or a table changes its writes: these folds do not continue tables that other folds
     /// began, they fill a new generation.
     pub folds_version: u32,
+    /// The newest version of the events that these folds read: see [`crate::EVENTS`].
+    pub reads: u32,
     pub topics: Vec<Topic>,
     pub folds: Vec<Arc<dyn Fold>>,
     /// How tables that join two topics are compared; `None`: there are none.
@@ -48,6 +50,11 @@ pub trait Shown: Send + Sync {
 }
 
 impl Group {
+    /// What its release brings.
+    pub fn build(&self) -> Build {
+        Build { folds_version: self.folds_version, reads: self.reads }
+    }
+
     /// The consumer group: `kith.posts.g1`.
     pub fn consumer_group(&self) -> String {
         format!("kith.{}.g{}", self.name, self.generation)

@@ -31,14 +31,14 @@ pub mod verify;
 
 pub use error::FoldError;
 pub use generations::{
-    BeginError, Generation, GenerationError, Generations, LetterFate, MakeGroup, Operations, Projection, Unpromotable,
-    WaitsFor, create_first, found,
+    BeginError, Build, Generation, GenerationError, Generations, LetterFate, MakeGroup, Operations, Projection,
+    Unpromotable, WaitsFor, create_first, found,
 };
 pub use group::Group;
 pub use positions::{Lag, MAX_TOKEN_BYTES, Progress, Standstill, Token, TokenError, WaitError, Watermarks};
 pub use publish::{DependsOn, Publisher};
 pub use rules::{
-    APPLIED_IDS_PER_ROW, Append, AppliedIds, Arbiter, Cause, Contest, Effect, Fold, Put, Record, Rows, Scope, Step,
-    Then, Unless, Walk,
+    APPLIED_IDS_PER_ROW, Append, AppliedIds, Arbiter, Cause, Contest, EVENTS, Effect, FIRST_EVENTS, Fold, Put, Record,
+    Rows, Scope, Step, Then, Unless, Walk,
 };
 pub use state::{Found, State};

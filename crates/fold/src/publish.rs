@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use crate::engine::head_of;
 use crate::metrics::timed;
-use crate::rules::made_at;
+use crate::rules::{FIRST_EVENTS, made_at, needs};
 use crate::{Cause, trace};
 
 /// Appends events as CloudEvents (Kafka binding, binary mode).
@@ -149,6 +149,10 @@ impl Publisher {
             header(headers::SUBJECT, event.subject().to_owned()),
             fixed(headers::CONTENT_TYPE, "application/protobuf"),
         ];
+        let needed = needs(event);
+        if needed > FIRST_EVENTS {
+            all.push(header(headers::READER, needed.to_string()));
+        }
         all.push(header(headers::CORRELATION_ID, cause.correlation.unwrap_or(id).to_string()));
         if let Some(causation) = cause.causation {
             all.push(header(headers::CAUSATION_ID, causation.to_string()));

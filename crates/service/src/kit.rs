@@ -199,7 +199,8 @@ impl Seen<'_> {
             return Err(Failure::overloaded());
         }
         let cause = Cause::default();
-        let Command { depends_on, topic, key, id, event } = command;
+        let Command { depends_on, topic, key, id, mut event } = command;
+        event.set_rules(self.kit.projection.rules());
         let append = self.publisher.append_command(depends_on, topic, key, id, &event, &cause);
         let Ok(appended) = tokio::time::timeout_at(deadline.at(), append).await else {
             return Err(Failure::outcome_unknown());

@@ -122,3 +122,19 @@ fn events_of(file: &FileDescriptorProto) -> Vec<String> {
         .map(|field| field.type_name().trim_start_matches('.').to_owned())
         .collect()
 }
+
+#[test]
+fn an_intent_says_by_which_rules_it_is_judged() {
+    let mut intents = BTreeSet::new();
+    for mut event in samples::all() {
+        event.set_rules(7);
+        if event.rules().is_some() {
+            assert_eq!(event.rules(), Some(7));
+            intents.insert(event.type_name());
+        }
+    }
+    assert_eq!(
+        Vec::from_iter(intents),
+        ["kith.identity.private.v1.AccountRequested", "kith.posts.private.v1.EditRequested"]
+    );
+}

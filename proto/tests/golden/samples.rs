@@ -16,8 +16,8 @@ use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent, ReadMarkerMoved};
 use kith_proto::ops::v1::ops_event::Event as Ops;
 use kith_proto::ops::v1::{
-    DeadLetterDiscarded, DeadLetterRetried, GenerationDropped, GenerationPromoted, ProjectionPaused, ProjectionResumed,
-    RebuildStarted,
+    DeadLetterDiscarded, DeadLetterRetried, EventsOpened, GenerationDropped, GenerationPromoted, ProjectionPaused,
+    ProjectionResumed, RebuildStarted,
 };
 use kith_proto::posts::private::v1::{EditRequested, post_private_event::Event as PostsPrivate};
 use kith_proto::posts::v1::facet::{Feature, Hashtag, Link, Mention};
@@ -268,6 +268,7 @@ fn ops() -> Vec<Event> {
             note: "a test of the broker".into(),
             discard_time: at(36),
         }),
+        Ops::EventsOpened(EventsOpened { version: 2, request_id: MESSAGE.to_owned(), open_time: at(37) }),
     ];
     events.into_iter().map(Event::from).collect()
 }

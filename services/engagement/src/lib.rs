@@ -16,7 +16,7 @@ pub mod subject;
 
 use std::sync::Arc;
 
-use kith_fold::{Fold, Group};
+use kith_fold::{EVENTS, Fold, Group};
 use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
 use kith_relations::block::{BlockedBy, Blocks};
@@ -53,7 +53,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(bookmark::Bookmarks),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
-    Group { name: "engagement", generation, folds_version: 1, topics, folds, shown: None }
+    Group { name: "engagement", generation, folds_version: 1, reads: EVENTS, topics, folds, shown: None }
 }
 
 /// The handlers; cheap to clone.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kith_fold::{Contest, Record};
+use kith_fold::Record;
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::AccountRequested;
@@ -65,7 +65,7 @@ impl NewAccount {
             password_hash,
             create_time: Some(time::of_us(asked.at.0)),
             payload_digest: Bytes::copy_from_slice(&self.payload_digest),
-            rules: Claims::RULES,
+            rules: 0,
         })
     }
 

@@ -60,10 +60,6 @@ impl Contest for Claims {
         }
     }
 
-    fn rules(intent: &AccountRequested) -> u32 {
-        intent.rules
-    }
-
     fn contended(intent: &AccountRequested) -> Key {
         Key::text(&intent.handle_key)
     }

@@ -18,7 +18,7 @@ mod session;
 
 use std::sync::Arc;
 
-use kith_fold::{Arbiter, Group};
+use kith_fold::{Arbiter, EVENTS, Group};
 use kith_log::topics;
 use kith_proto::identity::v1::account_service_server::{self, AccountServiceServer};
 use kith_proto::identity::v1::graph_service_server::{self, GraphServiceServer};
@@ -72,6 +72,7 @@ pub fn group(generation: u32) -> Group {
         name: GROUP,
         generation,
         folds_version: 1,
+        reads: EVENTS,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
         folds: vec![
             Arc::new(Arbiter(arbiter::Claims)),

@@ -1,11 +1,9 @@
 //! This process's services for operators: `kith.ops.v1`, on a separate port.
 
 pub mod events;
+mod opening;
 pub mod projections;
 
-use std::sync::Arc;
-
-use kith_fold::Projection;
 use kith_proto::errors::v1::Reason;
 use kith_service::{Failure, limited};
 use tonic::service::Routes;
@@ -15,8 +13,8 @@ use kith_proto::ops::v1::projection_service_server::ProjectionServiceServer;
 use projections::Projections;
 
 /// The services for operators.
-pub fn routes(projections: &[Arc<Projection>], events: EventServiceServer<events::Events>) -> Routes {
-    Routes::new(limited!(ProjectionServiceServer::new(Projections::new(projections)))).add_service(events)
+pub fn routes(projections: Projections, events: EventServiceServer<events::Events>) -> Routes {
+    Routes::new(limited!(ProjectionServiceServer::new(projections))).add_service(events)
 }
 
 /// The append was handed over or is in flight; no answer came in time.

@@ -70,7 +70,7 @@ impl Release {
         let all = |service: &Service| {
             let first = (service.group)(settings, 0);
             let generations = generations_of(first.name);
-            let own = generations.all().keys().filter(|number| generations.is_of(**number, first.folds_version));
+            let own = generations.all().keys().filter(|number| generations.is_of(**number, first.build()));
             Vec::from_iter(own.map(|&number| (service.group)(settings, number)))
         };
         self.0.iter().flat_map(all).collect()

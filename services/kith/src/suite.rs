@@ -23,6 +23,7 @@ use kith_tables::StoreError;
 use tokio::time::Instant;
 use tonic::service::{Routes, RoutesBuilder};
 
+use crate::ops::projections::Projections;
 use crate::services::{self, Release, Roles, Service};
 use crate::{init, ops, ports, upgrade};
 
@@ -170,7 +171,10 @@ impl Suite {
             all.push(projection);
         }
         let (log, runtime) = (Arc::clone(&ports.log), ports.runtime.clone());
-        let operators = ops::routes(&all, ops::events::service(log, operations, page_tokens, runtime.clone()));
+        let first = release.first_groups(settings);
+        let builds = first.iter().map(|group| (group.name, group.build())).collect();
+        let projections = Projections::new(&all, builds, Arc::clone(&operations), runtime.clone());
+        let operators = ops::routes(projections, ops::events::service(log, operations, page_tokens, runtime.clone()));
         Ok(Self { routes: routes.routes(), names, operators, projections: all, runtime })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kith_fold::engine::Running;
-use kith_fold::{BeginError, FoldError, Generations, Projection, Unpromotable};
+use kith_fold::{BeginError, FoldError, Generations, Projection, Unpromotable, WaitsFor};
 use tokio::time::Instant;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -37,14 +37,23 @@ enum Step {
 }
 
 async fn step(own: &Arc<Projection>, said: &mut Said) -> Result<Step, BeginError> {
-    let (group, version, now_ms) = (own.group_name(), own.version(), own.ports().runtime.now_ms());
+    let (group, build, now_ms) = (own.group_name(), own.build(), own.ports().runtime.now_ms());
     let now = own.operations().generations(group);
-    if let Some(stray) = now.beside().filter(|number| !now.is_of(*number, version)) {
+    if let Some(WaitsFor::LaterRelease(events)) = now.waits_for(build) {
+        tracing::error!(
+            group,
+            events,
+            reads = build.reads,
+            "a later version of the events is open: run a later release"
+        );
+        return Ok(Step::Done);
+    }
+    if let Some(stray) = now.beside().filter(|number| !now.is_of(*number, build)) {
         // No other process is there to fill it.
         own.operations().announce(now.drop(group, stray, now_ms)?).await?;
         return Ok(Step::Again);
     }
-    if now.is_of(now.live(), version) {
+    if now.is_of(now.live(), build) {
         if said.began && own.serving_number() != Some(now.live()) {
             return Ok(Step::Again);
         }
@@ -54,7 +63,7 @@ async fn step(own: &Arc<Projection>, said: &mut Said) -> Result<Step, BeginError
         return Ok(Step::Done);
     }
     said.began = true;
-    match now.newest_of(version) {
+    match now.newest_of(build) {
         None => begin(own, &now).await?,
         Some(number) => promote(own, &now, number, said).await?,
     }

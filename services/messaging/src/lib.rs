@@ -17,7 +17,7 @@ mod summary;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::{Fold, Group};
+use kith_fold::{EVENTS, Fold, Group};
 use kith_log::topics;
 use kith_proto::messaging::v1::conversation_service_server::{self, ConversationServiceServer};
 use kith_proto::messaging::v1::message_service_server::{self, MessageServiceServer};
@@ -71,6 +71,7 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
         name: "messaging",
         generation,
         folds_version: 2,
+        reads: EVENTS,
         topics: vec![topics::MESSAGING, topics::IDENTITY],
         folds,
         shown: None,

@@ -10,7 +10,7 @@ mod rpcs;
 
 use std::sync::Arc;
 
-use kith_fold::{Arbiter, Fold, Group};
+use kith_fold::{Arbiter, EVENTS, Fold, Group};
 use kith_log::topics;
 use kith_proto::posts::v1::post_service_server::{self, PostServiceServer, SERVICE_NAME};
 use kith_proto::posts::v1::rpc;
@@ -71,6 +71,7 @@ pub fn group(generation: u32) -> Group {
         name: "posts",
         generation,
         folds_version: 1,
+        reads: EVENTS,
         topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],
         folds,
         shown: None,

@@ -24,7 +24,7 @@ mod walk;
 
 use std::sync::Arc;
 
-use kith_fold::{Fold, Group};
+use kith_fold::{EVENTS, Fold, Group};
 use kith_log::{PartitionIndex, topics};
 use kith_proto::feeds::v1::feed_service_server::{self, FeedServiceServer, SERVICE_NAME};
 use kith_proto::feeds::v1::rpc;
@@ -90,7 +90,15 @@ pub fn group(generation: u32, settings: Settings) -> Group {
         Arc::new(views::cards::CardEngagement),
     ];
     let topics = vec![topics::IDENTITY, topics::POSTS, topics::ENGAGEMENT];
-    Group { name: GROUP, generation, folds_version: 1, topics, folds, shown: Some(Arc::new(digest::HomeEntries)) }
+    Group {
+        name: GROUP,
+        generation,
+        folds_version: 1,
+        reads: EVENTS,
+        topics,
+        folds,
+        shown: Some(Arc::new(digest::HomeEntries)),
+    }
 }
 
 /// Adds the gRPC services of feeds to what a process serves; gives their full names, for health and reflection.

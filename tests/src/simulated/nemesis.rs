@@ -46,6 +46,8 @@ pub enum Fault {
     ClockJump,
     /// A process was replaced by one of another release.
     Replaced,
+    /// Operators opened the events of a later release.
+    Opened,
 }
 
 impl Fault {
@@ -69,6 +71,7 @@ impl Fault {
             Self::LostTail => "replica lost its tail",
             Self::ClockJump => "clock jumped",
             Self::Replaced => "process of another release",
+            Self::Opened => "later events opened",
         }
     }
 }

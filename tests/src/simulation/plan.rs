@@ -64,6 +64,8 @@ pub struct Plan {
     pub copies: bool,
     /// Whether operators lead over to a later release, and perhaps back.
     pub upgrades: bool,
+    /// Whether the later release has one more view, beside other rules for intents.
+    pub later_views: bool,
 }
 
 /// [`Shape`], drawn.
@@ -143,6 +145,7 @@ impl Plan {
             strike_every_ms: chance.pick(&[(40, 400), (200, 1_500)]).copied().filter(|_| !quiet),
             copies: chance.per_mille(700),
             upgrades: chance.per_mille(250),
+            later_views: chance.per_mille(700),
         }
     }
 

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kith_fold::{BeginError, Projection};
+use kith_proto::ops::v1::EventsOpened;
+use kith_proto::ops::v1::ops_event::Event as Ops;
 
+use super::planted::Planted;
 use super::target::Target as _;
 use super::world::World;
+use crate::next;
 use crate::simulated::{Chance, Fault};
 
 const LOOK_EVERY: Duration = Duration::from_millis(30);
@@ -34,9 +38,60 @@ pub async fn lead(world: Arc<World>) {
         let first = chance.below(world.processes());
         let (before, after) = slots(&world, first, chance.per_mille(300));
         replace(&world, before, goal, &chance).await;
+        if goal == Release::Later && world.planted.is_some_and(Planted::opens_early) {
+            announce_opening(&world).await;
+        }
         lead_over(&world).await;
         replace(&world, after, goal, &chance).await;
     }
+    if world.goal() == Release::Later && chance.per_mille(600) {
+        world.runtime.sleep(chance.ms(0, 400)).await;
+        open(&world).await;
+        world.nemesis.count(Fault::Opened);
+        come_back(&world, &chance).await;
+    }
+}
+
+/// There is no way back from here: the older release's generations go, and later events are appended.
+async fn open(world: &World) {
+    while !is_opened(world).await.unwrap_or(false) {
+        world.runtime.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// One look, as `kith drop-generation` and `kith open-events`.
+async fn is_opened(world: &World) -> Result<bool, BeginError> {
+    let processes = world.of_goal();
+    let Some(process) = processes.first() else { return Ok(false) };
+    for own in process.all() {
+        let (group, now_ms) = (own.group_name(), own.ports().runtime.now_ms());
+        let now = own.operations().generations(group);
+        if let Some(number) = now.foreign_to(own.build().folds_version) {
+            own.operations().announce(now.drop(group, number, now_ms)?).await?;
+            return Ok(false);
+        }
+    }
+    announce_opening(world).await;
+    Ok(process.all().iter().all(|own| own.operations().events() == next::EVENTS))
+}
+
+async fn announce_opening(world: &World) {
+    let processes = world.of_goal();
+    let Some(own) = processes.first().and_then(|process| process.all().into_iter().next()) else { return };
+    if own.operations().events() < next::EVENTS {
+        let opened = EventsOpened { version: next::EVENTS, ..EventsOpened::default() };
+        // If it is not known whether it was decided, the next look shows it.
+        let _ = own.operations().announce(Ops::EventsOpened(opened)).await;
+    }
+}
+
+/// Somebody starts the older release once more, by mistake: it folds and answers nothing.
+async fn come_back(world: &Arc<World>, chance: &Chance) {
+    let slot = chance.below(world.processes());
+    world.runtime.sleep(chance.ms(0, 400)).await;
+    replace(world, vec![slot], Release::This, chance).await;
+    world.runtime.sleep(chance.ms(0, 800)).await;
+    replace(world, vec![slot], Release::Later, chance).await;
 }
 
 /// Those that are replaced before the decisions, and those after: at least one before.
@@ -80,12 +135,12 @@ async fn look(world: &World) -> bool {
 
 /// One look at one group. Whether this process's release serves there.
 async fn step(own: &Arc<Projection>) -> Result<bool, BeginError> {
-    let (group, version, now_ms) = (own.group_name(), own.version(), own.ports().runtime.now_ms());
+    let (group, build, now_ms) = (own.group_name(), own.build(), own.ports().runtime.now_ms());
     let now = own.operations().generations(group);
-    if now.is_of(now.live(), version) {
+    if now.is_of(now.live(), build) {
         return Ok(own.serving_number() == Some(now.live()));
     }
-    match now.newest_of(version) {
+    match now.newest_of(build) {
         None => drop(own.begin("").await?),
         Some(number) if own.promotable(number).is_ok() => {
             own.operations().announce(now.promote(group, number, now_ms)?).await?;

@@ -117,7 +117,8 @@ impl World {
         groups.iter_mut().filter(|group| group.name == messaging.name).for_each(|group| *group = messaging.clone());
         let groups = match release {
             Release::This => groups,
-            Release::Later => groups.into_iter().map(next::of).collect(),
+            Release::Later if self.plan.later_views => groups.into_iter().map(next::of).collect(),
+            Release::Later => groups.into_iter().map(next::with_rules).collect(),
         };
         match self.planted {
             Some(planted) => planted.groups(groups, release),

@@ -1,4 +1,4 @@
-//! A release with one more view, over and back under load: as docs/upgrades.md says, on both adapters.
+//! A release with one more view and other rules for edits, over and back under load: as docs/upgrades.md says, on both adapters.
 //!
 //! What clients were told must agree with the log, and the tables of each release with a fresh fold by that release: so the
 //! new view has its whole history.
@@ -6,15 +6,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kith_log::EventLog as _;
 use kith_log::embedded::EmbeddedLog;
+use kith_log::{EventLog as _, RecordId};
+use kith_proto::posts::v1::post_service_client::PostServiceClient;
+use kith_proto::posts::v1::{CreatePostRequest, EditPostRequest};
 use kith_runtime::Runtime;
-use kith_tests::http;
+use kith_service::auth::TokenIssuer;
+use kith_service::keys::KeyFolder;
 use kith_tests::kith::{self, ADMIN_PORT, Launch};
 use kith_tests::server::Server;
 use kith_tests::suite::{SERVICES, Suite, service_of};
-use kith_tests::{digests, kafka_server, records, servers, wait};
+use kith_tests::{digests, http, kafka_server, next, records, servers, wait};
 use serde_json::Value;
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
 
 const SEED: u64 = 15;
 const PEOPLE: usize = 60;
@@ -108,13 +113,56 @@ async fn decided(suite: &Suite, process: &str, arguments: &[&str]) -> String {
     wait::until("a command is not refused", WITHIN, decide).await.unwrap()
 }
 
-async fn says_that_it_waits(process: &Server) {
+/// That it is not ready, and why.
+async fn says_that_it_waits(process: &Server, why: &str) {
     wait::until("it says for what it waits", WITHIN, async || {
         let ready = http::get(process.socket(ADMIN_PORT), "/readyz").await?;
-        Ok((ready.status == 503 && ready.body.contains("this release has folds")).then_some(()))
+        Ok((ready.status == 503 && ready.body.contains(why)).then_some(()))
     })
     .await
     .unwrap();
+}
+
+/// Opens the events of the next release, which its operators are refused while `kept`, a generation of a service, is there.
+async fn open_events(suite: &Suite, process: &str, kept: &[(&str, u64)]) {
+    for (service, generation) in kept {
+        let refused = suite.operate(process, &["open-events"]).await.unwrap_err().to_string();
+        assert!(refused.contains("GENERATION_STATE") && refused.contains("kith drop-generation"), "{refused}");
+        let of = process_of(service, process);
+        decided(suite, of, &["drop-generation", service, "--generation", &generation.to_string()]).await;
+    }
+    for _ in 0..2 {
+        let opened = suite.operate(process, &["open-events"]).await.unwrap();
+        assert_eq!(opened.trim(), format!("{{\"events_version_open\":{}}}", next::EVENTS));
+    }
+}
+
+/// The process that answers for a group: its own, where each has one.
+fn process_of<'a>(service: &str, otherwise: &'a str) -> &'a str {
+    let own = CHANGED.into_iter().find(|(changed, _)| *changed == service && otherwise != "suite");
+    own.map_or(otherwise, |(_, process)| process)
+}
+
+/// Writes a post and edits it without naming a revision: whether the edit wins, which the rules of the next release forbid.
+async fn unnamed_edit_wins(suite: &Suite, keys: &Path) -> bool {
+    let issuer = TokenIssuer::new(KeyFolder::at(keys).signing_key().unwrap(), Runtime::system());
+    let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16])).unwrap().text);
+    let socket = suite.sockets()["posts"];
+    let channel = Endpoint::from_shared(format!("http://{socket}")).unwrap().connect().await.unwrap();
+    let by_author = move |mut request: Request<()>| {
+        request.metadata_mut().insert("authorization", bearer.parse().unwrap());
+        Ok(request)
+    };
+    let mut posts = PostServiceClient::with_interceptor(channel, by_author);
+    let written = CreatePostRequest { text: "as it was".to_owned(), ..CreatePostRequest::default() };
+    let written = posts.create_post(written).await.unwrap().into_inner();
+    let (post_id, at_least) = (written.post.unwrap().post_id, vec![written.consistency_token]);
+    let edit = EditPostRequest { post_id, text: "as it is".to_owned(), at_least, ..EditPostRequest::default() };
+    match posts.edit_post(edit).await {
+        Ok(_) => true,
+        Err(status) if status.code() == Code::Aborted => false,
+        Err(status) => panic!("{status:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,6 +185,17 @@ async fn an_embedded_suite_goes_over_and_back_through_kills() {
         are_as_folded_anew(&suite, &CHANGED.map(|(service, _)| (service, "suite"))).await;
         suite.folded("suite", RECORDS_BETWEEN).await.unwrap();
     }
+    assert!(unnamed_edit_wins(&suite, &keys).await);
+    open_events(&suite, "suite", &CHANGED.map(|(service, _)| (service, first))).await;
+    assert!(!unnamed_edit_wins(&suite, &keys).await);
+    // There is no way back any more, and nobody is given anything wrong.
+    installed.replace(&base);
+    suite.process("suite").unwrap().kill_9().unwrap();
+    suite.process("suite").unwrap().launch().unwrap();
+    says_that_it_waits(suite.process("suite").unwrap(), "run a later release").await;
+    installed.replace(&next);
+    suite.process("suite").unwrap().restart().await.unwrap();
+    assert!(!unnamed_edit_wins(&suite, &keys).await);
     clients.ended(WITHIN).await.unwrap();
     let process = suite.process("suite").unwrap();
     process.kill_9().unwrap();
@@ -172,7 +231,7 @@ async fn two_releases_run_side_by_side_over_real_servers() {
     for (service, process) in CHANGED {
         let beside = format!("{process}-next");
         let server = start(&beside, process, &next).await;
-        says_that_it_waits(&server).await;
+        says_that_it_waits(&server, "this release has folds").await;
         suite.processes.insert(beside.clone(), server);
         were.push(live(&suite, &beside, service).await);
         suite.operate(&beside, &["rebuild", service, "--no-wait"]).await.unwrap();
@@ -205,6 +264,28 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         is_ready(suite.process(process).unwrap()).await;
         assert_eq!(live(&suite, process, service).await, *was);
     }
+    // Over again, and no way back. Every process is of the next release then.
+    assert!(unnamed_edit_wins(&suite, keys.path()).await);
+    installed.replace(&next);
+    for ((service, process), (first, version)) in CHANGED.into_iter().zip(&were) {
+        suite.process(process).unwrap().restart().await.unwrap();
+        is_ready(suite.process(process).unwrap()).await;
+        decided(&suite, process, &["rollback", service]).await;
+        suite.remove(&format!("{process}-too"));
+        assert_eq!(live(&suite, process, service).await, (first + 1, version + 1));
+    }
+    for process in SERVICES.into_iter().filter(|name| CHANGED.iter().all(|(_, changed)| changed != name)) {
+        suite.remove(process);
+        let server = start(process, process, &next).await;
+        is_ready(&server).await;
+        suite.processes.insert(process.to_owned(), server);
+    }
+    let kept: Vec<_> = CHANGED.into_iter().zip(&were).map(|((service, _), (first, _))| (service, *first)).collect();
+    open_events(&suite, "identity", &kept).await;
+    assert!(!unnamed_edit_wins(&suite, keys.path()).await);
+    let server = start("identity-old", "identity", &base).await;
+    says_that_it_waits(&server, "run a later release").await;
+    drop(server);
     clients.ended(WITHIN).await.unwrap();
     let log = kafka_server::log(&kafka, digests::PARTITIONS).unwrap();
     let all = records::of(&*log).await.unwrap();

@@ -79,7 +79,7 @@ impl Batch {
     pub(crate) fn decode(context: &Context, partition: LogPartition, raw: &[RawRecord]) -> Self {
         let mut batch = Self { partition, records: Vec::with_capacity(raw.len()), last: None, stopped_at: None };
         for record in raw {
-            let item = match Decoded::of(record) {
+            let item = match Decoded::of(record, context.group.reads) {
                 Decoded::Event(mut event) => {
                     let span = trace::process_span(&mut event, &context.group);
                     Item::Event(event, span)

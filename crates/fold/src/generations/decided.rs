@@ -7,6 +7,8 @@ use kith_proto::ops::v1::{GenerationDropped, GenerationPromoted, RebuildStarted}
 use kith_proto::time;
 use kith_runtime::UnixMillis;
 
+use crate::rules::FIRST_EVENTS;
+
 /// The generations of one fold group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generations {
@@ -20,6 +22,17 @@ pub struct Generations {
     newest: u32,
     /// Why the folds are paused, if they are.
     paused: Option<String>,
+    /// The version of the events that operators opened, for all groups.
+    events: u32,
+}
+
+/// What a release brings to a fold group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build {
+    /// [`crate::Group::folds_version`].
+    pub folds_version: u32,
+    /// [`crate::Group::reads`].
+    pub reads: u32,
 }
 
 /// One generation.
@@ -41,13 +54,15 @@ impl Generation {
     }
 }
 
-/// The operator's decision that is missing before processes of a release answer callers.
+/// What is missing before processes of a release answer callers: an operator's decision, for the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitsFor {
     /// To begin a generation that this release fills.
     Rebuild,
     /// To promote this generation, which this release fills.
     Promotion(u32),
+    /// None: a later release must run, which reads this version of the events.
+    LaterRelease(u32),
 }
 
 /// Why an operator's command is not possible.
@@ -67,7 +82,15 @@ impl Default for Generations {
     fn default() -> Self {
         let all = BTreeMap::from([(Generations::FIRST, Generation::new(0, Generations::FIRST_FOLDS, String::new()))]);
         let dropped = BTreeMap::new();
-        Self { live: Generations::FIRST, previous: None, all, dropped, newest: Generations::FIRST, paused: None }
+        Self {
+            live: Generations::FIRST,
+            previous: None,
+            all,
+            dropped,
+            newest: Generations::FIRST,
+            paused: None,
+            events: FIRST_EVENTS,
+        }
     }
 }
 
@@ -101,28 +124,47 @@ impl Generations {
         self.all.keys().copied().find(|number| *number != self.live && Some(*number) != self.previous)
     }
 
-    /// Whether releases with these folds fill the generation. Other folds would write other rows at the same places.
-    pub fn is_of(&self, number: u32, folds_version: u32) -> bool {
+    /// Whether processes of the build fold the generation: other folds would write other rows at the same places, and a build
+    /// that does not read the open events would fold some wrongly.
+    pub fn is_of(&self, number: u32, build: Build) -> bool {
+        self.events <= build.reads && self.has_folds(number, build.folds_version)
+    }
+
+    fn has_folds(&self, number: u32, folds_version: u32) -> bool {
         self.all.get(&number).is_some_and(|generation| generation.folds_version == folds_version)
     }
 
-    /// The generation from which processes with these folds answer: the live one if it is theirs, else the previous one if
-    /// that is theirs (it is still folded, for a rollback), else none.
-    pub fn to_serve(&self, folds_version: u32) -> Option<u32> {
-        [Some(self.live), self.previous].into_iter().flatten().find(|number| self.is_of(*number, folds_version))
+    /// The generation from which processes of the build answer: the live one if it is theirs, else the previous one if that is
+    /// theirs (it is still folded, for a rollback), else none.
+    pub fn to_serve(&self, build: Build) -> Option<u32> {
+        [Some(self.live), self.previous].into_iter().flatten().find(|number| self.is_of(*number, build))
     }
 
-    /// The newest generation that releases with these folds fill.
-    pub fn newest_of(&self, folds_version: u32) -> Option<u32> {
-        self.all.keys().copied().rfind(|number| self.is_of(*number, folds_version))
+    /// The newest generation that processes of the build fold.
+    pub fn newest_of(&self, build: Build) -> Option<u32> {
+        self.all.keys().copied().rfind(|number| self.is_of(*number, build))
     }
 
-    /// The decision that is missing before processes with these folds answer callers; `None`: they answer.
-    pub fn waits_for(&self, folds_version: u32) -> Option<WaitsFor> {
-        if self.to_serve(folds_version).is_some() {
+    /// What is missing before processes of the build answer callers; `None`: they answer.
+    pub fn waits_for(&self, build: Build) -> Option<WaitsFor> {
+        if self.events > build.reads {
+            return Some(WaitsFor::LaterRelease(self.events));
+        }
+        if self.to_serve(build).is_some() {
             return None;
         }
-        Some(self.newest_of(folds_version).map_or(WaitsFor::Rebuild, WaitsFor::Promotion))
+        Some(self.newest_of(build).map_or(WaitsFor::Rebuild, WaitsFor::Promotion))
+    }
+
+    /// A generation that the folds of that version do not continue: its processes may not read later events.
+    pub fn foreign_to(&self, folds_version: u32) -> Option<u32> {
+        self.all.keys().copied().find(|number| !self.has_folds(*number, folds_version))
+    }
+
+    /// With that version of the events open. Never a lower one than before.
+    #[must_use]
+    pub fn with_events(self, version: u32) -> Self {
+        Self { events: self.events.max(version), ..self }
     }
 
     /// Why the folds are paused, if they are.
@@ -217,7 +259,7 @@ impl Generations {
 
     /// Nothing has been decided of its generations.
     fn is_untouched(&self) -> bool {
-        self.newest == Generations::FIRST && self.is_of(Generations::FIRST, Generations::FIRST_FOLDS)
+        self.newest == Generations::FIRST && self.has_folds(Generations::FIRST, Generations::FIRST_FOLDS)
     }
 
     /// `until_ms`: not from then on.
@@ -310,21 +352,41 @@ mod tests {
         assert_eq!(all.started_by("a"), None, "what is gone is not given again");
     }
 
+    fn folds(folds_version: u32) -> Build {
+        Build { folds_version, reads: FIRST_EVENTS }
+    }
+
+    #[test]
+    fn a_build_that_does_not_read_the_open_events_folds_nothing() {
+        let all = Generations::default().with_events(2).with_events(1);
+        let reads = |reads| Build { folds_version: 1, reads };
+        assert_eq!((all.events, all.to_serve(reads(1)), all.to_serve(reads(2))), (2, None, Some(1)));
+        assert_eq!((all.waits_for(reads(1)), all.waits_for(reads(2))), (Some(WaitsFor::LaterRelease(2)), None));
+        assert!(!all.is_of(1, reads(1)) && all.newest_of(reads(1)).is_none());
+        // Whoever reads them, its folds have to be the same.
+        assert_eq!(all.waits_for(Build { folds_version: 2, reads: 2 }), Some(WaitsFor::Rebuild));
+        assert_eq!((all.foreign_to(1), all.foreign_to(2)), (None, Some(1)));
+    }
+
     #[test]
     fn a_release_answers_from_what_its_folds_fill() {
         let mut all = Generations::default();
-        assert_eq!((all.to_serve(1), all.waits_for(1)), (Some(1), None));
-        assert_eq!((all.to_serve(2), all.waits_for(2)), (None, Some(WaitsFor::Rebuild)));
+        assert_eq!((all.to_serve(folds(1)), all.waits_for(folds(1))), (Some(1), None));
+        assert_eq!((all.to_serve(folds(2)), all.waits_for(folds(2))), (None, Some(WaitsFor::Rebuild)));
         all.evolve(&all.start_rebuild("posts", "", 2, 5).unwrap());
-        assert_eq!((all.to_serve(1), all.to_serve(2)), (Some(1), None));
-        assert_eq!(all.waits_for(2), Some(WaitsFor::Promotion(2)));
+        assert_eq!((all.to_serve(folds(1)), all.to_serve(folds(2))), (Some(1), None));
+        assert_eq!(all.waits_for(folds(2)), Some(WaitsFor::Promotion(2)));
         all.evolve(&all.promote("posts", 2, 6).unwrap());
-        assert_eq!((all.to_serve(1), all.to_serve(2), all.waits_for(1)), (Some(1), Some(2), None));
+        assert_eq!((all.to_serve(folds(1)), all.to_serve(folds(2)), all.waits_for(folds(1))), (Some(1), Some(2), None));
         all.evolve(&all.start_rebuild("posts", "", 3, 7).unwrap());
         all.evolve(&all.promote("posts", 3, 8).unwrap());
-        assert_eq!((all.to_serve(1), all.waits_for(1)), (None, Some(WaitsFor::Promotion(1))), "two releases behind");
+        assert_eq!(
+            (all.to_serve(folds(1)), all.waits_for(folds(1))),
+            (None, Some(WaitsFor::Promotion(1))),
+            "two releases behind"
+        );
         all.evolve(&all.drop("posts", 2, 9).unwrap());
-        assert_eq!((all.to_serve(2), all.waits_for(2)), (None, Some(WaitsFor::Rebuild)));
+        assert_eq!((all.to_serve(folds(2)), all.waits_for(folds(2))), (None, Some(WaitsFor::Rebuild)));
     }
 
     #[test]
@@ -334,12 +396,15 @@ mod tests {
         let (one, other) = (all.found("posts", 3, 1).unwrap(), all.found("posts", 4, 1).unwrap());
         all.evolve(&one);
         all.evolve(&other);
-        assert_eq!((all.live(), all.to_serve(3), all.to_serve(4), all.to_serve(1)), (1, Some(1), None, None));
+        assert_eq!(
+            (all.live(), all.to_serve(folds(3)), all.to_serve(folds(4)), all.to_serve(folds(1))),
+            (1, Some(1), None, None)
+        );
         assert_eq!(all.found("posts", 4, 2), None);
         let mut later = Generations::default();
         later.evolve(&later.start_rebuild("posts", "", 2, 5).unwrap());
         later.evolve(&one);
-        assert!(later.is_of(1, 1), "there were others already");
+        assert!(later.is_of(1, folds(1)), "there were others already");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::Generations;
+use crate::rules::FIRST_EVENTS;
 use crate::{Cause, FoldError, Publisher};
 
 /// The key of every record of the topic, so that all are in one order.
@@ -44,6 +45,8 @@ struct Known {
     ids: BTreeSet<RecordId>,
     generations: BTreeMap<String, Generations>,
     letters: BTreeMap<RecordId, LetterFate>,
+    /// The version of the events that operators opened; 0: they opened none.
+    events: u32,
 }
 
 /// The decision about a dead letter.
@@ -82,7 +85,13 @@ impl Operations {
 
     /// The generations of a fold group.
     pub fn generations(&self, group: &str) -> Generations {
-        self.shared.known().generations.get(group).cloned().unwrap_or_default()
+        let known = self.shared.known();
+        known.generations.get(group).cloned().unwrap_or_default().with_events(known.events)
+    }
+
+    /// The version of the events that operators opened.
+    pub fn events(&self) -> u32 {
+        self.shared.known().events.max(FIRST_EVENTS)
     }
 
     /// The decision about a dead letter, if there is one.
@@ -165,6 +174,10 @@ impl Known {
 
     fn evolve(&mut self, event: &Event) {
         let fate = match event {
+            Event::Ops(OpsEvent::EventsOpened(event)) => {
+                self.events = self.events.max(event.version);
+                return;
+            }
             Event::Ops(OpsEvent::DeadLetterRetried(event)) => LetterFate::Retried(event.record_id.clone()),
             Event::Ops(OpsEvent::DeadLetterDiscarded(event)) => LetterFate::Discarded(event.note.clone()),
             Event::Ops(decision) => {

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::failures::{BeginError, NotYet, Unpromotable};
-use super::{Generations, Operations};
+use super::{Build, Generations, Operations};
 use crate::engine::{self, Ports, Role, Running};
 use crate::{FoldError, Group, Token, Watermarks};
 
@@ -32,8 +32,8 @@ pub type MakeGroup = Arc<dyn Fn(u32) -> Group + Send + Sync>;
 /// One per group in a process. Dropping it ends all its folds here.
 pub struct Projection {
     name: &'static str,
-    /// [`Group::folds_version`] of this release.
-    version: u32,
+    /// What this release brings.
+    build: Build,
     ports: Ports,
     operations: Arc<Operations>,
     make: MakeGroup,
@@ -64,16 +64,16 @@ impl Projection {
         make: MakeGroup,
         folding: bool,
     ) -> Result<Arc<Self>, FoldError> {
-        let (name, version) = (make(0).name, make(0).folds_version);
+        let (name, build) = (make(0).name, make(0).build());
         let generations = operations.generations(name);
-        let first = generations.to_serve(version);
+        let first = generations.to_serve(build);
         let (mut running, mut foreign) = (BTreeMap::new(), BTreeMap::new());
         let mut others = Vec::new();
         for &number in generations.all().keys().filter(|number| Some(**number) != first) {
             match engine::watermarks(ports, &make(number)).await {
                 Ok(watermarks) => {
                     others.push(Arc::clone(&watermarks));
-                    if !generations.is_of(number, version) {
+                    if !generations.is_of(number, build) {
                         foreign.insert(number, watermarks);
                     }
                 }
@@ -97,7 +97,7 @@ impl Projection {
         }
         let known = Mutex::new(Known { serving, running, foreign, deleted: BTreeSet::new() });
         let (ports, operations, following) = (ports.clone(), Arc::clone(operations), Mutex::default());
-        let own = Arc::new(Self { name, version, ports, operations, make, folding, known, following });
+        let own = Arc::new(Self { name, build, ports, operations, make, folding, known, following });
         let following = own.ports.runtime.spawn(follow(Arc::downgrade(&own), Arc::clone(&own.operations)));
         *own.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(following);
         Ok(own)
@@ -120,9 +120,14 @@ impl Projection {
         self.known().serving.as_ref().map(|serving| serving.number())
     }
 
-    /// The folds of this release: [`Group::folds_version`].
-    pub fn version(&self) -> u32 {
-        self.version
+    /// What this release brings.
+    pub fn build(&self) -> Build {
+        self.build
+    }
+
+    /// The version of the events under whose rules intents are judged that this process appends: what operators opened.
+    pub fn rules(&self) -> u32 {
+        self.operations.events().min(self.build.reads)
     }
 
     /// Whether the generation has all that it needs to serve. Some lag is no obstacle: the switch waits for it.
@@ -174,7 +179,7 @@ impl Projection {
     pub async fn begin(&self, request_id: &str) -> Result<u32, BeginError> {
         let decided = self.operations.generations(self.name);
         let now_ms = self.ports.runtime.now_ms();
-        let event = decided.start_rebuild(self.name, request_id, self.version, now_ms)?;
+        let event = decided.start_rebuild(self.name, request_id, self.build.folds_version, now_ms)?;
         let number = decided.next();
         // Its tables first: once it is said, every process opens them.
         engine::create(&self.ports, &self.group(number)).await?;
@@ -191,12 +196,12 @@ impl Projection {
             }
         }
         for &number in wanted.all().keys() {
-            match wanted.is_of(number, self.version) {
+            match wanted.is_of(number, self.build) {
                 true => self.open(number, wanted).await?,
                 false => self.look_at(number).await?,
             }
         }
-        let to_serve = wanted.to_serve(self.version);
+        let to_serve = wanted.to_serve(self.build);
         if self.serving_number() != to_serve {
             self.switch(wanted, to_serve).await?;
         }
@@ -222,7 +227,7 @@ impl Projection {
         let ended: Vec<(u32, Arc<Running>)> = {
             let mut known = self.known();
             known.foreign.retain(|number, _| wanted.all().contains_key(number));
-            known.running.extract_if(.., |number, _| !wanted.is_of(*number, self.version)).collect()
+            known.running.extract_if(.., |number, _| !wanted.is_of(*number, self.build)).collect()
         };
         self.tell_of_each_other();
         for (number, running) in ended {
@@ -260,7 +265,7 @@ impl Projection {
             Ok(watermarks) => {
                 self.known().foreign.insert(number, watermarks);
                 self.tell_of_each_other();
-                let (group, own) = (self.name, self.version);
+                let (group, own) = (self.name, self.build.folds_version);
                 tracing::warn!(
                     group,
                     generation = number,
@@ -288,7 +293,7 @@ impl Projection {
         let before = self.serving_number();
         let Some(to) = to else {
             self.known().serving = None;
-            tracing::error!(group = self.name, own = self.version, "no generation that this release folds may serve");
+            tracing::error!(group = self.name, own = ?self.build, "no generation that this release folds may serve");
             return Ok(());
         };
         let after = self.generation(to).ok_or(NotYet::NotOpen(to))?;

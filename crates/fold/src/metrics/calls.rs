@@ -146,7 +146,7 @@ mod tests {
 
     fn group() -> Group {
         let (topics, folds) = (Vec::new(), Vec::new());
-        Group { name: "notes", generation: 1, folds_version: 1, topics, folds, shown: None }
+        Group { name: "notes", generation: 1, folds_version: 1, reads: crate::EVENTS, topics, folds, shown: None }
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,18 +32,12 @@ pub trait Contest: Send + Sync + 'static {
     /// What the fact changes.
     type Subject: RowType;
 
-    /// The version of the rules that judge the intents of this release. Verdicts are final: a release with other rules raises
-    /// it, and its [`Self::judge`] still judges an intent by the rules that the intent names.
-    const RULES: u32 = 1;
     const CLAIMS: &'static Table;
     /// Its partitions have the facts' keys; each holds the one row of the subject.
     const SUBJECTS: &'static Table;
 
     /// A well-formed intent. Any other is ignored.
     fn intent(record: &Record) -> Option<&Self::Intent>;
-
-    /// The version of the rules that judge it.
-    fn rules(intent: &Self::Intent) -> u32;
 
     /// What is contended: the partition of [`Self::CLAIMS`].
     fn contended(intent: &Self::Intent) -> Key;
@@ -54,7 +48,8 @@ pub trait Contest: Send + Sync + 'static {
         vec![record.id.to_string().into()]
     }
 
-    /// Judges the intent by the verdicts so far, and updates their sum. Pure.
+    /// Judges the intent by the verdicts so far, and updates their sum. Pure. Verdicts are final: a release with other rules
+    /// raises [`crate::EVENTS`], and still judges an intent by the rules of the version that the intent names (`rules`).
     fn judge(summary: &mut Self::Summary, intent: &Self::Intent, record: &Record) -> Self::Claim;
 
     /// The fact of an intent with this verdict; `None`: it lost. A function of the record and its verdict.
@@ -84,9 +79,6 @@ impl<C: Contest> Fold for Arbiter<C> {
     /// A late copy finds the verdict of the first.
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(intent) = C::intent(record) else { return };
-        if C::rules(intent) > C::RULES {
-            return rows.refuse(format!("is judged by rules {}, and this build has {}", C::rules(intent), C::RULES));
-        }
         let place = C::place(record);
         if rows.get::<C::Claim>(place.clone()).is_some() {
             return;

@@ -58,18 +58,30 @@ pub(crate) enum Decoded {
     Newer(String),
 }
 
-/// What this build understands: records that need this version of reader, or an older one. A release that gives an event a new
-/// value or field which an older build would fold wrongly raises it, and names it in the header of such records.
-const READER: u32 = 1;
+/// The version of the events of this release. A release raises it when an event gets a type, a field or a value that an older
+/// build would fold wrongly, or a contest gets other rules. Records that need more than the first version name it in a header,
+/// and processes append them only once operators opened it.
+pub const EVENTS: u32 = FIRST_EVENTS;
+
+/// The version that needs no opening.
+pub const FIRST_EVENTS: u32 = 1;
+
+/// The least version of the events that a reader must know to fold the event rightly.
+pub(crate) fn needs(event: &Event) -> u32 {
+    event.rules().unwrap_or_default().max(FIRST_EVENTS)
+}
 
 impl Decoded {
-    pub(crate) fn of(raw: &kith_log::Record) -> Self {
+    /// As a build that knows the events up to that version reads it.
+    pub(crate) fn of(raw: &kith_log::Record, reads: u32) -> Self {
         let Some(id) = raw.id() else {
             return Self::Poison("header ce_id is missing or malformed".to_owned());
         };
         match raw.header(headers::READER).map(str::parse::<u32>) {
-            None | Some(Ok(..=READER)) => {}
-            Some(Ok(needed)) => return Self::Newer(format!("needs reader {needed}, and this build is {READER}")),
+            Some(Ok(needed)) if needed > reads => {
+                return Self::Newer(format!("needs version {needed} of the events, and this release reads {reads}"));
+            }
+            None | Some(Ok(_)) => {}
             Some(Err(_)) => return Self::Poison("header kith_reader is malformed".to_owned()),
         }
         match Event::decode(raw.position.partition.topic.name, &raw.value) {
@@ -102,28 +114,27 @@ mod tests {
 
     use super::*;
 
-    fn decoded(reader: Option<&str>) -> Decoded {
+    fn decoded(needed: Option<&str>) -> Decoded {
         let id = Header::new(headers::ID, RecordId([1; 16]).to_string());
-        let needed = reader.map(|needed| Header::new(headers::READER, needed.to_owned()));
+        let needed = needed.map(|needed| Header::new(headers::READER, needed.to_owned()));
         let position = Position { partition: LogPartition { topic: topics::POSTS, index: 0 }, offset: 0 };
         let event = Event::from(Post::PostDeleted(PostDeleted { post_id: "p".into(), ..PostDeleted::default() }));
-        Decoded::of(&kith_log::Record {
+        let record = kith_log::Record {
             position,
             key: Bytes::from_static(b"p"),
             headers: [id].into_iter().chain(needed).collect(),
             value: event.encode().into(),
             logged_ms: 0,
-        })
+        };
+        Decoded::of(&record, 3)
     }
 
     #[test]
     fn a_record_is_read_by_those_who_understand_it() {
-        let of_this_build = READER.to_string();
-        for known in [None, Some("1"), Some(&*of_this_build)] {
+        for known in [None, Some("1"), Some("3")] {
             assert!(matches!(decoded(known), Decoded::Event(_)), "{known:?}");
         }
-        let newer = (READER + 1).to_string();
-        assert!(matches!(decoded(Some(&newer)), Decoded::Newer(why) if why.contains("needs reader")));
+        assert!(matches!(decoded(Some("4")), Decoded::Newer(why) if why.contains("needs version 4")));
         for malformed in ["", "x", "-1", "99999999999"] {
             assert!(matches!(decoded(Some(malformed)), Decoded::Poison(_)), "{malformed}");
         }

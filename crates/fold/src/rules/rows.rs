@@ -75,11 +75,6 @@ impl Rows {
         read.unwrap_or_default()
     }
 
-    /// The record must not be applied by this build: its partition stops there.
-    pub(super) fn refuse(&self, why: String) {
-        let _ = self.fault.set(why);
-    }
-
     /// Why the partition must stop, if it must.
     pub(crate) fn fault(&self) -> Option<&str> {
         self.fault.get().map(String::as_str)

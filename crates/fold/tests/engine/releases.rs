@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine;
-use kith_fold::{Group, MakeGroup, Operations, State, WaitsFor, create_first};
+use kith_fold::{Build, EVENTS, Group, MakeGroup, Operations, State, WaitsFor, create_first};
 use kith_log::topics;
+use kith_proto::ops::v1::EventsOpened;
+use kith_proto::ops::v1::ops_event::Event;
 use kith_tables::Key;
 
 use crate::appends::shares;
@@ -27,6 +29,10 @@ fn make(version: u32) -> MakeGroup {
         }
         own
     })
+}
+
+fn build(folds_version: u32) -> Build {
+    Build { folds_version, reads: EVENTS }
 }
 
 async fn start(stage: &Stage, version: u32) -> Process {
@@ -76,7 +82,7 @@ async fn a_newer_release_answers_once_its_tables_have_the_whole_history() {
     see(&old.live(), &all_of(&stage).await).await;
 
     let new = start(&stage, NEW).await;
-    let waits_for = || new.now().waits_for(NEW);
+    let waits_for = || new.now().waits_for(build(NEW));
     assert_eq!((new.projection.serving_number(), waits_for()), (None, Some(WaitsFor::Rebuild)));
     assert_eq!(new.projection.begin("").await.unwrap(), 2);
     until(&stage, || new.projection.generation(2).is_some()).await;
@@ -126,7 +132,7 @@ async fn what_no_release_here_folds_is_not_served() {
     until(&stage, || old.projection.generation(1).is_none()).await;
     drop(old);
     let old = start(&stage, OLD).await;
-    assert_eq!((old.projection.serving_number(), old.now().waits_for(OLD)), (None, Some(WaitsFor::Rebuild)));
+    assert_eq!((old.projection.serving_number(), old.now().waits_for(build(OLD))), (None, Some(WaitsFor::Rebuild)));
     react(&mut stage, 2).await;
     see(&new.live(), &all_of(&stage).await).await;
     echoed_once(&stage).await;
@@ -179,7 +185,7 @@ async fn killed_at_every_step_it_goes_on() {
         react(&mut stage, 1).await;
         let new = start(&stage, NEW).await;
         let now = new.now();
-        match now.waits_for(NEW) {
+        match now.waits_for(build(NEW)) {
             Some(WaitsFor::Rebuild) => drop(new.projection.begin("").await.unwrap()),
             Some(WaitsFor::Promotion(number)) if steps < 6 => {
                 // It fills for a while, and dies.
@@ -190,7 +196,7 @@ async fn killed_at_every_step_it_goes_on() {
                 until(&stage, || new.projection.generation(number).is_some()).await;
                 new.announce(now.promote(GROUP, number, 2)).await;
             }
-            None => break,
+            Some(WaitsFor::LaterRelease(_)) | None => break,
         }
         steps += 1;
     }
@@ -209,5 +215,33 @@ async fn killed_at_every_step_it_goes_on() {
     let echoed = async || echoes(&stage).await.len() as i64 == total + 1;
     stage.until(echoed).await;
     assert_eq!(reactions(&old.live().state, "post").await, (total + 1, 0));
+    echoed_once(&stage).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_later_events_are_open_a_release_that_does_not_read_them_does_nothing() {
+    let mut stage = set().await;
+    // Both have the same folds, and fold one generation.
+    let later = EVENTS + 1;
+    let reads_later: MakeGroup = Arc::new(move |generation| Group { generation, reads: later, ..group() });
+    let (old, new) = (start(&stage, OLD).await, Process::of(&stage, reads_later).await);
+    react(&mut stage, 3).await;
+    let token = all_of(&stage).await;
+    see(&old.live(), &token).await;
+    see(&new.live(), &token).await;
+    assert_eq!((old.projection.rules(), new.projection.rules()), (EVENTS, EVENTS), "nobody opened them");
+
+    let opened = EventsOpened { version: later, ..EventsOpened::default() };
+    new.announce(Ok(Event::EventsOpened(opened))).await;
+    until(&stage, || old.projection.generation(1).is_none()).await;
+    assert_eq!((old.projection.serving_number(), old.projection.rules()), (None, EVENTS));
+    assert_eq!(old.now().waits_for(build(OLD)), Some(WaitsFor::LaterRelease(later)));
+    react(&mut stage, 4).await;
+    see(&new.live(), &all_of(&stage).await).await;
+    assert_eq!((reactions(&new.live().state, "post").await.0, new.projection.rules()), (7, later));
+    // Nor after a start.
+    drop(old);
+    let old = start(&stage, OLD).await;
+    assert_eq!((old.projection.serving_number(), old.projection.all().len()), (None, 0));
     echoed_once(&stage).await;
 }

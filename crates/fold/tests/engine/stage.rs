@@ -40,6 +40,7 @@ pub fn group() -> Group {
         name: "engagement",
         generation: 1,
         folds_version: 1,
+        reads: kith_fold::EVENTS,
         topics,
         folds: vec![Arc::new(Moods), Arc::new(Calls), Arc::new(Echoes)],
         shown: None,

@@ -1,5 +1,6 @@
-//! `kith projections`, `rebuild`, `verify`, `promote`, `rollback`, `drop-generation`, `pause`, `resume`.
+//! `kith projections`, `rebuild`, `verify`, `promote`, `rollback`, `drop-generation`, `open-events`, `pause`, `resume`.
 
+mod opening;
 mod shown;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::client::{NotUnderstood, OpsOptions, Process, request};
+use opening::OpenEventsOptions;
 use shown::{PAUSED, show_generation, show_projections, show_rebuild, show_verdict};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -123,6 +125,13 @@ pub enum ProjectionCommand {
     /// Ends a generation that does not serve; its tables are deleted within a minute.
     #[command(after_help = "Example:\n  kith drop-generation feeds --generation 1")]
     DropGeneration(DropOptions),
+    /// Has all processes append what only this release reads; never undone.
+    ///
+    /// Some releases bring a later version of the events: records that older releases would fold wrongly. Nobody appends them
+    /// before this command. After it, processes of older releases stop folding and answering, so it is refused while a
+    /// generation of an older release is kept for a rollback.
+    #[command(after_help = "Example:\n  kith open-events\n  kith open-events --version 2")]
+    OpenEvents(OpenEventsOptions),
     /// Stops a group's folds until they are resumed. Reads continue, and become stale.
     #[command(after_help = "Example:\n  kith pause feeds --note 'the disks are being moved'")]
     Pause(PauseOptions),
@@ -142,6 +151,7 @@ impl ProjectionCommand {
             Self::Verify(options) => &options.group.ops,
             Self::Promote(options) => &options.group.ops,
             Self::DropGeneration(options) => &options.group.ops,
+            Self::OpenEvents(options) => &options.ops,
             Self::Pause(options) => &options.group.ops,
             Self::Rollback(group) | Self::Resume(group) => &group.ops,
         }
@@ -171,6 +181,7 @@ impl ProjectionCommand {
                 desk.client.drop_generation(request(asked)).await.map_err(|status| desk.refused(&status))?;
                 done(&group, &format!("generation {generation} is gone"));
             }
+            Self::OpenEvents(options) => options.run().await?,
             Self::Pause(PauseOptions { group, note }) => {
                 let asked = proto::PauseRequest { service: group.name.clone(), note };
                 let mut desk = Desk::open(&group.ops, &group.name).await?;
@@ -230,8 +241,7 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
     let mut desk = Desk::open(&options.ops, &group).await?;
     let asked = proto::ListProjectionsRequest { service: group };
     let listed = desk.client.list_projections(request(asked)).await.map_err(|status| desk.refused(&status))?;
-    let projections = listed.into_inner().projections;
-    show_projections(&projections, &options);
+    show_projections(&listed.into_inner(), &options);
     Ok(())
 }
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use futures::Stream;
 use kith_fold::engine::Running;
-use kith_fold::{BeginError, FoldError, GenerationError, Generations, Projection, verify};
+use kith_fold::{BeginError, FoldError, GenerationError, Generations, Operations, Projection, verify};
 use kith_log::AppendError;
 use kith_proto::errors::v1::Reason;
 use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::ops_event::Event;
 use kith_proto::ops::v1::projection_service_server::ProjectionService;
 use kith_proto::time;
+use kith_runtime::Runtime;
 use kith_service::Failure;
 use kith_service::deadline::deadline;
 use kith_service::ids::RequestId;
@@ -24,6 +25,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status};
 
 use super::not_known;
+use super::opening::{self, Builds};
 pub use shown::waits_for;
 use shown::{all_of, generation, present, rebuild};
 
@@ -43,6 +45,9 @@ const TOLD_AHEAD: usize = 16;
 #[derive(Clone)]
 pub struct Projections {
     all: Arc<BTreeMap<&'static str, Arc<Projection>>>,
+    builds: Arc<Builds>,
+    operations: Arc<Operations>,
+    runtime: Runtime,
     /// A comparison reads everything: one at a time.
     comparing: Arc<Semaphore>,
 }
@@ -60,7 +65,11 @@ impl ProjectionService for Projections {
             self.of(&service)?;
         }
         let asked = self.all.values().filter(|projection| service.is_empty() || projection.group_name() == service);
-        Ok(Response::new(proto::ListProjectionsResponse { projections: asked.flat_map(all_of).collect() }))
+        Ok(Response::new(proto::ListProjectionsResponse {
+            projections: asked.flat_map(all_of).collect(),
+            events_version_open: self.operations.events(),
+            events_version_read: opening::newest(&self.builds),
+        }))
     }
 
     async fn pause(&self, request: Request<proto::PauseRequest>) -> Reply<proto::PauseResponse> {
@@ -179,6 +188,15 @@ impl ProjectionService for Projections {
         Ok(Response::new(proto::RollbackResponse { generation: generation(projection, number) }))
     }
 
+    async fn open_events(&self, request: Request<proto::OpenEventsRequest>) -> Reply<proto::OpenEventsResponse> {
+        let version = request.into_inner().version;
+        if let Some(event) = opening::open(&self.builds, &self.operations, version, &self.runtime)? {
+            tracing::info!(decision = ?event, "an operator decided");
+            self.operations.announce(event).await.map_err(failed)?;
+        }
+        Ok(Response::new(proto::OpenEventsResponse { version: self.operations.events() }))
+    }
+
     async fn drop_generation(
         &self,
         request: Request<proto::DropGenerationRequest>,
@@ -205,9 +223,10 @@ impl ProjectionService for Projections {
 }
 
 impl Projections {
-    pub fn new(projections: &[Arc<Projection>]) -> Self {
+    pub fn new(projections: &[Arc<Projection>], builds: Builds, operations: Arc<Operations>, runtime: Runtime) -> Self {
         let all = projections.iter().map(|projection| (projection.group_name(), Arc::clone(projection)));
-        Self { all: Arc::new(all.collect()), comparing: Arc::new(Semaphore::new(1)) }
+        let (all, comparing) = (Arc::new(all.collect()), Arc::new(Semaphore::new(1)));
+        Self { all, builds: Arc::new(builds), operations, runtime, comparing }
     }
 
     fn of(&self, service: &str) -> Result<&Arc<Projection>, Failure> {
@@ -232,7 +251,7 @@ impl Projections {
         until: tokio::time::Instant,
     ) -> Result<(), Failure> {
         // Another release's generation is served by its processes.
-        let is_own = now(projection).is_of(number, projection.version());
+        let is_own = now(projection).is_of(number, projection.build());
         while is_own && projection.serving_number() != Some(number) {
             self.look_again(projection, until).await?;
         }
@@ -276,8 +295,8 @@ async fn announce(projection: &Projection, event: Event) -> Result<(), Failure> 
 fn running(projection: &Projection, number: u32) -> Result<Arc<Running>, Failure> {
     projection.generation(number).ok_or_else(|| {
         let all = now(projection);
-        if let Some(found) = all.all().get(&number).filter(|_| !all.is_of(number, projection.version())) {
-            let (version, own) = (found.folds_version, projection.version());
+        if let Some(found) = all.all().get(&number).filter(|_| !all.is_of(number, projection.build())) {
+            let (version, own) = (found.folds_version, projection.build().folds_version);
             let whose = format!("generation {number} is of folds {version}, this process has folds {own}");
             return state(whose + ": ask one of the release that fills it");
         }

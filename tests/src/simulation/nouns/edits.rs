@@ -10,6 +10,7 @@ use kith_tables::{Key, Row, Table, Value};
 
 use super::posts::Written;
 use super::{Draw, Noun};
+use crate::next;
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding};
 use crate::simulation::model::{Fact, Model};
 
@@ -50,7 +51,12 @@ impl Noun for Edits {
             Event::PostsPrivate(Private::EditRequested(event)) if fact.is_new => {
                 let verdicts = model.state_mut::<Verdicts>();
                 let edits = verdicts.edits.entry(event.post_id.clone()).or_default();
-                if event.content.is_some() && [0, *edits + 1].contains(&event.expected_revision) {
+                let unnamed_wins = event.rules < next::EVENTS;
+                let wins = match event.expected_revision {
+                    0 => unnamed_wins,
+                    expected => expected == *edits + 1,
+                };
+                if event.content.is_some() && wins {
                     *edits += 1;
                     verdicts.won.insert(fact.position);
                     verdicts.ids.insert(fact.id);

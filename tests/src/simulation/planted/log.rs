@@ -6,11 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kith_log::{
     AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position, Record,
-    RecordReader, Topic,
+    RecordReader, Topic, headers,
 };
 use kith_proto::Event;
-use kith_proto::ops::v1::RebuildStarted;
 use kith_proto::ops::v1::ops_event::Event as Ops;
+use kith_proto::ops::v1::{EventsOpened, RebuildStarted};
 use kith_runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -56,8 +56,7 @@ fn distorted(defect: Planted, mut reader: RecordReader, runtime: &Runtime) -> Re
             let Some(next) = next else { return };
             let next = next.map(|records| {
                 let kept = records.into_iter().filter(|record| !is_missed(record));
-                kept.map(|record| if defect == Planted::OldFoldsNew { as_own(record) } else { record })
-                    .collect::<Vec<_>>()
+                kept.map(|record| changed(defect, record)).collect::<Vec<_>>()
             });
             if next.as_ref().is_ok_and(Vec::is_empty) {
                 continue;
@@ -70,14 +69,46 @@ fn distorted(defect: Planted, mut reader: RecordReader, runtime: &Runtime) -> Re
     RecordReader::new(partition, batches)
 }
 
+fn changed(defect: Planted, record: Record) -> Record {
+    match defect {
+        Planted::OldFoldsNew => as_own(record),
+        Planted::NewerFolded => as_understood(unopened(record)),
+        Planted::RulesUnopened => unopened(record),
+        _ => record,
+    }
+}
+
+/// Nothing says that a record needs a later version of the events.
+fn as_understood(record: Record) -> Record {
+    let headers = record.headers.iter().filter(|header| *header.name != *headers::READER).cloned().collect();
+    Record { headers, ..record }
+}
+
+/// Nothing says that a later version of the events was opened.
+fn unopened(record: Record) -> Record {
+    match decision(&record) {
+        Some(Ops::EventsOpened(event)) => with(record, EventsOpened { version: 1, ..event }),
+        _ => record,
+    }
+}
+
+fn decision(record: &Record) -> Option<Ops> {
+    match Event::decode(record.position.partition.topic.name, &record.value) {
+        Ok(Event::Ops(decision)) => Some(decision),
+        _ => None,
+    }
+}
+
+fn with(record: Record, decision: impl Into<Event>) -> Record {
+    Record { value: decision.into().encode().into(), ..record }
+}
+
 /// Every generation is said to be of the first folds.
 fn as_own(record: Record) -> Record {
-    let Ok(Event::Ops(Ops::RebuildStarted(event))) = Event::decode(record.position.partition.topic.name, &record.value)
-    else {
-        return record;
-    };
-    let event = Event::Ops(Ops::RebuildStarted(RebuildStarted { folds_version: 1, ..event }));
-    Record { value: event.encode().into(), ..record }
+    match decision(&record) {
+        Some(Ops::RebuildStarted(event)) => with(record, RebuildStarted { folds_version: 1, ..event }),
+        _ => record,
+    }
 }
 
 #[async_trait]

@@ -72,6 +72,9 @@ defects! {
     SameVersion "same-version" "a release with one more view has the version of the folds before it"
     OldFoldsNew "old-folds-new" "processes of a release fold the generation of a later one"
     LaterRules "later-rules" "a later release judges intents that were judged before by other rules"
+    OpensEarly "opens-early" "later events are opened while a release that does not read them may come back"
+    NewerFolded "newer-folded" "a release folds events that only a later one reads"
+    RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 
 impl std::str::FromStr for Planted {
@@ -122,8 +125,16 @@ impl Planted {
             Self::FollowersBeforePost | Self::BackfillNewest => {
                 (plan.push_threshold, plan.backfill_window_seconds, plan.rates.slow) = (10_000, 3_600, 300);
             }
-            Self::SameVersion | Self::LaterRules => plan.upgrades = true,
-            Self::OldFoldsNew => (plan.upgrades, plan.processes) = (true, plan.processes.max(2)),
+            Self::SameVersion | Self::LaterRules => (plan.upgrades, plan.later_views) = (true, true),
+            Self::OpensEarly => plan.upgrades = true,
+            Self::OldFoldsNew => {
+                (plan.upgrades, plan.later_views, plan.processes) = (true, true, plan.processes.max(2));
+            }
+            // Both releases fold one generation; there is time for edits after the opening.
+            Self::NewerFolded | Self::RulesUnopened => {
+                (plan.upgrades, plan.later_views, plan.processes) = (true, false, plan.processes.max(2));
+                (plan.people, plan.clients, plan.steps) = (3, 5, 80);
+            }
             _ => {}
         }
         if plan.processes > 1 && plan.shape.forgets == Forgets::WithTheProcess {
@@ -143,6 +154,11 @@ impl Planted {
             (Self::LaterRules, Release::This) => groups,
             _ => groups.into_iter().map(wrap).collect(),
         }
+    }
+
+    /// Whether operators open later events as soon as one process reads them.
+    pub fn opens_early(self) -> bool {
+        matches!(self, Self::OpensEarly | Self::RulesUnopened)
     }
 
     /// Tables that are there from the beginning, beside those of this release.
@@ -170,7 +186,9 @@ impl Planted {
         };
         let log = match self {
             Self::OkBeforeDurable | Self::ReaderSkips => log::wrap(self, ports.log, runtime),
-            Self::OldFoldsNew if release == Release::This => log::wrap(self, ports.log, runtime),
+            Self::OldFoldsNew | Self::NewerFolded | Self::RulesUnopened if release == Release::This => {
+                log::wrap(self, ports.log, runtime)
+            }
             _ => ports.log,
         };
         Ports { tables, log, ..ports }

@@ -57,10 +57,6 @@ impl Contest for Toy {
         }
     }
 
-    fn rules(intent: &EditRequested) -> u32 {
-        intent.rules
-    }
-
     fn contended(intent: &EditRequested) -> Key {
         Key::text(&intent.post_id)
     }
@@ -144,22 +140,4 @@ fn what_is_no_intent_is_passed_over() {
     assert!(Arbiter(Toy).scope(&record).is_none());
     rows.apply_at(0, |rows| Arbiter(Toy).apply(rows, &record));
     assert_eq!((rows.summary::<Seats>().taken, Arbiter(Toy).effects(&rows, &record).len()), (0, 0));
-}
-
-#[test]
-fn an_intent_under_rules_that_are_not_known_stops_the_partition_and_is_not_judged() {
-    let judged_by = |rules| {
-        let mut record = intent(0, 1, "p");
-        let Event::PostsPrivate(Private::EditRequested(event)) = &mut record.event else { unreachable!() };
-        event.rules = rules;
-        let mut rows = Rows::new(&CLAIMS, 1);
-        rows.load_empty(&Arbiter(Toy).scope(&record).unwrap());
-        rows.apply_at(0, |rows| Arbiter(Toy).apply(rows, &record));
-        (rows.get::<ClaimRow>(Toy::place(&record)).is_some(), rows.fault().map(str::to_owned))
-    };
-    for known in [0, Toy::RULES] {
-        assert_eq!(judged_by(known), (true, None));
-    }
-    let (judged, fault) = judged_by(Toy::RULES + 1);
-    assert!(!judged && fault.is_some_and(|why| why.contains("rules 2")));
 }

@@ -15,9 +15,11 @@ pub const PAUSED: &str = " (its folds are paused: nothing moves until `kith resu
 /// A figure that is not known yet.
 const UNKNOWN: &str = "?";
 
-pub fn show_projections(projections: &[proto::Projection], options: &ProjectionsOptions) {
+pub fn show_projections(listed: &proto::ListProjectionsResponse, options: &ProjectionsOptions) {
+    let (projections, open, read) = (&listed.projections, listed.events_version_open, listed.events_version_read);
     if options.ops.json {
-        say!("{}", json!({ "projections": projections.iter().map(projection_json).collect::<Vec<_>>() }));
+        let projections: Vec<_> = projections.iter().map(projection_json).collect();
+        say!("{}", json!({ "projections": projections, "events_version_open": open, "events_version_read": read }));
     } else if options.views {
         let rows: Vec<_> = projections.iter().flat_map(view_rows).collect();
         table::print(&["group", "generation", "folds", "view", "fingerprint"], &rows);
@@ -35,6 +37,9 @@ pub fn show_projections(projections: &[proto::Projection], options: &Projections
         let waits: BTreeSet<&str> =
             projections.iter().map(|one| &*one.waits_for).filter(|why| !why.is_empty()).collect();
         waits.iter().for_each(|why| say!("not served by this process: {why}"));
+        if open < read {
+            say!("version {open} of the events is open, and this release reads {read}: kith open-events");
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine::Running;
-use kith_fold::{Projection, WaitsFor, verify};
+use kith_fold::{Build, Projection, WaitsFor, verify};
 use kith_log::LogPartition;
 use kith_proto::ops::v1::{self as proto, verify_tables_response::Verdict};
 use kith_proto::time;
@@ -17,7 +17,7 @@ pub(super) fn generation(projection: &Projection, number: u32) -> Option<proto::
     let found = all.all().get(&number)?;
     let start_ms = found.since_ms;
     // What serves here, which may be a moment behind what was decided.
-    let live = if all.is_of(all.live(), projection.version()) { projection.serving_number() } else { Some(all.live()) };
+    let live = if all.is_of(all.live(), projection.build()) { projection.serving_number() } else { Some(all.live()) };
     let state = match Some(number) {
         of if of == live => proto::GenerationState::Live,
         of if of == all.previous() => proto::GenerationState::Previous,
@@ -40,7 +40,7 @@ pub(super) fn all_of(projection: &Arc<Projection>) -> Vec<proto::Projection> {
             generation: generation(projection, *number),
             paused: generations.paused().is_some(),
             pause_note: generations.paused().unwrap_or_default().to_owned(),
-            of_this_release: generations.is_of(*number, projection.version()),
+            of_this_release: generations.is_of(*number, projection.build()),
             waits_for: waits_for.clone(),
             ..proto::Projection::default()
         };
@@ -74,16 +74,20 @@ fn view(table: &'static Table) -> proto::View {
 
 /// The decision that is missing before this process answers callers of the group, and the command for it.
 pub fn waits_for(projection: &Projection) -> Option<String> {
-    let (generations, group, own) = (now(projection), projection.group_name(), projection.version());
+    let (generations, group, own) = (now(projection), projection.group_name(), projection.build());
     let waits_for = generations.waits_for(own)?;
-    if generations.paused().is_some() {
-        return Some(format!("the folds of this release fill nothing, since they are paused: kith resume {group}"));
-    }
     let live = generations.live();
     let filled_by = generations.all().get(&live).map_or(0, |found| found.folds_version);
+    let Build { folds_version: folds, reads } = own;
     Some(match waits_for {
+        WaitsFor::LaterRelease(events) => {
+            format!("version {events} of the events is open, and this release reads {reads}: run a later release")
+        }
+        _ if generations.paused().is_some() => {
+            format!("the folds of this release fill nothing, since they are paused: kith resume {group}")
+        }
         WaitsFor::Rebuild => format!(
-            "generation {live} is of folds {filled_by}, this release has folds {own}: kith rebuild {group}, asked of a \
+            "generation {live} is of folds {filled_by}, this release has folds {folds}: kith rebuild {group}, asked of a \
              process of this release"
         ),
         WaitsFor::Promotion(number) => {
