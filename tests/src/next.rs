@@ -1,9 +1,11 @@
 //! A later release, for tests of upgrades: the groups of posts and of feeds have one more view, of how many hashtags and
-//! mentions each post has.
+//! mentions each post has; and the projector hosts one more group, [`edits`].
+
+pub mod edits;
 
 use std::sync::Arc;
 
-use kith_fold::{Fold, Group, Record, Rows, Scope};
+use kith_fold::{Fold, Generations, Group, Record, Rows, Scope};
 use kith_proto::Event;
 use kith_proto::posts::v1::PostAttributes;
 use kith_proto::posts::v1::post_event::Event as Post;
@@ -27,6 +29,11 @@ struct Sizes;
 
 /// The groups that the later release changes.
 pub const CHANGED: [&str; 2] = ["posts", "feeds"];
+
+/// All groups, as the later release has them.
+pub fn groups(groups: Vec<Group>) -> Vec<Group> {
+    groups.into_iter().map(of).chain([edits::group(Generations::FIRST)]).collect()
+}
 
 /// The group as the later release has it: a changed one under the next version of its folds.
 pub fn of(mut group: Group) -> Group {

@@ -6,7 +6,7 @@ use kith_proto::ops::v1::StartRebuildRequest;
 use kith_proto::ops::v1::projection_service_client::ProjectionServiceClient;
 use kith_tests::kith::OPS_PORT;
 use kith_tests::process::Process;
-use kith_tests::suite::{SERVICES, Suite, service_of};
+use kith_tests::suite::{Suite, groups};
 use kith_tests::{kith, servers, wait};
 use tonic::{Code, Status};
 
@@ -17,19 +17,14 @@ const POSTS: usize = 400;
 const WATCHED_WITHIN: Duration = Duration::from_secs(60);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// The services as operators name them, and the process that each runs in.
-fn services(process_of: impl Fn(&'static str) -> String) -> Vec<(&'static str, String)> {
-    SERVICES.map(|name| (service_of(name), process_of(name))).to_vec()
-}
-
 /// `late`: statuses that a caller may get of servers that share a busy machine, whatever is rebuilt; it asks again.
-async fn generations_come_and_go(suite: &Suite, services: &[(&'static str, String)], late: &[&str]) {
+async fn generations_come_and_go(suite: &Suite, groups: &[(&'static str, &'static str)], late: &[&str]) {
     let (demo, reads) = (suite.start_demo(ACCOUNTS).await.unwrap(), suite.start_posts_and_reads(POSTS).await.unwrap());
-    for (service, process) in services {
-        let operate = async |command: &str| suite.operate(process, &[command, service]).await.unwrap();
+    for (group, process) in groups {
+        let operate = async |command: &str| suite.operate(process, &[command, group]).await.unwrap();
         operate("rebuild").await;
         let verdict = operate("verify").await;
-        assert!(verdict.contains("\"equal\":true"), "{service}: {verdict}");
+        assert!(verdict.contains("\"equal\":true"), "{group}: {verdict}");
         assert!(operate("promote").await.contains("\"generation\":2"));
         assert!(operate("verify").await.contains("\"equal\":true"));
         assert!(operate("rollback").await.contains("\"generation\":1"));
@@ -40,8 +35,8 @@ async fn generations_come_and_go(suite: &Suite, services: &[(&'static str, Strin
     let mut failed = suite.failed_calls().await.unwrap();
     failed.retain(|call| !late.iter().any(|status| call.contains(status)));
     assert_eq!(failed, Vec::<String>::new());
-    for (service, process) in services {
-        let listed = suite.operate(process, &["projections", service]).await.unwrap();
+    for (group, process) in groups {
+        let listed = suite.operate(process, &["projections", group]).await.unwrap();
         assert!(listed.contains("\"state\":\"live\"") && listed.contains("\"state\":\"previous\""), "{listed}");
     }
 }
@@ -49,7 +44,8 @@ async fn generations_come_and_go(suite: &Suite, services: &[(&'static str, Strin
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_tables_are_filled_anew_under_load() {
     let mut suite = Suite::embedded(NOBODY_IS_PULLED).await.unwrap();
-    generations_come_and_go(&suite, &services(|_| "suite".to_owned()), &[]).await;
+    let groups: Vec<_> = groups().unwrap().into_iter().map(|(group, _)| (group, "suite")).collect();
+    generations_come_and_go(&suite, &groups, &[]).await;
     // It starts with what was promoted, and the recount of the demo's inputs still finds no difference.
     let process = suite.process("suite").unwrap();
     process.kill_9().unwrap();
@@ -114,10 +110,10 @@ async fn cql_tables_are_filled_anew_under_load() {
     // Two that fold and serve feeds: both must switch.
     suite.add("projector-too", &[("services", "projector")], &kafka, &cassandra, keys.path()).await.unwrap();
     // One whose folds append facts, and one that two processes serve; the others' generations come and go by the same code.
-    let mut services = services(str::to_owned);
-    services.retain(|(service, _)| ["identity", "feeds"].contains(service));
-    assert_eq!(services.len(), 2);
-    generations_come_and_go(&suite, &services, &["UNAVAILABLE", "DEADLINE_EXCEEDED"]).await;
+    let mut groups = groups().unwrap();
+    groups.retain(|(group, _)| ["identity", "feeds"].contains(group));
+    assert_eq!(groups.len(), 2);
+    generations_come_and_go(&suite, &groups, &["UNAVAILABLE", "DEADLINE_EXCEEDED"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

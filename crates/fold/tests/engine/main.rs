@@ -8,6 +8,7 @@ mod dead_letters;
 mod exactly_once;
 mod faulty;
 mod generations;
+mod groups;
 mod releases;
 mod stage;
 mod steps;

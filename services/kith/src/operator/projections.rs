@@ -11,13 +11,12 @@ use kith_log::RecordId;
 use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::projection_service_client::ProjectionServiceClient;
 use kith_runtime::Runtime;
-use kith_service::config::ServiceName;
 use kith_service::server::termination;
 use serde_json::json;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::client::{NotUnderstood, OpsOptions, Process, request};
+use super::client::{OpsOptions, Process, request};
 use shown::{PAUSED, show_generation, show_projections, show_rebuild, show_verdict};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +26,7 @@ const MADE_AGAIN: u32 = 4;
 /// A command about the generations of a fold group's tables.
 #[derive(Debug, Args)]
 pub struct GroupOptions {
-    /// A fold group: identity, posts, engagement, messaging or feeds (which the projector hosts)
+    /// A fold group, by its name in `kith projections`: posts, feeds, …
     #[arg(value_name = "GROUP")]
     name: String,
     #[command(flatten)]
@@ -209,20 +208,10 @@ impl Desk {
         Ok(self.client.get_rebuild(request(asked)).await?.into_inner())
     }
 
-    /// A refusal, which begins with its reason, and a hint.
+    /// A refusal, which begins with its reason. That of an unknown group names those that run there.
     fn refused(&self, status: &Status) -> anyhow::Error {
-        let refused = self.process.refused(status);
-        match hint(&self.group, status.code()) {
-            Some(hint) => NotUnderstood(format!("{refused}; {hint}")).into(),
-            None => refused,
-        }
+        self.process.refused(status)
     }
-}
-
-/// A process is named by its role, a fold group by the content of its tables.
-fn hint(group: &str, code: Code) -> Option<&'static str> {
-    let is_projector = group == ServiceName::Projector.as_str() && code == Code::InvalidArgument;
-    is_projector.then_some("the fold group that the projector hosts is `feeds`")
 }
 
 async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
@@ -375,17 +364,5 @@ fn done(group: &GroupOptions, what: &str) {
     match group.ops.json {
         true => say!("{}", json!({ "group": group.name, "done": what })),
         false => say!("{}: {what}", group.name),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_projector_is_said_to_host_feeds() {
-        assert!(hint("projector", Code::InvalidArgument).unwrap().contains("`feeds`"));
-        assert_eq!(hint("projector", Code::Unavailable), None);
-        assert_eq!(hint("mail", Code::InvalidArgument), None);
     }
 }
