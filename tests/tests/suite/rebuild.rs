@@ -8,6 +8,7 @@ use kith_tests::kith::OPS_PORT;
 use kith_tests::process::Process;
 use kith_tests::suite::{Suite, groups};
 use kith_tests::{kith, servers, wait};
+use serde_json::Value;
 use tonic::{Code, Status};
 
 const NOBODY_IS_PULLED: u64 = 10_000;
@@ -38,7 +39,52 @@ async fn generations_come_and_go(suite: &Suite, groups: &[(&'static str, &'stati
     for (group, process) in groups {
         let listed = suite.operate(process, &["projections", group]).await.unwrap();
         assert!(listed.contains("\"state\":\"live\"") && listed.contains("\"state\":\"previous\""), "{listed}");
+        let next = would_take(suite, process, group).await;
+        assert_eq!(
+            (&next["generation"], &next["live_generation"], &next["refusal"]),
+            (&3.into(), &2.into(), &Value::Null)
+        );
+        assert!(next["seconds"].is_u64() && next["live_bytes"].is_u64(), "{next}");
     }
+}
+
+/// What a rebuild would take: all records of the log, as the progress of the folds shows them.
+async fn would_take(suite: &Suite, process: &str, group: &str) -> Value {
+    let said = suite.operate(process, &["rebuild", group, "--dry-run"]).await.unwrap();
+    let listed = suite.operate(process, &["projections", group]).await.unwrap();
+    let (next, listed): (Value, Value) = (serde_json::from_str(&said).unwrap(), serde_json::from_str(&listed).unwrap());
+    let partitions = listed["projections"][0]["partitions"].as_array().unwrap().iter();
+    let heads: u64 = partitions.map(|partition| partition["head_offset"].as_u64().unwrap()).sum();
+    assert!(heads > 0 && next["records_total"] == heads, "{next}: {heads}");
+    next
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_a_rebuild_would_take_and_starts_none() {
+    let mut suite = Suite::embedded(NOBODY_IS_PULLED).await.unwrap();
+    suite.demo(ACCOUNTS).await.unwrap();
+    let first = would_take(&suite, "suite", "feeds").await;
+    assert_eq!((&first["generation"], &first["refusal"]), (&2.into(), &Value::Null));
+    assert_eq!((&first["rate_source"], &first["live_generation"]), (&"live folds".into(), &1.into()));
+    let (rate, bytes) = (first["records_per_second"].as_f64().unwrap(), first["live_bytes"].as_u64().unwrap());
+    let records = first["records_total"].as_u64().unwrap();
+    assert!(rate > 0.0 && first["seconds"].as_f64().unwrap() <= records as f64 / rate, "{first}");
+    assert!(bytes > records, "{first}");
+    assert_eq!(would_take(&suite, "suite", "feeds").await["generation"], 2, "it was started");
+    suite.operate("suite", &["rebuild", "feeds"]).await.unwrap();
+    let second = would_take(&suite, "suite", "feeds").await;
+    assert_eq!((&second["rate_source"], &second["live_generation"]), (&"last fill".into(), &1.into()));
+    assert!(second["refusal"].as_str().unwrap().contains("generation 2 stands beside"), "{second}");
+    // A process that has folded nothing yet does not know how long it takes.
+    suite.operate("suite", &["drop-generation", "feeds", "--generation", "2"]).await.unwrap();
+    let process = suite.process("suite").unwrap();
+    process.kill_9().unwrap();
+    process.restart().await.unwrap();
+    let third = would_take(&suite, "suite", "feeds").await;
+    assert_eq!(
+        (&third["seconds"], &third["records_per_second"], &third["rate_source"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

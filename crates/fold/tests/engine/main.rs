@@ -5,6 +5,7 @@
 
 mod appends;
 mod dead_letters;
+mod estimates;
 mod exactly_once;
 mod faulty;
 mod generations;

@@ -1,5 +1,6 @@
 //! `kith projections`, `rebuild`, `verify`, `promote`, `rollback`, `drop-generation`, `pause`, `resume`.
 
+mod estimate;
 mod shown;
 
 use std::time::Duration;
@@ -54,6 +55,9 @@ pub struct RebuildOptions {
     /// Shows the progress of the newest generation, and starts none
     #[arg(long)]
     status: bool,
+    /// Says how many records would be folded, in what time and space, and starts none
+    #[arg(long, conflicts_with_all = ["status", "no_wait"])]
+    dry_run: bool,
     /// Returns at once, without waiting until it has caught up
     #[arg(long)]
     no_wait: bool,
@@ -105,7 +109,9 @@ pub enum ProjectionCommand {
     #[command(after_help = "Example:\n  kith projections\n  kith projections posts --partitions --json")]
     Projections(ProjectionsOptions),
     /// Fills a new generation of a group's tables beside the live one, and waits until it has caught up.
-    #[command(after_help = "Example:\n  kith rebuild feeds\n  kith rebuild feeds --status")]
+    #[command(
+        after_help = "Example:\n  kith rebuild feeds --dry-run\n  kith rebuild feeds\n  kith rebuild feeds --status"
+    )]
     Rebuild(RebuildOptions),
     /// Compares two generations of a group's tables, row by row. Exits with 1 if they differ.
     #[command(after_help = "Example:\n  kith verify feeds")]
@@ -228,6 +234,9 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
 async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     let GroupOptions { name: group, ops } = options.group;
     let mut desk = Desk::open(&ops, &group).await?;
+    if options.dry_run {
+        return estimate::show(&mut desk, &ops).await;
+    }
     if options.status {
         show_rebuild(&ops, &desk.rebuild(0).await.map_err(|status| desk.refused(&status))?);
         return Ok(());
