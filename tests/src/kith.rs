@@ -156,7 +156,8 @@ fn build(name: &str) -> Result<PathBuf> {
     Ok(folder.join(name))
 }
 
-fn clean_command(binary: &Path) -> Command {
+/// That binary, without any `KITH_*` of the caller's.
+pub fn clean_command(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("KITH_") {

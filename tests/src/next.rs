@@ -1,9 +1,12 @@
 //! A later release, for tests of upgrades. The groups of posts and of feeds have one more view, of how many hashtags and mentions
-//! each post has. It brings a version of the events, under whose rules an edit that names no revision loses.
+//! each post has; and the projector hosts one more group, [`edits`]. It brings a version of the events, under whose rules an edit
+//! that names no revision loses.
+
+pub mod edits;
 
 use std::sync::Arc;
 
-use kith_fold::{Effect, Fold, Group, Record, Rows, Scope};
+use kith_fold::{Effect, Fold, Generations, Group, Record, Rows, Scope};
 use kith_proto::Event;
 use kith_proto::posts::private::v1::EditRequested;
 use kith_proto::posts::private::v1::post_private_event::Event as Private;
@@ -35,6 +38,11 @@ pub const EVENTS: u32 = kith_fold::EVENTS + 1;
 
 /// The table of the contest of edits.
 const EDIT_CLAIMS: &str = "edit_claims";
+
+/// All groups, as the later release has them.
+pub fn groups(groups: Vec<Group>) -> Vec<Group> {
+    groups.into_iter().map(of).chain([edits::group(Generations::FIRST)]).collect()
+}
 
 /// The group as the later release has it: one with the view under the next version of its folds.
 pub fn of(group: Group) -> Group {

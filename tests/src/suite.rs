@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use ::kith::services::{RELEASE, Service};
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
+use kith_fold::Generations;
+use kith_service::config::ServiceName;
 use tokio::process::Child;
 
 use crate::kith::{self, ADMIN_PORT, Launch, OPS_PORT, PORT};
@@ -16,10 +19,23 @@ use crate::simulation::Workload;
 use crate::{cassandra_server, digests, http, kafka_server, wait};
 
 /// The services, as they are named on the command line.
-pub const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "projector"];
-/// What operators, and `--addresses`, call the service of the process `name`.
-pub fn service_of(name: &str) -> &str {
-    if name == "projector" { "feeds" } else { name }
+pub fn services() -> [&'static str; ServiceName::ALL.len()] {
+    ServiceName::ALL.map(ServiceName::as_str)
+}
+
+/// Every fold group as operators name it, with the service that hosts it.
+pub fn groups() -> Result<Vec<(&'static str, &'static str)>> {
+    let settings = digests::settings(0, digests::PARTITIONS)?;
+    let of = |service: &'static Service| {
+        let groups = service.groups_in(&settings, Generations::FIRST);
+        groups.map(|group| (group.name, service.name.as_str())).collect::<Vec<_>>()
+    };
+    Ok(RELEASE.0.iter().flat_map(of).collect())
+}
+
+/// What `--addresses` calls a service: callers know packages of RPCs.
+fn package_of(service: &str) -> &str {
+    if service == "projector" { "feeds" } else { service }
 }
 
 /// A demo of 120 people, beside a build, with processes killed under it.
@@ -50,7 +66,7 @@ impl Suite {
             let launch = Self::launch(service, &[("services", service)], kafka, cql, keys);
             anyhow::Ok((service.to_owned(), launch.start().await?))
         };
-        let processes = try_join_all(SERVICES.map(start)).await?;
+        let processes = try_join_all(services().map(start)).await?;
         Ok(Self { processes: processes.into_iter().collect() })
     }
 
@@ -101,17 +117,17 @@ impl Suite {
         match socket("suite") {
             Some(one) => one.to_string(),
             None => {
-                let named = |service: &str| socket(service).map(|socket| format!("{}={socket}", service_of(service)));
-                SERVICES.iter().filter_map(|service| named(service)).collect::<Vec<_>>().join(",")
+                let named = |service: &str| socket(service).map(|socket| format!("{}={socket}", package_of(service)));
+                services().into_iter().filter_map(named).collect::<Vec<_>>().join(",")
             }
         }
     }
 
-    /// Where each service is, by its name.
+    /// Where each service is, by what callers call it.
     pub fn sockets(&self) -> BTreeMap<&'static str, SocketAddr> {
         let socket = |name: &str| self.processes.get(name).map(|process| process.socket(PORT));
-        let of = |service: &'static str| Some((service_of(service), socket(service).or_else(|| socket("suite"))?));
-        SERVICES.into_iter().filter_map(of).collect()
+        let of = |service: &'static str| Some((package_of(service), socket(service).or_else(|| socket("suite"))?));
+        services().into_iter().filter_map(of).collect()
     }
 
     /// Starts the simulation's clients, of so many people, against these processes; they run beside the caller. `keys`:
@@ -228,7 +244,12 @@ impl Client {
 
 /// `kith init` against real servers.
 pub async fn init(kafka: &Server, cql: &Server, keys: &Path) -> Result<()> {
-    let mut command = tokio::process::Command::from(kith::command().await?);
+    init_by(&kith::binary().await?, kafka, cql, keys).await
+}
+
+/// The same by another release.
+pub async fn init_by(binary: &Path, kafka: &Server, cql: &Server, keys: &Path) -> Result<()> {
+    let mut command = tokio::process::Command::from(kith::clean_command(binary));
     command.arg("init").kill_on_drop(true);
     for (key, value) in places(kafka, cql, keys) {
         command.env(format!("KITH_{}", key.to_uppercase()), value);

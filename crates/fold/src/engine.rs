@@ -14,6 +14,7 @@ mod watch;
 mod worker;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kith_log::{EventLog, topics};
 use kith_runtime::Runtime;
@@ -30,6 +31,7 @@ use context::Context;
 pub use crate::metrics::FoldMetrics;
 pub(crate) use heads::{head_of, heads, last_positions};
 pub(crate) use role::Role;
+pub(crate) use watch::MEASURED_RECORDS_MIN;
 
 /// Partitions replayed concurrently, outside the group: each opens a separate reader.
 const REPLAYS_AT_ONCE: usize = 8;
@@ -73,6 +75,11 @@ impl Running {
     /// Which generation.
     pub fn number(&self) -> u32 {
         self.group.generation
+    }
+
+    /// Records folded in this process since it started, and how long their micro-batches took, one after the other.
+    pub(crate) fn folded_so_far(&self) -> (u64, Duration) {
+        self.metrics.folded_so_far(&self.group)
     }
 
     /// Ends its tasks, and waits until they have released the log and the tables.

@@ -1,6 +1,7 @@
 //! The generations of a group's tables: operators' decisions, and their execution in this process.
 
 mod decided;
+mod estimate;
 mod failures;
 mod operations;
 mod projection;
@@ -11,6 +12,7 @@ use crate::engine::{self, Ports};
 use crate::{FoldError, Group};
 
 pub use decided::{Build, Generation, GenerationError, Generations, WaitsFor};
+pub use estimate::{Estimate, Measured, Rate};
 pub use failures::{BeginError, Unpromotable};
 pub use operations::{LetterFate, Operations};
 pub use projection::{MakeGroup, Projection};

@@ -9,11 +9,11 @@ use crate::dead_letter::SET_ASIDE;
 use crate::positions::WATERMARKS;
 use crate::{Build, Fold, State};
 
-/// A fold group: all folds of one service over all topics that it reads. It has one consumer group, and one keyspace with
-/// the watermarks in it.
+/// A fold group: folds whose tables are filled, promoted and dropped together, over all topics that they read. It has one
+/// consumer group, and one keyspace with the watermarks in it. A service hosts one group or several.
 #[derive(Clone)]
 pub struct Group {
-    /// `identity`, `posts`, `engagement`, `messaging`, or `feeds`, which the projector hosts.
+    /// For a service's own tables the service's name, for a read model what it shows: `posts`, `feeds`. Unique in the suite.
     pub name: &'static str,
     /// The generation; in every name from the first day.
     pub generation: u32,

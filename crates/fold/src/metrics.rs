@@ -4,6 +4,7 @@ mod calls;
 mod steps;
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use kith_log::{LogPartition, Topic};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -26,6 +27,7 @@ pub struct FoldMetrics {
     lag_records: Family<PartitionLabels, Gauge>,
     lag_seconds: Family<PartitionLabels, Gauge<f64, AtomicU64>>,
     folded: Family<TopicLabels, Counter>,
+    busy: Family<GroupLabels, Counter<f64, AtomicU64>>,
     poisoned: Family<TopicLabels, Counter>,
     stopped: Family<PartitionLabels, Gauge>,
     partitions: Family<GroupLabels, Gauge>,
@@ -78,6 +80,11 @@ impl FoldMetrics {
             all.lag_seconds.clone(),
         );
         registry.register("kith_fold_records", "Records folded, replayed ones included", all.folded.clone());
+        registry.register(
+            "kith_fold_busy_seconds",
+            "How long all micro-batches took, one after the other",
+            all.busy.clone(),
+        );
         registry.register("kith_dead_letters", "Records met that nobody can decode", all.poisoned.clone());
         registry.register("kith_fold_partitions", "Log partitions that this process folds", all.partitions.clone());
         registry.register(
@@ -118,7 +125,7 @@ impl FoldMetrics {
 
     /// Removes the series of a group that has ended: an old alarm would stay for ever.
     pub(crate) fn forget(&self, group: &Group, partitions: impl Iterator<Item = LogPartition>) {
-        self.partitions.remove(&GroupLabels { group: group.consumer_group() });
+        self.partitions.remove(&group_labels(group));
         self.steps.forget(group);
         self.calls.forget(group);
         for from in [MEMORY, TABLES] {
@@ -133,8 +140,17 @@ impl FoldMetrics {
         }
     }
 
-    pub(crate) fn folded(&self, group: &Group, topic: Topic, records: usize) {
+    /// Records that one micro-batch folded, and how long it took.
+    pub(crate) fn folded(&self, group: &Group, topic: Topic, records: usize, took: Duration) {
         self.folded.get_or_create(&topic_labels(group, topic)).inc_by(records as u64);
+        self.busy.get_or_create(&group_labels(group)).inc_by(took.as_secs_f64());
+    }
+
+    /// The sums of both, since the process started.
+    pub(crate) fn folded_so_far(&self, group: &Group) -> (u64, Duration) {
+        let of = |topic: &Topic| self.folded.get_or_create(&topic_labels(group, *topic)).get();
+        let busy_seconds = self.busy.get_or_create(&group_labels(group)).get();
+        (group.topics.iter().map(of).sum(), Duration::from_secs_f64(busy_seconds))
     }
 
     pub(crate) fn poisoned(&self, group: &Group, topic: Topic) {
@@ -142,7 +158,7 @@ impl FoldMetrics {
     }
 
     pub(crate) fn partitions(&self, group: &Group, partitions: usize) {
-        let folded = self.partitions.get_or_create(&GroupLabels { group: group.consumer_group() });
+        let folded = self.partitions.get_or_create(&group_labels(group));
         folded.set(i64::try_from(partitions).unwrap_or(i64::MAX));
     }
 
@@ -155,6 +171,10 @@ impl FoldMetrics {
         self.lag_records.get_or_create(&labels).set(i64::try_from(records).unwrap_or(i64::MAX));
         self.lag_seconds.get_or_create(&labels).set(ms as f64 / 1_000.0);
     }
+}
+
+fn group_labels(group: &Group) -> GroupLabels {
+    GroupLabels { group: group.consumer_group() }
 }
 
 fn topic_labels(group: &Group, topic: Topic) -> TopicLabels {

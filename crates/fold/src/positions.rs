@@ -5,6 +5,7 @@ mod standstill;
 mod token;
 mod watermarks;
 
+pub(crate) use lag::Fill;
 pub use lag::{Lag, Progress};
 pub(crate) use standstill::Standing;
 pub use standstill::Standstill;

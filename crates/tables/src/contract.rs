@@ -20,7 +20,7 @@ pub use rows::{
 };
 pub use tables::{
     digests_follow_the_rows, drop_then_create_is_empty, open_without_create_is_refused, reopening_keeps_rows,
-    rows_of_all_kinds_read_back,
+    rows_of_all_kinds_read_back, the_size_of_a_keyspace_is_told_or_unknown,
 };
 
 use std::sync::Arc;

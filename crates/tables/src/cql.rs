@@ -9,6 +9,7 @@ mod inspect;
 mod rules;
 mod schema;
 mod session;
+mod size;
 mod statements;
 mod values;
 
@@ -117,6 +118,11 @@ impl TableStore for CqlTables {
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         check::keyspace(keyspace)?;
         self.server.connected().await?.drop_keyspace(keyspace).await
+    }
+
+    async fn size_bytes(&self, keyspace: &str) -> Result<Option<u64>, StoreError> {
+        check::keyspace(keyspace)?;
+        self.server.connected().await?.size_bytes(keyspace).await
     }
 
     fn restart_margin(&self) -> Duration {

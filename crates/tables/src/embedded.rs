@@ -40,6 +40,8 @@ use tombstones::Tombstones;
 /// The number of locks; table partitions share one during an `apply` or `get`.
 const LOCKS: usize = 256;
 const SCAN_PAGE_ROWS: usize = 1_000;
+/// Rows that are measured in one piece: some 10 ms, after which a caller may have gone away.
+const MEASURED_ROWS: usize = 10_000;
 /// Table partitions per fjall batch: others wait for their locks meanwhile.
 const TOGETHER: usize = 64;
 /// Due removals that one removal ends, so that they end faster than they are made.
@@ -113,7 +115,25 @@ impl TableStore for EmbeddedTables {
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError> {
         let (inner, name) = (Arc::clone(&self.inner), keyspace.to_owned());
         let dropped = self.runtime.blocking(move || inner.drop_keyspace(&name)).await;
-        dropped.unwrap_or_else(|| Err(StoreError::Unavailable("the process is closing".to_owned())))
+        dropped.unwrap_or_else(|| Err(closing()))
+    }
+
+    async fn size_bytes(&self, keyspace: &str) -> Result<Option<u64>, StoreError> {
+        let number = {
+            let _one_at_a_time = held(&self.inner.catalog_lock);
+            self.inner.catalog().keyspace(keyspace)?
+        };
+        let Some(number) = number else { return Ok(None) };
+        let (mut from, end) = keys::under(Place::keyspace_prefix(number));
+        let mut bytes = 0;
+        loop {
+            let (inner, range) = (Arc::clone(&self.inner), (from, end.clone()));
+            let measured = self.runtime.blocking(move || inner.store.measure(range, MEASURED_ROWS)).await;
+            let (some, last) = measured.unwrap_or_else(|| Err(closing()))?;
+            bytes += some;
+            let Some(last) = last else { return Ok(Some(bytes)) };
+            from = Bound::Excluded(last);
+        }
     }
 
     fn restart_margin(&self) -> Duration {
@@ -152,6 +172,10 @@ impl Inner {
         };
         self.catalog().finish_drop(number)
     }
+}
+
+fn closing() -> StoreError {
+    StoreError::Unavailable("the process is closing".to_owned())
 }
 
 /// None of these locks guards state that a panic could leave inconsistent.

@@ -41,6 +41,9 @@ pub const SERVICES: [&str; 4] = [
     EngagementServiceServer::<EngagementService>::NAME,
 ];
 
+/// The name of the fold group: in its consumer group and its keyspace.
+pub const GROUP: &str = "engagement";
+
 /// The folds of engagement, over its own topic and what it needs of posts and identity.
 pub fn group(generation: u32) -> Group {
     let folds: Vec<Arc<dyn Fold>> = vec![
@@ -53,7 +56,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(bookmark::Bookmarks),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
-    Group { name: "engagement", generation, folds_version: 1, reads: EVENTS, topics, folds, shown: None }
+    Group { name: GROUP, generation, folds_version: 1, reads: EVENTS, topics, folds, shown: None }
 }
 
 /// The handlers; cheap to clone.

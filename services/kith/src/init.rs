@@ -36,17 +36,17 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Topics, and the keyspaces of every generation of this release's folds that every service has by what operators decided:
+/// Topics, and the keyspaces of every generation of this release's folds that every group has by what operators decided:
 /// tables that were deleted are made anew, whichever generation they were of. Gives how many keyspaces there are.
 pub async fn create(ports: &Ports, settings: &Settings, release: Release) -> anyhow::Result<usize> {
     ports.log.create_topics(&topics::ALL).await.context("creating topics")?;
     let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
     // Embedded tables have only the services of their own process.
-    for service in release.here(settings) {
-        found(ports, &operations, &(service.group)(settings, Generations::FIRST)).await?;
+    for group in release.here(settings).flat_map(|service| service.groups_in(settings, Generations::FIRST)) {
+        found(ports, &operations, &group).await?;
     }
     let mut keyspaces = 0;
-    for group in release.groups(settings, |service| operations.generations(service)) {
+    for group in release.groups(settings, |group| operations.generations(group)) {
         engine::create(ports, &group).await.with_context(|| format!("creating {}", group.keyspace()))?;
         keyspaces += 1;
     }

@@ -1,6 +1,8 @@
-//! The services of the suite: what this binary knows of each, one line per service. To add one, add a line here and its name to
-//! [`ServiceName`].
+//! The services of the suite and the fold groups that each hosts: the one registry of both. To add a group, name it in its
+//! service's line; to add a service, add a line, and its name to [`ServiceName`]. What cannot be derived from here (manifests,
+//! documents) is compared with it by a test, `tests/tests/suite/registry.rs`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -15,17 +17,21 @@ use tonic::service::RoutesBuilder;
 #[derive(Clone, Copy)]
 pub struct Service {
     pub name: ServiceName,
-    /// The fold group of one generation of its tables.
-    pub group: fn(&Settings, u32) -> Group,
+    /// Its fold groups. Each has generations of its own.
+    pub groups: &'static [GroupOf],
     /// Adds its RPCs; returns the full names of its gRPC services.
-    pub add_to: fn(&mut RoutesBuilder, Serving<'_>) -> anyhow::Result<Vec<&'static str>>,
+    pub add_to: fn(&mut RoutesBuilder, &Serving<'_>) -> anyhow::Result<Vec<&'static str>>,
     /// Its role in this process.
     pub roles: fn(&Settings) -> Roles,
 }
 
+/// A fold group in that generation. No function pointer, so that a test's release can wrap one.
+pub type GroupOf = &'static (dyn Fn(&Settings, u32) -> Group + Send + Sync);
+
 /// The dependencies of handlers.
 pub struct Serving<'a> {
-    pub kit: Arc<Kit>,
+    /// By the names of the service's groups.
+    pub kits: BTreeMap<&'static str, Arc<Kit>>,
     pub settings: &'a Settings,
     pub verifier: &'a Verifier,
 }
@@ -46,12 +52,26 @@ pub const RELEASE: Release = Release(&ALL);
 
 #[rustfmt::skip]
 static ALL: [Service; ServiceName::ALL.len()] = [
-    Service { name: ServiceName::Identity, group: |_, number| kith_identity::group(number), add_to: identity, roles: both },
-    Service { name: ServiceName::Posts, group: |_, number| kith_posts::group(number), add_to: posts, roles: both },
-    Service { name: ServiceName::Engagement, group: |_, number| kith_engagement::group(number), add_to: engagement, roles: both },
-    Service { name: ServiceName::Messaging, group: |_, number| kith_messaging::group(number), add_to: messaging, roles: both },
-    Service { name: ServiceName::Projector, group: projector_group, add_to: projector, roles: projector_roles },
+    Service { name: ServiceName::Identity, groups: &[&|_, number| kith_identity::group(number)], add_to: identity, roles: both },
+    Service { name: ServiceName::Posts, groups: &[&|_, number| kith_posts::group(number)], add_to: posts, roles: both },
+    Service { name: ServiceName::Engagement, groups: &[&|_, number| kith_engagement::group(number)], add_to: engagement, roles: both },
+    Service { name: ServiceName::Messaging, groups: &[&|_, number| kith_messaging::group(number)], add_to: messaging, roles: both },
+    Service { name: ServiceName::Projector, groups: &[&feeds], add_to: projector, roles: projector_roles },
 ];
+
+impl Service {
+    /// Its fold groups, each in that generation.
+    pub fn groups_in(&self, settings: &Settings, number: u32) -> impl Iterator<Item = Group> {
+        self.groups.iter().map(move |group| group(settings, number))
+    }
+}
+
+impl Serving<'_> {
+    /// The kit of one of the service's groups.
+    pub fn kit(&self, group: &str) -> anyhow::Result<Arc<Kit>> {
+        self.kits.get(group).cloned().with_context(|| format!("the service declares no group {group}"))
+    }
+}
 
 impl Release {
     /// Those that run in this process.
@@ -60,20 +80,19 @@ impl Release {
     }
 
     /// The first generation of every group, as if this release had founded each.
-    pub(crate) fn first_groups(self, settings: &Settings) -> Vec<Group> {
-        self.0.iter().map(|service| (service.group)(settings, Generations::FIRST)).collect()
+    pub fn first_groups(self, settings: &Settings) -> Vec<Group> {
+        self.0.iter().flat_map(|service| service.groups_in(settings, Generations::FIRST)).collect()
     }
 
-    /// The fold group of every generation of every service that this release folds. Another release's have tables of their
-    /// own.
+    /// The fold group of every generation that this release folds. Another release's have tables of their own.
     pub(crate) fn groups(self, settings: &Settings, generations_of: impl Fn(&str) -> Generations) -> Vec<Group> {
-        let all = |service: &Service| {
-            let first = (service.group)(settings, 0);
+        let all = |first: Group| {
             let generations = generations_of(first.name);
-            let own = generations.all().keys().filter(|number| generations.is_of(**number, first.build()));
-            Vec::from_iter(own.map(|&number| (service.group)(settings, number)))
+            let is_own = |number: &u32| generations.is_of(*number, first.build());
+            let own: Vec<u32> = generations.all().keys().copied().filter(is_own).collect();
+            own.into_iter().map(move |generation| Group { generation, ..first.clone() })
         };
-        self.0.iter().flat_map(all).collect()
+        self.first_groups(settings).into_iter().flat_map(all).collect()
     }
 }
 
@@ -85,18 +104,19 @@ fn projector_roles(settings: &Settings) -> Roles {
     Roles { folds: settings.projector_role.folds(), serves: settings.projector_role.serves() }
 }
 
-fn projector_group(settings: &Settings, number: u32) -> Group {
+fn feeds(settings: &Settings, number: u32) -> Group {
     let (push_threshold, partition_count) = (settings.push_threshold, settings.partitions);
     kith_projector::group(number, kith_projector::Settings { push_threshold, partition_count })
 }
 
-fn identity(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
-    let Serving { kit, settings, verifier } = serving;
+fn identity(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    let Serving { settings, verifier, .. } = serving;
+    let kit = serving.kit(kith_identity::GROUP)?;
     let key = KeyFolder::at(&settings.keys_dir).signing_key().context("the signing key")?;
     let deps = kith_identity::Deps {
         issuer: TokenIssuer::new(key, kit.runtime.clone()),
         kit,
-        verifier: verifier.clone(),
+        verifier: (*verifier).clone(),
         password_memory_kib: settings.password_memory_kib,
         backfill_window_seconds: settings.backfill_window_seconds,
         reserved_handles: settings.reserved_handles.clone(),
@@ -104,23 +124,23 @@ fn identity(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<
     Ok(kith_identity::add_to(routes, deps)?)
 }
 
-fn posts(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
-    kith_posts::PostsService::new(serving.kit).add_to(routes);
+fn posts(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    kith_posts::PostsService::new(serving.kit(kith_posts::GROUP)?).add_to(routes);
     Ok(kith_posts::SERVICES.to_vec())
 }
 
-fn engagement(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
-    kith_engagement::EngagementService::new(serving.kit).add_to(routes);
+fn engagement(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    kith_engagement::EngagementService::new(serving.kit(kith_engagement::GROUP)?).add_to(routes);
     Ok(kith_engagement::SERVICES.to_vec())
 }
 
-fn messaging(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
-    kith_messaging::MessagingService::new(serving.kit).add_to(routes);
+fn messaging(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    kith_messaging::MessagingService::new(serving.kit(kith_messaging::GROUP)?).add_to(routes);
     Ok(kith_messaging::SERVICES.to_vec())
 }
 
-fn projector(routes: &mut RoutesBuilder, serving: Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
-    Ok(kith_projector::add_to(routes, serving.kit))
+fn projector(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
+    Ok(kith_projector::add_to(routes, serving.kit(kith_projector::GROUP)?))
 }
 
 #[cfg(test)]

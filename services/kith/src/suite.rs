@@ -1,12 +1,13 @@
 //! `kith run`: configuration → telemetry → log and tables → bind → folds → serve → drain.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kith_fold::engine::{FoldMetrics, Ports};
-use kith_fold::{FoldError, MakeGroup, Operations, Projection, Standstill};
+use kith_fold::{FoldError, Generations, MakeGroup, Operations, Projection, Standstill};
 use kith_log::LogError;
 use kith_runtime::Runtime;
 use kith_service::auth::Verifier;
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 use tonic::service::{Routes, RoutesBuilder};
 
 use crate::ops::projections::Projections;
-use crate::services::{self, Release, Roles, Service};
+use crate::services::{self, GroupOf, Release, Roles};
 use crate::{init, ops, ports, upgrade};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -157,18 +158,22 @@ impl Suite {
         let (mut names, mut all) = (Vec::new(), Vec::new());
         for service in release.here(settings) {
             let Roles { folds, serves } = (service.roles)(settings);
-            let projection = start_service(&waits, &operations, service, settings, folds).await?;
-            let check = readiness.check(service.name.as_str());
-            if settings.is_alone() {
-                ports.runtime.spawn(upgrade::follow(Arc::downgrade(&projection)));
-            }
-            ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::downgrade(&projection), check));
-            if serves {
+            let mut kits = BTreeMap::new();
+            for &group in service.groups {
+                let projection = start_group(&waits, &operations, group, settings, folds).await?;
+                let check = readiness.check(projection.group_name());
+                if settings.is_alone() {
+                    ports.runtime.spawn(upgrade::follow(Arc::downgrade(&projection)));
+                }
+                ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::downgrade(&projection), check));
                 let kit = Kit::new(Arc::clone(&projection), Arc::clone(&page_tokens), settings.max_lag_records);
-                let serving = services::Serving { kit: Arc::new(kit), settings, verifier };
-                names.extend((service.add_to)(&mut routes, serving)?);
+                kits.insert(projection.group_name(), Arc::new(kit));
+                all.push(projection);
             }
-            all.push(projection);
+            if serves {
+                let serving = services::Serving { kits, settings, verifier };
+                names.extend((service.add_to)(&mut routes, &serving)?);
+            }
         }
         let (log, runtime) = (Arc::clone(&ports.log), ports.runtime.clone());
         let first = release.first_groups(settings);
@@ -183,17 +188,17 @@ async fn open_operations(ports: &Ports) -> Result<Operations, FoldError> {
     Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await
 }
 
-async fn start_service(
+async fn start_group(
     waits: &Waits<'_>,
     operations: &Arc<Operations>,
-    service: &'static Service,
+    group: GroupOf,
     settings: &Settings,
     folding: bool,
 ) -> anyhow::Result<Arc<Projection>> {
-    let settings = settings.clone();
-    let make: MakeGroup = Arc::new(move |generation| (service.group)(&settings, generation));
+    let (settings, name) = (settings.clone(), group(settings, Generations::FIRST).name);
+    let make: MakeGroup = Arc::new(move |generation| group(&settings, generation));
     let start = || Projection::start(waits.ports, operations, Arc::clone(&make), folding);
-    waits.until(service.name.as_str(), start).await
+    waits.until(name, start).await
 }
 
 /// How a start waits for servers that do not answer yet, and for topics and tables that `kith init` is about to create.

@@ -56,6 +56,9 @@ pub const SERVICES: [&str; 2] = [conversation_service_server::SERVICE_NAME, mess
 /// How wide a place in an inbox is. A conversation that is written in all the time leaves one behind each time.
 const PLACE: Duration = Duration::from_secs(60 * 60);
 
+/// The name of the fold group: in its consumer group and its keyspace.
+pub const GROUP: &str = "messaging";
+
 /// The folds of the service, over its own topic and what it needs of identity's.
 pub fn group(generation: u32) -> Group {
     group_with_places(generation, PLACE)
@@ -68,7 +71,7 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
     let folds: Vec<Arc<dyn Fold>> =
         vec![Arc::new(conversations), Arc::new(Accounts), Arc::new(Blocks), Arc::new(BlockedBy)];
     Group {
-        name: "messaging",
+        name: GROUP,
         generation,
         folds_version: 2,
         reads: EVENTS,

@@ -57,6 +57,9 @@ impl Handlers for PostsService {
     }
 }
 
+/// The name of the fold group: in its consumer group and its keyspace.
+pub const GROUP: &str = "posts";
+
 /// The folds of the service, over its own topics and what it needs of identity's.
 pub fn group(generation: u32) -> Group {
     let folds: Vec<Arc<dyn Fold>> = vec![
@@ -68,7 +71,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(BlockedBy),
     ];
     Group {
-        name: "posts",
+        name: GROUP,
         generation,
         folds_version: 1,
         reads: EVENTS,

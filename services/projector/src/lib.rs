@@ -1,6 +1,7 @@
-//! The projector: folds all topics into denormalised feeds, and serves them (`kith.feeds.v1`).
+//! The projector: hosts fold groups of read models, and serves them. One so far: feeds (`kith.feeds.v1`), denormalised from
+//! the topics of identity, posts and engagement. Another read model is a group of its own, with generations of its own.
 //!
-//! Two roles, together or apart (the setting `projector_role`): a process *folds* when its group is started so
+//! Two roles, together or apart (the setting `projector_role`): a process *folds* when its groups are started so
 //! (`kith_fold::engine::start(ports, group, true)`), and *serves* when [`add_to`] is called. Each read takes four
 //! steps: `skeleton` (ids from tables), `hydrate` (rows by id), `rules` (as of now), and `feed`, which presents;
 //! `remembered` keeps the page for whoever asks again, and `walk`

@@ -183,12 +183,6 @@ pub fn feeds(partitions: u16) -> Group {
 }
 
 /// Every group of the suite.
-pub fn all_groups(partitions: u16) -> Vec<Group> {
-    vec![
-        kith_identity::group(1),
-        kith_posts::group(1),
-        kith_engagement::group(1),
-        kith_messaging::group(1),
-        feeds(partitions),
-    ]
+pub fn all_groups(partitions: u16) -> Result<Vec<Group>> {
+    kith_tests::digests::groups(PUSH_THRESHOLD, partitions)
 }

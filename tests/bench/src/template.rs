@@ -106,7 +106,7 @@ const FOLLOWERS: u64 = 20;
 /// What commands of each kind make, by letting the suite's own folds take two of each.
 pub async fn learn() -> Result<BTreeMap<Kind, Template>> {
     let desk = Desk::new(None, PARTITIONS, true).await?;
-    let groups = desk::all_groups(PARTITIONS);
+    let groups = desk::all_groups(PARTITIONS)?;
     let world = World { accounts: 30, follows: FOLLOWERS, posts: 10, conversations: 10, reactions: 0, messages: 0 };
     world::append(&desk.ports.log, &desk.ports.runtime, world.facts(desk.ports.runtime.now_ms())).await?;
     let running = desk.start(&groups).await?;

@@ -1,9 +1,9 @@
-//! `kith` as a later release, for tests of upgrades: the groups of posts and of feeds have one more view each.
+//! `kith` as a later release, for tests of upgrades: the groups of posts and of feeds have one more view each, and the projector
+//! hosts one more group.
 
 use std::process::ExitCode;
 
-use kith::services::{RELEASE, Release, Service};
-use kith_fold::Group;
+use kith::services::{GroupOf, RELEASE, Release, Service};
 use kith_service::config::{ServiceName, Settings};
 use kith_tests::next;
 
@@ -15,19 +15,14 @@ fn main() -> ExitCode {
     kith::main(Release(services.leak()))
 }
 
-/// A service is told of in a table of function pointers: so each has one of its own.
 fn of_next(service: Service) -> Service {
-    let group: fn(&Settings, u32) -> Group = match service.name {
-        ServiceName::Identity => |settings, number| group(ServiceName::Identity, settings, number),
-        ServiceName::Posts => |settings, number| group(ServiceName::Posts, settings, number),
-        ServiceName::Engagement => |settings, number| group(ServiceName::Engagement, settings, number),
-        ServiceName::Messaging => |settings, number| group(ServiceName::Messaging, settings, number),
-        ServiceName::Projector => |settings, number| group(ServiceName::Projector, settings, number),
-    };
-    Service { group, ..service }
+    let mut groups: Vec<GroupOf> = service.groups.iter().map(|group| changed(*group)).collect();
+    if service.name == ServiceName::Projector {
+        groups.push(&|_, number| next::edits::group(number));
+    }
+    Service { groups: groups.leak(), ..service }
 }
 
-fn group(name: ServiceName, settings: &Settings, number: u32) -> Group {
-    let at = ServiceName::ALL.iter().position(|other| *other == name).unwrap_or_default();
-    next::of((RELEASE.0[at].group)(settings, number))
+fn changed(group: GroupOf) -> GroupOf {
+    Box::leak(Box::new(move |settings: &Settings, number| next::of(group(settings, number))))
 }

@@ -15,12 +15,19 @@ use tower::util::BoxCloneSyncService;
 /// What a generated client calls through.
 pub type Way = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, Status>;
 
-/// All services of one process, or of five.
+/// All services of one process, or of several.
 #[derive(Clone)]
 pub struct Callers {
-    /// By the name of the service.
-    ways: BTreeMap<&'static str, Way>,
+    ways: Ways,
     identity: Identity,
+}
+
+#[derive(Clone)]
+enum Ways {
+    /// One process has all services.
+    One(Way),
+    /// By the names that operations give services.
+    Each(BTreeMap<&'static str, Way>),
 }
 
 /// How a caller authenticates.
@@ -31,15 +38,11 @@ enum Identity {
     Bearer(std::sync::Arc<TokenIssuer>),
 }
 
-/// The services, as operations name them.
-pub const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "feeds"];
-
 impl Callers {
     /// Handlers of this process, called without the layers of a server.
     pub fn within(routes: Routes) -> Self {
         let way = ServiceExt::<http::Request<Body>>::map_err(routes.prepare(), |never| match never {});
-        let way = BoxCloneSyncService::new(way);
-        Self { ways: SERVICES.map(|service| (service, way.clone())).into(), identity: Identity::Known }
+        Self { ways: Ways::One(BoxCloneSyncService::new(way)), identity: Identity::Known }
     }
 
     /// Servers, by the names of services; `issuer` signs as they do.
@@ -47,7 +50,7 @@ impl Callers {
         let way =
             |channel: Channel| BoxCloneSyncService::new(channel.map_err(|error| Status::from_error(Box::new(error))));
         let ways = channels.into_iter().map(|(service, channel)| (service, way(channel))).collect();
-        Self { ways, identity: Identity::Bearer(std::sync::Arc::new(issuer)) }
+        Self { ways: Ways::Each(ways), identity: Identity::Bearer(std::sync::Arc::new(issuer)) }
     }
 
     /// The way to a service.
@@ -55,7 +58,10 @@ impl Callers {
     /// # Panics
     /// For a service that is none.
     pub fn way(&self, service: &str) -> Way {
-        self.ways[service].clone()
+        match &self.ways {
+            Ways::One(way) => way.clone(),
+            Ways::Each(ways) => ways[service].clone(),
+        }
     }
 
     /// `message` as `actor` sends it; nobody, if the text is no id.

@@ -22,8 +22,8 @@ use super::process::Process;
 use super::services::Keys;
 use super::target::{Patience, Target, outcome};
 use super::upgrade::Release;
-use crate::next;
 use crate::simulated::{Chance, Fault, Gate, Nemesis, ProcessTables, SimulatedLog, SimulatedTables};
+use crate::{digests, next};
 
 /// 2026-01-01T00:00:00Z.
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
@@ -47,6 +47,8 @@ pub struct World {
     pub tables: Arc<SimulatedTables>,
     pub nemesis: Arc<Nemesis>,
     keys: Arc<Keys>,
+    /// Those of this release, without planted defects.
+    groups: Vec<Group>,
     started: Instant,
     slots: Vec<Slot>,
     /// A process came up.
@@ -75,6 +77,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn groups_of_this(plan: &Plan) -> Result<Vec<Group>> {
+    let mut groups = digests::groups(plan.push_threshold, plan.partitions)?;
+    let messaging = kith_messaging::group_with_places(1, PLACE);
+    groups.iter_mut().filter(|group| group.name == messaging.name).for_each(|group| *group = messaging.clone());
+    Ok(groups)
+}
+
 impl World {
     pub async fn make(plan: Plan, planted: Option<Planted>, keys: Arc<Keys>) -> Result<Arc<Self>> {
         let runtime = Runtime::simulated(plan.seed, EPOCH_MS);
@@ -84,14 +93,28 @@ impl World {
         let slots = (0..plan.processes).map(|_| Slot::new()).collect();
         let (up, lost_tail, started) = (Notify::new(), AtomicBool::new(false), Instant::now());
         let goal = Mutex::new(Release::This);
-        let world =
-            Arc::new(Self { plan, planted, runtime, log, tables, nemesis, keys, started, slots, up, lost_tail, goal });
+        let groups = groups_of_this(&plan)?;
+        let world = Arc::new(Self {
+            plan,
+            planted,
+            runtime,
+            log,
+            tables,
+            nemesis,
+            keys,
+            groups,
+            started,
+            slots,
+            up,
+            lost_tail,
+            goal,
+        });
         world.log.create_topics(&topics::ALL).await?;
-        let ports = world.ports(0, &Gate::new(), 0);
         for group in world.groups_of(Release::This) {
-            world.found(&ports, &group).await?;
+            world.found(&group).await?;
         }
         if planted.is_some_and(Planted::founds_later) {
+            let ports = world.ports(0, &Gate::new(), 0);
             for group in world.groups_of(Release::Later) {
                 kith_fold::engine::create(&ports, &Group { generation: 1, ..group }).await?;
             }
@@ -100,25 +123,23 @@ impl World {
         Ok(world)
     }
 
-    /// What is appended for it may go unanswered; then `kith init` is run again.
-    async fn found(&self, ports: &Ports, group: &Group) -> Result<()> {
+    /// As `kith init` founds a group. What is appended for it may go unanswered; then it is run again.
+    pub async fn found(&self, group: &Group) -> Result<()> {
+        let ports = self.ports(0, &Gate::new(), 0);
         for _ in 0..INIT_ATTEMPTS {
-            if kith_fold::create_first(ports, group).await.is_ok() {
+            if kith_fold::create_first(&ports, group).await.is_ok() {
                 return Ok(());
             }
         }
-        Ok(kith_fold::create_first(ports, group).await?)
+        Ok(kith_fold::create_first(&ports, group).await?)
     }
 
     /// The groups of a release.
-    fn groups_of(&self, release: Release) -> Vec<Group> {
-        let mut groups = crate::digests::groups(self.plan.push_threshold, self.plan.partitions);
-        let messaging = kith_messaging::group_with_places(1, PLACE);
-        groups.iter_mut().filter(|group| group.name == messaging.name).for_each(|group| *group = messaging.clone());
+    pub fn groups_of(&self, release: Release) -> Vec<Group> {
         let groups = match release {
-            Release::This => groups,
-            Release::Later if self.plan.later_views => groups.into_iter().map(next::of).collect(),
-            Release::Later => groups.into_iter().map(next::with_rules).collect(),
+            Release::This => self.groups.clone(),
+            Release::Later if self.plan.later_views => next::groups(self.groups.clone()),
+            Release::Later => self.groups.iter().cloned().map(next::with_rules).collect(),
         };
         match self.planted {
             Some(planted) => planted.groups(groups, release),

@@ -11,7 +11,7 @@ use super::generations;
 use super::report::Report;
 use crate::kith::Launch;
 use crate::simulation::Workload;
-use crate::suite::{SERVICES, Suite, service_of};
+use crate::suite::{Suite, groups};
 use crate::{digests, records, wait};
 
 const PROCESS: &str = "suite";
@@ -181,8 +181,8 @@ async fn finish(mut suite: Suite, mut clients: Workload, report: &mut Report) ->
     drop(log);
     restart(&mut suite).await?;
     report.acknowledged(clients.holds(&all).await?);
-    for service in SERVICES.map(service_of) {
-        generations::compare(&suite, PROCESS, service, report).await?;
+    for (group, _) in groups()? {
+        generations::compare(&suite, PROCESS, group, report).await?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::letters::Planted;
 use super::nemesis::{self, World};
 use super::proxy::Proxy;
 use super::report::Report;
-use crate::suite::{SERVICES, Suite, service_of};
+use crate::suite::{Suite, groups};
 use crate::{cassandra_server, digests, kafka_server, records};
 
 /// The clients, once faults have stopped.
@@ -81,8 +81,8 @@ async fn round(
     let all = records::of(&*log).await?;
     log.close(CLOSED_WITHIN).await;
     report.acknowledged(clients.holds(&all).await?);
-    for process in SERVICES {
-        generations::compare(world.suite, process, service_of(process), report).await?;
+    for (group, process) in groups()? {
+        generations::compare(world.suite, process, group, report).await?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::proxy::{Held, Proxy, Weather};
 use super::report::Report;
 use crate::kith::ADMIN_PORT;
 use crate::server::Server;
-use crate::suite::{SERVICES, Suite};
+use crate::suite::{Suite, services};
 use crate::{http, wait};
 
 /// A consumer group waits for a member for some seconds, and then reassigns its partitions.
@@ -130,7 +130,8 @@ impl World<'_> {
 
     /// False: it did not come about.
     async fn inflict(&mut self, fault: Fault, chance: &mut SplitMix64, report: &mut Report) -> Result<bool> {
-        let service = SERVICES[chance.below(SERVICES.len() as u64) as usize];
+        let all = services();
+        let service = all[chance.below(all.len() as u64) as usize];
         match fault {
             Fault::KillProcess => {
                 self.suite.process(service)?.kill_9()?;
@@ -178,7 +179,7 @@ impl World<'_> {
     /// The process at the other end of a connection.
     fn receiver(&mut self, held: &Held) -> Result<Option<&'static str>> {
         let Some(socket) = socket_of(held.client)? else { return Ok(None) };
-        for service in SERVICES {
+        for service in services() {
             if has_open(self.suite.process(service)?.process()?.pid(), &socket)? {
                 return Ok(Some(service));
             }
@@ -221,7 +222,7 @@ impl World<'_> {
     }
 
     async fn until_ready(&mut self) -> Result<()> {
-        for service in SERVICES {
+        for service in services() {
             let process = self.suite.process(service)?;
             wait::until(&format!("{service} is ready again"), READY_WITHIN, async || {
                 process.process()?.ensure_running()?;

@@ -95,8 +95,7 @@ async fn settings_that_differ_from_what_is_there(place: &Place<'_>) {
     place.finds(&[("cql_local_datacenter", "elsewhere")], &["✘ CQL server: local datacentre".to_owned()]).await;
     let mut copies = all_topics("copies");
     copies.extend(["✘ brokers: count".to_owned(), "✘ CQL server: nodes in datacenter1".to_owned()]);
-    let keyspaces = ["identity", "posts", "engagement", "messaging", "feeds"];
-    copies.extend(keyspaces.map(|service| format!("! kith_{service}_g1: replication")));
+    copies.extend(suite::groups().unwrap().iter().map(|(group, _)| format!("! kith_{group}_g1: replication")));
     place.finds(&[("replication_factor", "3")], &copies).await;
     let strict = place.doctor(&[("profile", "production")]).await;
     let expected =

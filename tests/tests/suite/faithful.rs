@@ -68,4 +68,5 @@ simulated_tables_keep! {
     drop_then_create_is_empty,
     rows_of_all_kinds_read_back,
     digests_follow_the_rows,
+    the_size_of_a_keyspace_is_told_or_unknown,
 }

@@ -89,7 +89,7 @@ fn folds_write_what_their_version_says() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let histories: Vec<History> = HISTORIES.iter().map(|(name, seed)| history(name, *seed)).collect();
     let mut wrong = Vec::new();
-    for group in digests::groups(PUSH_THRESHOLDS[0], 1) {
+    for group in digests::groups(PUSH_THRESHOLDS[0], 1).unwrap() {
         let now = runtime.block_on(written(&group, &histories));
         let path = folder("folds").join(format!("{}.txt", group.name));
         let golden = std::fs::read_to_string(&path).unwrap_or_default();
@@ -184,8 +184,8 @@ async fn fold(group: &Group, history: &History, push_threshold: u64) -> BTreeMap
         metrics: FoldMetrics::default(),
         pace: Pace::default(),
     };
-    let group =
-        digests::groups(push_threshold, history.partitions).into_iter().find(|of| of.name == group.name).unwrap();
+    let groups = digests::groups(push_threshold, history.partitions).unwrap();
+    let group = groups.into_iter().find(|of| of.name == group.name).unwrap();
     engine::create(&ports, &group).await.unwrap();
     let running = engine::start(&ports, group.clone(), true).await.unwrap();
     let of_group = |partition: &LogPartition| group.topics.contains(&partition.topic);

@@ -15,6 +15,7 @@ mod live;
 mod log_contract;
 mod operators;
 mod rebuild;
+mod registry;
 mod simulation;
 mod table_contract;
 mod tidy;

@@ -59,7 +59,7 @@ async fn the_exit_code_tells_what_is_not_understood_from_what_is_refused() {
         (&["dead-letters", "show", "hello"], 2, "ID_MALFORMED"),
         (&["dead-letters", "show", &id], 1, "DEAD_LETTER_NOT_FOUND"),
         (&["projections", "mail"], 2, "FIELD_INVALID"),
-        (&["verify", "projector"], 2, "`feeds`"),
+        (&["verify", "projector"], 2, "runs in this process: engagement, feeds, "),
         (&["verify", "feeds"], 1, "GENERATION_STATE"),
         (&["drop-generation", "feeds", "--generation", "7"], 1, "GENERATION_NOT_FOUND"),
         (&["projections", "--config", "/nowhere/kith.toml"], 2, "/nowhere/kith.toml"),

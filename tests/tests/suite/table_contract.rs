@@ -51,6 +51,7 @@ cassandra_keeps! {
     drop_then_create_is_empty,
     rows_of_all_kinds_read_back,
     digests_follow_the_rows,
+    the_size_of_a_keyspace_is_told_or_unknown,
 }
 
 #[tokio::test]

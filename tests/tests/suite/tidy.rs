@@ -4,6 +4,8 @@ mod circles;
 
 use std::path::{Path, PathBuf};
 
+use kith_tests::suite::services;
+
 const MAX_LINES: usize = 400;
 const FORBIDDEN_NAMES: [&str; 5] = ["common", "utils", "helpers", "types", "misc"];
 
@@ -102,10 +104,9 @@ fn rules_are_not_async() {
 
 #[test]
 fn services_do_not_import_each_other() {
-    const SERVICES: [&str; 5] = ["identity", "posts", "engagement", "messaging", "projector"];
-    for service in SERVICES {
+    for service in services() {
         let manifest = std::fs::read_to_string(root().join("services").join(service).join("Cargo.toml")).unwrap();
-        for other in SERVICES.iter().filter(|other| **other != service) {
+        for other in services().iter().filter(|other| **other != service) {
             assert!(!manifest.contains(&format!("kith-{other}")), "{service} imports {other}");
         }
     }

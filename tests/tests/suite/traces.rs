@@ -11,6 +11,7 @@ use kith_proto::posts::v1::CreatePostRequest;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use kith_tests::kith::{Launch, PORT};
 use kith_tests::server::Server;
+use kith_tests::suite::groups;
 use tonic::Request;
 use tonic::transport::{Channel, Endpoint};
 
@@ -117,8 +118,8 @@ async fn a_trace_goes_from_the_rpc_through_the_records_into_the_folds() {
     let trace = collector.trace(SENT_WITHIN, |span| span.trace == TRACE, 9).await;
     let rpc = assert_serves(&trace, CREATE_ACCOUNT, "OK", CALLER);
     let arbiter = assert_appended_and_folded(&trace, rpc, "kith.identity.private.v1", &["kith.identity.g1"]);
-    let groups = ["identity", "posts", "engagement", "messaging", "feeds"].map(|name| format!("kith.{name}.g1"));
-    let groups = groups.each_ref().map(String::as_str);
+    let groups: Vec<String> = groups().unwrap().iter().map(|(group, _)| format!("kith.{group}.g1")).collect();
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
     assert_appended_and_folded(&trace, &arbiter[0], "kith.identity.v1", &groups);
 
     let own = collector.trace(SENT_WITHIN, |span| span.name == CREATE_POST, 1).await.remove(0).trace;

@@ -1,13 +1,19 @@
-//! A release with one more view and other rules for edits, over and back under load: as docs/upgrades.md says, on both adapters.
+//! A release with one more view, one more fold group and other rules for edits, over and back under load: as docs/upgrades.md says,
+//! on both adapters.
 //!
 //! What clients were told must agree with the log, and the tables of each release with a fresh fold by that release: so the
-//! new view has its whole history.
+//! new view has its whole history, and so has the new group. The groups that the release does not change go on in their tables.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{EventLog as _, RecordId};
+use kith_proto::feeds::v1::GetHomeFeedRequest;
+use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
+use kith_proto::identity::v1::CreateAccountRequest;
+use kith_proto::identity::v1::account_service_client::AccountServiceClient;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use kith_proto::posts::v1::{CreatePostRequest, EditPostRequest};
 use kith_runtime::Runtime;
@@ -15,11 +21,12 @@ use kith_service::auth::TokenIssuer;
 use kith_service::keys::KeyFolder;
 use kith_tests::kith::{self, ADMIN_PORT, Launch};
 use kith_tests::server::Server;
-use kith_tests::suite::{SERVICES, Suite, service_of};
+use kith_tests::suite::{self, Suite, groups};
 use kith_tests::{digests, http, kafka_server, next, records, servers, wait};
 use serde_json::Value;
 use tonic::transport::Endpoint;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
 
 const SEED: u64 = 15;
 const PEOPLE: usize = 60;
@@ -29,8 +36,11 @@ const RECORDS_BETWEEN: u64 = 300;
 const KILLED_LATER_BY: Duration = Duration::from_millis(150);
 const WITHIN: Duration = Duration::from_secs(240);
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
-/// The services whose folds the next release changes, and those that run them.
+/// The groups whose folds the next release changes, and the services that host them.
 const CHANGED: [(&str, &str); 2] = [("posts", "posts"), ("feeds", "projector")];
+/// The one that only it has.
+const NEW: (&str, &str) = (next::edits::GROUP, "projector");
+const UNCHANGED: [&str; 3] = ["identity", "engagement", "messaging"];
 
 /// A path where one of two releases is installed.
 struct Installed {
@@ -69,9 +79,9 @@ async fn start_through_kills(process: &mut Server) {
     }
 }
 
-/// Each service's tables against a fresh fold by the process's own release, which is dropped afterwards.
-async fn are_as_folded_anew(suite: &Suite, services: &[(&str, &str)]) {
-    for (service, process) in services {
+/// Each group's tables against a fresh fold by the process's own release, which is dropped afterwards.
+async fn are_as_folded_anew(suite: &Suite, groups: &[(&str, &str)]) {
+    for (service, process) in groups {
         decided(suite, process, &["rebuild", service]).await;
         let said = decided(suite, process, &["verify", service]).await;
         let verdict: Value = serde_json::from_str(&said).unwrap();
@@ -87,6 +97,19 @@ async fn live(suite: &Suite, process: &str, service: &str) -> (u64, u64) {
     let all: Value = serde_json::from_str(&said).unwrap();
     let live = all["projections"].as_array().unwrap().iter().find(|one| one["state"] == "live").unwrap();
     (live["generation"].as_u64().unwrap(), live["folds_version"].as_u64().unwrap())
+}
+
+/// No other generation of the group was ever begun: it is not filled anew.
+async fn was_never_filled_anew(suite: &Suite, process: &str, group: &str) {
+    let said = suite.operate(process, &["projections", group]).await.unwrap();
+    let all: Value = serde_json::from_str(&said).unwrap();
+    let numbers: Vec<_> = all["projections"].as_array().unwrap().iter().map(|one| &one["generation"]).collect();
+    assert_eq!(numbers, [1], "{group}");
+}
+
+async fn is_unknown(suite: &Suite, process: &str, group: &str) {
+    let refused = suite.operate(process, &["projections", group]).await.unwrap_err().to_string();
+    assert!(refused.contains("is no fold group that runs in this process"), "{refused}");
 }
 
 async fn is_ready(process: &Server) {
@@ -167,7 +190,7 @@ async fn unnamed_edit_wins(suite: &Suite, keys: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedded_suite_goes_over_and_back_through_kills() {
-    let (base, next) = (kith::binary().await.unwrap(), kith::next_binary().await.unwrap());
+    let (base, later) = (kith::binary().await.unwrap(), kith::next_binary().await.unwrap());
     let installed = Installed::new(&base);
     let launch = Launch::run("suite").binary(&installed.path());
     let mut suite = Suite::of("suite", launch).await.unwrap();
@@ -177,12 +200,19 @@ async fn an_embedded_suite_goes_over_and_back_through_kills() {
     let (first, version) = before(&suite).await;
     suite.folded("suite", RECORDS_BETWEEN).await.unwrap();
     for (release, serves) in
-        [(&next, (first + 1, version + 1)), (&base, (first, version)), (&next, (first + 1, version + 1))]
+        [(&later, (first + 1, version + 1)), (&base, (first, version)), (&later, (first + 1, version + 1))]
     {
         installed.replace(release);
         start_through_kills(suite.process("suite").unwrap()).await;
         assert_eq!(before(&suite).await, serves);
-        are_as_folded_anew(&suite, &CHANGED.map(|(service, _)| (service, "suite"))).await;
+        for group in UNCHANGED {
+            was_never_filled_anew(&suite, "suite", group).await;
+        }
+        are_as_folded_anew(&suite, &CHANGED.map(|(group, _)| (group, "suite"))).await;
+        match release == &later {
+            true => assert_eq!(live(&suite, "suite", NEW.0).await, (1, 1)),
+            false => is_unknown(&suite, "suite", NEW.0).await,
+        }
         suite.folded("suite", RECORDS_BETWEEN).await.unwrap();
     }
     assert!(unnamed_edit_wins(&suite, &keys).await);
@@ -193,7 +223,7 @@ async fn an_embedded_suite_goes_over_and_back_through_kills() {
     suite.process("suite").unwrap().kill_9().unwrap();
     suite.process("suite").unwrap().launch().unwrap();
     says_that_it_waits(suite.process("suite").unwrap(), "run a later release").await;
-    installed.replace(&next);
+    installed.replace(&later);
     suite.process("suite").unwrap().restart().await.unwrap();
     assert!(!unnamed_edit_wins(&suite, &keys).await);
     clients.ended(WITHIN).await.unwrap();
@@ -204,13 +234,15 @@ async fn an_embedded_suite_goes_over_and_back_through_kills() {
     drop(log);
     process.restart().await.unwrap();
     assert!(clients.holds(&all).await.unwrap() > 0);
-    are_as_folded_anew(&suite, &SERVICES.map(|name| (service_of(name), "suite"))).await;
+    was_never_filled_anew(&suite, "suite", NEW.0).await;
+    let all: Vec<_> = groups().unwrap().into_iter().chain([NEW]).map(|(group, _)| (group, "suite")).collect();
+    are_as_folded_anew(&suite, &all).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_releases_run_side_by_side_over_real_servers() {
     let Some((mut kafka, mut cassandra)) = servers::both().await else { return };
-    let (base, next) = (kith::binary().await.unwrap(), kith::next_binary().await.unwrap());
+    let (base, later) = (kith::binary().await.unwrap(), kith::next_binary().await.unwrap());
     let keys = tempfile::tempdir().unwrap();
     let mut suite = Suite::live(&mut kafka, &mut cassandra, keys.path()).await.unwrap();
     let start = async |name: &str, process: &str, binary: &Path| {
@@ -227,10 +259,11 @@ async fn two_releases_run_side_by_side_over_real_servers() {
     }
     let mut clients = suite.start_workload(keys.path(), SEED, PEOPLE).unwrap();
     suite.folded("posts", RECORDS_BETWEEN).await.unwrap();
+    suite::init_by(&later, &kafka, &cassandra, keys.path()).await.unwrap();
     let mut were = Vec::new();
     for (service, process) in CHANGED {
         let beside = format!("{process}-next");
-        let server = start(&beside, process, &next).await;
+        let server = start(&beside, process, &later).await;
         says_that_it_waits(&server, "this release has folds").await;
         suite.processes.insert(beside.clone(), server);
         were.push(live(&suite, &beside, service).await);
@@ -244,7 +277,7 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         // The old one answers on.
         is_ready(suite.process(process).unwrap()).await;
     }
-    installed.replace(&next);
+    installed.replace(&later);
     for ((service, process), (first, version)) in CHANGED.into_iter().zip(&were) {
         suite.process(process).unwrap().restart().await.unwrap();
         is_ready(suite.process(process).unwrap()).await;
@@ -252,7 +285,11 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         suite.remove(&format!("{process}-next"));
     }
     suite.folded("posts", RECORDS_BETWEEN).await.unwrap();
-    are_as_folded_anew(&suite, &CHANGED).await;
+    assert_eq!(live(&suite, NEW.1, NEW.0).await, (1, 1));
+    are_as_folded_anew(&suite, &[&CHANGED[..], &[NEW]].concat()).await;
+    for group in UNCHANGED {
+        was_never_filled_anew(&suite, group, group).await;
+    }
     installed.replace(&base);
     for ((service, process), was) in CHANGED.into_iter().zip(&were) {
         let beside = format!("{process}-too");
@@ -264,9 +301,10 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         is_ready(suite.process(process).unwrap()).await;
         assert_eq!(live(&suite, process, service).await, *was);
     }
+    is_unknown(&suite, NEW.1, NEW.0).await;
     // Over again, and no way back. Every process is of the next release then.
     assert!(unnamed_edit_wins(&suite, keys.path()).await);
-    installed.replace(&next);
+    installed.replace(&later);
     for ((service, process), (first, version)) in CHANGED.into_iter().zip(&were) {
         suite.process(process).unwrap().restart().await.unwrap();
         is_ready(suite.process(process).unwrap()).await;
@@ -274,9 +312,9 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         suite.remove(&format!("{process}-too"));
         assert_eq!(live(&suite, process, service).await, (first + 1, version + 1));
     }
-    for process in SERVICES.into_iter().filter(|name| CHANGED.iter().all(|(_, changed)| changed != name)) {
+    for process in UNCHANGED {
         suite.remove(process);
-        let server = start(process, process, &next).await;
+        let server = start(process, process, &later).await;
         is_ready(&server).await;
         suite.processes.insert(process.to_owned(), server);
     }
@@ -292,4 +330,48 @@ async fn two_releases_run_side_by_side_over_real_servers() {
     log.close(CLOSED_WITHIN).await;
     assert!(clients.holds(&all).await.unwrap() > 0);
     are_as_folded_anew(&suite, &CHANGED).await;
+}
+
+/// What a process answers to a caller of feeds.
+async fn feeds(suite: &Suite, account: &str, keys: &Path) -> Result<(), Status> {
+    let runtime = Runtime::system();
+    let issuer = TokenIssuer::new(KeyFolder::at(keys).signing_key().unwrap(), runtime);
+    let token = issuer.issue(RecordId::parse(account).unwrap()).unwrap();
+    let mut request = Request::new(GetHomeFeedRequest::default());
+    request.metadata_mut().insert("authorization", format!("Bearer {}", token.text).parse().unwrap());
+    let mut feeds = FeedServiceClient::connect(format!("http://{}", suite.addresses())).await.unwrap();
+    feeds.get_home_feed(request).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_waits_leaves_the_others_serving() {
+    let (base, later) = (kith::binary().await.unwrap(), kith::next_binary().await.unwrap());
+    let installed = Installed::new(&base);
+    let mut suite = Suite::of("suite", Launch::run("suite").binary(&installed.path()).alive()).await.unwrap();
+    is_ready(suite.process("suite").unwrap()).await;
+    suite.demo(20).await.unwrap();
+    // The next release cannot fill its tables of feeds.
+    suite.operate("suite", &["pause", "feeds"]).await.unwrap();
+    installed.replace(&later);
+    let process = suite.process("suite").unwrap();
+    process.restart().await.unwrap();
+    let keys = process.folder().join(".kith/keys");
+    wait::until("it says that one group waits, and no other", WITHIN, async || {
+        let ready = http::get(process.socket(ADMIN_PORT), "/readyz").await?;
+        let report: Value = serde_json::from_str(&ready.body)?;
+        let checks = report["checks"].as_array().context("no checks")?;
+        let wait = checks.iter().filter(|check| check["ready"] == false).map(|check| &check["name"]);
+        Ok((ready.status == 503 && wait.eq(["feeds"])).then_some(()))
+    })
+    .await
+    .unwrap();
+    let mut accounts = AccountServiceClient::connect(format!("http://{}", suite.addresses())).await.unwrap();
+    let asked = CreateAccountRequest { handle: "ada".into(), password: "correct horse".into(), ..Default::default() };
+    let ada = accounts.create_account(asked).await.unwrap().into_inner().account.unwrap().account_id;
+    let refused = feeds(&suite, &ada, &keys).await.unwrap_err();
+    let reason = refused.get_details_error_info().unwrap().reason;
+    assert_eq!((refused.code(), &*reason), (Code::Unavailable, "TABLES_BEING_FILLED"));
+    suite.operate("suite", &["resume", "feeds"]).await.unwrap();
+    is_ready(suite.process("suite").unwrap()).await;
+    feeds(&suite, &ada, &keys).await.unwrap();
 }

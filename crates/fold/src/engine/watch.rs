@@ -9,12 +9,15 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::heads::{Heads, heads};
+use crate::positions::Fill;
 use crate::{FoldError, Lag, Progress, Standstill};
 
 /// How often heads and other processes' watermarks are read.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Until the tables have caught up: callers wait for that.
 const LOOK_AT_START_EVERY: Duration = Duration::from_millis(50);
+/// Fewer records are folded too quickly to say how many are folded in a second.
+pub(crate) const MEASURED_RECORDS_MIN: u64 = 1_000;
 /// If a fold lags, log and tables answer, and it folds nothing for this long, its reader is stalled (consumers have
 /// done so in the past), and the process rejoins the group.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -33,10 +36,18 @@ pub(crate) async fn watch(context: Arc<Context>, lag: Arc<Lag>) {
 #[derive(Default)]
 struct Seen {
     behind: BTreeMap<LogPartition, Behind>,
-    /// The heads of the first successful check.
-    first_heads: Option<Heads>,
+    first: Option<First>,
     /// The heads of the first check after the last standstill of the folds, and the number of standstills by then.
     resumed: Option<(u64, Heads)>,
+}
+
+/// The first successful check.
+struct First {
+    heads: Heads,
+    /// Records in the tables.
+    folded: u64,
+    stood_still: u64,
+    at: Instant,
 }
 
 /// A partition that is behind.
@@ -88,8 +99,12 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
         watermarks.next_offset(partition) >= head || watermarks.stopped(partition).is_some()
     };
     make_good(context, seen, (stood_still, &heads), has);
-    if !lag.has_caught_up() && seen.first_heads.get_or_insert(heads).iter().all(has) {
-        lag.has_reached_first_heads();
+    let folded = looked.values().map(|progress| progress.next).sum();
+    let first = seen.first.get_or_insert_with(|| First { heads, folded, stood_still, at: Instant::now() });
+    if !lag.has_caught_up() && first.heads.iter().all(has) {
+        let fill = Fill { records: folded - first.folded, took: first.at.elapsed(), at: Instant::now() };
+        let is_measured = fill.records >= MEASURED_RECORDS_MIN && first.stood_still == stood_still;
+        lag.has_reached_first_heads(is_measured.then_some(fill));
     }
     lag.saw(looked, worst);
     Ok(())

@@ -289,7 +289,7 @@ impl Worker {
         {
             laps.end(Step::Note);
         }
-        self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len());
+        self.context.metrics.folded(&self.context.group, self.partition.topic, batch.len(), laps.took());
         batch.stopped_at().map_or(Ok(Ok(())), |reason| Err(FoldError::Stopped(reason)))
     }
 

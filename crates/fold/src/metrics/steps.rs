@@ -107,13 +107,15 @@ impl Steps {
     }
 
     pub fn start(&self) -> Laps {
-        Laps { steps: self.clone(), last: Instant::now() }
+        let began = Instant::now();
+        Laps { steps: self.clone(), began, last: began }
     }
 }
 
 /// Of one micro-batch.
 pub(crate) struct Laps {
     steps: Steps,
+    began: Instant,
     last: Instant,
 }
 
@@ -123,5 +125,10 @@ impl Laps {
         let now = Instant::now();
         self.steps.observe(step, now - self.last);
         self.last = now;
+    }
+
+    /// How long all took so far.
+    pub fn took(&self) -> Duration {
+        self.began.elapsed()
     }
 }

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use kith_log::{LogPartition, Offset};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::FoldError;
 
@@ -16,8 +18,18 @@ pub struct Lag {
     caught_up: Semaphore,
     error: Mutex<Option<String>>,
     looked: Mutex<BTreeMap<LogPartition, Progress>>,
+    filled: OnceLock<Fill>,
     /// Whether log or tables accept no more writes until a restart.
     broken: AtomicBool,
+}
+
+/// How tables that lacked many records came to have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fill {
+    pub records: u64,
+    pub took: Duration,
+    /// When they had them.
+    pub at: Instant,
 }
 
 /// One partition's fold at the last check.
@@ -39,6 +51,7 @@ impl Default for Lag {
             caught_up,
             error: Mutex::default(),
             looked: Mutex::default(),
+            filled: OnceLock::new(),
             broken: false.into(),
         }
     }
@@ -73,6 +86,12 @@ impl Lag {
         let _ = self.caught_up.acquire().await;
     }
 
+    /// How the tables were filled since they were opened here, by all processes together, if they then lacked enough records for a
+    /// measurement and the folds were not paused meanwhile.
+    pub fn filled(&self) -> Option<Fill> {
+        self.filled.get().copied()
+    }
+
     /// Whether log or tables accept no more writes before a restart of the process: a write to an embedded store
     /// failed.
     pub fn is_broken(&self) -> bool {
@@ -98,8 +117,10 @@ impl Lag {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
     }
 
-    /// The tables have reached the heads of the first check.
-    pub(crate) fn has_reached_first_heads(&self) {
+    /// The tables have reached the heads of the first check. `filled`: how, if it was measured.
+    pub(crate) fn has_reached_first_heads(&self, filled: Option<Fill>) {
+        // Once for a `Lag`.
+        filled.map(|filled| self.filled.set(filled));
         self.caught_up.add_permits(Semaphore::MAX_PERMITS);
     }
 }

@@ -93,6 +93,10 @@ impl TableStore for Faulty {
         self.inner.drop_keyspace(keyspace).await
     }
 
+    async fn size_bytes(&self, keyspace: &str) -> Result<Option<u64>, StoreError> {
+        self.inner.size_bytes(keyspace).await
+    }
+
     fn restart_margin(&self) -> Duration {
         self.margin
     }

@@ -24,13 +24,13 @@ pub struct Process {
     pub projection: Arc<Projection>,
 }
 
-fn make() -> MakeGroup {
+pub fn own() -> MakeGroup {
     Arc::new(|generation| Group { generation, ..group() })
 }
 
 impl Process {
     async fn start(stage: &Stage) -> Self {
-        Self::of(stage, make()).await
+        Self::of(stage, own()).await
     }
 
     /// A process of a release.

@@ -5,9 +5,11 @@
 
 mod appends;
 mod dead_letters;
+mod estimates;
 mod exactly_once;
 mod faulty;
 mod generations;
+mod groups;
 mod releases;
 mod stage;
 mod steps;

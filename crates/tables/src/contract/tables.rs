@@ -63,6 +63,24 @@ pub async fn reopening_keeps_rows(
     assert_eq!(rows.into_iter().flatten().collect::<Vec<_>>(), left(&writes));
 }
 
+/// What a store says of a keyspace's size is of its own rows, and it says nothing of a keyspace that is not there. Whether rows in
+/// memory count is the store's matter.
+pub async fn the_size_of_a_keyspace_is_told_or_unknown(store: Arc<dyn TableStore>) {
+    let (name, other) = ("kith_contract_size", "kith_contract_size_other");
+    store.drop_keyspace(name).await.expect("drop");
+    assert_eq!(store.size_bytes(name).await.expect("size"), None);
+    let (keyspace, others) = (fresh(&store, name).await, fresh(&store, other).await);
+    let empty = store.size_bytes(name).await.expect("size");
+    let rows: Vec<_> = (0..10).map(|n| note(n, "", 1, &"x".repeat(1_000))).collect();
+    others.apply(&NOTES, &Key::text("a"), &rows).await.expect("apply");
+    assert_eq!(store.size_bytes(name).await.expect("size"), empty, "rows of another keyspace");
+    keyspace.apply(&NOTES, &Key::text("a"), &rows).await.expect("apply");
+    let full = store.size_bytes(name).await.expect("size");
+    assert!(empty.is_some() == full.is_some() && empty <= full, "{empty:?}, then {full:?}");
+    store.drop_keyspace(name).await.expect("drop");
+    assert_eq!(store.size_bytes(name).await.expect("size"), None);
+}
+
 /// A keyspace created again with the name of a dropped one has no rows, also none at old positions.
 pub async fn drop_then_create_is_empty(store: Arc<dyn TableStore>) {
     let name = "kith_contract_drop";

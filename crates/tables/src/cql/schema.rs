@@ -94,18 +94,21 @@ impl Connected {
     /// What is no keyspace's own.
     pub async fn judge_server(&self, settings: &CqlSettings, runtime: &Runtime) -> Result<Vec<Finding>, StoreError> {
         let wanted = settings.wanted();
-        let state = self.session.get_cluster_state();
-        let is_local = |datacenter: Option<&String>| datacenter == Some(&self.datacenter);
-        let nodes = state.get_nodes_info().iter().filter(|node| is_local(node.datacenter.as_ref())).count();
         let asked_ms = runtime.now_ms();
         let clock = self.rows::<(i64,)>("SELECT toUnixTimestamp(now()) FROM system.local", ()).await?;
         let answered_ms = runtime.now_ms();
         let mut findings = vec![
-            wanted.judge_nodes(&self.datacenter, nodes),
+            wanted.judge_nodes(&self.datacenter, self.local_nodes()),
             wanted.judge_commit_log(self.commit_log().await.as_deref()),
         ];
         findings.extend(clock.first().map(|&(server_ms,)| judge_clock(server_ms, (asked_ms, answered_ms))));
         Ok(findings)
+    }
+
+    /// Nodes of the local datacentre.
+    pub fn local_nodes(&self) -> usize {
+        let state = self.session.get_cluster_state();
+        state.get_nodes_info().iter().filter(|node| node.datacenter.as_ref() == Some(&self.datacenter)).count()
     }
 
     /// `commitlog_sync`, if the server reports it.
@@ -139,7 +142,7 @@ impl Connected {
     }
 
     /// For the few rows of system tables only.
-    async fn rows<R>(&self, cql: &str, values: impl SerializeRow) -> Result<Vec<R>, StoreError>
+    pub async fn rows<R>(&self, cql: &str, values: impl SerializeRow) -> Result<Vec<R>, StoreError>
     where
         R: for<'frame, 'metadata> DeserializeRow<'frame, 'metadata>,
     {

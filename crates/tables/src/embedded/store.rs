@@ -123,6 +123,17 @@ impl Store {
         self.db.persist(PersistMode::Buffer).map_err(failed)
     }
 
+    /// The bytes of the first `limit` keys and values there, and the last of these keys if there may be more.
+    pub fn measure(&self, range: Range, limit: usize) -> Result<(u64, Option<Vec<u8>>), StoreError> {
+        let (mut bytes, mut rows, mut last) = (0, 0, None);
+        for entry in self.state().range(range).take(limit) {
+            let (key, value) = entry?;
+            bytes += (key.len() + value.len()) as u64;
+            (rows, last) = (rows + 1, Some(key));
+        }
+        Ok((bytes, last.filter(|_| rows == limit).map(|key| key.to_vec())))
+    }
+
     /// Files of sorted rows.
     #[cfg(test)]
     pub fn files(&self) -> usize {

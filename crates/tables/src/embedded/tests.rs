@@ -40,6 +40,7 @@ keeps! {
     drop_then_create_is_empty,
     rows_of_all_kinds_read_back,
     digests_follow_the_rows,
+    the_size_of_a_keyspace_is_told_or_unknown,
 }
 
 #[tokio::test]
@@ -50,6 +51,25 @@ async fn reopening_keeps_rows() {
         open(dir.path())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_size_of_a_keyspace_is_that_of_all_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.create("k", &[&NOTES]).await.unwrap();
+    let keyspace = store.open("k", &[&NOTES]).await.unwrap();
+    // More than are measured in one piece.
+    let of_one: Vec<_> = (0..crate::MAX_APPLY_ROWS as u64).map(row_at).collect();
+    keyspace.apply(&NOTES, &Key::text("0"), &of_one).await.unwrap();
+    let one = store.size_bytes("k").await.unwrap().unwrap();
+    let partitions = MEASURED_ROWS / of_one.len() + 2;
+    for partition in 1..partitions {
+        // Keys of one length, so that each takes as much.
+        let key = char::from_u32('0' as u32 + partition as u32).unwrap().to_string();
+        keyspace.apply(&NOTES, &Key::text(&key), &of_one).await.unwrap();
+    }
+    assert_eq!(store.size_bytes("k").await.unwrap(), Some(one * partitions as u64));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `kith projections`, `rebuild`, `verify`, `promote`, `rollback`, `drop-generation`, `open-events`, `pause`, `resume`.
 
+mod estimate;
 mod opening;
 mod shown;
 
@@ -12,13 +13,12 @@ use kith_log::RecordId;
 use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::projection_service_client::ProjectionServiceClient;
 use kith_runtime::Runtime;
-use kith_service::config::ServiceName;
 use kith_service::server::termination;
 use serde_json::json;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::client::{NotUnderstood, OpsOptions, Process, request};
+use super::client::{OpsOptions, Process, request};
 use opening::OpenEventsOptions;
 use shown::{PAUSED, show_generation, show_projections, show_rebuild, show_verdict};
 
@@ -29,7 +29,7 @@ const MADE_AGAIN: u32 = 4;
 /// A command about the generations of a fold group's tables.
 #[derive(Debug, Args)]
 pub struct GroupOptions {
-    /// A fold group: identity, posts, engagement, messaging or feeds (which the projector hosts)
+    /// A fold group, by its name in `kith projections`: posts, feeds, …
     #[arg(value_name = "GROUP")]
     name: String,
     #[command(flatten)]
@@ -57,6 +57,9 @@ pub struct RebuildOptions {
     /// Shows the progress of the newest generation, and starts none
     #[arg(long)]
     status: bool,
+    /// Says how many records would be folded, in what time and space, and starts none
+    #[arg(long, conflicts_with_all = ["status", "no_wait"])]
+    dry_run: bool,
     /// Returns at once, without waiting until it has caught up
     #[arg(long)]
     no_wait: bool,
@@ -108,7 +111,9 @@ pub enum ProjectionCommand {
     #[command(after_help = "Example:\n  kith projections\n  kith projections posts --partitions --json")]
     Projections(ProjectionsOptions),
     /// Fills a new generation of a group's tables beside the live one, and waits until it has caught up.
-    #[command(after_help = "Example:\n  kith rebuild feeds\n  kith rebuild feeds --status")]
+    #[command(
+        after_help = "Example:\n  kith rebuild feeds --dry-run\n  kith rebuild feeds\n  kith rebuild feeds --status"
+    )]
     Rebuild(RebuildOptions),
     /// Compares two generations of a group's tables, row by row. Exits with 1 if they differ.
     #[command(after_help = "Example:\n  kith verify feeds")]
@@ -220,20 +225,10 @@ impl Desk {
         Ok(self.client.get_rebuild(request(asked)).await?.into_inner())
     }
 
-    /// A refusal, which begins with its reason, and a hint.
+    /// A refusal, which begins with its reason. That of an unknown group names those that run there.
     fn refused(&self, status: &Status) -> anyhow::Error {
-        let refused = self.process.refused(status);
-        match hint(&self.group, status.code()) {
-            Some(hint) => NotUnderstood(format!("{refused}; {hint}")).into(),
-            None => refused,
-        }
+        self.process.refused(status)
     }
-}
-
-/// A process is named by its role, a fold group by the content of its tables.
-fn hint(group: &str, code: Code) -> Option<&'static str> {
-    let is_projector = group == ServiceName::Projector.as_str() && code == Code::InvalidArgument;
-    is_projector.then_some("the fold group that the projector hosts is `feeds`")
 }
 
 async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
@@ -249,6 +244,9 @@ async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
 async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
     let GroupOptions { name: group, ops } = options.group;
     let mut desk = Desk::open(&ops, &group).await?;
+    if options.dry_run {
+        return estimate::show(&mut desk, &ops).await;
+    }
     if options.status {
         show_rebuild(&ops, &desk.rebuild(0).await.map_err(|status| desk.refused(&status))?);
         return Ok(());
@@ -385,17 +383,5 @@ fn done(group: &GroupOptions, what: &str) {
     match group.ops.json {
         true => say!("{}", json!({ "group": group.name, "done": what })),
         false => say!("{}: {what}", group.name),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_projector_is_said_to_host_feeds() {
-        assert!(hint("projector", Code::InvalidArgument).unwrap().contains("`feeds`"));
-        assert_eq!(hint("projector", Code::Unavailable), None);
-        assert_eq!(hint("mail", Code::InvalidArgument), None);
     }
 }

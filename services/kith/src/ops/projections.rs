@@ -1,5 +1,6 @@
 //! `kith.ops.v1.ProjectionService`: the progress of the folds, and the generations of their tables.
 
+mod estimate;
 mod shown;
 
 use std::collections::BTreeMap;
@@ -111,6 +112,15 @@ impl ProjectionService for Projections {
         }
         let generation = generation(projection, number).ok_or_else(Failure::internal)?;
         Ok(Response::new(proto::StartRebuildResponse { generation: Some(generation) }))
+    }
+
+    async fn estimate_rebuild(
+        &self,
+        request: Request<proto::EstimateRebuildRequest>,
+    ) -> Reply<proto::EstimateRebuildResponse> {
+        let deadline = deadline(&request);
+        let projection = self.of(&request.get_ref().service)?;
+        Ok(Response::new(estimate::estimate(projection, deadline).await?))
     }
 
     async fn get_rebuild(&self, request: Request<proto::GetRebuildRequest>) -> Reply<proto::GetRebuildResponse> {

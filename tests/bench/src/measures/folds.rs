@@ -85,7 +85,7 @@ pub async fn replay(mut live: Option<&mut Live>, world: World, times: usize) -> 
     let row = fold_anew(FoldAnew {
         desk: &desk,
         live: live.as_deref(),
-        groups: desk::all_groups(PARTITIONS),
+        groups: desk::all_groups(PARTITIONS)?,
         measure: "replay into new tables".to_owned(),
         ceiling_is: "raw batches of the rows that the tables end as",
         reach: 0.5,

@@ -36,15 +36,17 @@ struct Services {
     feeds: kith_projector::Feeds,
 }
 
-/// As `digests::groups` orders them.
 fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
     let folder = tempfile::tempdir().unwrap();
     let keys = KeyFolder::at(folder.path());
     keys.create_missing(&ports.runtime).unwrap();
     let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().unwrap()).unwrap());
-    let kit = |n: usize| Arc::new(Kit::new(Arc::clone(&running[n]), Arc::clone(&page_tokens), 1_000));
+    let kit = |group: &str| {
+        let of = running.iter().find(|projection| projection.group_name() == group).unwrap();
+        Arc::new(Kit::new(Arc::clone(of), Arc::clone(&page_tokens), 1_000))
+    };
     let deps = Deps {
-        kit: kit(0),
+        kit: kit(kith_identity::GROUP),
         issuer: TokenIssuer::new(keys.signing_key().unwrap(), ports.runtime.clone()),
         verifier: Verifier::open(folder.path().join("jwks.json"), ports.runtime.clone()).unwrap(),
         password_memory_kib: 64,
@@ -53,10 +55,10 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
     };
     Services {
         identity: IdentityService::new(deps).unwrap(),
-        posts: kith_posts::PostsService::new(kit(1)),
-        engagement: kith_engagement::EngagementService::new(kit(2)),
-        messaging: kith_messaging::MessagingService::new(kit(3)),
-        feeds: kith_projector::Feeds::new(kit(4)),
+        posts: kith_posts::PostsService::new(kit(kith_posts::GROUP)),
+        engagement: kith_engagement::EngagementService::new(kit(kith_engagement::GROUP)),
+        messaging: kith_messaging::MessagingService::new(kit(kith_messaging::GROUP)),
+        feeds: kith_projector::Feeds::new(kit(kith_projector::GROUP)),
     }
 }
 

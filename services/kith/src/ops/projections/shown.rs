@@ -121,7 +121,7 @@ pub(super) fn rebuild(
     }
 }
 
-fn duration(ms: u64) -> Option<prost_types::Duration> {
+pub(super) fn duration(ms: u64) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(Duration::from_millis(ms)).ok()
 }
 

@@ -1,0 +1,40 @@
+//! What names services or fold groups and cannot be derived from the registry (`services/kith/src/services.rs`) agrees with it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use kith_tests::suite::{groups, services};
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_service_has_a_manifest_and_a_line_in_the_readme() {
+    let (all, readme) = (read("deploy/k8s/base/kustomization.yaml"), read("README.md"));
+    for service in services() {
+        let manifest = read(&format!("deploy/k8s/base/{service}.yaml"));
+        assert!(
+            manifest.contains(&format!("name: KITH_SERVICES, value: {service} }}")),
+            "its manifest runs no {service}"
+        );
+        assert!(all.contains(&format!("- {service}.yaml\n")), "the manifest of {service} is not among the resources");
+        let mut rows = readme.lines().filter(|line| line.starts_with("| "));
+        assert!(rows.any(|row| row.contains(service)), "README has no row of {service}");
+    }
+}
+
+#[test]
+fn every_group_has_a_name_of_its_own_and_is_shown_to_operators() {
+    let (groups, operating) = (groups().unwrap(), read("docs/operating.md"));
+    let names: BTreeSet<&str> = groups.iter().map(|(group, _)| *group).collect();
+    assert_eq!(names.len(), groups.len(), "two groups would share a keyspace");
+    for name in names {
+        // The list that `kith projections` prints there.
+        assert!(
+            operating.lines().any(|line| line.starts_with(&format!("{name} "))),
+            "docs/operating.md lists no {name}"
+        );
+    }
+}
