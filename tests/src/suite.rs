@@ -164,10 +164,12 @@ impl Suite {
         Ok(out.into_owned())
     }
 
-    /// As [`Self::operate`]; `None`: it was refused because of what was decided before: not now, or done already.
+    /// As [`Self::operate`]; `None`: it was refused because of what was decided before (not now, or done already), or because log
+    /// or tables were away, and nothing was written.
     pub async fn operate_unless_refused(&self, process: &str, arguments: &[&str]) -> Result<Option<String>> {
+        let refusals = ["GENERATION_STATE", "LOG_UNAVAILABLE", "TABLES_UNAVAILABLE"];
         match self.operate(process, arguments).await {
-            Err(error) if format!("{error:#}").contains("GENERATION_STATE") => Ok(None),
+            Err(error) if refusals.iter().any(|refusal| format!("{error:#}").contains(refusal)) => Ok(None),
             said => said.map(Some),
         }
     }
