@@ -33,6 +33,7 @@ const CLIENTS: usize = 8;
 /// Things that are done for each person.
 const STEPS_PER_PERSON: usize = 24;
 const FINDINGS_SHOWN: usize = 6;
+const FINDING_CHARS: usize = 600;
 
 /// Clients at work, and what they were told.
 pub struct Workload {
@@ -97,8 +98,9 @@ impl Workload {
         model.remember(&history);
         let last = settled::read_all(&self.target.callers, &model, PATIENCE.attempts).await;
         let findings = checks::told(&model, &history, &last);
-        let shown: Vec<String> =
-            findings.iter().take(FINDINGS_SHOWN).map(|found| format!("{}: {}", found.check, found.what)).collect();
+        // A question may be as long as what it asks for.
+        let shown = |found: &checks::Finding| format!("{}: {:.FINDING_CHARS$}", found.check, found.what);
+        let shown: Vec<String> = findings.iter().take(FINDINGS_SHOWN).map(shown).collect();
         ensure!(findings.is_empty(), "{} findings: {shown:#?}", findings.len());
         Ok(history.iter().filter(|call| !call.op.is_read() && call.reply().is_some()).count() as u64)
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use kith_proto::engagement::v1::engagement_service_client::EngagementServiceClient;
 use kith_proto::engagement::v1::{self, BatchGetCountsRequest, BatchGetViewerStatesRequest};
+use kith_service::limits;
 use tonic::{Code, Status};
 
 use super::comments::COMMENTS;
@@ -92,8 +93,10 @@ impl Noun for Counts {
             let comments = comments::ids(model, post_id);
             let of = |comment_id: String| Subject { post_id: post_id.clone(), comment_id };
             let subjects: Vec<Subject> = comments.into_iter().chain([String::new()]).map(of).collect();
-            all.push((post.author.clone(), op(BatchGetCounts { subjects: subjects.clone() })));
-            all.push((post.author, op(BatchGetViewerStates { subjects })));
+            for subjects in subjects.chunks(limits::BATCH_ITEMS).map(<[Subject]>::to_vec) {
+                all.push((post.author.clone(), op(BatchGetCounts { subjects: subjects.clone() })));
+                all.push((post.author.clone(), op(BatchGetViewerStates { subjects })));
+            }
         }
         all
     }

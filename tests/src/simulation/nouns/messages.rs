@@ -1,6 +1,6 @@
 //! Messages in conversations, and how much of them is unread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use kith_log::{Offset, RecordId, topics};
@@ -11,6 +11,7 @@ use kith_proto::messaging::v1::{
     self, GetUnreadCountsRequest, ListMessagesRequest, MarkReadRequest, MessageContent, SendMessageRequest,
 };
 use kith_service::ids::{RequestId, record_id};
+use kith_service::limits;
 use tonic::{Code, Status};
 
 use super::conversations::{CONVERSATIONS, SERVICE};
@@ -171,13 +172,18 @@ impl Noun for Messages {
     }
 
     fn questions(&self, model: &Model) -> Vec<(String, Op)> {
-        let mut all = Vec::new();
+        let (mut all, mut members) = (Vec::new(), BTreeSet::new());
         let talks = &model.state::<Talks>().0;
         for (talk, line) in talks {
             for member in line.last().members.into_keys() {
-                all.push((member.clone(), op(GetUnreadCounts { talks: talks.keys().cloned().collect() })));
-                all.push((member, walk(ListMessages { talk: talk.clone() }, 3)));
+                all.push((member.clone(), walk(ListMessages { talk: talk.clone() }, 3)));
+                members.insert(member);
             }
+        }
+        let ids: Vec<String> = talks.keys().cloned().collect();
+        for member in members {
+            let batches = ids.chunks(limits::BATCH_ITEMS);
+            all.extend(batches.map(|talks| (member.clone(), op(GetUnreadCounts { talks: talks.to_vec() }))));
         }
         all
     }
