@@ -73,9 +73,9 @@ pub trait TableStore: Send + Sync + 'static {
     /// Removes a keyspace with all its content; a missing one is fine.
     async fn drop_keyspace(&self, keyspace: &str) -> Result<(), StoreError>;
 
-    /// How much space the keyspace takes, roughly: of the embedded store the bytes of its rows' keys and values, before
-    /// compression; of a CQL server what it says of its files, over all copies, without what is not in a file yet. `None`: the
-    /// store does not say, or has no such keyspace.
+    /// How much space the keyspace takes, roughly: of the embedded store the bytes of its rows' keys and values, which
+    /// its files store closer; of a CQL server what it says of its files, over all copies, without what is not in a file yet.
+    /// `None`: the store does not say, or has no such keyspace.
     async fn size_bytes(&self, keyspace: &str) -> Result<Option<u64>, StoreError> {
         let _ = keyspace;
         Ok(None)

@@ -24,7 +24,7 @@ fn text(found: &proto::EstimateRebuildResponse) -> String {
         (Some(duration), Some(rate)) => {
             let measured = match found.rate_source() {
                 proto::RateSource::LastFill => "measured when a generation was last filled here",
-                proto::RateSource::LiveFolds => "measured over the batches of the live folds, so rather less in fact",
+                proto::RateSource::LiveFolds => "of the live folds; a rebuild is usually several times faster",
                 proto::RateSource::Unspecified => "measured",
             };
             format!("about {} s, at {rate:.0} records a second ({measured})", duration.seconds.max(1))
