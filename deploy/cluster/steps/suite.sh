@@ -32,9 +32,10 @@ make_secrets() {
     )
 }
 
+# Of the services; `kith init` is a command and prints text.
 log_lines_not_json() {
     local pod
-    for pod in $(kk get pods -l app.kubernetes.io/part-of=kith -o name); do kk logs "$pod"; done | python3 -c '
+    for pod in $(kk get pods -l kith.dev/release=current -o name); do kk logs "$pod"; done | python3 -c '
 import json, sys
 bad = 0
 for line in sys.stdin:
@@ -61,7 +62,7 @@ step_suite() {
     row "every pod is ready" "$((SECONDS - started)) s" yes
     rolled_out "$LIMIT_S" $(every)
     row_restarts
-    row_at_most "lines of the pods' logs that are not JSON" "$(log_lines_not_json)" 0 lines
+    row_at_most "lines of the services' logs that are not JSON" "$(log_lines_not_json)" 0 lines
     for name in $(every); do
         if kk exec "deployment/$name" -- kith doctor >"$work/doctor.log" 2>&1; then sound+=" $name"; else
             cat "$work/doctor.log" >&2

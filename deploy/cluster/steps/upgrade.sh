@@ -25,6 +25,13 @@ import json, sys
 print(next(one["generation"] for one in json.load(sys.stdin)["projections"] if one["state"] == "live"))'
 }
 
+has_history() {
+    [ "$(kk exec deploy/kith-engagement -- kith projections engagement --json | python3 -c '
+import json, sys
+of = json.load(sys.stdin)["projections"][0]["partitions"]
+print(sum(one["head_offset"] for one in of if one["topic"] == "kith.engagement.v1"))')" -ge "$CLUSTER_HISTORY" ]
+}
+
 pods_of() { kk get pods -l "app.kubernetes.io/name=$1,kith.dev/release=$2" -o jsonpath='{.items[*].metadata.name}'; }
 
 says_it_waits() { # deployment
@@ -89,6 +96,7 @@ step_upgrade() {
     declare -A first
     : >"$work/upgrade.log"
     load_start
+    until_ok "$LIMIT_S" "the log has $CLUSTER_HISTORY reactions" has_history
     for pair in $CHANGED; do first[$pair]=$(live "kith-${pair%:*}" "${pair#*:}"); done
     fill_beside
     promote
