@@ -33,7 +33,7 @@ print(json.dumps({"apiVersion": "v1", "metadata": {"labels": labels}, "spec": sp
     kk wait --for=jsonpath='{.status.phase}'=Running pod/waiting --timeout=60s >/dev/null
     # Longer than the startup probe's 30 tries, and three of the liveness probe's.
     until_ok 60 "it says for what it waits" says_kafka
-    row "/readyz of a pod that waits for Kafka" "$(readyz waiting | tr '\n' ' ' | cut -c1-140)" yes
+    row "/readyz of a pod that waits for Kafka" "\`$(reason waiting)\`" yes
     started=$SECONDS
     until_ok 80 "70 s have gone" gone_or_restarted "$started" 70
     row_restarts

@@ -47,6 +47,11 @@ current_serves() { ready kith-posts 2 && ready kith-projector 2; }
 beside_serves() { ready kith-posts-next 2 && ready kith-projector-next 2; }
 both_serve() { current_serves && beside_serves; }
 
+# An eviction would be allowed: pods that wait do not count.
+budgets_allow() {
+    [ "$(kk get pdb kith-posts kith-projector -o jsonpath='{.items[*].status.disruptionsAllowed}')" = "1 1" ]
+}
+
 start_beside() {
     k apply -k "$work/k8s/beside" >/dev/null
     until_ok 120 "the next release's pods run" eval \
@@ -68,8 +73,10 @@ fill_beside() {
     start_beside
     until_ok 120 "posts' new pods say for what they wait" says_it_waits posts
     until_ok 120 "projector's new pods say for what they wait" says_it_waits projector
-    for pod in $(pods_of kith-projector next); do said=$(readyz "$pod" | tr '\n' ' ' | cut -c1-160); done
-    row "the new pods wait and say so, the old ones serve" "${said//|/ }" "$(yes_if current_serves)"
+    for pod in $(pods_of kith-projector next); do said=$(reason "$pod"); done
+    row "the new pods wait, the old ones serve" "\`$said\`" "$(yes_if current_serves)"
+    row "PodDisruptionBudgets while they wait" "one old pod of each may be evicted" \
+        "$(yes_if until_ok 20 "evictions are allowed" budgets_allow)"
     for pair in $CHANGED; do
         name=${pair%:*} group=${pair#*:} started=$SECONDS
         ask "kith-$name-next" rebuild "$group"
@@ -101,7 +108,7 @@ step_upgrade() {
     fill_beside
     promote
     for pair in $CHANGED; do ask_again 60 "kith-${pair%:*}" rollback "${pair#*:}"; done
-    row "kith rollback posts, kith rollback feeds" "old and new pods are ready" "$(yes_if both_serve)"
+    row "kith rollback of both" "old and new pods are ready" "$(yes_if both_serve)"
     end_beside
     row "the new pods have ended, the old ones serve" \
         "generations ${first[posts:posts]} and ${first[projector:feeds]}" "$(yes_if current_serves)"
