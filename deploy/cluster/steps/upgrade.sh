@@ -19,6 +19,15 @@ ask_again() { # seconds, deployment, command...
     done
 }
 
+# A comparison is made again only while it could not be made: a busy node's reads time out.
+compare() { # deployment, group
+    local until=$((SECONDS + LIMIT_S))
+    until ask "$1" verify "$2"; do
+        [ $SECONDS -lt $until ] && tail -2 "$work/upgrade.log" | grep -q 'could not be made' || return 1
+        sleep 5
+    done
+}
+
 live() { # deployment, group: the number of the generation that serves
     kk exec "deploy/$1" -- kith projections "$2" --json | python3 -c '
 import json, sys
@@ -131,7 +140,7 @@ step_upgrade() {
     # The tables as the release would fold them anew.
     for pair in $CHANGED; do
         ask "kith-${pair%:*}" rebuild "${pair#*:}"
-        ask "kith-${pair%:*}" verify "${pair#*:}" || equal=no
+        compare "kith-${pair%:*}" "${pair#*:}" || equal=no
         number=$(($(live "kith-${pair%:*}" "${pair#*:}") + 1))
         ask_again 60 "kith-${pair%:*}" drop-generation "${pair#*:}" --generation "$number" || true
     done
