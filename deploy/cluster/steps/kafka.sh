@@ -17,7 +17,7 @@ gone_or_restarted() { # since, seconds
     [ $((SECONDS - $1)) -ge "$2" ] || [ "$(restarts)" -gt 0 ]
 }
 
-says_kafka() { readyz waiting | grep -qi kafka; }
+says_kafka() { readyz waiting | grep -q 'the log does not answer'; }
 
 step_waiting() {
     local started

@@ -46,6 +46,7 @@ load_loop() {
 }
 
 load_start() {
+    local name
     rm -rf "$work/load"
     mkdir -p "$work/load"
     cp -r "$root/deploy/k8s/demo" "$work/load/"
@@ -79,7 +80,7 @@ load_stop() {
     ! load_ended fresh || said=$(tail -1 "$work/load/fresh.log")
     row "posts meanwhile, each read at once by a follower" "$said" "$(yes_if grep -q 'none failed' <<<"$said")"
     k -n kith-callers delete job fresh --wait=false >/dev/null
-    row "the demo meanwhile, $(awk '{ n++; s += $3 } END { print n " runs, " s " s" }' "$work/load/runs")" \
+    row "the demo meanwhile, $(awk '{ n++; s += $3 } END { print "runs: " n ", " s " s" }' "$work/load/runs")" \
         "$all differences" "$([ "$all" = 0 ] && [ "$code" = 0 ] && echo yes || echo no)"
 }
 

@@ -17,7 +17,10 @@ both_ready() { # deployment
     [ "$(kk get deployment "$1" -o jsonpath='{.status.readyReplicas} {.status.replicas}')" = "2 2" ]
 }
 
-all_ready() { for name in $(every); do both_ready "$name" || return 1; done; }
+all_ready() {
+    local one
+    for one in $(every); do both_ready "$one" || return 1; done
+}
 
 another_ready() { # deployment, pod that was killed
     ! kk get pod "$2" && both_ready "$1"
@@ -39,7 +42,7 @@ step_kill() {
         until_ok 30 "$name-0 is another pod" kk wait --for=create "pod/$name-0" --timeout=5s
         kk rollout status --timeout="${LIMIT_S}s" "statefulset/$name" >/dev/null
         until_ok "$LIMIT_S" "all pods are ready" all_ready
-        row "the only pod of ${name/kith-scylla/Cassandra} was killed: it and the suite are ready" \
+        row "the only pod of $name was killed: it and the suite are ready" \
             "$((SECONDS - started)) s" "$(yes_if load_runs)"
     done
     load_stop

@@ -87,6 +87,6 @@ print(job.replace("namespace: kith-callers", "namespace: strangers"))' | k apply
     row "deploy/k8s/demo, $steps steps" "$many differences, $((SECONDS - started)) s" "$(yes_if [ "$many" = 0 ])"
     k -n strangers wait --for=condition=Failed --timeout=120s job/kith-demo >/dev/null
     said=$(k -n strangers logs job/kith-demo 2>&1 | tail -1)
-    row "the demo from a namespace without the label" "refused: ${said:0:100}" \
+    row "the demo from a namespace without the label" "refused: ${said:0:80}" \
         "$(yes_if grep -q answer <<<"$said")"
 }
