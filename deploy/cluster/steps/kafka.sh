@@ -62,3 +62,21 @@ step_late() {
     row "all pods are ready after Kafka is" "$((SECONDS - started)) s" yes
     row_restarts
 }
+
+# Kafka's process stands still for moments, as on a starved node. Its controller fences it, and until its next heartbeat
+# it answers that there are no brokers.
+step_frozen() {
+    local pid started what="Kafka stood still $CLUSTER_FREEZES times for $FROZEN_S s: all pods are ready"
+    pid=$(node shell pgrep -f 'kafka[.]Kafka /tmp/server')
+    for _ in $(seq "$CLUSTER_FREEZES"); do
+        node shell kill -STOP "$pid"
+        sleep "$FROZEN_S"
+        node shell kill -CONT "$pid"
+        sleep 2
+    done
+    started=$SECONDS
+    if until_ok 90 "all pods are ready" all_ready; then row "$what" "$((SECONDS - started)) s" yes; else
+        row "$what" "not within 90 s: $(kk get deployments -o jsonpath='{.items[*].status.readyReplicas}')" no
+    fi
+    row_restarts
+}
