@@ -93,9 +93,9 @@ impl KafkaSettings {
                 ("retry.backoff.ms", &50),
                 ("retry.backoff.max.ms", &500),
                 ("topic.metadata.refresh.interval.ms", &30_000),
-                // Known brokers are tried for ever, as before 2.10, instead of being dropped when all are down. Set
-                // against a crash after a broker was killed, which still occurred again (docs/torture.md).
-                ("metadata.recovery.strategy", &"none"),
+                // The library forgets every broker that an answer does not name, and a lone broker that is starved names
+                // none: without this the client has nobody to ask, for ever.
+                ("metadata.recovery.strategy", &"rebootstrap"),
                 // A topic with the wrong contract is worse than none.
                 ("allow.auto.create.topics", &"false"),
             ],
