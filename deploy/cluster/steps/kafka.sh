@@ -66,13 +66,13 @@ step_late() {
 # Kafka's process stands still for moments, as on a starved node. Its controller fences it, and until its next heartbeat
 # it answers that there are no brokers.
 step_frozen() {
-    local pid started what="Kafka stood still $CLUSTER_FREEZES times for $FROZEN_S s: all pods are ready"
+    local pid started time what="Kafka stood still $CLUSTER_FREEZES times for 3 to 9 s: all pods are ready"
     pid=$(node shell pgrep -f 'kafka[.]Kafka /tmp/server')
-    for _ in $(seq "$CLUSTER_FREEZES"); do
+    for time in $(seq "$CLUSTER_FREEZES"); do
         node shell kill -STOP "$pid"
-        sleep "$FROZEN_S"
+        sleep $((3 + time % 4 * 2))
         node shell kill -CONT "$pid"
-        sleep 2
+        sleep 1
     done
     started=$SECONDS
     if until_ok 90 "all pods are ready" all_ready; then row "$what" "$((SECONDS - started)) s" yes; else
