@@ -139,8 +139,8 @@ async fn decided(suite: &Suite, process: &str, arguments: &[&str]) -> String {
 /// That it is not ready, and why.
 async fn says_that_it_waits(process: &Server, why: &str) {
     wait::until("it says for what it waits", WITHIN, async || {
-        let ready = http::get(process.socket(ADMIN_PORT), "/readyz").await?;
-        Ok((ready.status == 503 && ready.body.contains(why)).then_some(()))
+        let ready = http::get(process.socket(ADMIN_PORT), "/readyz").await;
+        Ok(ready.is_ok_and(|answer| answer.status == 503 && answer.body.contains(why)).then_some(()))
     })
     .await
     .unwrap();
@@ -167,7 +167,7 @@ fn process_of<'a>(service: &str, otherwise: &'a str) -> &'a str {
 }
 
 /// Writes a post and edits it without naming a revision: whether the edit wins, which the rules of the next release forbid.
-async fn unnamed_edit_wins(suite: &Suite, keys: &Path) -> bool {
+async fn unnamed_edit_wins(suite: &Suite, keys: &Path, when: &str) -> bool {
     let issuer = TokenIssuer::new(KeyFolder::at(keys).signing_key().unwrap(), Runtime::system());
     let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16])).unwrap().text);
     let socket = suite.sockets()["posts"];
@@ -177,10 +177,10 @@ async fn unnamed_edit_wins(suite: &Suite, keys: &Path) -> bool {
         Ok(request)
     };
     let mut posts = PostServiceClient::with_interceptor(channel, by_author);
-    let written = CreatePostRequest { text: "as it was".to_owned(), ..CreatePostRequest::default() };
+    let written = CreatePostRequest { text: format!("written {when}"), ..CreatePostRequest::default() };
     let written = posts.create_post(written).await.unwrap().into_inner();
     let (post_id, at_least) = (written.post.unwrap().post_id, vec![written.consistency_token]);
-    let edit = EditPostRequest { post_id, text: "as it is".to_owned(), at_least, ..EditPostRequest::default() };
+    let edit = EditPostRequest { post_id, text: format!("edited {when}"), at_least, ..EditPostRequest::default() };
     match posts.edit_post(edit).await {
         Ok(_) => true,
         Err(status) if status.code() == Code::Aborted => false,
@@ -215,9 +215,9 @@ async fn an_embedded_suite_goes_over_and_back_through_kills() {
         }
         suite.folded("suite", RECORDS_BETWEEN).await.unwrap();
     }
-    assert!(unnamed_edit_wins(&suite, &keys).await);
+    assert!(unnamed_edit_wins(&suite, &keys, "before").await);
     open_events(&suite, "suite", &CHANGED.map(|(service, _)| (service, first))).await;
-    assert!(!unnamed_edit_wins(&suite, &keys).await);
+    assert!(!unnamed_edit_wins(&suite, &keys, "after").await);
     // There is no way back any more, and nobody is given anything wrong.
     installed.replace(&base);
     suite.process("suite").unwrap().kill_9().unwrap();
@@ -225,7 +225,7 @@ async fn an_embedded_suite_goes_over_and_back_through_kills() {
     says_that_it_waits(suite.process("suite").unwrap(), "run a later release").await;
     installed.replace(&later);
     suite.process("suite").unwrap().restart().await.unwrap();
-    assert!(!unnamed_edit_wins(&suite, &keys).await);
+    assert!(!unnamed_edit_wins(&suite, &keys, "at last").await);
     clients.ended(WITHIN).await.unwrap();
     let process = suite.process("suite").unwrap();
     process.kill_9().unwrap();
@@ -303,7 +303,7 @@ async fn two_releases_run_side_by_side_over_real_servers() {
     }
     is_unknown(&suite, NEW.1, NEW.0).await;
     // Over again, and no way back. Every process is of the next release then.
-    assert!(unnamed_edit_wins(&suite, keys.path()).await);
+    assert!(unnamed_edit_wins(&suite, keys.path(), "before").await);
     installed.replace(&later);
     for ((service, process), (first, version)) in CHANGED.into_iter().zip(&were) {
         suite.process(process).unwrap().restart().await.unwrap();
@@ -320,7 +320,7 @@ async fn two_releases_run_side_by_side_over_real_servers() {
     }
     let kept: Vec<_> = CHANGED.into_iter().zip(&were).map(|((service, _), (first, _))| (service, *first)).collect();
     open_events(&suite, "identity", &kept).await;
-    assert!(!unnamed_edit_wins(&suite, keys.path()).await);
+    assert!(!unnamed_edit_wins(&suite, keys.path(), "after").await);
     let server = start("identity-old", "identity", &base).await;
     says_that_it_waits(&server, "run a later release").await;
     drop(server);
