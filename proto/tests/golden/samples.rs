@@ -268,7 +268,7 @@ fn ops() -> Vec<Event> {
             note: "a test of the broker".into(),
             discard_time: at(36),
         }),
-        Ops::EventsOpened(EventsOpened { version: 2, request_id: MESSAGE.to_owned(), open_time: at(37) }),
+        Ops::EventsOpened(EventsOpened { version: 2, subject: "version 2".into(), open_time: at(37), known_until: 9 }),
     ];
     events.into_iter().map(Event::from).collect()
 }

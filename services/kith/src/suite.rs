@@ -178,7 +178,7 @@ impl Suite {
         let (log, runtime) = (Arc::clone(&ports.log), ports.runtime.clone());
         let first = release.first_groups(settings);
         let builds = first.iter().map(|group| (group.name, group.build())).collect();
-        let projections = Projections::new(&all, builds, Arc::clone(&operations), runtime.clone());
+        let projections = Projections::new(&all, builds, Arc::clone(&operations));
         let operators = ops::routes(projections, ops::events::service(log, operations, page_tokens, runtime.clone()));
         Ok(Self { routes: routes.routes(), names, operators, projections: all, runtime })
     }

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kith_fold::{BeginError, Projection};
-use kith_proto::ops::v1::EventsOpened;
-use kith_proto::ops::v1::ops_event::Event as Ops;
 
 use super::planted::Planted;
 use super::target::Target as _;
@@ -80,9 +78,8 @@ async fn announce_opening(world: &World) {
     let processes = world.of_goal();
     let Some(own) = processes.first().and_then(|process| process.all().into_iter().next()) else { return };
     if own.operations().events() < next::EVENTS {
-        let opened = EventsOpened { version: next::EVENTS, ..EventsOpened::default() };
         // If it is not known whether it was decided, the next look shows it.
-        let _ = own.operations().announce(Ops::EventsOpened(opened)).await;
+        let _ = own.operations().open_events(next::EVENTS, own.operations().known_until()).await;
     }
 }
 

@@ -61,7 +61,7 @@ pub enum WaitsFor {
     Rebuild,
     /// To promote this generation, which this release fills.
     Promotion(u32),
-    /// None: a later release must run, which reads this version of the events.
+    /// No decision helps: this version of the events is open, which only a later release reads.
     LaterRelease(u32),
 }
 
@@ -76,6 +76,8 @@ pub enum GenerationError {
     Serves(u32),
     #[error("no generation served before this one, or its tables are gone")]
     NoPrevious,
+    #[error("version {0} of the events is open, which this release does not read")]
+    NotRead(u32),
 }
 
 impl Default for Generations {
@@ -130,7 +132,8 @@ impl Generations {
         self.events <= build.reads && self.has_folds(number, build.folds_version)
     }
 
-    fn has_folds(&self, number: u32, folds_version: u32) -> bool {
+    /// Whether the generation was begun by these folds, whoever may fold it now.
+    pub fn has_folds(&self, number: u32, folds_version: u32) -> bool {
         self.all.get(&number).is_some_and(|generation| generation.folds_version == folds_version)
     }
 
@@ -228,12 +231,13 @@ impl Generations {
         &self,
         group: &str,
         request_id: &str,
-        folds_version: u32,
+        build: Build,
         now_ms: UnixMillis,
     ) -> Result<Event, GenerationError> {
         match self.beside() {
             Some(beside) => Err(GenerationError::Filling(beside)),
-            None => Ok(started(group, self.next(), request_id, folds_version, now_ms)),
+            None if self.events > build.reads => Err(GenerationError::NotRead(self.events)),
+            None => Ok(started(group, self.next(), request_id, build.folds_version, now_ms)),
         }
     }
 

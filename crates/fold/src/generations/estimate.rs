@@ -1,5 +1,6 @@
 //! What another generation of a group would take. Nothing is begun for it.
 
+use kith_log::LogError;
 use tokio::time::Instant;
 
 use super::Projection;
@@ -37,7 +38,9 @@ impl Projection {
     /// Measures nothing that takes longer than `until`.
     pub async fn estimate(&self, until: Instant) -> Result<Estimate, FoldError> {
         let live = self.group(self.operations().generations(self.group_name()).live());
-        let heads = engine::heads(&*self.ports().log, &live).await?;
+        let heads = tokio::time::timeout_at(until, engine::heads(&*self.ports().log, &live)).await;
+        let late = |_| LogError::Unavailable("it did not say in time how much it has".to_owned());
+        let heads = heads.map_err(late)??;
         let keyspace = live.keyspace();
         let measure = self.ports().tables.size_bytes(&keyspace);
         let live_bytes = tokio::time::timeout_at(until, measure).await.ok().transpose()?.flatten();

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use kith_log::{EventLog, LogError, LogPartition, Offset, Position, Record as RawRecord, RecordId, topics};
 use kith_proto::Event;
+use kith_proto::ops::v1::EventsOpened;
 use kith_proto::ops::v1::ops_event::Event as OpsEvent;
+use kith_proto::time;
 use kith_runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -47,6 +49,8 @@ struct Known {
     letters: BTreeMap<RecordId, LetterFate>,
     /// The version of the events that operators opened; 0: they opened none.
     events: u32,
+    /// After the last record that began or promoted a generation.
+    decided_next: Offset,
 }
 
 /// The decision about a dead letter.
@@ -92,6 +96,19 @@ impl Operations {
     /// The version of the events that operators opened.
     pub fn events(&self) -> u32 {
         self.shared.known().events.max(FIRST_EVENTS)
+    }
+
+    /// What is known here are the decisions below this offset.
+    pub fn known_until(&self) -> Offset {
+        self.shared.known().next
+    }
+
+    /// Opens a version of the events, unless a generation was begun or promoted at `known_until` or later: what was known until
+    /// then allowed it.
+    pub async fn open_events(&self, version: u32, known_until: Offset) -> Result<(), FoldError> {
+        let open_time = Some(time::timestamp(self.shared.runtime.now_ms()));
+        let subject = format!("version {version}");
+        self.announce(OpsEvent::EventsOpened(EventsOpened { version, subject, open_time, known_until })).await
     }
 
     /// The decision about a dead letter, if there is one.
@@ -166,18 +183,22 @@ impl Known {
         self.next = self.next.max(record.position.offset + 1);
         let is_new = record.id().is_some_and(|id| self.ids.insert(id));
         match Event::decode(topics::OPS.name, &record.value) {
-            Ok(event) if is_new => self.evolve(&event),
+            Ok(event) if is_new => self.evolve(&event, record.position.offset),
             Ok(_) => {}
             Err(error) => tracing::warn!(position = %record.position, %error, "a decision that does not read"),
         }
     }
 
-    fn evolve(&mut self, event: &Event) {
-        let fate = match event {
-            Event::Ops(OpsEvent::EventsOpened(event)) => {
+    fn evolve(&mut self, event: &Event, offset: Offset) {
+        match event {
+            Event::Ops(OpsEvent::EventsOpened(event)) if event.known_until >= self.decided_next => {
                 self.events = self.events.max(event.version);
-                return;
             }
+            Event::Ops(OpsEvent::RebuildStarted(_) | OpsEvent::GenerationPromoted(_)) => self.decided_next = offset + 1,
+            _ => {}
+        }
+        let fate = match event {
+            Event::Ops(OpsEvent::EventsOpened(_)) => return,
             Event::Ops(OpsEvent::DeadLetterRetried(event)) => LetterFate::Retried(event.record_id.clone()),
             Event::Ops(OpsEvent::DeadLetterDiscarded(event)) => LetterFate::Discarded(event.note.clone()),
             Event::Ops(decision) => {

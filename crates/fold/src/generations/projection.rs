@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::failures::{BeginError, NotYet, Unpromotable};
-use super::{Build, Generations, Operations};
+use super::{Build, Generations, Operations, WaitsFor};
 use crate::engine::{self, Ports, Role, Running};
 use crate::{FoldError, Group, Token, Watermarks};
 
@@ -179,7 +179,7 @@ impl Projection {
     pub async fn begin(&self, request_id: &str) -> Result<u32, BeginError> {
         let decided = self.operations.generations(self.name);
         let now_ms = self.ports.runtime.now_ms();
-        let event = decided.start_rebuild(self.name, request_id, self.build.folds_version, now_ms)?;
+        let event = decided.start_rebuild(self.name, request_id, self.build, now_ms)?;
         let number = decided.next();
         // Its tables first: once it is said, every process opens them.
         engine::create(&self.ports, &self.group(number)).await?;
@@ -194,6 +194,11 @@ impl Projection {
                 // Before anything that may fail: another generation appends from now on.
                 running.role.stand_alone();
             }
+        }
+        if matches!(wanted.waits_for(self.build), Some(WaitsFor::LaterRelease(_))) {
+            // Before anything that may fail: records come that this release must not fold.
+            self.known().serving = None;
+            self.end_all_but(wanted).await;
         }
         for &number in wanted.all().keys() {
             match wanted.is_of(number, self.build) {
@@ -270,7 +275,7 @@ impl Projection {
                     group,
                     generation = number,
                     own,
-                    "another release's folds fill it: neither folded nor read here"
+                    "neither folded nor read here: of another release, or later events are open"
                 );
             }
             // Its tables are gone, by hand: its appends must be searched for.

@@ -85,6 +85,11 @@ impl Decoded {
             Some(Err(_)) => return Self::Poison("header kith_reader is malformed".to_owned()),
         }
         match Event::decode(raw.position.partition.topic.name, &raw.value) {
+            // The header was lost.
+            Ok(event) if needs(&event) > reads => Self::Newer(format!(
+                "is judged by version {} of the events, and this release reads {reads}",
+                needs(&event)
+            )),
             Ok(event) => Self::Event(Box::new(Record {
                 position: raw.position,
                 id,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kith_fold::engine::{self, Running};
 use kith_fold::verify::{self, Verdict};
-use kith_fold::{GenerationError, Generations, Group, MakeGroup, Operations, Projection, Standstill, Token};
+use kith_fold::{Build, GenerationError, Generations, Group, MakeGroup, Operations, Projection, Standstill, Token};
 use kith_log::topics;
 use kith_proto::ops::v1::ops_event::Event;
 use kith_tables::{Key, Row, RowKey};
@@ -56,7 +56,7 @@ impl Process {
     async fn rebuild(&self, stage: &Stage) -> Arc<Running> {
         let number = self.now().all().keys().max().unwrap() + 1;
         engine::create(&stage.ports, &self.projection.group(number)).await.unwrap();
-        self.announce(self.now().start_rebuild(GROUP, "", 1, 1)).await;
+        self.announce(self.now().start_rebuild(GROUP, "", group().build(), 1)).await;
         until(stage, || self.projection.generation(number).is_some()).await;
         self.projection.generation(number).unwrap()
     }
@@ -285,7 +285,7 @@ async fn a_generation_of_other_folds_is_not_folded_on() {
     assert!(process.projection.generation(1).is_none(), "it is folded on by other folds");
     let token = history(&mut stage, 6).await;
     engine::create(&stage.ports, &process.projection.group(2)).await.unwrap();
-    process.announce(process.now().start_rebuild(GROUP, "", 2, 1)).await;
+    process.announce(process.now().start_rebuild(GROUP, "", Build { folds_version: 2, ..group().build() }, 1)).await;
     until(&stage, || process.projection.generation(2).is_some()).await;
     see(&process.projection.generation(2).unwrap(), &token).await;
 }

@@ -148,7 +148,7 @@ async fn a_process_two_releases_behind_appends_nothing() {
     let (log, runtime) = (Arc::clone(&stage.ports.log), stage.ports.runtime.clone());
     let operations = Operations::open(log, runtime).await.unwrap();
     for (version, number) in [(NEW, 2), (NEW + 1, 3)] {
-        let begun = operations.generations(GROUP).start_rebuild(GROUP, "", version, 1).unwrap();
+        let begun = operations.generations(GROUP).start_rebuild(GROUP, "", build(version), 1).unwrap();
         operations.announce(begun).await.unwrap();
         let promoted = operations.generations(GROUP).promote(GROUP, number, 2).unwrap();
         operations.announce(promoted).await.unwrap();
@@ -231,7 +231,7 @@ async fn once_later_events_are_open_a_release_that_does_not_read_them_does_nothi
     see(&new.live(), &token).await;
     assert_eq!((old.projection.rules(), new.projection.rules()), (EVENTS, EVENTS), "nobody opened them");
 
-    let opened = EventsOpened { version: later, ..EventsOpened::default() };
+    let opened = EventsOpened { version: later, known_until: u64::MAX, ..EventsOpened::default() };
     new.announce(Ok(Event::EventsOpened(opened))).await;
     until(&stage, || old.projection.generation(1).is_none()).await;
     assert_eq!((old.projection.serving_number(), old.projection.rules()), (None, EVENTS));
@@ -239,6 +239,7 @@ async fn once_later_events_are_open_a_release_that_does_not_read_them_does_nothi
     react(&mut stage, 4).await;
     see(&new.live(), &all_of(&stage).await).await;
     assert_eq!((reactions(&new.live().state, "post").await.0, new.projection.rules()), (7, later));
+    assert!(old.projection.begin("").await.is_err(), "nobody would fill it");
     // Nor after a start.
     drop(old);
     let old = start(&stage, OLD).await;

@@ -133,9 +133,9 @@ pub enum ProjectionCommand {
     /// Has all processes append what only this release reads; never undone.
     ///
     /// Some releases bring a later version of the events: records that older releases would fold wrongly. Nobody appends them
-    /// before this command. After it, processes of older releases stop folding and answering, so it is refused while a
-    /// generation of an older release is kept for a rollback.
-    #[command(after_help = "Example:\n  kith open-events\n  kith open-events --version 2")]
+    /// before this command. After it, processes of older releases stop folding and answering at once: end them first, since
+    /// this command cannot see them. It is refused while a generation of another release is left.
+    #[command(after_help = "Example:\n  kith open-events --version 2")]
     OpenEvents(OpenEventsOptions),
     /// Stops a group's folds until they are resumed. Reads continue, and become stale.
     #[command(after_help = "Example:\n  kith pause feeds --note 'the disks are being moved'")]

@@ -1,13 +1,10 @@
 //! `OpenEvents`: from that decision on, processes append records that need a later version of the events.
 
 use kith_fold::{Build, Operations};
-use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
-use kith_proto::ops::v1::EventsOpened;
-use kith_proto::ops::v1::ops_event::Event;
-use kith_proto::time;
-use kith_runtime::Runtime;
 use kith_service::Failure;
+
+use super::failed;
 
 /// What this release brings to every fold group of the suite, whether the group runs in this process or not.
 pub type Builds = Vec<(&'static str, Build)>;
@@ -17,32 +14,30 @@ pub fn newest(builds: &Builds) -> u32 {
     builds.iter().map(|(_, build)| build.reads).min().unwrap_or_default()
 }
 
-/// The decision that opens `version`, or the newest for 0; `None`: it is open. Refused while a generation is left that no
-/// process of this release folds: those that fold it, or would after a rollback, may not read that version.
-pub fn open(
-    builds: &Builds,
-    operations: &Operations,
-    version: u32,
-    runtime: &Runtime,
-) -> Result<Option<Event>, Failure> {
+/// Opens `version`, unless it is open. Refused while a generation is left that no process of this release folds: those that fold
+/// it, or would after a rollback, may not read that version.
+pub async fn open(builds: &Builds, operations: &Operations, version: u32) -> Result<(), Failure> {
     let newest = newest(builds);
-    let version = if version == 0 { newest } else { version };
-    if version > newest {
-        return Err(refused(format!("this release reads version {newest} of the events: ask a later one")));
+    if version == 0 || version > newest {
+        return Err(Failure::field_invalid("version", &format!("is from 1 to {newest}, which this release reads")));
     }
     if version <= operations.events() {
-        return Ok(None);
+        return Ok(());
     }
+    let known = operations.known_until();
     for (group, build) in builds {
-        if let Some(number) = operations.generations(group).foreign_to(build.folds_version) {
-            let command = format!("kith drop-generation {group} --generation {number}");
-            return Err(refused(format!("generation {number} of {group} is of another release: {command}")));
+        let all = operations.generations(group);
+        if let Some(number) = all.foreign_to(build.folds_version) {
+            let is_live = number == all.live();
+            let what = if is_live { "promote one of this release first" } else { "drop it if nobody needs it" };
+            return Err(refused(format!("generation {number} of {group} is of another release: {what}")));
         }
     }
-    let mut id = [0; 16];
-    runtime.fill_random(&mut id).map_err(|error| Failure::defect("a request id", &error))?;
-    let (request_id, open_time) = (RecordId(id).to_string(), Some(time::timestamp(runtime.now_ms())));
-    Ok(Some(Event::EventsOpened(EventsOpened { version, request_id, open_time })))
+    operations.open_events(version, known).await.map_err(failed)?;
+    match operations.events() >= version {
+        true => Ok(()),
+        false => Err(refused("another decision came first: look how it stands".to_owned())),
+    }
 }
 
 fn refused(why: String) -> Failure {
@@ -55,6 +50,7 @@ mod tests {
 
     use kith_log::embedded::EmbeddedLog;
     use kith_log::{EventLog, topics};
+    use kith_runtime::Runtime;
 
     use super::*;
 
@@ -64,21 +60,29 @@ mod tests {
         let runtime = Runtime::system();
         let log = EmbeddedLog::open(folder.path(), 1, runtime.clone()).unwrap();
         log.create_topics(&topics::ALL).await.unwrap();
-        let operations = Operations::open(Arc::clone(&log) as Arc<dyn EventLog>, runtime.clone()).await.unwrap();
+        let operations = Operations::open(Arc::clone(&log) as Arc<dyn EventLog>, runtime).await.unwrap();
         let build = |folds_version| Build { folds_version, reads: 2 };
         let builds = vec![("posts", build(2)), ("identity", build(1))];
-        let open = |version| open(&builds, &operations, version, &runtime);
-        let refused = |version| format!("{:?}", open(version).unwrap_err());
+        let refused = async |version| format!("{:?}", open(&builds, &operations, version).await.unwrap_err());
 
-        assert!(refused(3).contains("ask a later one"));
-        assert!(refused(0).contains("kith drop-generation posts --generation 1"));
-        assert_eq!(open(1).unwrap(), None, "it needs no opening");
+        for none in [0, 3] {
+            assert!(refused(none).await.contains("from 1 to 2"));
+        }
+        assert!(refused(2).await.contains("promote one of this release first"));
+        open(&builds, &operations, 1).await.unwrap();
         let posts = || operations.generations("posts");
-        operations.announce(posts().start_rebuild("posts", "", 2, 5).unwrap()).await.unwrap();
+        operations.announce(posts().start_rebuild("posts", "", build(2), 5).unwrap()).await.unwrap();
         operations.announce(posts().promote("posts", 2, 6).unwrap()).await.unwrap();
-        assert!(refused(2).contains("kith drop-generation posts --generation 1"), "kept for a rollback");
+        assert!(refused(2).await.contains("generation 1 of posts is of another release: drop it"), "for a rollback");
         operations.announce(posts().drop("posts", 1, 7).unwrap()).await.unwrap();
-        operations.announce(open(0).unwrap().unwrap()).await.unwrap();
-        assert_eq!((operations.events(), open(2).unwrap()), (2, None));
+        let before = operations.known_until();
+        operations.announce(posts().start_rebuild("posts", "", build(1), 8).unwrap()).await.unwrap();
+        operations.open_events(2, before).await.unwrap();
+        assert_eq!(operations.events(), 1, "a generation was begun after the look");
+        operations.announce(posts().drop("posts", 3, 9).unwrap()).await.unwrap();
+        for _ in 0..2 {
+            open(&builds, &operations, 2).await.unwrap();
+            assert_eq!(operations.events(), 2);
+        }
     }
 }

@@ -10,23 +10,20 @@ use std::time::Duration;
 
 use futures::Stream;
 use kith_fold::engine::Running;
-use kith_fold::{BeginError, FoldError, GenerationError, Generations, Operations, Projection, verify};
-use kith_log::AppendError;
+use kith_fold::{BeginError, GenerationError, Generations, Operations, Projection, verify};
 use kith_proto::errors::v1::Reason;
 use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::ops_event::Event;
 use kith_proto::ops::v1::projection_service_server::ProjectionService;
 use kith_proto::time;
-use kith_runtime::Runtime;
 use kith_service::Failure;
 use kith_service::deadline::deadline;
 use kith_service::ids::RequestId;
-use kith_tables::StoreError;
 use tokio::sync::{Semaphore, mpsc};
 use tonic::{Request, Response, Status};
 
-use super::not_known;
 use super::opening::{self, Builds};
+use super::{failed, not_known};
 pub use shown::waits_for;
 use shown::{all_of, generation, present, rebuild};
 
@@ -48,8 +45,7 @@ pub struct Projections {
     all: Arc<BTreeMap<&'static str, Arc<Projection>>>,
     builds: Arc<Builds>,
     operations: Arc<Operations>,
-    runtime: Runtime,
-    /// A comparison reads everything: one at a time.
+    /// A comparison reads everything, and so does an estimate: one at a time.
     comparing: Arc<Semaphore>,
 }
 
@@ -120,6 +116,9 @@ impl ProjectionService for Projections {
     ) -> Reply<proto::EstimateRebuildResponse> {
         let deadline = deadline(&request);
         let projection = self.of(&request.get_ref().service)?;
+        let Ok(_turn) = self.comparing.try_acquire() else {
+            return Err(state("tables are being measured or compared: try again").into());
+        };
         Ok(Response::new(estimate::estimate(projection, deadline).await?))
     }
 
@@ -200,10 +199,8 @@ impl ProjectionService for Projections {
 
     async fn open_events(&self, request: Request<proto::OpenEventsRequest>) -> Reply<proto::OpenEventsResponse> {
         let version = request.into_inner().version;
-        if let Some(event) = opening::open(&self.builds, &self.operations, version, &self.runtime)? {
-            tracing::info!(decision = ?event, "an operator decided");
-            self.operations.announce(event).await.map_err(failed)?;
-        }
+        opening::open(&self.builds, &self.operations, version).await?;
+        tracing::info!(version, "an operator opened events");
         Ok(Response::new(proto::OpenEventsResponse { version: self.operations.events() }))
     }
 
@@ -233,10 +230,10 @@ impl ProjectionService for Projections {
 }
 
 impl Projections {
-    pub fn new(projections: &[Arc<Projection>], builds: Builds, operations: Arc<Operations>, runtime: Runtime) -> Self {
+    pub fn new(projections: &[Arc<Projection>], builds: Builds, operations: Arc<Operations>) -> Self {
         let all = projections.iter().map(|projection| (projection.group_name(), Arc::clone(projection)));
         let (all, comparing) = (Arc::new(all.collect()), Arc::new(Semaphore::new(1)));
-        Self { all, builds: Arc::new(builds), operations, runtime, comparing }
+        Self { all, builds: Arc::new(builds), operations, comparing }
     }
 
     fn of(&self, service: &str) -> Result<&Arc<Projection>, Failure> {
@@ -305,10 +302,14 @@ async fn announce(projection: &Projection, event: Event) -> Result<(), Failure> 
 fn running(projection: &Projection, number: u32) -> Result<Arc<Running>, Failure> {
     projection.generation(number).ok_or_else(|| {
         let all = now(projection);
-        if let Some(found) = all.all().get(&number).filter(|_| !all.is_of(number, projection.build())) {
+        if let Some(found) = all.all().get(&number).filter(|_| !all.has_folds(number, projection.build().folds_version))
+        {
             let (version, own) = (found.folds_version, projection.build().folds_version);
             let whose = format!("generation {number} is of folds {version}, this process has folds {own}");
             return state(whose + ": ask one of the release that fills it");
+        }
+        if let Some(why) = waits_for(projection).filter(|_| !all.is_of(number, projection.build())) {
+            return state(why);
         }
         if all.all().contains_key(&number) {
             return state(format!("generation {number} is being opened here: try again"));
@@ -365,17 +366,4 @@ fn state(why: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
 
 fn not_found(number: u32) -> Failure {
     Failure::new(Reason::GenerationNotFound, format!("there is no generation {number}"))
-}
-
-fn failed(error: FoldError) -> Failure {
-    match error {
-        FoldError::Store(error @ StoreError::Unavailable(_)) => error.into(),
-        FoldError::Append(AppendError::Unknown(_)) => not_known(),
-        FoldError::Append(error) => error.into(),
-        FoldError::Log(error) => {
-            tracing::warn!(%error, "the log did not answer an operator's command");
-            Failure::log_unavailable()
-        }
-        other => Failure::defect("an operator's command", &other),
-    }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kith_fold::FIRST_EVENTS;
 use kith_log::{
     AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position, Record,
     RecordReader, Topic, headers,
@@ -81,7 +82,13 @@ fn changed(defect: Planted, record: Record) -> Record {
 /// Nothing says that a record needs a later version of the events.
 fn as_understood(record: Record) -> Record {
     let headers = record.headers.iter().filter(|header| *header.name != *headers::READER).cloned().collect();
-    Record { headers, ..record }
+    match Event::decode(record.position.partition.topic.name, &record.value) {
+        Ok(mut event) if event.rules().is_some() => {
+            event.set_rules(FIRST_EVENTS);
+            with(Record { headers, ..record }, event)
+        }
+        _ => Record { headers, ..record },
+    }
 }
 
 /// Nothing says that a later version of the events was opened.

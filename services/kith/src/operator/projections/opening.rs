@@ -9,8 +9,8 @@ use crate::operator::client::{OpsOptions, request};
 
 #[derive(Debug, Args)]
 pub struct OpenEventsOptions {
-    /// The version; the newest that the release reads if it is left out
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    /// Which: `kith projections` names it
+    #[arg(long)]
     version: u32,
     #[command(flatten)]
     pub ops: OpsOptions,
@@ -24,7 +24,7 @@ impl OpenEventsOptions {
         let version = opened.into_inner().version;
         match self.ops.json {
             true => say!("{}", json!({ "events_version_open": version })),
-            false => say!("version {version} of the events is open"),
+            false => say!("version {version} of the events is open; processes that do not read it have stopped"),
         }
         Ok(())
     }

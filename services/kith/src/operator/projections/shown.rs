@@ -38,7 +38,9 @@ pub fn show_projections(listed: &proto::ListProjectionsResponse, options: &Proje
             projections.iter().map(|one| &*one.waits_for).filter(|why| !why.is_empty()).collect();
         waits.iter().for_each(|why| say!("not served by this process: {why}"));
         if open < read {
-            say!("version {open} of the events is open, and this release reads {read}: kith open-events");
+            say!(
+                "version {open} of the events is open, and this release reads {read}: kith open-events --version {read}"
+            );
         }
     }
 }

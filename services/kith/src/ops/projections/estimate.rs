@@ -6,11 +6,12 @@ use kith_service::Failure;
 use kith_service::deadline::Deadline;
 
 use super::shown::duration;
-use super::{TIME_TO_ANSWER, failed, now, now_ms};
+use super::{TIME_TO_ANSWER, now, now_ms};
+use crate::ops::failed;
 
 pub async fn estimate(projection: &Projection, deadline: Deadline) -> Result<proto::EstimateRebuildResponse, Failure> {
     let (group, generations) = (projection.group_name(), now(projection));
-    let refusal = generations.start_rebuild(group, "", projection.build().folds_version, now_ms(projection)).err();
+    let refusal = generations.start_rebuild(group, "", projection.build(), now_ms(projection)).err();
     let found = projection.estimate(deadline.at() - TIME_TO_ANSWER).await.map_err(failed)?;
     let source = found.rate.map_or(proto::RateSource::Unspecified, |rate| match rate.measured {
         Measured::Filling => proto::RateSource::LastFill,
