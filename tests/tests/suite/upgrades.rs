@@ -302,34 +302,46 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         assert_eq!(live(&suite, process, service).await, *was);
     }
     is_unknown(&suite, NEW.1, NEW.0).await;
-    // Over again, and no way back. Every process is of the next release then.
-    assert!(unnamed_edit_wins(&suite, keys.path(), "before").await);
-    installed.replace(&later);
-    for ((service, process), (first, version)) in CHANGED.into_iter().zip(&were) {
-        suite.process(process).unwrap().restart().await.unwrap();
-        is_ready(suite.process(process).unwrap()).await;
-        decided(&suite, process, &["rollback", service]).await;
-        suite.remove(&format!("{process}-too"));
-        assert_eq!(live(&suite, process, service).await, (first + 1, version + 1));
-    }
-    for process in UNCHANGED {
-        suite.remove(process);
-        let server = start(process, process, &later).await;
-        is_ready(&server).await;
-        suite.processes.insert(process.to_owned(), server);
-    }
-    let kept: Vec<_> = CHANGED.into_iter().zip(&were).map(|((service, _), (first, _))| (service, *first)).collect();
-    open_events(&suite, "identity", &kept).await;
-    assert!(!unnamed_edit_wins(&suite, keys.path(), "after").await);
-    let server = start("identity-old", "identity", &base).await;
-    says_that_it_waits(&server, "run a later release").await;
-    drop(server);
     clients.ended(WITHIN).await.unwrap();
     let log = kafka_server::log(&kafka, digests::PARTITIONS).unwrap();
     let all = records::of(&*log).await.unwrap();
     log.close(CLOSED_WITHIN).await;
     assert!(clients.holds(&all).await.unwrap() > 0);
     are_as_folded_anew(&suite, &CHANGED).await;
+    goes_over_for_good(&mut suite, (&base, &later), &installed, &were, keys.path(), start).await;
+}
+
+/// Over again, and no way back: every process is of the next release then, at addresses that no client knows.
+async fn goes_over_for_good(
+    suite: &mut Suite,
+    (base, later): (&Path, &Path),
+    installed: &Installed,
+    were: &[(u64, u64)],
+    keys: &Path,
+    start: impl AsyncFn(&str, &str, &Path) -> Server,
+) {
+    assert!(unnamed_edit_wins(suite, keys, "before").await);
+    installed.replace(later);
+    for ((service, process), (first, version)) in CHANGED.into_iter().zip(were) {
+        suite.process(process).unwrap().restart().await.unwrap();
+        is_ready(suite.process(process).unwrap()).await;
+        decided(suite, process, &["rollback", service]).await;
+        suite.remove(&format!("{process}-too"));
+        assert_eq!(live(suite, process, service).await, (first + 1, version + 1));
+    }
+    for process in UNCHANGED {
+        suite.remove(process);
+        let server = start(process, process, later).await;
+        is_ready(&server).await;
+        suite.processes.insert(process.to_owned(), server);
+    }
+    let kept: Vec<_> = CHANGED.into_iter().zip(were).map(|((service, _), (first, _))| (service, *first)).collect();
+    open_events(suite, "identity", &kept).await;
+    assert!(!unnamed_edit_wins(suite, keys, "after").await);
+    let server = start("identity-old", "identity", base).await;
+    says_that_it_waits(&server, "run a later release").await;
+    drop(server);
+    are_as_folded_anew(suite, &CHANGED).await;
 }
 
 /// What a process answers to a caller of feeds.
