@@ -79,9 +79,7 @@ impl Fold for LaterRules {
     fn apply(&self, rows: &mut Rows, record: &Record) {
         match &record.event {
             Event::PostsPrivate(Private::EditRequested(event)) if loses(event) => {
-                // Without content it loses by the rules of the first version.
-                let event = Private::EditRequested(EditRequested { content: None, ..event.clone() });
-                self.0.apply(rows, &Record { event: event.into(), ..record.clone() });
+                self.0.apply(rows, &lost(record, event));
             }
             _ => self.0.apply(rows, record),
         }
@@ -94,6 +92,12 @@ impl Fold for LaterRules {
     fn appends(&self) -> bool {
         self.0.appends()
     }
+}
+
+/// The record as one whose edit loses by the rules of the first version: it has no content.
+pub fn lost(record: &Record, event: &EditRequested) -> Record {
+    let event = Private::EditRequested(EditRequested { content: None, ..event.clone() });
+    Record { event: event.into(), ..record.clone() }
 }
 
 /// Whether the rules that came with [`EVENTS`] let it lose.

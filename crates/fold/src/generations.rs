@@ -13,7 +13,7 @@ use crate::{FoldError, Group};
 
 pub use decided::{Build, Generation, GenerationError, Generations, WaitsFor};
 pub use estimate::{Estimate, Measured, Rate};
-pub use failures::{BeginError, Unpromotable};
+pub use failures::{DecisionError, Unpromotable};
 pub use operations::{LetterFate, Operations};
 pub use projection::{MakeGroup, Projection};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kith_fold::engine::Running;
-use kith_fold::{BeginError, FoldError, Generations, Projection, Unpromotable, WaitsFor};
+use kith_fold::{DecisionError, FoldError, Generations, Projection, Unpromotable, WaitsFor};
 use tokio::time::Instant;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ enum Step {
     Again,
 }
 
-async fn step(own: &Arc<Projection>, said: &mut Said) -> Result<Step, BeginError> {
+async fn step(own: &Arc<Projection>, said: &mut Said) -> Result<Step, DecisionError> {
     let (group, build, now_ms) = (own.group_name(), own.build(), own.ports().runtime.now_ms());
     let now = own.operations().generations(group);
     if let Some(WaitsFor::LaterRelease(events)) = now.waits_for(build) {
@@ -70,7 +70,7 @@ async fn step(own: &Arc<Projection>, said: &mut Said) -> Result<Step, BeginError
     Ok(Step::Again)
 }
 
-async fn begin(own: &Arc<Projection>, now: &Generations) -> Result<(), BeginError> {
+async fn begin(own: &Arc<Projection>, now: &Generations) -> Result<(), DecisionError> {
     // A process that was killed before it announced this number may have left tables with other columns.
     let left = own.group(now.next()).keyspace();
     own.ports().tables.drop_keyspace(&left).await.map_err(FoldError::from)?;
@@ -82,7 +82,7 @@ async fn begin(own: &Arc<Projection>, now: &Generations) -> Result<(), BeginErro
 
 /// Promotes the generation once it is filled. One that served before is promoted even with a stopped partition: otherwise no
 /// generation would append.
-async fn promote(own: &Arc<Projection>, now: &Generations, number: u32, said: &mut Said) -> Result<(), BeginError> {
+async fn promote(own: &Arc<Projection>, now: &Generations, number: u32, said: &mut Said) -> Result<(), DecisionError> {
     let served = now.all().get(&number).is_some_and(|generation| generation.served_until_ms.is_some());
     match own.promotable(number) {
         Ok(()) => {}

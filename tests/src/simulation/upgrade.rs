@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kith_fold::{BeginError, Projection};
+use kith_fold::{DecisionError, Projection};
+use kith_proto::ops::v1::EventsOpened;
+use kith_proto::ops::v1::ops_event::Event as Ops;
 
 use super::planted::Planted;
 use super::target::Target as _;
@@ -38,7 +40,7 @@ pub async fn lead(world: Arc<World>) {
         let (before, after) = slots(&world, first, chance.per_mille(300));
         replace(&world, before, goal, &chance).await;
         if goal == Release::Later && world.planted.is_some_and(Planted::opens_early) {
-            announce_opening(&world).await;
+            open_early(&world).await;
         }
         lead_over(&world).await;
         replace(&world, after, goal, &chance).await;
@@ -59,7 +61,7 @@ async fn open(world: &World) {
 }
 
 /// One look, as `kith drop-generation` and `kith open-events`.
-async fn is_opened(world: &World) -> Result<bool, BeginError> {
+async fn is_opened(world: &World) -> Result<bool, DecisionError> {
     let processes = world.of_goal();
     let Some(process) = processes.first() else { return Ok(false) };
     for own in process.all() {
@@ -70,17 +72,21 @@ async fn is_opened(world: &World) -> Result<bool, BeginError> {
             return Ok(false);
         }
     }
-    announce_opening(world).await;
-    Ok(process.all().iter().all(|own| own.operations().events() == next::EVENTS))
+    let all = process.all();
+    let builds: Vec<_> = all.iter().map(|own| (own.group_name(), own.build())).collect();
+    let Some(operations) = all.first().map(|own| own.operations()) else { return Ok(false) };
+    if operations.events() < next::EVENTS {
+        operations.open_events(next::EVENTS, &builds).await?;
+    }
+    Ok(operations.events() == next::EVENTS)
 }
 
-async fn announce_opening(world: &World) {
-    let processes = world.of_goal();
-    let Some(own) = processes.first().and_then(|process| process.all().into_iter().next()) else { return };
-    if own.operations().events() < next::EVENTS {
-        // If it is not known whether it was decided, the next look shows it.
-        let _ = own.operations().open_events(next::EVENTS, own.operations().known_until()).await;
-    }
+/// The decision alone, whatever there is: a planted defect.
+async fn open_early(world: &World) {
+    let Some(own) = world.of_goal().iter().flat_map(|process| process.all()).next() else { return };
+    let opened = EventsOpened { version: next::EVENTS, known_until: u64::MAX, ..EventsOpened::default() };
+    // What is not made is not planted in this history.
+    let _ = own.operations().announce(Ops::EventsOpened(opened)).await;
 }
 
 /// Somebody starts the older release once more, by mistake: it folds and answers nothing.
@@ -142,7 +148,7 @@ async fn look(world: &World) -> bool {
 }
 
 /// One look at one group. Whether this process's release serves there.
-async fn step(own: &Arc<Projection>) -> Result<bool, BeginError> {
+async fn step(own: &Arc<Projection>) -> Result<bool, DecisionError> {
     let (group, build, now_ms) = (own.group_name(), own.build(), own.ports().runtime.now_ms());
     let now = own.operations().generations(group);
     if now.is_of(now.live(), build) {

@@ -15,7 +15,8 @@ const DONE_WITHIN: Duration = Duration::from_secs(90);
 /// A promotion takes about half of this: about half of the processes are killed within one.
 const KILLED_WITHIN_MS: u64 = 400;
 
-/// Fills a generation of one of the process's groups, promotes it, kills the process about then, and rolls back. What is in the way is dropped first.
+/// Fills a generation of one of the process's groups, promotes it, kills the process about then, and rolls back. What is in
+/// the way is dropped first.
 pub async fn change(
     suite: &mut Suite,
     process: &'static str,

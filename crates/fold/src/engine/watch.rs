@@ -103,7 +103,8 @@ async fn look(context: &Context, lag: &Lag, seen: &mut Seen) -> Result<(), FoldE
     let first = seen.first.get_or_insert_with(|| First { heads, folded, stood_still, at: Instant::now() });
     if !lag.has_caught_up() && first.heads.iter().all(has) {
         let fill = Fill { records: folded - first.folded, took: first.at.elapsed(), at: Instant::now() };
-        // From the beginning: to catch up after a start takes other time.
+        // At least half of what the tables have was folded since. A process that starts with full tables and catches up folds few
+        // records in the time that it needs to start.
         let is_fill = first.folded <= fill.records;
         let is_measured = is_fill && fill.records >= MEASURED_RECORDS_MIN && first.stood_still == stood_still;
         lag.has_reached_first_heads(is_measured.then_some(fill));

@@ -78,6 +78,8 @@ pub enum GenerationError {
     NoPrevious,
     #[error("version {0} of the events is open, which this release does not read")]
     NotRead(u32),
+    #[error("generation {number} of {group} is of another release: {advice}")]
+    Foreign { group: String, number: u32, advice: &'static str },
 }
 
 impl Default for Generations {
@@ -159,7 +161,16 @@ impl Generations {
         Some(self.newest_of(build).map_or(WaitsFor::Rebuild, WaitsFor::Promotion))
     }
 
-    /// A generation that the folds of that version do not continue: its processes may not read later events.
+    /// Whether a release with these folds may open later events: no generation of the group is of other folds. Processes that
+    /// fold such a one, or would after a rollback, may not read those events.
+    pub fn may_open_events(&self, group: &str, folds_version: u32) -> Result<(), GenerationError> {
+        let Some(number) = self.foreign_to(folds_version) else { return Ok(()) };
+        let is_live = number == self.live;
+        let advice = if is_live { "promote one of this release first" } else { "drop it if nobody needs it" };
+        Err(GenerationError::Foreign { group: group.to_owned(), number, advice })
+    }
+
+    /// A generation of other folds than these, if there is one.
     pub fn foreign_to(&self, folds_version: u32) -> Option<u32> {
         self.all.keys().copied().find(|number| !self.has_folds(*number, folds_version))
     }

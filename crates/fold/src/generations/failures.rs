@@ -18,9 +18,9 @@ pub enum Unpromotable {
     Behind(u32, u64),
 }
 
-/// Why a new generation was not begun.
+/// Why an operator's decision was not made.
 #[derive(Debug, thiserror::Error)]
-pub enum BeginError {
+pub enum DecisionError {
     #[error(transparent)]
     Refused(#[from] GenerationError),
     #[error(transparent)]

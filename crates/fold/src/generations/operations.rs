@@ -13,7 +13,7 @@ use kith_runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::Generations;
+use super::{Build, DecisionError, Generations};
 use crate::rules::FIRST_EVENTS;
 use crate::{Cause, FoldError, Publisher};
 
@@ -98,17 +98,18 @@ impl Operations {
         self.shared.known().events.max(FIRST_EVENTS)
     }
 
-    /// What is known here are the decisions below this offset.
-    pub fn known_until(&self) -> Offset {
-        self.shared.known().next
-    }
-
-    /// Opens a version of the events, unless a generation was begun or promoted at `known_until` or later: what was known until
-    /// then allowed it.
-    pub async fn open_events(&self, version: u32, known_until: Offset) -> Result<(), FoldError> {
+    /// Opens a version of the events, if no generation of any group is of another release: `builds` is what this release brings to
+    /// all groups of the suite. If a generation is begun or promoted at the same time, nothing is opened: [`Self::events`] says it.
+    pub async fn open_events(&self, version: u32, builds: &[(&str, Build)]) -> Result<(), DecisionError> {
+        // Read before the generations: the record is void if it misses a decision that they miss.
+        let known_until = self.shared.known().next;
+        for (group, build) in builds {
+            self.generations(group).may_open_events(group, build.folds_version)?;
+        }
         let open_time = Some(time::timestamp(self.shared.runtime.now_ms()));
         let subject = format!("version {version}");
-        self.announce(OpsEvent::EventsOpened(EventsOpened { version, subject, open_time, known_until })).await
+        let opened = EventsOpened { version, subject, open_time, known_until };
+        Ok(self.announce(OpsEvent::EventsOpened(opened)).await?)
     }
 
     /// The decision about a dead letter, if there is one.
@@ -190,24 +191,35 @@ impl Known {
     }
 
     fn evolve(&mut self, event: &Event, offset: Offset) {
-        match event {
-            Event::Ops(OpsEvent::EventsOpened(event)) if event.known_until >= self.decided_next => {
-                self.events = self.events.max(event.version);
+        let Event::Ops(decision) = event else { return };
+        match decision {
+            OpsEvent::DeadLetterRetried(event) => {
+                self.decide(&event.letter_id, LetterFate::Retried(event.record_id.clone()))
             }
-            Event::Ops(OpsEvent::RebuildStarted(_) | OpsEvent::GenerationPromoted(_)) => self.decided_next = offset + 1,
-            _ => {}
+            OpsEvent::DeadLetterDiscarded(event) => {
+                self.decide(&event.letter_id, LetterFate::Discarded(event.note.clone()))
+            }
+            OpsEvent::EventsOpened(event) => {
+                if event.known_until >= self.decided_next {
+                    self.events = self.events.max(event.version);
+                }
+            }
+            // All others are about a group.
+            OpsEvent::RebuildStarted(_) | OpsEvent::GenerationPromoted(_) => {
+                self.decided_next = offset + 1;
+                self.evolve_group(event.subject(), decision);
+            }
+            OpsEvent::GenerationDropped(_) | OpsEvent::ProjectionPaused(_) | OpsEvent::ProjectionResumed(_) => {
+                self.evolve_group(event.subject(), decision);
+            }
         }
-        let fate = match event {
-            Event::Ops(OpsEvent::EventsOpened(_)) => return,
-            Event::Ops(OpsEvent::DeadLetterRetried(event)) => LetterFate::Retried(event.record_id.clone()),
-            Event::Ops(OpsEvent::DeadLetterDiscarded(event)) => LetterFate::Discarded(event.note.clone()),
-            Event::Ops(decision) => {
-                // All others are about a group.
-                self.generations.entry(event.subject().to_owned()).or_default().evolve(decision);
-                return;
-            }
-            _ => return,
-        };
-        self.letters.extend(RecordId::parse(event.subject()).map(|letter| (letter, fate)));
+    }
+
+    fn evolve_group(&mut self, group: &str, decision: &OpsEvent) {
+        self.generations.entry(group.to_owned()).or_default().evolve(decision);
+    }
+
+    fn decide(&mut self, letter: &str, fate: LetterFate) {
+        self.letters.extend(RecordId::parse(letter).map(|letter| (letter, fate)));
     }
 }

@@ -12,7 +12,7 @@ use kith_tables::StoreError;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::failures::{BeginError, NotYet, Unpromotable};
+use super::failures::{DecisionError, NotYet, Unpromotable};
 use super::{Build, Generations, Operations, WaitsFor};
 use crate::engine::{self, Ports, Role, Running};
 use crate::{FoldError, Group, Token, Watermarks};
@@ -176,7 +176,7 @@ impl Projection {
 
     /// Decides on a new generation of this release's folds and makes its tables; gives its number. Not while another is
     /// filled beside the live one.
-    pub async fn begin(&self, request_id: &str) -> Result<u32, BeginError> {
+    pub async fn begin(&self, request_id: &str) -> Result<u32, DecisionError> {
         let decided = self.operations.generations(self.name);
         let now_ms = self.ports.runtime.now_ms();
         let event = decided.start_rebuild(self.name, request_id, self.build, now_ms)?;
@@ -196,9 +196,10 @@ impl Projection {
             }
         }
         if matches!(wanted.waits_for(self.build), Some(WaitsFor::LaterRelease(_))) {
-            // Before anything that may fail: records come that this release must not fold.
-            self.known().serving = None;
+            // Records come that this release must not fold: it looks at no table any more, since that may fail.
+            self.switch(wanted, None).await?;
             self.end_all_but(wanted).await;
+            return Ok(());
         }
         for &number in wanted.all().keys() {
             match wanted.is_of(number, self.build) {

@@ -114,18 +114,19 @@ pub(crate) fn made_at(record: &kith_log::Record) -> Option<UnixMillis> {
 mod tests {
     use bytes::Bytes;
     use kith_log::{Header, LogPartition, topics};
+    use kith_proto::posts::private::v1::EditRequested;
     use kith_proto::posts::v1::PostDeleted;
-    use kith_proto::posts::v1::post_event::Event as Post;
 
     use super::*;
 
-    fn decoded(needed: Option<&str>) -> Decoded {
+    /// As a build that reads version 3.
+    fn decoded(event: impl Into<Event>, needed: Option<&str>) -> Decoded {
         let id = Header::new(headers::ID, RecordId([1; 16]).to_string());
         let needed = needed.map(|needed| Header::new(headers::READER, needed.to_owned()));
-        let position = Position { partition: LogPartition { topic: topics::POSTS, index: 0 }, offset: 0 };
-        let event = Event::from(Post::PostDeleted(PostDeleted { post_id: "p".into(), ..PostDeleted::default() }));
+        let event = event.into();
+        let topic = topics::ALL.into_iter().find(|topic| topic.name == event.topic_name()).unwrap();
         let record = kith_log::Record {
-            position,
+            position: Position { partition: LogPartition { topic, index: 0 }, offset: 0 },
             key: Bytes::from_static(b"p"),
             headers: [id].into_iter().chain(needed).collect(),
             value: event.encode().into(),
@@ -136,6 +137,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_by_those_who_understand_it() {
+        let decoded = |needed| decoded(PostDeleted { post_id: "p".into(), ..PostDeleted::default() }, needed);
         for known in [None, Some("1"), Some("3")] {
             assert!(matches!(decoded(known), Decoded::Event(_)), "{known:?}");
         }
@@ -143,5 +145,14 @@ mod tests {
         for malformed in ["", "x", "-1", "99999999999"] {
             assert!(matches!(decoded(Some(malformed)), Decoded::Poison(_)), "{malformed}");
         }
+    }
+
+    #[test]
+    fn an_intent_under_rules_that_are_not_known_is_not_judged_though_its_header_was_lost() {
+        let decoded = |rules| decoded(EditRequested { post_id: "p".into(), rules, ..EditRequested::default() }, None);
+        for known in [0, 1, 3] {
+            assert!(matches!(decoded(known), Decoded::Event(_)), "{known}");
+        }
+        assert!(matches!(decoded(4), Decoded::Newer(why) if why.contains("version 4")));
     }
 }

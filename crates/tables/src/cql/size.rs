@@ -13,9 +13,9 @@ impl Connected {
         let mut on_one_node = None;
         for (table,) in self.rows::<(String,)>(cql, (keyspace,)).await? {
             let Some(bytes) = self.table_bytes(keyspace, &table).await? else { return Ok(None) };
-            on_one_node = Some(on_one_node.unwrap_or(0) + bytes);
+            on_one_node = Some(bytes.saturating_add(on_one_node.unwrap_or(0)));
         }
-        Ok(on_one_node.map(|bytes| bytes * self.local_nodes() as u64))
+        Ok(on_one_node.map(|bytes| bytes.saturating_mul(self.local_nodes() as u64)))
     }
 
     async fn table_bytes(&self, keyspace: &str, table: &str) -> Result<Option<u64>, StoreError> {
@@ -26,7 +26,12 @@ impl Connected {
             Ok(sizes) => Ok(sizes.first().map(|(mebibytes,)| unsigned(*mebibytes).saturating_mul(MEBIBYTE))),
             Err(StoreError::Contract(_)) => match self.rows::<(i64, i64)>(scylla, (keyspace, table)).await {
                 Ok(ranges) if ranges.is_empty() => Ok(None),
-                Ok(ranges) => Ok(Some(ranges.iter().map(|(mean, count)| unsigned(*mean) * unsigned(*count)).sum())),
+                Ok(ranges) => Ok(Some(
+                    ranges
+                        .iter()
+                        .map(|(mean, count)| unsigned(*mean).saturating_mul(unsigned(*count)))
+                        .fold(0, u64::saturating_add),
+                )),
                 Err(StoreError::Contract(_)) => Ok(None),
                 Err(error) => Err(error),
             },

@@ -171,32 +171,34 @@ impl ProjectionCommand {
                 let asked =
                     proto::PromoteRequest { service: group.name.clone(), generation: generation.unwrap_or_default() };
                 let mut desk = Desk::open(&group.ops, &group.name).await?;
-                let promoted = desk.client.promote(request(asked)).await.map_err(|status| desk.refused(&status))?;
+                let promoted =
+                    desk.client.promote(request(asked)).await.map_err(|status| desk.process.refused(&status))?;
                 show_generation(&group.ops, promoted.into_inner().generation, "serves now");
             }
             Self::Rollback(group) => {
                 let asked = proto::RollbackRequest { service: group.name.clone() };
                 let mut desk = Desk::open(&group.ops, &group.name).await?;
-                let back = desk.client.rollback(request(asked)).await.map_err(|status| desk.refused(&status))?;
+                let back =
+                    desk.client.rollback(request(asked)).await.map_err(|status| desk.process.refused(&status))?;
                 show_generation(&group.ops, back.into_inner().generation, "serves again");
             }
             Self::DropGeneration(DropOptions { group, generation }) => {
                 let asked = proto::DropGenerationRequest { service: group.name.clone(), generation };
                 let mut desk = Desk::open(&group.ops, &group.name).await?;
-                desk.client.drop_generation(request(asked)).await.map_err(|status| desk.refused(&status))?;
+                desk.client.drop_generation(request(asked)).await.map_err(|status| desk.process.refused(&status))?;
                 done(&group, &format!("generation {generation} is gone"));
             }
             Self::OpenEvents(options) => options.run().await?,
             Self::Pause(PauseOptions { group, note }) => {
                 let asked = proto::PauseRequest { service: group.name.clone(), note };
                 let mut desk = Desk::open(&group.ops, &group.name).await?;
-                desk.client.pause(request(asked)).await.map_err(|status| desk.refused(&status))?;
+                desk.client.pause(request(asked)).await.map_err(|status| desk.process.refused(&status))?;
                 done(&group, "paused");
             }
             Self::Resume(group) => {
                 let asked = proto::ResumeRequest { service: group.name.clone() };
                 let mut desk = Desk::open(&group.ops, &group.name).await?;
-                desk.client.resume(request(asked)).await.map_err(|status| desk.refused(&status))?;
+                desk.client.resume(request(asked)).await.map_err(|status| desk.process.refused(&status))?;
                 done(&group, "resumed");
             }
         }
@@ -224,18 +226,13 @@ impl Desk {
         let asked = proto::GetRebuildRequest { service: self.group.clone(), generation };
         Ok(self.client.get_rebuild(request(asked)).await?.into_inner())
     }
-
-    /// A refusal, which begins with its reason. That of an unknown group names those that run there.
-    fn refused(&self, status: &Status) -> anyhow::Error {
-        self.process.refused(status)
-    }
 }
 
 async fn list(options: ProjectionsOptions) -> anyhow::Result<()> {
     let group = options.group.clone().unwrap_or_default();
     let mut desk = Desk::open(&options.ops, &group).await?;
     let asked = proto::ListProjectionsRequest { service: group };
-    let listed = desk.client.list_projections(request(asked)).await.map_err(|status| desk.refused(&status))?;
+    let listed = desk.client.list_projections(request(asked)).await.map_err(|status| desk.process.refused(&status))?;
     show_projections(&listed.into_inner(), &options);
     Ok(())
 }
@@ -248,7 +245,7 @@ async fn rebuild(options: RebuildOptions) -> anyhow::Result<()> {
         return estimate::show(&mut desk, &ops).await;
     }
     if options.status {
-        show_rebuild(&ops, &desk.rebuild(0).await.map_err(|status| desk.refused(&status))?);
+        show_rebuild(&ops, &desk.rebuild(0).await.map_err(|status| desk.process.refused(&status))?);
         return Ok(());
     }
     // Registered before anything is started: the command reports what it leaves behind.
@@ -299,8 +296,10 @@ async fn caught_up(
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
-            Err(status) if is_unanswered(&status) => return Err(desk.refused(&status)).context(goes_on.to_owned()),
-            Err(status) => return Err(desk.refused(&status)),
+            Err(status) if is_unanswered(&status) => {
+                return Err(desk.process.refused(&status)).context(goes_on.to_owned());
+            }
+            Err(status) => return Err(desk.process.refused(&status)),
         };
         again = 0..MADE_AGAIN;
         if now.paused && !no_wait && !said_paused {
@@ -333,7 +332,7 @@ async fn start(desk: &mut Desk) -> anyhow::Result<Option<proto::Generation>> {
                 note!("kith: not known whether it has begun ({}): asking again", status.message());
                 tokio::time::sleep(LOOK_EVERY).await;
             }
-            Err(status) => return Err(desk.refused(&status)),
+            Err(status) => return Err(desk.process.refused(&status)),
         }
     }
 }
@@ -356,10 +355,10 @@ async fn verify(options: VerifyOptions) -> anyhow::Result<()> {
     };
     // No deadline: its duration depends on the size of the tables.
     let told = desk.client.verify_tables(asked).await;
-    let mut told = told.map_err(|status| desk.refused(&status))?.into_inner();
+    let mut told = told.map_err(|status| desk.process.refused(&status))?.into_inner();
     let bar = bar(!ops.json);
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}")?);
-    while let Some(step) = told.message().await.map_err(|status| desk.refused(&status))? {
+    while let Some(step) = told.message().await.map_err(|status| desk.process.refused(&status))? {
         bar.set_message(format!("{} {} partitions, {} rows", step.table, step.partitions_compared, step.rows_compared));
         bar.tick();
         if let Some(verdict) = &step.verdict {

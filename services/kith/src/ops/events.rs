@@ -23,7 +23,7 @@ use kith_service::page_token::PageTokens;
 use kith_text::Length;
 use tonic::{Request, Response, Status};
 
-use super::not_known;
+use super::refusals::not_known;
 
 use self::letters::{Letter, Letters};
 use self::shown::Shapes;

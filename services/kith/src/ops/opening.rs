@@ -1,10 +1,9 @@
 //! `OpenEvents`: from that decision on, processes append records that need a later version of the events.
 
 use kith_fold::{Build, Operations};
-use kith_proto::errors::v1::Reason;
 use kith_service::Failure;
 
-use super::failed;
+use super::refusals::{stood, undecided};
 
 /// What this release brings to every fold group of the suite, whether the group runs in this process or not.
 pub type Builds = Vec<(&'static str, Build)>;
@@ -14,34 +13,16 @@ pub fn newest(builds: &Builds) -> u32 {
     builds.iter().map(|(_, build)| build.reads).min().unwrap_or_default()
 }
 
-/// Opens `version`, unless it is open. Refused while a generation is left that no process of this release folds: those that fold
-/// it, or would after a rollback, may not read that version.
+/// Opens `version`, unless it is open: see [`Operations::open_events`].
 pub async fn open(builds: &Builds, operations: &Operations, version: u32) -> Result<(), Failure> {
     let newest = newest(builds);
     if version == 0 || version > newest {
         return Err(Failure::field_invalid("version", &format!("is from 1 to {newest}, which this release reads")));
     }
-    if version <= operations.events() {
-        return Ok(());
+    if version > operations.events() {
+        operations.open_events(version, builds).await.map_err(undecided)?;
     }
-    let known = operations.known_until();
-    for (group, build) in builds {
-        let all = operations.generations(group);
-        if let Some(number) = all.foreign_to(build.folds_version) {
-            let is_live = number == all.live();
-            let what = if is_live { "promote one of this release first" } else { "drop it if nobody needs it" };
-            return Err(refused(format!("generation {number} of {group} is of another release: {what}")));
-        }
-    }
-    operations.open_events(version, known).await.map_err(failed)?;
-    match operations.events() >= version {
-        true => Ok(()),
-        false => Err(refused("another decision came first: look how it stands".to_owned())),
-    }
-}
-
-fn refused(why: String) -> Failure {
-    Failure::new(Reason::GenerationState, why)
+    stood(operations.events() >= version)
 }
 
 #[cfg(test)]
@@ -50,6 +31,8 @@ mod tests {
 
     use kith_log::embedded::EmbeddedLog;
     use kith_log::{EventLog, topics};
+    use kith_proto::ops::v1::EventsOpened;
+    use kith_proto::ops::v1::ops_event::Event;
     use kith_runtime::Runtime;
 
     use super::*;
@@ -75,9 +58,9 @@ mod tests {
         operations.announce(posts().promote("posts", 2, 6).unwrap()).await.unwrap();
         assert!(refused(2).await.contains("generation 1 of posts is of another release: drop it"), "for a rollback");
         operations.announce(posts().drop("posts", 1, 7).unwrap()).await.unwrap();
-        let before = operations.known_until();
         operations.announce(posts().start_rebuild("posts", "", build(1), 8).unwrap()).await.unwrap();
-        operations.open_events(2, before).await.unwrap();
+        let missed = EventsOpened { version: 2, known_until: 3, ..EventsOpened::default() };
+        operations.announce(Event::EventsOpened(missed)).await.unwrap();
         assert_eq!(operations.events(), 1, "a generation was begun after the look");
         operations.announce(posts().drop("posts", 3, 9).unwrap()).await.unwrap();
         for _ in 0..2 {

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use kith_fold::engine::Running;
-use kith_fold::{BeginError, GenerationError, Generations, Operations, Projection, verify};
-use kith_proto::errors::v1::Reason;
+use kith_fold::{Generations, Operations, Projection, verify};
 use kith_proto::ops::v1 as proto;
 use kith_proto::ops::v1::ops_event::Event;
 use kith_proto::ops::v1::projection_service_server::ProjectionService;
@@ -19,11 +18,11 @@ use kith_proto::time;
 use kith_service::Failure;
 use kith_service::deadline::deadline;
 use kith_service::ids::RequestId;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{Request, Response, Status};
 
 use super::opening::{self, Builds};
-use super::{failed, not_known};
+use super::refusals::{failed, not_found, not_known, refused, state, stood, undecided};
 pub use shown::waits_for;
 use shown::{all_of, generation, present, rebuild};
 
@@ -46,7 +45,7 @@ pub struct Projections {
     builds: Arc<Builds>,
     operations: Arc<Operations>,
     /// A comparison reads everything, and so does an estimate: one at a time.
-    comparing: Arc<Semaphore>,
+    reading_all: Arc<Semaphore>,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
@@ -116,9 +115,7 @@ impl ProjectionService for Projections {
     ) -> Reply<proto::EstimateRebuildResponse> {
         let deadline = deadline(&request);
         let projection = self.of(&request.get_ref().service)?;
-        let Ok(_turn) = self.comparing.try_acquire() else {
-            return Err(state("tables are being measured or compared: try again").into());
-        };
+        let _turn = self.turn()?;
         Ok(Response::new(estimate::estimate(projection, deadline).await?))
     }
 
@@ -155,8 +152,7 @@ impl ProjectionService for Projections {
             )
             .into());
         }
-        let turn = Arc::clone(&self.comparing).try_acquire_owned();
-        let turn = turn.map_err(|_| state("another comparison is under way in this process"))?;
+        let turn = self.turn()?;
         let both = (running(projection, left)?, running(projection, right)?);
         let (sender, mut receiver) = mpsc::channel(TOLD_AHEAD);
         let projection = Arc::clone(projection);
@@ -232,8 +228,14 @@ impl ProjectionService for Projections {
 impl Projections {
     pub fn new(projections: &[Arc<Projection>], builds: Builds, operations: Arc<Operations>) -> Self {
         let all = projections.iter().map(|projection| (projection.group_name(), Arc::clone(projection)));
-        let (all, comparing) = (Arc::new(all.collect()), Arc::new(Semaphore::new(1)));
-        Self { all, builds: Arc::new(builds), operations, comparing }
+        let (all, reading_all) = (Arc::new(all.collect()), Arc::new(Semaphore::new(1)));
+        Self { all, builds: Arc::new(builds), operations, reading_all }
+    }
+
+    /// Held while all tables of a group are read.
+    fn turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let turn = Arc::clone(&self.reading_all).try_acquire_owned();
+        turn.map_err(|_| state("another comparison or dry run is under way in this process"))
     }
 
     fn of(&self, service: &str) -> Result<&Arc<Projection>, Failure> {
@@ -285,10 +287,7 @@ fn now_ms(projection: &Projection) -> i64 {
 
 /// Decides on a new generation, creates its tables, appends the decision; returns its number.
 async fn start(projection: &Projection, request_id: &str) -> Result<u32, Failure> {
-    let number = projection.begin(request_id).await.map_err(|error| match error {
-        BeginError::Refused(error) => refused(error),
-        BeginError::Fold(error) => failed(error),
-    })?;
+    let number = projection.begin(request_id).await.map_err(undecided)?;
     tracing::info!(group = projection.group_name(), number, "an operator began a new generation");
     stood(now(projection).started_by(request_id) == Some(number))?;
     Ok(number)
@@ -346,24 +345,4 @@ async fn compare(
         Status::from(state(format!("the comparison could not be made: {error}")))
     });
     let _ = told.send(answer).await;
-}
-
-/// Of two racing decisions the first in the log wins.
-fn stood(it_did: bool) -> Result<(), Failure> {
-    if it_did { Ok(()) } else { Err(state("another decision came first: look how it stands")) }
-}
-
-fn refused(error: GenerationError) -> Failure {
-    match error {
-        GenerationError::Unknown(number) => not_found(number),
-        other => state(other.to_string()),
-    }
-}
-
-fn state(why: impl Into<std::borrow::Cow<'static, str>>) -> Failure {
-    Failure::new(Reason::GenerationState, why)
-}
-
-fn not_found(number: u32) -> Failure {
-    Failure::new(Reason::GenerationNotFound, format!("there is no generation {number}"))
 }

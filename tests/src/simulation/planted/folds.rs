@@ -16,12 +16,12 @@ use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
-use kith_proto::posts::private::v1::EditRequested;
 use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_tables::{Row, Table, Value};
 
 use super::{Planted, inbox};
+use crate::next;
 
 /// The table of the contest of edits.
 const EDIT_CLAIMS: &str = "edit_claims";
@@ -94,9 +94,7 @@ impl Fold for PlantedFold {
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
-                // Without content an edit loses.
-                let event = Edit::EditRequested(EditRequested { content: None, ..event.clone() });
-                self.inner.apply(rows, &Record { event: event.into(), ..record.clone() });
+                self.inner.apply(rows, &next::lost(record, event));
             }
             _ => self.inner.apply(rows, record),
         }

@@ -10,7 +10,7 @@ use crate::operator::client::{OpsOptions, request};
 pub async fn show(desk: &mut Desk, ops: &OpsOptions) -> anyhow::Result<()> {
     let asked = proto::EstimateRebuildRequest { service: desk.group.clone() };
     let answer = desk.client.estimate_rebuild(request(asked)).await;
-    let found = answer.map_err(|status| desk.refused(&status))?.into_inner();
+    let found = answer.map_err(|status| desk.process.refused(&status))?.into_inner();
     match ops.json {
         true => say!("{}", document(&found)),
         false => crate::terminal::text(&text(&found)),

@@ -20,7 +20,7 @@ impl OpenEventsOptions {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut desk = Desk::open(&self.ops, "").await?;
         let asked = proto::OpenEventsRequest { version: self.version };
-        let opened = desk.client.open_events(request(asked)).await.map_err(|status| desk.refused(&status))?;
+        let opened = desk.client.open_events(request(asked)).await.map_err(|status| desk.process.refused(&status))?;
         let version = opened.into_inner().version;
         match self.ops.json {
             true => say!("{}", json!({ "events_version_open": version })),

@@ -7,7 +7,7 @@ use kith_service::deadline::Deadline;
 
 use super::shown::duration;
 use super::{TIME_TO_ANSWER, now, now_ms};
-use crate::ops::failed;
+use crate::ops::refusals::failed;
 
 pub async fn estimate(projection: &Projection, deadline: Deadline) -> Result<proto::EstimateRebuildResponse, Failure> {
     let (group, generations) = (projection.group_name(), now(projection));
