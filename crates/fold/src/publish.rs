@@ -125,15 +125,15 @@ impl Publisher {
         let headers = self.headers(id, event, &Cause { trace_parent, ..cause.clone() });
         let value = Bytes::from(event.encode());
         let record = NewRecord { topic, key: key.to_owned(), headers, value };
-        let append = self.log.append(record).instrument(span.clone());
+        let own = OwnAppend { id, time: time::unix_us(event.time()), depends_on };
+        let all = Arc::clone(&self.own);
+        let append = self.log.append_noted(record, Box::new(move |position| all.note(position, own)));
+        let append = append.instrument(span.clone());
         let appended = match &self.took {
             Some(took) => timed(took, append).await,
             None => append.await,
         };
         trace::sent(&span, &appended);
-        if let Ok(position) = &appended {
-            self.own.note(*position, OwnAppend { id, time: time::unix_us(event.time()), depends_on });
-        }
         appended
     }
 

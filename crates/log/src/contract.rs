@@ -37,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub async fn all(open: impl AsyncFn() -> Arc<dyn EventLog>) {
     keeps_the_order_of_a_key(open().await).await;
     gives_every_append_a_place_of_its_own(open().await).await;
+    notes_earlier_appends_before_it_answers_later_ones(open().await).await;
     gives_back_what_was_given(open().await).await;
     starts_where_it_is_asked_to(open().await).await;
     says_when_an_offset_is_out_of_range(open().await).await;

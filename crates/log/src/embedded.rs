@@ -23,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::reading::Lifetime;
 use crate::{
-    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position,
+    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Note, Offset, PartitionIndex, Position,
     RecordReader, Topic,
 };
 pub use folder::inspect;
@@ -152,12 +152,12 @@ impl EventLog for EmbeddedLog {
         Err(LogError::Contract(format!("missing topics: {}", names.join(", "))))
     }
 
-    async fn append(&self, record: NewRecord) -> Result<Position, AppendError> {
+    async fn append_noted(&self, record: NewRecord, note: Note) -> Result<Position, AppendError> {
         record.check()?;
         let partition = LogPartition::of_key(record.topic, &record.key, self.shared.partition_count);
         let partition = self.shared.partition(partition).map_err(|error| AppendError::Refused(error.to_string()))?;
         let (answer, answered) = oneshot::channel();
-        self.submit(Append { record, logged_ms: self.runtime.now_ms(), partition, answer })?;
+        self.submit(Append { record, logged_ms: self.runtime.now_ms(), partition, note, answer })?;
         answered.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log's writer ended".to_owned())))
     }
 

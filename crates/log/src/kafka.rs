@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::reading::Lifetime;
 use crate::{
-    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position,
+    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Note, Offset, PartitionIndex, Position,
     RecordReader, Topic,
 };
 use consumer::Consumer;
@@ -96,10 +96,10 @@ impl EventLog for KafkaLog {
         self.topics().check(topics).await
     }
 
-    async fn append(&self, record: NewRecord) -> Result<Position, AppendError> {
+    async fn append_noted(&self, record: NewRecord, note: Note) -> Result<Position, AppendError> {
         record.check()?;
         let partition = LogPartition::of_key(record.topic, &record.key, self.partitions);
-        self.producer.append(partition, &record).await
+        self.producer.append(partition, &record, note).await
     }
 
     async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError> {

@@ -31,6 +31,9 @@ pub const MAX_HEADERS: usize = 64;
 /// What one partition's reader may hold before its fold takes it, bytes (one record may exceed it).
 pub const READ_AHEAD_BYTES: usize = 1024 * 1024;
 
+/// Is told a record's place.
+pub type Note = Box<dyn FnOnce(Position) + Send + Sync>;
+
 /// A log of topics with a fixed number of partitions each.
 #[async_trait]
 pub trait EventLog: Send + Sync + 'static {
@@ -44,7 +47,14 @@ pub trait EventLog: Send + Sync + 'static {
     async fn check_topics(&self, topics: &[Topic]) -> Result<(), LogError>;
 
     /// Appends to the partition that the key decides. Durable when it returns `Ok`.
-    async fn append(&self, record: NewRecord) -> Result<Position, AppendError>;
+    async fn append(&self, record: NewRecord) -> Result<Position, AppendError> {
+        self.append_noted(record, Box::new(|_| ())).await
+    }
+
+    /// Appends, and calls `note` once the record is durable: before the caller is answered, and before a caller is whose
+    /// record is later in the partition and was appended through the same adapter. It must neither block nor panic. It may be
+    /// called after the future was dropped, and is not if the append fails.
+    async fn append_noted(&self, record: NewRecord, note: Note) -> Result<Position, AppendError>;
 
     /// For each partition of `topic`, the offset of its next record.
     async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError>;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kith_log::{
-    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position, Record,
-    RecordReader, Topic,
+    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Note, Offset, PartitionIndex, Position,
+    Record, RecordReader, Topic,
 };
 use kith_runtime::Runtime;
 use tokio::sync::{Notify, mpsc};
@@ -204,7 +204,7 @@ impl Broker {
         all.iter().skip(next).take(READ_BATCH).take_while(fits).cloned().collect()
     }
 
-    async fn append(self: &Arc<Self>, record: NewRecord) -> Result<Position, AppendError> {
+    async fn append(self: &Arc<Self>, record: NewRecord, note: Note) -> Result<Position, AppendError> {
         let partition = LogPartition::of_key(record.topic, &record.key, self.partition_count);
         if let Some(moving) = self.moving(partition) {
             self.runtime.sleep(moving.min(APPEND_TIMEOUT)).await;
@@ -215,16 +215,22 @@ impl Broker {
         }
         self.nemesis.pause().await;
         match self.nemesis.append() {
-            Append::Acknowledged => return Ok(self.put(record)),
+            Append::Acknowledged => return Ok(self.put_noted(record, note)),
             Append::Copied(after) => {
                 self.put_later(record.clone(), after);
-                return Ok(self.put(record));
+                return Ok(self.put_noted(record, note));
             }
             Append::UnknownKept => _ = self.put(record),
             Append::UnknownLost => {}
             Append::UnknownLate(after) => self.put_later(record, after),
         }
         Err(unknown())
+    }
+
+    fn put_noted(&self, record: NewRecord, note: Note) -> Position {
+        let position = self.put(record);
+        note(position);
+        position
     }
 }
 
@@ -248,10 +254,10 @@ impl EventLog for SimulatedLog {
         }
     }
 
-    async fn append(&self, record: NewRecord) -> Result<Position, AppendError> {
+    async fn append_noted(&self, record: NewRecord, note: Note) -> Result<Position, AppendError> {
         record.check()?;
         self.gate.pass().await;
-        let appended = self.broker.append(record).await;
+        let appended = self.broker.append(record, note).await;
         self.gate.pass().await;
         appended
     }

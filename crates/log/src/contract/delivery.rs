@@ -1,14 +1,16 @@
 //! What is appended, and what readers get.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 
 use super::{TOPIC, append, append_all, next_of, number, numbered, partition, prepared, record, soon, unique};
 use crate::{
-    AppendError, EventLog, Header, LogError, MAX_HEADERS, MAX_RECORD_BYTES, NewRecord, READ_AHEAD_BYTES, RecordId,
-    Topic, headers,
+    AppendError, EventLog, Header, LogError, MAX_HEADERS, MAX_RECORD_BYTES, NewRecord, Offset, Position,
+    READ_AHEAD_BYTES, RecordId, Topic, headers,
 };
 
 pub async fn keeps_the_order_of_a_key(log: Arc<dyn EventLog>) {
@@ -33,6 +35,24 @@ pub async fn gives_every_append_a_place_of_its_own(log: Arc<dyn EventLog>) {
     let read = next_of(&mut reader, &key, 500).await;
     for record in read {
         assert_eq!(record.position, positions[number(&record) as usize]);
+    }
+}
+
+pub async fn notes_earlier_appends_before_it_answers_later_ones(log: Arc<dyn EventLog>) {
+    prepared(&log).await;
+    let key = unique("noted");
+    let noted = Arc::<Mutex<BTreeSet<Offset>>>::default();
+    let appended = join_all((0..500).map(async |n| {
+        let note = Arc::clone(&noted);
+        let note = Box::new(move |position: Position| _ = note.lock().unwrap().insert(position.offset));
+        let position = soon("an append", log.append_noted(record(&key, n), note)).await.expect("an append succeeds");
+        let known = noted.lock().unwrap().range(..=position.offset).count();
+        (position.offset, known)
+    }));
+    let appended: BTreeMap<Offset, usize> = appended.await.into_iter().collect();
+    assert_eq!(appended.len(), 500);
+    for (place, (offset, known)) in appended.into_iter().enumerate() {
+        assert_eq!(known, place + 1, "at offset {offset}");
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::frame;
 use super::store::{Store, WriteError};
-use crate::{AppendError, NewRecord, Position};
+use crate::{AppendError, NewRecord, Note, Position};
 
 /// Appends that wait for the writer; it may hold as many again.
 pub(super) const QUEUE_APPENDS: usize = 16_384;
@@ -24,6 +24,7 @@ pub(super) struct Append {
     /// When it came, milliseconds since 1970.
     pub logged_ms: UnixMillis,
     pub partition: Arc<super::Partition>,
+    pub note: Note,
     pub answer: oneshot::Sender<Result<Position, AppendError>>,
 }
 
@@ -109,8 +110,9 @@ impl Writer {
         let mut heads = BTreeMap::new();
         let mut answers = Vec::with_capacity(group.len());
         let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for (Append { partition, answer, .. }, (position, frame)) in group.into_iter().zip(frames) {
+        for (Append { partition, note, answer, .. }, (position, frame)) in group.into_iter().zip(frames) {
             recent.push(position, frame);
+            note(position);
             answers.push((answer, position));
             heads.insert(partition.id, (partition, position.offset + 1));
         }

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::settings::{APPEND_TIMEOUT_MS, IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES};
 use super::voice::Voice;
-use crate::{AppendError, LogError, LogPartition, NewRecord, Offset, Position};
+use crate::{AppendError, LogError, LogPartition, NewRecord, Note, Offset, Position};
 
 /// If even the library's own timeout did not end an append.
 const LAST_RESORT: Duration = Duration::from_millis(APPEND_TIMEOUT_MS as u64 + 1_500);
@@ -34,6 +34,7 @@ pub(super) struct Producer {
 /// What the library carries for an append and returns with its result.
 pub(super) struct InFlight {
     partition: LogPartition,
+    note: Note,
     answer: oneshot::Sender<Result<Position, AppendError>>,
     /// Released when the library has released the record, whether or not a caller still waits.
     _permits: [OwnedSemaphorePermit; 2],
@@ -53,7 +54,12 @@ impl Producer {
         })
     }
 
-    pub async fn append(&self, partition: LogPartition, record: &NewRecord) -> Result<Position, AppendError> {
+    pub async fn append(
+        &self,
+        partition: LogPartition,
+        record: &NewRecord,
+        note: Note,
+    ) -> Result<Position, AppendError> {
         let len = u32::try_from(record.len_bytes()).map_err(|_| AppendError::Full)?;
         let permits = [
             Arc::clone(&self.appends).try_acquire_owned().map_err(|_| AppendError::Full)?,
@@ -61,7 +67,7 @@ impl Producer {
         ];
         let native = self.current()?;
         let (answer, answered) = oneshot::channel();
-        let in_flight = Box::new(InFlight { partition, answer, _permits: permits });
+        let in_flight = Box::new(InFlight { partition, note, answer, _permits: permits });
         if let Err(error) = send(&native, partition, record, in_flight) {
             self.replace_if_broken(native).await;
             return Err(error);
@@ -181,7 +187,11 @@ impl ProducerContext for Deliveries {
             // Also "timed out" and "purged": the record may have been in flight.
             Err((error, _)) => Err(AppendError::Unknown(error.to_string())),
         };
+        let InFlight { note, answer, .. } = *in_flight;
+        if let Ok(position) = fate {
+            note(position);
+        }
         // The outcome is the same if the caller went away.
-        let _ = in_flight.answer.send(fate);
+        let _ = answer.send(fate);
     }
 }

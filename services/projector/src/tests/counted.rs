@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kith_log::{
-    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position,
+    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Note, Offset, PartitionIndex, Position,
     RecordReader, Topic,
 };
 
@@ -43,8 +43,8 @@ impl EventLog for Counted {
         self.inner.check_topics(topics).await
     }
 
-    async fn append(&self, record: NewRecord) -> Result<Position, AppendError> {
-        self.inner.append(record).await
+    async fn append_noted(&self, record: NewRecord, note: Note) -> Result<Position, AppendError> {
+        self.inner.append_noted(record, note).await
     }
 
     async fn heads(&self, topic: Topic) -> Result<Vec<Offset>, LogError> {

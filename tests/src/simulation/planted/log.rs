@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kith_fold::FIRST_EVENTS;
 use kith_log::{
-    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Offset, PartitionIndex, Position, Record,
-    RecordReader, Topic, headers,
+    AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Note, Offset, PartitionIndex, Position,
+    Record, RecordReader, Topic, headers,
 };
 use kith_proto::Event;
 use kith_proto::ops::v1::ops_event::Event as Ops;
@@ -132,9 +132,9 @@ impl EventLog for PlantedLog {
         self.inner.check_topics(topics).await
     }
 
-    async fn append(&self, record: NewRecord) -> Result<Position, AppendError> {
+    async fn append_noted(&self, record: NewRecord, note: Note) -> Result<Position, AppendError> {
         if self.defect != Planted::OkBeforeDurable {
-            return self.inner.append(record).await;
+            return self.inner.append_noted(record, note).await;
         }
         let partition = LogPartition::of_key(record.topic, &record.key, self.partition_count());
         let heads = self.inner.heads(record.topic).await.map_err(|error| AppendError::Refused(error.to_string()))?;
@@ -147,6 +147,7 @@ impl EventLog for PlantedLog {
                 let _ = inner.append(record).await;
             }
         });
+        note(Position { partition, offset });
         Ok(Position { partition, offset })
     }
 
