@@ -9,13 +9,14 @@ use kith_proto::identity::v1::session_service_client::SessionServiceClient;
 use kith_proto::identity::v1::{CreateAccountRequest, CreateSessionRequest, Profile};
 use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::addresses::Addresses;
 use crate::plan::handle;
+use crate::secure::TlsFiles;
 use crate::terminal::note;
 
 /// A server that is killed and started again gets this long.
@@ -43,7 +44,9 @@ pub struct Services {
 
 impl Services {
     /// Connects, and waits until every address has answered something: `patience` for all of them.
-    pub async fn reach(addresses: &Addresses, patience: Duration) -> anyhow::Result<Self> {
+    pub async fn reach(addresses: &Addresses, tls: &TlsFiles, patience: Duration) -> anyhow::Result<Self> {
+        let tls = tls.config()?;
+        let channel = |address| channel(address, tls.as_ref());
         let Addresses { identity, posts, engagement, messaging, feeds } = addresses;
         let services = Self {
             identity: channel(identity)?,
@@ -68,8 +71,12 @@ impl Services {
 }
 
 /// Connects when first used.
-fn channel(address: &str) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).context("not an address")?;
+fn channel(address: &str, tls: Option<&ClientTlsConfig>) -> anyhow::Result<Channel> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).context("not an address")?;
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls.clone()).context("the files of TLS")?;
+    }
     Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_DEADLINE).tcp_nodelay(true).connect_lazy())
 }
 
@@ -201,7 +208,7 @@ mod tests {
         let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         for address in [free, mute.local_addr().unwrap()] {
-            let reached = Services::reach(&address.into(), Duration::from_millis(10)).await;
+            let reached = Services::reach(&address.into(), &TlsFiles::default(), Duration::from_millis(10)).await;
             let error = reached.err().unwrap().to_string();
             assert!(error.contains(&address.to_string()) && error.contains("`kith run`"), "{error}");
         }

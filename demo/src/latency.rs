@@ -36,7 +36,8 @@ pub struct LatencyOptions {
 }
 
 pub async fn run(options: LatencyOptions) -> anyhow::Result<()> {
-    let services = Services::reach(&options.target.addresses().await?, FIRST_ANSWER_PATIENCE).await?;
+    let services =
+        Services::reach(&options.target.addresses().await?, &options.target.tls, FIRST_ANSWER_PATIENCE).await?;
     let run = format!("latency-{:08x}", fastrand::u32(..));
     let (author, reader) = (join(&services, &run, 0).await?, join(&services, &run, 1).await?);
     let graph = GraphServiceClient::new(services.identity.clone());

@@ -11,6 +11,7 @@ mod latency;
 mod load;
 mod plan;
 mod run;
+mod secure;
 mod show;
 mod suite;
 mod terminal;

@@ -50,7 +50,7 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
 }
 
 async fn load_and_check(addresses: &Addresses, options: &RunOptions) -> anyhow::Result<()> {
-    let services = Services::reach(addresses, FIRST_ANSWER_PATIENCE).await?;
+    let services = Services::reach(addresses, &options.target.tls, FIRST_ANSWER_PATIENCE).await?;
     let graph = Graph::load(options.accounts)?;
     let plan = Plan::new(&graph, options.seed);
     let expected = Expected::of(&plan);

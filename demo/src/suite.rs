@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::addresses::Addresses;
+use crate::secure::TlsFiles;
 use crate::terminal::note;
 
 /// Memory of one password hash in a suite that the demo starts: a demo has nobody to protect, and a thousand to hash.
@@ -36,6 +37,8 @@ pub struct Target {
     /// The `kith` program that knows the settings, and serves where nobody does [`kith` beside this program]
     #[arg(long, value_name = "FILE")]
     kith: Option<PathBuf>,
+    #[command(flatten)]
+    pub tls: TlsFiles,
     /// Settings of `kith`, as `kith run` takes them
     #[arg(last = true, value_name = "FLAGS OF KITH")]
     pub kith_flags: Vec<String>,
@@ -163,7 +166,7 @@ mod tests {
 
     fn target(kith: &str, kith_flags: &[&str]) -> Target {
         let kith_flags = kith_flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Target { addresses: None, kith: Some(kith.into()), kith_flags }
+        Target { addresses: None, kith: Some(kith.into()), tls: TlsFiles::default(), kith_flags }
     }
 
     #[test]

@@ -1,11 +1,16 @@
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use kith_authority::Authority;
+use kith_tls::{ClientFiles, ClientTls};
+use scylla::client::session_builder::SessionBuilder;
+use scylla::statement::unprepared::Statement;
 
-use crate::jars;
 use crate::server::{Kind, Place, Ready, Server};
+use crate::{jars, kafka_server, wait};
 
 /// The port for CQL.
 pub const PORT: u16 = 9042;
@@ -27,6 +32,39 @@ pub async fn start() -> Result<Server> {
 /// The same, listening on [`PORT_BEHIND`]: clients go to [`PORT`], where a proxy is to stand.
 pub async fn start_behind() -> Result<Server> {
     Server::start(kind(PORT_BEHIND)).await
+}
+
+/// A node that is reached over TLS with a client's certificate only, and lets roles do what they were granted. Both
+/// certificates are of `authority`.
+pub async fn start_secured(authority: Arc<Authority>) -> Result<Server> {
+    let mut kind = kind(PORT);
+    kind.prepare = Box::new(move |place| {
+        let data = place.folder.join("data");
+        // The files of TLS are named from there.
+        std::fs::create_dir(&data)?;
+        jars::write_config("cassandra/cassandra.yaml", place, PORT, &data)?;
+        jars::append_config("cassandra/secured.yaml", "cassandra.yaml", place, PORT, &data)?;
+        kafka_server::node_files(place, &authority)
+    });
+    Server::start(kind).await
+}
+
+/// Executes statements as the first superuser, with a certificate. Waits until the node has made that superuser.
+pub async fn execute(server: &Server, files: ClientFiles, statements: &[String]) -> Result<()> {
+    let tls = ClientTls::open(files)?;
+    let session = wait::until("the superuser is there", READY_WITHIN, async || {
+        let builder = SessionBuilder::new().known_node(server.socket(PORT).to_string());
+        let builder = builder.user("cassandra", "cassandra").tls_context(Some(tls.config()));
+        Ok(builder.build().await.ok())
+    });
+    let session = session.await?;
+    for statement in statements {
+        let mut statement = Statement::new(statement.as_str());
+        statement.set_request_timeout(Some(READY_WITHIN));
+        let text = statement.contents.clone();
+        session.query_unpaged(statement, ()).await.with_context(|| text)?;
+    }
+    Ok(())
 }
 
 fn kind(port: u16) -> Kind {

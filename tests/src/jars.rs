@@ -25,6 +25,15 @@ pub(crate) fn write_config(template: &str, place: &Place, port: u16, data: &Path
     Ok(fs::write(place.folder.join(name), text)?)
 }
 
+/// Appends another template to the file that [`write_config`] wrote.
+pub(crate) fn append_config(template: &str, to: &str, place: &Place, port: u16, data: &Path) -> Result<()> {
+    write_config(template, place, port, data)?;
+    let written = place.folder.join(config(template).file_name().context("a template is a file")?);
+    let to = place.folder.join(to);
+    let text = fs::read_to_string(&to)? + &fs::read_to_string(written)?;
+    Ok(fs::write(to, text)?)
+}
+
 /// `java` with the options file and the class path of `server`.
 pub(crate) fn java(server: &str, options: &Path) -> Result<Command> {
     let mut at_options = OsString::from("@");

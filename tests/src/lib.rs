@@ -11,6 +11,7 @@ pub mod kith;
 pub mod next;
 pub mod process;
 pub mod records;
+pub mod secured;
 pub mod server;
 pub mod servers;
 pub mod simulated;

@@ -191,6 +191,21 @@ impl Suite {
         self.start_demo(accounts).await?.passes().await
     }
 
+    /// Runs the demo to its end, with more flags.
+    pub async fn demo_with(&self, accounts: usize, flags: &[String]) -> Result<()> {
+        self.client_with(&["run", "--json", "--accounts", &accounts.to_string()], flags, "\"feed_entries\"").await
+    }
+
+    /// Runs `kith-demo latency` to its end, with more flags: every post is a new record.
+    pub async fn posts_and_reads_with(&self, posts: usize, flags: &[String]) -> Result<()> {
+        self.client_with(&["latency", "--json", "--posts", &posts.to_string()], flags, "p50_us").await
+    }
+
+    async fn client_with(&self, arguments: &[&str], flags: &[String], verdict: &'static str) -> Result<()> {
+        let arguments: Vec<_> = arguments.iter().copied().chain(flags.iter().map(String::as_str)).collect();
+        self.start_client(&arguments, verdict).await?.passes().await
+    }
+
     /// Waits until `process` has folded at least `records` records since it started.
     pub async fn folded(&self, process: &str, records: u64) -> Result<()> {
         let socket = self.processes.get(process).with_context(|| format!("no process {process}"))?.socket(ADMIN_PORT);

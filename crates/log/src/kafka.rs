@@ -2,6 +2,7 @@
 
 mod consumer;
 mod contract;
+mod credentials;
 mod inspect;
 mod member;
 mod message;
@@ -9,11 +10,13 @@ mod offsets;
 mod producer;
 mod question;
 mod reader;
+mod reason;
+mod rights;
 mod settings;
 mod topics;
 mod voice;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,21 +29,28 @@ use crate::{
     RecordReader, Topic,
 };
 use consumer::Consumer;
+use credentials::Credentials;
 pub use inspect::inspect;
 use member::Member;
 use offsets::Watermarks;
 use producer::Producer;
 use reader::Readers;
-pub use settings::KafkaSettings;
+pub use rights::{check_rights, judge_rights};
+pub use settings::{KafkaAccess, KafkaLogin, KafkaSettings};
 use topics::Topics;
 use voice::Voice;
 
 /// The group of readers outside groups. The library requires a name; it joins and commits nothing with it.
 const READERS_GROUP: &str = "kith-readers";
 
+/// How often the file of the password is compared with what clients have.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// An [`EventLog`] on Kafka brokers.
 pub struct KafkaLog {
     settings: KafkaSettings,
+    /// `None`: no user logs in.
+    credentials: Option<Credentials>,
     partitions: PartitionIndex,
     runtime: Runtime,
     voice: Voice,
@@ -63,11 +73,25 @@ impl KafkaLog {
             return Err(LogError::Contract(format!("{partitions} partitions are not between 1 and {max}")));
         }
         let voice = Voice::new(runtime.clone());
-        let producer = Producer::new(settings.producer(), voice.clone(), runtime.clone())?;
-        let watermarks = Arc::new(Watermarks::new(&settings.offsets(), voice.clone(), runtime.clone())?);
-        let readers = Readers { runtime: runtime.clone(), watermarks };
+        let login = settings.access.as_ref().and_then(|access| access.login.as_ref());
+        let credentials = login.map(Credentials::read).transpose()?;
+        let heard = || credentials.as_ref().map(Credentials::heard);
+        let producer = Producer::new(settings.clone(), heard(), voice.clone(), runtime.clone())?;
+        let watermarks = Watermarks::new(&settings.offsets()?, heard(), voice.clone(), runtime.clone())?;
+        let readers = Readers { runtime: runtime.clone(), watermarks: Arc::new(watermarks) };
         let closed = watch::Sender::new(false);
-        Ok(Arc::new(Self { settings, partitions, runtime, voice, producer, readers, closed }))
+        let log = Self { settings, credentials, partitions, runtime, voice, producer, readers, closed };
+        let log = Arc::new(log);
+        if log.credentials.is_some() {
+            log.runtime.spawn(follow_password(Arc::downgrade(&log)));
+        }
+        Ok(log)
+    }
+
+    /// One more consumer, in the group if there are topics to subscribe to.
+    fn consumer(&self, group: &str, topics: &[Topic]) -> Result<Consumer, LogError> {
+        let heard = self.credentials.as_ref().map(Credentials::heard);
+        Consumer::run(&self.settings.consumer(group)?, heard, self.voice.clone(), topics)
     }
 
     fn open(&self) -> Result<(), LogError> {
@@ -109,7 +133,7 @@ impl EventLog for KafkaLog {
 
     async fn read(&self, partition: LogPartition, from: Offset) -> Result<RecordReader, LogError> {
         self.open()?;
-        let consumer = Consumer::run(&self.settings.consumer(READERS_GROUP), self.voice.clone(), &[])?;
+        let consumer = self.consumer(READERS_GROUP, &[])?;
         let queue = consumer.start(0, vec![(partition, from)]).await?.pop().ok_or(LogError::Closed)?;
         let lifetime = Lifetime { closed: self.closed.subscribe(), word: None };
         Ok(self.readers.spawn(partition, from, queue, lifetime, Some(consumer)))
@@ -118,13 +142,35 @@ impl EventLog for KafkaLog {
     /// Does not wait for the group: the first assignment does.
     async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError> {
         self.open()?;
-        let consumer = Consumer::run(&self.settings.consumer(group), self.voice.clone(), topics)?;
+        let consumer = self.consumer(group, topics)?;
         Ok(Box::new(Member::new(consumer, self.readers.clone(), self.closed.subscribe())))
     }
 
     async fn close(&self, within: Duration) {
         self.producer.close(within).await;
         self.closed.send_replace(true);
+    }
+}
+
+/// Reads the file of the password again, until the log is gone.
+async fn follow_password(log: Weak<KafkaLog>) {
+    let mut said = None;
+    while let Some(log) = log.upgrade() {
+        let runtime = log.runtime.clone();
+        let read = runtime.blocking(move || {
+            let changed = log.credentials.as_ref().map_or(Ok(false), Credentials::reread);
+            log.producer.renew_password();
+            changed
+        });
+        match read.await {
+            Some(Ok(true)) => tracing::info!("the Kafka password that changed is in use"),
+            Some(Err(error)) if said.as_ref() != Some(&error.to_string()) => {
+                tracing::error!(%error, "the Kafka password cannot be read again: the last one stays in use");
+                said = Some(error.to_string());
+            }
+            _ => {}
+        }
+        runtime.sleep(LOOK_EVERY).await;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Configuration: flags over environment (`KITH_*`) over `kith.toml` over the defaults, read here and nowhere else.
 
 mod keys;
+mod transport;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use kith_text::handle::ReservedHandles;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, table_markdown};
+pub use transport::{ClientCertificates, ListenerFiles, Login, ServerAccess, Transport};
 pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
 use crate::deadline::DeadlineRules;
@@ -25,9 +27,8 @@ pub const DEFAULT_FILE: &str = "kith.toml";
 const FILE_VARIABLE: &str = "config";
 const PREFIX: &str = "KITH";
 
-/// All settings; [`KEYS`] gives their meanings. Each value is validated by itself.
+/// All settings; [`KEYS`] gives their meanings. Each value is validated by itself; `merge` has refused other keys.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Settings {
     pub log: LogAddress,
     pub tables: TablesAddress,
@@ -60,6 +61,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     pub log_level: LogLevel,
     pub reflection: Reflection,
+    #[serde(flatten)]
+    pub transport: Transport,
     #[serde(skip)]
     sources: BTreeMap<&'static str, (String, Origin)>,
 }
@@ -95,6 +98,8 @@ pub enum ConfigError {
     Invalid(#[source] config::ConfigError),
     #[error("`{key}` {problem}")]
     Refused { key: &'static str, problem: &'static str },
+    #[error("`profile` is `production`, and {}", .0.join("; "))]
+    Exposed(Vec<String>),
 }
 
 /// The sources of the settings. The default reads the process's environment and `kith.toml`, if it exists.
@@ -220,7 +225,10 @@ impl Settings {
         if [self.listen, self.admin_listen].contains(&self.ops_listen) && self.ops_listen.port() != 0 {
             return refused("ops_listen", "is the same address as `listen` or `admin_listen`");
         }
-        Ok(())
+        match self.transport.contradiction() {
+            Some((key, problem)) => refused(key, problem),
+            None => Ok(()),
+        }
     }
 }
 
@@ -293,6 +301,8 @@ mod tests {
         }
         assert_eq!(settings.connection_age(), Duration::from_secs(CONNECTION_AGE_SECONDS));
         assert_eq!(settings.sources().count(), KEYS.len());
+        let fields = format!("{settings:?}");
+        KEYS.iter().for_each(|key| assert!(fields.contains(&format!(" {}: ", key.name)), "no field {}", key.name));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Connections: accepted up to a limit, asked to close at an age, and cut when the peer sends or reads nothing.
 
+mod handshake;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -31,7 +33,10 @@ use crate::limits::{
     RESETS_PER_CONNECTION, STREAMS_PER_CONNECTION,
 };
 use crate::metrics::Metrics;
+use crate::peer::PeerIdentity;
 use crate::response::Held;
+pub(crate) use handshake::Handshakes;
+use handshake::Transport;
 
 /// How often a connection is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,6 +58,8 @@ pub(crate) struct Port {
     /// The age at which a connection is asked to close.
     pub age: Duration,
     pub metrics: ConnectionMetrics,
+    /// `None`: plaintext.
+    pub tls: Option<Arc<Handshakes>>,
 }
 
 /// The protocols of a port.
@@ -70,6 +77,7 @@ pub(crate) struct ConnectionMetrics {
     open: Gauge,
     refused: Counter,
     cut: Counter,
+    handshakes_failed: Counter,
 }
 
 impl ConnectionMetrics {
@@ -80,6 +88,8 @@ impl ConnectionMetrics {
         registry.register("kith_connections_refused", "Connections of callers over the limit", own.refused.clone());
         let help = "Connections cut because the other side said nothing or did not take its answers";
         registry.register("kith_connections_cut", help, own.cut.clone());
+        let help = "TLS handshakes of callers that failed, took too long or were too many";
+        registry.register("kith_tls_handshakes_failed", help, own.handshakes_failed.clone());
         drop(registry);
         own
     }
@@ -134,6 +144,7 @@ struct Conversation {
     age: Duration,
     runtime: Runtime,
     metrics: ConnectionMetrics,
+    tls: Option<Arc<Handshakes>>,
     ending: watch::Receiver<bool>,
 }
 
@@ -157,8 +168,8 @@ impl Conversation {
             Protocol::Any => (builder, HTTP1_LINE_BYTES, ADMIN_IDLE_SECONDS),
         };
         let idle = Duration::from_secs(idle_seconds);
-        let (age, metrics) = (port.age, port.metrics.clone());
-        Self { builder, first_bytes, idle, age, runtime: runtime.clone(), metrics, ending }
+        let (age, metrics, tls) = (port.age, port.metrics.clone(), port.tls.clone());
+        Self { builder, first_bytes, idle, age, runtime: runtime.clone(), metrics, tls, ending }
     }
 
     async fn run<S>(mut self, stream: TcpStream, service: S)
@@ -168,25 +179,43 @@ impl Conversation {
     {
         self.metrics.open.inc();
         let open = self.metrics.open.clone();
-        self.talk(stream, service).await;
+        if let Some((stream, peer)) = self.greet(stream).await {
+            self.talk(stream, peer, service).await;
+        }
         open.dec();
     }
 
-    async fn talk<S>(&mut self, stream: TcpStream, service: S)
+    /// The stream to talk over, and whom a certificate proves at its other end.
+    async fn greet(&mut self, stream: TcpStream) -> Option<(Box<dyn Transport>, Option<PeerIdentity>)> {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection that is gone already");
+            return None;
+        }
+        let Some(tls) = &self.tls else { return Some((Box::new(stream), None)) };
+        let shaken = tokio::select! {
+            shaken = tls.shake(stream) => shaken,
+            _ = self.ending.wait_for(|ending| *ending) => return None,
+        };
+        if shaken.is_none() {
+            self.metrics.handshakes_failed.inc();
+        }
+        shaken
+    }
+
+    async fn talk<S>(&mut self, stream: Box<dyn Transport>, peer: Option<PeerIdentity>, service: S)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone,
         S: Send + Sync + 'static,
     {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection that is gone already");
-            return;
-        }
         let (line_state, held) = (Arc::<Line>::default(), Arc::<Held>::default());
         let (line, calls) = (Arc::clone(&held), Arc::clone(&line_state));
         let service = service.map_request(move |request: Request<Incoming>| {
             calls.called();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Arc::clone(&line));
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
             request
         });
         let io = TokioIo::new(Watched { stream, line: Arc::clone(&line_state) });
@@ -268,7 +297,7 @@ impl Line {
 
 /// A stream that is watched.
 struct Watched {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     line: Arc<Line>,
 }
 

@@ -137,8 +137,10 @@ limits! {
     ADMIN_CONNECTIONS: usize = 64;
     /// How long after its last call a connection to the operators' port is asked to close, in seconds.
     ADMIN_IDLE_SECONDS: u64 = 30;
-    /// How long a connection may take to start HTTP, in seconds.
+    /// How long a connection may take for its TLS handshake, and then to start HTTP, in seconds each.
     HANDSHAKE_SECONDS: u64 = 10;
+    /// TLS handshakes that one port has open at a time; more are closed at once.
+    TLS_HANDSHAKES: usize = 512;
     /// How long an answer may wait for its caller to read it before the connection is cut, in seconds.
     ANSWER_TAKEN_SECONDS: u64 = 30;
     /// Unread answers of one connection, in bytes; more are shed.

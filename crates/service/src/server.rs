@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,6 +14,7 @@ use axum::routing::get;
 use kith_log::PartitionIndex;
 use kith_proto::tokens::v1::token_service_server::TokenServiceServer;
 use kith_runtime::Runtime;
+use kith_tls::ServerTls;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,7 +23,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower::{Layer, ServiceExt};
 
-use crate::connections::{ConnectionMetrics, Port, Protocol};
+use crate::connections::{ConnectionMetrics, Handshakes, Port, Protocol};
 use crate::descriptors;
 use crate::health::{Health, Readiness};
 use crate::layers::Edge;
@@ -61,6 +63,7 @@ pub struct Serving {
     pub admin: Admin,
     /// The address of operators' commands, and the services there.
     pub operators: (TcpListener, Routes),
+    pub tls: ListenersTls,
     pub edge: Edge,
     pub readiness: Readiness,
     pub metrics: Metrics,
@@ -69,6 +72,13 @@ pub struct Serving {
     pub connection_age: Duration,
     /// How long calls in flight may take after the drain has begun: the deadline cap plus a margin.
     pub drain: Duration,
+}
+
+/// How the two gRPC ports are secured; the admin port, for probes and scrapes, is not. `None`: plaintext.
+#[derive(Default)]
+pub struct ListenersTls {
+    pub callers: Option<Arc<ServerTls>>,
+    pub operators: Option<Arc<ServerTls>>,
 }
 
 /// The admin port at work: health for probes, readiness, metrics. It answers from the process's first moment, also while the
@@ -89,6 +99,7 @@ impl Admin {
             protocol: Protocol::Any,
             age: CONNECTION_AGE,
             metrics: ConnectionMetrics::default(),
+            tls: None,
         };
         let (end, ending) = watch::channel(false);
         let router = admin_router(&health, readiness, metrics);
@@ -122,7 +133,7 @@ pub async fn termination() -> Result<(), ServeError> {
 /// finish within `drain`. Returns when no caller is served any more; then flush and exit.
 pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
     let Serving { runtime, routes, mut services, partition_count, callers, admin, operators, edge, .. } = serving;
-    let Serving { readiness, metrics, reflection, connection_age, drain, .. } = serving;
+    let Serving { readiness, metrics, reflection, connection_age, drain, tls, .. } = serving;
     services.push(TokenServiceServer::<Tokens>::NAME);
     let Admin { mut health, end: end_admin, task: admin } = admin;
     health.add(&services);
@@ -137,6 +148,7 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
         protocol: Protocol::Http2,
         age: CONNECTION_AGE,
         metrics: ConnectionMetrics::default(),
+        tls: tls.operators.map(Handshakes::new),
     };
     let commands = edge.apart().layer(commands.prepare());
     let operators = operators.serve(runtime.clone(), commands, ending.clone());
@@ -147,6 +159,7 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
         protocol: Protocol::Http2,
         age: connection_age,
         metrics: ConnectionMetrics::register(&metrics),
+        tls: tls.callers.map(Handshakes::new),
     };
     let callers = runtime.spawn(callers.serve(runtime.clone(), edge.layer(routes.prepare()), ending));
 

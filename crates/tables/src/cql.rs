@@ -6,6 +6,7 @@
 
 mod declared;
 mod inspect;
+mod login;
 mod rules;
 mod schema;
 mod session;
@@ -14,6 +15,7 @@ mod statements;
 mod values;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use scylla::statement::prepared::PreparedStatement;
 use tokio::sync::OnceCell;
 
 use crate::{Key, Keyspace, Row, RowKey, ScanPage, Slice, StoreError, Table, TableStore, Write, check};
+pub use declared::create_keyspace as keyspace_statement;
 pub use inspect::inspect;
 use session::{Connected, Server, execution_error, prepare_error};
 use statements::{Layout, Purpose, section_of_statement};
@@ -51,14 +54,17 @@ pub struct CqlSettings {
     pub request_timeout: Duration,
     /// Where the server's shard-aware port 19042 cannot be reached.
     pub disallow_shard_aware_port: bool,
+    /// `None`: plaintext.
+    pub tls: Option<Arc<kith_tls::ClientConfig>>,
     pub login: Option<CqlLogin>,
 }
 
-/// Has no `Debug`, so that no log shows it.
-#[derive(Clone)]
+/// A user of the server, and the file of its password, which is read for each connection: a password that changes is used
+/// by the next one.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CqlLogin {
     pub user: String,
-    pub password: String,
+    pub password_file: PathBuf,
 }
 
 impl CqlSettings {
@@ -71,6 +77,7 @@ impl CqlSettings {
             production: false,
             request_timeout: Duration::from_secs(3),
             disallow_shard_aware_port: false,
+            tls: None,
             login: None,
         }
     }

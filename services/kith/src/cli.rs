@@ -5,6 +5,7 @@ use kith_service::config::{ConfigError, Origin, Settings};
 use serde_json::{Value, json};
 
 use crate::flags::SettingFlags;
+use crate::rights::Form;
 
 /// Kith: a social engagement suite over an event log.
 #[derive(Debug, Parser)]
@@ -29,8 +30,10 @@ pub enum Command {
     )]
     Run(SettingFlags),
     /// Creates missing topics, keyspaces and keys; idempotent. An embedded `kith run` does it by itself.
-    #[command(after_help = "Example:\n  kith init --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042")]
-    Init(SettingFlags),
+    #[command(
+        after_help = "Examples:\n  kith init --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042\n  kith init --print strimzi | kubectl -n kafka apply -f -"
+    )]
+    Init(InitOptions),
     /// Prints records of the log, decoded; asks a running `kith run`.
     #[command(
         after_help = "Examples:\n  kith events --topic kith.posts.v1 --key 000102030405060708090a0b0c0d0e0f\n  kith events --topic kith.identity.v1 --from-time 2026-11-25T18:00:00Z --limit 500 --json"
@@ -55,7 +58,8 @@ impl Cli {
     /// The settings of the command.
     pub fn settings(&self) -> Result<Settings, ConfigError> {
         let flags = match &self.command {
-            Command::Run(flags) | Command::Init(flags) => flags.given.clone(),
+            Command::Run(flags) => flags.given.clone(),
+            Command::Init(options) => options.settings.given.clone(),
             Command::Doctor(options) => options.settings.given.clone(),
             Command::Events(options) => options.operators.settings(),
             Command::DeadLetters(options) => options.operators.settings(),
@@ -64,6 +68,15 @@ impl Cli {
         };
         Settings::load(flags)
     }
+}
+
+#[derive(Debug, Args)]
+pub struct InitOptions {
+    /// Only prints the rights that each service needs, and creates nothing
+    #[arg(long, value_name = "FORM")]
+    pub print: Option<Form>,
+    #[command(flatten)]
+    settings: SettingFlags,
 }
 
 #[derive(Debug, Args)]

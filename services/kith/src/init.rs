@@ -12,14 +12,21 @@ use kith_service::config::Settings;
 use kith_service::keys::KeyFolder;
 
 use crate::ports;
+use crate::rights::{self, Form};
 use crate::services::Release;
 
 /// How long starting servers are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// Creates what is missing and reports it; the second time it reports that everything exists.
-pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
+/// Creates what is missing and reports it; the second time it reports that everything exists. `print`: only prints what
+/// rights there must be.
+pub async fn run(settings: Settings, release: Release, print: Option<Form>) -> anyhow::Result<()> {
+    if let Some(form) = print {
+        crate::terminal::text(&rights::print(release, &settings, form));
+        return Ok(());
+    }
+    settings.fit_to_run()?;
     let runtime = Runtime::system();
     let ports = ports::open(&settings, &runtime, FoldMetrics::default()).await?;
     let started = tokio::time::Instant::now();

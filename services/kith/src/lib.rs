@@ -12,6 +12,7 @@ mod init;
 mod operator;
 mod ops;
 mod ports;
+pub mod rights;
 pub mod services;
 mod suite;
 mod upgrade;
@@ -49,7 +50,7 @@ pub fn main(release: Release) -> ExitCode {
     let done = runtime.block_on(async {
         match cli.command {
             Command::Run(_) => suite::run(settings, release).await,
-            Command::Init(_) => init::run(settings, release).await,
+            Command::Init(options) => init::run(settings, release, options.print).await,
             Command::Events(options) => operator::events::run(options).await,
             Command::DeadLetters(options) => operator::dead_letters::run(options).await,
             Command::Doctor(options) => operator::doctor::run(settings, release, options).await,

@@ -6,13 +6,17 @@ use std::time::Duration;
 use anyhow::Context;
 use kith_fold::engine::{FoldMetrics, Pace, Ports};
 use kith_log::embedded::EmbeddedLog;
-use kith_log::kafka::{KafkaLog, KafkaSettings};
+use kith_log::kafka::{KafkaAccess, KafkaLog, KafkaLogin, KafkaSettings};
 use kith_log::{EventLog, LogError};
 use kith_runtime::Runtime;
-use kith_service::config::{LogAddress, Profile, Settings, TablesAddress};
-use kith_tables::cql::{CqlSettings, CqlTables};
+use kith_service::config::{
+    ClientCertificates, ListenerFiles, LogAddress, Profile, ServerAccess, Settings, TablesAddress,
+};
+use kith_service::server::ListenersTls;
+use kith_tables::cql::{CqlLogin, CqlSettings, CqlTables};
 use kith_tables::embedded::EmbeddedTables;
 use kith_tables::{StoreError, TableStore};
+use kith_tls::{ClientFiles, ClientTls, Clients, Identity, ServerFiles, ServerTls};
 use tokio::time::Instant;
 
 const CQL_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,7 +82,7 @@ fn open_tables(settings: &Settings, runtime: &Runtime) -> anyhow::Result<Arc<dyn
         }
         TablesAddress::Cql(servers) => {
             u8::try_from(settings.replication_factor()).context("replication_factor")?;
-            Ok(CqlTables::connect(cql_settings(settings, servers)))
+            Ok(CqlTables::connect(cql_settings(settings, servers, runtime)?))
         }
     }
 }
@@ -90,19 +94,57 @@ pub fn kafka_settings(settings: &Settings, servers: &[String]) -> KafkaSettings 
         client_id: "kith".to_owned(),
         replication_factor: settings.replication_factor(),
         production: settings.profile == Profile::Production,
-        extra: Vec::new(),
+        access: settings.transport.kafka().map(|ServerAccess { ca, identity, login, .. }| KafkaAccess {
+            ca,
+            identity,
+            login: login.map(|login| KafkaLogin { user: login.user, password_file: login.password_file }),
+        }),
     }
 }
 
-/// How the CQL server is reached.
-pub fn cql_settings(settings: &Settings, servers: &[String]) -> CqlSettings {
-    CqlSettings {
+/// How the CQL server is reached. Fails if the files of its TLS are not fit.
+pub fn cql_settings(settings: &Settings, servers: &[String], runtime: &Runtime) -> anyhow::Result<CqlSettings> {
+    let (mut tls, mut login) = (None, None);
+    if let Some(access) = settings.transport.cql() {
+        let client = ClientTls::open(client_files(&access)).context("TLS to the CQL server")?;
+        client.follow(runtime);
+        tls = Some(client.config());
+        login = access.login.map(|login| CqlLogin { user: login.user, password_file: login.password_file });
+    }
+    Ok(CqlSettings {
         contact_points: servers.to_vec(),
         local_datacenter: Some(settings.cql_local_datacenter.clone()),
         replication_factor: u8::try_from(settings.replication_factor()).unwrap_or(u8::MAX),
         production: settings.profile == Profile::Production,
         request_timeout: CQL_REQUEST_TIMEOUT,
         disallow_shard_aware_port: false,
-        login: None,
-    }
+        tls,
+        login,
+    })
+}
+
+/// TLS of the ports that serve, whose files are read again when they change.
+pub fn listeners_tls(settings: &Settings, runtime: &Runtime) -> anyhow::Result<ListenersTls> {
+    let open = |files: Option<ListenerFiles>, key: &'static str| {
+        let Some(files) = files else { return Ok(None) };
+        let tls = ServerTls::open(server_files(files)).with_context(|| format!("TLS of `{key}`"))?;
+        tls.follow(runtime);
+        anyhow::Ok(Some(tls))
+    };
+    let (callers, operators) = (settings.transport.callers(), settings.transport.operators());
+    Ok(ListenersTls { callers: open(callers, "listen")?, operators: open(operators, "ops_listen")? })
+}
+
+fn server_files(files: ListenerFiles) -> ServerFiles {
+    let clients = match files.clients {
+        None => Clients::NotAsked,
+        Some((ca, ClientCertificates::Optional)) => Clients::Optional(ca),
+        Some((ca, ClientCertificates::Required)) => Clients::Required(ca),
+    };
+    ServerFiles { identity: Identity { certificate: files.certificate, key: files.key }, clients }
+}
+
+fn client_files(access: &ServerAccess) -> ClientFiles {
+    let identity = access.identity.clone().map(|(certificate, key)| Identity { certificate, key });
+    ClientFiles { ca: access.ca.clone(), identity, server_name: access.server_name.clone() }
 }

@@ -9,9 +9,10 @@ use anyhow::{Context, bail};
 use kith_fold::engine::{FoldMetrics, Ports};
 use kith_fold::{FoldError, Generations, MakeGroup, Operations, Projection, Standstill};
 use kith_log::LogError;
+use kith_log::kafka::check_rights as check_kafka_rights;
 use kith_runtime::Runtime;
 use kith_service::auth::Verifier;
-use kith_service::config::{LogFormat, Settings};
+use kith_service::config::{LogAddress, LogFormat, Settings};
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
@@ -36,8 +37,10 @@ const SAY_EVERY: Duration = Duration::from_secs(30);
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
+    settings.fit_to_run()?;
     let telemetry = Telemetry::start(&settings, "kith")?;
     let runtime = Runtime::system();
+    let tls = ports::listeners_tls(&settings, &runtime)?;
     let metrics = Metrics::default();
     let fold_metrics = FoldMetrics::register(&mut metrics.registry());
     let ports = ports::open(&settings, &runtime, fold_metrics).await?;
@@ -72,6 +75,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
         callers,
         admin,
         operators: (operators, suite.operators.clone()),
+        tls,
         edge,
         readiness,
         metrics,
@@ -153,6 +157,7 @@ impl Suite {
         let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
         let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().context("the page-token key")?)?);
+        waits.until("rights", || check_rights(settings, release, ports)).await?;
         let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
@@ -182,6 +187,13 @@ impl Suite {
         let operators = ops::routes(projections, ops::events::service(log, operations, page_tokens, runtime.clone()));
         Ok(Self { routes: routes.routes(), names, operators, projections: all, runtime })
     }
+}
+
+/// A right that is missing would else be noticed by the first command that needs it. CQL's are checked with each keyspace.
+async fn check_rights(settings: &Settings, release: Release, ports: &Ports) -> Result<(), FoldError> {
+    let LogAddress::Kafka(servers) = &settings.log else { return Ok(()) };
+    let kafka = ports::kafka_settings(settings, servers);
+    Ok(check_kafka_rights(&kafka, &release.needed(settings), &ports.runtime).await?)
 }
 
 async fn open_operations(ports: &Ports) -> Result<Operations, FoldError> {
@@ -243,7 +255,7 @@ impl Waits<'_> {
 fn hint(error: &FoldError) -> &'static str {
     match error {
         FoldError::Log(LogError::Contract(_)) | FoldError::Store(StoreError::Contract(_)) => {
-            "`kith init` creates topics and tables that are missing"
+            "`kith init` creates topics and tables that are missing, `kith init --print` names the rights"
         }
         FoldError::Log(_) => "is the broker up, and `log` its address?",
         FoldError::Store(_) => "is the CQL server up, and `tables` its address?",

@@ -16,6 +16,8 @@ mod log_contract;
 mod operators;
 mod rebuild;
 mod registry;
+mod rights;
+mod secured;
 mod simulation;
 mod table_contract;
 mod tidy;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use kith_service::config::{Profile, Settings, Sources};
 use kith_tests::suite::{groups, services};
 
 fn read(path: &str) -> String {
@@ -23,6 +24,31 @@ fn every_service_has_a_manifest_and_a_line_in_the_readme() {
         let mut rows = readme.lines().filter(|line| line.starts_with("| "));
         assert!(rows.any(|row| row.contains(service)), "README has no row of {service}");
     }
+}
+
+/// Each service of the production overlay has its own user, role, certificate and passwords.
+#[test]
+fn every_service_is_secured_in_production() {
+    let overlay = read("deploy/k8s/prod/kustomization.yaml");
+    let of_all = |who| {
+        [
+            format!("name: KITH_KAFKA_USER, value: kith-{who} }}"),
+            format!("name: KITH_CQL_USER, value: kith_{who} }}"),
+            format!("secret: {{ name: kith-{who}-passwords }}"),
+        ]
+    };
+    let certificates = services().map(|service| format!("secret: {{ name: kith-{service}-tls }}"));
+    for part in services().into_iter().chain(["init"]).flat_map(of_all).chain(certificates) {
+        assert!(overlay.contains(&part), "the overlay lacks {part}");
+    }
+    let given = read("deploy/k8s/prod/prod.env");
+    let base = read("deploy/k8s/base/kith.env");
+    let variables = [&base, &given].into_iter().flat_map(|file| file.lines()).filter_map(|line| line.split_once('='));
+    let users = [("KITH_KAFKA_USER", "kith-posts"), ("KITH_CQL_USER", "kith_posts")];
+    let environment = variables.chain(users).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let settings = Settings::from_sources(Sources { flags: Vec::new(), environment: Some(environment) }).unwrap();
+    settings.fit_to_run().unwrap();
+    assert_eq!(settings.profile, Profile::Production);
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod circles;
 
 use std::path::{Path, PathBuf};
 
+use kith::services::RELEASE;
+use kith_tests::digests;
 use kith_tests::suite::services;
 
 const MAX_LINES: usize = 400;
@@ -118,6 +120,7 @@ fn the_docs_have_the_tables_as_they_are() {
     for (page, table) in [
         ("docs/configuration.md", kith_service::config::table_markdown()),
         ("docs/limits.md", kith_service::limits::table_markdown()),
+        ("docs/security.md", kith::rights::table(&RELEASE.rights(&digests::settings(0, digests::PARTITIONS).unwrap()))),
     ] {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
         assert!(text.contains(&table), "{page} lacks, as it stands:\n{table}");

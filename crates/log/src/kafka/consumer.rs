@@ -18,6 +18,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Statistics};
 use tokio::sync::{oneshot, watch};
 
+use super::credentials::Heard;
 use super::voice::Voice;
 use crate::reading::{Word, announce};
 use crate::{LogError, LogPartition, Offset, Topic};
@@ -43,8 +44,8 @@ enum Command {
 
 impl Consumer {
     /// In the group of `config` if there are topics to subscribe to; otherwise it only reads the given partitions.
-    pub fn run(config: &ClientConfig, voice: Voice, topics: &[Topic]) -> Result<Self, LogError> {
-        let (words, heard) = watch::channel(Word::default());
+    pub fn run(config: &ClientConfig, heard: Option<Heard>, voice: Voice, topics: &[Topic]) -> Result<Self, LogError> {
+        let (words, told) = watch::channel(Word::default());
         let topics_by_name = topics.iter().map(|topic| (topic.name, *topic)).collect();
         let events = Events { voice, words, topics: topics_by_name };
         let unavailable = |error: KafkaError| LogError::Unavailable(error.to_string());
@@ -56,9 +57,9 @@ impl Consumer {
         let (commands, received) = channel();
         let thread = std::thread::Builder::new().name("kith-log-consumer".to_owned());
         thread
-            .spawn(move || poll(&Arc::new(consumer), &received))
+            .spawn(move || poll(&Arc::new(consumer), heard, &received))
             .map_err(|error| LogError::Unavailable(error.to_string()))?;
-        Ok(Self { commands, words: heard })
+        Ok(Self { commands, words: told })
     }
 
     /// Reads exactly these partitions, if `word` is still the last assignment; otherwise returns no queues.
@@ -74,8 +75,11 @@ impl Consumer {
     }
 }
 
-fn poll(consumer: &Arc<BaseConsumer<Events>>, commands: &Receiver<Command>) {
+fn poll(consumer: &Arc<BaseConsumer<Events>>, mut heard: Option<Heard>, commands: &Receiver<Command>) {
     loop {
+        if let Some(heard) = &mut heard {
+            heard.renew(consumer.client());
+        }
         match commands.try_recv() {
             Ok(Command::Start { word, from, answer }) => drop(answer.send(start(consumer, word, &from))),
             Ok(Command::Report(next)) => report(consumer, &next),

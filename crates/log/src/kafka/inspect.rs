@@ -59,11 +59,11 @@ mod tests {
             client_id: "test".to_owned(),
             replication_factor: 3,
             production: true,
-            extra: Vec::new(),
+            access: None,
         };
         let findings = inspect(&settings, 16, &crate::topics::ALL, &Runtime::system()).await;
         let names: Vec<_> = findings.iter().map(|finding| (&*finding.name, finding.weight)).collect();
         assert_eq!(names, [("settings of the client", Weight::Wrong), ("answer", Weight::Wrong)]);
-        assert!(findings[0].found.contains("security.protocol") && findings[1].fix.contains("127.0.0.1:1"));
+        assert!(findings[0].found.contains("kafka_ca_file") && findings[1].fix.contains("127.0.0.1:1"));
     }
 }

@@ -11,6 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
+use super::credentials::Heard;
 use super::question::Question;
 use super::settings::REQUEST_TIMEOUT_MS;
 use super::voice::Voice;
@@ -45,13 +46,13 @@ impl ClientContext for Asking {
 impl ConsumerContext for Asking {}
 
 impl Watermarks {
-    pub fn new(config: &ClientConfig, voice: Voice, runtime: Runtime) -> Result<Self, LogError> {
+    pub fn new(config: &ClientConfig, heard: Option<Heard>, voice: Voice, runtime: Runtime) -> Result<Self, LogError> {
         let made = config.create_with_context(Asking(voice));
         let client: Arc<BaseConsumer<Asking>> =
             Arc::new(made.map_err(|error: KafkaError| LogError::Contract(error.to_string()))?);
         let served = Arc::downgrade(&client);
         let thread = std::thread::Builder::new().name("kith-log-offsets".to_owned());
-        thread.spawn(move || serve(&served)).map_err(|error| LogError::Unavailable(error.to_string()))?;
+        thread.spawn(move || serve(&served, heard)).map_err(|error| LogError::Unavailable(error.to_string()))?;
         Ok(Self { runtime, client, questions: Mutex::default() })
     }
 
@@ -112,8 +113,11 @@ fn unavailable(error: KafkaError) -> LogError {
 }
 
 /// Takes the client's log lines from its queue until it is dropped: otherwise they would pile up.
-fn serve(client: &Weak<BaseConsumer<Asking>>) {
+fn serve(client: &Weak<BaseConsumer<Asking>>, mut heard: Option<Heard>) {
     while let Some(client) = client.upgrade() {
         let _ = client.poll(POLL);
+        if let Some(heard) = &mut heard {
+            heard.renew(client.client());
+        }
     }
 }

@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kith_runtime::Runtime;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header as KafkaHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Statistics};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::settings::{APPEND_TIMEOUT_MS, IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES};
+use super::credentials::Heard;
+use super::settings::{APPEND_TIMEOUT_MS, IN_FLIGHT_APPENDS, IN_FLIGHT_BYTES, KafkaSettings};
 use super::voice::Voice;
 use crate::{AppendError, LogError, LogPartition, NewRecord, Note, Offset, Position};
 
@@ -22,8 +23,9 @@ pub(super) type Native = ThreadedProducer<Deliveries>;
 
 pub(super) struct Producer {
     runtime: Runtime,
-    config: ClientConfig,
+    settings: KafkaSettings,
     voice: Voice,
+    heard: Option<Mutex<Heard>>,
     /// `None` once closed.
     current: Mutex<Option<Arc<Native>>>,
     replacing: tokio::sync::Mutex<()>,
@@ -41,12 +43,18 @@ pub(super) struct InFlight {
 }
 
 impl Producer {
-    pub fn new(config: ClientConfig, voice: Voice, runtime: Runtime) -> Result<Self, LogError> {
-        let native = make(&config, &voice)?;
+    pub fn new(
+        settings: KafkaSettings,
+        heard: Option<Heard>,
+        voice: Voice,
+        runtime: Runtime,
+    ) -> Result<Self, LogError> {
+        let native = make(&settings, &voice)?;
         Ok(Self {
             runtime,
-            config,
+            settings,
             voice,
+            heard: heard.map(Mutex::new),
             current: Mutex::new(Some(native)),
             replacing: tokio::sync::Mutex::default(),
             appends: Arc::new(Semaphore::new(IN_FLIGHT_APPENDS)),
@@ -80,6 +88,13 @@ impl Producer {
             self.replace_if_broken(native).await;
         }
         fate
+    }
+
+    /// See [`Heard::renew`].
+    pub fn renew_password(&self) {
+        if let (Some(heard), Ok(native)) = (&self.heard, self.current()) {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).renew(native.client());
+        }
     }
 
     /// Accepts no more, and waits until all accepted are answered or `within` has passed.
@@ -119,8 +134,8 @@ impl Producer {
 
     /// Whether a new one took over: not if the log was closed meanwhile.
     async fn replace(&self) -> bool {
-        let (config, voice) = (self.config.clone(), self.voice.clone());
-        let Some(Ok(new)) = self.runtime.blocking(move || make(&config, &voice)).await else { return false };
+        let (settings, voice) = (self.settings.clone(), self.voice.clone());
+        let Some(Ok(new)) = self.runtime.blocking(move || make(&settings, &voice)).await else { return false };
         let unused = match &mut *self.current.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(old) => Ok(std::mem::replace(old, new)),
             None => Err(new),
@@ -131,8 +146,8 @@ impl Producer {
     }
 }
 
-fn make(config: &ClientConfig, voice: &Voice) -> Result<Arc<Native>, LogError> {
-    let made = config.create_with_context(Deliveries { voice: voice.clone() });
+fn make(settings: &KafkaSettings, voice: &Voice) -> Result<Arc<Native>, LogError> {
+    let made = settings.producer()?.create_with_context(Deliveries { voice: voice.clone() });
     made.map(Arc::new).map_err(|error| LogError::Contract(error.to_string()))
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use std::path::PathBuf;
+
 use rdkafka::ClientConfig;
 
 use crate::{LogError, MAX_RECORD_BYTES, READ_AHEAD_BYTES};
@@ -20,13 +22,8 @@ const FETCH_BYTES: usize = MAX_RECORD_BYTES;
 /// [`READ_AHEAD_BYTES`]) and one more fetch it stays within that.
 const QUEUED_KBYTES: usize = (READ_AHEAD_BYTES / 2 - 2 * FETCH_BYTES) / 1024;
 
-/// What [`KafkaSettings::extra`] may hold: how to reach the brokers and authenticate. The log's promises depend on the
-/// others; most have aliases, so that a denylist would have holes.
-const EXTRA_STARTS: [&str; 4] = ["security.", "ssl.", "sasl.", "https."];
-const EXTRA_NAMES: [&str; 4] = ["broker.address.family", "client.dns.lookup", "client.rack", "debug"];
-
 /// The brokers, and how to reach them.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct KafkaSettings {
     /// `host:port,host:port`; more are learnt from the first that answers.
     pub bootstrap: String,
@@ -36,21 +33,59 @@ pub struct KafkaSettings {
     pub replication_factor: u16,
     /// Refuses what only a test may do: plaintext connections, topics that the loss of one broker can lose.
     pub production: bool,
-    /// The client library's own settings for TLS, SASL and connections to the brokers. No others are accepted.
-    pub extra: Vec<(String, String)>,
+    /// `None`: plaintext, refused in production.
+    pub access: Option<KafkaAccess>,
 }
 
-impl fmt::Debug for KafkaSettings {
-    /// Without the values of `extra`: there are passwords among them.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let extra: Vec<_> = self.extra.iter().map(|(name, _)| name).collect();
-        f.debug_struct("KafkaSettings")
-            .field("bootstrap", &self.bootstrap)
-            .field("client_id", &self.client_id)
-            .field("replication_factor", &self.replication_factor)
-            .field("production", &self.production)
-            .field("extra", &extra)
-            .finish()
+/// TLS to the brokers, and how we prove ourselves: by a certificate, by a user with SCRAM-SHA-512, or both. Brokers must
+/// have the names that they are called by in their certificates.
+///
+/// The files are read when a client is made: at the start for the one that appends and the members of groups, for each use
+/// for others. A password that changes is also given to those that live on, for their next connections; certificates and
+/// authorities that change are not, the library has no way to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaAccess {
+    /// Authorities of the brokers' certificates, PEM.
+    pub ca: PathBuf,
+    /// Our certificate chain and its key, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    pub login: Option<KafkaLogin>,
+}
+
+/// A user of the brokers, and the file of its password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaLogin {
+    pub user: String,
+    pub password_file: PathBuf,
+}
+
+impl KafkaLogin {
+    /// The password as the file has it now, without the line end of an editor.
+    pub(super) fn password(&self) -> Result<String, LogError> {
+        let refused = |why: String| LogError::Contract(format!("{}: {why}", self.password_file.display()));
+        let text = std::fs::read_to_string(&self.password_file).map_err(|error| refused(error.to_string()))?;
+        match text.trim_end_matches(['\r', '\n']) {
+            "" => Err(refused("it holds no password".to_owned())),
+            password => Ok(password.to_owned()),
+        }
+    }
+}
+
+impl KafkaAccess {
+    fn add_to(&self, config: &mut ClientConfig) -> Result<(), LogError> {
+        let protocol = if self.login.is_some() { "sasl_ssl" } else { "ssl" };
+        set(config, &[("security.protocol", &protocol), ("ssl.ca.location", &self.ca.display())]);
+        // Both are the library's defaults: a name that does not fit must never be accepted.
+        set(config, &[("enable.ssl.certificate.verification", &"true")]);
+        set(config, &[("ssl.endpoint.identification.algorithm", &"https")]);
+        if let Some((certificate, key)) = &self.identity {
+            set(config, &[("ssl.certificate.location", &certificate.display()), ("ssl.key.location", &key.display())]);
+        }
+        if let Some(login) = &self.login {
+            set(config, &[("sasl.mechanism", &"SCRAM-SHA-512"), ("sasl.username", &login.user)]);
+            set(config, &[("sasl.password", &login.password()?)]);
+        }
+        Ok(())
     }
 }
 
@@ -61,15 +96,8 @@ impl KafkaSettings {
         if self.replication_factor == 0 || (self.production && self.replication_factor < 3) {
             return contract(format!("replication factor {} (production asks for 3)", self.replication_factor));
         }
-        for (name, _) in &self.extra {
-            let known = EXTRA_STARTS.iter().any(|start| name.starts_with(start)) || EXTRA_NAMES.contains(&&**name);
-            if !known {
-                return contract(format!("{name} cannot be set"));
-            }
-        }
-        let protocol = self.extra.iter().rfind(|(name, _)| name == "security.protocol").map(|(_, value)| &**value);
-        if self.production && !protocol.is_some_and(|p| p.to_ascii_lowercase().ends_with("ssl")) {
-            return contract("security.protocol must be ssl or sasl_ssl in production".to_owned());
+        if self.production && self.access.is_none() {
+            return contract("plaintext connections are refused in production: set `kafka_ca_file`".to_owned());
         }
         Ok(())
     }
@@ -103,18 +131,18 @@ impl KafkaSettings {
         config
     }
 
-    pub(super) fn admin(&self) -> ClientConfig {
-        self.with_extra(self.base())
+    pub(super) fn admin(&self) -> Result<ClientConfig, LogError> {
+        self.secured(self.base())
     }
 
     /// For one that only reads first and next offsets: it sees what readers see.
-    pub(super) fn offsets(&self) -> ClientConfig {
+    pub(super) fn offsets(&self) -> Result<ClientConfig, LogError> {
         let mut config = self.base();
         set(&mut config, &[("isolation.level", &"read_committed")]);
-        self.with_extra(config)
+        self.secured(config)
     }
 
-    pub(super) fn producer(&self) -> ClientConfig {
+    pub(super) fn producer(&self) -> Result<ClientConfig, LogError> {
         let mut config = self.base();
         set(
             &mut config,
@@ -133,10 +161,10 @@ impl KafkaSettings {
                 ("queue.buffering.max.kbytes", &(4 * IN_FLIGHT_BYTES / 1024)),
             ],
         );
-        self.with_extra(config)
+        self.secured(config)
     }
 
-    pub(super) fn consumer(&self, group: &str) -> ClientConfig {
+    pub(super) fn consumer(&self, group: &str) -> Result<ClientConfig, LogError> {
         let mut config = self.base();
         set(
             &mut config,
@@ -166,14 +194,14 @@ impl KafkaSettings {
                 ("fetch.queue.backoff.ms", &5),
             ],
         );
-        self.with_extra(config)
+        self.secured(config)
     }
 
-    fn with_extra(&self, mut config: ClientConfig) -> ClientConfig {
-        for (name, value) in &self.extra {
-            config.set(name, value);
+    fn secured(&self, mut config: ClientConfig) -> Result<ClientConfig, LogError> {
+        if let Some(access) = &self.access {
+            access.add_to(&mut config)?;
         }
-        config
+        Ok(config)
     }
 }
 
@@ -185,6 +213,8 @@ fn set(config: &mut ClientConfig, values: &[(&str, &dyn fmt::Display)]) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn settings() -> KafkaSettings {
@@ -193,46 +223,51 @@ mod tests {
             client_id: "test".to_owned(),
             replication_factor: 1,
             production: false,
-            extra: Vec::new(),
+            access: None,
         }
     }
 
-    fn production(extra: &[(&str, &str)]) -> KafkaSettings {
-        let extra = extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        KafkaSettings { replication_factor: 3, production: true, extra, ..settings() }
+    fn by_password(password: &[u8]) -> (tempfile::NamedTempFile, KafkaAccess) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(password).unwrap();
+        let login = KafkaLogin { user: "posts".to_owned(), password_file: file.path().to_owned() };
+        (file, KafkaAccess { ca: "ca.pem".into(), identity: None, login: Some(login) })
     }
 
     #[test]
     fn the_library_knows_every_setting() {
-        for config in [settings().admin(), settings().producer(), settings().consumer("group")] {
-            config.create_native_config().unwrap();
-        }
-    }
-
-    #[test]
-    fn what_promises_rest_on_cannot_be_changed() {
-        assert!(settings().check().is_ok());
-        for name in
-            ["enable.idempotence", "auto.offset.reset", "request.required.acks", "enable.ssl.certificate.verification"]
-        {
-            let extra = vec![(name.to_owned(), "0".to_owned())];
-            let refused = KafkaSettings { extra, ..settings() }.check();
-            assert!(matches!(refused, Err(LogError::Contract(text)) if text.contains(name)));
+        for config in [settings().admin(), settings().producer(), settings().consumer("group"), settings().offsets()] {
+            config.unwrap().create_native_config().unwrap();
         }
     }
 
     #[test]
     fn production_asks_for_copies_and_tls() {
-        assert!(production(&[("security.protocol", "SASL_SSL")]).check().is_ok());
-        assert!(production(&[]).check().is_err());
-        assert!(production(&[("security.protocol", "sasl_plaintext")]).check().is_err());
-        let few = KafkaSettings { replication_factor: 2, ..production(&[("security.protocol", "ssl")]) };
-        assert!(few.check().is_err());
+        let (_file, access) = by_password(b"open sesame");
+        let strict = KafkaSettings { replication_factor: 3, production: true, access: Some(access), ..settings() };
+        assert!(strict.check().is_ok());
+        let plaintext = KafkaSettings { access: None, ..strict.clone() }.check();
+        assert!(matches!(plaintext, Err(LogError::Contract(text)) if text.contains("kafka_ca_file")));
+        assert!(KafkaSettings { replication_factor: 2, ..strict }.check().is_err());
     }
 
     #[test]
-    fn passwords_are_not_shown() {
-        let shown = format!("{:?}", production(&[("sasl.password", "open sesame")]));
-        assert!(shown.contains("sasl.password") && !shown.contains("sesame"));
+    fn a_password_is_read_each_time_and_never_shown() {
+        let (mut file, access) = by_password(b"open sesame\n");
+        let settings = KafkaSettings { access: Some(access), ..settings() };
+        let config = settings.producer().unwrap();
+        assert_eq!(config.get("sasl.password"), Some("open sesame"));
+        assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
+        assert!(!format!("{settings:?}").contains("sesame"));
+        file.as_file_mut().set_len(0).unwrap();
+        let error = settings.admin().unwrap_err().to_string();
+        assert!(error.contains("holds no password") && error.contains(&*file.path().to_string_lossy()), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_needs_no_user() {
+        let access = KafkaAccess { ca: "ca".into(), identity: Some(("c".into(), "k".into())), login: None };
+        let config = KafkaSettings { access: Some(access), ..settings() }.producer().unwrap();
+        assert_eq!((config.get("security.protocol"), config.get("ssl.key.location")), (Some("ssl"), Some("k")));
     }
 }

@@ -20,7 +20,7 @@ fn connected() -> (Broker, Arc<KafkaLog>) {
         client_id: "test".to_owned(),
         replication_factor: 1,
         production: false,
-        extra: Vec::new(),
+        access: None,
     };
     (broker, KafkaLog::connect(settings, PARTITIONS, Runtime::system()).unwrap())
 }

@@ -13,6 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 
 use super::contract::{Config, Found, Wanted};
+use super::reason::reason;
 use super::settings::{KafkaSettings, REQUEST_TIMEOUT_MS};
 use super::voice::Voice;
 use crate::{LogError, PartitionIndex, Topic};
@@ -41,7 +42,7 @@ impl Topics<'_> {
             Err(error) => Err(error),
         };
         self.done(admin).await;
-        done
+        self.explained(done).await
     }
 
     /// Names every difference.
@@ -49,11 +50,11 @@ impl Topics<'_> {
         let admin = self.admin()?;
         let done = self.compare(&admin, topics).await;
         self.done(admin).await;
-        done
+        self.explained(done).await
     }
 
     fn admin(&self) -> Result<Admin, LogError> {
-        self.settings.admin().create_with_context(self.voice.clone()).map(Arc::new).map_err(unavailable)
+        self.settings.admin()?.create_with_context(self.voice.clone()).map(Arc::new).map_err(unavailable)
     }
 
     /// Dropping the client joins its thread.
@@ -66,7 +67,18 @@ impl Topics<'_> {
         let admin = self.admin()?;
         let done = self.look(&admin, topics).await;
         self.done(admin).await;
-        done
+        self.explained(done).await
+    }
+
+    /// With what the brokers refuse, where a login or TLS may be why they do not answer.
+    async fn explained<T>(&self, done: Result<T, LogError>) -> Result<T, LogError> {
+        match (done, &self.settings.access) {
+            (Err(LogError::Unavailable(what)), Some(_)) => match reason(self.settings, self.runtime).await {
+                Some(why) => Err(LogError::Unavailable(format!("{what}: {why}"))),
+                None => Err(LogError::Unavailable(what)),
+            },
+            (done, _) => done,
+        }
     }
 
     fn wanted(&self) -> Wanted {
@@ -134,8 +146,10 @@ impl Topics<'_> {
         let mut findings = vec![wanted.judge_cluster(brokers.len())];
         for broker in brokers {
             let name = format!("broker {broker}");
-            let config = configs_of(admin, &[ResourceSpecifier::Broker(broker)]).await?;
-            findings.extend(config.iter().flat_map(|(_, config)| wanted.judge_broker(&name, config)));
+            match configs_of(admin, &[ResourceSpecifier::Broker(broker)]).await {
+                Ok(config) => findings.extend(config.iter().flat_map(|(_, config)| wanted.judge_broker(&name, config))),
+                Err(error) => findings.push(untold(&name, &error)),
+            }
         }
         for topic in topics {
             let (found, config) = (found.get(topic.name), configs.get(topic.name));
@@ -189,6 +203,12 @@ impl From<&MetadataTopic> for Found {
             leaderless: partitions.iter().filter(|partition| partition.leader() < 0).count(),
         }
     }
+}
+
+/// A service's user has no need of it, and no right to it.
+fn untold(broker: &str, error: &LogError) -> Finding {
+    let fix = "run `kith doctor` as a user with DescribeConfigs on the cluster";
+    Finding::judged(broker, "settings", (error.to_string(), "told"), Weight::Doubtful, fix)
 }
 
 fn is_led(topic: &Found) -> bool {

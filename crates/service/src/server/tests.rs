@@ -25,22 +25,27 @@ use crate::auth::{TokenIssuer, Verifier, caller};
 use crate::deadline::DeadlineRules;
 use crate::health::{READINESS, ReadinessCheck};
 use crate::keys::{JWKS_FILE, KeyFolder};
+use crate::peer::PeerIdentity;
 
 mod crowds;
 mod frames;
+mod secured;
 
 type Reply<T> = Result<tonic::Response<T>, Status>;
 
 /// `GetSigningKeys` answers when it is let; `CreateSession` needs a caller, unlike the real one.
 #[derive(Clone, Default)]
 struct Sessions {
-    entered: std::sync::Arc<Notify>,
-    may_leave: std::sync::Arc<Notify>,
+    entered: Arc<Notify>,
+    may_leave: Arc<Notify>,
+    /// Who has called `CreateSession`.
+    peers: Arc<std::sync::Mutex<Vec<Option<PeerIdentity>>>>,
 }
 
 #[tonic::async_trait]
 impl SessionService for Sessions {
     async fn create_session(&self, request: Request<CreateSessionRequest>) -> Reply<CreateSessionResponse> {
+        self.peers.lock().unwrap().push(request.extensions().get().cloned());
         caller(&request)?;
         Ok(tonic::Response::new(CreateSessionResponse::default()))
     }
@@ -65,6 +70,10 @@ struct Running {
 }
 
 async fn start() -> Running {
+    start_with(ListenersTls::default()).await
+}
+
+async fn start_with(tls: ListenersTls) -> Running {
     let runtime = Runtime::system();
     let folder = tempfile::tempdir().unwrap();
     let keys = KeyFolder::at(folder.path());
@@ -84,6 +93,7 @@ async fn start() -> Running {
         callers,
         admin: Admin::open(&runtime, admin, &readiness, &metrics).await,
         operators: (bind("ops_listen", "127.0.0.1:0".parse().unwrap()).await.unwrap(), Routes::default()),
+        tls,
         edge: Edge::new(&metrics, verifier, DeadlineRules::default()).unwrap(),
         readiness,
         metrics,

@@ -35,7 +35,8 @@ pub(super) fn columns(table: &Table) -> Columns {
     columns
 }
 
-pub(super) fn create_keyspace(keyspace: &str, datacenter: &str, replicas: u8) -> String {
+/// The statement that makes a keyspace, if there is none of that name.
+pub fn create_keyspace(keyspace: &str, datacenter: &str, replicas: u8) -> String {
     let (keyspace, datacenter) = (quoted(keyspace), datacenter.replace('\'', "''"));
     format!(
         "CREATE KEYSPACE IF NOT EXISTS {keyspace} \

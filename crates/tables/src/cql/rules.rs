@@ -130,6 +130,21 @@ fn judge_lifetimes(keyspace: &str, table: &str, (ttl, grace): (i32, i32)) -> [Fi
     ]
 }
 
+/// Whether a role may read and write a keyspace. Nothing if the server says nothing of its rights.
+pub(super) fn judge_rights(keyspace: &str, role: &str, given: &[(String, String)]) -> Vec<Finding> {
+    if given.is_empty() {
+        return Vec::new();
+    }
+    let resources = ["<all keyspaces>".to_owned(), format!("<keyspace {keyspace}>")];
+    let judge = |permission: &str| {
+        let is_given = given.iter().any(|(resource, name)| resources.contains(resource) && name == permission);
+        let fix = format!("GRANT {permission} ON KEYSPACE {keyspace} TO {role}");
+        let (found, weight) = if is_given { ("given", Weight::Sound) } else { ("missing", Weight::Wrong) };
+        Finding::judged(keyspace, format!("right {permission}"), (found, "given"), weight, fix)
+    };
+    ["SELECT", "MODIFY"].map(judge).into()
+}
+
 /// `ours`: the times of the request and of its answer.
 pub(super) fn judge_clock(server_ms: i64, ours: (i64, i64)) -> Finding {
     let ahead_ms = match server_ms {
@@ -208,6 +223,19 @@ mod tests {
         for (name, weight, change) in changes {
             assert_eq!(unsound(STRICT, change), [(name.to_owned(), weight)], "{name}");
         }
+    }
+
+    #[test]
+    fn a_role_needs_to_read_and_write_and_the_missing_right_is_named() {
+        let missing = |given: &[(&str, &str)]| -> Vec<String> {
+            let given: Vec<_> = given.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+            let wrong = judge_rights("k", "me", &given).into_iter().filter(|finding| finding.weight == Weight::Wrong);
+            wrong.map(|finding| finding.fix).collect()
+        };
+        assert_eq!(missing(&[]), [""; 0], "nothing is told");
+        assert_eq!(missing(&[("<all keyspaces>", "SELECT"), ("<keyspace k>", "MODIFY")]), [""; 0]);
+        assert_eq!(missing(&[("<keyspace k>", "SELECT")]), ["GRANT MODIFY ON KEYSPACE k TO me"]);
+        assert_eq!(missing(&[("<keyspace other>", "SELECT")]).len(), 2);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use scylla::statement::unprepared::Statement;
 
 use super::CqlSettings;
 use super::declared::{Columns, create_keyspace, create_table};
-use super::rules::{Found, judge_clock, judge_table, refuse};
+use super::rules::{Found, judge_clock, judge_rights, judge_table, refuse};
 use super::session::{Connected, execution_error};
 use super::statements::quoted;
 use crate::{StoreError, Table};
@@ -27,7 +27,8 @@ impl Connected {
         tables: &[&'static Table],
     ) -> Result<(), StoreError> {
         let there = self.columns(keyspace).await?;
-        if there.is_empty() {
+        // An administrator may have made it: the right to make keyspaces is one to make any.
+        if there.is_empty() && !self.is_made(keyspace).await? {
             self.change(create_keyspace(keyspace, &self.datacenter, settings.replication_factor)).await?;
         }
         for table in tables {
@@ -40,7 +41,12 @@ impl Connected {
         agreed.map(|_| ()).map_err(|e| StoreError::Unavailable(e.to_string()))
     }
 
+    /// One without tables does not count: an administrator made it for those who make the tables.
     pub async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
+        Ok(!self.columns(keyspace).await?.is_empty())
+    }
+
+    async fn is_made(&self, keyspace: &str) -> Result<bool, StoreError> {
         let cql = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
         Ok(!self.rows::<(String,)>(cql, (keyspace,)).await?.is_empty())
     }
@@ -79,7 +85,22 @@ impl Connected {
             tables: self.columns(keyspace).await?,
             lifetimes: lifetimes.into_iter().map(|(table, ttl, grace)| (table, (ttl, grace))).collect(),
         };
-        Ok(settings.wanted().judge_keyspace(keyspace, &self.datacenter, tables, &found))
+        let mut findings = settings.wanted().judge_keyspace(keyspace, &self.datacenter, tables, &found);
+        if let (Some(login), true) = (&settings.login, found.replication.is_some()) {
+            findings.extend(judge_rights(keyspace, &login.user, &self.rights(&login.user).await?));
+        }
+        Ok(findings)
+    }
+
+    /// Resources and permissions of a role, its own and inherited. None: a superuser, or a server that gives no rights.
+    async fn rights(&self, role: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let cql = format!("LIST ALL PERMISSIONS OF {}", quoted(role));
+        match self.rows::<(String, String, String, String)>(&cql, ()).await {
+            Ok(rows) => Ok(rows.into_iter().map(|(_, _, resource, permission)| (resource, permission)).collect()),
+            // There is no authorizer, or it does not tell a role its own.
+            Err(StoreError::Contract(_)) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// In production refuses a server whose commit log may lose acknowledged data, elsewhere warns of it.

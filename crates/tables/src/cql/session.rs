@@ -98,8 +98,11 @@ async fn connect(settings: &CqlSettings, connections: &Arc<Connections>) -> Resu
         .disallow_shard_aware_port(settings.disallow_shard_aware_port)
         // Only what routing needs; we compare the tables' columns ourselves.
         .fetch_full_schema_metadata(false);
+    if let Some(tls) = &settings.tls {
+        builder = builder.tls_context(Some(Arc::clone(tls)));
+    }
     if let Some(login) = &settings.login {
-        builder = builder.user(&login.user, &login.password);
+        builder = builder.authenticator_provider(Arc::new(login.clone()));
     }
     let session = builder.build().await.map_err(|e| StoreError::Unavailable(e.to_string()))?;
     let datacenter = local_datacenter(settings, &session)?;

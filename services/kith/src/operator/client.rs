@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
-use kith_service::config::{Settings, Sources};
+use kith_service::config::{ServerAccess, Settings, Sources};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
@@ -56,7 +57,9 @@ impl OpsOptions {
     /// Connects; a starting server gets 10 s. Fails if the address comes from settings that cannot be read.
     pub async fn connect(&self) -> anyhow::Result<Process> {
         let address = self.address(None)?;
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))?.tcp_nodelay(true);
+        let access =
+            Settings::from_sources(Sources { flags: self.settings(), environment: None })?.transport.ops_access();
+        let endpoint = endpoint(&address, access)?.tcp_nodelay(true);
         let mut problem = String::new();
         let attempts = async {
             loop {
@@ -83,6 +86,22 @@ impl OpsOptions {
         let settings = Settings::from_sources(Sources { flags: self.settings(), environment })?;
         Ok(reachable(settings.ops_listen).to_string())
     }
+}
+
+/// Over TLS where the settings say whom to trust.
+fn endpoint(address: &str, access: Option<ServerAccess>) -> anyhow::Result<Endpoint> {
+    let Some(ServerAccess { ca, identity, server_name, .. }) = access else {
+        return Ok(Endpoint::from_shared(format!("http://{address}"))?);
+    };
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(&ca)?));
+    if let Some((certificate, key)) = identity {
+        tls = tls.identity(Identity::from_pem(read(&certificate)?, read(&key)?));
+    }
+    if let Some(name) = server_name {
+        tls = tls.domain_name(name);
+    }
+    Ok(Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?)
 }
 
 /// The address for calls to a process of this machine that listens there: loopback if it listens on all addresses.

@@ -5,6 +5,7 @@ mod keys;
 mod machine;
 mod report;
 mod stores;
+mod transport;
 
 use anyhow::bail;
 use clap::Args;
@@ -49,6 +50,7 @@ async fn examine(settings: &Settings, release: Release, runtime: &Runtime) -> Ve
     checks.extend(machine::address("ops_listen", settings.ops_listen));
     checks.extend(machine::collector(&settings.otlp_endpoint).await);
     checks.extend(keys::examine(settings));
+    checks.extend(transport::examine(settings, runtime));
     if let (LogAddress::Embedded(log), TablesAddress::Embedded(tables)) = (&settings.log, &settings.tables) {
         checks.extend(embedded::apart(log, tables));
     }
@@ -60,7 +62,8 @@ async fn examine(settings: &Settings, release: Release, runtime: &Runtime) -> Ve
         checks.extend(machine::folder(folder, machine::Use::Disposable));
         checks.extend(embedded::folder_mode(folder));
     }
-    let (log, tables) = tokio::join!(stores::log(settings, runtime), stores::tables(settings, release, runtime));
+    let (log, tables) =
+        tokio::join!(stores::log(settings, release, runtime), stores::tables(settings, release, runtime));
     checks.extend(log.into_iter().chain(tables));
     checks
 }
