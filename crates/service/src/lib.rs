@@ -24,6 +24,7 @@ pub mod layers;
 pub mod limits;
 pub mod metrics;
 pub mod page_token;
+pub mod peer;
 pub mod query;
 mod reasons;
 mod response;

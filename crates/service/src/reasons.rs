@@ -32,7 +32,7 @@ pub fn code_of(reason: Reason) -> Code {
         Reason::SelfNotAllowed | Reason::Blocked | Reason::GenerationState | Reason::DeadLetterState => {
             Code::FailedPrecondition
         }
-        Reason::NotTheAuthor => Code::PermissionDenied,
+        Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::BehindToken
@@ -57,6 +57,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
         | Reason::Blocked
+        | Reason::RightMissing
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated
@@ -82,6 +83,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::GenerationState
         | Reason::DeadLetterState
         | Reason::NotTheAuthor
+        | Reason::OnBehalfOfRefused
         | Reason::DeadlineTooShort
         | Reason::DeadlineExceeded
         | Reason::BehindToken

@@ -11,6 +11,7 @@ use kith_proto::identity::v1::{AccountContent, CreateAccountRequest, CreateAccou
 use kith_proto::time;
 use kith_relations::account::AccountRow;
 use kith_runtime::Runtime;
+use kith_service::auth::{Asker, Right};
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::deadline::Deadline;
@@ -47,11 +48,11 @@ pub struct NewAccount {
 }
 
 impl NewAccount {
-    /// `profile` is a parsed one. The id is a function of the handle and the request id.
-    pub fn new(handle: Handle, profile: Profile, request_id: &RequestId) -> Self {
+    /// `profile` is a parsed one. The id is a function of the handle, the request id, and the calling service, if one asks.
+    pub fn new(handle: Handle, profile: Profile, request_id: &RequestId, asker: &Asker) -> Self {
         let texts = [handle.as_str(), &profile.display_name, &profile.bio];
         let payload_digest = ids::payload_digest(&texts.map(str::as_bytes));
-        let id = ids::account_id(handle.as_str(), request_id);
+        let id = asker.own(ids::account_id(handle.as_str(), request_id));
         Self { id, handle, profile, payload_digest }
     }
 
@@ -124,27 +125,36 @@ pub fn parse_profile(profile: Option<Profile>) -> Result<Profile, Failure> {
 /// Answers `CreateAccount`.
 pub async fn create(
     service: &IdentityService,
+    asker: Asker,
     request: CreateAccountRequest,
     deadline: Deadline,
 ) -> Result<CreateAccountResponse, Failure> {
+    let asker = who_makes(asker)?;
     let kit = &service.shared.kit;
     let at_least = request.at_least.clone();
-    let (account, password) = parse(request, &kit.runtime)?;
-    let seen = kit.see(&at_least, deadline).await?;
+    let (account, password) = parse(request, &asker, &kit.runtime)?;
+    let seen = kit.see_for(&asker, &kit.parse_tokens(&at_least)?, deadline).await?;
     let asked = account.asked();
     let command = prepare(service, &seen, account, password).await?;
     contest::enter::<Claims, rpc::CreateAccount>(&seen, asked, command).await
 }
 
+/// Nobody acts yet: whoever has an account makes another one as anybody does, and a calling service makes it by itself.
+fn who_makes(asker: Asker) -> Result<Asker, Failure> {
+    let asker = asker.without_account();
+    asker.principal().map_or(Ok(()), |principal| principal.may(Right::CreateAccounts))?;
+    Ok(asker)
+}
+
 /// A form is filled in once: all that is wrong with it is said at once.
-fn parse(request: CreateAccountRequest, runtime: &Runtime) -> Result<(NewAccount, Password), Failure> {
+fn parse(request: CreateAccountRequest, asker: &Asker, runtime: &Runtime) -> Result<(NewAccount, Password), Failure> {
     let password = Password::chosen("password", request.password);
     let handle = Handle::parse("handle", &request.handle);
     let profile = parse_profile(request.profile);
     let request_id = RequestId::parse("request_id", &request.request_id, runtime);
     let ((handle, password), (profile, request_id)) =
         Failure::both(Failure::both(handle, password), Failure::both(profile, request_id))?;
-    Ok((NewAccount::new(handle, profile, &request_id), password))
+    Ok((NewAccount::new(handle, profile, &request_id, asker), password))
 }
 
 /// A claim stands for ever: who has lost already need not have the password hashed.
@@ -240,7 +250,7 @@ mod tests {
 
     fn new_account(request_id: &str, bio: &str) -> NewAccount {
         let request_id = RequestId::parse("request_id", request_id, &Runtime::system()).unwrap();
-        NewAccount::new(Handle::normalised("ada").unwrap(), profile(bio), &request_id)
+        NewAccount::new(Handle::normalised("ada").unwrap(), profile(bio), &request_id, &Asker::default())
     }
 
     fn profile(bio: &str) -> Profile {

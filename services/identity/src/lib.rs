@@ -26,6 +26,7 @@ use kith_proto::identity::v1::rpc;
 use kith_proto::identity::v1::session_service_server::{self, SessionServiceServer};
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::origin::Origins;
 use kith_service::auth::{TokenIssuer, Verifier};
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
@@ -37,7 +38,7 @@ use password::PasswordHasher;
 
 rpcs! {
     account_service_server::AccountService => IdentityService {
-        open create_account: rpc::CreateAccount => account::create,
+        anyone create_account: rpc::CreateAccount => account::create,
         read get_account: rpc::GetAccount => read::Accounts,
         read batch_get_accounts: rpc::BatchGetAccounts => read::Accounts,
         read resolve_handle: rpc::ResolveHandle => read::Accounts,
@@ -71,13 +72,14 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 1,
+        folds_version: 2,
         reads: EVENTS,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
         folds: vec![
             Arc::new(Arbiter(arbiter::Claims)),
             Arc::new(Accounts),
             Arc::new(Handles),
+            Arc::new(Origins),
             Arc::new(graph::Edges),
             Arc::new(followers::Followers),
             Arc::new(Blocks),

@@ -10,7 +10,7 @@ use kith_fold::engine::{FoldMetrics, Ports};
 use kith_fold::{FoldError, Generations, MakeGroup, Operations, Projection, Standstill};
 use kith_log::LogError;
 use kith_runtime::Runtime;
-use kith_service::auth::Verifier;
+use kith_service::auth::{Principals, Refusals, Verifier};
 use kith_service::config::{LogFormat, Settings};
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
@@ -51,6 +51,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let admin = Admin::open(&runtime, admin, &readiness, &metrics).await;
     let verifier =
         Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
+    let principals = principals(&settings, &runtime, &metrics)?;
     let asked = until_asked();
     tokio::pin!(asked);
     let suite = tokio::select! {
@@ -62,7 +63,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
     let callers = server::bind("listen", settings.listen).await?;
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
-    let edge = Edge::new(&metrics, verifier, settings.deadlines())?;
+    let edge = Edge::new(&metrics, verifier, principals, settings.deadlines())?;
     announce(&settings);
     let serving = Serving {
         runtime: runtime.clone(),
@@ -88,6 +89,16 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     match end {
         End::Asked => Ok(()),
         End::Broken(why) => bail!("{why}; a new start reads the disk back"),
+    }
+}
+
+fn principals(settings: &Settings, runtime: &Runtime, metrics: &Metrics) -> anyhow::Result<Principals> {
+    match settings.callers_file() {
+        None => Ok(Principals::default()),
+        Some(file) => {
+            let opened = Principals::open(file.to_owned(), runtime.clone(), Refusals::register(metrics));
+            opened.context("the services that may call (`callers_file`)")
+        }
     }
 }
 

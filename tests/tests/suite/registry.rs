@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use kith_relations::origin::ORIGINS;
+use kith_tests::digests;
 use kith_tests::suite::{groups, services};
 
 fn read(path: &str) -> String {
@@ -22,6 +24,15 @@ fn every_service_has_a_manifest_and_a_line_in_the_readme() {
         assert!(all.contains(&format!("- {service}.yaml\n")), "the manifest of {service} is not among the resources");
         let mut rows = readme.lines().filter(|line| line.starts_with("| "));
         assert!(rows.any(|row| row.contains(service)), "README has no row of {service}");
+    }
+}
+
+/// A handler asks its own group's tables for which accounts a calling service may act.
+#[test]
+fn every_group_knows_which_accounts_there_are() {
+    for group in digests::groups(0, digests::PARTITIONS).unwrap() {
+        let tables = group.folded_tables();
+        assert!(tables.iter().any(|table| table.name == ORIGINS.name), "{} folds no origins", group.name);
     }
 }
 

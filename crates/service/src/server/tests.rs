@@ -21,7 +21,7 @@ use tonic_types::StatusExt;
 use tower::Service;
 
 use super::*;
-use crate::auth::{TokenIssuer, Verifier, caller};
+use crate::auth::{Asker, Principals, TokenIssuer, Verifier};
 use crate::deadline::DeadlineRules;
 use crate::health::{READINESS, ReadinessCheck};
 use crate::keys::{JWKS_FILE, KeyFolder};
@@ -41,7 +41,7 @@ struct Sessions {
 #[tonic::async_trait]
 impl SessionService for Sessions {
     async fn create_session(&self, request: Request<CreateSessionRequest>) -> Reply<CreateSessionResponse> {
-        caller(&request)?;
+        Asker::with_account(&request)?;
         Ok(tonic::Response::new(CreateSessionResponse::default()))
     }
 
@@ -84,7 +84,7 @@ async fn start() -> Running {
         callers,
         admin: Admin::open(&runtime, admin, &readiness, &metrics).await,
         operators: (bind("ops_listen", "127.0.0.1:0".parse().unwrap()).await.unwrap(), Routes::default()),
-        edge: Edge::new(&metrics, verifier, DeadlineRules::default()).unwrap(),
+        edge: Edge::new(&metrics, verifier, Principals::default(), DeadlineRules::default()).unwrap(),
         readiness,
         metrics,
         reflection: true,
