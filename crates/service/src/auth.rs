@@ -19,7 +19,7 @@ use kith_proto::errors::v1::Reason;
 pub use asker::Asker;
 pub use callers_file::{CallersError, CallersFile};
 pub use principal::{Accounts, Principal, Refusals, Right};
-pub use principals::Principals;
+pub use principals::{Identity, Principals};
 pub use token::{AccessToken, TokenIssuer};
 pub use verifier::{TokenRefused, Verifier};
 

@@ -57,7 +57,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let suite = tokio::select! {
         biased;
         () = &mut asked => return give_up(&ports, telemetry, &runtime).await,
-        suite = Suite::start(&settings, release, &ports, &readiness, &verifier, &stores) => suite?,
+        suite = Suite::start(&settings, release, &ports, (&readiness, &stores), (&verifier, &principals)) => suite?,
     };
     stores.ready();
     // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
@@ -157,9 +157,8 @@ impl Suite {
         settings: &Settings,
         release: Release,
         ports: &Ports,
-        readiness: &Readiness,
-        verifier: &Verifier,
-        stores: &ReadinessCheck,
+        (readiness, stores): (&Readiness, &ReadinessCheck),
+        (verifier, principals): (&Verifier, &Principals),
     ) -> anyhow::Result<Self> {
         let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
@@ -182,7 +181,7 @@ impl Suite {
                 all.push(projection);
             }
             if serves {
-                let serving = services::Serving { kits, settings, verifier };
+                let serving = services::Serving { kits, settings, verifier, principals };
                 names.extend((service.add_to)(&mut routes, &serving)?);
             }
         }

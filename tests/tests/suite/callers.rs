@@ -19,7 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use issuer::{Issuer, STAFF, principal};
+use issuer::{Issuer, PEOPLE, STAFF, principal};
 
 const NOBODY: &str = "00000000000000000000000000000000";
 /// Files are read again every 5 s.
@@ -45,6 +45,7 @@ fn all_principals(web: &[&str]) -> String {
     web + &principal("app", &["act-as"], "any")
         + &principal("idle", &[], STAFF)
         + &principal("reader", &["read"], STAFF)
+        + &principal("portal", &["act-as", "create-accounts"], PEOPLE)
 }
 
 impl World {
@@ -120,6 +121,32 @@ impl Caller {
         client.create_account(self.request(create)).await.map(tonic::Response::into_inner)
     }
 
+    async fn link(&self, subject_token: &str) -> Result<identity::LinkIdentityResponse, Status> {
+        let link = identity::LinkIdentityRequest { subject_token: subject_token.into(), ..Default::default() };
+        let mut client = SessionServiceClient::new(self.channel.clone());
+        client.link_identity(self.request(link)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn unlink(&self, identity: &str) -> Result<identity::UnlinkIdentityResponse, Status> {
+        let unlink = identity::UnlinkIdentityRequest { identity: identity.into(), ..Default::default() };
+        let mut client = SessionServiceClient::new(self.channel.clone());
+        client.unlink_identity(self.request(unlink)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn exchange(&self, subject_token: &str, request_id: &str) -> Result<identity::ExchangeTokenResponse, Status> {
+        let (subject_token, request_id) = (subject_token.into(), request_id.into());
+        let exchange = identity::ExchangeTokenRequest { subject_token, request_id, ..Default::default() };
+        let mut client = SessionServiceClient::new(self.channel.clone());
+        client.exchange_token(self.request(exchange)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn post_after(&self, text: &str, token: &str) -> Result<posts::Post, Status> {
+        let create = posts::CreatePostRequest { text: text.into(), at_least: vec![token.into()], ..Default::default() };
+        let created =
+            PostServiceClient::new(self.channel.clone()).create_post(self.request(create)).await?.into_inner();
+        Ok(created.post.unwrap())
+    }
+
     async fn post(&self, text: &str, request_id: &str) -> Result<posts::Post, Status> {
         let create =
             posts::CreatePostRequest { text: text.into(), request_id: request_id.into(), ..Default::default() };
@@ -180,9 +207,64 @@ async fn services_act_for_accounts(world: &World) {
     assert_eq!(ids.map(principal_of), ["", "web", "app"].map(Value::from));
 }
 
+/// What holds on both adapters of people who come by the company's own sign-in.
+async fn people_come_by_their_issuer(world: &World) {
+    let portal = world.service("portal");
+    let token = |subject: &str, client: &str| world.issuer.token(PEOPLE, subject, &[("azp", client.into())]);
+    let sign_up = |handle: &str, subject_token: String, request_id: &str| identity::CreateAccountRequest {
+        handle: handle.into(),
+        subject_token,
+        request_id: request_id.into(),
+        ..Default::default()
+    };
+    let made = portal.create_account(sign_up("grace", token("grace", "portal"), "1")).await.unwrap();
+    let again = portal.create_account(sign_up("grace", token("grace", "portal"), "1")).await.unwrap();
+    let grace = made.account.as_ref().unwrap().account_id.clone();
+    assert_eq!(again.account, made.account, "a repeat, with another token of the same person");
+    let other = portal.create_account(sign_up("grace_2", token("grace", "portal"), "2")).await;
+    refused(other, Code::AlreadyExists, "IDENTITY_TAKEN");
+    let stolen = portal.create_account(sign_up("mallory", token("mallory", "web"), "3")).await;
+    refused(stolen, Code::InvalidArgument, "IDENTITY_TOKEN_INVALID");
+    let person = world.anyone().create_account(sign_up("mallory", token("mallory", "portal"), "3")).await;
+    refused(person, Code::InvalidArgument, "FIELD_INVALID");
+
+    // In another service, which has to have folded the link.
+    let (for_grace, seen) = (portal.for_account(&grace), &made.consistency_token);
+    assert_eq!(for_grace.post_after("hello", seen).await.unwrap().author_id, grace);
+    let (ada_id, ada) = world.person("ada_by_password").await;
+    refused_right(portal.for_account(&ada_id).post_after("hello", seen).await, "act-as");
+
+    let subject_token = token("grace", "portal");
+    let exchanged = portal.exchange(&subject_token, "1").await.unwrap();
+    assert_eq!(exchanged.account_id, grace);
+    assert_eq!(portal.exchange(&subject_token, "1").await.unwrap().account_id, grace, "a repeat");
+    refused(portal.exchange(&subject_token, "2").await, Code::FailedPrecondition, "TOKEN_EXCHANGED");
+    refused(portal.exchange(&token("nobody", "portal"), "3").await, Code::NotFound, "IDENTITY_NOT_FOUND");
+    refused(portal.exchange(&token("grace", "web"), "4").await, Code::InvalidArgument, "IDENTITY_TOKEN_INVALID");
+    refused(ada.exchange(&token("grace", "portal"), "5").await, Code::PermissionDenied, "RIGHT_MISSING");
+    let herself = world.anyone().with(&exchanged.access_token);
+    assert_eq!(herself.post("by herself", "").await.unwrap().author_id, grace);
+
+    refused(ada.link(&token("grace", "portal")).await, Code::AlreadyExists, "IDENTITY_TAKEN");
+    refused(ada.link("a.b.c").await, Code::InvalidArgument, "IDENTITY_TOKEN_INVALID");
+    ada.unlink(&exchanged.identity).await.unwrap();
+    for_grace.post_after("still hers", seen).await.unwrap();
+    let unlinked = herself.unlink(&exchanged.identity).await.unwrap().consistency_token;
+    refused_right(for_grace.post_after("no longer", &unlinked).await, "act-as");
+    let linked = ada.link(&token("grace", "portal")).await.unwrap();
+    assert_eq!(linked.identity, exchanged.identity);
+    let for_ada = portal.for_account(&ada_id);
+    assert_eq!(for_ada.post_after("hers now", &linked.consistency_token).await.unwrap().author_id, ada_id);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn services_act_for_accounts_over_embedded_stores() {
     services_act_for_accounts(&World::embedded().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_come_by_their_issuer_over_embedded_stores() {
+    people_come_by_their_issuer(&World::embedded().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +275,9 @@ async fn services_act_for_accounts_over_kafka_and_cassandra() {
     suite::init(&kafka, &cassandra, keys.path()).await.unwrap();
     let places = suite::places(&kafka, &cassandra, keys.path());
     let over = |launch: Launch| places.into_iter().fold(launch, |launch, (key, value)| launch.set(key, value));
-    services_act_for_accounts(&World::over(over).await).await;
+    let world = World::over(over).await;
+    services_act_for_accounts(&world).await;
+    people_come_by_their_issuer(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kith_log::RecordId;
+use kith_proto::errors::v1::Reason;
 use tonic::Request;
 
 use super::{Authentication, Caller, ON_BEHALF_OF, Principal, Right};
@@ -41,6 +42,16 @@ impl Asker {
         match request.extensions().get::<Authentication>() {
             None | Some(Authentication::Anonymous | Authentication::Refused(_)) => Ok(Self::default()),
             Some(_) => Self::known(request),
+        }
+    }
+
+    /// For RPCs that only calling services call. Fails UNAUTHENTICATED without a token, or with a bad or expired one; PERMISSION_DENIED
+    /// for an account.
+    pub fn service<T>(request: &Request<T>) -> Result<Self, Failure> {
+        let asker = Self::known(request)?.without_account();
+        match asker.principal {
+            Some(_) => Ok(asker),
+            None => Err(Failure::new(Reason::RightMissing, "only a calling service may do this")),
         }
     }
 

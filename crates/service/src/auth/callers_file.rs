@@ -81,6 +81,8 @@ struct PrincipalText {
     rights: BTreeSet<Right>,
     /// For whose accounts it acts: an issuer, or `any`.
     accounts: Option<String>,
+    /// The client to which issuers issue tokens for people who use it; the name, unless set.
+    client_id: Option<String>,
 }
 
 impl CallersFile {
@@ -128,7 +130,7 @@ impl CallersFile {
     }
 
     fn add(&mut self, text: PrincipalText, refusals: &Refusals) -> Result<(), String> {
-        let PrincipalText { name, issuer, subject, tls, rights, accounts } = text;
+        let PrincipalText { name, issuer, subject, tls, rights, accounts, client_id } = text;
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
         if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(is_name) {
             return Err(format!("has a name that is not 1 to {NAME_CHARS_MAX} of a-z, 0-9, `-`, `_` and `.`"));
@@ -140,6 +142,7 @@ impl CallersFile {
             (None, false) => Accounts::Any,
         };
         let principal = Principal::new(&name, rights, accounts, refusals.clone());
+        let principal = principal.of_party(client_id.unwrap_or(name));
         let is_new = match (issuer, subject, tls) {
             (Some(issuer), Some(subject), None) if !subject.is_empty() => {
                 self.by_subject.insert((self.known(&issuer)?, subject), principal).is_none()

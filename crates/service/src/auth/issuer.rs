@@ -55,6 +55,8 @@ pub struct Proof {
     /// Unique within the issuer; never an e-mail address.
     pub subject: String,
     pub expires_at_ms: UnixMillis,
+    /// To which client the token was issued: `azp`, or `client_id`.
+    pub party: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -197,7 +199,8 @@ impl Issuer {
         let subject = text(&self.subject_claim).filter(|subject| (1..=SUBJECT_BYTES).contains(&subject.len()));
         let Some(subject) = subject else { return untrusted("it does not name its subject") };
         let expires_at_ms = ((expires_at + leeway) * 1_000.0) as UnixMillis;
-        Ok(Proof { subject: subject.to_owned(), expires_at_ms })
+        let party = text("azp").or_else(|| text("client_id")).map(str::to_owned);
+        Ok(Proof { subject: subject.to_owned(), expires_at_ms, party })
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Accounts {
 /// in logs.
 pub struct Principal {
     name: Arc<str>,
+    /// As which client it has tokens for people issued to it.
+    party: String,
     rights: BTreeSet<Right>,
     accounts: Accounts,
     refusals: Refusals,
@@ -99,7 +101,20 @@ impl Principal {
         refusals: Refusals,
     ) -> Arc<Self> {
         let rights = rights.into_iter().collect();
-        Arc::new(Self { name: name.into(), rights, accounts, refusals, logged_ms: AtomicU64::new(0) })
+        let (party, logged_ms) = (name.to_owned(), AtomicU64::new(0));
+        Arc::new(Self { name: name.into(), party, rights, accounts, refusals, logged_ms })
+    }
+
+    /// The same under another name of client than its own.
+    pub(super) fn of_party(self: Arc<Self>, party: String) -> Arc<Self> {
+        let Self { name, rights, accounts, refusals, .. } = &*self;
+        let (rights, accounts, refusals) = (rights.clone(), accounts.clone(), refusals.clone());
+        Arc::new(Self { name: Arc::clone(name), party, rights, accounts, refusals, logged_ms: AtomicU64::new(0) })
+    }
+
+    /// Whether a token for a person was issued to it.
+    pub fn is_party(&self, party: Option<&str>) -> bool {
+        party == Some(&*self.party)
     }
 
     pub fn name(&self) -> &Arc<str> {

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::issuer::{Issuer, IssuerKeys, KeySource, issuer_named_by};
 use super::verifier::Stamp;
 use super::{CallersError, CallersFile, Principal, Refusals, TokenRefused};
+use crate::ids::hash;
 use crate::keys::read_bounded;
 use crate::peer::PeerIdentity;
 
@@ -25,6 +26,18 @@ const VERIFIED_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4_095);
 #[derive(Clone, Default)]
 pub struct Principals {
     shared: Option<Arc<Shared>>,
+}
+
+/// Whom a trusted issuer's token proves: issuer and subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub issuer: String,
+    /// SHA-256 of issuer and subject, hexadecimal: the subject itself is kept nowhere.
+    pub key: String,
+    /// SHA-256 of the token, hexadecimal.
+    pub token_key: String,
+    /// To which client the token was issued.
+    pub party: Option<String>,
 }
 
 struct Shared {
@@ -92,6 +105,18 @@ impl Principals {
         };
         let is_valid = shared.runtime.now_ms() < verified.expires_at_ms;
         Some(if is_valid { Ok(verified.principal) } else { Err(TokenRefused::Expired) })
+    }
+
+    /// Whom a trusted issuer's token proves, whether or not the callers' file names it.
+    pub fn identity_of(&self, token: &str) -> Result<Identity, TokenRefused> {
+        let shared = self.shared.as_ref().ok_or(TokenRefused::Untrusted)?;
+        let known = shared.known();
+        let (issuer, keys) = known.issuer_of(token).ok_or(TokenRefused::Untrusted)?;
+        let proof = issuer.verify(keys, token, shared.runtime.now_ms())?;
+        let hex = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = hash("kith.identity.v1", &[issuer.name.as_bytes(), proof.subject.as_bytes()]);
+        let token_key = hex(Sha256::digest(token).into());
+        Ok(Identity { issuer: issuer.name.to_string(), key: hex(key), token_key, party: proof.party })
     }
 
     /// The service that has one of these names in its certificate.

@@ -1,7 +1,9 @@
 use kith_proto::identity::v1::session_service_client::SessionServiceClient;
 use kith_proto::identity::v1::session_service_server::{SessionService, SessionServiceServer};
 use kith_proto::identity::v1::{
-    CreateSessionRequest, CreateSessionResponse, GetSigningKeysRequest, GetSigningKeysResponse, JsonWebKey,
+    CreateSessionRequest, CreateSessionResponse, ExchangeTokenRequest, ExchangeTokenResponse, GetSigningKeysRequest,
+    GetSigningKeysResponse, JsonWebKey, LinkIdentityRequest, LinkIdentityResponse, UnlinkIdentityRequest,
+    UnlinkIdentityResponse,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -50,6 +52,18 @@ impl SessionService for Sessions {
         self.may_leave.notified().await;
         let large = JsonWebKey { kty: "x".repeat(1_000_000), ..Default::default() };
         Ok(tonic::Response::new(GetSigningKeysResponse { keys: vec![large] }))
+    }
+
+    async fn link_identity(&self, _: Request<LinkIdentityRequest>) -> Reply<LinkIdentityResponse> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn unlink_identity(&self, _: Request<UnlinkIdentityRequest>) -> Reply<UnlinkIdentityResponse> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn exchange_token(&self, _: Request<ExchangeTokenRequest>) -> Reply<ExchangeTokenResponse> {
+        Err(Status::unimplemented("not here"))
     }
 }
 
