@@ -187,7 +187,7 @@ pub async fn join(services: &Services, run: &str, person: usize) -> anyhow::Resu
         password: password.clone(),
         profile: Some(Profile { display_name: format!("Person {person}"), bio: String::new() }),
         request_id: format!("{run}-account-{person}"),
-        at_least: Vec::new(),
+        ..CreateAccountRequest::default()
     };
     let created = ask!(accounts.create_account(message)).await?;
     let sessions = SessionServiceClient::new(services.identity.clone());

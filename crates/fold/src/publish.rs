@@ -160,6 +160,9 @@ impl Publisher {
         if let Some(trace_parent) = &cause.trace_parent {
             all.push(header(headers::TRACE_PARENT, trace_parent.clone()));
         }
+        if let Some(principal) = &cause.principal {
+            all.push(header(headers::PRINCIPAL, principal.to_string()));
+        }
         all
     }
 }

@@ -50,8 +50,11 @@ pub mod headers {
     /// The least version of reader that understands the record, where that is not the first: an older one stops there.
     pub const READER: &str = "kith_reader";
 
+    /// In a command's record, the calling service that asked for it: the name of a principal, no secret.
+    pub const PRINCIPAL: &str = "kith_principal";
+
     /// Every name above.
-    pub const ALL: [&str; 12] = [
+    pub const ALL: [&str; 13] = [
         SPEC_VERSION,
         ID,
         SOURCE,
@@ -64,6 +67,7 @@ pub mod headers {
         TRACE_PARENT,
         RETRY_OF,
         READER,
+        PRINCIPAL,
     ];
 }
 

@@ -8,6 +8,7 @@ pub mod block;
 pub mod comment;
 pub mod edge;
 pub mod hold;
+pub mod origin;
 pub mod post;
 pub mod reaction;
 pub mod share;

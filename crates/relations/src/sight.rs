@@ -59,6 +59,10 @@ impl<'a> Viewer<'a> {
         if others.is_empty() {
             return Ok(Sights { viewer, others: BTreeMap::new() });
         }
+        if viewer.is_empty() {
+            // Nobody in particular is in no block.
+            return Ok(Sights::new("", others.into_iter().map(|other| (other, Sight::Clear))));
+        }
         let key = Key::text(self.account_id);
         let clusterings = || others.iter().map(|&other| vec![other.into()]);
         let mine = self.state.rows::<BlockRow>(&BLOCKS, &key, clusterings());

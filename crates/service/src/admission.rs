@@ -38,18 +38,15 @@ struct Pool {
 /// Whose places a call takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
-    /// Callers with a valid bearer token.
+    /// Callers with a valid bearer token, and services known by their connection.
     Known,
     Anonymous,
 }
 
-impl From<Authentication> for Who {
-    fn from(authentication: Authentication) -> Self {
-        match authentication {
-            Authentication::Caller(_) => Self::Known,
-            // A client with an expired session must be able to make a new one, with the old token still attached.
-            Authentication::Anonymous | Authentication::Refused(_) => Self::Anonymous,
-        }
+impl From<&Authentication> for Who {
+    fn from(authentication: &Authentication) -> Self {
+        // A client with an expired session must be able to make a new one, with the old token still attached.
+        if authentication.is_known() { Self::Known } else { Self::Anonymous }
     }
 }
 

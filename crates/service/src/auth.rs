@@ -1,23 +1,40 @@
-//! Who calls: access tokens, made for accounts and verified from public keys alone.
+//! Who calls: accounts, by access tokens that this suite made; and services, by tokens of trusted issuers or by the certificates
+//! of their connections. All are verified from public keys alone.
 
+mod asker;
+mod callers_file;
+mod issuer;
+mod principal;
+mod principals;
 mod token;
 mod verifier;
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use kith_log::RecordId;
-use tonic::{Request, Status};
+use kith_proto::errors::v1::Reason;
 
+pub use asker::Asker;
+pub use callers_file::{CallersError, CallersFile};
+pub use principal::{Accounts, Principal, Refusals, Right};
+pub use principals::{Identity, Principals};
 pub use token::{AccessToken, TokenIssuer};
 pub use verifier::{TokenRefused, Verifier};
 
 use crate::Failure;
+use crate::peer::PeerIdentity;
 
 /// Issuer and audience of every access token.
 pub const ISSUER: &str = "kith";
 pub const AUDIENCE: &str = "kith";
 
-/// The account that a call acts for. Comes from the bearer token, never from a request's field.
+/// The metadata in which a calling service names the account that it acts for.
+pub const ON_BEHALF_OF: &str = "kith-on-behalf-of";
+
+/// The account that a call acts for. Comes from the bearer token, or from a calling service's metadata; never from a request's
+/// field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     pub account_id: RecordId,
@@ -25,41 +42,94 @@ pub struct Caller {
 
 /// The layer's result about the caller; in the extensions of every request. A refused token fails only RPCs that need
 /// the caller, so that a client whose token has expired can still make a new session with it attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Authentication {
     Anonymous,
     Caller(Caller),
+    /// A calling service, and the account that it names.
+    Service {
+        principal: Arc<Principal>,
+        account: Option<Caller>,
+    },
     Refused(TokenRefused),
+    /// No RPC serves such a request.
+    Unfit(Unfit),
 }
 
-/// The caller, for RPCs that need one. Fails UNAUTHENTICATED without a bearer token, or with a bad or expired one.
-pub fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
-    let missing = || Failure::unauthenticated("this method needs a bearer token");
-    Ok(optional_caller(request)?.ok_or_else(missing)?)
+/// Why no RPC serves a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfit {
+    /// `kith-on-behalf-of` without a calling service: a gateway passes on its users' headers.
+    OnBehalfOfByNoService,
+    /// `kith-on-behalf-of` is no id, or there are several.
+    OnBehalfOfMalformed,
 }
 
-/// The caller, for RPCs that also serve without one. Fails UNAUTHENTICATED with a bad or expired token: an anonymous
-/// answer would hide content from the token's owner.
-pub fn optional_caller<T>(request: &Request<T>) -> Result<Option<Caller>, Status> {
-    match request.extensions().get::<Authentication>() {
-        Some(Authentication::Caller(caller)) => Ok(Some(*caller)),
-        Some(Authentication::Refused(refused)) => Err(Failure::from(*refused).into()),
-        Some(Authentication::Anonymous) | None => Ok(None),
+impl Authentication {
+    /// Whose clients' places a call takes: those of callers that are known.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self, Self::Caller(_) | Self::Service { .. })
+    }
+
+    pub(crate) fn principal(&self) -> Option<&Arc<Principal>> {
+        match self {
+            Self::Service { principal, .. } => Some(principal),
+            _ => None,
+        }
+    }
+
+    /// Fails for a request that no RPC serves.
+    pub(crate) fn fit(&self) -> Result<(), Failure> {
+        match self {
+            Self::Unfit(unfit) => Err((*unfit).into()),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Checks the `authorization` of a request. Costs a hash and a look-up for a known token.
-pub fn authenticate(verifier: &Verifier, headers: &HeaderMap) -> Authentication {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Authentication::Anonymous };
-    let token = value.to_str().ok().and_then(bearer);
-    match (token, values.next()) {
-        (Some(token), None) => match verifier.verify(token) {
-            Ok(caller) => Authentication::Caller(caller),
-            Err(refused) => Authentication::Refused(refused),
+/// Checks the `authorization` of a request, or else the certificate of its connection. Costs a hash and a look-up for a known
+/// token.
+pub fn authenticate(
+    verifier: &Verifier,
+    principals: &Principals,
+    headers: &HeaderMap,
+    peer: Option<&PeerIdentity>,
+) -> Authentication {
+    let found = match bearer_of(headers) {
+        None => match peer.and_then(|peer| principals.of_peer(peer)) {
+            None => Authentication::Anonymous,
+            Some(principal) => Authentication::Service { principal, account: None },
         },
-        _ => Authentication::Refused(TokenRefused::Malformed),
+        Some(Err(refused)) => Authentication::Refused(refused),
+        Some(Ok(token)) => match principals.of_token(token) {
+            Some(Ok(principal)) => Authentication::Service { principal, account: None },
+            Some(Err(refused)) => Authentication::Refused(refused),
+            None => verifier.verify(token).map_or_else(Authentication::Refused, Authentication::Caller),
+        },
+    };
+    on_behalf_of(headers, found)
+}
+
+/// Adds the account that a service names. Whoever is no service must name none.
+fn on_behalf_of(headers: &HeaderMap, found: Authentication) -> Authentication {
+    let mut values = headers.get_all(ON_BEHALF_OF).iter();
+    let Some(value) = values.next() else { return found };
+    let account_id = value.to_str().ok().and_then(RecordId::parse).filter(|_| values.next().is_none());
+    match (found, account_id) {
+        (Authentication::Service { principal, .. }, Some(account_id)) => {
+            Authentication::Service { principal, account: Some(Caller { account_id }) }
+        }
+        (Authentication::Service { .. }, None) => Authentication::Unfit(Unfit::OnBehalfOfMalformed),
+        // Its service may be one whose token has expired.
+        (Authentication::Refused(refused), _) => Authentication::Refused(refused),
+        _ => Authentication::Unfit(Unfit::OnBehalfOfByNoService),
     }
+}
+
+fn bearer_of(headers: &HeaderMap) -> Option<Result<&str, TokenRefused>> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let token = values.next()?.to_str().ok().and_then(bearer);
+    Some(token.filter(|_| values.next().is_none()).ok_or(TokenRefused::Malformed))
 }
 
 fn bearer(value: &str) -> Option<&str> {
@@ -73,6 +143,20 @@ impl From<TokenRefused> for Failure {
             TokenRefused::Expired => Failure::token_expired(),
             TokenRefused::Malformed => Failure::unauthenticated("the bearer token is malformed"),
             TokenRefused::Forged => Failure::unauthenticated("the bearer token was not made by this suite"),
+            TokenRefused::Untrusted => {
+                Failure::unauthenticated("the bearer token is none of a calling service that this suite trusts")
+            }
+        }
+    }
+}
+
+impl From<Unfit> for Failure {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::OnBehalfOfByNoService => {
+                Self::new(Reason::OnBehalfOfRefused, format!("only a calling service may send {ON_BEHALF_OF}"))
+            }
+            Unfit::OnBehalfOfMalformed => Self::id_malformed(ON_BEHALF_OF),
         }
     }
 }
@@ -82,7 +166,7 @@ mod tests {
     use std::time::Duration;
 
     use kith_runtime::Runtime;
-    use tonic_types::StatusExt;
+    use tonic::Request;
 
     use super::*;
     use crate::keys::{JWKS_FILE, KeyFolder};
@@ -101,14 +185,18 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        authenticate(verifier, &headers)
+        authenticate(verifier, &Principals::default(), &headers, None)
     }
 
-    fn reason(authentication: Authentication) -> (tonic::Code, String) {
+    fn reason(authentication: Authentication) -> (tonic::Code, &'static str) {
         let mut request = Request::new(());
         request.extensions_mut().insert(authentication);
-        let status = caller(&request).unwrap_err();
-        (status.code(), status.get_details_error_info().unwrap().reason)
+        let failure = Asker::with_account(&request).unwrap_err();
+        (failure.code(), failure.reason_name())
+    }
+
+    fn is_of(authentication: Authentication, account_id: RecordId) -> bool {
+        matches!(authentication, Authentication::Caller(caller) if caller.account_id == account_id)
     }
 
     #[tokio::test(start_paused = true)]
@@ -118,15 +206,14 @@ mod tests {
         let account_id = RecordId([9; 16]);
         let token = issuer.issue(account_id).unwrap();
         assert_eq!(token.expires_at_ms, 1_700_003_600_000);
-        let expected = Authentication::Caller(Caller { account_id });
         for scheme in ["Bearer", "bearer", "BEARER "] {
-            assert_eq!(authenticate_with(&verifier, &[&format!("{scheme} {}", token.text)]), expected);
+            assert!(is_of(authenticate_with(&verifier, &[&format!("{scheme} {}", token.text)]), account_id));
         }
         tokio::time::advance(Duration::from_secs(3_599)).await;
-        assert_eq!(authenticate_with(&verifier, &[&format!("Bearer {}", token.text)]), expected);
+        assert!(is_of(authenticate_with(&verifier, &[&format!("Bearer {}", token.text)]), account_id));
         tokio::time::advance(Duration::from_secs(1)).await;
         let late = authenticate_with(&verifier, &[&format!("Bearer {}", token.text)]);
-        assert_eq!(reason(late), (tonic::Code::Unauthenticated, "TOKEN_EXPIRED".into()));
+        assert_eq!(reason(late), (tonic::Code::Unauthenticated, "TOKEN_EXPIRED"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -140,14 +227,41 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_no_service_names_no_account() {
+        let runtime = Runtime::simulated(1, 0);
+        let (_folder, issuer, verifier) = suite(&runtime);
+        let account_id = RecordId([9; 16]).to_string();
+        let person = format!("Bearer {}", issuer.issue(RecordId([8; 16])).unwrap().text);
+        for authorization in [None, Some(&*person)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ON_BEHALF_OF, account_id.parse().unwrap());
+            authorization.map(|value| headers.insert(AUTHORIZATION, value.parse().unwrap()));
+            let found = authenticate(&verifier, &Principals::default(), &headers, None);
+            assert_eq!(found.fit().unwrap_err().reason_name(), "ON_BEHALF_OF_REFUSED");
+            assert!(!found.is_known());
+        }
+    }
+
     #[test]
-    fn only_those_who_ask_who_calls_need_a_token() {
-        let mut request = Request::new(());
-        assert_eq!(optional_caller(&request).unwrap(), None);
-        request.extensions_mut().insert(Authentication::Anonymous);
-        assert_eq!(optional_caller(&request).unwrap(), None);
-        assert_eq!(reason(Authentication::Anonymous).1, "UNAUTHENTICATED");
-        request.extensions_mut().insert(Authentication::Refused(TokenRefused::Expired));
-        assert!(optional_caller(&request).is_err());
+    fn a_service_names_one_account_or_none() {
+        let principal = Principal::new("web", [], Accounts::Any, Refusals::default());
+        let named = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(ON_BEHALF_OF, value.parse().unwrap());
+            }
+            on_behalf_of(&headers, Authentication::Service { principal: Arc::clone(&principal), account: None })
+        };
+        let id = RecordId([9; 16]).to_string();
+        let account = |found| match found {
+            Authentication::Service { account, .. } => Ok(account.map(|caller| caller.account_id)),
+            other => Err(other.fit().unwrap_err().reason_name()),
+        };
+        assert_eq!(account(named(&[])), Ok(None));
+        assert_eq!(account(named(&[&id])), Ok(Some(RecordId([9; 16]))));
+        for bad in [&["ada"][..], &[""], &[&id, &id], &[&id.to_uppercase(), "x"]] {
+            assert_eq!(account(named(bad)), Err("ID_MALFORMED"), "{bad:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use kith_proto::rpc::{Rpc, TakesIncomplete};
 use tonic::{Request, Response, Status};
 
 use crate::Failure;
-use crate::auth::{self, Caller};
+use crate::auth::Asker;
 use crate::deadline::{Deadline, deadline};
 use crate::kit::Kit;
 
@@ -15,28 +15,27 @@ pub trait Handlers: Send + Sync + 'static {
     fn kit(&self) -> &Kit;
 }
 
-/// Caller, request, deadline.
+/// Who asks, request, deadline.
 pub struct Call<R: Rpc> {
-    caller: Caller,
+    pub asker: Asker,
     pub deadline: Deadline,
     pub request: R::Request,
 }
 
 impl<R: Rpc> Call<R> {
-    /// Fails UNAUTHENTICATED without a valid bearer token.
+    /// For an RPC that needs an account: see [`Asker::with_account`].
     pub fn of(request: Request<R::Request>) -> Result<Self, Status> {
-        let caller = auth::caller(&request)?;
-        Ok(Self { caller, deadline: deadline(&request), request: request.into_inner() })
+        let asker = Asker::with_account(&request)?;
+        Ok(Self { asker, deadline: deadline(&request), request: request.into_inner() })
     }
 
-    /// The account that calls.
-    pub fn caller(&self) -> Caller {
-        self.caller
-    }
-
-    /// Its id as keys have it.
-    pub fn viewer(&self) -> String {
-        self.caller.account_id.to_string()
+    /// For an RPC that reads; with `is_public` a calling service may read as nobody in particular.
+    pub fn reading(request: Request<R::Request>, is_public: bool) -> Result<Self, Status> {
+        if !is_public {
+            return Self::of(request);
+        }
+        let asker = Asker::reading(&request)?;
+        Ok(Self { asker, deadline: deadline(&request), request: request.into_inner() })
     }
 }
 

@@ -78,7 +78,7 @@ pub trait Answers<R: Rpc>: Noun {
 /// The common part of every command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked {
-    /// Of the command's one record: hash(actor, RPC, request id).
+    /// Of the command's one record: hash(actor, RPC, request id), and of the calling service, if one asks.
     pub id: RecordId,
     /// The account that asks.
     pub actor: String,
@@ -227,15 +227,14 @@ where
     N: Noun,
     R: Rpc<Request: AtLeast + Repeatable>,
 {
-    let caller = call.caller();
-    let Call { deadline, request, .. } = call;
+    let Call { asker, deadline, request } = call;
     let request_id = RequestId::parse("request_id", request.request_id(), &kit.runtime)?;
-    let id = ids::record_id(caller.account_id, R::NAME, &request_id);
+    let id = asker.record_id(R::NAME, &request_id)?;
     let digest = ids::payload_digest(&[&request.content()]);
-    let asked = Asked { id, actor: caller.account_id.to_string(), digest, at: Timestamp::default() };
+    let asked = Asked { id, actor: asker.viewer(), digest, at: Timestamp::default() };
     let token = kit.parse_tokens(request.at_least())?;
     let command = parse(&asked, request)?;
-    let seen = kit.see_token(&token, asked.actor.clone(), deadline).await?;
+    let seen = kit.see_for(&asker, &token, deadline).await?;
     Ok((Run { seen, asked }, command))
 }
 

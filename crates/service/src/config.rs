@@ -35,6 +35,7 @@ pub struct Settings {
     pub profile: Profile,
     pub keys_dir: PathBuf,
     jwks_file: PathBuf,
+    callers_file: PathBuf,
     #[serde(deserialize_with = "values::service_names")]
     pub services: Vec<ServiceName>,
     pub projector_role: ProjectorRole,
@@ -170,6 +171,11 @@ impl Settings {
             return self.keys_dir.join(crate::keys::JWKS_FILE);
         }
         self.jwks_file.clone()
+    }
+
+    /// The issuers that are trusted and the services that may call; `None`: only accounts call.
+    pub fn callers_file(&self) -> Option<&Path> {
+        Some(&*self.callers_file).filter(|path| *path != Path::new(""))
     }
 
     /// Whether server reflection is served: in development, unless it is set.

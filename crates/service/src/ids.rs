@@ -14,6 +14,12 @@ pub fn record_id(actor: RecordId, rpc: &str, request_id: &RequestId) -> RecordId
     truncated("kith.record.v1", &[&actor.0, rpc.as_bytes(), request_id.0.as_bytes()])
 }
 
+/// The id of a command that a calling service asks for, made of the id that it would have if its account asked: under one request
+/// id, two services ask for two things.
+pub fn by_principal(principal: &str, id: RecordId) -> RecordId {
+    truncated("kith.principal.v1", &[principal.as_bytes(), &id.0])
+}
+
 /// The id of a thing that a command creates within another: a comment on a post, a message in a conversation. The same
 /// request id for another `place` creates another thing.
 pub fn made_in(command: RecordId, place: &str) -> RecordId {

@@ -15,6 +15,7 @@ use kith_tables::{StoreError, Timestamp};
 use lru::LruCache;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
+use crate::auth::{Asker, Principal};
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
 use crate::reasons::may_be_stale;
@@ -53,6 +54,8 @@ pub struct Seen<'a> {
     pub state: State,
     /// The caller's account, as in keys; empty: anonymous.
     pub viewer: String,
+    /// The calling service, if one asks.
+    principal: Option<Arc<Principal>>,
     /// When the answer is due.
     pub deadline: Deadline,
     kit: &'a Kit,
@@ -98,7 +101,18 @@ impl Kit {
             // A caller can forge that time: only authenticated callers advance the clock here.
             self.runtime.observe(token.time());
         }
-        Ok(Seen { state, viewer, deadline, kit: self, publisher, lag })
+        Ok(Seen { state, viewer, principal: None, deadline, kit: self, publisher, lag })
+    }
+
+    /// The same, as `asker` reads. Fails PERMISSION_DENIED for a calling service that may not act for its account, as the tables
+    /// with the token know it.
+    pub async fn see_for(&self, asker: &Asker, token: &Token, deadline: Deadline) -> Result<Seen<'_>, Failure> {
+        let seen = self.see_token(token, asker.viewer(), deadline).await?;
+        let principal = asker.principal().cloned();
+        if let (Some(principal), Ok(account)) = (&principal, asker.caller()) {
+            principal.may_act_for(&seen.state, account).await?;
+        }
+        Ok(Seen { principal, ..seen })
     }
 
     /// Whether the group's folds stand still: see [`State::standstill`].
@@ -130,7 +144,7 @@ impl Kit {
     }
 
     /// The tokens of a request, as one.
-    pub(crate) fn parse_tokens(&self, at_least: &[String]) -> Result<Token, Failure> {
+    pub fn parse_tokens(&self, at_least: &[String]) -> Result<Token, Failure> {
         const FIELD: &str = "at_least";
         if at_least.len() > limits::TOKENS_PER_REQUEST {
             return Err(Failure::too_many_tokens(FIELD, at_least.len()));
@@ -198,7 +212,8 @@ impl Seen<'_> {
         if self.lag.worst_records() > self.kit.max_lag_records {
             return Err(Failure::overloaded());
         }
-        let cause = Cause::default();
+        let principal = self.principal.as_ref().map(|principal| Arc::clone(principal.name()));
+        let cause = Cause { principal, ..Cause::default() };
         let Command { depends_on, topic, key, id, mut event } = command;
         event.set_rules(self.kit.projection.rules());
         let append = self.publisher.append_command(depends_on, topic, key, id, &event, &cause);

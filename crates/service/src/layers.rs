@@ -1,5 +1,7 @@
 //! The layers before every handler: admit or shed, count, trace, set the deadline, authenticate the caller.
 
+mod foreign;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use kith_proto::errors::v1::Reason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -18,12 +20,14 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
+use self::foreign::with_reason;
 use crate::Failure;
 use crate::admission::{Admission, Who};
-use crate::auth::{self, Verifier};
+use crate::auth::{self, Authentication, Principals, Verifier};
 use crate::deadline::{Deadline, DeadlineRules};
 use crate::limits::{REQUEST_ARRIVES_SECONDS, REQUEST_HEADER_BYTES, STREAMS_OPEN};
 use crate::metrics::{Metrics, RpcMethod, RpcMetrics, code_name};
+use crate::peer::PeerIdentity;
 use crate::response::{Answer, Held, Open, UntakenBytes};
 use crate::trace_context::{self, TRACE_PARENT};
 use crate::{arriving, content_type};
@@ -32,7 +36,6 @@ use crate::{arriving, content_type};
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long the rest of a refused request may take to arrive.
 const REFUSED_TAKEN_WITHIN: Duration = Duration::from_secs(1);
-const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 /// Sets the message limits of a generated server: requests of 256 KiB, responses of 4 MiB.
 #[macro_export]
@@ -53,6 +56,7 @@ pub struct Edge {
 struct EdgeShared {
     rpcs: RpcMetrics,
     verifier: Verifier,
+    principals: Principals,
     deadlines: DeadlineRules,
     /// A place is held until the caller has read the answer.
     admission: Admission,
@@ -65,27 +69,33 @@ struct EdgeShared {
 
 impl Edge {
     /// Registers the RPC metrics in `metrics`; one per process.
-    pub fn new(metrics: &Metrics, verifier: Verifier, deadlines: DeadlineRules) -> Result<Self, prost::DecodeError> {
+    pub fn new(
+        metrics: &Metrics,
+        verifier: Verifier,
+        principals: Principals,
+        deadlines: DeadlineRules,
+    ) -> Result<Self, prost::DecodeError> {
         let descriptors = [
             kith_proto::FILE_DESCRIPTOR_SET,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         ];
         let rpcs = RpcMetrics::register(metrics, &descriptors)?;
-        Ok(Self::with(rpcs, verifier, deadlines))
+        Ok(Self::with(rpcs, verifier, principals, deadlines))
     }
 
-    fn with(rpcs: RpcMetrics, verifier: Verifier, deadlines: DeadlineRules) -> Self {
+    fn with(rpcs: RpcMetrics, verifier: Verifier, principals: Principals, deadlines: DeadlineRules) -> Self {
         let refusal = Status::from(Failure::overloaded()).into_http::<Body>().into_parts().0.headers;
         let (admission, streams) = (Admission::new(), Semaphore::new(STREAMS_OPEN).into());
-        let shared = EdgeShared { rpcs, verifier, deadlines, admission, refusal, streams, untaken: Arc::default() };
+        let untaken = Arc::default();
+        let shared = EdgeShared { rpcs, verifier, principals, deadlines, admission, refusal, streams, untaken };
         Self { shared: Arc::new(shared) }
     }
 
     /// The same with separate places: callers cannot crowd out operators.
     pub(crate) fn apart(&self) -> Self {
-        let EdgeShared { rpcs, verifier, deadlines, .. } = &*self.shared;
-        Self::with(rpcs.clone(), verifier.clone(), *deadlines)
+        let EdgeShared { rpcs, verifier, principals, deadlines, .. } = &*self.shared;
+        Self::with(rpcs.clone(), verifier.clone(), principals.clone(), *deadlines)
     }
 
     /// Waits until nothing is in flight, except streams. New calls are still served: a connection was sent the GOAWAY,
@@ -135,7 +145,9 @@ where
             return Box::pin(async move { Ok(edge.refuse(&method, request.into_body(), code, refusal).await) });
         }
         // Authentication costs more than a refusal. A forged token gets no place later.
-        let claims = if request.headers().contains_key(AUTHORIZATION) { Who::Known } else { Who::Anonymous };
+        let claims =
+            request.headers().contains_key(AUTHORIZATION) || request.extensions().get::<PeerIdentity>().is_some();
+        let claims = if claims { Who::Known } else { Who::Anonymous };
         if !method.is_streaming() && !edge.admission.has_room(claims) {
             return Box::pin(async move { Ok(edge.shed(&method, request.into_body()).await) });
         }
@@ -174,11 +186,12 @@ impl EdgeShared {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
         let mut call = Call { rpcs: &self.rpcs, method, started: Instant::now(), code: Code::Cancelled };
-        let authentication = auth::authenticate(&self.verifier, request.headers());
+        let authentication = self.authenticate(&request);
+        let (fit, who) = (authentication.fit(), Who::from(&authentication));
         request.extensions_mut().insert(authentication);
-        let entered = match self.deadlines.admit(request.headers()) {
+        let entered = match fit.and_then(|()| self.deadlines.admit(request.headers())) {
             Ok(deadline) if call.method.is_streaming() => Ok((deadline, None)),
-            Ok(deadline) => self.enter(&mut request, deadline, authentication.into()).await,
+            Ok(deadline) => self.enter(&mut request, deadline, who).await,
             Err(failure) => {
                 take_rest(request.body_mut()).await;
                 Err(failure)
@@ -190,6 +203,11 @@ impl EdgeShared {
         }
         let span = span_of(&call.method, &request);
         self.call(call, entered, inner, request).instrument(span).await
+    }
+
+    fn authenticate(&self, request: &Request<Body>) -> Authentication {
+        let peer = request.extensions().get::<PeerIdentity>();
+        auth::authenticate(&self.verifier, &self.principals, request.headers(), peer)
     }
 
     /// All of the request, and then a place.
@@ -327,7 +345,7 @@ impl Drop for Call<'_> {
     }
 }
 
-/// By OpenTelemetry's conventions for RPCs. Without the caller's identity or address.
+/// By OpenTelemetry's conventions for RPCs, and the calling service's name. Without the account's identity or an address.
 fn span_of(method: &RpcMethod, request: &Request<Body>) -> Span {
     let span = tracing::info_span!(
         "rpc",
@@ -336,7 +354,11 @@ fn span_of(method: &RpcMethod, request: &Request<Body>) -> Span {
         rpc.system.name = "grpc",
         rpc.method = method.name(),
         rpc.status_code = field::Empty,
+        kith.principal = field::Empty,
     );
+    if let Some(principal) = request.extensions().get::<Authentication>().and_then(Authentication::principal) {
+        span.record("kith.principal", &**principal.name());
+    }
     if let Some(parent) = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok()) {
         trace_context::set_parent(&span, parent);
     }
@@ -346,38 +368,6 @@ fn span_of(method: &RpcMethod, request: &Request<Body>) -> Span {
 /// The status in the headers or trailers of a response. One that comes later, after a stream, is not seen here.
 fn code_in(headers: &HeaderMap) -> Code {
     headers.get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
-}
-
-/// tonic's own answers have no reason, and report an undecodable request as INTERNAL.
-fn with_reason(response: Response<Body>) -> Response<Body> {
-    let headers = response.headers();
-    if !headers.contains_key(Status::GRPC_STATUS) || headers.contains_key(Status::GRPC_STATUS_DETAILS) {
-        return response;
-    }
-    let Some(status) = Status::from_header_map(headers) else { return response };
-    let failure = match status.code() {
-        Code::Unimplemented if status.message().starts_with("Content is compressed") => {
-            return compression_unknown();
-        }
-        Code::Unimplemented => Failure::method_unknown(),
-        Code::OutOfRange if status.message().contains("message length too large") => Failure::request_too_large(),
-        Code::Internal if is_decoding_error(status.message()) => Failure::request_undecodable(),
-        _ => return response,
-    };
-    Status::from(failure).into_http()
-}
-
-/// With the supported encodings, as gRPC's specification of compression asks.
-fn compression_unknown() -> Response<Body> {
-    let mut response = Status::from(Failure::compression_unknown()).into_http();
-    response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    response
-}
-
-fn is_decoding_error(message: &str) -> bool {
-    ["failed to decode Protobuf message", "Unexpected EOF", "Missing request message", "protocol error"]
-        .iter()
-        .any(|start| message.starts_with(start))
 }
 
 #[cfg(test)]

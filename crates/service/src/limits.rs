@@ -95,6 +95,12 @@ limits! {
     TOKENS_PER_MERGE: usize = 1_000;
     /// The longest bearer token that is verified, in bytes.
     BEARER_TOKEN_BYTES: usize = 2_048;
+    /// The longest token of a trusted issuer, in bytes.
+    ISSUER_TOKEN_BYTES: usize = 8 * 1_024;
+    /// How far ahead a trusted issuer's token may expire, in seconds; one that is valid for longer is refused.
+    ISSUER_TOKEN_LIFETIME_SECONDS: u64 = 24 * 3_600;
+    /// The longest subject that a trusted issuer names, in bytes.
+    SUBJECT_BYTES: usize = 255;
     /// How long an access token is valid, in seconds.
     ACCESS_TOKEN_LIFETIME_SECONDS: u64 = 3_600;
     /// A request with less time left than this is refused at once, in milliseconds.

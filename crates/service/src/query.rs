@@ -17,6 +17,10 @@ pub trait Reads<R: Rpc>: Send + Sync + 'static {
     /// What is asked, parsed.
     type Wanted: Send + Sync;
 
+    /// Whether there is an answer for nobody in particular: then a calling service may ask without an account, and
+    /// [`Seen::viewer`] is empty.
+    const IS_PUBLIC: bool = false;
+
     /// Validates and parses the request. No I/O.
     fn parse(request: R::Request) -> Result<Self::Wanted, Failure>;
 
@@ -29,6 +33,10 @@ pub trait Lists<R: Rpc>: Send + Sync + 'static {
     type Service: Handlers;
     /// What is asked, parsed.
     type Wanted: Send + Sync;
+
+    /// Whether there is an answer for nobody in particular: then a calling service may ask without an account, and
+    /// [`Seen::viewer`] is empty.
+    const IS_PUBLIC: bool = false;
 
     /// Validates and parses the request. No I/O.
     fn parse(request: R::Request) -> Result<Self::Wanted, Failure>;
@@ -57,11 +65,11 @@ where
     N: Reads<R>,
     R: Rpc<Request: AtLeast, Response: TakesAsOf>,
 {
-    let (kit, viewer) = (service.kit(), call.viewer());
-    let Call { deadline, request, .. } = call;
+    let kit = service.kit();
+    let Call { asker, deadline, request } = call;
     let token = kit.parse_tokens(request.at_least())?;
     let wanted = N::parse(request)?;
-    let seen = kit.see_token(&token, viewer, deadline).await?;
+    let seen = kit.see_for(&asker, &token, deadline).await?;
     // Before the rows are read: they include at least this.
     let as_of = seen.as_of();
     let mut response = N::read(service, &seen, wanted).await?;
@@ -75,8 +83,9 @@ where
     N: Lists<R>,
     R: Rpc<Request: AtLeast + Paged, Response: TakesAsOf + TakesNextPage>,
 {
-    let (kit, viewer) = (service.kit(), call.viewer());
-    let Call { deadline, request, .. } = call;
+    let kit = service.kit();
+    let Call { asker, deadline, request } = call;
+    let viewer = asker.viewer();
     let size = page_size("page_size", request.page_size())?;
     let filter = request.filter();
     let bound = [viewer.as_bytes(), &filter];
@@ -84,7 +93,7 @@ where
     let after = opened.map(|bytes| cursor::decode(&bytes).ok_or_else(Failure::page_token_invalid)).transpose()?;
     let token = kit.parse_tokens(request.at_least())?;
     let wanted = N::parse(request)?;
-    let seen = kit.see_token(&token, viewer.clone(), deadline).await?;
+    let seen = kit.see_for(&asker, &token, deadline).await?;
     let as_of = seen.as_of();
     let (mut response, next) = N::page(service, &seen, wanted, &PageAsk { size, after }).await?;
     let next = next.map(|place| kit.page_tokens.seal(R::NAME, &bound, &cursor::encode(&place))).transpose()?;

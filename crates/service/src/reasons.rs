@@ -21,18 +21,22 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::HandleReserved
         | Reason::RequestMalformed
         | Reason::HeadersTooLarge
+        | Reason::IdentityTokenInvalid
         | Reason::RequestTooLarge => Code::InvalidArgument,
-        Reason::HandleTaken | Reason::RequestIdReused => Code::AlreadyExists,
+        Reason::HandleTaken | Reason::IdentityTaken | Reason::RequestIdReused => Code::AlreadyExists,
         Reason::AccountNotFound
         | Reason::PostNotFound
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
         | Reason::GenerationNotFound
+        | Reason::IdentityNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
-        Reason::SelfNotAllowed | Reason::Blocked | Reason::GenerationState | Reason::DeadLetterState => {
-            Code::FailedPrecondition
-        }
-        Reason::NotTheAuthor => Code::PermissionDenied,
+        Reason::SelfNotAllowed
+        | Reason::Blocked
+        | Reason::GenerationState
+        | Reason::DeadLetterState
+        | Reason::TokenExchanged => Code::FailedPrecondition,
+        Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::BehindToken
@@ -57,6 +61,9 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
         | Reason::Blocked
+        | Reason::RightMissing
+        | Reason::IdentityTaken
+        | Reason::IdentityNotFound
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated
@@ -82,6 +89,9 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::GenerationState
         | Reason::DeadLetterState
         | Reason::NotTheAuthor
+        | Reason::OnBehalfOfRefused
+        | Reason::IdentityTokenInvalid
+        | Reason::TokenExchanged
         | Reason::DeadlineTooShort
         | Reason::DeadlineExceeded
         | Reason::BehindToken

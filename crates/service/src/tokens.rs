@@ -7,8 +7,9 @@ use kith_proto::tokens::v1::token_service_server::{TokenService, TokenServiceSer
 use kith_proto::tokens::v1::{MergeTokensRequest, MergeTokensResponse};
 use tonic::{Request, Response, Status};
 
+use crate::Failure;
+use crate::auth::Asker;
 use crate::limits::TOKENS_PER_MERGE;
-use crate::{Failure, auth};
 
 /// Knows how many partitions a topic has; all else that it needs is in the tokens.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +47,7 @@ impl TokenService for Tokens {
         &self,
         request: Request<MergeTokensRequest>,
     ) -> Result<Response<MergeTokensResponse>, Status> {
-        auth::caller(&request)?;
+        Asker::reading(&request)?;
         let token = self.merge(&request.get_ref().tokens)?.encode();
         Ok(Response::new(MergeTokensResponse { token }))
     }

@@ -7,10 +7,13 @@ use kith_proto::engagement::v1::{
     BookmarkRemoved, Bookmarked, CommentContent, CommentCreated, Reacted, ReactionKind, Shared, Subject, Unreacted,
     Unshared,
 };
-use kith_proto::identity::private::v1::{AccountRequested, identity_private_event::Event as IdentityPrivate};
+use kith_proto::identity::private::v1::{
+    AccountRequested, ExchangeRequested, IdentityRequested, identity_private_event::Event as IdentityPrivate,
+};
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
-    AccountContent, AccountCreated, Blocked, FollowCut, Followed, Profile, Unblocked, Unfollowed,
+    AccountContent, AccountCreated, Blocked, FollowCut, Followed, IdentityLinked, IdentityUnlinked, Profile, Unblocked,
+    Unfollowed,
 };
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent, ReadMarkerMoved};
@@ -36,6 +39,8 @@ const SHARE: &str = "54a2e000000000000000000000000004";
 const BOOKMARK: &str = "b00c3a4c000000000000000000000007";
 const CONVERSATION: &str = "c0472e25000000000000000000000005";
 const MESSAGE: &str = "3e55a6e0000000000000000000000006";
+const ISSUER: &str = "https://login.example";
+const KEY: &str = "5e00000000000000000000000000000000000000000000000000000000000008";
 const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 pub fn all() -> Vec<Event> {
@@ -49,6 +54,8 @@ fn identity() -> Vec<Event> {
         content: account_content(),
         create_time: at(1),
         intent_offset: 41,
+        issuer: ISSUER.into(),
+        identity_key: KEY.into(),
     };
     let followed = Followed {
         follower_id: BOB.into(),
@@ -68,8 +75,38 @@ fn identity() -> Vec<Event> {
         create_time: at(1),
         payload_digest: DIGEST.into(),
         rules: 1,
+        issuer: ISSUER.into(),
+        identity_key: KEY.into(),
     };
+    let linked = IdentityLinked {
+        account_id: ADA.into(),
+        issuer: ISSUER.into(),
+        identity_key: KEY.into(),
+        create_time: at(6),
+        intent_offset: 42,
+    };
+    let unlinked = IdentityUnlinked {
+        account_id: ADA.into(),
+        issuer: ISSUER.into(),
+        identity_key: KEY.into(),
+        create_time: at(7),
+        intent_offset: 43,
+    };
+    let wanted = IdentityRequested {
+        account_id: ADA.into(),
+        issuer: ISSUER.into(),
+        identity_key: KEY.into(),
+        unlinks: true,
+        create_time: at(7),
+        payload_digest: DIGEST.into(),
+        rules: 1,
+    };
+    let exchange = ExchangeRequested { account_id: ADA.into(), token_key: KEY.into(), create_time: at(8), rules: 1 };
     vec![
+        Identity::IdentityLinked(linked).into(),
+        Identity::IdentityUnlinked(unlinked).into(),
+        IdentityPrivate::IdentityRequested(wanted).into(),
+        IdentityPrivate::ExchangeRequested(exchange).into(),
         Identity::AccountCreated(created).into(),
         Identity::Followed(followed).into(),
         Identity::Unfollowed(Unfollowed { follower_id: BOB.into(), target_id: ADA.into(), create_time: at(3) }).into(),

@@ -138,6 +138,8 @@ impl Lists<rpc::ListComments> for Comments {
     type Service = EngagementService;
     type Wanted = ListCommentsRequest;
 
+    const IS_PUBLIC: bool = true;
+
     fn parse(request: ListCommentsRequest) -> Result<ListCommentsRequest, Failure> {
         parse_id("post_id", &request.post_id)?;
         parse_id_or_empty("parent_comment_id", &request.parent_comment_id)?;

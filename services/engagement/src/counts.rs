@@ -35,6 +35,8 @@ impl Reads<rpc::BatchGetCounts> for AroundSubjects {
     type Service = EngagementService;
     type Wanted = Vec<Subject>;
 
+    const IS_PUBLIC: bool = true;
+
     fn parse(request: BatchGetCountsRequest) -> Result<Vec<Subject>, Failure> {
         parse_subjects(request.subjects)
     }

@@ -20,6 +20,7 @@ use kith_fold::{EVENTS, Fold, Group};
 use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
 use kith_service::limited;
@@ -50,13 +51,14 @@ pub fn group(generation: u32) -> Group {
         Arc::new(subject::Subjects),
         Arc::new(Blocks),
         Arc::new(BlockedBy),
+        Arc::new(Origins),
         Arc::new(reaction::Reactions),
         Arc::new(discussion::Comments),
         Arc::new(share::Shares),
         Arc::new(bookmark::Bookmarks),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
-    Group { name: GROUP, generation, folds_version: 1, reads: EVENTS, topics, folds, shown: None }
+    Group { name: GROUP, generation, folds_version: 2, reads: EVENTS, topics, folds, shown: None }
 }
 
 /// The handlers; cheap to clone.

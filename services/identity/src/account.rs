@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kith_fold::Record;
+use kith_fold::{Record, Token};
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::AccountRequested;
@@ -10,7 +10,7 @@ use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::{AccountContent, CreateAccountRequest, CreateAccountResponse, Profile, rpc};
 use kith_proto::time;
 use kith_relations::account::AccountRow;
-use kith_runtime::Runtime;
+use kith_service::auth::{Asker, Identity, Right};
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::deadline::Deadline;
@@ -23,7 +23,7 @@ use kith_tables::{StoreError, Timestamp};
 use crate::arbiter::{ClaimRow, Claims, claim};
 use crate::handle::Handle;
 use crate::password::{Password, PasswordHasher};
-use crate::{IdentityService, read};
+use crate::{IdentityService, link, proof, read, sign_up};
 
 /// Asks for an account. Nobody acts yet: its id and digest are made here.
 pub struct Command {
@@ -31,9 +31,10 @@ pub struct Command {
     /// The handle's, in the log.
     key: String,
     is_reserved: bool,
-    password: Password,
+    /// `None`: the account is to have none.
+    password: Option<Password>,
     passwords: PasswordHasher,
-    /// `None`: the handle could not be had already before the hash was made.
+    /// `None`: the handle could not be had already before the hash was made. Empty without a password.
     password_hash: Option<String>,
 }
 
@@ -43,21 +44,34 @@ pub struct NewAccount {
     pub id: RecordId,
     pub handle: Handle,
     pub profile: Profile,
+    /// What is to prove it besides, or instead of, a password.
+    pub identity: Option<Identity>,
     payload_digest: [u8; 32],
 }
 
 impl NewAccount {
-    /// `profile` is a parsed one. The id is a function of the handle and the request id.
-    pub fn new(handle: Handle, profile: Profile, request_id: &RequestId) -> Self {
+    /// `profile` is a parsed one. The id is a function of the handle, the request id, and the calling service, if one asks.
+    pub fn new(
+        handle: Handle,
+        profile: Profile,
+        identity: Option<Identity>,
+        (request_id, asker): (&RequestId, &Asker),
+    ) -> Self {
         let texts = [handle.as_str(), &profile.display_name, &profile.bio];
-        let payload_digest = ids::payload_digest(&texts.map(str::as_bytes));
-        let id = ids::account_id(handle.as_str(), request_id);
-        Self { id, handle, profile, payload_digest }
+        let key = identity.as_ref().map(|identity| &*identity.key);
+        let all: Vec<&[u8]> = texts.into_iter().chain(key).map(str::as_bytes).collect();
+        let payload_digest = ids::payload_digest(&all);
+        let id = asker.own(ids::account_id(handle.as_str(), request_id));
+        Self { id, handle, profile, identity, payload_digest }
     }
 
     /// The intent.
     pub fn requested(&self, password_hash: String, asked: &Asked) -> Private {
         let (handle, profile) = (self.handle.as_str().to_owned(), Some(self.profile.clone()));
+        let (issuer, identity_key) = match &self.identity {
+            Some(identity) => (identity.issuer.clone(), identity.key.clone()),
+            None => Default::default(),
+        };
         Private::AccountRequested(AccountRequested {
             account_id: self.id.to_string(),
             handle_key: handle.clone(),
@@ -66,6 +80,8 @@ impl NewAccount {
             create_time: Some(time::of_us(asked.at.0)),
             payload_digest: Bytes::copy_from_slice(&self.payload_digest),
             rules: 0,
+            issuer,
+            identity_key,
         })
     }
 
@@ -96,6 +112,9 @@ pub enum Rejection {
     HandleReserved,
     #[error("the request id was used for another account")]
     RequestIdReused,
+    /// Of two who ask at once for accounts with one identity, the one whose link comes later has an account that nothing proves.
+    #[error("the identity is linked to another account")]
+    IdentityTaken,
 }
 
 impl From<Rejection> for Failure {
@@ -108,6 +127,7 @@ impl From<Rejection> for Failure {
                 .with("field", "handle")
                 .violation("handle", "is reserved"),
             Rejection::RequestIdReused => Self::request_id_reused(),
+            Rejection::IdentityTaken => Self::new(Reason::IdentityTaken, rejection.to_string()),
         }
     }
 }
@@ -124,27 +144,58 @@ pub fn parse_profile(profile: Option<Profile>) -> Result<Profile, Failure> {
 /// Answers `CreateAccount`.
 pub async fn create(
     service: &IdentityService,
+    asker: Asker,
     request: CreateAccountRequest,
     deadline: Deadline,
 ) -> Result<CreateAccountResponse, Failure> {
+    let asker = who_makes(asker)?;
     let kit = &service.shared.kit;
     let at_least = request.at_least.clone();
-    let (account, password) = parse(request, &kit.runtime)?;
-    let seen = kit.see(&at_least, deadline).await?;
+    let (account, password) = parse(service, request, &asker)?;
+    let seen = kit.see_for(&asker, &kit.parse_tokens(&at_least)?, deadline).await?;
     let asked = account.asked();
     let command = prepare(service, &seen, account, password).await?;
     contest::enter::<Claims, rpc::CreateAccount>(&seen, asked, command).await
 }
 
+/// Nobody acts yet: whoever has an account makes another one as anybody does, and a calling service makes it by itself.
+fn who_makes(asker: Asker) -> Result<Asker, Failure> {
+    let asker = asker.without_account();
+    asker.principal().map_or(Ok(()), |principal| principal.may(Right::CreateAccounts))?;
+    Ok(asker)
+}
+
 /// A form is filled in once: all that is wrong with it is said at once.
-fn parse(request: CreateAccountRequest, runtime: &Runtime) -> Result<(NewAccount, Password), Failure> {
-    let password = Password::chosen("password", request.password);
+fn parse(
+    service: &IdentityService,
+    request: CreateAccountRequest,
+    asker: &Asker,
+) -> Result<(NewAccount, Option<Password>), Failure> {
+    let proofs = proofs(service, request.password, &request.subject_token, asker);
     let handle = Handle::parse("handle", &request.handle);
     let profile = parse_profile(request.profile);
-    let request_id = RequestId::parse("request_id", &request.request_id, runtime);
-    let ((handle, password), (profile, request_id)) =
-        Failure::both(Failure::both(handle, password), Failure::both(profile, request_id))?;
-    Ok((NewAccount::new(handle, profile, &request_id), password))
+    let request_id = RequestId::parse("request_id", &request.request_id, &service.shared.kit.runtime);
+    let ((handle, (password, identity)), (profile, request_id)) =
+        Failure::both(Failure::both(handle, proofs), Failure::both(profile, request_id))?;
+    Ok((NewAccount::new(handle, profile, identity, (&request_id, asker)), password))
+}
+
+/// What is to prove the account: a password, or, where a calling service asks, the identity that a token proves, or both.
+fn proofs(
+    service: &IdentityService,
+    password: String,
+    subject_token: &str,
+    asker: &Asker,
+) -> Result<(Option<Password>, Option<Identity>), Failure> {
+    if subject_token.is_empty() {
+        return Ok((Some(Password::chosen("password", password)?), None));
+    }
+    if asker.principal().is_none() {
+        return Err(Failure::field_invalid("subject_token", "is for calling services"));
+    }
+    let identity = proof::identity(service, asker, subject_token)?;
+    let password = if password.is_empty() { None } else { Some(Password::chosen("password", password)?) };
+    Ok((password, Some(identity)))
 }
 
 /// A claim stands for ever: who has lost already need not have the password hashed.
@@ -152,12 +203,22 @@ async fn prepare(
     service: &IdentityService,
     seen: &Seen<'_>,
     account: NewAccount,
-    password: Password,
+    password: Option<Password>,
 ) -> Result<Command, Failure> {
     let passwords = service.shared.passwords.clone();
     let is_reserved = service.shared.reserved_handles.contains(account.handle.as_str());
     let is_open = !is_reserved && claim(&seen.state, &account.handle).await?.is_none();
-    let password_hash = if is_open { Some(passwords.hash(password.clone(), seen.deadline).await?) } else { None };
+    if let Some(identity) = account.identity.as_ref().filter(|_| is_open) {
+        let owner = link::owner(&seen.state, &identity.key).await?.account_id;
+        if !owner.is_empty() && owner != account.id.to_string() {
+            return Err(Rejection::IdentityTaken.into());
+        }
+    }
+    let password_hash = match &password {
+        _ if !is_open => None,
+        Some(password) => Some(passwords.hash(password.clone(), seen.deadline).await?),
+        None => Some(String::new()),
+    };
     let key = account.handle.key();
     Ok(Command { account, key, is_reserved, password, passwords, password_hash })
 }
@@ -210,8 +271,15 @@ impl Settles<rpc::CreateAccount> for Claims {
             return Ok(Verdict::Lost(rejection.into()));
         }
         let (account, fact) = created(seen, &claim.account_id).await?;
+        let mut follows = Token::from(fact);
+        if let Some(Identity { issuer, key, .. }) = &command.account.identity {
+            match sign_up::signed_up(seen, &claim.account_id, &claim.winning_event_id, (issuer, key)).await? {
+                Some(linked) => follows.add(linked),
+                None => return Ok(Verdict::Lost(Rejection::IdentityTaken.into())),
+            }
+        }
         let account = Some(account.present(&seen.opener(), &claim.account_id));
-        Ok(Verdict::Won(CreateAccountResponse { account, ..CreateAccountResponse::default() }, fact.into()))
+        Ok(Verdict::Won(CreateAccountResponse { account, ..CreateAccountResponse::default() }, follows))
     }
 }
 
@@ -221,7 +289,8 @@ impl Command {
         if self.password_hash.as_ref() == Some(&claim.password_hash) {
             return Ok(true);
         }
-        let verified = self.passwords.verify(self.password.clone(), Some(&claim.password_hash), deadline).await;
+        let Some(password) = self.password.clone() else { return Ok(claim.password_hash.is_empty()) };
+        let verified = self.passwords.verify(password, Some(&claim.password_hash), deadline).await;
         verified.map_err(|failure| Unknown::because(&failure))
     }
 }
@@ -236,11 +305,13 @@ async fn created(seen: &Seen<'_>, account_id: &str) -> Result<(AccountRow, Posit
 
 #[cfg(test)]
 mod tests {
+    use kith_runtime::Runtime;
+
     use super::*;
 
     fn new_account(request_id: &str, bio: &str) -> NewAccount {
         let request_id = RequestId::parse("request_id", request_id, &Runtime::system()).unwrap();
-        NewAccount::new(Handle::normalised("ada").unwrap(), profile(bio), &request_id)
+        NewAccount::new(Handle::normalised("ada").unwrap(), profile(bio), None, (&request_id, &Asker::default()))
     }
 
     fn profile(bio: &str) -> Profile {

@@ -87,6 +87,8 @@ impl Contest for Claims {
             content: Some(claim.content.clone()),
             create_time: Some(time::of_us(claim.create_time.0)),
             intent_offset: record.position.offset,
+            issuer: intent.issuer.clone(),
+            identity_key: intent.identity_key.clone(),
         };
         Some(Append {
             topic: topics::IDENTITY,

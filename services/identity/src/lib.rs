@@ -7,14 +7,18 @@
 mod account;
 pub mod arbiter;
 pub mod edge;
+mod exchange;
 pub mod followers;
 pub mod graph;
 mod handle;
+pub mod link;
 mod lists;
 mod password;
+mod proof;
 mod read;
 mod relationship;
 mod session;
+pub mod sign_up;
 
 use std::sync::Arc;
 
@@ -26,7 +30,8 @@ use kith_proto::identity::v1::rpc;
 use kith_proto::identity::v1::session_service_server::{self, SessionServiceServer};
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::block::{BlockedBy, Blocks};
-use kith_service::auth::{TokenIssuer, Verifier};
+use kith_relations::origin::Origins;
+use kith_service::auth::{Principals, TokenIssuer, Verifier};
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
 use kith_service::{Failure, limited, rpcs};
@@ -37,7 +42,7 @@ use password::PasswordHasher;
 
 rpcs! {
     account_service_server::AccountService => IdentityService {
-        open create_account: rpc::CreateAccount => account::create,
+        anyone create_account: rpc::CreateAccount => account::create,
         read get_account: rpc::GetAccount => read::Accounts,
         read batch_get_accounts: rpc::BatchGetAccounts => read::Accounts,
         read resolve_handle: rpc::ResolveHandle => read::Accounts,
@@ -48,6 +53,9 @@ rpcs! {
     session_service_server::SessionService => IdentityService {
         open create_session: rpc::CreateSession => session::create,
         open get_signing_keys: rpc::GetSigningKeys => session::signing_keys,
+        acting link_identity: rpc::LinkIdentity => link::link,
+        acting unlink_identity: rpc::UnlinkIdentity => link::unlink,
+        service exchange_token: rpc::ExchangeToken => exchange::create,
     }
 }
 
@@ -71,13 +79,17 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 1,
+        folds_version: 2,
         reads: EVENTS,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
         folds: vec![
             Arc::new(Arbiter(arbiter::Claims)),
+            Arc::new(Arbiter(link::Links)),
+            Arc::new(sign_up::SignUps),
+            Arc::new(Arbiter(exchange::Exchanges)),
             Arc::new(Accounts),
             Arc::new(Handles),
+            Arc::new(Origins),
             Arc::new(graph::Edges),
             Arc::new(followers::Followers),
             Arc::new(Blocks),
@@ -94,6 +106,8 @@ pub struct Deps {
     pub issuer: TokenIssuer,
     /// Knows the public keys that they are verified with.
     pub verifier: Verifier,
+    /// Knows whom trusted issuers' tokens prove.
+    pub principals: Principals,
     /// What one password hash takes, in KiB.
     pub password_memory_kib: u32,
     /// How far back before a follow the other's posts belong in the home feed.
@@ -112,6 +126,7 @@ struct Shared {
     kit: Arc<Kit>,
     issuer: TokenIssuer,
     verifier: Verifier,
+    principals: Principals,
     passwords: PasswordHasher,
     backfill_window_seconds: u32,
     reserved_handles: ReservedHandles,
@@ -122,8 +137,8 @@ impl IdentityService {
     pub fn new(deps: Deps) -> Result<Self, Failure> {
         let passwords = PasswordHasher::new(deps.kit.runtime.clone(), deps.password_memory_kib)?;
         let backfill_window_seconds = u32::try_from(deps.backfill_window_seconds).unwrap_or(u32::MAX);
-        let Deps { kit, issuer, verifier, reserved_handles, .. } = deps;
-        let shared = Shared { kit, issuer, verifier, passwords, backfill_window_seconds, reserved_handles };
+        let Deps { kit, issuer, verifier, principals, reserved_handles, .. } = deps;
+        let shared = Shared { kit, issuer, verifier, principals, passwords, backfill_window_seconds, reserved_handles };
         Ok(Self { shared: Arc::new(shared) })
     }
 

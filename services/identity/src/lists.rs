@@ -30,6 +30,8 @@ impl Lists<rpc::ListFollowers> for Follows {
     type Service = IdentityService;
     type Wanted = String;
 
+    const IS_PUBLIC: bool = true;
+
     fn parse(request: ListFollowersRequest) -> Result<String, Failure> {
         parse_id("account_id", &request.account_id)?;
         Ok(request.account_id)
@@ -50,6 +52,8 @@ impl Lists<rpc::ListFollowers> for Follows {
 impl Lists<rpc::ListFollowing> for Follows {
     type Service = IdentityService;
     type Wanted = String;
+
+    const IS_PUBLIC: bool = true;
 
     fn parse(request: ListFollowingRequest) -> Result<String, Failure> {
         parse_id("account_id", &request.account_id)?;

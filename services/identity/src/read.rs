@@ -30,6 +30,8 @@ impl Reads<rpc::GetAccount> for Accounts {
     type Service = IdentityService;
     type Wanted = String;
 
+    const IS_PUBLIC: bool = true;
+
     fn parse(request: GetAccountRequest) -> Result<String, Failure> {
         parse_id("account_id", &request.account_id)?;
         Ok(request.account_id)
@@ -45,6 +47,8 @@ impl Reads<rpc::GetAccount> for Accounts {
 impl Reads<rpc::BatchGetAccounts> for Accounts {
     type Service = IdentityService;
     type Wanted = Vec<String>;
+
+    const IS_PUBLIC: bool = true;
 
     fn parse(request: BatchGetAccountsRequest) -> Result<Vec<String>, Failure> {
         parse_ids("account_ids", request.account_ids)
@@ -64,6 +68,8 @@ impl Reads<rpc::BatchGetAccounts> for Accounts {
 impl Reads<rpc::ResolveHandle> for Accounts {
     type Service = IdentityService;
     type Wanted = Handle;
+
+    const IS_PUBLIC: bool = true;
 
     fn parse(request: ResolveHandleRequest) -> Result<Handle, Failure> {
         Handle::parse("handle", &request.handle)

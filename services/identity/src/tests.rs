@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine::{FoldMetrics, Pace, Ports, create};
-use kith_fold::{Projection, Record, State, Token};
+use kith_fold::{Projection, Record, State, Token, create_first};
 use kith_log::embedded::EmbeddedLog;
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::Event;
@@ -21,7 +21,7 @@ use kith_proto::identity::v1::{
     Relationship, UnblockRequest, UnfollowRequest,
 };
 use kith_runtime::Runtime;
-use kith_service::auth::{Authentication, Caller, TokenIssuer, Verifier};
+use kith_service::auth::{Authentication, Caller, Principals, TokenIssuer, Verifier};
 use kith_service::deadline::Deadline;
 use kith_service::keys::{JWKS_FILE, KeyFolder};
 use kith_service::kit::Kit;
@@ -68,7 +68,8 @@ impl World {
     }
 
     async fn start(self) -> Suite {
-        create(&self.ports, &group(1)).await.unwrap();
+        self.ports.log.create_topics(&[topics::OPS]).await.unwrap();
+        create_first(&self.ports, &group(1)).await.unwrap();
         let (projection, service) = self.replica(true).await;
         Suite { service, projection, world: self }
     }
@@ -90,6 +91,7 @@ impl World {
             kit,
             issuer,
             verifier,
+            principals: Principals::default(),
             password_memory_kib: 8,
             backfill_window_seconds: 3_600,
             reserved_handles: ReservedHandles::new(reserved).unwrap(),
@@ -217,7 +219,7 @@ fn new_account(handle: &str, request_id: &str) -> CreateAccountRequest {
         password: "correct horse".to_owned(),
         profile: Some(Profile { display_name: "Some One".to_owned(), bio: String::new() }),
         request_id: request_id.to_owned(),
-        at_least: Vec::new(),
+        ..CreateAccountRequest::default()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use kith_fold::{Generations, Group};
-use kith_service::auth::{TokenIssuer, Verifier};
+use kith_service::auth::{Principals, TokenIssuer, Verifier};
 use kith_service::config::{ServiceName, Settings};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
@@ -34,6 +34,7 @@ pub struct Serving<'a> {
     pub kits: BTreeMap<&'static str, Arc<Kit>>,
     pub settings: &'a Settings,
     pub verifier: &'a Verifier,
+    pub principals: &'a Principals,
 }
 
 /// Only the projector can have one without the other: other services decide on their own folded tables.
@@ -110,13 +111,14 @@ fn feeds(settings: &Settings, number: u32) -> Group {
 }
 
 fn identity(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
-    let Serving { settings, verifier, .. } = serving;
+    let Serving { settings, verifier, principals, .. } = serving;
     let kit = serving.kit(kith_identity::GROUP)?;
     let key = KeyFolder::at(&settings.keys_dir).signing_key().context("the signing key")?;
     let deps = kith_identity::Deps {
         issuer: TokenIssuer::new(key, kit.runtime.clone()),
         kit,
         verifier: (*verifier).clone(),
+        principals: (*principals).clone(),
         password_memory_kib: settings.password_memory_kib,
         backfill_window_seconds: settings.backfill_window_seconds,
         reserved_handles: settings.reserved_handles.clone(),

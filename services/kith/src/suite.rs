@@ -11,7 +11,7 @@ use kith_fold::{FoldError, Generations, MakeGroup, Operations, Projection, Stand
 use kith_log::LogError;
 use kith_log::kafka::check_rights as check_kafka_rights;
 use kith_runtime::Runtime;
-use kith_service::auth::Verifier;
+use kith_service::auth::{Principals, Refusals, Verifier};
 use kith_service::config::{LogAddress, LogFormat, Settings};
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
@@ -54,18 +54,19 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let admin = Admin::open(&runtime, admin, &readiness, &metrics).await;
     let verifier =
         Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
+    let principals = principals(&settings, &runtime, &metrics)?;
     let asked = until_asked();
     tokio::pin!(asked);
     let suite = tokio::select! {
         biased;
         () = &mut asked => return give_up(&ports, telemetry, &runtime).await,
-        suite = Suite::start(&settings, release, &ports, &readiness, &verifier, &stores) => suite?,
+        suite = Suite::start(&settings, release, &ports, (&readiness, &stores), (&verifier, &principals)) => suite?,
     };
     stores.ready();
     // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
     let callers = server::bind("listen", settings.listen).await?;
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
-    let edge = Edge::new(&metrics, verifier, settings.deadlines())?;
+    let edge = Edge::new(&metrics, verifier, principals, settings.deadlines())?;
     announce(&settings);
     let serving = Serving {
         runtime: runtime.clone(),
@@ -92,6 +93,16 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     match end {
         End::Asked => Ok(()),
         End::Broken(why) => bail!("{why}; a new start reads the disk back"),
+    }
+}
+
+fn principals(settings: &Settings, runtime: &Runtime, metrics: &Metrics) -> anyhow::Result<Principals> {
+    match settings.callers_file() {
+        None => Ok(Principals::default()),
+        Some(file) => {
+            let opened = Principals::open(file.to_owned(), runtime.clone(), Refusals::register(metrics));
+            opened.context("the services that may call (`callers_file`)")
+        }
     }
 }
 
@@ -150,9 +161,8 @@ impl Suite {
         settings: &Settings,
         release: Release,
         ports: &Ports,
-        readiness: &Readiness,
-        verifier: &Verifier,
-        stores: &ReadinessCheck,
+        (readiness, stores): (&Readiness, &ReadinessCheck),
+        (verifier, principals): (&Verifier, &Principals),
     ) -> anyhow::Result<Self> {
         let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
@@ -176,7 +186,7 @@ impl Suite {
                 all.push(projection);
             }
             if serves {
-                let serving = services::Serving { kits, settings, verifier };
+                let serving = services::Serving { kits, settings, verifier, principals };
                 names.extend((service.add_to)(&mut routes, &serving)?);
             }
         }

@@ -24,6 +24,7 @@ use kith_proto::messaging::v1::message_service_server::{self, MessageServiceServ
 use kith_proto::messaging::v1::rpc;
 use kith_relations::account::Accounts;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
 use kith_service::{limited, rpcs};
@@ -69,11 +70,11 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
     let place_us = i64::try_from(place.as_micros()).unwrap_or(i64::MAX);
     let conversations = conversation::Conversations { place_us };
     let folds: Vec<Arc<dyn Fold>> =
-        vec![Arc::new(conversations), Arc::new(Accounts), Arc::new(Blocks), Arc::new(BlockedBy)];
+        vec![Arc::new(conversations), Arc::new(Accounts), Arc::new(Origins), Arc::new(Blocks), Arc::new(BlockedBy)];
     Group {
         name: GROUP,
         generation,
-        folds_version: 2,
+        folds_version: 3,
         reads: EVENTS,
         topics: vec![topics::MESSAGING, topics::IDENTITY],
         folds,

@@ -16,6 +16,7 @@ use kith_proto::posts::v1::post_service_server::{self, PostServiceServer, SERVIC
 use kith_proto::posts::v1::rpc;
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
 use kith_service::{limited, rpcs};
@@ -67,13 +68,14 @@ pub fn group(generation: u32) -> Group {
         Arc::new(Arbiter(edit::Edits)),
         Arc::new(Accounts),
         Arc::new(Handles),
+        Arc::new(Origins),
         Arc::new(Blocks),
         Arc::new(BlockedBy),
     ];
     Group {
         name: GROUP,
         generation,
-        folds_version: 1,
+        folds_version: 2,
         reads: EVENTS,
         topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],
         folds,

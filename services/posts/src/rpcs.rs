@@ -56,6 +56,8 @@ impl Reads<rpc::GetPost> for Posts {
     type Service = PostsService;
     type Wanted = String;
 
+    const IS_PUBLIC: bool = true;
+
     fn parse(request: GetPostRequest) -> Result<String, Failure> {
         parse_id("post_id", &request.post_id)?;
         Ok(request.post_id)
@@ -72,6 +74,8 @@ impl Reads<rpc::GetPost> for Posts {
 impl Reads<rpc::BatchGetPosts> for Posts {
     type Service = PostsService;
     type Wanted = Vec<String>;
+
+    const IS_PUBLIC: bool = true;
 
     fn parse(request: BatchGetPostsRequest) -> Result<Vec<String>, Failure> {
         if request.post_ids.len() > limits::BATCH_ITEMS {

@@ -38,7 +38,9 @@ pub async fn hydrate(state: &State, viewer: &str, entries: &[Entry]) -> Result<H
 async fn cards(state: &State, viewer: &str, entries: &[Entry]) -> Result<BTreeMap<String, Card>, StoreError> {
     let mut actors: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for entry in entries {
-        let actors = actors.entry(&entry.post_id).or_insert_with(|| [viewer].into());
+        let actors = actors
+            .entry(&entry.post_id)
+            .or_insert_with(|| (!viewer.is_empty()).then_some(viewer).into_iter().collect());
         if entry.kind == Kind::Share {
             actors.insert(&entry.author_id);
         }

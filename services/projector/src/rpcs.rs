@@ -75,6 +75,8 @@ impl Lists<rpc::GetAuthorFeed> for Author {
     type Service = Feeds;
     type Wanted = AuthorWanted;
 
+    const IS_PUBLIC: bool = true;
+
     fn parse(request: GetAuthorFeedRequest) -> Result<AuthorWanted, Failure> {
         let GetAuthorFeedRequest { account_id, include_shares, .. } = request;
         parse_id("account_id", &account_id)?;
@@ -133,6 +135,8 @@ impl Reads<rpc::ExplainFeedEntry> for Explanation {
 impl Reads<rpc::WaitFor> for Progress {
     type Service = Feeds;
     type Wanted = ();
+
+    const IS_PUBLIC: bool = true;
 
     fn parse(_: WaitForRequest) -> Result<(), Failure> {
         Ok(())

@@ -91,6 +91,8 @@ impl Lists<rpc::GetTagFeed> for Tagged {
     /// The tag, normalised.
     type Wanted = String;
 
+    const IS_PUBLIC: bool = true;
+
     fn parse(request: GetTagFeedRequest) -> Result<String, Failure> {
         parse_tag("tag", &request.tag)
     }

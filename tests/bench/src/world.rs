@@ -62,6 +62,7 @@ pub fn account(n: u64) -> Fact {
         content: Some(Content::close(&AccountContent { handle, profile })),
         create_time: Some(time::timestamp(1_000)),
         intent_offset: n,
+        ..AccountCreated::default()
     };
     (id(Thing::Account, n), Identity::AccountCreated(event).into())
 }

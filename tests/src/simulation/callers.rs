@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kith_log::RecordId;
-use kith_service::auth::{Authentication, Caller, TokenIssuer};
+use kith_service::auth::{Accounts, Authentication, Caller, Principal, Refusals, Right, TokenIssuer};
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::service::Routes;
@@ -79,5 +79,18 @@ impl Callers {
             }
         }
         request
+    }
+
+    /// `message` as a service sends it for an account, or by itself, if the text is no id. Fails over connections, where none is known.
+    pub fn acting<T>(&self, (name, accounts): (&str, Accounts), actor: &str, message: T) -> Result<Request<T>, Status> {
+        let Identity::Known = self.identity else {
+            return Err(Status::unimplemented("no calling service is known here"));
+        };
+        let rights = [Right::ActAs, Right::CreateAccounts];
+        let principal = Principal::new(name, rights, accounts, Refusals::default());
+        let account = RecordId::parse(actor).map(|account_id| Caller { account_id });
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(Authentication::Service { principal, account });
+        Ok(request)
     }
 }

@@ -8,7 +8,7 @@ use kith_fold::Token;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
-use super::board::{Board, Scene};
+use super::board::{Board, Scene, Thing};
 use super::history::{Call, Outcome};
 use super::hot;
 use super::nouns::{self, Block, CreateAccount, Unblock, create};
@@ -82,6 +82,9 @@ impl Client {
     /// Makes its accounts, then does what the plan asks.
     pub async fn run(mut self) {
         let plan = self.target.plan().clone();
+        if self.target.knows_services() {
+            locked(&self.shared.board).add(nouns::SERVICES, Thing::default());
+        }
         if plan.hot {
             // All at once, before anybody can know who won.
             self.perform("", create(nouns::CONTENDED[0])).await;
@@ -264,7 +267,7 @@ pub(super) fn ask(call: &Call, page_token: &str) -> Ask {
         None => Vec::new(),
     };
     let (actor, request_id) = (call.actor.clone(), call.request_id.clone());
-    Ask { actor, request_id, at_least, page_token: page_token.to_owned() }
+    Ask { actor, request_id, at_least, page_token: page_token.to_owned(), confusion: None }
 }
 
 /// Appends the page of an answer to the earlier ones. Returns the token of the next one; `None`: that was the last, and

@@ -10,6 +10,7 @@ mod hot;
 mod model;
 mod nouns;
 mod operation;
+mod people;
 mod plan;
 pub mod planted;
 mod process;

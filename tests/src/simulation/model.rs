@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kith_content::{Content, Opener};
 use kith_fold::Token;
-use kith_log::{LogPartition, Offset, PartitionIndex, Position, Record, RecordId, Topic};
+use kith_log::{LogPartition, Offset, PartitionIndex, Position, Record, RecordId, Topic, headers};
 use kith_proto::Event;
 use prost::Message;
 use prost_types::Timestamp;
@@ -22,6 +22,8 @@ pub struct Fact {
     pub event: Event,
     /// Whether no record of its id came before it.
     pub is_new: bool,
+    /// The calling service that asked, as the record says.
+    pub principal: Option<String>,
 }
 
 /// Something that a record made.
@@ -72,7 +74,8 @@ impl Model {
             if at < micros(event.time()) {
                 model.clamped.insert(position);
             }
-            let fact = Fact { position, id, at, event, is_new };
+            let principal = record.header(headers::PRINCIPAL).map(str::to_owned);
+            let fact = Fact { position, id, at, event, is_new, principal };
             nouns::ALL.iter().for_each(|noun| noun.read(&mut model, &fact));
         }
         model

@@ -22,6 +22,17 @@ pub struct Ask {
     pub at_least: Vec<String>,
     /// The position of a walk through pages; empty: the first page.
     pub page_token: String,
+    /// What a planted defect takes for the same.
+    pub confusion: Option<Confusion>,
+}
+
+/// What calling services are wrongly taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confusion {
+    /// Two services for one.
+    ServicesAreOne,
+    /// The accounts of one issuer for those of all.
+    AccountsOfAll,
 }
 
 /// What was answered.

@@ -128,6 +128,10 @@ impl Target for Processes {
         false
     }
 
+    fn knows_services(&self) -> bool {
+        false
+    }
+
     fn processes(&self) -> usize {
         1
     }

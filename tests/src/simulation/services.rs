@@ -1,6 +1,6 @@
 //! The services of one process, called as its server calls them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -8,13 +8,14 @@ use kith::services::{RELEASE, Serving};
 use kith_fold::Projection;
 use kith_fold::engine::Ports;
 use kith_runtime::Runtime;
-use kith_service::auth::Verifier;
+use kith_service::auth::{Principals, Refusals, Verifier};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
 use tonic::service::RoutesBuilder;
 
 use super::callers::Callers;
+use super::people;
 use crate::digests;
 
 /// Argon2 as cheap as it takes.
@@ -26,13 +27,15 @@ const ONLY_FOLDS_NEED_IT: u64 = 0;
 /// The keys that all processes share: made once, from no seed of a history.
 pub struct Keys {
     folder: tempfile::TempDir,
+    callers: PathBuf,
 }
 
 impl Keys {
     pub fn make() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         KeyFolder::at(folder.path()).create_missing(&Runtime::system())?;
-        Ok(Self { folder })
+        let callers = people::write(folder.path())?;
+        Ok(Self { folder, callers })
     }
 
     fn path(&self) -> &Path {
@@ -55,7 +58,8 @@ pub fn handlers(
     settings.backfill_window_seconds = backfill_window_seconds;
     let verifier = Verifier::open(settings.jwks_file(), ports.runtime.clone())?;
     let kits = projections.iter().map(|of| (of.group_name(), kit(of))).collect();
-    let serving = Serving { kits, settings: &settings, verifier: &verifier };
+    let principals = Principals::open(keys.callers.clone(), ports.runtime.clone(), Refusals::default())?;
+    let serving = Serving { kits, settings: &settings, verifier: &verifier, principals: &principals };
     let mut routes = RoutesBuilder::default();
     for service in RELEASE.0 {
         (service.add_to)(&mut routes, &serving)?;

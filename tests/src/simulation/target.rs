@@ -35,6 +35,11 @@ pub trait Target: Send + Sync + 'static {
     /// Whether answers may be old because a replica lost its tail.
     fn is_shaken(&self) -> bool;
 
+    /// Whether calling services can be played: over connections each would need a token of a trusted issuer.
+    fn knows_services(&self) -> bool {
+        true
+    }
+
     /// How many processes may answer.
     fn processes(&self) -> usize;
 

@@ -46,7 +46,7 @@ fn account() -> Request<CreateAccountRequest> {
         password: PASSWORD.into(),
         profile: Some(Profile { display_name: NAME.into(), ..Profile::default() }),
         request_id: REQUEST_ID.into(),
-        at_least: Vec::new(),
+        ..CreateAccountRequest::default()
     })
 }
 

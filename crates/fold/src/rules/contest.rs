@@ -33,7 +33,7 @@ pub trait Contest: Send + Sync + 'static {
     type Subject: RowType;
 
     const CLAIMS: &'static Table;
-    /// Its partitions have the facts' keys; each holds the one row of the subject.
+    /// Its partitions have the facts' keys; each holds the row of the subject, at [`Self::subject`].
     const SUBJECTS: &'static Table;
 
     /// A well-formed intent. Any other is ignored.
@@ -46,6 +46,11 @@ pub trait Contest: Send + Sync + 'static {
     /// and every other intent has lost because it did not write the row.
     fn place(record: &Record) -> Vec<Value> {
         vec![record.id.to_string().into()]
+    }
+
+    /// The place of the subject's row in its table partition.
+    fn subject(_: &Self::Intent) -> Vec<Value> {
+        Vec::new()
     }
 
     /// Judges the intent by the verdicts so far, and updates their sum. Pure. Verdicts are final: a release with other rules
@@ -95,7 +100,8 @@ impl<C: Contest> Fold for Arbiter<C> {
         let made_the_row = rows.position::<C::Claim>(place.clone()) == Some(record.position.offset);
         let claim = rows.get::<C::Claim>(place).filter(|_| made_the_row);
         let fact = claim.and_then(|claim| C::fact(intent, &claim, record));
-        fact.map(|fact| append_if_due::<C>(fact, record.position.offset)).into_iter().collect()
+        let subject = C::subject(intent);
+        fact.map(|fact| append_if_due::<C>(fact, subject, record.position.offset)).into_iter().collect()
     }
 
     fn appends(&self) -> bool {
@@ -103,7 +109,7 @@ impl<C: Contest> Fold for Arbiter<C> {
     }
 }
 
-fn append_if_due<C: Contest>(fact: Append, intent_offset: u64) -> Effect {
+fn append_if_due<C: Contest>(fact: Append, subject: Vec<Value>, intent_offset: u64) -> Effect {
     let partition = Key::text(&fact.key);
     let then = move |found: &[Option<Row>]| {
         let subject = found.first().and_then(Option::as_ref).map(Row::read::<C::Subject>);
@@ -115,7 +121,7 @@ fn append_if_due<C: Contest>(fact: Append, intent_offset: u64) -> Effect {
         };
         if is_due { vec![Effect::append(fact.clone())] } else { Vec::new() }
     };
-    Effect::Read { table: C::SUBJECTS, partition, rows: vec![RowKey::of::<C::Subject>([])], then: Arc::new(then) }
+    Effect::Read { table: C::SUBJECTS, partition, rows: vec![RowKey::of::<C::Subject>(subject)], then: Arc::new(then) }
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use kith_log::{Position, RecordId, headers};
 use kith_proto::{DecodeError, Event, time};
 use kith_runtime::{CLOCK_AHEAD_MAX_US, UnixMillis};
@@ -29,7 +31,7 @@ impl Record {
     /// This record as the cause of another.
     pub fn cause(&self) -> Cause {
         let (causation, correlation) = (Some(self.id), Some(self.correlation));
-        Cause { causation, correlation, trace_parent: self.trace_parent.clone() }
+        Cause { causation, correlation, trace_parent: self.trace_parent.clone(), principal: None }
     }
 }
 
@@ -47,6 +49,8 @@ pub struct Cause {
     pub correlation: Option<RecordId>,
     /// W3C trace context of what caused it, if that was traced; `None`: the current span, if there is one.
     pub trace_parent: Option<String>,
+    /// The calling service that asked for it, if one did: an id that is no secret.
+    pub principal: Option<Arc<str>>,
 }
 
 /// The result of decoding a record.

@@ -30,6 +30,8 @@ pub enum TokenRefused {
     Malformed,
     /// Not signed by us, another algorithm, another audience, or another form.
     Forged,
+    /// Of a trusted issuer, and not valid, or of nobody whom the callers' file names.
+    Untrusted,
     Expired,
 }
 
@@ -57,7 +59,7 @@ struct Keys {
 
 /// Detects a changed file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     modified: Option<SystemTime>,
     bytes: u64,
 }
@@ -179,7 +181,7 @@ impl Keys {
 }
 
 impl Stamp {
-    fn of(file: &Path) -> Result<Self, KeyError> {
+    pub(super) fn of(file: &Path) -> Result<Self, KeyError> {
         let metadata = std::fs::metadata(file).map_err(|error| KeyError::File { path: file.to_owned(), error })?;
         Ok(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
     }

@@ -64,6 +64,12 @@ pub const KEYS: &[Key] = &[
     key("cql_password_file", "", "the file of its password"),
     key("keys_dir", "./.kith/keys", "the folder of the signing key and of the page-token key, mode 0700"),
     key("jwks_file", "", "the public keys that access tokens are verified with; empty: `jwks.json` in `keys_dir`"),
+    key(
+        "callers_file",
+        "",
+        "the issuers that are trusted and the services that may call (TOML, `docs/security.md`), read again when it changes; \
+         empty: none",
+    ),
     key("partitions", "16", "partitions of every topic; fixed when the log is created"),
     key("replication_factor", "0", "replicas of topics and keyspaces; 0: 1 in development, 3 in production"),
     key("cql_local_datacenter", "datacenter1", "the datacentre in which all folds and reads run"),

@@ -7,7 +7,7 @@ use tonic_types::StatusExt;
 use tower::{ServiceExt, service_fn};
 
 use super::*;
-use crate::auth::{Authentication, TokenIssuer};
+use crate::auth::{Authentication, Principals, TokenIssuer};
 use crate::deadline::Deadline;
 use crate::keys::{JWKS_FILE, KeyFolder};
 use crate::limits::RPCS_IN_FLIGHT;
@@ -28,7 +28,7 @@ fn suite() -> Suite {
     let verifier = Verifier::open(folder.path().join(JWKS_FILE), runtime.clone()).unwrap();
     let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime);
     let metrics = Metrics::default();
-    let edge = Edge::new(&metrics, verifier, DeadlineRules::default()).unwrap();
+    let edge = Edge::new(&metrics, verifier, Principals::default(), DeadlineRules::default()).unwrap();
     let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16])).unwrap().text);
     Suite { metrics, edge, bearer, _keys: folder }
 }
@@ -75,7 +75,7 @@ async fn handlers_find_their_deadline_and_their_caller() {
     let handler = service_fn(|request: Request<Body>| {
         let deadline = request.extensions().get::<Deadline>().copied().unwrap();
         assert_eq!(deadline.remaining(), Duration::from_millis(980));
-        let authentication = request.extensions().get::<Authentication>().copied().unwrap();
+        let authentication = request.extensions().get::<Authentication>().cloned().unwrap();
         assert!(matches!(authentication, Authentication::Caller(caller) if caller.account_id == RecordId([7; 16])));
         ok(request)
     });

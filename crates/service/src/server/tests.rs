@@ -1,7 +1,9 @@
 use kith_proto::identity::v1::session_service_client::SessionServiceClient;
 use kith_proto::identity::v1::session_service_server::{SessionService, SessionServiceServer};
 use kith_proto::identity::v1::{
-    CreateSessionRequest, CreateSessionResponse, GetSigningKeysRequest, GetSigningKeysResponse, JsonWebKey,
+    CreateSessionRequest, CreateSessionResponse, ExchangeTokenRequest, ExchangeTokenResponse, GetSigningKeysRequest,
+    GetSigningKeysResponse, JsonWebKey, LinkIdentityRequest, LinkIdentityResponse, UnlinkIdentityRequest,
+    UnlinkIdentityResponse,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,7 +23,7 @@ use tonic_types::StatusExt;
 use tower::Service;
 
 use super::*;
-use crate::auth::{TokenIssuer, Verifier, caller};
+use crate::auth::{Asker, Principals, TokenIssuer, Verifier};
 use crate::deadline::DeadlineRules;
 use crate::health::{READINESS, ReadinessCheck};
 use crate::keys::{JWKS_FILE, KeyFolder};
@@ -46,7 +48,7 @@ struct Sessions {
 impl SessionService for Sessions {
     async fn create_session(&self, request: Request<CreateSessionRequest>) -> Reply<CreateSessionResponse> {
         self.peers.lock().unwrap().push(request.extensions().get().cloned());
-        caller(&request)?;
+        Asker::with_account(&request)?;
         Ok(tonic::Response::new(CreateSessionResponse::default()))
     }
 
@@ -55,6 +57,18 @@ impl SessionService for Sessions {
         self.may_leave.notified().await;
         let large = JsonWebKey { kty: "x".repeat(1_000_000), ..Default::default() };
         Ok(tonic::Response::new(GetSigningKeysResponse { keys: vec![large] }))
+    }
+
+    async fn link_identity(&self, _: Request<LinkIdentityRequest>) -> Reply<LinkIdentityResponse> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn unlink_identity(&self, _: Request<UnlinkIdentityRequest>) -> Reply<UnlinkIdentityResponse> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn exchange_token(&self, _: Request<ExchangeTokenRequest>) -> Reply<ExchangeTokenResponse> {
+        Err(Status::unimplemented("not here"))
     }
 }
 
@@ -94,7 +108,7 @@ async fn start_with(tls: ListenersTls) -> Running {
         admin: Admin::open(&runtime, admin, &readiness, &metrics).await,
         operators: (bind("ops_listen", "127.0.0.1:0".parse().unwrap()).await.unwrap(), Routes::default()),
         tls,
-        edge: Edge::new(&metrics, verifier, DeadlineRules::default()).unwrap(),
+        edge: Edge::new(&metrics, verifier, Principals::default(), DeadlineRules::default()).unwrap(),
         readiness,
         metrics,
         reflection: true,

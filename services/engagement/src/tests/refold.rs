@@ -73,6 +73,7 @@ fn one_of_each() -> impl Iterator<Item = kith_proto::Event> {
 }
 
 async fn publish_history(suite: &Suite) {
+    suite.account(ADA).await;
     for n in 1..=POSTS {
         suite.post(n, ADA).await;
     }

@@ -158,6 +158,7 @@ async fn every_bad_field_of_a_new_account_is_named() {
         profile: Some(Profile { display_name: "a\0".into(), bio: "x".repeat(257) }),
         request_id: "x".repeat(65),
         at_least: Vec::new(),
+        subject_token: String::new(),
     };
     let status = suite.service.create_account(anonymous(bad)).await.unwrap_err();
     assert_eq!((status.code(), &*reason(&status)), (tonic::Code::InvalidArgument, "HANDLE_INVALID"));

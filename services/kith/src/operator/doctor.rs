@@ -1,5 +1,6 @@
 //! `kith doctor`: checks everything that a suite with these settings depends on, and says what to change.
 
+mod callers;
 mod embedded;
 mod keys;
 mod machine;
@@ -51,6 +52,7 @@ async fn examine(settings: &Settings, release: Release, runtime: &Runtime) -> Ve
     checks.extend(machine::collector(&settings.otlp_endpoint).await);
     checks.extend(keys::examine(settings));
     checks.extend(transport::examine(settings, runtime));
+    checks.extend(settings.callers_file().into_iter().flat_map(callers::examine));
     if let (LogAddress::Embedded(log), TablesAddress::Embedded(tables)) = (&settings.log, &settings.tables) {
         checks.extend(embedded::apart(log, tables));
     }

@@ -131,7 +131,7 @@ impl EventsOptions {
 impl Found {
     fn table(&self) -> String {
         let rows: Vec<_> = self.events.iter().map(row).collect();
-        table::aligned(&["place", "time", "type", "key", "id", "event"], &rows)
+        table::aligned(&["place", "time", "type", "key", "id", "by", "event"], &rows)
     }
 
     /// It contains the events' JSON as JSON, not as text.
@@ -160,7 +160,8 @@ fn row(event: &LoggedEvent) -> Vec<String> {
     };
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let place = format!("{}@{}", event.partition, event.offset);
-    vec![place, or_dash(&event.record_time), or_dash(short_type), or_dash(&event.key), or_dash(&event.record_id), what]
+    let [time, kind, key] = [&event.record_time, short_type, &event.key].map(or_dash);
+    vec![place, time, kind, key, or_dash(&event.record_id), or_dash(&event.principal), what]
 }
 
 #[cfg(test)]
@@ -177,6 +178,7 @@ mod tests {
             r#type: "kith.posts.v1.PostCreated".to_owned(),
             event_json: json.to_owned(),
             undecoded_reason: reason.to_owned(),
+            principal: "web".to_owned(),
             ..LoggedEvent::default()
         }
     }
@@ -186,8 +188,8 @@ mod tests {
         let events = vec![event(r#"{"a":1}"#, ""), event("", "malformed")];
         let table = Found { events, searched: 9, more: false }.table();
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[0], "place  time  type         key       id  event");
-        assert_eq!(lines[1], r#"3@7    -     PostCreated  a\u{1b}b  -   {"a":1}"#);
+        assert_eq!(lines[0], "place  time  type         key       id  by   event");
+        assert_eq!(lines[1], r#"3@7    -     PostCreated  a\u{1b}b  -   web  {"a":1}"#);
         assert!(lines[2].ends_with("(malformed)"));
     }
 

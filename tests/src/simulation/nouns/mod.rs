@@ -8,10 +8,12 @@ mod counts;
 mod edits;
 mod feeds;
 mod follows;
+mod identities;
 mod lists;
 mod messages;
 mod posts;
 mod reactions;
+mod services;
 mod shares;
 
 use kith_tables::{Key, Row, Table};
@@ -25,9 +27,10 @@ pub use accounts::{ACCOUNTS, CONTENDED, CreateAccount, create};
 pub use follows::{Block, Follow, Unblock, Unfollow};
 pub use posts::POSTS;
 pub use reactions::{React, Subject, Unreact};
+pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 12] = [
+pub const ALL: [&dyn Noun; 14] = [
     &accounts::Accounts,
     &follows::Follows,
     &posts::Posts,
@@ -40,6 +43,8 @@ pub const ALL: [&dyn Noun; 12] = [
     &feeds::Feeds,
     &conversations::Conversations,
     &messages::Messages,
+    &services::Services,
+    &identities::Identities,
 ];
 
 /// A noun of the suite, for clients and checks.

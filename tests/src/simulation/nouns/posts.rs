@@ -24,7 +24,7 @@ use crate::simulation::timeline::Timeline;
 pub const POSTS: &str = "posts";
 /// Hashtags that posts carry.
 pub const TAGS: [&str; 2] = ["tea", "rain"];
-const SERVICE: &str = "posts";
+pub const SERVICE: &str = "posts";
 
 pub struct Posts;
 

@@ -12,7 +12,7 @@ use kith_fold::Group;
 use kith_fold::engine::Ports;
 
 use super::nouns::CreateAccount;
-use super::operation::{Answer, Ask, Op, Reply};
+use super::operation::{Answer, Ask, Confusion, Op, Reply};
 use super::plan::{Forgets, Plan};
 use super::upgrade::Release;
 
@@ -74,6 +74,8 @@ defects! {
     LaterRules "later-rules" "a later release judges intents that were judged before by other rules"
     OpensEarly "opens-early" "later events are opened while a release that does not read them may come back"
     NewerFolded "newer-folded" "a release folds events that only a later one reads"
+    ServicesAreOne "services-are-one" "two calling services count as one"
+    AccountsOfAll "accounts-of-all" "a calling service acts for accounts of other issuers"
     RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 
@@ -107,6 +109,7 @@ impl Planted {
             Self::RowWiseRepair => {
                 (plan.shape.replicas, plan.shape.forgets, plan.shape.repairs_rows) = (3, Forgets::Never, true);
                 (plan.rates.tables, plan.strike_every_ms) = (100, Some((20, 120)));
+                plan.steps = 48;
             }
             Self::ZombieWithoutTimestamp => {
                 (plan.processes, plan.hot, plan.strike_every_ms) = (3, true, Some((20, 120)));
@@ -116,7 +119,7 @@ impl Planted {
                 plan.processes = plan.processes.max(2);
             }
             // Few people have few conversations, which move often.
-            Self::OldPlaceStays | Self::PlaceOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
+            Self::OldPlaceStays | Self::PlaceOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 80),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide => {
                 (plan.hot, plan.partitions) = (true, 3);
@@ -209,6 +212,8 @@ impl Planted {
     pub fn ask(self, ask: Ask, attempt: u32) -> Ask {
         match self {
             Self::TokenIgnored => Ask { at_least: Vec::new(), ..ask },
+            Self::ServicesAreOne => Ask { confusion: Some(Confusion::ServicesAreOne), ..ask },
+            Self::AccountsOfAll => Ask { confusion: Some(Confusion::AccountsOfAll), ..ask },
             Self::RequestIdIgnored => Ask { request_id: format!("{} {attempt}", ask.request_id), ..ask },
             _ => ask,
         }

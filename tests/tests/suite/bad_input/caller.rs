@@ -56,6 +56,8 @@ pub struct Account {
 pub struct Caller {
     account: Account,
     channel: Channel,
+    /// As a gateway passes it on.
+    on_behalf_of: Option<String>,
 }
 
 impl Deref for Caller {
@@ -109,11 +111,11 @@ impl World {
     /// Somebody without a token.
     pub fn anyone(&self) -> Caller {
         let account = Account { account_id: String::new(), bearer: String::new(), token: String::new() };
-        Caller { account, channel: self.channel.clone() }
+        Caller { account, channel: self.channel.clone(), on_behalf_of: None }
     }
 
     pub fn sign_in(&self, account: &Account) -> Caller {
-        Caller { account: account.clone(), channel: self.channel.clone() }
+        Caller { account: account.clone(), channel: self.channel.clone(), on_behalf_of: None }
     }
 
     /// Asks for a post as somebody who waits 1 ms for it. Not through tonic's channel, which would give up by itself
@@ -251,6 +253,10 @@ impl Caller {
         Self { account, ..self.clone() }
     }
 
+    pub fn on_behalf_of(&self, account_id: &str) -> Self {
+        Self { on_behalf_of: Some(account_id.to_owned()), ..self.clone() }
+    }
+
     /// Calls `method`, by its service's full name and its own, with these bytes as its message.
     pub async fn raw(&self, method: &str, bytes: &[u8]) -> Answer<Bytes> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
@@ -280,6 +286,9 @@ impl Caller {
         let mut request = Request::new(message);
         if !self.bearer.is_empty() {
             request.metadata_mut().insert("authorization", format!("Bearer {}", self.bearer).parse().unwrap());
+        }
+        if let Some(account_id) = &self.on_behalf_of {
+            request.metadata_mut().insert("kith-on-behalf-of", account_id.parse().unwrap());
         }
         request
     }

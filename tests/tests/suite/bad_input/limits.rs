@@ -40,6 +40,7 @@ fn what_all_requests_have_is_bounded_as_the_kit_bounds_it() {
             "tokens" => assert_eq!(rules.max_items, Some(limits::TOKENS_PER_MERGE), "{name}"),
             "request_id" => assert_eq!(rules.max_chars, Some(limits::REQUEST_ID_CHARS), "{name}"),
             "page_size" => assert_eq!(rules.at_least, Some(0), "{name}"),
+            "subject_token" => assert_eq!(rules.max_chars, Some(limits::ISSUER_TOKEN_BYTES), "{name}"),
             // The service's own; the walk tries both sides of it.
             "languages" => (),
             "handle" => {

@@ -42,7 +42,8 @@ pub fn valid(message: &MessageDescriptor, size: Size) -> DynamicMessage {
     for field in message.fields() {
         let rules = Rules::of(&field);
         let may_be_left_out = rules.optional || field.name() == "request_id";
-        let is_token = ["page_token", "at_least", "tokens"].contains(&field.name());
+        let is_token = ["page_token", "at_least", "tokens"].contains(&field.name())
+            || field.name() == "subject_token" && rules.min_chars.is_none();
         if !is_token && (size == Size::Most || !may_be_left_out) {
             request.set_field(&field, whole(&field, &rules, size));
         }

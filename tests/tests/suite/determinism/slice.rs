@@ -20,7 +20,7 @@ use kith_proto::messaging::v1::conversation_service_server::ConversationService;
 use kith_proto::messaging::v1::message_service_server::MessageService;
 use kith_proto::posts::v1 as posts;
 use kith_proto::posts::v1::post_service_server::PostService;
-use kith_service::auth::{Authentication, Caller, TokenIssuer, Verifier};
+use kith_service::auth::{Authentication, Caller, Principals, TokenIssuer, Verifier};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
@@ -49,6 +49,7 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
         kit: kit(kith_identity::GROUP),
         issuer: TokenIssuer::new(keys.signing_key().unwrap(), ports.runtime.clone()),
         verifier: Verifier::open(folder.path().join("jwks.json"), ports.runtime.clone()).unwrap(),
+        principals: Principals::default(),
         password_memory_kib: 64,
         backfill_window_seconds: 3_600,
         reserved_handles: Default::default(),

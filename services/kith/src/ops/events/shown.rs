@@ -40,6 +40,7 @@ impl Shapes {
             causation_id: header(headers::CAUSATION_ID),
             correlation_id: header(headers::CORRELATION_ID),
             trace_parent: header(headers::TRACE_PARENT),
+            principal: header(headers::PRINCIPAL),
             event_json,
             undecoded_reason,
         }

@@ -1,0 +1,267 @@
+//! The callers' file (TOML): the issuers that this suite trusts, and the services that may call, each with its rights.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jsonwebtoken::Algorithm;
+use serde::Deserialize;
+
+use super::issuer::{Issuer, KeySource};
+use super::{Accounts, ISSUER, Principal, Refusals, Right};
+
+/// The longest file: thousands of services.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const NAME_CHARS_MAX: usize = 64;
+/// Longer names would be no keys of tables.
+const ISSUER_BYTES_MAX: usize = 255;
+const LEEWAY_SECONDS_DEFAULT: u32 = 30;
+const LEEWAY_SECONDS_MAX: u32 = 300;
+
+/// Why the file does not count. Names entries, never the content of keys or tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum CallersError {
+    #[error("{path}: {error}", path = path.display())]
+    File { path: PathBuf, error: io::Error },
+    #[error("{path} is longer than {FILE_BYTES_MAX} bytes", path = path.display())]
+    TooLong { path: PathBuf },
+    #[error("{path} is no callers' file: {error}", path = path.display())]
+    Toml { path: PathBuf, error: toml::de::Error },
+    #[error("{path}: {entry} {problem}", path = path.display())]
+    Entry { path: PathBuf, entry: String, problem: String },
+    #[error("{path} is no JWK set with a key for {algorithm:?}", path = path.display())]
+    Keys { path: PathBuf, algorithm: Algorithm },
+}
+
+/// What the file says.
+pub struct CallersFile {
+    pub(super) issuers: BTreeMap<Arc<str>, Issuer>,
+    /// By issuer and subject.
+    pub(super) by_subject: BTreeMap<(Arc<str>, String), Arc<Principal>>,
+    /// By the name in a client certificate.
+    pub(super) by_peer: BTreeMap<String, Arc<Principal>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileText {
+    #[serde(default)]
+    issuer: Vec<IssuerText>,
+    #[serde(default)]
+    principal: Vec<PrincipalText>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssuerText {
+    issuer: String,
+    audience: String,
+    algorithm: AlgorithmText,
+    jwks_file: PathBuf,
+    subject_claim: Option<String>,
+    leeway_seconds: Option<u32>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum AlgorithmText {
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    ES256,
+    RS256,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrincipalText {
+    name: String,
+    issuer: Option<String>,
+    subject: Option<String>,
+    tls: Option<String>,
+    rights: BTreeSet<Right>,
+    /// For whose accounts it acts: an issuer, or `any`.
+    accounts: Option<String>,
+    /// The client to which issuers issue tokens for people who use it; the name, unless set.
+    client_id: Option<String>,
+}
+
+impl CallersFile {
+    /// Reads and checks the file; blocks briefly. Not the keys that it names.
+    pub fn read(path: &Path, refusals: &Refusals) -> Result<Self, CallersError> {
+        let text = read_bounded(path)?;
+        let text: FileText =
+            toml::from_str(&text).map_err(|error| CallersError::Toml { path: path.to_owned(), error })?;
+        Self::of(text, refusals).map_err(|(entry, problem)| CallersError::Entry {
+            path: path.to_owned(),
+            entry,
+            problem,
+        })
+    }
+
+    /// How many issuers it trusts, and how many services may call.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.issuers.len(), self.by_subject.len() + self.by_peer.len())
+    }
+
+    /// Services without any right.
+    pub fn idle(&self) -> impl Iterator<Item = &str> {
+        let all = self.by_subject.values().chain(self.by_peer.values());
+        all.filter(|principal| !principal.has_rights()).map(|principal| &**principal.name())
+    }
+
+    fn of(text: FileText, refusals: &Refusals) -> Result<Self, Wrong> {
+        let mut file = Self { issuers: BTreeMap::new(), by_subject: BTreeMap::new(), by_peer: BTreeMap::new() };
+        for issuer in text.issuer {
+            let entry = format!("issuer `{}`", issuer.issuer);
+            let issuer = issuer.parse().map_err(|problem| (entry.clone(), problem))?;
+            if file.issuers.insert(Arc::clone(&issuer.name), issuer).is_some() {
+                return Err((entry, "stands twice".to_owned()));
+            }
+        }
+        let mut names = BTreeSet::new();
+        for principal in text.principal {
+            let entry = format!("principal `{}`", principal.name);
+            if !names.insert(principal.name.clone()) {
+                return Err((entry, "stands twice".to_owned()));
+            }
+            file.add(principal, refusals).map_err(|problem| (entry, problem))?;
+        }
+        Ok(file)
+    }
+
+    fn add(&mut self, text: PrincipalText, refusals: &Refusals) -> Result<(), String> {
+        let PrincipalText { name, issuer, subject, tls, rights, accounts, client_id } = text;
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(is_name) {
+            return Err(format!("has a name that is not 1 to {NAME_CHARS_MAX} of a-z, 0-9, `-`, `_` and `.`"));
+        }
+        let accounts = match (accounts.or_else(|| issuer.clone()), rights.contains(&Right::ActAs)) {
+            (Some(any), _) if any == "any" => Accounts::Any,
+            (Some(issuer), _) => Accounts::OfIssuer(self.known(&issuer)?),
+            (None, true) => return Err("has `act-as`, and does not say for which `accounts`".to_owned()),
+            (None, false) => Accounts::Any,
+        };
+        let principal = Principal::new(&name, rights, accounts, refusals.clone());
+        let principal = principal.of_party(client_id.unwrap_or(name));
+        let is_new = match (issuer, subject, tls) {
+            (Some(issuer), Some(subject), None) if !subject.is_empty() => {
+                self.by_subject.insert((self.known(&issuer)?, subject), principal).is_none()
+            }
+            (None, None, Some(tls)) if !tls.is_empty() => self.by_peer.insert(tls, principal).is_none(),
+            _ => return Err("needs either `issuer` and `subject`, or `tls`".to_owned()),
+        };
+        if is_new { Ok(()) } else { Err("proves itself as another one does".to_owned()) }
+    }
+
+    fn known(&self, issuer: &str) -> Result<Arc<str>, String> {
+        let known = self.issuers.get_key_value(issuer).map(|(name, _)| Arc::clone(name));
+        known.ok_or_else(|| format!("names the issuer `{issuer}`, which the file does not have"))
+    }
+}
+
+/// The entry, and what is wrong with it.
+type Wrong = (String, String);
+
+impl IssuerText {
+    fn parse(self) -> Result<Issuer, String> {
+        let Self { issuer, audience, algorithm, jwks_file, subject_claim, leeway_seconds } = self;
+        if issuer.is_empty() || issuer.len() > ISSUER_BYTES_MAX || issuer == ISSUER || issuer == "any" {
+            return Err(format!("is not 1 to {ISSUER_BYTES_MAX} bytes long, or is one of `{ISSUER}` and `any`"));
+        }
+        if audience.is_empty() {
+            return Err("has no `audience`".to_owned());
+        }
+        let subject_claim = subject_claim.unwrap_or_else(|| "sub".to_owned());
+        if ["", "email", "preferred_username", "upn"].contains(&&*subject_claim) {
+            return Err("has a `subject_claim` that may be given to another person one day".to_owned());
+        }
+        let leeway_seconds = leeway_seconds.unwrap_or(LEEWAY_SECONDS_DEFAULT);
+        if leeway_seconds > LEEWAY_SECONDS_MAX {
+            return Err(format!("has a `leeway_seconds` over {LEEWAY_SECONDS_MAX}"));
+        }
+        let algorithm = match algorithm {
+            AlgorithmText::EdDsa => Algorithm::EdDSA,
+            AlgorithmText::ES256 => Algorithm::ES256,
+            AlgorithmText::RS256 => Algorithm::RS256,
+        };
+        let keys = KeySource::File(jwks_file);
+        Ok(Issuer { name: issuer.into(), audience, algorithm, keys, subject_claim, leeway_seconds })
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<String, CallersError> {
+    let unreadable = |error| CallersError::File { path: path.to_owned(), error };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(CallersError::TooLong { path: path.to_owned() });
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUERS: &str = r#"
+        [[issuer]]
+        issuer = "https://login.example"
+        audience = "kith"
+        algorithm = "EdDSA"
+        jwks_file = "login.json"
+    "#;
+
+    fn read(text: &str) -> Result<CallersFile, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("callers.toml");
+        std::fs::write(&path, text).unwrap();
+        let read = CallersFile::read(&path, &Refusals::default());
+        read.map_err(|error| error.to_string().replace(&*folder.path().to_string_lossy(), ""))
+    }
+
+    fn principal(rest: &str) -> Result<CallersFile, String> {
+        read(&format!("{ISSUERS}[[principal]]\nname = \"web\"\n{rest}"))
+    }
+
+    #[test]
+    fn it_says_who_may_call_and_what_each_may_do() {
+        let web = "issuer = \"https://login.example\"\nsubject = \"web\"\nrights = [\"read\", \"act-as\"]\n";
+        let app = "[[principal]]\nname = \"app\"\ntls = \"spiffe://example/app\"\nrights = []\n";
+        let file = principal(&format!("{web}{app}")).unwrap();
+        assert_eq!((file.counts(), file.idle().collect::<Vec<_>>()), ((1, 2), vec!["app"]));
+        let web = &file.by_subject[&("https://login.example".into(), "web".to_owned())];
+        assert!(web.may(Right::ActAs).is_ok() && web.may(Right::Operate).is_err());
+        assert_eq!(&**file.by_peer["spiffe://example/app"].name(), "app");
+        assert_eq!(read("").unwrap().counts(), (0, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_entry() {
+        let by_token = "issuer = \"https://login.example\"\nsubject = \"web\"\n";
+        for (text, wrong) in [
+            ("rights = [\"read\"]".to_owned(), "needs either `issuer` and `subject`, or `tls`"),
+            (format!("{by_token}tls = \"a\"\nrights = []"), "needs either"),
+            ("tls = \"a\"\nrights = [\"act-as\"]".to_owned(), "does not say for which `accounts`"),
+            (format!("{by_token}rights = [\"everything\"]"), "unknown variant `everything`"),
+            (format!("{by_token}rights = []\naccounts = \"https://other\""), "which the file does not have"),
+            (format!("{by_token}rights = []\nright = []"), "unknown field `right`"),
+            (format!("{by_token}rights = []\n[[principal]]\nname = \"web\"\n{by_token}rights = []"), "stands twice"),
+            (format!("{by_token}rights = []\n[[principal]]\nname = \"w\"\n{by_token}rights = []"), "as another one"),
+        ] {
+            let error = principal(&text).err().unwrap();
+            assert!(error.contains(wrong) && error.contains("callers.toml"), "{text}: {error}");
+        }
+        for (from, to, wrong) in [
+            ("EdDSA", "HS256", "unknown variant `HS256`"),
+            ("https://login.example", "kith", "one of `kith` and `any`"),
+            ("jwks_file", "subject_claim = \"email\"\njwks_file", "given to another person"),
+            ("jwks_file", "leeway_seconds = 301\njwks_file", "over 300"),
+            ("audience = \"kith\"", "audience = \"\"", "no `audience`"),
+        ] {
+            let error = read(&ISSUERS.replace(from, to)).err().unwrap();
+            assert!(error.contains(wrong), "{to}: {error}");
+        }
+        assert!(read(&"#".repeat(FILE_BYTES_MAX as usize + 1)).err().unwrap().contains("longer than"));
+    }
+}

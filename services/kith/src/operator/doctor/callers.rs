@@ -1,0 +1,43 @@
+//! The callers' file: whether it reads, with the keys that it names, and who can change it.
+
+use std::path::Path;
+
+use kith_finding::{Finding, Weight};
+use kith_service::auth::{CallersFile, Principals};
+
+use super::machine::mode;
+
+pub fn examine(path: &Path) -> Vec<Finding> {
+    let subject = path.display().to_string();
+    let (name, wanted) = ("calling services", "issuers with their keys, and services with rights");
+    match Principals::check(path) {
+        Err(error) => {
+            let fix = "mend it: with it a process does not start, and a running one keeps what it had";
+            vec![Finding::judged(subject, name, (error.to_string(), wanted), Weight::Wrong, fix)]
+        }
+        Ok(file) => {
+            let mut checks = vec![Finding::sound(subject.clone(), name, summary(&file))];
+            checks.extend(file.idle().map(|idle| {
+                let found = (format!("`{idle}` has no rights"), "rights for each");
+                let fix = "give it rights, or take its entry out";
+                Finding::judged(subject.clone(), name, found, Weight::Doubtful, fix)
+            }));
+            checks.push(mode(path, 0o644, who_can_change));
+            checks
+        }
+    }
+}
+
+fn summary(file: &CallersFile) -> String {
+    let (issuers, principals) = file.counts();
+    format!("{issuers} issuers, {principals} services")
+}
+
+/// It holds no secret; whoever can write it can give rights.
+fn who_can_change(mode: u32) -> Weight {
+    match mode {
+        open if open & 0o002 != 0 => Weight::Wrong,
+        shared if shared & 0o020 != 0 => Weight::Doubtful,
+        _ => Weight::Sound,
+    }
+}
