@@ -1,15 +1,19 @@
 //! Who calls: access tokens, made for accounts and verified from public keys alone.
 
+mod refused;
+mod revocations;
 mod token;
 mod verifier;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use kith_log::RecordId;
+use kith_log::{Offset, RecordId};
 use tonic::{Request, Status};
 
+pub use refused::TokenRefused;
+pub use revocations::{REVOCATIONS_KEY, Revocations};
 pub use token::{AccessToken, TokenIssuer};
-pub use verifier::{TokenRefused, Verifier};
+pub use verifier::Verifier;
 
 use crate::Failure;
 
@@ -21,6 +25,24 @@ pub const AUDIENCE: &str = "kith";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     pub account_id: RecordId,
+    /// `None`: it calls without one.
+    pub session: Option<SessionRef>,
+}
+
+/// A session of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRef {
+    pub id: RecordId,
+    /// The offset of its record in the account's partition of `kith.identity.private.v1`: sessions are ended by being
+    /// older than a place there, which no clock decides.
+    pub made_at: Offset,
+}
+
+impl Caller {
+    /// Without a session.
+    pub fn of(account_id: RecordId) -> Self {
+        Self { account_id, session: None }
+    }
 }
 
 /// The layer's result about the caller; in the extensions of every request. A refused token fails only RPCs that need
@@ -67,16 +89,6 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
-impl From<TokenRefused> for Failure {
-    fn from(refused: TokenRefused) -> Self {
-        match refused {
-            TokenRefused::Expired => Failure::token_expired(),
-            TokenRefused::Malformed => Failure::unauthenticated("the bearer token is malformed"),
-            TokenRefused::Forged => Failure::unauthenticated("the bearer token was not made by this suite"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -86,6 +98,8 @@ mod tests {
 
     use super::*;
     use crate::keys::{JWKS_FILE, KeyFolder};
+
+    const SESSION: SessionRef = SessionRef { id: RecordId([3; 16]), made_at: 7 };
 
     fn suite(runtime: &Runtime) -> (tempfile::TempDir, TokenIssuer, Verifier) {
         let folder = tempfile::tempdir().unwrap();
@@ -116,13 +130,13 @@ mod tests {
         let runtime = Runtime::simulated(1, 1_700_000_000_000);
         let (_folder, issuer, verifier) = suite(&runtime);
         let account_id = RecordId([9; 16]);
-        let token = issuer.issue(account_id).unwrap();
-        assert_eq!(token.expires_at_ms, 1_700_003_600_000);
-        let expected = Authentication::Caller(Caller { account_id });
+        let token = issuer.issue(account_id, SESSION).unwrap();
+        assert_eq!(token.expires_at_ms, 1_700_000_600_000);
+        let expected = Authentication::Caller(Caller { account_id, session: Some(SESSION) });
         for scheme in ["Bearer", "bearer", "BEARER "] {
             assert_eq!(authenticate_with(&verifier, &[&format!("{scheme} {}", token.text)]), expected);
         }
-        tokio::time::advance(Duration::from_secs(3_599)).await;
+        tokio::time::advance(Duration::from_secs(599)).await;
         assert_eq!(authenticate_with(&verifier, &[&format!("Bearer {}", token.text)]), expected);
         tokio::time::advance(Duration::from_secs(1)).await;
         let late = authenticate_with(&verifier, &[&format!("Bearer {}", token.text)]);
@@ -133,7 +147,7 @@ mod tests {
     async fn what_is_not_one_bearer_token_is_refused() {
         let runtime = Runtime::simulated(1, 0);
         let (_folder, issuer, verifier) = suite(&runtime);
-        let good = format!("Bearer {}", issuer.issue(RecordId([9; 16])).unwrap().text);
+        let good = format!("Bearer {}", issuer.issue(RecordId([9; 16]), SESSION).unwrap().text);
         let long = format!("Bearer {}", "a".repeat(5_000));
         for bad in [&["Basic YTpi"][..], &["Bearer"], &["Bearer "], &[&good, &good], &["Bearer a.b.c"], &[&long]] {
             assert_eq!(reason(authenticate_with(&verifier, bad)).1, "UNAUTHENTICATED", "{bad:?}");

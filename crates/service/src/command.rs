@@ -42,6 +42,11 @@ pub trait Noun: Send + Sync + 'static {
         Self::key(command)
     }
 
+    /// The id of a command's record: the command's own, unless one command can come to different records.
+    fn record_id(asked: &Asked, _: &Self::Event) -> RecordId {
+        asked.id
+    }
+
     /// Whether the fold dates its records later than all earlier ones of the noun under the same key.
     const TIMES_RISE: bool = false;
 
@@ -89,6 +94,17 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// What `actor` asks by this request.
+    pub fn of<R>(actor: RecordId, request: &R::Request, kit: &Kit) -> Result<Self, Failure>
+    where
+        R: Rpc<Request: Repeatable>,
+    {
+        let request_id = RequestId::parse("request_id", request.request_id(), &kit.runtime)?;
+        let id = ids::record_id(actor, R::NAME, &request_id);
+        let digest = ids::payload_digest(&[&request.content()]);
+        Ok(Self { id, actor: actor.to_string(), digest, at: Timestamp::default() })
+    }
+
     /// Closes personal content for the command's record. Content is closed nowhere else.
     pub fn close(&self, said: &impl Message) -> Content {
         Content::close(said)
@@ -193,10 +209,24 @@ where
     R: Rpc<Request: AtLeast + Repeatable, Response: TakesToken>,
 {
     let (run, command) = begin::<N, R>(service.kit(), call, |asked, request| N::parse(service, asked, request)).await?;
-    let Run { seen, mut asked } = run;
+    let Run { seen, asked } = run;
+    enter::<N, R::Response>(&seen, asked, command, N::answer).await
+}
+
+/// Runs a parsed command whose service made its id and digest, and has the answer made by `answer`.
+pub async fn enter<N, T>(
+    seen: &Seen<'_>,
+    mut asked: Asked,
+    command: N::Command,
+    answer: impl FnOnce(&Opener, &Asked, N::Command, N::State) -> Result<T, Failure>,
+) -> Result<T, Failure>
+where
+    N: Noun,
+    T: TakesToken,
+{
     let key = N::key(&command).to_owned();
     let _turn = seen.turn(asked.id, asked.digest).await?;
-    let decided = decide::<N>(&seen, &mut asked, &command).await?;
+    let decided = decide::<N>(seen, &mut asked, &command).await?;
     let Decided { mut standing, appended } = decided;
     let rested_on = standing.newest;
     let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());
@@ -206,13 +236,13 @@ where
     {
         // A copy of it, or another command of the actor about the same, may precede it, or this process's clock may be
         // ahead: the state is known once it is folded.
-        standing = reload::<N>(&seen, &asked, &command, appended.position).await?;
+        standing = reload::<N>(seen, &asked, &command, appended.position).await?;
     }
     let token = match appended {
         Some(appended) => seen.dated(appended.position.into(), asked.at.max(standing.newest)),
         None => seen.standing(partition, standing.rests_on).await?,
     };
-    let mut response = N::answer(&seen.opener(), &asked, command, standing.state)?;
+    let mut response = answer(&seen.opener(), &asked, command, standing.state)?;
     response.set_consistency_token(token.encode());
     Ok(response)
 }
@@ -227,12 +257,8 @@ where
     N: Noun,
     R: Rpc<Request: AtLeast + Repeatable>,
 {
-    let caller = call.caller();
+    let asked = Asked::of::<R>(call.caller().account_id, &call.request, kit)?;
     let Call { deadline, request, .. } = call;
-    let request_id = RequestId::parse("request_id", request.request_id(), &kit.runtime)?;
-    let id = ids::record_id(caller.account_id, R::NAME, &request_id);
-    let digest = ids::payload_digest(&[&request.content()]);
-    let asked = Asked { id, actor: caller.account_id.to_string(), digest, at: Timestamp::default() };
     let token = kit.parse_tokens(request.at_least())?;
     let command = parse(&asked, request)?;
     let seen = kit.see_token(&token, asked.actor.clone(), deadline).await?;
@@ -264,6 +290,7 @@ pub(crate) async fn decide<N: Noun>(
     }
     let (mut standing, event) = looked;
     let Some(event) = event else { return Ok(Decided { standing, appended: None }) };
+    let id = N::record_id(asked, &event);
     let position = seen
         .append(
             kit::Command {
@@ -273,13 +300,13 @@ pub(crate) async fn decide<N: Noun>(
                 },
                 topic: N::TOPIC,
                 key,
-                id: asked.id,
+                id,
                 event: event.clone().into(),
             },
             seen.deadline,
         )
         .await?;
-    let mut record = Record::new(position, asked.id, event);
+    let mut record = Record::new(position, id, event);
     record.time = asked.at;
     N::evolve(&mut standing.state, &record);
     standing.rests_on = Some(position.offset);

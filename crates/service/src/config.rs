@@ -17,7 +17,7 @@ pub use keys::{KEYS, Key, table_markdown};
 pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
 use crate::deadline::DeadlineRules;
-use crate::limits::CONNECTION_AGE_SECONDS;
+use crate::limits::{CONNECTION_AGE_SECONDS, SESSION_IDLE_SECONDS};
 
 /// Read when no other file is named, if it exists.
 pub const DEFAULT_FILE: &str = "kith.toml";
@@ -47,6 +47,7 @@ pub struct Settings {
     replication_factor: u16,
     pub cql_local_datacenter: String,
     pub password_memory_kib: u32,
+    pub refresh_token_rotates_seconds: u64,
     #[serde(deserialize_with = "values::reserved_handles")]
     pub reserved_handles: ReservedHandles,
     pub push_threshold: u64,
@@ -201,6 +202,9 @@ impl Settings {
         }
         if self.password_memory_kib < 8 || self.password_memory_kib > 1024 * 1024 {
             return refused("password_memory_kib", "is not from 8 to 1048576");
+        }
+        if self.refresh_token_rotates_seconds == 0 || self.refresh_token_rotates_seconds > SESSION_IDLE_SECONDS {
+            return refused("refresh_token_rotates_seconds", "is not from 1 to 2592000");
         }
         if self.max_lag_records == 0 {
             return refused("max_lag_records", "is 0: no command could ever be taken");

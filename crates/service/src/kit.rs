@@ -82,7 +82,12 @@ impl Kit {
     /// here: while they are refilled (they were deleted, or this process was away for long) nothing may be decided on
     /// them, nor read.
     pub async fn see(&self, at_least: &[String], deadline: Deadline) -> Result<Seen<'_>, Failure> {
-        self.see_token(&self.parse_tokens(at_least)?, String::new(), deadline).await
+        self.see_as(String::new(), at_least, deadline).await
+    }
+
+    /// The same, as `viewer` reads.
+    pub async fn see_as(&self, viewer: String, at_least: &[String], deadline: Deadline) -> Result<Seen<'_>, Failure> {
+        self.see_token(&self.parse_tokens(at_least)?, viewer, deadline).await
     }
 
     /// The same, for a token that was parsed, as `viewer` reads.

@@ -10,7 +10,7 @@ use kith_fold::engine::{FoldMetrics, Ports};
 use kith_fold::{FoldError, Generations, MakeGroup, Operations, Projection, Standstill};
 use kith_log::LogError;
 use kith_runtime::Runtime;
-use kith_service::auth::Verifier;
+use kith_service::auth::{Revocations, Verifier};
 use kith_service::config::{LogFormat, Settings};
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
@@ -62,6 +62,8 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
     let callers = server::bind("listen", settings.listen).await?;
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
+    suite.revocations.register(&metrics);
+    let verifier = verifier.heeding(Arc::clone(&suite.revocations));
     let edge = Edge::new(&metrics, verifier, settings.deadlines())?;
     announce(&settings);
     let serving = Serving {
@@ -137,6 +139,8 @@ struct Suite {
     names: Vec<&'static str>,
     /// The services for operators.
     operators: Routes,
+    /// Which sessions were ended, for the edge.
+    revocations: Arc<Revocations>,
     projections: Vec<Arc<Projection>>,
     runtime: Runtime,
 }
@@ -154,6 +158,7 @@ impl Suite {
         let keys = KeyFolder::at(&settings.keys_dir);
         let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().context("the page-token key")?)?);
         let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
+        let revocations = Arc::new(waits.until("revocations", || open_revocations(ports)).await?);
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
         for service in release.here(settings) {
@@ -180,12 +185,16 @@ impl Suite {
         let builds = first.iter().map(|group| (group.name, group.build())).collect();
         let projections = Projections::new(&all, builds, Arc::clone(&operations));
         let operators = ops::routes(projections, ops::events::service(log, operations, page_tokens, runtime.clone()));
-        Ok(Self { routes: routes.routes(), names, operators, projections: all, runtime })
+        Ok(Self { routes: routes.routes(), names, operators, revocations, projections: all, runtime })
     }
 }
 
 async fn open_operations(ports: &Ports) -> Result<Operations, FoldError> {
     Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await
+}
+
+async fn open_revocations(ports: &Ports) -> Result<Revocations, FoldError> {
+    Ok(Revocations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?)
 }
 
 async fn start_group(

@@ -16,6 +16,7 @@ mod log_contract;
 mod operators;
 mod rebuild;
 mod registry;
+mod sessions;
 mod simulation;
 mod table_contract;
 mod tidy;

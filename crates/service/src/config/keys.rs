@@ -34,7 +34,11 @@ pub const KEYS: &[Key] = &[
     key("listen", "127.0.0.1:7400", "the callers' address: gRPC"),
     key("admin_listen", "127.0.0.1:7401", "the operators' address: `/livez`, `/readyz`, `/metrics`, `grpc.health.v1`"),
     key("ops_listen", "127.0.0.1:7402", "the address of operators' commands (`kith.ops.v1`), without authentication"),
-    key("keys_dir", "./.kith/keys", "the folder of the signing key and of the page-token key, mode 0700"),
+    key(
+        "keys_dir",
+        "./.kith/keys",
+        "the folder of the signing key and of the keys of refresh tokens and page tokens, mode 0700",
+    ),
     key("jwks_file", "", "the public keys that access tokens are verified with; empty: `jwks.json` in `keys_dir`"),
     key("partitions", "16", "partitions of every topic; fixed when the log is created"),
     key("replication_factor", "0", "replicas of topics and keyspaces; 0: 1 in development, 3 in production"),
@@ -48,6 +52,11 @@ pub const KEYS: &[Key] = &[
         "while the live folds lag by more records than this, a new generation is not filled",
     ),
     key("password_memory_kib", "19456", "memory of one password hash (argon2id), KiB"),
+    key(
+        "refresh_token_rotates_seconds",
+        "86400",
+        "how long after its first use a refresh token is followed by the next one, seconds; 2,592,000 at most",
+    ),
     key(
         "reserved_handles",
         "abuse,admin,administrator,all,channel,everyone,help,here,kith,moderator,moderators,official,postmaster,root,\

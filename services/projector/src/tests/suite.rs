@@ -181,7 +181,7 @@ impl Suite {
 /// The request as the layers hand it on.
 pub fn as_caller<T>(account_id: RecordId, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
+    request.extensions_mut().insert(Authentication::Caller(Caller::of(account_id)));
     request.extensions_mut().insert(Deadline::after(Duration::from_secs(5)));
     request
 }

@@ -25,6 +25,7 @@ pub const NO_IS_NO: &str = "no is no";
 pub const ONE_OWNER: &str = "one owner";
 pub const PAGING: &str = "paging";
 pub const PLACES: &str = "places";
+pub const REVOKED: &str = "sessions";
 pub const TIMES: &str = "times";
 pub const TOKEN: &str = "token";
 pub const UNREAD: &str = "unread";

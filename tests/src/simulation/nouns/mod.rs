@@ -12,6 +12,7 @@ mod lists;
 mod messages;
 mod posts;
 mod reactions;
+mod sessions;
 mod shares;
 
 use kith_tables::{Key, Row, Table};
@@ -27,8 +28,9 @@ pub use posts::POSTS;
 pub use reactions::{React, Subject, Unreact};
 
 /// The registry.
-pub const ALL: [&dyn Noun; 12] = [
+pub const ALL: [&dyn Noun; 13] = [
     &accounts::Accounts,
+    &sessions::Sessions,
     &follows::Follows,
     &posts::Posts,
     &edits::Edits,
