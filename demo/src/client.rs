@@ -1,12 +1,16 @@
 //! An ordinary client: one channel a service, bearer tokens, patience with servers that come and go.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
 use kith_proto::identity::v1::session_service_client::SessionServiceClient;
-use kith_proto::identity::v1::{CreateAccountRequest, CreateSessionRequest, Profile};
+use kith_proto::identity::v1::{
+    ClientClass, CreateAccountRequest, CreateSessionRequest, Profile, RefreshSessionRequest,
+};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
@@ -30,6 +34,8 @@ pub const FIRST_ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// A first answer that takes longer is said to be waited for.
 const SILENT_WAIT: Duration = Duration::from_millis(1_500);
 const ONE_TRY: Duration = Duration::from_secs(2);
+/// Half of an access token's life.
+const RENEW_AFTER: Duration = Duration::from_secs(300);
 const TRY_EVERY: Duration = Duration::from_millis(250);
 
 /// Where each service is; one address for all of them, or one each.
@@ -104,21 +110,43 @@ async fn first_answer(address: &str, channel: &Channel, until: Instant) -> anyho
     }
 }
 
-/// Somebody who is signed in.
+/// Somebody who is signed in. Clones share the tokens.
 #[derive(Clone)]
 pub struct Session {
     pub account_id: String,
-    pub bearer: MetadataValue<Ascii>,
     /// Of the account's creation.
     pub token: String,
+    sessions: SessionServiceClient<Channel>,
+    tokens: Arc<Mutex<Tokens>>,
+}
+
+struct Tokens {
+    bearer: MetadataValue<Ascii>,
+    refresh_token: String,
+    renew_at: Instant,
+}
+
+impl Tokens {
+    fn new(access_token: &str, refresh_token: String) -> Result<Self, Status> {
+        let bearer = format!("Bearer {access_token}").parse();
+        let bearer = bearer.map_err(|_| Status::data_loss("an access token that no header can have"))?;
+        Ok(Self { bearer, refresh_token, renew_at: Instant::now() + RENEW_AFTER })
+    }
 }
 
 impl Session {
-    /// The message as this account sends it.
-    pub fn request<T>(&self, message: T) -> Request<T> {
+    /// The message as this account sends it. Gets another access token before the one at hand expires.
+    pub async fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
+        let mut tokens = self.tokens.lock().await;
+        if Instant::now() >= tokens.renew_at {
+            let refresh_token = tokens.refresh_token.clone();
+            let refresh = RefreshSessionRequest { refresh_token, at_least: Vec::new() };
+            let fresh = self.sessions.clone().refresh_session(refresh).await?.into_inner();
+            *tokens = Tokens::new(&fresh.access_token, fresh.refresh_token)?;
+        }
         let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", self.bearer.clone());
-        request
+        request.metadata_mut().insert("authorization", tokens.bearer.clone());
+        Ok(request)
     }
 }
 
@@ -146,8 +174,8 @@ where
 macro_rules! ask {
     ($client:ident . $method:ident ($session:expr, $message:ident)) => {
         $crate::client::patiently(stringify!($method), || {
-            let (mut client, request) = ($client.clone(), $session.request($message.clone()));
-            async move { client.$method(request).await }
+            let (mut client, session, message) = ($client.clone(), $session.clone(), $message.clone());
+            async move { client.$method(session.request(message).await?).await }
         })
     };
     ($client:ident . $method:ident ($message:ident)) => {
@@ -192,10 +220,12 @@ pub async fn join(services: &Services, run: &str, person: usize) -> anyhow::Resu
     let created = ask!(accounts.create_account(message)).await?;
     let sessions = SessionServiceClient::new(services.identity.clone());
     let at_least = vec![created.consistency_token.clone()];
-    let message = CreateSessionRequest { handle, password, at_least };
+    let client = ClientClass::Program.into();
+    let request_id = format!("{run}-session-{person}");
+    let message = CreateSessionRequest { handle, password, at_least, client, request_id };
     let session = ask!(sessions.create_session(message)).await?;
-    let bearer = format!("Bearer {}", session.access_token).parse().context("access token")?;
-    Ok(Session { account_id: session.account_id, bearer, token: created.consistency_token })
+    let tokens = Arc::new(Mutex::new(Tokens::new(&session.access_token, session.refresh_token)?));
+    Ok(Session { account_id: session.account_id, token: created.consistency_token, sessions, tokens })
 }
 
 #[cfg(test)]

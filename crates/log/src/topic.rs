@@ -41,7 +41,10 @@ pub mod topics {
     /// Operators' decisions: generations, pauses, dead letters. Its records have one key.
     pub const OPS: Topic = Topic { id: 11, name: "kith.ops.v1" };
 
-    pub const ALL: [Topic; 11] = [
+    /// Sessions whose access tokens are void; every process follows it. Its records have one key.
+    pub const REVOCATIONS: Topic = Topic { id: 12, name: "kith.revocations.v1" };
+
+    pub const ALL: [Topic; 12] = [
         IDENTITY,
         IDENTITY_PRIVATE,
         POSTS,
@@ -53,6 +56,7 @@ pub mod topics {
         FEEDS,
         DEAD_LETTERS,
         OPS,
+        REVOCATIONS,
     ];
 
     /// The topic of that name.

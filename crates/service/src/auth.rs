@@ -6,6 +6,8 @@ mod callers_file;
 mod issuer;
 mod principal;
 mod principals;
+mod refused;
+mod revocations;
 mod token;
 mod verifier;
 
@@ -13,15 +15,17 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use kith_log::RecordId;
+use kith_log::{Offset, RecordId};
 use kith_proto::errors::v1::Reason;
 
 pub use asker::Asker;
 pub use callers_file::{CallersError, CallersFile};
 pub use principal::{Accounts, Principal, Refusals, Right};
 pub use principals::{Identity, Principals};
+pub use refused::TokenRefused;
+pub use revocations::{REVOCATIONS_KEY, Revocations};
 pub use token::{AccessToken, TokenIssuer};
-pub use verifier::{TokenRefused, Verifier};
+pub use verifier::Verifier;
 
 use crate::Failure;
 use crate::peer::PeerIdentity;
@@ -38,6 +42,24 @@ pub const ON_BEHALF_OF: &str = "kith-on-behalf-of";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     pub account_id: RecordId,
+    /// `None`: it calls without one.
+    pub session: Option<SessionRef>,
+}
+
+/// A session of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRef {
+    pub id: RecordId,
+    /// The offset of its record in the account's partition of `kith.identity.private.v1`: sessions are ended by being
+    /// older than a place there, which no clock decides.
+    pub made_at: Offset,
+}
+
+impl Caller {
+    /// Without a session.
+    pub fn of(account_id: RecordId) -> Self {
+        Self { account_id, session: None }
+    }
 }
 
 /// The layer's result about the caller; in the extensions of every request. A refused token fails only RPCs that need
@@ -117,7 +139,7 @@ fn on_behalf_of(headers: &HeaderMap, found: Authentication) -> Authentication {
     let account_id = value.to_str().ok().and_then(RecordId::parse).filter(|_| values.next().is_none());
     match (found, account_id) {
         (Authentication::Service { principal, .. }, Some(account_id)) => {
-            Authentication::Service { principal, account: Some(Caller { account_id }) }
+            Authentication::Service { principal, account: Some(Caller::of(account_id)) }
         }
         (Authentication::Service { .. }, None) => Authentication::Unfit(Unfit::OnBehalfOfMalformed),
         // Its service may be one whose token has expired.
@@ -135,19 +157,6 @@ fn bearer_of(headers: &HeaderMap) -> Option<Result<&str, TokenRefused>> {
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-}
-
-impl From<TokenRefused> for Failure {
-    fn from(refused: TokenRefused) -> Self {
-        match refused {
-            TokenRefused::Expired => Failure::token_expired(),
-            TokenRefused::Malformed => Failure::unauthenticated("the bearer token is malformed"),
-            TokenRefused::Forged => Failure::unauthenticated("the bearer token was not made by this suite"),
-            TokenRefused::Untrusted => {
-                Failure::unauthenticated("the bearer token is none of a calling service that this suite trusts")
-            }
-        }
-    }
 }
 
 impl From<Unfit> for Failure {
@@ -170,6 +179,8 @@ mod tests {
 
     use super::*;
     use crate::keys::{JWKS_FILE, KeyFolder};
+
+    const SESSION: SessionRef = SessionRef { id: RecordId([3; 16]), made_at: 7 };
 
     fn suite(runtime: &Runtime) -> (tempfile::TempDir, TokenIssuer, Verifier) {
         let folder = tempfile::tempdir().unwrap();
@@ -196,7 +207,7 @@ mod tests {
     }
 
     fn is_of(authentication: Authentication, account_id: RecordId) -> bool {
-        matches!(authentication, Authentication::Caller(caller) if caller.account_id == account_id)
+        matches!(authentication, Authentication::Caller(caller) if caller == Caller { account_id, session: Some(SESSION) })
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,12 +215,12 @@ mod tests {
         let runtime = Runtime::simulated(1, 1_700_000_000_000);
         let (_folder, issuer, verifier) = suite(&runtime);
         let account_id = RecordId([9; 16]);
-        let token = issuer.issue(account_id).unwrap();
-        assert_eq!(token.expires_at_ms, 1_700_003_600_000);
+        let token = issuer.issue(account_id, SESSION).unwrap();
+        assert_eq!(token.expires_at_ms, 1_700_000_600_000);
         for scheme in ["Bearer", "bearer", "BEARER "] {
             assert!(is_of(authenticate_with(&verifier, &[&format!("{scheme} {}", token.text)]), account_id));
         }
-        tokio::time::advance(Duration::from_secs(3_599)).await;
+        tokio::time::advance(Duration::from_secs(599)).await;
         assert!(is_of(authenticate_with(&verifier, &[&format!("Bearer {}", token.text)]), account_id));
         tokio::time::advance(Duration::from_secs(1)).await;
         let late = authenticate_with(&verifier, &[&format!("Bearer {}", token.text)]);
@@ -220,7 +231,7 @@ mod tests {
     async fn what_is_not_one_bearer_token_is_refused() {
         let runtime = Runtime::simulated(1, 0);
         let (_folder, issuer, verifier) = suite(&runtime);
-        let good = format!("Bearer {}", issuer.issue(RecordId([9; 16])).unwrap().text);
+        let good = format!("Bearer {}", issuer.issue(RecordId([9; 16]), SESSION).unwrap().text);
         let long = format!("Bearer {}", "a".repeat(5_000));
         for bad in [&["Basic YTpi"][..], &["Bearer"], &["Bearer "], &[&good, &good], &["Bearer a.b.c"], &[&long]] {
             assert_eq!(reason(authenticate_with(&verifier, bad)).1, "UNAUTHENTICATED", "{bad:?}");
@@ -232,7 +243,7 @@ mod tests {
         let runtime = Runtime::simulated(1, 0);
         let (_folder, issuer, verifier) = suite(&runtime);
         let account_id = RecordId([9; 16]).to_string();
-        let person = format!("Bearer {}", issuer.issue(RecordId([8; 16])).unwrap().text);
+        let person = format!("Bearer {}", issuer.issue(RecordId([8; 16]), SESSION).unwrap().text);
         for authorization in [None, Some(&*person)] {
             let mut headers = HeaderMap::new();
             headers.insert(ON_BEHALF_OF, account_id.parse().unwrap());

@@ -15,6 +15,7 @@ use kith_tables::{StoreError, Timestamp};
 use prost::Message;
 
 use crate::Failure;
+use crate::auth::Asker;
 use crate::call::{Call, Handlers};
 use crate::ids::{self, RequestId};
 use crate::kit::{self, Kit, Seen};
@@ -40,6 +41,11 @@ pub trait Noun: Send + Sync + 'static {
     /// same part and the first is not folded yet, the second is answered once it is folded.
     fn about(command: &Self::Command) -> &str {
         Self::key(command)
+    }
+
+    /// The id of a command's record: the command's own, unless one command can come to different records.
+    fn record_id(asked: &Asked, _: &Self::Event) -> RecordId {
+        asked.id
     }
 
     /// Whether the fold dates its records later than all earlier ones of the noun under the same key.
@@ -89,6 +95,17 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// What the asker asks by this request.
+    pub fn of<R>(asker: &Asker, request: &R::Request, kit: &Kit) -> Result<Self, Failure>
+    where
+        R: Rpc<Request: Repeatable>,
+    {
+        let request_id = RequestId::parse("request_id", request.request_id(), &kit.runtime)?;
+        let id = asker.record_id(R::NAME, &request_id)?;
+        let digest = ids::payload_digest(&[&request.content()]);
+        Ok(Self { id, actor: asker.viewer(), digest, at: Timestamp::default() })
+    }
+
     /// Closes personal content for the command's record. Content is closed nowhere else.
     pub fn close(&self, said: &impl Message) -> Content {
         Content::close(said)
@@ -193,10 +210,24 @@ where
     R: Rpc<Request: AtLeast + Repeatable, Response: TakesToken>,
 {
     let (run, command) = begin::<N, R>(service.kit(), call, |asked, request| N::parse(service, asked, request)).await?;
-    let Run { seen, mut asked } = run;
+    let Run { seen, asked } = run;
+    enter::<N, R::Response>(&seen, asked, command, N::answer).await
+}
+
+/// Runs a parsed command whose service made its id and digest, and has the answer made by `answer`.
+pub async fn enter<N, T>(
+    seen: &Seen<'_>,
+    mut asked: Asked,
+    command: N::Command,
+    answer: impl FnOnce(&Opener, &Asked, N::Command, N::State) -> Result<T, Failure>,
+) -> Result<T, Failure>
+where
+    N: Noun,
+    T: TakesToken,
+{
     let key = N::key(&command).to_owned();
     let _turn = seen.turn(asked.id, asked.digest).await?;
-    let decided = decide::<N>(&seen, &mut asked, &command).await?;
+    let decided = decide::<N>(seen, &mut asked, &command).await?;
     let Decided { mut standing, appended } = decided;
     let rested_on = standing.newest;
     let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());
@@ -206,13 +237,13 @@ where
     {
         // A copy of it, or another command of the actor about the same, may precede it, or this process's clock may be
         // ahead: the state is known once it is folded.
-        standing = reload::<N>(&seen, &asked, &command, appended.position).await?;
+        standing = reload::<N>(seen, &asked, &command, appended.position).await?;
     }
     let token = match appended {
         Some(appended) => seen.dated(appended.position.into(), asked.at.max(standing.newest)),
         None => seen.standing(partition, standing.rests_on).await?,
     };
-    let mut response = N::answer(&seen.opener(), &asked, command, standing.state)?;
+    let mut response = answer(&seen.opener(), &asked, command, standing.state)?;
     response.set_consistency_token(token.encode());
     Ok(response)
 }
@@ -228,10 +259,7 @@ where
     R: Rpc<Request: AtLeast + Repeatable>,
 {
     let Call { asker, deadline, request } = call;
-    let request_id = RequestId::parse("request_id", request.request_id(), &kit.runtime)?;
-    let id = asker.record_id(R::NAME, &request_id)?;
-    let digest = ids::payload_digest(&[&request.content()]);
-    let asked = Asked { id, actor: asker.viewer(), digest, at: Timestamp::default() };
+    let asked = Asked::of::<R>(&asker, &request, kit)?;
     let token = kit.parse_tokens(request.at_least())?;
     let command = parse(&asked, request)?;
     let seen = kit.see_for(&asker, &token, deadline).await?;
@@ -263,6 +291,7 @@ pub(crate) async fn decide<N: Noun>(
     }
     let (mut standing, event) = looked;
     let Some(event) = event else { return Ok(Decided { standing, appended: None }) };
+    let id = N::record_id(asked, &event);
     let position = seen
         .append(
             kit::Command {
@@ -272,13 +301,13 @@ pub(crate) async fn decide<N: Noun>(
                 },
                 topic: N::TOPIC,
                 key,
-                id: asked.id,
+                id,
                 event: event.clone().into(),
             },
             seen.deadline,
         )
         .await?;
-    let mut record = Record::new(position, asked.id, event);
+    let mut record = Record::new(position, id, event);
     record.time = asked.at;
     N::evolve(&mut standing.state, &record);
     standing.rests_on = Some(position.offset);

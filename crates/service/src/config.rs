@@ -19,7 +19,7 @@ pub use transport::{ClientCertificates, ListenerFiles, Login, ServerAccess, Tran
 pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
 use crate::deadline::DeadlineRules;
-use crate::limits::CONNECTION_AGE_SECONDS;
+use crate::limits::{CONNECTION_AGE_SECONDS, SESSION_IDLE_SECONDS};
 
 /// Read when no other file is named, if it exists.
 pub const DEFAULT_FILE: &str = "kith.toml";
@@ -49,6 +49,7 @@ pub struct Settings {
     replication_factor: u16,
     pub cql_local_datacenter: String,
     pub password_memory_kib: u32,
+    pub refresh_token_rotates_seconds: u64,
     #[serde(deserialize_with = "values::reserved_handles")]
     pub reserved_handles: ReservedHandles,
     pub push_threshold: u64,
@@ -213,6 +214,9 @@ impl Settings {
         if self.password_memory_kib < 8 || self.password_memory_kib > 1024 * 1024 {
             return refused("password_memory_kib", "is not from 8 to 1048576");
         }
+        if self.refresh_token_rotates_seconds == 0 || self.refresh_token_rotates_seconds > SESSION_IDLE_SECONDS {
+            return refused("refresh_token_rotates_seconds", "is not from 1 to 2592000");
+        }
         if self.max_lag_records == 0 {
             return refused("max_lag_records", "is 0: no command could ever be taken");
         }
@@ -278,129 +282,4 @@ fn merge(layers: [(HashMap<String, config::Value>, Origin); 3]) -> Result<Settin
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn load(flags: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Settings, String> {
-        let owned = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-            pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
-        };
-        let environment = Some(owned(environment).into_iter().collect());
-        Settings::from_sources(Sources { flags: owned(flags), environment }).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn with_nothing_set_the_defaults_hold() {
-        let settings = load(&[], &[]).unwrap();
-        assert_eq!(settings.log, LogAddress::Embedded("./.kith/log".into()));
-        assert_eq!(settings.tables, TablesAddress::Embedded("./.kith/tables".into()));
-        assert_eq!(settings.jwks_file(), Path::new("./.kith/keys/jwks.json"));
-        assert_eq!(settings.services, ServiceName::ALL);
-        assert_eq!((settings.listen.port(), settings.admin_listen.port()), (7400, 7401));
-        assert_eq!(settings.backfill_window_seconds, 30 * 24 * 3600);
-        assert_eq!((settings.replication_factor(), settings.serves_reflection()), (1, true));
-        assert_eq!(settings.deadlines(), DeadlineRules::default());
-        for handle in ["admin", "everyone", "here", "support", "kith"] {
-            assert!(settings.reserved_handles.contains(handle), "{handle}");
-        }
-        assert_eq!(settings.connection_age(), Duration::from_secs(CONNECTION_AGE_SECONDS));
-        assert_eq!(settings.sources().count(), KEYS.len());
-        let fields = format!("{settings:?}");
-        KEYS.iter().for_each(|key| assert!(fields.contains(&format!(" {}: ", key.name)), "no field {}", key.name));
-    }
-
-    #[test]
-    fn flags_win_over_the_environment_and_it_over_the_file() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(b"partitions = 4\npush_threshold = 5\nlog_level = \"debug\"\nservices = [\"posts\"]\n").unwrap();
-        file.write_all(b"reserved_handles = [\"root\"]\n").unwrap();
-        let path = file.path().to_str().unwrap();
-        let settings = load(
-            &[("partitions", "8")],
-            &[("KITH_PARTITIONS", "6"), ("KITH_PUSH_THRESHOLD", "7"), ("KITH_CONFIG", path)],
-        )
-        .unwrap();
-        assert_eq!((settings.partitions, settings.push_threshold, settings.log_level.as_str()), (8, 7, "debug"));
-        assert_eq!(settings.services, [ServiceName::Posts]);
-        assert_eq!(settings.reserved_handles, ReservedHandles::new(["root"]).unwrap());
-        let origins = ["partitions", "push_threshold", "log_level", "listen"].map(|key| settings.origin(key).unwrap());
-        assert_eq!(origins, [&Origin::Flag, &Origin::Environment, &Origin::File(path.into()), &Origin::Default]);
-    }
-
-    #[test]
-    fn reserved_handles_are_a_list_that_may_be_empty() {
-        let reserved = |list| load(&[("reserved_handles", list)], &[]).map(|settings| settings.reserved_handles);
-        assert_eq!(reserved("Root, staff"), Ok(ReservedHandles::new(["root", "staff"]).unwrap()));
-        assert_eq!(reserved(""), Ok(ReservedHandles::default()));
-        assert!(reserved("root,no handle").unwrap_err().contains("`no handle` is not a handle"));
-    }
-
-    #[test]
-    fn addresses_of_servers_are_lists() {
-        let environment = [
-            ("KITH_LOG", "kafka:127.0.0.1:9092,broker-2:9092"),
-            ("KITH_TABLES", "cql:127.0.0.1:9042"),
-            ("KITH_SERVICES", "identity, projector"),
-            ("KITH_PROFILE", "production"),
-        ];
-        let settings = load(&[("projector_role", "serve")], &environment).unwrap();
-        assert!(settings.projector_role.serves() && !settings.projector_role.folds());
-        assert_eq!(settings.log, LogAddress::Kafka(vec!["127.0.0.1:9092".into(), "broker-2:9092".into()]));
-        assert_eq!(settings.tables, TablesAddress::Cql(vec!["127.0.0.1:9042".into()]));
-        assert_eq!(settings.services, [ServiceName::Identity, ServiceName::Projector]);
-        assert_eq!((settings.replication_factor(), settings.serves_reflection()), (3, false));
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_by_name() {
-        for (key, value) in [
-            ("log", "kafka:"),
-            ("log", "kafka:nohost"),
-            ("log", "ftp:x"),
-            ("log", "embedded:"),
-            ("tables", "cql:a:99999"),
-            ("profile", "prod"),
-            ("services", "identity,mail"),
-            ("services", ""),
-            ("listen", "localhost"),
-            ("partitions", "0"),
-            ("partitions", "257"),
-            ("partitions", "many"),
-            ("default_deadline_ms", "40000"),
-            ("reflection", "maybe"),
-            ("log_level", "inof"),
-            ("projector_role", "read"),
-            ("projector_role", "serve"),
-            ("max_lag_records", "0"),
-            ("connection_age_seconds", "0"),
-            ("connection_age_seconds", "301"),
-        ] {
-            let error = load(&[(key, value)], &[]).unwrap_err();
-            assert!(error.contains(key) || error.contains(value), "{key}={value}: {error}");
-        }
-        for key in ["listen", "admin_listen", "ops_listen"] {
-            for value in ["localhost:7400", "7400", ":7400", "127.0.0.1", "127.0.0.1:99999", ""] {
-                let error = load(&[(key, value)], &[]).unwrap_err();
-                assert!(error.contains(&format!("`{key}`")) && error.contains(&format!("`{value}`")), "{error}");
-            }
-        }
-        assert!(load(&[("admin_listen", "127.0.0.1:7400")], &[]).is_err());
-        assert!(load(&[("config", "/nowhere/kith.toml")], &[]).is_err());
-    }
-
-    #[test]
-    fn unknown_keys_are_refused_but_for_those_kubernetes_sets() {
-        assert!(load(&[("partition", "8")], &[]).unwrap_err().contains("`partition` (flag)"));
-        assert!(load(&[], &[("KITH_PARTITION", "8")]).unwrap_err().contains("`partition` (environment)"));
-        let links = [
-            ("KITH_IDENTITY_SERVICE_HOST", "10.0.0.1"),
-            ("KITH_IDENTITY_SERVICE_PORT_GRPC", "7400"),
-            ("KITH_IDENTITY_PORT", "tcp://10.0.0.1:7400"),
-            ("KITH_IDENTITY_PORT_7400_TCP_PROTO", "tcp"),
-        ];
-        assert!(load(&[], &links).is_ok());
-        assert!(load(&[], &[("OTHER_PARTITION", "8")]).is_ok());
-    }
-}
+mod tests;

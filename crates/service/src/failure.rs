@@ -163,6 +163,15 @@ impl Failure {
         Self::new(Reason::TokenExpired, "the bearer token has expired")
     }
 
+    pub fn session_ended() -> Self {
+        Self::new(Reason::SessionEnded, "the session was ended")
+    }
+
+    /// This process has not heard for a while which sessions were ended.
+    pub fn revocations_behind() -> Self {
+        Self::new(Reason::RevocationsBehind, "it is not known at the moment which sessions were ended")
+    }
+
     pub fn request_id_reused() -> Self {
         let description = "was used before with other content".to_owned();
         Self::one_field(Reason::RequestIdReused, "request_id", description)

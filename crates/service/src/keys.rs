@@ -1,4 +1,5 @@
-//! The folder of keys: the signing key of access tokens, the page-token key, and beside them the public keys.
+//! The folder of keys: the signing key of access tokens, the keys of refresh tokens and page tokens, and beside them the
+//! public keys.
 //!
 //! Created at the first embedded start and by `kith init`, never overwritten. In Kubernetes it is a mounted secret.
 
@@ -20,6 +21,8 @@ pub const JWKS_FILE: &str = "jwks.json";
 pub const SIGNING_KEY_FILE: &str = "signing-key.pem";
 /// The key that page tokens are sealed with, in the folder of keys.
 pub const PAGE_TOKEN_KEY_FILE: &str = "page-token.key";
+/// The key that refresh tokens are made with, in the folder of keys.
+pub const REFRESH_TOKEN_KEY_FILE: &str = "refresh-token.key";
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Why a key is missing. Names files, never their content.
@@ -56,7 +59,8 @@ impl KeyFolder {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
         made.map_err(|error| KeyError::File { path: self.path.clone(), error })?;
         self.create_signing_key(runtime)?;
-        self.create_page_token_key(runtime)?;
+        self.create_secret(PAGE_TOKEN_KEY_FILE, runtime)?;
+        self.create_secret(REFRESH_TOKEN_KEY_FILE, runtime)?;
         self.publish(&self.signing_key()?.public)
     }
 
@@ -74,7 +78,17 @@ impl KeyFolder {
 
     /// Reads the page-token key: 32 bytes, the same for all replicas of all services.
     pub fn page_token_key(&self) -> Result<[u8; 32], KeyError> {
-        let path = self.path.join(PAGE_TOKEN_KEY_FILE);
+        self.secret(PAGE_TOKEN_KEY_FILE)
+    }
+
+    /// Reads the refresh-token key: 32 bytes, the same for all replicas of the identity service. Who has it can refresh
+    /// every session; another one voids every refresh token.
+    pub fn refresh_token_key(&self) -> Result<[u8; 32], KeyError> {
+        self.secret(REFRESH_TOKEN_KEY_FILE)
+    }
+
+    fn secret(&self, file: &str) -> Result<[u8; 32], KeyError> {
+        let path = self.path.join(file);
         warn_if_open_to_others(&path);
         let bytes = read_bounded(&path)?;
         bytes.try_into().map_err(|_| KeyError::Malformed { path, expected: "32 bytes" })
@@ -91,8 +105,8 @@ impl KeyFolder {
         create_once(&path, pem.as_bytes())
     }
 
-    fn create_page_token_key(&self, runtime: &Runtime) -> Result<(), KeyError> {
-        let path = self.path.join(PAGE_TOKEN_KEY_FILE);
+    fn create_secret(&self, file: &str, runtime: &Runtime) -> Result<(), KeyError> {
+        let path = self.path.join(file);
         if path.exists() {
             return Ok(());
         }
@@ -208,14 +222,18 @@ mod tests {
         let keys = KeyFolder::at(&path);
         assert!(keys.signing_key().is_err() && keys.page_token_key().is_err());
         keys.create_missing(&Runtime::system()).unwrap();
-        let read = || (keys.signing_key().unwrap().kid().to_owned(), keys.page_token_key().unwrap());
+        let secrets = || (keys.page_token_key().unwrap(), keys.refresh_token_key().unwrap());
+        let read = || (keys.signing_key().unwrap().kid().to_owned(), secrets());
         let first = read();
         keys.create_missing(&Runtime::system()).unwrap();
         assert_eq!(read(), first);
         assert_eq!(mode(&path), 0o700);
         let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
         names.sort();
-        assert_eq!(names, [JWKS_FILE, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_FILE].map(|name| path.join(name)));
+        assert_eq!(
+            names,
+            [JWKS_FILE, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE].map(|name| path.join(name))
+        );
         assert!(names.iter().all(|name| mode(name) == 0o600));
     }
 

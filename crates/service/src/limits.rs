@@ -102,7 +102,15 @@ limits! {
     /// The longest subject that a trusted issuer names, in bytes.
     SUBJECT_BYTES: usize = 255;
     /// How long an access token is valid, in seconds.
-    ACCESS_TOKEN_LIFETIME_SECONDS: u64 = 3_600;
+    ACCESS_TOKEN_LIFETIME_SECONDS: u64 = 600;
+    /// The longest refresh token, in characters.
+    REFRESH_TOKEN_CHARS: usize = 256;
+    /// How long after the first use of its last refresh token a session ends by itself, in seconds.
+    SESSION_IDLE_SECONDS: u64 = 30 * 86_400;
+    /// How long after a session was ended no process accepts its access tokens any more, in seconds: one that has not heard for so long which were ended accepts none.
+    REVOCATIONS_KNOWN_SECONDS: u64 = 10;
+    /// Ended sessions, and accounts with ended sessions, that a process keeps in mind while their access tokens could be accepted; with more, the oldest access tokens expire early.
+    REVOCATIONS_HELD: usize = 262_144;
     /// A request with less time left than this is refused at once, in milliseconds.
     DEADLINE_MIN_MS: u64 = 5;
     /// How long before the caller's deadline the server answers, so that the reason still arrives, in milliseconds.
@@ -125,7 +133,7 @@ limits! {
     RPCS_IN_FLIGHT_OVERLOADED: usize = 384;
     /// How long `RPCS_IN_FLIGHT_OVERLOADED` applies, in milliseconds.
     OVERLOADED_FOR_MS: u64 = 500;
-    /// RPCs in flight of callers without a valid bearer token (CreateAccount, CreateSession, health, all operators' RPCs), which have separate places; more are shed.
+    /// RPCs in flight of callers without a valid bearer token (CreateAccount, CreateSession, RefreshSession, health, all operators' RPCs), which have separate places; more are shed.
     RPCS_IN_FLIGHT_ANONYMOUS: usize = 128;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;

@@ -8,7 +8,11 @@ use tonic::Code;
 /// The canonical code that a reason always comes with, as `errors.proto` says.
 pub fn code_of(reason: Reason) -> Code {
     match reason {
-        Reason::Unauthenticated | Reason::TokenExpired | Reason::CredentialsInvalid => Code::Unauthenticated,
+        Reason::Unauthenticated
+        | Reason::TokenExpired
+        | Reason::CredentialsInvalid
+        | Reason::SessionEnded
+        | Reason::RefreshTokenInvalid => Code::Unauthenticated,
         Reason::FieldInvalid
         | Reason::TextEmpty
         | Reason::TextTooLong
@@ -28,6 +32,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::PostNotFound
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
+        | Reason::SessionNotFound
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
@@ -44,7 +49,8 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::TablesUnavailable
         | Reason::OutcomeUnknown
         | Reason::FoldStopped
-        | Reason::TablesBeingFilled => Code::Unavailable,
+        | Reason::TablesBeingFilled
+        | Reason::RevocationsBehind => Code::Unavailable,
         Reason::Overloaded => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
@@ -60,6 +66,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::PostNotFound
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
+        | Reason::SessionNotFound
+        | Reason::RefreshTokenInvalid
         | Reason::Blocked
         | Reason::RightMissing
         | Reason::IdentityTaken
@@ -68,6 +76,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         Reason::Unspecified
         | Reason::Unauthenticated
         | Reason::TokenExpired
+        | Reason::SessionEnded
+        | Reason::RevocationsBehind
         | Reason::FieldInvalid
         | Reason::TextEmpty
         | Reason::TextTooLong
@@ -112,9 +122,11 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
 pub(crate) fn retry_delay(reason: Reason) -> Option<Duration> {
     match reason {
         Reason::BehindToken | Reason::OutcomeUnknown => Some(Duration::from_millis(100)),
-        Reason::LogUnavailable | Reason::TablesUnavailable | Reason::TablesBeingFilled | Reason::Overloaded => {
-            Some(Duration::from_secs(1))
-        }
+        Reason::LogUnavailable
+        | Reason::TablesUnavailable
+        | Reason::TablesBeingFilled
+        | Reason::RevocationsBehind
+        | Reason::Overloaded => Some(Duration::from_secs(1)),
         Reason::FoldStopped => Some(Duration::from_secs(30)),
         _ => None,
     }

@@ -5,7 +5,7 @@
 /// `command method: Rpc => Noun` runs [`crate::command`]; `contest` the same with a verdict to wait for; `read` and `list`
 /// run [`crate::query`]. `open` is for callers without a bearer token: it calls a function with the service, the request
 /// and the deadline. `anyone` also says who asks, if that is known; `acting` is the same for RPCs that need an account, and
-/// `service` for RPCs that only calling services call.
+/// `service` for RPCs that only calling services call. `called` calls a function with the service and the [`crate::call::Call`].
 #[macro_export]
 macro_rules! rpcs {
     ($trait:path => $service:ty { $($how:ident $method:ident: $rpc:ty => $by:tt $(:: $more:tt)* ),+ $(,)? }) => {
@@ -28,6 +28,10 @@ macro_rules! rpcs {
     (@ contest $self:ident, $request:ident, $rpc:ty, $noun:ty) => {{
         let call = $crate::call::Call::<$rpc>::of($request)?;
         $crate::call::answered($self, $crate::contest::run::<$noun, $rpc>($self, call), |_| {}).await
+    }};
+    (@ called $self:ident, $request:ident, $rpc:ty, $handle:expr) => {{
+        let call = $crate::call::Call::<$rpc>::of($request)?;
+        $crate::call::answered($self, $handle($self, call), |_| {}).await
     }};
     (@ open $self:ident, $request:ident, $rpc:ty, $handle:expr) => {{
         let deadline = $crate::deadline::deadline(&$request);

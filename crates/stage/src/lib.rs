@@ -200,7 +200,7 @@ pub async fn until_standstill(projection: &Projection, wanted: Option<&Standstil
 /// A request of an account's.
 pub fn by<T>(account_id: RecordId, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
+    request.extensions_mut().insert(Authentication::Caller(Caller::of(account_id)));
     request
 }
 

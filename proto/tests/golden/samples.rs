@@ -8,12 +8,13 @@ use kith_proto::engagement::v1::{
     Unshared,
 };
 use kith_proto::identity::private::v1::{
-    AccountRequested, ExchangeRequested, IdentityRequested, identity_private_event::Event as IdentityPrivate,
+    AccountRequested, ExchangeRequested, IdentityRequested, PasswordChanged, RefreshTokenUsed, SessionCreated,
+    SessionEnd, SessionEnded, SessionsEnded, identity_private_event::Event as IdentityPrivate,
 };
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
-    AccountContent, AccountCreated, Blocked, FollowCut, Followed, IdentityLinked, IdentityUnlinked, Profile, Unblocked,
-    Unfollowed,
+    AccountContent, AccountCreated, Blocked, ClientClass, FollowCut, Followed, IdentityLinked, IdentityUnlinked,
+    Profile, Unblocked, Unfollowed,
 };
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent, ReadMarkerMoved};
@@ -26,6 +27,8 @@ use kith_proto::posts::private::v1::{EditRequested, post_private_event::Event as
 use kith_proto::posts::v1::facet::{Feature, Hashtag, Link, Mention};
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{Facet, PostAttributes, PostContent, PostCreated, PostDeleted, PostEdited};
+use kith_proto::revocations::v1::revocation_event::Event as Revocation;
+use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use kith_proto::{Event, time};
 use prost_types::Timestamp;
 
@@ -41,10 +44,55 @@ const CONVERSATION: &str = "c0472e25000000000000000000000005";
 const MESSAGE: &str = "3e55a6e0000000000000000000000006";
 const ISSUER: &str = "https://login.example";
 const KEY: &str = "5e00000000000000000000000000000000000000000000000000000000000008";
+const SESSION: &str = "5e551000000000000000000000000008";
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo";
 const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 pub fn all() -> Vec<Event> {
-    [identity(), posts(), engagement(), messaging(), vec![dead_letter()], ops()].concat()
+    [identity(), sessions(), posts(), engagement(), messaging(), vec![dead_letter()], ops()].concat()
+}
+
+fn sessions() -> Vec<Event> {
+    let (session_id, account_id) = (|| SESSION.to_owned(), || ADA.to_owned());
+    let created = SessionCreated {
+        session_id: session_id(),
+        account_id: account_id(),
+        client: ClientClass::Mobile.into(),
+        create_time: at(1),
+        password_set_at: 7,
+        password_hash: HASH.into(),
+    };
+    let used = RefreshTokenUsed { session_id: session_id(), account_id: account_id(), number: 2, use_time: at(2) };
+    let ended = SessionEnded {
+        session_id: session_id(),
+        account_id: account_id(),
+        reason: SessionEnd::TokenReused.into(),
+        end_time: at(3),
+    };
+    let all_ended = SessionsEnded { account_id: account_id(), kept_session_id: session_id(), end_time: at(4) };
+    let changed = PasswordChanged {
+        account_id: account_id(),
+        session_id: session_id(),
+        password_hash: HASH.into(),
+        password_set_at: 7,
+        change_time: at(5),
+    };
+    let revoked = SessionRevoked { session_id: session_id(), account_id: account_id(), revoke_time: at(3) };
+    let all_revoked = AccountSessionsRevoked {
+        account_id: account_id(),
+        before: 42,
+        kept_session_id: session_id(),
+        revoke_time: at(4),
+    };
+    vec![
+        IdentityPrivate::SessionCreated(created).into(),
+        IdentityPrivate::RefreshTokenUsed(used).into(),
+        IdentityPrivate::SessionEnded(ended).into(),
+        IdentityPrivate::SessionsEnded(all_ended).into(),
+        IdentityPrivate::PasswordChanged(changed).into(),
+        Revocation::SessionRevoked(revoked).into(),
+        Revocation::AccountSessionsRevoked(all_revoked).into(),
+    ]
 }
 
 fn identity() -> Vec<Event> {
@@ -71,7 +119,7 @@ fn identity() -> Vec<Event> {
         account_id: ADA.into(),
         handle_key: "ada_l".into(),
         content: account_content(),
-        password_hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo".into(),
+        password_hash: HASH.into(),
         create_time: at(1),
         payload_digest: DIGEST.into(),
         rules: 1,

@@ -22,7 +22,7 @@ use kith_tables::{StoreError, Timestamp};
 
 use crate::arbiter::{ClaimRow, Claims, claim};
 use crate::handle::Handle;
-use crate::password::{Password, PasswordHasher};
+use crate::password::Password;
 use crate::{IdentityService, link, proof, read, sign_up};
 
 /// Asks for an account. Nobody acts yet: its id and digest are made here.
@@ -31,9 +31,6 @@ pub struct Command {
     /// The handle's, in the log.
     key: String,
     is_reserved: bool,
-    /// `None`: the account is to have none.
-    password: Option<Password>,
-    passwords: PasswordHasher,
     /// `None`: the handle could not be had already before the hash was made. Empty without a password.
     password_hash: Option<String>,
 }
@@ -205,7 +202,7 @@ async fn prepare(
     account: NewAccount,
     password: Option<Password>,
 ) -> Result<Command, Failure> {
-    let passwords = service.shared.passwords.clone();
+    let passwords = &service.shared.passwords;
     let is_reserved = service.shared.reserved_handles.contains(account.handle.as_str());
     let is_open = !is_reserved && claim(&seen.state, &account.handle).await?.is_none();
     if let Some(identity) = account.identity.as_ref().filter(|_| is_open) {
@@ -214,13 +211,13 @@ async fn prepare(
             return Err(Rejection::IdentityTaken.into());
         }
     }
-    let password_hash = match &password {
+    let password_hash = match password {
         _ if !is_open => None,
-        Some(password) => Some(passwords.hash(password.clone(), seen.deadline).await?),
+        Some(password) => Some(passwords.hash(password, seen.deadline).await?),
         None => Some(String::new()),
     };
     let key = account.handle.key();
-    Ok(Command { account, key, is_reserved, password, passwords, password_hash })
+    Ok(Command { account, key, is_reserved, password_hash })
 }
 
 #[async_trait]
@@ -263,11 +260,8 @@ impl Settles<rpc::CreateAccount> for Claims {
     async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<CreateAccountResponse>, Unknown> {
         let claim = claim(&seen.state, &command.account.handle).await?;
         let claim = claim.ok_or_else(|| Unknown::defect("an intent was folded, and nobody has its handle"))?.row;
-        let verdict = match command.account.verdict(&claim) {
-            Ok(()) if !command.has_password_of(&claim, seen.deadline).await? => Err(Rejection::RequestIdReused),
-            verdict => verdict,
-        };
-        if let Err(rejection) = verdict {
+        // A repeat with another password is answered too: a refusal would tell whether a password fits.
+        if let Err(rejection) = command.account.verdict(&claim) {
             return Ok(Verdict::Lost(rejection.into()));
         }
         let (account, fact) = created(seen, &claim.account_id).await?;
@@ -280,18 +274,6 @@ impl Settles<rpc::CreateAccount> for Claims {
         }
         let account = Some(account.present(&seen.opener(), &claim.account_id));
         Ok(Verdict::Won(CreateAccountResponse { account, ..CreateAccountResponse::default() }, follows))
-    }
-}
-
-impl Command {
-    /// The digest of a request leaves the password out: a copy with another one is told by the hash that is stored.
-    async fn has_password_of(&self, claim: &ClaimRow, deadline: Deadline) -> Result<bool, Unknown> {
-        if self.password_hash.as_ref() == Some(&claim.password_hash) {
-            return Ok(true);
-        }
-        let Some(password) = self.password.clone() else { return Ok(claim.password_hash.is_empty()) };
-        let verified = self.passwords.verify(password, Some(&claim.password_hash), deadline).await;
-        verified.map_err(|failure| Unknown::because(&failure))
     }
 }
 

@@ -20,7 +20,7 @@ use kith_service::ids::{self, RequestId};
 use kith_service::kit::Seen;
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, Value, row};
 
-use crate::{IdentityService, link, proof};
+use crate::{IdentityService, link, proof, session};
 
 const TOKEN_KEY_CHARS: usize = 64;
 
@@ -174,20 +174,23 @@ pub async fn create(
     let unknown = || Failure::not_found(Reason::IdentityNotFound, "account of this identity");
     let account_id = RecordId::parse(&owner).ok_or_else(unknown)?;
     if let Some(principal) = asker.principal() {
-        principal.may_act_for(&seen.state, Caller { account_id }).await?;
+        principal.may_act_for(&seen.state, Caller::of(account_id)).await?;
     }
     let id = asker.own(ids::record_id(account_id, rpc::ExchangeToken::NAME, &request_id));
     let digest = ids::payload_digest(&[identity.token_key.as_bytes()]);
     let asked = Asked { id, actor: owner.clone(), digest, at: Timestamp::default() };
     let command = Command { token_key: identity.token_key };
-    let response = contest::enter::<Exchanges, rpc::ExchangeToken>(&seen, asked, command).await?;
-    let access = service.shared.issuer.issue(account_id)?;
+    contest::enter::<Exchanges, rpc::ExchangeToken>(&seen, asked, command).await?;
+    // Later in the log than the intent is not needed: whoever wins begins one session, under an id of its own.
+    let session = session::create::begin(service, &seen, &owner, (ids::item_id(id, b"session"), digest)).await?;
     Ok(ExchangeTokenResponse {
-        access_token: access.text,
-        expire_time: Some(time::timestamp(access.expires_at_ms)),
+        access_token: session.access_token,
+        expire_time: session.expire_time,
         account_id: owner,
         identity: identity.key,
-        ..response
+        consistency_token: session.consistency_token,
+        refresh_token: session.refresh_token,
+        session_id: session.session_id,
     })
 }
 

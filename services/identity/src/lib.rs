@@ -1,7 +1,7 @@
 //! The identity service: accounts and their unique handles, sessions, follows and blocks.
 //!
 //! Commands append one record each: facts to `kith.identity.v1`, the intent to own a handle to
-//! `kith.identity.private.v1`, whose fold decides who wins. What a follow and a block make of each other, which live
+//! `kith.identity.private.v1`, whose fold decides who wins; sessions and passwords go there too. What a follow and a block make of each other, which live
 //! under two keys, is settled by a process manager ([`graph::Edges`]).
 
 mod account;
@@ -17,7 +17,7 @@ mod password;
 mod proof;
 mod read;
 mod relationship;
-mod session;
+pub mod session;
 pub mod sign_up;
 
 use std::sync::Arc;
@@ -39,6 +39,7 @@ use kith_text::handle::ReservedHandles;
 use tonic::service::RoutesBuilder;
 
 use password::PasswordHasher;
+use session::tokens::SessionTokens;
 
 rpcs! {
     account_service_server::AccountService => IdentityService {
@@ -51,8 +52,13 @@ rpcs! {
 
 rpcs! {
     session_service_server::SessionService => IdentityService {
-        open create_session: rpc::CreateSession => session::create,
-        open get_signing_keys: rpc::GetSigningKeys => session::signing_keys,
+        open create_session: rpc::CreateSession => session::create::create,
+        open refresh_session: rpc::RefreshSession => session::refresh::refresh,
+        list list_sessions: rpc::ListSessions => session::fold::Sessions,
+        contest revoke_session: rpc::RevokeSession => session::fold::Sessions,
+        called revoke_all_sessions: rpc::RevokeAllSessions => session::end::all,
+        called change_password: rpc::ChangePassword => session::change_password::change,
+        open get_signing_keys: rpc::GetSigningKeys => session::keys::signing_keys,
         acting link_identity: rpc::LinkIdentity => link::link,
         acting unlink_identity: rpc::UnlinkIdentity => link::unlink,
         service exchange_token: rpc::ExchangeToken => exchange::create,
@@ -81,7 +87,7 @@ pub fn group(generation: u32) -> Group {
         generation,
         folds_version: 2,
         reads: EVENTS,
-        topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE],
+        topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE, topics::REVOCATIONS],
         folds: vec![
             Arc::new(Arbiter(arbiter::Claims)),
             Arc::new(Arbiter(link::Links)),
@@ -94,6 +100,8 @@ pub fn group(generation: u32) -> Group {
             Arc::new(followers::Followers),
             Arc::new(Blocks),
             Arc::new(BlockedBy),
+            Arc::new(session::fold::Sessions),
+            Arc::new(session::revoked::Revoked),
         ],
         shown: None,
     }
@@ -104,10 +112,14 @@ pub struct Deps {
     pub kit: Arc<Kit>,
     /// Makes access tokens.
     pub issuer: TokenIssuer,
+    /// What refresh tokens are made with.
+    pub refresh_token_key: [u8; 32],
     /// Knows the public keys that they are verified with.
     pub verifier: Verifier,
     /// Knows whom trusted issuers' tokens prove.
     pub principals: Principals,
+    /// How long after its first use a refresh token is followed by the next one.
+    pub refresh_token_rotates_seconds: u64,
     /// What one password hash takes, in KiB.
     pub password_memory_kib: u32,
     /// How far back before a follow the other's posts belong in the home feed.
@@ -124,7 +136,8 @@ pub struct IdentityService {
 
 struct Shared {
     kit: Arc<Kit>,
-    issuer: TokenIssuer,
+    tokens: SessionTokens,
+    refresh_token_rotates_us: i64,
     verifier: Verifier,
     principals: Principals,
     passwords: PasswordHasher,
@@ -137,8 +150,20 @@ impl IdentityService {
     pub fn new(deps: Deps) -> Result<Self, Failure> {
         let passwords = PasswordHasher::new(deps.kit.runtime.clone(), deps.password_memory_kib)?;
         let backfill_window_seconds = u32::try_from(deps.backfill_window_seconds).unwrap_or(u32::MAX);
-        let Deps { kit, issuer, verifier, principals, reserved_handles, .. } = deps;
-        let shared = Shared { kit, issuer, verifier, principals, passwords, backfill_window_seconds, reserved_handles };
+        let Deps { kit, issuer, refresh_token_key, verifier, principals, reserved_handles, .. } = deps;
+        let rotates_seconds = i64::try_from(deps.refresh_token_rotates_seconds).unwrap_or(i64::MAX);
+        let refresh_token_rotates_us = rotates_seconds.saturating_mul(1_000_000);
+        let tokens = SessionTokens::new(issuer, &refresh_token_key)?;
+        let shared = Shared {
+            kit,
+            tokens,
+            refresh_token_rotates_us,
+            verifier,
+            principals,
+            passwords,
+            backfill_window_seconds,
+            reserved_handles,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -124,6 +124,16 @@ impl PasswordHasher {
         matches.await?.map_err(|error| Failure::defect("comparing a password", &error))
     }
 
+    /// Whether a hash as they are made now takes more than `stored`, so that one should replace it.
+    pub fn is_weaker(&self, stored: &str) -> bool {
+        let cost = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+        let now = cost(&self.params);
+        Stored::parse(stored).is_some_and(|stored| {
+            let then = cost(&stored.params);
+            then.0 < now.0 || then.1 < now.1 || then.2 < now.2
+        })
+    }
+
     /// Runs `work` off the async workers, in its turn. Once started it ends, whether or not its caller waits for it.
     async fn run<T, F>(&self, deadline: Deadline, work: F) -> Result<T, Failure>
     where
@@ -291,6 +301,7 @@ mod tests {
         for memory_kib in [8, 64] {
             let now = PasswordHasher::new(Runtime::system(), memory_kib).unwrap();
             now.hash(password("another one"), soon()).await.unwrap();
+            assert_eq!(now.is_weaker(&stored), memory_kib > MEMORY_KIB);
             assert!(now.verify(password("correct horse"), Some(&stored), soon()).await.unwrap());
             let idle = now.shared.idle();
             assert_eq!(

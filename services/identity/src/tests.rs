@@ -3,6 +3,7 @@
 mod accounts;
 mod engine;
 mod graph;
+mod sessions;
 mod shared;
 
 use std::sync::Arc;
@@ -67,9 +68,14 @@ impl World {
         Self { ports, _folder: folder, keys, jwks }
     }
 
-    async fn start(self) -> Suite {
-        self.ports.log.create_topics(&[topics::OPS]).await.unwrap();
+    /// As `kith init` does.
+    async fn create(&self) {
+        self.ports.log.create_topics(&topics::ALL).await.unwrap();
         create_first(&self.ports, &group(1)).await.unwrap();
+    }
+
+    async fn start(self) -> Suite {
+        self.create().await;
         let (projection, service) = self.replica(true).await;
         Suite { service, projection, world: self }
     }
@@ -79,8 +85,22 @@ impl World {
         self.reserving(folding, &["admin"]).await
     }
 
+    /// One that only serves, and hashes passwords with so much memory.
+    async fn hashing(&self, memory_kib: u32) -> (Arc<Projection>, IdentityService) {
+        self.serving(false, &[], memory_kib).await
+    }
+
     /// The same with other handles reserved.
     async fn reserving(&self, folding: bool, reserved: &[&str]) -> (Arc<Projection>, IdentityService) {
+        self.serving(folding, reserved, 8).await
+    }
+
+    async fn serving(
+        &self,
+        folding: bool,
+        reserved: &[&str],
+        password_memory_kib: u32,
+    ) -> (Arc<Projection>, IdentityService) {
         let projection = kith_stage::projection(&self.ports, group(1), folding).await.unwrap();
         let runtime = self.ports.runtime.clone();
         let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
@@ -90,9 +110,11 @@ impl World {
         let deps = Deps {
             kit,
             issuer,
+            refresh_token_key: self.keys.refresh_token_key().unwrap(),
             verifier,
             principals: Principals::default(),
-            password_memory_kib: 8,
+            refresh_token_rotates_seconds: 86_400,
+            password_memory_kib,
             backfill_window_seconds: 3_600,
             reserved_handles: ReservedHandles::new(reserved).unwrap(),
         };
@@ -102,7 +124,7 @@ impl World {
     /// The positions of the last records, all partitions.
     async fn heads(&self) -> Token {
         let mut token = Token::default();
-        for topic in [topics::IDENTITY, topics::IDENTITY_PRIVATE] {
+        for topic in [topics::IDENTITY, topics::IDENTITY_PRIVATE, topics::REVOCATIONS] {
             let heads = self.ports.log.heads(topic).await.unwrap();
             for (index, head) in (0..).zip(heads).filter(|(_, head)| *head > 0) {
                 token.add(Position { partition: LogPartition { topic, index }, offset: head - 1 });
@@ -231,7 +253,7 @@ fn anonymous<T>(message: T) -> Request<T> {
 
 fn by<T>(account_id: RecordId, message: T) -> Request<T> {
     let mut request = anonymous(message);
-    request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
+    request.extensions_mut().insert(Authentication::Caller(Caller::of(account_id)));
     request
 }
 

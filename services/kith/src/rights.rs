@@ -96,14 +96,16 @@ impl Release {
 }
 
 fn of(service: &Service, settings: &Settings) -> Rights {
-    let (mut reads, mut appends, mut groups) = (vec![topics::DEAD_LETTERS, topics::OPS], Vec::new(), Vec::new());
+    let (mut reads, mut appends, mut groups) = (Vec::new(), Vec::new(), Vec::new());
     for group in service.groups_in(settings, Generations::FIRST) {
-        // A service appends to the topics that are named after its group, and folds them too.
+        // A service appends to the topics that are named after its group, and folds them too; identity says who is revoked.
         let own = format!("kith.{}.", group.name);
-        appends.extend(group.topics.iter().filter(|topic| topic.name.starts_with(&own)));
+        let is_own = |topic: &&Topic| topic.name.starts_with(&own) || **topic == topics::REVOCATIONS;
+        appends.extend(group.topics.iter().filter(is_own));
         reads.extend(&group.topics);
         groups.push(group.name);
     }
+    reads.extend([topics::REVOCATIONS, topics::DEAD_LETTERS, topics::OPS]);
     appends.extend([topics::DEAD_LETTERS, topics::OPS]);
     for list in [&mut reads, &mut appends] {
         list.sort_unstable();

@@ -113,12 +113,15 @@ fn feeds(settings: &Settings, number: u32) -> Group {
 fn identity(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
     let Serving { settings, verifier, principals, .. } = serving;
     let kit = serving.kit(kith_identity::GROUP)?;
-    let key = KeyFolder::at(&settings.keys_dir).signing_key().context("the signing key")?;
+    let keys = KeyFolder::at(&settings.keys_dir);
+    let key = keys.signing_key().context("the signing key")?;
     let deps = kith_identity::Deps {
         issuer: TokenIssuer::new(key, kit.runtime.clone()),
+        refresh_token_key: keys.refresh_token_key().context("the refresh-token key: `kith init` makes one")?,
         kit,
         verifier: (*verifier).clone(),
         principals: (*principals).clone(),
+        refresh_token_rotates_seconds: settings.refresh_token_rotates_seconds,
         password_memory_kib: settings.password_memory_kib,
         backfill_window_seconds: settings.backfill_window_seconds,
         reserved_handles: settings.reserved_handles.clone(),

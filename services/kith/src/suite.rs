@@ -11,7 +11,7 @@ use kith_fold::{FoldError, Generations, MakeGroup, Operations, Projection, Stand
 use kith_log::LogError;
 use kith_log::kafka::check_rights as check_kafka_rights;
 use kith_runtime::Runtime;
-use kith_service::auth::{Principals, Refusals, Verifier};
+use kith_service::auth::{Principals, Refusals, Revocations, Verifier};
 use kith_service::config::{LogAddress, LogFormat, Settings};
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
@@ -66,6 +66,8 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
     let callers = server::bind("listen", settings.listen).await?;
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
+    suite.revocations.register(&metrics);
+    let verifier = verifier.heeding(Arc::clone(&suite.revocations));
     let edge = Edge::new(&metrics, verifier, principals, settings.deadlines())?;
     announce(&settings);
     let serving = Serving {
@@ -152,6 +154,8 @@ struct Suite {
     names: Vec<&'static str>,
     /// The services for operators.
     operators: Routes,
+    /// Which sessions were ended, for the edge.
+    revocations: Arc<Revocations>,
     projections: Vec<Arc<Projection>>,
     runtime: Runtime,
 }
@@ -169,6 +173,7 @@ impl Suite {
         let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().context("the page-token key")?)?);
         waits.until("rights", || check_rights(settings, release, ports)).await?;
         let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
+        let revocations = Arc::new(waits.until("revocations", || open_revocations(ports)).await?);
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
         for service in release.here(settings) {
@@ -195,7 +200,7 @@ impl Suite {
         let builds = first.iter().map(|group| (group.name, group.build())).collect();
         let projections = Projections::new(&all, builds, Arc::clone(&operations));
         let operators = ops::routes(projections, ops::events::service(log, operations, page_tokens, runtime.clone()));
-        Ok(Self { routes: routes.routes(), names, operators, projections: all, runtime })
+        Ok(Self { routes: routes.routes(), names, operators, revocations, projections: all, runtime })
     }
 }
 
@@ -208,6 +213,10 @@ async fn check_rights(settings: &Settings, release: Release, ports: &Ports) -> R
 
 async fn open_operations(ports: &Ports) -> Result<Operations, FoldError> {
     Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await
+}
+
+async fn open_revocations(ports: &Ports) -> Result<Revocations, FoldError> {
+    Ok(Revocations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?)
 }
 
 async fn start_group(

@@ -104,7 +104,7 @@ impl Desk {
     pub async fn start(&self, groups: &[Group]) -> Result<Vec<Running>> {
         let mut running = Vec::new();
         for group in groups {
-            engine::create(&self.ports, group).await?;
+            kith_fold::create_first(&self.ports, group).await?;
             running.push(engine::start(&self.ports, group.clone(), true).await?);
         }
         Ok(running)

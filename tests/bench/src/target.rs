@@ -16,7 +16,7 @@ use kith_proto::messaging::v1::{
 };
 use kith_proto::posts::v1::{BatchGetPostsRequest, BatchGetPostsResponse, CreatePostRequest, CreatePostResponse};
 use kith_runtime::Runtime;
-use kith_service::auth::TokenIssuer;
+use kith_service::auth::{SessionRef, TokenIssuer};
 use kith_service::keys::KeyFolder;
 use prost::Message;
 use tokio::time::Instant;
@@ -52,7 +52,10 @@ pub fn bearers(keys: &Path, count: u64) -> Result<Bearers> {
     folder.create_missing(&runtime)?;
     let issuer = TokenIssuer::new(folder.signing_key()?, runtime);
     let bearer = |n| {
-        let token = issuer.issue(world::id(Thing::Account, n)).ok().context("a token")?;
+        let token = issuer
+            .issue(world::id(Thing::Account, n), SessionRef { id: world::id(Thing::Account, n), made_at: 0 })
+            .ok()
+            .context("a token")?;
         Ok(format!("Bearer {}", token.text).parse()?)
     };
     Ok(Arc::new((0..count).map(bearer).collect::<Result<_>>()?))

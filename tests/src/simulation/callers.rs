@@ -1,11 +1,15 @@
 //! How services are called: in this process or over connections, with the same generated clients.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use kith_log::RecordId;
-use kith_service::auth::{Accounts, Authentication, Caller, Principal, Refusals, Right, TokenIssuer};
+use kith_log::{Offset, RecordId};
+use kith_service::auth::{
+    self, Accounts, Authentication, Caller, Principal, Principals, Refusals, Right, SessionRef, TokenIssuer, Verifier,
+};
 use tonic::body::Body;
 use tonic::codegen::http;
+use tonic::metadata::MetadataValue;
 use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -33,16 +37,16 @@ enum Ways {
 /// How a caller authenticates.
 #[derive(Clone)]
 enum Identity {
-    /// As the server's layers would have found it out.
-    Known,
-    Bearer(std::sync::Arc<TokenIssuer>),
+    /// As the server's layers would have found it out; what names a session is found out by the verifier.
+    Known(Arc<TokenIssuer>, Verifier),
+    Bearer(Arc<TokenIssuer>),
 }
 
 impl Callers {
-    /// Handlers of this process, called without the layers of a server.
-    pub fn within(routes: Routes) -> Self {
+    /// Handlers of this process, called without the layers of a server. `verifier` checks what `issuer` signs.
+    pub fn within(routes: Routes, issuer: TokenIssuer, verifier: Verifier) -> Self {
         let way = ServiceExt::<http::Request<Body>>::map_err(routes.prepare(), |never| match never {});
-        Self { ways: Ways::One(BoxCloneSyncService::new(way)), identity: Identity::Known }
+        Self { ways: Ways::One(BoxCloneSyncService::new(way)), identity: Identity::Known(Arc::new(issuer), verifier) }
     }
 
     /// Servers, by the names of services; `issuer` signs as they do.
@@ -50,7 +54,7 @@ impl Callers {
         let way =
             |channel: Channel| BoxCloneSyncService::new(channel.map_err(|error| Status::from_error(Box::new(error))));
         let ways = channels.into_iter().map(|(service, channel)| (service, way(channel))).collect();
-        Self { ways: Ways::Each(ways), identity: Identity::Bearer(std::sync::Arc::new(issuer)) }
+        Self { ways: Ways::Each(ways), identity: Identity::Bearer(Arc::new(issuer)) }
     }
 
     /// The way to a service.
@@ -66,16 +70,30 @@ impl Callers {
 
     /// `message` as `actor` sends it; nobody, if the text is no id.
     pub fn from<T>(&self, actor: &str, message: T) -> Request<T> {
+        self.by(actor, None, message)
+    }
+
+    /// The same with an access token of a session of the actor.
+    pub fn by<T>(&self, actor: &str, session: Option<SessionRef>, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let Some(account_id) = RecordId::parse(actor) else { return request };
+        let bearer = |issuer: &TokenIssuer| {
+            // A session that nothing ends.
+            let session = session.unwrap_or(SessionRef { id: account_id, made_at: Offset::MAX });
+            let token = issuer.issue(account_id, session).ok()?;
+            format!("Bearer {}", token.text).parse::<MetadataValue<_>>().ok()
+        };
         match &self.identity {
-            Identity::Known => {
-                request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
+            Identity::Known(..) if session.is_none() => {
+                request.extensions_mut().insert(Authentication::Caller(Caller::of(account_id)));
+            }
+            Identity::Known(issuer, verifier) => {
+                bearer(issuer).map(|bearer| request.metadata_mut().insert("authorization", bearer));
+                let headers = request.metadata().clone().into_headers();
+                request.extensions_mut().insert(auth::authenticate(verifier, &Principals::default(), &headers, None));
             }
             Identity::Bearer(issuer) => {
-                let bearer =
-                    issuer.issue(account_id).ok().and_then(|token| format!("Bearer {}", token.text).parse().ok());
-                bearer.map(|bearer| request.metadata_mut().insert("authorization", bearer));
+                bearer(issuer).map(|bearer| request.metadata_mut().insert("authorization", bearer));
             }
         }
         request
@@ -83,12 +101,12 @@ impl Callers {
 
     /// `message` as a service sends it for an account, or by itself, if the text is no id. Fails over connections, where none is known.
     pub fn acting<T>(&self, (name, accounts): (&str, Accounts), actor: &str, message: T) -> Result<Request<T>, Status> {
-        let Identity::Known = self.identity else {
+        let Identity::Known(..) = self.identity else {
             return Err(Status::unimplemented("no calling service is known here"));
         };
         let rights = [Right::ActAs, Right::CreateAccounts];
         let principal = Principal::new(name, rights, accounts, Refusals::default());
-        let account = RecordId::parse(actor).map(|account_id| Caller { account_id });
+        let account = RecordId::parse(actor).map(Caller::of);
         let mut request = Request::new(message);
         request.extensions_mut().insert(Authentication::Service { principal, account });
         Ok(request)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kith_fold::engine::Ports;
 use kith_fold::{Group, MakeGroup, Operations, Projection};
 use kith_runtime::Runtime;
+use kith_service::auth::Revocations;
 use tokio::task::AbortHandle;
 
 use super::callers::Callers;
@@ -46,7 +47,9 @@ impl Process {
             let start = || Projection::start(ports, &operations, Arc::clone(&make), true);
             projections.push(again_and_again(ports, start).await);
         }
-        let callers = handlers(ports, &projections, keys, backfill_window_seconds).ok()?;
+        let open = || Revocations::open(Arc::clone(&ports.log), ports.runtime.clone());
+        let revocations = again_and_again(ports, open).await;
+        let callers = handlers(ports, &projections, revocations, keys, backfill_window_seconds).ok()?;
         let (runtime, projections) = (ports.runtime.clone(), Mutex::new(projections));
         Some(Self { callers, runtime, life, gate, release, projections, calls: Mutex::default() })
     }
@@ -101,9 +104,9 @@ impl Process {
     }
 }
 
-async fn again_and_again<T, F>(ports: &Ports, start: impl Fn() -> F) -> T
+async fn again_and_again<T, E, F>(ports: &Ports, start: impl Fn() -> F) -> T
 where
-    F: Future<Output = Result<T, kith_fold::FoldError>>,
+    F: Future<Output = Result<T, E>>,
 {
     loop {
         match start().await {

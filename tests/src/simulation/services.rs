@@ -8,7 +8,7 @@ use kith::services::{RELEASE, Serving};
 use kith_fold::Projection;
 use kith_fold::engine::Ports;
 use kith_runtime::Runtime;
-use kith_service::auth::{Principals, Refusals, Verifier};
+use kith_service::auth::{Principals, Refusals, Revocations, TokenIssuer, Verifier};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
@@ -20,6 +20,8 @@ use crate::digests;
 
 /// Argon2 as cheap as it takes.
 const PASSWORD_MEMORY_KIB: u32 = 8;
+/// Shorter than any setting: each use of a refresh token gives the next.
+const REFRESH_TOKEN_ROTATES_SECONDS: u64 = 0;
 const MAX_LAG_RECORDS: u64 = 100_000;
 /// The threshold of pulling, which handlers do not ask.
 const ONLY_FOLDS_NEED_IT: u64 = 0;
@@ -47,6 +49,7 @@ impl Keys {
 pub fn handlers(
     ports: &Ports,
     projections: &[Arc<Projection>],
+    revocations: Revocations,
     keys: &Keys,
     backfill_window_seconds: u64,
 ) -> Result<Callers> {
@@ -56,7 +59,9 @@ pub fn handlers(
     settings.keys_dir = keys.path().to_owned();
     settings.password_memory_kib = PASSWORD_MEMORY_KIB;
     settings.backfill_window_seconds = backfill_window_seconds;
-    let verifier = Verifier::open(settings.jwks_file(), ports.runtime.clone())?;
+    settings.refresh_token_rotates_seconds = REFRESH_TOKEN_ROTATES_SECONDS;
+    let verifier = Verifier::open(settings.jwks_file(), ports.runtime.clone())?.heeding(Arc::new(revocations));
+    let issuer = TokenIssuer::new(KeyFolder::at(keys.path()).signing_key()?, ports.runtime.clone());
     let kits = projections.iter().map(|of| (of.group_name(), kit(of))).collect();
     let principals = Principals::open(keys.callers.clone(), ports.runtime.clone(), Refusals::default())?;
     let serving = Serving { kits, settings: &settings, verifier: &verifier, principals: &principals };
@@ -64,5 +69,5 @@ pub fn handlers(
     for service in RELEASE.0 {
         (service.add_to)(&mut routes, &serving)?;
     }
-    Ok(Callers::within(routes.routes()))
+    Ok(Callers::within(routes.routes(), issuer, verifier))
 }

@@ -76,7 +76,7 @@ impl World {
         let create =
             identity::CreateAccountRequest { handle: handle.clone(), password: password.clone(), ..Default::default() };
         let token = self.anyone().create_account(create).await.unwrap().consistency_token;
-        let create = identity::CreateSessionRequest { handle, password, at_least: vec![token] };
+        let create = identity::CreateSessionRequest { handle, password, at_least: vec![token], ..Default::default() };
         let session =
             SessionServiceClient::new(self.channel.clone()).create_session(create).await.unwrap().into_inner();
         (session.account_id, self.anyone().with(&session.access_token))

@@ -24,8 +24,24 @@ use tokio::time::Instant;
 /// Set to anything: files are written, where the versions allow it.
 const WRITE: &str = "WRITE_GOLDEN";
 /// Recorded from the simulation, each once: what is in a file is never changed. A new event needs a new history.
-const HISTORIES: &[(&str, u64)] =
-    &[("1", 1), ("2", 2), ("3", 3), ("4", 4), ("5", 5), ("6", 6), ("7", 7), ("8", 8), ("9", 9), ("10", 10), ("11", 14)];
+const HISTORIES: &[(&str, u64)] = &[
+    ("1", 1),
+    ("2", 2),
+    ("3", 3),
+    ("4", 4),
+    ("5", 5),
+    ("6", 6),
+    ("7", 7),
+    ("8", 8),
+    ("9", 9),
+    ("10", 10),
+    ("11", 11),
+    ("12", 12),
+    ("13", 13),
+    ("14", 14),
+    ("15", 15),
+    ("16", 16),
+];
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;
 /// 2026-06-01T00:00:00Z: after everything that was recorded.

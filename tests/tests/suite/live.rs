@@ -17,8 +17,8 @@ use kith_tests::{cassandra_server, digests, http, kafka_server, servers, wait};
 use tonic::Code;
 
 const NOBODY_IS_PULLED: u64 = 10_000;
-/// Two topics of 16 partitions, shared by two.
-const HALF_OF_IDENTITY: usize = 16;
+/// Three topics of 16 partitions, shared by two.
+const HALF_OF_IDENTITY: usize = 24;
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(15);
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);

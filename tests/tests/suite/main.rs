@@ -19,6 +19,7 @@ mod rebuild;
 mod registry;
 mod rights;
 mod secured;
+mod sessions;
 mod simulation;
 mod table_contract;
 mod tidy;

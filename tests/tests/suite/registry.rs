@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use kith_service::config::{Profile, Settings, Sources};
 use kith_relations::origin::ORIGINS;
+use kith_service::config::{Profile, Settings, Sources};
 use kith_tests::digests;
 use kith_tests::suite::{groups, services};
 
@@ -51,6 +51,8 @@ fn every_service_is_secured_in_production() {
     let settings = Settings::from_sources(Sources { flags: Vec::new(), environment: Some(environment) }).unwrap();
     settings.fit_to_run().unwrap();
     assert_eq!(settings.profile, Profile::Production);
+}
+
 /// A handler asks its own group's tables for which accounts a calling service may act.
 #[test]
 fn every_group_knows_which_accounts_there_are() {

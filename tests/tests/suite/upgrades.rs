@@ -17,7 +17,7 @@ use kith_proto::identity::v1::account_service_client::AccountServiceClient;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use kith_proto::posts::v1::{CreatePostRequest, EditPostRequest};
 use kith_runtime::Runtime;
-use kith_service::auth::TokenIssuer;
+use kith_service::auth::{SessionRef, TokenIssuer};
 use kith_service::keys::KeyFolder;
 use kith_tests::kith::{self, ADMIN_PORT, Launch};
 use kith_tests::server::Server;
@@ -28,6 +28,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
+const SESSION: SessionRef = SessionRef { id: RecordId([3; 16]), made_at: 0 };
 const SEED: u64 = 15;
 const PEOPLE: usize = 60;
 /// Folded by a release before the next one comes.
@@ -169,7 +170,7 @@ fn process_of<'a>(service: &str, otherwise: &'a str) -> &'a str {
 /// Writes a post and edits it without naming a revision: whether the edit wins, which the rules of the next release forbid.
 async fn unnamed_edit_wins(suite: &Suite, keys: &Path, when: &str) -> bool {
     let issuer = TokenIssuer::new(KeyFolder::at(keys).signing_key().unwrap(), Runtime::system());
-    let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16])).unwrap().text);
+    let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16]), SESSION).unwrap().text);
     let socket = suite.sockets()["posts"];
     let channel = Endpoint::from_shared(format!("http://{socket}")).unwrap().connect().await.unwrap();
     let by_author = move |mut request: Request<()>| {
@@ -348,7 +349,7 @@ async fn goes_over_for_good(
 async fn feeds(suite: &Suite, account: &str, keys: &Path) -> Result<(), Status> {
     let runtime = Runtime::system();
     let issuer = TokenIssuer::new(KeyFolder::at(keys).signing_key().unwrap(), runtime);
-    let token = issuer.issue(RecordId::parse(account).unwrap()).unwrap();
+    let token = issuer.issue(RecordId::parse(account).unwrap(), SESSION).unwrap();
     let mut request = Request::new(GetHomeFeedRequest::default());
     request.metadata_mut().insert("authorization", format!("Bearer {}", token.text).parse().unwrap());
     let mut feeds = FeedServiceClient::connect(format!("http://{}", suite.addresses())).await.unwrap();

@@ -18,6 +18,11 @@ pub struct Asker {
 }
 
 impl Asker {
+    /// An account by itself, which the handler proved.
+    pub fn of(account: Caller) -> Self {
+        Self { account: Some(account), principal: None }
+    }
+
     /// For RPCs that need an account. Fails UNAUTHENTICATED without a token, or with a bad or expired one; INVALID_ARGUMENT for a
     /// service that names no account; PERMISSION_DENIED for one without the right to act for any.
     pub fn with_account<T>(request: &Request<T>) -> Result<Self, Failure> {
@@ -117,7 +122,7 @@ mod tests {
 
     fn service(rights: &[Right], account: Option<u8>) -> Request<()> {
         let principal = Principal::new("web", rights.iter().copied(), Accounts::Any, Refusals::default());
-        let account = account.map(|account| Caller { account_id: RecordId([account; 16]) });
+        let account = account.map(|account| Caller::of(RecordId([account; 16])));
         request(Authentication::Service { principal, account })
     }
 
@@ -155,7 +160,7 @@ mod tests {
         let request_id = RequestId::parse("request_id", "1", &kith_runtime::Runtime::system()).unwrap();
         let id = |name: Option<&str>| {
             let principal = name.map(|name| Principal::new(name, [], Accounts::Any, Refusals::default()));
-            let asker = Asker { account: Some(Caller { account_id: RecordId([7; 16]) }), principal };
+            let asker = Asker { account: Some(Caller::of(RecordId([7; 16]))), principal };
             asker.record_id("A", &request_id).unwrap()
         };
         assert_eq!(id(Some("web")), id(Some("web")));

@@ -7,7 +7,7 @@ use kith_log::RecordId;
 use kith_runtime::{Runtime, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::{AUDIENCE, ISSUER};
+use super::{AUDIENCE, ISSUER, SessionRef};
 use crate::Failure;
 use crate::keys::SigningKey;
 use crate::limits::ACCESS_TOKEN_LIFETIME_SECONDS;
@@ -34,6 +34,12 @@ pub(super) struct Claims {
     pub iat: u64,
     pub exp: u64,
     pub jti: String,
+    /// The session. Without it: made by a release that had no sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    /// [`SessionRef::made_at`].
+    #[serde(default)]
+    pub pos: u64,
 }
 
 impl TokenIssuer {
@@ -42,8 +48,8 @@ impl TokenIssuer {
         Self { key: key.encoding, header, runtime }
     }
 
-    /// A token for `account_id`, valid for an hour.
-    pub fn issue(&self, account_id: RecordId) -> Result<AccessToken, Failure> {
+    /// A token for a session of `account_id`, valid for 10 minutes.
+    pub fn issue(&self, account_id: RecordId, session: SessionRef) -> Result<AccessToken, Failure> {
         let mut jti = [0; 16];
         self.runtime.fill_random(&mut jti).map_err(|error| Failure::defect("making a token", &error))?;
         let iat = u64::try_from(self.runtime.now_ms()).unwrap_or(0) / 1_000;
@@ -55,6 +61,8 @@ impl TokenIssuer {
             iat,
             exp,
             jti: RecordId(jti).to_string(),
+            sid: Some(session.id.to_string()),
+            pos: session.made_at,
         };
         let text = encode(&self.header, &claims, &self.key);
         let text = text.map_err(|error| Failure::defect("signing a token", &error))?;

@@ -12,8 +12,10 @@ use kith_runtime::{Runtime, UnixMillis};
 use lru::LruCache;
 use sha2::{Digest, Sha256};
 
+use super::refused::TokenRefused;
+use super::revocations::Revocations;
 use super::token::Claims;
-use super::{AUDIENCE, Caller, ISSUER};
+use super::{AUDIENCE, Caller, ISSUER, SessionRef};
 use crate::jwks::JwkSet;
 use crate::keys::{KeyError, read_bounded};
 use crate::limits::BEARER_TOKEN_BYTES;
@@ -23,22 +25,12 @@ const REREAD_EVERY: Duration = Duration::from_secs(5);
 /// Cached verified tokens, about 100 bytes each: a signature costs some 50 µs, a look-up under one.
 const VERIFIED_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
-/// Why a token was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenRefused {
-    /// Not a JWT at all.
-    Malformed,
-    /// Not signed by us, another algorithm, another audience, or another form.
-    Forged,
-    /// Of a trusted issuer, and not valid, or of nobody whom the callers' file names.
-    Untrusted,
-    Expired,
-}
-
 /// Verifies access tokens; clones share keys and cache.
 #[derive(Clone)]
 pub struct Verifier {
     shared: Arc<Shared>,
+    /// `None`: no session counts as ended.
+    revocations: Option<Arc<Revocations>>,
 }
 
 struct Shared {
@@ -67,6 +59,8 @@ pub(super) struct Stamp {
 #[derive(Clone, Copy)]
 struct Verified {
     account_id: RecordId,
+    session: SessionRef,
+    issued_at_ms: UnixMillis,
     expires_at_ms: UnixMillis,
     /// A cached token is valid only with the keys that verified it.
     generation: u64,
@@ -95,10 +89,16 @@ impl Verifier {
         });
         let weak = Arc::downgrade(&shared);
         runtime.clone().spawn(follow(runtime, weak));
-        Ok(Self { shared })
+        Ok(Self { shared, revocations: None })
     }
 
-    /// The account of `token`.
+    /// The same, which refuses the tokens of ended sessions.
+    #[must_use]
+    pub fn heeding(&self, revocations: Arc<Revocations>) -> Self {
+        Self { shared: Arc::clone(&self.shared), revocations: Some(revocations) }
+    }
+
+    /// The account and the session of `token`.
     pub fn verify(&self, token: &str) -> Result<Caller, TokenRefused> {
         if token.len() > BEARER_TOKEN_BYTES {
             return Err(TokenRefused::Malformed);
@@ -113,10 +113,15 @@ impl Verifier {
                 verified
             }
         };
-        if verified.expires_at_ms <= self.shared.runtime.now_ms() {
+        let Verified { account_id, session, issued_at_ms, expires_at_ms, .. } = verified;
+        if expires_at_ms <= self.shared.runtime.now_ms() {
             return Err(TokenRefused::Expired);
         }
-        Ok(Caller { account_id: verified.account_id })
+        // Asked each time, also for a token that was verified before.
+        if let Some(revocations) = &self.revocations {
+            revocations.check(account_id, session, issued_at_ms)?;
+        }
+        Ok(Caller { account_id, session: Some(session) })
     }
 
     /// The current public keys.
@@ -175,9 +180,20 @@ impl Keys {
         let key = header.kid.and_then(|kid| self.decoding.get(&kid)).ok_or(TokenRefused::Forged)?;
         let claims = decode::<Claims>(token, key, validation).map_err(|_| TokenRefused::Forged)?.claims;
         let account_id = RecordId::parse(&claims.sub).ok_or(TokenRefused::Forged)?;
-        let expires_at_ms = UnixMillis::try_from(claims.exp.saturating_mul(1_000)).unwrap_or(UnixMillis::MAX);
-        Ok(Verified { account_id, expires_at_ms, generation: self.generation })
+        // One that names no session cannot be ended: as if its hour were over.
+        let id = RecordId::parse(&claims.sid.ok_or(TokenRefused::Expired)?).ok_or(TokenRefused::Forged)?;
+        Ok(Verified {
+            account_id,
+            session: SessionRef { id, made_at: claims.pos },
+            issued_at_ms: millis(claims.iat),
+            expires_at_ms: millis(claims.exp),
+            generation: self.generation,
+        })
     }
+}
+
+fn millis(seconds: u64) -> UnixMillis {
+    UnixMillis::try_from(seconds.saturating_mul(1_000)).unwrap_or(UnixMillis::MAX)
 }
 
 impl Stamp {
@@ -217,7 +233,8 @@ mod tests {
     impl Suite {
         fn claims(&self) -> Value {
             let exp = NOW_MS / 1_000 + 60;
-            json!({"iss": "kith", "aud": "kith", "sub": "0".repeat(32), "iat": 1, "exp": exp, "jti": "x"})
+            let id = "0".repeat(32);
+            json!({"iss": "kith", "aud": "kith", "sub": id, "iat": 1, "exp": exp, "jti": "x", "sid": id, "pos": 1})
         }
 
         fn signed(&self, claims: &Value) -> String {
@@ -250,6 +267,8 @@ mod tests {
             ("sub", json!(7)),
             ("exp", json!("never")),
             ("exp", json!(-1)),
+            ("sid", json!("ada")),
+            ("pos", json!(-1)),
         ] {
             let token = suite.signed_with(field, value.clone());
             assert_eq!(suite.verifier.verify(&token), Err(TokenRefused::Forged), "{field}: {value}");
@@ -261,6 +280,9 @@ mod tests {
         }
         let expired = suite.signed_with("exp", json!(NOW_MS / 1_000));
         assert_eq!(suite.verifier.verify(&expired), Err(TokenRefused::Expired));
+        let mut without_session = suite.claims();
+        without_session.as_object_mut().unwrap().remove("sid");
+        assert_eq!(suite.verifier.verify(&suite.signed(&without_session)), Err(TokenRefused::Expired));
     }
 
     #[tokio::test(start_paused = true)]
@@ -322,7 +344,7 @@ mod tests {
         std::fs::remove_file(suite.folder.path().join("signing-key.pem")).unwrap();
         suite.keys.create_missing(&suite.runtime).unwrap();
         let new = TokenIssuer::new(suite.keys.signing_key().unwrap(), suite.runtime.clone());
-        let new = new.issue(RecordId([1; 16])).unwrap().text;
+        let new = new.issue(RecordId([1; 16]), SessionRef { id: RecordId([2; 16]), made_at: 0 }).unwrap().text;
         assert!(suite.verifier.verify(&new).is_err());
         tokio::time::sleep(REREAD_EVERY * 2).await;
         assert!(suite.verifier.verify(&new).is_ok());

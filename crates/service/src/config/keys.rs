@@ -62,7 +62,11 @@ pub const KEYS: &[Key] = &[
     key("cql_key_file", "", "its private key, PEM"),
     key("cql_user", "", "the user at the CQL server; empty: none"),
     key("cql_password_file", "", "the file of its password"),
-    key("keys_dir", "./.kith/keys", "the folder of the signing key and of the page-token key, mode 0700"),
+    key(
+        "keys_dir",
+        "./.kith/keys",
+        "the folder of the signing key and of the keys of refresh tokens and page tokens, mode 0700",
+    ),
     key("jwks_file", "", "the public keys that access tokens are verified with; empty: `jwks.json` in `keys_dir`"),
     key(
         "callers_file",
@@ -82,6 +86,11 @@ pub const KEYS: &[Key] = &[
         "while the live folds lag by more records than this, a new generation is not filled",
     ),
     key("password_memory_kib", "19456", "memory of one password hash (argon2id), KiB"),
+    key(
+        "refresh_token_rotates_seconds",
+        "86400",
+        "how long after its first use a refresh token is followed by the next one, seconds; 2,592,000 at most",
+    ),
     key(
         "reserved_handles",
         "abuse,admin,administrator,all,channel,everyone,help,here,kith,moderator,moderators,official,postmaster,root,\

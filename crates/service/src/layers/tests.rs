@@ -7,7 +7,7 @@ use tonic_types::StatusExt;
 use tower::{ServiceExt, service_fn};
 
 use super::*;
-use crate::auth::{Authentication, Principals, TokenIssuer};
+use crate::auth::{Authentication, Principals, SessionRef, TokenIssuer};
 use crate::deadline::Deadline;
 use crate::keys::{JWKS_FILE, KeyFolder};
 use crate::limits::RPCS_IN_FLIGHT;
@@ -29,7 +29,8 @@ fn suite() -> Suite {
     let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime);
     let metrics = Metrics::default();
     let edge = Edge::new(&metrics, verifier, Principals::default(), DeadlineRules::default()).unwrap();
-    let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16])).unwrap().text);
+    let session = SessionRef { id: RecordId([3; 16]), made_at: 0 };
+    let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16]), session).unwrap().text);
     Suite { metrics, edge, bearer, _keys: folder }
 }
 

@@ -76,6 +76,7 @@ impl Suite {
 
     pub async fn resume(&mut self) {
         let group = group(1, self.settings);
+        self.ports.log.create_topics(&topics::ALL).await.unwrap();
         create_first(&self.ports, &group).await.unwrap();
         let until = Instant::now() + PATIENCE;
         self.projection = loop {
@@ -181,7 +182,7 @@ impl Suite {
 /// The request as the layers hand it on.
 pub fn as_caller<T>(account_id: RecordId, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
+    request.extensions_mut().insert(Authentication::Caller(Caller::of(account_id)));
     request.extensions_mut().insert(Deadline::after(Duration::from_secs(5)));
     request
 }

@@ -26,6 +26,7 @@ pub const ONE_OWNER: &str = "one owner";
 pub const PAGING: &str = "paging";
 pub const PLACES: &str = "places";
 pub const RIGHTS: &str = "rights";
+pub const REVOKED: &str = "sessions";
 pub const TIMES: &str = "times";
 pub const TOKEN: &str = "token";
 pub const UNREAD: &str = "unread";

@@ -24,7 +24,7 @@ use crate::simulation::timeline::Timeline;
 
 pub const ACCOUNTS: &str = "accounts";
 const SERVICE: &str = "identity";
-const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct horse";
 /// Handles that more than one client wants.
 pub const CONTENDED: [&str; 3] = ["star", "moon", "sun"];
 

@@ -14,6 +14,7 @@ mod messages;
 mod posts;
 mod reactions;
 mod services;
+mod sessions;
 mod shares;
 
 use kith_tables::{Key, Row, Table};
@@ -30,8 +31,9 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 14] = [
+pub const ALL: [&dyn Noun; 15] = [
     &accounts::Accounts,
+    &sessions::Sessions,
     &follows::Follows,
     &posts::Posts,
     &edits::Edits,

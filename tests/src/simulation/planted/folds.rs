@@ -8,11 +8,13 @@ use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
 use kith_fold::{AppliedIds, Effect, Fold, Put, Record, Rows, Scope};
 use kith_identity::arbiter::{CLAIMS, ClaimRow};
 use kith_identity::graph::EDGES;
+use kith_identity::session::{SESSIONS, SessionRow, of_id};
 use kith_log::Position;
 use kith_projector::views::author_feed::AUTHOR_FEED;
 use kith_projector::views::cards::CARDS;
 use kith_proto::Event;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
+use kith_proto::identity::private::v1::SessionEnd;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
@@ -33,6 +35,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
         Planted::CutFromOneSide => is_of(&EDGES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
+        Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold => is_of(&SESSIONS),
         Planted::LaterRules => inner.tables().first().is_some_and(|first| first.name == EDIT_CLAIMS),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
         Planted::PlacesUncompared | Planted::OldPlaceStays => {
@@ -92,6 +95,15 @@ impl Fold for PlantedFold {
                     rows.put([], ClaimRow { account_id, winning_event_id, payload_digest, ..claim });
                 }
             }
+            (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
+                if event.reason() == SessionEnd::TokenReused => {}
+            (Planted::RotationDoubled, Event::IdentityPrivate(Private::RefreshTokenUsed(event))) => {
+                self.inner.apply(rows, record);
+                if let Some(session) = rows.get::<SessionRow>(of_id(&event.session_id)) {
+                    let used = session.used + 1;
+                    rows.put(of_id(&event.session_id), SessionRow { used, ..session });
+                }
+            }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
                 self.inner.apply(rows, &next::lost(record, event));
@@ -107,6 +119,7 @@ impl Fold for PlantedFold {
                 let applied = *self.applied.lock().unwrap_or_else(PoisonError::into_inner);
                 if applied == Some(record.position) { effects } else { Vec::new() }
             }
+            (Planted::RevocationUntold, _) => Vec::new(),
             (Planted::CutFromOneSide, Event::Identity(Identity::Blocked(_))) => Vec::new(),
             (Planted::BackfillNewest, _) => effects.into_iter().map(only_newest).collect(),
             (Planted::UnreadByIncrement, Event::Messaging(Messaging::MessageSent(_))) => {

@@ -63,6 +63,9 @@ defects! {
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
     AnswerBeforeClaim "answer-before-claim" "an account is answered before its claim is folded"
     RebuildAppends "rebuild-appends" "a fold anew appends facts without looking whether they are there"
+    ReuseForgiven "reuse-forgiven" "the use of an old refresh token does not end its session"
+    RotationDoubled "rotation-doubled" "the use of a refresh token counts twice"
+    RevocationUntold "revocation-untold" "processes are not told which sessions were ended"
     PageSkips "page-skips" "a page starts one row too far"
     TokenIgnored "token-ignored" "reads do not wait for their token"
     RequestIdIgnored "request-id-ignored" "a command asked for again is another command"
@@ -118,8 +121,9 @@ impl Planted {
             Self::CacheOverForeignMark | Self::WatermarkReadAhead => {
                 plan.processes = plan.processes.max(2);
             }
-            // Few people have few conversations, which move often.
+            // Few people have few conversations, which move often, and few sessions, whose old tokens are met again.
             Self::OldPlaceStays | Self::PlaceOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 80),
+            Self::ReuseForgiven => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide => {
                 (plan.hot, plan.partitions) = (true, 3);

@@ -22,7 +22,7 @@ use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::posts::v1 as posts;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use kith_runtime::Runtime;
-use kith_service::auth::TokenIssuer;
+use kith_service::auth::{SessionRef, TokenIssuer};
 use kith_service::keys::KeyFolder;
 use kith_tests::suite::Suite;
 use tokio::net::TcpStream;
@@ -146,7 +146,12 @@ impl World {
                 ..Default::default()
             };
             let token = anyone.create_account(create).await.ok().consistency_token;
-            let create = identity::CreateSessionRequest { handle, password, at_least: vec![token.clone()] };
+            let create = identity::CreateSessionRequest {
+                handle,
+                password,
+                at_least: vec![token.clone()],
+                ..Default::default()
+            };
             let session = anyone.create_session(create).await.ok();
             accounts.push(Account { account_id: session.account_id, bearer: session.access_token, token });
         }
@@ -215,7 +220,9 @@ impl World {
 }
 
 fn issue(keys: &KeyFolder, account_id: &str, runtime: Runtime) -> String {
-    TokenIssuer::new(keys.signing_key().unwrap(), runtime).issue(RecordId::parse(account_id).unwrap()).unwrap().text
+    let session = SessionRef { id: RecordId([3; 16]), made_at: 0 };
+    let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime);
+    issuer.issue(RecordId::parse(account_id).unwrap(), session).unwrap().text
 }
 
 macro_rules! calls {

@@ -48,8 +48,10 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
     let deps = Deps {
         kit: kit(kith_identity::GROUP),
         issuer: TokenIssuer::new(keys.signing_key().unwrap(), ports.runtime.clone()),
+        refresh_token_key: keys.refresh_token_key().unwrap(),
         verifier: Verifier::open(folder.path().join("jwks.json"), ports.runtime.clone()).unwrap(),
         principals: Principals::default(),
+        refresh_token_rotates_seconds: 86_400,
         password_memory_kib: 64,
         backfill_window_seconds: 3_600,
         reserved_handles: Default::default(),
@@ -67,7 +69,7 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
 fn from<T>(account: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let account_id = RecordId::parse(account).unwrap();
-    request.extensions_mut().insert(Authentication::Caller(Caller { account_id }));
+    request.extensions_mut().insert(Authentication::Caller(Caller::of(account_id)));
     request
 }
 

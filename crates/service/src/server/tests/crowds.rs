@@ -13,7 +13,7 @@ const CREATE_SESSION: &str = "/kith.identity.v1.SessionService/CreateSession";
 
 fn as_somebody<T>(running: &Running, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    let bearer = format!("Bearer {}", running.issuer.issue(kith_log::RecordId([7; 16])).unwrap().text);
+    let bearer = format!("Bearer {}", running.issuer.issue(kith_log::RecordId([7; 16]), SESSION).unwrap().text);
     request.metadata_mut().insert("authorization", MetadataValue::try_from(bearer).unwrap());
     request
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use kith_finding::{Finding, Weight};
 use kith_service::config::{ServiceName, Settings};
 use kith_service::jwks::JwkSet;
-use kith_service::keys::{JWKS_FILE, KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
+use kith_service::keys::{
+    JWKS_FILE, KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE,
+};
 
 use super::machine::mode;
 
@@ -33,6 +35,9 @@ pub fn examine(settings: &Settings) -> Vec<Finding> {
     if let Some(signing) = signing {
         checks.push(readable(&folder.join(SIGNING_KEY_FILE), signing.err()));
         checks.push(key_mode(&folder.join(SIGNING_KEY_FILE)));
+        let refresh_tokens = keys.refresh_token_key().map(drop);
+        checks.push(readable(&folder.join(REFRESH_TOKEN_KEY_FILE), refresh_tokens.err()));
+        checks.push(key_mode(&folder.join(REFRESH_TOKEN_KEY_FILE)));
     }
     checks.push(public_keys(&settings.jwks_file(), kid.as_deref()));
     // A missing file has been reported already.
@@ -42,7 +47,7 @@ pub fn examine(settings: &Settings) -> Vec<Finding> {
 
 /// Whether it holds a key, or nothing yet. Another program's folder must not be changed for keys.
 fn is_for_keys(folder: &Path) -> bool {
-    let keys = [SIGNING_KEY_FILE, PAGE_TOKEN_KEY_FILE, JWKS_FILE];
+    let keys = [SIGNING_KEY_FILE, REFRESH_TOKEN_KEY_FILE, PAGE_TOKEN_KEY_FILE, JWKS_FILE];
     match std::fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none() || keys.iter().any(|key| folder.join(key).exists()),
         // It may still be one whose files can be opened by their names.

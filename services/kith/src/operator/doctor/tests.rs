@@ -8,7 +8,7 @@ use std::path::Path;
 use kith_finding::Weight;
 use kith_log::embedded::EmbeddedLog;
 use kith_service::config::Sources;
-use kith_service::keys::{JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
+use kith_service::keys::{JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
 use kith_tables::embedded::EmbeddedTables;
 
 use super::*;
@@ -93,7 +93,7 @@ async fn nothing_is_wrong_before_the_first_start_and_after_it() {
 #[tokio::test]
 async fn each_misconfiguration_of_a_folder_is_found_by_itself() {
     type Change = fn(&Place);
-    let changes: [(&str, Change); 11] = [
+    let changes: [(&str, Change); 12] = [
         ("log: format of the log", |place| std::fs::write(place.path("log/FORMAT"), "kith-log format 9\n").unwrap()),
         ("log: format of the log", |place| std::fs::remove_file(place.path("log/FORMAT")).unwrap()),
         ("tables: format of the tables", |place| std::fs::write(place.path("tables/FORMAT"), "other").unwrap()),
@@ -103,6 +103,9 @@ async fn each_misconfiguration_of_a_folder_is_found_by_itself() {
         ("signing-key.pem: key", |place| std::fs::write(place.path("keys").join(SIGNING_KEY_FILE), "no key").unwrap()),
         ("page-token.key: key", |place| std::fs::write(place.path("keys").join(PAGE_TOKEN_KEY_FILE), "short").unwrap()),
         ("page-token.key: key", |place| std::fs::remove_file(place.path("keys").join(PAGE_TOKEN_KEY_FILE)).unwrap()),
+        ("refresh-token.key: key", |place| {
+            std::fs::remove_file(place.path("keys").join(REFRESH_TOKEN_KEY_FILE)).unwrap()
+        }),
         ("jwks.json: public keys", |place| std::fs::write(place.path("keys").join(JWKS_FILE), "{").unwrap()),
         ("jwks.json: public keys", |place| std::fs::remove_file(place.path("keys").join(JWKS_FILE)).unwrap()),
     ];

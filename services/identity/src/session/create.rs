@@ -1,0 +1,111 @@
+//! Beginning a session: by a handle and its password.
+
+use kith_log::RecordId;
+use kith_proto::errors::v1::Reason;
+use kith_proto::identity::v1::{ClientClass, CreateSessionRequest, CreateSessionResponse, rpc};
+use kith_service::Failure;
+use kith_service::auth::{Asker, Caller};
+use kith_service::command::{self, Asked};
+use kith_service::deadline::Deadline;
+use kith_service::ids::RequestId;
+use kith_service::kit::Seen;
+use kith_tables::Timestamp;
+
+use super::Before;
+use super::command::{Command, Wish, all_of, load};
+use super::fold::Sessions;
+use crate::arbiter::{ClaimRow, claim};
+use crate::handle::Handle;
+use crate::password::Password;
+use crate::{IdentityService, read};
+
+/// Answers `CreateSession`.
+pub async fn create(
+    service: &IdentityService,
+    mut request: CreateSessionRequest,
+    deadline: Deadline,
+) -> Result<CreateSessionResponse, Failure> {
+    let shared = &service.shared;
+    let password = Password::given("password", std::mem::take(&mut request.password))?;
+    let handle = Handle::parse("handle", &request.handle)?;
+    if ClientClass::try_from(request.client).is_err() {
+        return Err(Failure::field_invalid("client", "is none of those that there are"));
+    }
+    RequestId::parse("request_id", &request.request_id, &shared.kit.runtime)?;
+    let seen = shared.kit.see(&request.at_least, deadline).await?;
+    let claim = claim_of_account(&seen, &handle).await?;
+    // Also where there is no account: nobody learns from the time it takes whether there is one.
+    let account_id = claim.as_ref().map_or_else(|| handle.key(), |claim| claim.account_id.clone());
+    all_of(&seen, &account_id).await?;
+    let account = load(&seen.state, &account_id, "").await?.before.account;
+    let stored = claim.as_ref().map(|claim| account.stored_hash(&claim.password_hash).to_owned());
+    let matches = shared.passwords.verify(password.clone(), stored.as_deref(), deadline).await?;
+    let stored = stored.filter(|_| matches).ok_or_else(credentials_invalid)?;
+    let password_hash = match shared.passwords.is_weaker(&stored) {
+        true => shared.passwords.hash(password, deadline).await?,
+        false => String::new(),
+    };
+    let asked = Asked::of::<rpc::CreateSession>(&Asker::of(Caller::of(parsed(&account_id)?)), &request, &shared.kit)?;
+    let session_id = asked.id.to_string();
+    let password_set_at = account.password_set_at();
+    let wish = Wish::Begin { client: request.client, password_set_at, password_hash };
+    let answer = |_: &_, asked: &Asked, command: Command, before: Before| answer(service, asked, command, &before);
+    command::enter::<Sessions, _>(&seen, asked, Command { account_id, session_id, wish }, answer).await
+}
+
+/// Begins a session of an account that is proved otherwise than by its password; `id` is the session's.
+pub async fn begin(
+    service: &IdentityService,
+    seen: &Seen<'_>,
+    account_id: &str,
+    (id, digest): (RecordId, [u8; 32]),
+) -> Result<CreateSessionResponse, Failure> {
+    let password_set_at = load(&seen.state, account_id, "").await?.before.account.password_set_at();
+    let wish = Wish::Begin { client: ClientClass::Unspecified.into(), password_set_at, password_hash: String::new() };
+    let asked = Asked { id, actor: account_id.to_owned(), digest, at: Timestamp::default() };
+    let command = Command { account_id: account_id.to_owned(), session_id: id.to_string(), wish };
+    let answer = |_: &_, asked: &Asked, command: Command, before: Before| answer(service, asked, command, &before);
+    command::enter::<Sessions, _>(seen, asked, command, answer).await
+}
+
+/// A repeat gets the tokens of the session as it stands by now.
+fn answer(
+    service: &IdentityService,
+    asked: &Asked,
+    command: Command,
+    before: &Before,
+) -> Result<CreateSessionResponse, Failure> {
+    let Command { account_id, session_id, .. } = command;
+    let row = before.session.as_ref().ok_or_else(Failure::internal)?;
+    if !before.began() {
+        // The password was changed meanwhile.
+        return Err(credentials_invalid());
+    }
+    if !before.stands(&session_id) || row.is_idle(asked.at) {
+        return Err(Failure::session_ended());
+    }
+    let pair = service.shared.tokens.pair(&account_id, &session_id, row, row.used)?;
+    Ok(CreateSessionResponse {
+        access_token: pair.access_token,
+        expire_time: pair.expire_time,
+        account_id,
+        refresh_token: pair.refresh_token,
+        session_id,
+        ..CreateSessionResponse::default()
+    })
+}
+
+/// The claim on a handle whose account is there.
+async fn claim_of_account(seen: &Seen<'_>, handle: &Handle) -> Result<Option<ClaimRow>, Failure> {
+    let Some(claim) = claim(&seen.state, handle).await? else { return Ok(None) };
+    let account = read::found(&seen.state, &claim.row.account_id).await?;
+    Ok(account.map(|_| claim.row))
+}
+
+fn parsed(account_id: &str) -> Result<RecordId, Failure> {
+    RecordId::parse(account_id).ok_or_else(Failure::internal)
+}
+
+pub fn credentials_invalid() -> Failure {
+    Failure::new(Reason::CredentialsInvalid, "no account has this handle and this password")
+}

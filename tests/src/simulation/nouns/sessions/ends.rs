@@ -1,0 +1,99 @@
+//! What ends sessions.
+
+use async_trait::async_trait;
+use kith_proto::identity::v1::{ChangePasswordRequest, RevokeAllSessionsRequest, RevokeSessionRequest};
+use kith_service::auth::SessionRef;
+use tonic::{Code, Status};
+
+use super::{PASSWORD, People, SERVICE, client, id_of, meanwhile, record};
+use crate::simulation::callers::Callers;
+use crate::simulation::checks::Finding;
+use crate::simulation::history::Call;
+use crate::simulation::model::Model;
+use crate::simulation::operation::{Appended, Ask, Operation, Reply, effective};
+
+#[derive(Debug)]
+pub struct End {
+    pub session_id: String,
+}
+
+#[async_trait]
+impl Operation for End {
+    type Answer = ();
+
+    const SERVICE: &'static str = SERVICE;
+    const READS: bool = false;
+
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<()>, Status> {
+        let Ask { actor, request_id, at_least, .. } = ask;
+        let request = RevokeSessionRequest { session_id: self.session_id.clone(), request_id, at_least };
+        let ended = client(to).revoke_session(to.from(&actor, request)).await?.into_inner();
+        Ok(Reply::new((), ended.consistency_token))
+    }
+
+    fn record(&self, actor: &str, request_id: &str) -> Option<Appended> {
+        record(actor, "kith.identity.v1.SessionService/RevokeSession", request_id)
+    }
+
+    fn in_effect(&self, model: &Model, call: &Call) -> bool {
+        meanwhile(model, call, &self.session_id).iter().any(|now| !now.stands)
+    }
+}
+
+/// `by`: the session that asks, which stays; `None`: none does.
+#[derive(Debug)]
+pub struct EndAll {
+    pub by: Option<SessionRef>,
+}
+
+#[async_trait]
+impl Operation for EndAll {
+    type Answer = ();
+
+    const SERVICE: &'static str = SERVICE;
+    const READS: bool = false;
+
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<()>, Status> {
+        let Ask { actor, request_id, at_least, .. } = ask;
+        let request = RevokeAllSessionsRequest { include_current: false, request_id, at_least };
+        let ended = client(to).revoke_all_sessions(to.by(&actor, self.by, request)).await?.into_inner();
+        Ok(Reply::new((), ended.consistency_token))
+    }
+
+    fn record(&self, actor: &str, request_id: &str) -> Option<Appended> {
+        record(actor, "kith.identity.v1.SessionService/RevokeAllSessions", request_id)
+    }
+}
+
+/// The same text again: so everybody knows it. It ends the other sessions all the same.
+#[derive(Debug)]
+pub struct ChangePassword {
+    pub by: Option<SessionRef>,
+}
+
+#[async_trait]
+impl Operation for ChangePassword {
+    type Answer = ();
+
+    const SERVICE: &'static str = SERVICE;
+    const READS: bool = false;
+
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<()>, Status> {
+        let Ask { actor, request_id, at_least, .. } = ask;
+        let (current_password, new_password) = (PASSWORD.to_owned(), PASSWORD.to_owned());
+        let request = ChangePasswordRequest { current_password, new_password, request_id, at_least };
+        let changed = client(to).change_password(to.by(&actor, self.by, request)).await?.into_inner();
+        Ok(Reply::new((), changed.consistency_token))
+    }
+
+    /// One that lost is in the log, and refused.
+    fn check(&self, model: &Model, call: &Call, told: Result<&(), Code>) -> Vec<Finding> {
+        told.ok().and_then(|()| effective(self, model, call)).into_iter().collect()
+    }
+
+    fn in_effect(&self, model: &Model, call: &Call) -> bool {
+        let id = id_of(&call.actor, "kith.identity.v1.SessionService/ChangePassword", &call.request_id);
+        let person = model.state::<People>().0.get(&call.actor);
+        id.is_some_and(|id| person.is_some_and(|person| person.changes.contains(&id)))
+    }
+}
