@@ -31,6 +31,7 @@ macro_rules! keeps {
 keeps! {
     keeps_the_order_of_a_key,
     gives_every_append_a_place_of_its_own,
+    notes_earlier_appends_before_it_answers_later_ones,
     gives_back_what_was_given,
     starts_where_it_is_asked_to,
     says_when_an_offset_is_out_of_range,
