@@ -125,10 +125,10 @@ impl Publisher {
         let headers = self.headers(id, event, &Cause { trace_parent, ..cause.clone() });
         let value = Bytes::from(event.encode());
         let record = NewRecord { topic, key: key.to_owned(), headers, value };
-        let own = OwnAppend { id, time: time::unix_us(event.time()), depends_on };
-        let all = Arc::clone(&self.own);
-        let append = self.log.append_noted(record, Box::new(move |position| all.note(position, own)));
-        let append = append.instrument(span.clone());
+        // Noted by the log, not when this task runs again: a command may ask about the appends before its own at once.
+        let (own, append) = (Arc::clone(&self.own), OwnAppend { id, time: time::unix_us(event.time()), depends_on });
+        let note = Box::new(move |position| own.note(position, append));
+        let append = self.log.append_noted(record, note).instrument(span.clone());
         let appended = match &self.took {
             Some(took) => timed(took, append).await,
             None => append.await,

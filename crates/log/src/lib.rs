@@ -31,7 +31,7 @@ pub const MAX_HEADERS: usize = 64;
 /// What one partition's reader may hold before its fold takes it, bytes (one record may exceed it).
 pub const READ_AHEAD_BYTES: usize = 1024 * 1024;
 
-/// Is told a record's place.
+/// What the log calls with the place of a record that it has taken.
 pub type Note = Box<dyn FnOnce(Position) + Send + Sync>;
 
 /// A log of topics with a fixed number of partitions each.
@@ -51,9 +51,10 @@ pub trait EventLog: Send + Sync + 'static {
         self.append_noted(record, Box::new(|_| ())).await
     }
 
-    /// Appends, and calls `note` once the record is durable: before the caller is answered, and before a caller is whose
-    /// record is later in the partition and was appended through the same adapter. It must neither block nor panic. It may be
-    /// called after the future was dropped, and is not if the append fails.
+    /// Appends, and calls `note` with the record's place once the record is durable. It does so before it answers this append, and
+    /// before it answers any append through this adapter whose record is later in the partition. `note` runs in the log's own
+    /// thread: it must be short and must not panic. The log does not call it for an append that fails, and may call it after the
+    /// future was dropped.
     async fn append_noted(&self, record: NewRecord, note: Note) -> Result<Position, AppendError>;
 
     /// For each partition of `topic`, the offset of its next record.

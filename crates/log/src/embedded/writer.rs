@@ -108,17 +108,21 @@ impl Writer {
 
     fn publish(&self, group: Vec<Append>, frames: Vec<(Position, Bytes)>) {
         let mut heads = BTreeMap::new();
-        let mut answers = Vec::with_capacity(group.len());
+        let (mut notes, mut answers) = (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         let mut recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
         for (Append { partition, note, answer, .. }, (position, frame)) in group.into_iter().zip(frames) {
             recent.push(position, frame);
-            note(position);
+            notes.push((note, position));
             answers.push((answer, position));
             heads.insert(partition.id, (partition, position.offset + 1));
         }
         drop(recent);
         for (partition, head) in heads.into_values() {
             partition.head.send_replace(head);
+        }
+        // All of the group first: no caller is answered before the appends that precede its own are noted.
+        for (note, position) in notes {
+            note(position);
         }
         for (answer, position) in answers {
             // The record is written even if its caller went away.
