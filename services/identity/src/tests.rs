@@ -67,9 +67,14 @@ impl World {
         Self { ports, _folder: folder, keys, jwks }
     }
 
-    async fn start(self) -> Suite {
+    /// Makes the tables of a new group.
+    async fn create(&self) {
         self.ports.log.create_topics(&[topics::OPS]).await.unwrap();
         create_first(&self.ports, &group(1)).await.unwrap();
+    }
+
+    async fn start(self) -> Suite {
+        self.create().await;
         let (projection, service) = self.replica(true).await;
         Suite { service, projection, world: self }
     }

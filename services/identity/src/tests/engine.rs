@@ -29,7 +29,7 @@ async fn until_created(suite: &Suite, handle: &str) {
 #[tokio::test]
 async fn an_intent_left_by_a_crash_becomes_an_account_once() {
     let world = World::new();
-    create(&world.ports, &group(1)).await.unwrap();
+    world.create().await;
     let first = intend(&world, "ada", RecordId([1; 16])).await;
     intend(&world, "ada", RecordId([2; 16])).await;
     intend(&world, "ada", RecordId([1; 16])).await;
@@ -56,7 +56,7 @@ async fn an_intent_left_by_a_crash_becomes_an_account_once() {
 #[tokio::test]
 async fn hostile_records_are_passed_over() {
     let world = World::new();
-    create(&world.ports, &group(1)).await.unwrap();
+    world.create().await;
     let publisher = Publisher::new(world.ports.log.clone(), world.ports.runtime.clone(), crate::GROUP);
     for (handle, account_id) in [("ADA", "1".repeat(32)), ("ada", "x".repeat(20_000)), ("", String::new())] {
         let event = Private::AccountRequested(AccountRequested {

@@ -76,6 +76,7 @@ impl Suite {
 
     pub async fn resume(&mut self) {
         let group = group(1, self.settings);
+        self.ports.log.create_topics(&[topics::OPS]).await.unwrap();
         create_first(&self.ports, &group).await.unwrap();
         let until = Instant::now() + PATIENCE;
         self.projection = loop {
