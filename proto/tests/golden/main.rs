@@ -135,6 +135,11 @@ fn an_intent_says_by_which_rules_it_is_judged() {
     }
     assert_eq!(
         Vec::from_iter(intents),
-        ["kith.identity.private.v1.AccountRequested", "kith.posts.private.v1.EditRequested"]
+        [
+            "kith.identity.private.v1.AccountRequested",
+            "kith.identity.private.v1.ExchangeRequested",
+            "kith.identity.private.v1.IdentityRequested",
+            "kith.posts.private.v1.EditRequested"
+        ]
     );
 }
