@@ -61,6 +61,8 @@ fn sessions() -> Vec<Event> {
         create_time: at(1),
         password_set_at: 7,
         password_hash: HASH.into(),
+        by_identity: true,
+        principal: "web".into(),
     };
     let used = RefreshTokenUsed { session_id: session_id(), account_id: account_id(), number: 2, use_time: at(2) };
     let ended = SessionEnded {

@@ -182,7 +182,8 @@ pub async fn create(
     let command = Command { token_key: identity.token_key };
     contest::enter::<Exchanges, rpc::ExchangeToken>(&seen, asked, command).await?;
     // Later in the log than the intent is not needed: whoever wins begins one session, under an id of its own.
-    let session = session::create::begin(service, &seen, &owner, (ids::item_id(id, b"session"), digest)).await?;
+    let by = asker.principal().map(|principal| principal.name().to_string()).unwrap_or_default();
+    let session = session::create::begin(service, &seen, (&owner, by), (ids::item_id(id, b"session"), digest)).await?;
     Ok(ExchangeTokenResponse {
         access_token: session.access_token,
         expire_time: session.expire_time,

@@ -68,6 +68,8 @@ row! {
         /// A `SessionEnd`; 0: it was not ended by itself.
         pub end: i64,
         pub end_time: Timestamp,
+        /// The service that began it; empty: none.
+        pub principal: String,
     }
 }
 
@@ -114,7 +116,8 @@ impl Before {
         match event {
             Private::AccountRequested(_) | Private::IdentityRequested(_) | Private::ExchangeRequested(_) => {}
             Private::SessionCreated(event) if self.session.is_none() => {
-                let is_of_now = number(event.password_set_at) == self.account.password_set_at;
+                let is_of_now =
+                    event.by_identity || number(event.password_set_at) == self.account.password_set_at;
                 self.session = Some(SessionRow {
                     made_at: number(record.position.offset),
                     client: event.client.into(),
@@ -123,6 +126,7 @@ impl Before {
                     use_time: record.time,
                     end: if is_of_now { STANDS } else { NEVER_BEGAN },
                     end_time: Timestamp::default(),
+                    principal: event.principal.clone(),
                 });
                 if is_of_now && !event.password_hash.is_empty() {
                     self.account.password_hash.clone_from(&event.password_hash);

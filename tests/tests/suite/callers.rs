@@ -133,6 +133,12 @@ impl Caller {
         client.unlink_identity(self.request(unlink)).await.map(tonic::Response::into_inner)
     }
 
+    async fn sessions_after(&self, token: &str) -> Result<Vec<identity::Session>, Status> {
+        let request = identity::ListSessionsRequest { at_least: vec![token.into()], ..Default::default() };
+        let mut client = SessionServiceClient::new(self.channel.clone());
+        client.list_sessions(self.request(request)).await.map(|answer| answer.into_inner().sessions)
+    }
+
     async fn exchange(&self, subject_token: &str, request_id: &str) -> Result<identity::ExchangeTokenResponse, Status> {
         let (subject_token, request_id) = (subject_token.into(), request_id.into());
         let exchange = identity::ExchangeTokenRequest { subject_token, request_id, ..Default::default() };
@@ -244,6 +250,10 @@ async fn people_come_by_their_issuer(world: &World) {
     refused(ada.exchange(&token("grace", "portal"), "5").await, Code::PermissionDenied, "RIGHT_MISSING");
     let herself = world.anyone().with(&exchanged.access_token);
     assert_eq!(herself.post("by herself", "").await.unwrap().author_id, grace);
+    let mut sessions = herself.sessions_after(&exchanged.consistency_token).await.unwrap();
+    let session = sessions.pop().unwrap();
+    assert_eq!((session.session_id, &*session.principal), (exchanged.session_id.clone(), "portal"));
+    assert!(sessions.is_empty(), "a repeat begins no second one: {sessions:?}");
 
     refused(ada.link(&token("grace", "portal")).await, Code::AlreadyExists, "IDENTITY_TAKEN");
     refused(ada.link("a.b.c").await, Code::InvalidArgument, "IDENTITY_TOKEN_INVALID");

@@ -31,11 +31,9 @@ pub struct Command {
 /// What it asks for.
 #[derive(Clone)]
 pub enum Wish {
-    /// `password_hash`: the same password hashed anew; empty: the stored hash stays.
     Begin {
         client: i32,
-        password_set_at: u64,
-        password_hash: String,
+        by: Proof,
     },
     /// By the refresh token of that number. One is followed by the next after so many microseconds.
     Refresh {
@@ -49,6 +47,15 @@ pub enum Wish {
         password_hash: Option<String>,
         password_set_at: u64,
     },
+}
+
+/// What proved the account.
+#[derive(Clone)]
+pub enum Proof {
+    /// `rehashed`: the same password hashed anew; empty: the stored hash stays.
+    Password { set_at: u64, rehashed: String },
+    /// An identity of a trusted issuer, which this service brought.
+    Identity { principal: String },
 }
 
 /// What the use of a refresh token comes to.
@@ -92,6 +99,20 @@ impl From<Rejection> for Failure {
     }
 }
 
+impl Proof {
+    /// What the record of a new session says of it.
+    fn recorded(self) -> SessionCreated {
+        match self {
+            Self::Password { set_at, rehashed } => {
+                SessionCreated { password_set_at: set_at, password_hash: rehashed, ..SessionCreated::default() }
+            }
+            Self::Identity { principal } => {
+                SessionCreated { by_identity: true, principal, ..SessionCreated::default() }
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Noun for Sessions {
     type Service = IdentityService;
@@ -131,11 +152,9 @@ impl Noun for Sessions {
         };
         Ok(match (&command.wish, &before.session) {
             (Wish::Begin { .. }, Some(_)) => None,
-            (Wish::Begin { client, password_set_at, password_hash }, None) => {
-                let (password_set_at, password_hash) = (*password_set_at, password_hash.clone());
+            (Wish::Begin { client, by }, None) => {
                 let (client, create_time) = (*client, at);
-                let begun =
-                    SessionCreated { session_id, account_id, client, create_time, password_set_at, password_hash };
+                let begun = SessionCreated { session_id, account_id, client, create_time, ..by.clone().recorded() };
                 Some(Private::SessionCreated(begun))
             }
             // The answer says what is wrong, once that is certain.

@@ -12,7 +12,7 @@ use kith_service::kit::Seen;
 use kith_tables::Timestamp;
 
 use super::Before;
-use super::command::{Command, Wish, all_of, load};
+use super::command::{Command, Proof, Wish, all_of, load};
 use super::fold::Sessions;
 use crate::arbiter::{ClaimRow, claim};
 use crate::handle::Handle;
@@ -47,21 +47,20 @@ pub async fn create(
     };
     let asked = Asked::of::<rpc::CreateSession>(&Asker::of(Caller::of(parsed(&account_id)?)), &request, &shared.kit)?;
     let session_id = asked.id.to_string();
-    let password_set_at = account.password_set_at();
-    let wish = Wish::Begin { client: request.client, password_set_at, password_hash };
+    let by = Proof::Password { set_at: account.password_set_at(), rehashed: password_hash };
+    let wish = Wish::Begin { client: request.client, by };
     let answer = |_: &_, asked: &Asked, command: Command, before: Before| answer(service, asked, command, &before);
     command::enter::<Sessions, _>(&seen, asked, Command { account_id, session_id, wish }, answer).await
 }
 
-/// Begins a session of an account that is proved otherwise than by its password; `id` is the session's.
+/// Begins a session of an account that an identity of a trusted issuer proved to this service; `id` is the session's.
 pub async fn begin(
     service: &IdentityService,
     seen: &Seen<'_>,
-    account_id: &str,
+    (account_id, principal): (&str, String),
     (id, digest): (RecordId, [u8; 32]),
 ) -> Result<CreateSessionResponse, Failure> {
-    let password_set_at = load(&seen.state, account_id, "").await?.before.account.password_set_at();
-    let wish = Wish::Begin { client: ClientClass::Unspecified.into(), password_set_at, password_hash: String::new() };
+    let wish = Wish::Begin { client: ClientClass::Unspecified.into(), by: Proof::Identity { principal } };
     let asked = Asked { id, actor: account_id.to_owned(), digest, at: Timestamp::default() };
     let command = Command { account_id: account_id.to_owned(), session_id: id.to_string(), wish };
     let answer = |_: &_, asked: &Asked, command: Command, before: Before| answer(service, asked, command, &before);

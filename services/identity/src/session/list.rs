@@ -56,5 +56,6 @@ fn present(session_id: &str, row: &SessionRow) -> Session {
         client: i32::try_from(row.client).unwrap_or_default(),
         create_time: Some(time::of_us(row.create_time.0)),
         last_refresh_time: Some(time::of_us(row.use_time.0)),
+        principal: row.principal.clone(),
     }
 }

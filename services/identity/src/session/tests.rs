@@ -27,6 +27,7 @@ fn created(session: u8, password_set_at: u64) -> Private {
         create_time,
         password_set_at,
         password_hash,
+        ..SessionCreated::default()
     })
 }
 
@@ -139,6 +140,18 @@ fn a_changed_password_ends_the_others_and_a_session_of_the_old_one_never_begins(
     history.append(changed(2, "third", 3));
     history.append(changed(4, "fourth", 0));
     assert_eq!((history.standing(), &*history.before(1).account.password_hash), (vec![1, 4], "second"));
+}
+
+#[test]
+fn a_session_that_an_identity_proved_begins_whatever_the_password() {
+    let by_identity = |session| match created(session, 0) {
+        Private::SessionCreated(event) => Private::SessionCreated(SessionCreated { by_identity: true, ..event }),
+        other => other,
+    };
+    let mut history = History::of([created(1, 0), by_identity(2), changed(1, "second", 0), by_identity(3)]);
+    assert_eq!(history.standing(), [1, 3], "the change of the password ended the second, and the third came later");
+    history.append(by_identity(2));
+    assert_eq!(history.standing(), [1, 3]);
 }
 
 #[test]

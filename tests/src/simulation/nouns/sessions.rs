@@ -76,7 +76,7 @@ impl Person {
     fn read(&mut self, event: &Private, id: RecordId, offset: Offset) {
         match event {
             Private::SessionCreated(event) => {
-                let begins = event.password_set_at == self.password_set_at;
+                let begins = event.by_identity || event.password_set_at == self.password_set_at;
                 self.sessions.entry(event.session_id.clone()).or_insert((offset, Timeline::default()));
                 self.set(&event.session_id, offset, Standing { stands: begins, used: 1 });
             }
