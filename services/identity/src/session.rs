@@ -116,8 +116,7 @@ impl Before {
         match event {
             Private::AccountRequested(_) | Private::IdentityRequested(_) | Private::ExchangeRequested(_) => {}
             Private::SessionCreated(event) if self.session.is_none() => {
-                let is_of_now =
-                    event.by_identity || number(event.password_set_at) == self.account.password_set_at;
+                let is_of_now = event.by_identity || number(event.password_set_at) == self.account.password_set_at;
                 self.session = Some(SessionRow {
                     made_at: number(record.position.offset),
                     client: event.client.into(),

@@ -66,6 +66,8 @@ pub struct Plan {
     pub upgrades: bool,
     /// Whether the later release has one more view, beside other rules for intents.
     pub later_views: bool,
+    /// Whether people do nothing but talk, for what is rare in histories that have everything.
+    pub only_talks: bool,
 }
 
 /// [`Shape`], drawn.
@@ -146,6 +148,7 @@ impl Plan {
             copies: chance.per_mille(700),
             upgrades: chance.per_mille(250),
             later_views: chance.per_mille(700),
+            only_talks: false,
         }
     }
 

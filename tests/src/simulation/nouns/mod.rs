@@ -49,6 +49,9 @@ pub const ALL: [&dyn Noun; 15] = [
     &identities::Identities,
 ];
 
+/// What people do who do nothing but talk.
+pub const TALKS: [&dyn Noun; 2] = [&conversations::Conversations, &messages::Messages];
+
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {
     /// What is drawn, and how often.
@@ -94,9 +97,9 @@ pub struct Counted {
     pub counts: fn(&Row) -> bool,
 }
 
-/// What an actor does next; `None`: nothing that could be done.
-pub fn draw(scene: &Scene<'_>) -> Option<Op> {
-    let all = || ALL.iter().flat_map(|noun| noun.draws());
+/// What an actor does next with these nouns; `None`: nothing that could be done.
+pub fn draw(scene: &Scene<'_>, nouns: &[&dyn Noun]) -> Option<Op> {
+    let all = || nouns.iter().flat_map(|noun| noun.draws());
     let total: u64 = all().map(|draw| draw.weight).sum();
     let mut left = scene.chance.between(0, total - 1);
     for draw in all() {
