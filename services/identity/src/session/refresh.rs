@@ -1,5 +1,7 @@
 //! Keeping a session up: an access token for a refresh token.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use kith_log::{LogPartition, Position, topics};
 use kith_proto::identity::private::v1::SessionEnd;
 use kith_proto::identity::v1::{RefreshSessionRequest, RefreshSessionResponse, rpc};
@@ -41,15 +43,22 @@ pub async fn refresh(
     let rotates_us = service.shared.refresh_token_rotates_us;
     let command =
         Command { account_id, session_id: session_id.to_string(), wish: Wish::Refresh { number, rotates_us } };
-    let answer =
-        |_: &_, asked: &Asked, command: Command, before: Before| answer(service, number, asked, command, &before);
+    let overtaken = AtomicBool::new(false);
+    let answer = |_: &_, asked: &Asked, command: Command, before: Before| {
+        answer(service, (number, &overtaken), asked, command, &before)
+    };
+    let first = command::enter::<Sessions, _>(&seen, asked.clone(), command.clone(), answer).await;
+    if !overtaken.load(Ordering::Relaxed) {
+        return first;
+    }
+    // On tables that know of the successor's use this one ends the session.
     command::enter::<Sessions, _>(&seen, asked, command, answer).await
 }
 
 /// By the session as it is with this use.
 fn answer(
     service: &IdentityService,
-    number: u32,
+    (number, overtaken): (u32, &AtomicBool),
     asked: &Asked,
     command: Command,
     before: &Before,
@@ -67,7 +76,11 @@ fn answer(
         Turn::Next => row.used + 1,
         // It would be current by now.
         Turn::First | Turn::Unknown => return Err(invalid()),
-        Turn::Reused => return Err(Failure::session_ended()),
+        // Its successor was used while this one was decided.
+        Turn::Reused => {
+            overtaken.store(true, Ordering::Relaxed);
+            return Err(Failure::session_ended());
+        }
     };
     let pair = service.shared.tokens.pair(&account_id, &session_id, row, next)?;
     Ok(RefreshSessionResponse {
