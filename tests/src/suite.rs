@@ -15,7 +15,7 @@ use tokio::process::Child;
 
 use crate::kith::{self, ADMIN_PORT, Launch, OPS_PORT, PORT};
 use crate::server::Server;
-use crate::simulation::Workload;
+use crate::simulation::{Lasts, Workload};
 use crate::{cassandra_server, digests, http, kafka_server, wait};
 
 /// The services, as they are named on the command line.
@@ -132,8 +132,8 @@ impl Suite {
 
     /// Starts the simulation's clients, of so many people, against these processes; they run beside the caller. `keys`:
     /// the folder that the processes sign with.
-    pub fn start_workload(&self, keys: &Path, seed: u64, people: usize) -> Result<Workload> {
-        Workload::start(&self.sockets(), keys, digests::PARTITIONS, seed, people)
+    pub fn start_workload(&self, keys: &Path, seed: u64, people: usize, lasts: Lasts) -> Result<Workload> {
+        Workload::start(&self.sockets(), keys, digests::PARTITIONS, (seed, people, lasts))
     }
 
     /// Starts the demo against these processes; it runs beside the caller.

@@ -94,6 +94,9 @@ impl Client {
         }
         let mut seconds = Vec::new();
         for step in 0..plan.steps {
+            if self.target.is_over() {
+                break;
+            }
             let (low, high) = self.target.patience().think_ms;
             self.target.runtime().sleep(self.chance.ms(low, high)).await;
             if plan.copies && self.chance.per_mille(AGAIN) {

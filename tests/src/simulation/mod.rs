@@ -5,6 +5,7 @@ mod board;
 mod callers;
 mod checks;
 mod client;
+mod founding;
 mod history;
 mod hot;
 mod model;
@@ -33,7 +34,7 @@ use tokio::time::Instant;
 pub use checks::Finding;
 pub use plan::{Forgets, Mode, Plan};
 pub use planted::Planted;
-pub use real::Workload;
+pub use real::{Lasts, Workload};
 pub use services::Keys;
 pub use sweep::{Caught, Sweep, Total, caught, command, mode_of, one, sweep};
 

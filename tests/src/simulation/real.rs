@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +33,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const CLIENTS: usize = 8;
 /// Things that are done for each person.
 const STEPS_PER_PERSON: usize = 24;
+/// Between two things of a client that goes on until it is told to end: what it was told is all checked.
+const UNHURRIED_MS: (u64, u64) = (40, 120);
+/// It goes on no longer than this, were it not told.
+const UNHURRIED_STEPS: usize = 20_000;
 const FINDINGS_SHOWN: usize = 6;
 const FINDING_CHARS: usize = 600;
 
@@ -42,7 +47,18 @@ pub struct Workload {
     shared: Arc<Shared>,
 }
 
+/// How long clients go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasts {
+    /// For so many steps for each person.
+    Steps,
+    /// Until [`Workload::end`].
+    UntilTold,
+}
+
 struct Processes {
+    lasts: Lasts,
+    over: AtomicBool,
     plan: Plan,
     runtime: Runtime,
     callers: Callers,
@@ -55,8 +71,7 @@ impl Workload {
         sockets: &BTreeMap<&'static str, SocketAddr>,
         keys: &Path,
         partitions: PartitionIndex,
-        seed: u64,
-        people: usize,
+        (seed, people, lasts): (u64, usize, Lasts),
     ) -> Result<Self> {
         let runtime = Runtime::system();
         let channel = |socket: &SocketAddr| {
@@ -66,9 +81,13 @@ impl Workload {
         let channels = sockets.iter().map(|(&service, socket)| Ok((service, channel(socket)?)));
         let issuer = TokenIssuer::new(KeyFolder::at(keys).signing_key()?, runtime.clone());
         let callers = Callers::over(channels.collect::<Result<_>>()?, issuer);
-        let steps = (people * STEPS_PER_PERSON).div_ceil(CLIENTS);
+        let steps = match lasts {
+            Lasts::Steps => (people * STEPS_PER_PERSON).div_ceil(CLIENTS),
+            Lasts::UntilTold => UNHURRIED_STEPS,
+        };
         let plan = Plan { partitions, people, clients: CLIENTS, steps, copies: true, ..Plan::of(seed, Mode::Safety) };
-        let target = Arc::new(Processes { plan, runtime: runtime.clone(), callers });
+        let target =
+            Arc::new(Processes { lasts, over: AtomicBool::new(false), plan, runtime: runtime.clone(), callers });
         let shared = Arc::new(Shared::default());
         let client = |number| Client::new(number, Arc::clone(&target) as _, Arc::clone(&shared)).run();
         let all: Vec<_> = (0..CLIENTS).map(|number| runtime.spawn(client(number))).collect();
@@ -82,6 +101,12 @@ impl Workload {
     /// Whether all clients have done what they had to do.
     pub fn has_ended(&self) -> bool {
         self.clients.is_finished()
+    }
+
+    /// Tells them to end, and waits for it.
+    pub async fn end(&mut self, within: Duration) -> Result<()> {
+        self.target.over.store(true, Ordering::Relaxed);
+        self.ended(within).await
     }
 
     pub async fn ended(&mut self, within: Duration) -> Result<()> {
@@ -117,7 +142,14 @@ impl Target for Processes {
     }
 
     fn patience(&self) -> Patience {
-        PATIENCE
+        match self.lasts {
+            Lasts::Steps => PATIENCE,
+            Lasts::UntilTold => Patience { think_ms: UNHURRIED_MS, ..PATIENCE },
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
     }
 
     fn heads(&self) -> Heads {

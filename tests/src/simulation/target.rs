@@ -40,6 +40,11 @@ pub trait Target: Send + Sync + 'static {
         true
     }
 
+    /// Whether clients are told to end.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// How many processes may answer.
     fn processes(&self) -> usize;
 

@@ -35,7 +35,9 @@ pub async fn lead(world: Arc<World>) {
     for goal in goals.into_iter().take(chance.between(1, 3) as usize) {
         world.runtime.sleep(chance.ms(0, 1_200)).await;
         world.set_goal(goal);
-        init(&world, goal).await;
+        while world.init(goal).await.is_err() {
+            world.runtime.sleep(LOOK_EVERY).await;
+        }
         let first = chance.below(world.processes());
         let (before, after) = slots(&world, first, chance.per_mille(300));
         replace(&world, before, goal, &chance).await;
@@ -96,16 +98,6 @@ async fn come_back(world: &Arc<World>, chance: &Chance) {
     replace(world, vec![slot], Release::This, chance).await;
     world.runtime.sleep(chance.ms(0, 800)).await;
     replace(world, vec![slot], Release::Later, chance).await;
-}
-
-/// `kith init` of a release: it makes the tables of the groups that this one does not have.
-async fn init(world: &World, release: Release) {
-    let known: Vec<&str> = world.groups_of(Release::This).iter().map(|group| group.name).collect();
-    for group in world.groups_of(release).iter().filter(|group| !known.contains(&group.name)) {
-        while world.found(group).await.is_err() {
-            world.runtime.sleep(LOOK_EVERY).await;
-        }
-    }
 }
 
 /// Those that are replaced before the decisions, and those after: at least one before.

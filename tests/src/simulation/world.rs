@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::founding;
 use super::history::{Heads, Outcome};
 use super::operation::{Ask, Op};
 use super::plan::{Forgets, Plan};
@@ -34,8 +35,6 @@ const SESSION_TIMEOUT_MS: u64 = 300;
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(3);
 const PATIENCE: Patience =
     Patience { attempts: 6, retry_ms: (5, 150), think_ms: (0, 60), call_timeout: Duration::from_secs(6) };
-/// Of how many one is answered, whatever the faults.
-const INIT_ATTEMPTS: usize = 20;
 /// From one jump of a clock to the next.
 const JUMP_EVERY_MS: (u64, u64) = (100, 1_500);
 
@@ -110,9 +109,7 @@ impl World {
             goal,
         });
         world.log.create_topics(&topics::ALL).await?;
-        for group in world.groups_of(Release::This) {
-            world.found(&group).await?;
-        }
+        world.init(Release::This).await?;
         if planted.is_some_and(Planted::founds_later) {
             let ports = world.ports(0, &Gate::new(), 0);
             for group in world.groups_of(Release::Later) {
@@ -123,15 +120,15 @@ impl World {
         Ok(world)
     }
 
-    /// As `kith init` founds a group. What is appended for it may go unanswered; then it is run again.
-    pub async fn found(&self, group: &Group) -> Result<()> {
-        let ports = self.ports(0, &Gate::new(), 0);
-        for _ in 0..INIT_ATTEMPTS {
-            if kith_fold::create_first(&ports, group).await.is_ok() {
-                return Ok(());
-            }
-        }
-        Ok(kith_fold::create_first(&ports, group).await?)
+    /// As `kith init` of that release: it makes the tables of the groups that no release before it has.
+    pub async fn init(&self, release: Release) -> Result<()> {
+        let (life, before) = match release {
+            Release::This => (founding::LIFE, Vec::new()),
+            Release::Later => (founding::LIFE + 1, self.groups_of(Release::This)),
+        };
+        let groups = self.groups_of(release);
+        let new = groups.iter().filter(|group| before.iter().all(|known| known.name != group.name));
+        founding::found_all(&self.ports(0, &Gate::new(), life), new).await
     }
 
     /// The groups of a release.
@@ -177,7 +174,7 @@ impl World {
     }
 
     /// What a process of a slot runs on.
-    fn ports(&self, slot: usize, gate: &Arc<Gate>, life: u64) -> Ports {
+    pub fn ports(&self, slot: usize, gate: &Arc<Gate>, life: u64) -> Ports {
         let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(0);
         let seed = self.plan.seed.wrapping_mul(1_000_003).wrapping_add((slot as u64) << 32 | life);
         let clock = Chance::new(self.plan.seed, &format!("clock {slot}"));

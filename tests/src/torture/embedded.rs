@@ -10,7 +10,7 @@ use super::disk::{self, How};
 use super::generations;
 use super::report::Report;
 use crate::kith::Launch;
-use crate::simulation::Workload;
+use crate::simulation::{Lasts, Workload};
 use crate::suite::{Suite, groups};
 use crate::{digests, records, wait};
 
@@ -189,7 +189,7 @@ async fn finish(mut suite: Suite, mut clients: Workload, report: &mut Report) ->
 
 fn start_clients(suite: &mut Suite, seed: u64, accounts: usize) -> Result<Workload> {
     let keys = suite.process(PROCESS)?.folder().join(".kith/keys");
-    suite.start_workload(&keys, seed, accounts)
+    suite.start_workload(&keys, seed, accounts, Lasts::Steps)
 }
 
 /// The number under `key` in a JSON text.

@@ -11,6 +11,7 @@ use super::letters::Planted;
 use super::nemesis::{self, World};
 use super::proxy::Proxy;
 use super::report::Report;
+use crate::simulation::Lasts;
 use crate::suite::{Suite, groups};
 use crate::{cassandra_server, digests, kafka_server, records};
 
@@ -70,7 +71,7 @@ async fn round(
     enough: &(dyn Fn(&Report) -> bool + Sync),
     report: &mut Report,
 ) -> Result<()> {
-    let mut clients = world.suite.start_workload(world.keys, chance.draw(), accounts)?;
+    let mut clients = world.suite.start_workload(world.keys, chance.draw(), accounts, Lasts::Steps)?;
     while !clients.has_ended() && !enough(report) {
         world.strike(order, chance, report).await?;
         tokio::time::sleep(BETWEEN_FAULTS).await;

@@ -19,6 +19,8 @@ fn holds(mode: Mode, seeds: u64) {
     let total = sweep(&asked, &keys(), |line| eprintln!("{line}"));
     assert!(total.failures.is_empty(), "{total}");
     assert!(total.acknowledged as u64 > seeds * 20, "{total}");
+    let answered = total.acknowledged + total.reads;
+    assert!(total.unknown * 50 < answered, "too much is never answered:\n{total}");
     assert!(total.faults.len() > 12, "few kinds of faults were met:\n{total}");
 }
 

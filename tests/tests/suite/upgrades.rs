@@ -21,6 +21,7 @@ use kith_service::auth::{SessionRef, TokenIssuer};
 use kith_service::keys::KeyFolder;
 use kith_tests::kith::{self, ADMIN_PORT, Launch};
 use kith_tests::server::Server;
+use kith_tests::simulation::Lasts;
 use kith_tests::suite::{self, Suite, groups};
 use kith_tests::{digests, http, kafka_server, next, records, servers, wait};
 use serde_json::Value;
@@ -196,7 +197,7 @@ async fn an_embedded_suite_goes_over_and_back_through_kills() {
     let launch = Launch::run("suite").binary(&installed.path());
     let mut suite = Suite::of("suite", launch).await.unwrap();
     let keys = suite.process("suite").unwrap().folder().join(".kith/keys");
-    let mut clients = suite.start_workload(&keys, SEED, PEOPLE).unwrap();
+    let mut clients = suite.start_workload(&keys, SEED, PEOPLE, Lasts::UntilTold).unwrap();
     let before = async |suite: &Suite| live(suite, "suite", "posts").await;
     let (first, version) = before(&suite).await;
     suite.folded("suite", RECORDS_BETWEEN).await.unwrap();
@@ -227,7 +228,7 @@ async fn an_embedded_suite_goes_over_and_back_through_kills() {
     installed.replace(&later);
     suite.process("suite").unwrap().restart().await.unwrap();
     assert!(!unnamed_edit_wins(&suite, &keys, "at last").await);
-    clients.ended(WITHIN).await.unwrap();
+    clients.end(WITHIN).await.unwrap();
     let process = suite.process("suite").unwrap();
     process.kill_9().unwrap();
     let log = EmbeddedLog::open(&process.folder().join(".kith/log"), digests::PARTITIONS, Runtime::system()).unwrap();
@@ -258,7 +259,7 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         is_ready(&server).await;
         suite.processes.insert(process.to_owned(), server);
     }
-    let mut clients = suite.start_workload(keys.path(), SEED, PEOPLE).unwrap();
+    let mut clients = suite.start_workload(keys.path(), SEED, PEOPLE, Lasts::UntilTold).unwrap();
     suite.folded("posts", RECORDS_BETWEEN).await.unwrap();
     suite::init_by(&later, &kafka, &cassandra, keys.path()).await.unwrap();
     let mut were = Vec::new();
@@ -303,7 +304,7 @@ async fn two_releases_run_side_by_side_over_real_servers() {
         assert_eq!(live(&suite, process, service).await, *was);
     }
     is_unknown(&suite, NEW.1, NEW.0).await;
-    clients.ended(WITHIN).await.unwrap();
+    clients.end(WITHIN).await.unwrap();
     let log = kafka_server::log(&kafka, digests::PARTITIONS).unwrap();
     let all = records::of(&*log).await.unwrap();
     log.close(CLOSED_WITHIN).await;

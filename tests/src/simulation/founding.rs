@@ -1,0 +1,32 @@
+//! `kith init` in a simulation.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kith_fold::Group;
+use kith_fold::engine::Ports;
+
+/// Of how many one is answered, whatever the faults.
+const ATTEMPTS: usize = 40;
+const AGAIN_AFTER: Duration = Duration::from_millis(30);
+/// As the number of a process's life. None gets to live so often: what `kith init` draws, such as ids of records, nobody else draws.
+pub const LIFE: u64 = 1 << 31;
+
+/// Makes the tables of new groups.
+pub async fn found_all(ports: &Ports, groups: impl Iterator<Item = &Group>) -> Result<()> {
+    for group in groups {
+        found(ports, group).await.with_context(|| format!("founding {}", group.name))?;
+    }
+    Ok(())
+}
+
+/// What is appended for a group may go unanswered; then `kith init` is run again.
+async fn found(ports: &Ports, group: &Group) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        if kith_fold::create_first(ports, group).await.is_ok() {
+            return Ok(());
+        }
+        ports.runtime.sleep(AGAIN_AFTER).await;
+    }
+    Ok(kith_fold::create_first(ports, group).await?)
+}
