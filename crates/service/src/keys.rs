@@ -1,7 +1,11 @@
 //! The folder of keys: the signing key of access tokens, the keys of refresh tokens and page tokens, and beside them the
 //! public keys.
 //!
-//! Created at the first embedded start and by `kith init`, never overwritten. In Kubernetes it is a mounted secret.
+//! Created at the first embedded start and by `kith init`, never overwritten; only a [`rotation`] replaces keys. In Kubernetes it is a
+//! mounted secret.
+
+pub mod rotation;
+pub mod secret;
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -9,10 +13,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
 use jsonwebtoken::EncodingKey;
 use kith_runtime::{RandomnessUnavailable, Runtime};
 
+use self::secret::Secret;
 use crate::jwks::{Jwk, JwkSet};
 
 /// The public keys, in the folder of keys, as a JWK set.
@@ -58,7 +63,7 @@ impl KeyFolder {
     pub fn create_missing(&self, runtime: &Runtime) -> Result<(), KeyError> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
         made.map_err(|error| KeyError::File { path: self.path.clone(), error })?;
-        self.create_signing_key(runtime)?;
+        self.create_signing_key(SIGNING_KEY_FILE, runtime)?;
         self.create_secret(PAGE_TOKEN_KEY_FILE, runtime)?;
         self.create_secret(REFRESH_TOKEN_KEY_FILE, runtime)?;
         self.publish(&self.signing_key()?.public)
@@ -66,7 +71,11 @@ impl KeyFolder {
 
     /// Reads the signing key: Ed25519, PKCS #8, PEM.
     pub fn signing_key(&self) -> Result<SigningKey, KeyError> {
-        let path = self.path.join(SIGNING_KEY_FILE);
+        self.signing_key_of(SIGNING_KEY_FILE)
+    }
+
+    fn signing_key_of(&self, file: &str) -> Result<SigningKey, KeyError> {
+        let path = self.path.join(file);
         warn_if_open_to_others(&path);
         let malformed = || KeyError::Malformed { path: path.clone(), expected: "an Ed25519 private key, PKCS #8, PEM" };
         let pem = String::from_utf8(read_bounded(&path)?).map_err(|_| malformed())?;
@@ -76,31 +85,35 @@ impl KeyFolder {
         Ok(SigningKey { encoding, public: Jwk::of(key.verifying_key().as_bytes()) })
     }
 
-    /// Reads the page-token key: 32 bytes, the same for all replicas of all services.
-    pub fn page_token_key(&self) -> Result<[u8; 32], KeyError> {
+    /// Reads the page-token key: 32 bytes, the same for all replicas of all services; and those beside it in a rotation.
+    pub fn page_token_key(&self) -> Result<Secret, KeyError> {
         self.secret(PAGE_TOKEN_KEY_FILE)
     }
 
-    /// Reads the refresh-token key: 32 bytes, the same for all replicas of the identity service. Who has it can refresh
-    /// every session; another one voids every refresh token.
-    pub fn refresh_token_key(&self) -> Result<[u8; 32], KeyError> {
+    /// Reads the refresh-token key: 32 bytes, the same for all replicas of the identity service; and those beside it in a rotation.
+    /// Who has it can refresh every session; another one without a rotation voids every refresh token.
+    pub fn refresh_token_key(&self) -> Result<Secret, KeyError> {
         self.secret(REFRESH_TOKEN_KEY_FILE)
     }
 
-    fn secret(&self, file: &str) -> Result<[u8; 32], KeyError> {
+    fn secret(&self, file: &str) -> Result<Secret, KeyError> {
+        Ok(Secret { current: self.secret_of(file)?, beside: self.beside(file)? })
+    }
+
+    fn secret_of(&self, file: &str) -> Result<[u8; 32], KeyError> {
         let path = self.path.join(file);
         warn_if_open_to_others(&path);
         let bytes = read_bounded(&path)?;
         bytes.try_into().map_err(|_| KeyError::Malformed { path, expected: "32 bytes" })
     }
 
-    fn create_signing_key(&self, runtime: &Runtime) -> Result<(), KeyError> {
-        let path = self.path.join(SIGNING_KEY_FILE);
+    /// In the first version of PKCS #8, without the public key: OpenSSL 3.0 does not read the second one.
+    fn create_signing_key(&self, file: &str, runtime: &Runtime) -> Result<(), KeyError> {
+        let path = self.path.join(file);
         if path.exists() {
             return Ok(());
         }
-        let key = ed25519_dalek::SigningKey::from_bytes(&random(runtime)?);
-        let pem = key.to_pkcs8_pem(LineEnding::LF);
+        let pem = KeypairBytes { secret_key: random(runtime)?, public_key: None }.to_pkcs8_pem(LineEnding::LF);
         let pem = pem.map_err(|_| KeyError::Malformed { path: path.clone(), expected: "a key that can be written" })?;
         create_once(&path, pem.as_bytes())
     }
@@ -114,18 +127,31 @@ impl KeyFolder {
     }
 
     fn publish(&self, key: &Jwk) -> Result<(), KeyError> {
-        let path = self.path.join(JWKS_FILE);
-        let mut set = match read_bounded(&path) {
-            Ok(bytes) => {
-                JwkSet::parse(&bytes).ok_or(KeyError::Malformed { path: path.clone(), expected: "a JWK set" })?
-            }
-            Err(KeyError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => JwkSet::default(),
-            Err(error) => return Err(error),
-        };
+        let mut set = self.public_keys()?;
         if set.find(&key.kid).is_some() {
             return Ok(());
         }
         set.keys.push(key.clone());
+        self.write_public_keys(&set)
+    }
+
+    /// Verifies with no other key any more.
+    fn publish_only(&self, key: &Jwk) -> Result<(), KeyError> {
+        self.write_public_keys(&JwkSet { keys: vec![key.clone()] })
+    }
+
+    /// The keys that access tokens are verified with; none where there is no file yet.
+    pub fn public_keys(&self) -> Result<JwkSet, KeyError> {
+        let path = self.path.join(JWKS_FILE);
+        match read_bounded(&path) {
+            Ok(bytes) => JwkSet::parse(&bytes).ok_or(KeyError::Malformed { path, expected: "a JWK set" }),
+            Err(KeyError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(JwkSet::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_public_keys(&self, set: &JwkSet) -> Result<(), KeyError> {
+        let path = self.path.join(JWKS_FILE);
         let temporary = write_temporary(&path, set.to_json().as_bytes())?;
         let renamed = fs::rename(&temporary, &path).and_then(|()| sync_folder(&path));
         renamed.map_err(|error| KeyError::File { path, error })
@@ -235,6 +261,19 @@ mod tests {
             [JWKS_FILE, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE].map(|name| path.join(name))
         );
         assert!(names.iter().all(|name| mode(name) == 0o600));
+    }
+
+    /// RFC 8410, section 7: version 0, and 32 bytes of key. The second version, which has the public key too, is longer.
+    #[test]
+    fn the_signing_key_is_in_the_form_that_common_tools_read() {
+        let folder = tempfile::tempdir().unwrap();
+        KeyFolder::at(folder.path()).create_missing(&Runtime::system()).unwrap();
+        let pem = fs::read_to_string(folder.path().join(SIGNING_KEY_FILE)).unwrap();
+        let lines: Vec<&str> = pem.lines().collect();
+        let [begin, content, end] = lines[..] else { panic!("{} lines", lines.len()) };
+        assert_eq!((begin, end), ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"));
+        assert!(content.starts_with("MC4CAQAwBQYDK2VwBCIEI"), "48 bytes: SEQUENCE, version 0, Ed25519, 34 bytes");
+        assert_eq!(content.len(), 64);
     }
 
     #[test]

@@ -4,10 +4,11 @@ pub mod cursor;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::Failure;
+use crate::keys::secret::{Macs, Secret};
 use crate::limits::{PAGE_CURSOR_BYTES, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
 const FORMAT: u8 = 1;
@@ -17,12 +18,12 @@ const TOKEN_CHARS_MAX: usize = (1 + PAGE_CURSOR_BYTES + SIGNATURE_BYTES).div_cei
 /// Seals and opens page tokens. All replicas of a service share the key; cheap to clone.
 #[derive(Clone)]
 pub struct PageTokens {
-    keyed: Hmac<Sha256>,
+    macs: Macs,
 }
 
 impl PageTokens {
-    pub fn new(key: &[u8; 32]) -> Result<Self, Failure> {
-        Ok(Self { keyed: Hmac::new_from_slice(key).map_err(|_| Failure::internal())? })
+    pub fn new(key: impl Into<Secret>) -> Result<Self, Failure> {
+        Ok(Self { macs: Macs::new(&key.into())? })
     }
 
     /// A token for `cursor` (at most 5 KiB; callers can read it, but not change it) in the list of `query` (a name,
@@ -34,7 +35,7 @@ impl PageTokens {
         let mut token = Vec::with_capacity(1 + cursor.len() + SIGNATURE_BYTES);
         token.push(FORMAT);
         token.extend_from_slice(cursor);
-        token.extend_from_slice(&self.mac(query, filter, cursor).finalize().into_bytes());
+        token.extend_from_slice(&self.macs.make(said(query, filter, cursor)));
         Ok(URL_SAFE_NO_PAD.encode(token))
     }
 
@@ -59,19 +60,18 @@ impl PageTokens {
         if format != FORMAT {
             return None;
         }
-        // Compares in constant time.
-        self.mac(query, filter, cursor).verify_slice(signature).ok()?;
-        Some(cursor.to_vec())
+        self.macs.accept(said(query, filter, cursor), signature).then(|| cursor.to_vec())
     }
+}
 
-    fn mac(&self, query: &str, filter: &[&[u8]], cursor: &[u8]) -> Hmac<Sha256> {
-        let mut mac = self.keyed.clone();
-        let filter = crate::ids::hash("kith.page-filter.v1", filter);
+/// What a token's HMAC is over.
+fn said(query: &str, filter: &[&[u8]], cursor: &[u8]) -> impl Fn(&mut Hmac<Sha256>) {
+    let filter = crate::ids::hash("kith.page-filter.v1", filter);
+    move |mac| {
         for part in [&[FORMAT][..], query.as_bytes(), &filter, cursor] {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
-        mac
     }
 }
 

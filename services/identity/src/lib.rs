@@ -33,6 +33,7 @@ use kith_relations::block::{BlockedBy, Blocks};
 use kith_relations::origin::Origins;
 use kith_service::auth::{Principals, TokenIssuer, Verifier};
 use kith_service::call::Handlers;
+use kith_service::keys::secret::Secret;
 use kith_service::kit::Kit;
 use kith_service::{Failure, limited, rpcs};
 use kith_text::handle::ReservedHandles;
@@ -113,7 +114,7 @@ pub struct Deps {
     /// Makes access tokens.
     pub issuer: TokenIssuer,
     /// What refresh tokens are made with.
-    pub refresh_token_key: [u8; 32],
+    pub refresh_token_key: Secret,
     /// Knows the public keys that they are verified with.
     pub verifier: Verifier,
     /// Knows whom trusted issuers' tokens prove.
@@ -153,7 +154,7 @@ impl IdentityService {
         let Deps { kit, issuer, refresh_token_key, verifier, principals, reserved_handles, .. } = deps;
         let rotates_seconds = i64::try_from(deps.refresh_token_rotates_seconds).unwrap_or(i64::MAX);
         let refresh_token_rotates_us = rotates_seconds.saturating_mul(1_000_000);
-        let tokens = SessionTokens::new(issuer, &refresh_token_key)?;
+        let tokens = SessionTokens::new(issuer, refresh_token_key)?;
         let shared = Shared {
             kit,
             tokens,

@@ -47,6 +47,11 @@ pub enum Command {
         after_help = "Examples:\n  kith doctor\n  kith doctor --log kafka:127.0.0.1:9092 --tables cql:127.0.0.1:9042 --json"
     )]
     Doctor(crate::operator::doctor::DoctorOptions),
+    /// Shows the keys in `keys_dir`, or lets a new key follow one of them, in three steps.
+    #[command(
+        after_help = "Examples:\n  kith keys\n  kith keys --rotate signing\n\nA rotation is this command three times, and a restart of all processes after each: docs/operating.md has it in full."
+    )]
+    Keys(crate::keys::KeysOptions),
     #[command(flatten)]
     Projection(crate::operator::projections::ProjectionCommand),
     /// Prints every setting as a table: name, environment variable, default, meaning; with --json the values here.
@@ -64,6 +69,7 @@ impl Cli {
             Command::Events(options) => options.operators.settings(),
             Command::DeadLetters(options) => options.operators.settings(),
             Command::Projection(command) => command.operators().settings(),
+            Command::Keys(options) => options.settings.given.clone(),
             Command::Settings(options) => options.settings.given.clone(),
         };
         Settings::load(flags)

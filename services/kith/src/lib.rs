@@ -9,6 +9,7 @@ mod terminal;
 mod cli;
 mod flags;
 mod init;
+mod keys;
 mod operator;
 mod ops;
 mod ports;
@@ -55,6 +56,7 @@ pub fn main(release: Release) -> ExitCode {
             Command::DeadLetters(options) => operator::dead_letters::run(options).await,
             Command::Doctor(options) => operator::doctor::run(settings, release, options).await,
             Command::Projection(command) => command.run().await,
+            Command::Keys(options) => options.run(&settings),
             Command::Settings(options) => {
                 options.print(&settings);
                 Ok(())

@@ -170,7 +170,7 @@ impl Suite {
     ) -> anyhow::Result<Self> {
         let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
-        let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().context("the page-token key")?)?);
+        let page_tokens = Arc::new(PageTokens::new(keys.page_token_key().context("the page-token key")?)?);
         waits.until("rights", || check_rights(settings, release, ports)).await?;
         let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
         let revocations = Arc::new(waits.until("revocations", || open_revocations(ports)).await?);

@@ -22,7 +22,7 @@ use tonic_types::StatusExt as _;
 use crate::embedded;
 
 const HANDLE: &str = "ada";
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 const OTHER_PASSWORD: &str = "staple of another kind";
 /// Once the broker answers again.
 const HEARS_AGAIN_WITHIN: Duration = Duration::from_secs(60);
@@ -114,7 +114,7 @@ impl Person {
     }
 }
 
-fn signed<T>(bearer: &str, message: T) -> Request<T> {
+pub fn signed<T>(bearer: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {bearer}").parse().unwrap());
     request

@@ -3,10 +3,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use kith_log::{Offset, RecordId};
 use kith_proto::errors::v1::Reason;
 use kith_service::Failure;
+use kith_service::keys::secret::{Macs, Secret};
 use kith_service::limits::REFRESH_TOKEN_CHARS;
 use sha2::Sha256;
 
@@ -17,7 +18,7 @@ const SAID_BYTES: usize = 1 + 2 * ID_BYTES + size_of::<u64>() + size_of::<u32>()
 
 /// Makes and reads refresh tokens. Hidden in logs.
 pub struct RefreshTokens {
-    keyed: Hmac<Sha256>,
+    macs: Macs,
 }
 
 /// What a refresh token says.
@@ -32,17 +33,17 @@ pub struct RefreshToken {
 }
 
 impl RefreshTokens {
-    pub fn new(key: &[u8; 32]) -> Result<Self, Failure> {
-        Ok(Self { keyed: Hmac::new_from_slice(key).map_err(|_| Failure::internal())? })
+    pub fn new(key: impl Into<Secret>) -> Result<Self, Failure> {
+        Ok(Self { macs: Macs::new(&key.into())? })
     }
 
     pub fn make(&self, token: RefreshToken) -> String {
         let mut bytes = token.said();
-        bytes.extend_from_slice(&self.mac(&bytes).finalize().into_bytes());
+        bytes.extend_from_slice(&self.macs.make(over(&bytes)));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Fails with `REFRESH_TOKEN_INVALID` on what was not made with this key.
+    /// Fails with `REFRESH_TOKEN_INVALID` on what was not made with one of the keys.
     pub fn read(&self, text: &str) -> Result<RefreshToken, Failure> {
         self.opened(text).ok_or_else(invalid)
     }
@@ -50,16 +51,14 @@ impl RefreshTokens {
     fn opened(&self, text: &str) -> Option<RefreshToken> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (said, mac) = bytes.split_at_checked(SAID_BYTES)?;
-        // Compares in constant time.
-        self.mac(said).verify_slice(mac).ok()?;
-        RefreshToken::heard(said)
+        self.macs.accept(over(said), mac).then(|| RefreshToken::heard(said)).flatten()
     }
+}
 
-    fn mac(&self, said: &[u8]) -> Hmac<Sha256> {
-        let mut mac = self.keyed.clone();
+fn over(said: &[u8]) -> impl Fn(&mut Hmac<Sha256>) {
+    move |mac| {
         mac.update(DOMAIN);
         mac.update(said);
-        mac
     }
 }
 

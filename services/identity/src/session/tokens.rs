@@ -4,6 +4,7 @@ use kith_log::RecordId;
 use kith_proto::time;
 use kith_service::Failure;
 use kith_service::auth::{SessionRef, TokenIssuer};
+use kith_service::keys::secret::Secret;
 use prost_types::Timestamp;
 
 use super::refresh_token::{RefreshToken, RefreshTokens};
@@ -23,7 +24,7 @@ pub struct Pair {
 }
 
 impl SessionTokens {
-    pub fn new(issuer: TokenIssuer, refresh_key: &[u8; 32]) -> Result<Self, Failure> {
+    pub fn new(issuer: TokenIssuer, refresh_key: Secret) -> Result<Self, Failure> {
         Ok(Self { issuer, refresh: RefreshTokens::new(refresh_key)? })
     }
 

@@ -40,7 +40,7 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
     let folder = tempfile::tempdir().unwrap();
     let keys = KeyFolder::at(folder.path());
     keys.create_missing(&ports.runtime).unwrap();
-    let page_tokens = Arc::new(PageTokens::new(&keys.page_token_key().unwrap()).unwrap());
+    let page_tokens = Arc::new(PageTokens::new(keys.page_token_key().unwrap()).unwrap());
     let kit = |group: &str| {
         let of = running.iter().find(|projection| projection.group_name() == group).unwrap();
         Arc::new(Kit::new(Arc::clone(of), Arc::clone(&page_tokens), 1_000))
