@@ -1,8 +1,11 @@
 //! What is published for callers in other languages.
 
+mod samples;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use kith_tests::kith::{Launch, PORT};
@@ -14,8 +17,8 @@ use serde_json::{Value, json};
 /// Packages are fetched in it the first time.
 const SCRIPT_WITHIN: Duration = Duration::from_secs(300);
 const CONNECTION_AGE_SECONDS: &str = "3";
-/// What the script exits with where python3 cannot make a venv.
-const EXIT_NO_PYTHON: i32 = 3;
+/// What scripts exit with where a program is missing.
+const EXIT_MISSING: i32 = 3;
 /// How the names of calls begin that change nothing.
 const READS: [&str; 7] = ["Get", "BatchGet", "List", "Resolve", "Explain", "Wait", "Merge"];
 
@@ -67,15 +70,26 @@ fn every_call_that_is_retried_reads_or_has_a_request_id() {
     }
 }
 
+/// Whether a script could not run for want of a program, which is said on standard error.
+///
+/// # Panics
+/// When it could not, though `CI=true`.
+fn skipped(what: &str, ended: ExitStatus, said: &str) -> bool {
+    let is_missing = ended.code() == Some(EXIT_MISSING);
+    if is_missing {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI=true: this must run: {said}");
+        let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {said}");
+    }
+    is_missing
+}
+
 /// What the client reports of calls that it had not sent yet when the connection grew old; `None`: no Python here.
 async fn queued_calls(suite: &Suite, config: Option<&Path>) -> Option<Value> {
     let mut command = tokio::process::Command::new(root().join("tests/clients/python/run"));
     command.arg(suite.processes["suite"].socket(PORT).to_string()).args(config).kill_on_drop(true);
     let output = tokio::time::timeout(SCRIPT_WITHIN, command.output()).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(EXIT_NO_PYTHON) {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "CI=true: this must run: {said}");
-        let _ = writeln!(std::io::stderr(), "SKIPPED clients: {said}");
+    if skipped("clients", output.status, &said) {
         return None;
     }
     assert!(output.status.success(), "{said}");
