@@ -19,7 +19,9 @@ pub use transport::{ClientCertificates, ListenerFiles, Login, ServerAccess, Tran
 pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
 use crate::deadline::DeadlineRules;
+use crate::layers::EdgeRules;
 use crate::limits::{CONNECTION_AGE_SECONDS, SESSION_IDLE_SECONDS};
+use crate::source::Proxies;
 
 /// Read when no other file is named, if it exists.
 pub const DEFAULT_FILE: &str = "kith.toml";
@@ -59,6 +61,8 @@ pub struct Settings {
     pub default_deadline_ms: u64,
     pub max_deadline_ms: u64,
     connection_age_seconds: u64,
+    #[serde(deserialize_with = "values::proxies")]
+    pub trusted_proxies: Proxies,
     pub otlp_endpoint: String,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
@@ -193,6 +197,11 @@ impl Settings {
             default: Duration::from_millis(self.default_deadline_ms),
             max: Duration::from_millis(self.max_deadline_ms),
         }
+    }
+
+    /// What holds for all calls.
+    pub fn edge_rules(&self) -> EdgeRules {
+        EdgeRules { deadlines: self.deadlines(), proxies: self.trusted_proxies.clone() }
     }
 
     /// The age at which a caller's connection is asked to close.

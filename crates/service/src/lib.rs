@@ -30,6 +30,8 @@ mod reasons;
 mod response;
 mod rpcs;
 pub mod server;
+mod share;
+pub mod source;
 pub mod telemetry;
 pub mod text;
 mod tokens;

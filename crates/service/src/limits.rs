@@ -135,6 +135,8 @@ limits! {
     OVERLOADED_FOR_MS: u64 = 500;
     /// RPCs in flight of callers without a valid bearer token (CreateAccount, CreateSession, RefreshSession, health, all operators' RPCs), which have separate places; more are shed.
     RPCS_IN_FLIGHT_ANONYMOUS: usize = 128;
+    /// One more place, stream, connection or byte is given while the source holds less than what is free; to a service less than so many times that.
+    SHARE_OF_SERVICES: usize = 4;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
     /// RPCs that one connection may cancel before the server has accepted them; with more it is closed (ENHANCE_YOUR_CALM).

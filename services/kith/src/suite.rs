@@ -68,7 +68,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
     suite.revocations.register(&metrics);
     let verifier = verifier.heeding(Arc::clone(&suite.revocations));
-    let edge = Edge::new(&metrics, verifier, principals, settings.deadlines())?;
+    let edge = Edge::new(&metrics, verifier, principals, settings.edge_rules())?;
     announce(&settings);
     let serving = Serving {
         runtime: runtime.clone(),

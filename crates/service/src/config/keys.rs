@@ -104,6 +104,11 @@ pub const KEYS: &[Key] = &[
         "300",
         "the age at which a caller's connection is asked to close, seconds; below 300 for tests only",
     ),
+    key(
+        "trusted_proxies",
+        "",
+        "proxies in front of `listen` whose `x-forwarded-for` names their clients: addresses and ranges (`10.0.0.0/8`); empty: none",
+    ),
     key("otlp_endpoint", "", "where traces are exported to, by OTLP over gRPC (`http://HOST:4317`); empty: nowhere"),
     key("log_format", "text", "format of the process's own messages, on standard error: `text` or `json`"),
     key("log_level", "info", "the lowest level that is logged, or a filter such as `info,kith_fold=debug`"),

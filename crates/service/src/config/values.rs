@@ -10,6 +10,8 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
+use crate::source::{AddressRange, Proxies};
+
 /// Where the log is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -227,6 +229,12 @@ pub(super) fn service_names<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
 pub(super) fn reserved_handles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ReservedHandles, D::Error> {
     let handles = deserializer.deserialize_any(List("handles"))?;
     ReservedHandles::new(handles).map_err(de::Error::custom)
+}
+
+pub(super) fn proxies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Proxies, D::Error> {
+    let ranges = deserializer.deserialize_any(List("addresses of proxies"))?;
+    let parsed: Result<Vec<AddressRange>, _> = ranges.iter().map(|range| range.parse()).collect();
+    parsed.map(Proxies::new).map_err(de::Error::custom)
 }
 
 /// A list in the file, a text with commas elsewhere. Its error names the kind of items.

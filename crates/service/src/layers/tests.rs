@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ fn suite() -> Suite {
     let verifier = Verifier::open(folder.path().join(JWKS_FILE), runtime.clone()).unwrap();
     let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime);
     let metrics = Metrics::default();
-    let edge = Edge::new(&metrics, verifier, Principals::default(), DeadlineRules::default()).unwrap();
+    let edge = Edge::new(&metrics, verifier, Principals::default(), EdgeRules::default()).unwrap();
     let session = SessionRef { id: RecordId([3; 16]), made_at: 0 };
     let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16]), session).unwrap().text);
     Suite { metrics, edge, bearer, _keys: folder }
@@ -56,6 +57,12 @@ fn unfinished(pieces: &[&'static [u8]]) -> (tokio::sync::mpsc::Sender<Result<htt
         sender.try_send(Ok(http_body::Frame::data(Bytes::from_static(piece)))).unwrap();
     }
     (sender, Body::new(http_body_util::StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(waiting))))
+}
+
+/// All places, taken by many.
+fn crowd(suite: &Suite, who: Who) -> Vec<Taken> {
+    let sources = (0_u32..).map(|n| Source::of_address(Ipv4Addr::from_bits(n).into()));
+    sources.map_while(|source| suite.edge.shared.admission.admit(who, &source)).collect()
 }
 
 async fn ok(_: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -106,7 +113,7 @@ async fn a_bad_deadline_never_reaches_the_handler() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_much_is_shed_at_once_and_counted() {
     let suite = suite();
-    let held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Known)).collect();
+    let held = crowd(&suite, Who::Known);
     let headers = [("authorization", &*suite.bearer)];
     let status = call(&suite.edge, &headers, service_fn(ok)).await;
     assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
@@ -124,7 +131,7 @@ async fn what_is_too_much_is_shed_at_once_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_request_is_taken_first_but_not_waited_for() {
     let suite = suite();
-    let _held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Known)).collect();
+    let _held = crowd(&suite, Who::Known);
     let (sender, body) = unfinished(&[b"piece", b"piece"]);
     let started = Instant::now();
     let request = request(&[("authorization", &*suite.bearer)], body);
@@ -198,7 +205,7 @@ async fn a_call_that_is_cancelled_while_its_request_comes_is_counted_so() {
 async fn who_has_no_good_token_finds_places_of_their_own() {
     let suite = suite();
     let forged = suite.bearer.replace('.', "");
-    let held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Anonymous)).collect();
+    let held = crowd(&suite, Who::Anonymous);
     for headers in [&[][..], &[("authorization", &*forged)]] {
         assert_eq!(reason(&call(&suite.edge, headers, service_fn(ok)).await), "OVERLOADED");
     }
