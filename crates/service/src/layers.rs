@@ -14,6 +14,8 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use kith_proto::errors::v1::Reason;
+use kith_proto::rpc::Cost;
+use kith_runtime::Runtime;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -29,10 +31,11 @@ use crate::deadline::{Deadline, DeadlineRules};
 use crate::limits::{REQUEST_ARRIVES_SECONDS, REQUEST_HEADER_BYTES, STREAMS_OPEN};
 use crate::metrics::{Metrics, RpcMethod, RpcMetrics};
 use crate::peer::{PeerAddress, PeerIdentity};
+use crate::rate::{RateLimits, Rates, Refused};
 use crate::response::{Answer, Held, Open, UntakenBytes};
 use crate::share::{Shares, Taken};
 use crate::source::{Proxies, Source};
-use crate::{arriving, content_type};
+use crate::{arriving, content_type, cost};
 
 /// Between two checks for calls in flight, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -61,6 +64,7 @@ pub struct EdgeRules {
     pub deadlines: DeadlineRules,
     /// Whose word about their clients' addresses counts.
     pub proxies: Proxies,
+    pub rates: Rates,
 }
 
 struct EdgeShared {
@@ -75,12 +79,14 @@ struct EdgeShared {
     /// The places of streaming methods, which may run for ever.
     streams: Arc<Shares>,
     untaken: UntakenBytes,
+    rates: RateLimits,
 }
 
 impl Edge {
-    /// Registers the RPC metrics in `metrics`; one per process.
+    /// Registers the RPC metrics in `metrics`; one per process. `refused` counts.
     pub fn new(
         metrics: &Metrics,
+        (runtime, refused): (&Runtime, Refused),
         verifier: Verifier,
         principals: Principals,
         rules: EdgeRules,
@@ -91,20 +97,27 @@ impl Edge {
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         ];
         let rpcs = RpcMetrics::register(metrics, &descriptors)?;
-        Ok(Self::with(rpcs, verifier, principals, rules))
+        let rates = RateLimits::new(runtime, rules.rates, refused);
+        Ok(Self::with(rpcs, verifier, principals, (rules, rates)))
     }
 
-    fn with(rpcs: RpcMetrics, verifier: Verifier, principals: Principals, rules: EdgeRules) -> Self {
+    fn with(
+        rpcs: RpcMetrics,
+        verifier: Verifier,
+        principals: Principals,
+        (rules, rates): (EdgeRules, RateLimits),
+    ) -> Self {
         let refusal = Status::from(Failure::overloaded()).into_http::<Body>().into_parts().0.headers;
         let (admission, streams, untaken) = (Admission::new(), Shares::of(STREAMS_OPEN), UntakenBytes::default());
-        let shared = EdgeShared { rpcs, verifier, principals, rules, admission, refusal, streams, untaken };
+        let shared = EdgeShared { rpcs, verifier, principals, rules, admission, refusal, streams, untaken, rates };
         Self { shared: Arc::new(shared) }
     }
 
-    /// The same with separate places: callers cannot crowd out operators.
-    pub(crate) fn apart(&self) -> Self {
+    /// The same with separate places, and no rates: callers cannot crowd out operators.
+    pub(crate) fn apart(&self, runtime: &Runtime) -> Self {
         let EdgeShared { rpcs, verifier, principals, rules, .. } = &*self.shared;
-        Self::with(rpcs.clone(), verifier.clone(), principals.clone(), rules.clone())
+        let unlimited = RateLimits::new(runtime, Rates::default(), Refused::default());
+        Self::with(rpcs.clone(), verifier.clone(), principals.clone(), (rules.clone(), unlimited))
     }
 
     pub(crate) fn proxies(&self) -> &Proxies {
@@ -206,7 +219,7 @@ impl EdgeShared {
         request.extensions_mut().insert(source.clone());
         let entered = match fit.and_then(|()| self.rules.deadlines.admit(request.headers())) {
             Ok(deadline) if call.method.is_streaming() => Ok((deadline, None)),
-            Ok(deadline) => self.enter(&mut request, deadline, (who, &source)).await,
+            Ok(deadline) => self.enter(&mut request, deadline, (who, &source), call.method.cost()).await,
             Err(failure) => {
                 take_rest(request.body_mut()).await;
                 Err(failure)
@@ -230,12 +243,13 @@ impl EdgeShared {
         authentication.source(*peer, self.rules.proxies.client(*peer, request.headers()))
     }
 
-    /// All of the request, and then a place.
+    /// All of the request, and then a place, if the rate allows the call.
     async fn enter(
         &self,
         request: &mut Request<Body>,
         deadline: Deadline,
         (who, source): (Who, &Source),
+        cost: Cost,
     ) -> Result<Entry, Failure> {
         let connection = connection_of(request);
         let body = request.body_mut();
@@ -244,6 +258,7 @@ impl EdgeShared {
         let whole = tokio::time::timeout_at(late, whole).await.map_err(|_| late_request())?;
         let entered = whole.and_then(|whole| {
             let place = self.admission.admit(who, source).ok_or_else(Failure::overloaded)?;
+            self.rates.charge(source, cost::points(cost, &whole))?;
             *body = Body::new(Full::new(whole));
             Ok((deadline, Some(place)))
         });

@@ -137,6 +137,22 @@ limits! {
     RPCS_IN_FLIGHT_ANONYMOUS: usize = 128;
     /// One more place, stream, connection or byte is given while the source holds less than what is free; to a service less than so many times that.
     SHARE_OF_SERVICES: usize = 4;
+    /// Points an hour of an account's rate, unless `rate_account` is set: what creates costs 3, what changes 2, what deletes 1, what reads 1 per `ROWS_PER_POINT` rows asked for.
+    RATE_ACCOUNT_PER_HOUR: u64 = 5_000;
+    /// Points of it at once.
+    RATE_ACCOUNT_BURST: u64 = 1_000;
+    /// Points an hour of a calling service's rate, unless `rate_service` is set.
+    RATE_SERVICE_PER_HOUR: u64 = 18_000_000;
+    /// Points of it at once.
+    RATE_SERVICE_BURST: u64 = 100_000;
+    /// Points an hour of the rate of an address whose callers have no account, unless `rate_address` is set.
+    RATE_ADDRESS_PER_HOUR: u64 = 3_000;
+    /// Points of it at once.
+    RATE_ADDRESS_BURST: u64 = 300;
+    /// Rows that a question may ask for at the price of one point: a page of the default size.
+    ROWS_PER_POINT: u64 = PAGE_SIZE_DEFAULT as u64;
+    /// Sources of one kind whose rate a process keeps in mind; with more, it forgets those that called least lately.
+    RATE_SOURCES: usize = 65_536;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
     /// RPCs that one connection may cancel before the server has accepted them; with more it is closed (ENHANCE_YOUR_CALM).

@@ -19,6 +19,7 @@ use kith_service::kit::Kit;
 use kith_service::layers::Edge;
 use kith_service::metrics::Metrics;
 use kith_service::page_token::PageTokens;
+use kith_service::rate::Refused;
 use kith_service::server::{self, Admin, Serving};
 use kith_service::telemetry::Telemetry;
 use kith_tables::StoreError;
@@ -55,6 +56,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let verifier =
         Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
     let principals = principals(&settings, &runtime, &metrics)?;
+    let refused = Refused::register(&metrics);
     let asked = until_asked();
     tokio::pin!(asked);
     let suite = tokio::select! {
@@ -68,7 +70,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
     suite.revocations.register(&metrics);
     let verifier = verifier.heeding(Arc::clone(&suite.revocations));
-    let edge = Edge::new(&metrics, verifier, principals, settings.edge_rules())?;
+    let edge = Edge::new(&metrics, (&runtime, refused), verifier, principals, settings.edge_rules())?;
     announce(&settings);
     let serving = Serving {
         runtime: runtime.clone(),

@@ -24,6 +24,7 @@ use crate::health::{READINESS, ReadinessCheck};
 use crate::keys::{JWKS_FILE, KeyFolder};
 use crate::layers::EdgeRules;
 use crate::peer::PeerIdentity;
+use crate::rate::Refused;
 
 mod crowds;
 mod frames;
@@ -104,10 +105,10 @@ struct Running {
 }
 
 async fn start() -> Running {
-    start_with(ListenersTls::default()).await
+    start_with(ListenersTls::default(), EdgeRules::default()).await
 }
 
-async fn start_with(tls: ListenersTls) -> Running {
+async fn start_with(tls: ListenersTls, rules: EdgeRules) -> Running {
     let runtime = Runtime::system();
     let folder = tempfile::tempdir().unwrap();
     let keys = KeyFolder::at(folder.path());
@@ -128,7 +129,7 @@ async fn start_with(tls: ListenersTls) -> Running {
         admin: Admin::open(&runtime, admin, &readiness, &metrics).await,
         operators: (bind("ops_listen", "127.0.0.1:0".parse().unwrap()).await.unwrap(), Routes::default()),
         tls,
-        edge: Edge::new(&metrics, verifier, Principals::default(), EdgeRules::default()).unwrap(),
+        edge: Edge::new(&metrics, (&runtime, Refused::default()), verifier, Principals::default(), rules).unwrap(),
         readiness,
         metrics,
         reflection: true,
