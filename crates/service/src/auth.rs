@@ -30,7 +30,7 @@ pub use verifier::Verifier;
 
 use crate::Failure;
 use crate::peer::PeerIdentity;
-use crate::source::Source;
+use crate::source::{Source, Sources};
 
 /// Issuer and audience of every access token.
 pub const ISSUER: &str = "kith";
@@ -104,18 +104,20 @@ impl Authentication {
 
     /// Who takes of what callers share: the service and below it the account that it acts for; else the account; else the address
     /// of the connection, or of the client for which a listed proxy calls.
-    pub(crate) fn source(&self, address: IpAddr, forwarded: Option<IpAddr>) -> Source {
+    pub(crate) fn sources(&self, address: IpAddr, forwarded: Option<IpAddr>) -> Sources {
+        let client = Source::of_address(forwarded.unwrap_or(address));
         match self {
-            Self::Caller(caller) => Source::Account { service: None, id: caller.account_id },
+            Self::Caller(caller) => {
+                Sources { caller: Source::Account { service: None, id: caller.account_id }, origin: client }
+            }
             Self::Service { principal, account } => {
                 let service = Arc::clone(principal.name());
-                match (account, forwarded) {
-                    (Some(account), _) => Source::Account { service: Some(service), id: account.account_id },
-                    (None, Some(client)) => Source::of_address(client).through(service),
-                    (None, None) => Source::Service(service),
-                }
+                let by_itself = Source::Service(Arc::clone(&service));
+                let origin = forwarded.map_or(by_itself, |_| client.through(Arc::clone(&service)));
+                let acting = |account: &Caller| Source::Account { service: Some(service), id: account.account_id };
+                Sources { caller: account.as_ref().map_or_else(|| origin.clone(), acting), origin }
             }
-            Self::Anonymous | Self::Refused(_) | Self::Unfit(_) => Source::of_address(forwarded.unwrap_or(address)),
+            Self::Anonymous | Self::Refused(_) | Self::Unfit(_) => Sources { caller: client.clone(), origin: client },
         }
     }
 
@@ -301,15 +303,19 @@ mod tests {
         let account = Caller::of(RecordId([7; 16]));
         let principal = Principal::new("web", [], Accounts::Any, Refusals::default());
         let service = |account| Authentication::Service { principal: Arc::clone(&principal), account };
+        let sources = |authentication: Authentication, forwarded| authentication.sources(near, forwarded);
         let levels = |authentication: &Authentication, forwarded| {
-            authentication.source(near, forwarded).levels().collect::<Vec<_>>()
+            sources(authentication.clone(), forwarded).caller.levels().collect::<Vec<_>>()
         };
         let web = Source::Service("web".into());
         let acting = Source::Account { service: Some("web".into()), id: account.account_id };
         let passed_on = Source::of_address(far).through("web".into());
         assert_eq!(levels(&service(Some(account)), Some(far)), [web.clone(), acting]);
-        assert_eq!(levels(&service(None), Some(far)), [web.clone(), passed_on]);
-        assert_eq!(levels(&service(None), None), [web]);
+        assert_eq!(levels(&service(None), Some(far)), [web.clone(), passed_on.clone()]);
+        assert_eq!(levels(&service(None), None), std::slice::from_ref(&web));
+        assert_eq!(sources(service(Some(account)), Some(far)).origin, passed_on);
+        assert_eq!(sources(service(Some(account)), None).origin, web);
+        assert_eq!(sources(Authentication::Caller(account), None).origin, Source::of_address(near));
         let own = Source::Account { service: None, id: account.account_id };
         assert_eq!(levels(&Authentication::Caller(account), Some(far)), [own]);
         assert_eq!(levels(&Authentication::Anonymous, None), [Source::of_address(near)]);

@@ -16,7 +16,7 @@ use kith_text::handle::ReservedHandles;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, table_markdown};
-pub use rates::RateSetting;
+pub use rates::{RateSetting, SignUp};
 pub use transport::{ClientCertificates, ListenerFiles, Login, ServerAccess, Transport};
 pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
@@ -24,7 +24,7 @@ use crate::deadline::DeadlineRules;
 use crate::layers::EdgeRules;
 use crate::limits::{
     CONNECTION_AGE_SECONDS, RATE_ACCOUNT_BURST, RATE_ACCOUNT_PER_HOUR, RATE_ADDRESS_BURST, RATE_ADDRESS_PER_HOUR,
-    RATE_SERVICE_BURST, RATE_SERVICE_PER_HOUR, SESSION_IDLE_SECONDS,
+    RATE_SERVICE_BURST, RATE_SERVICE_PER_HOUR, SESSION_IDLE_SECONDS, SIGN_UPS_AT_ONCE, SIGN_UPS_PER_HOUR,
 };
 use crate::rate::{Rate, Rates};
 use crate::source::Proxies;
@@ -72,6 +72,8 @@ pub struct Settings {
     rate_account: RateSetting,
     rate_service: RateSetting,
     rate_address: RateSetting,
+    sign_up: SignUp,
+    rate_sign_up: RateSetting,
     replicas: u64,
     pub otlp_endpoint: String,
     pub log_format: LogFormat,
@@ -212,6 +214,24 @@ impl Settings {
     /// What holds for all calls.
     pub fn edge_rules(&self) -> EdgeRules {
         EdgeRules { deadlines: self.deadlines(), proxies: self.trusted_proxies.clone(), rates: self.rates() }
+    }
+
+    /// Who may have accounts made: in development anybody, in production calling services, unless it is set.
+    pub fn sign_up(&self) -> SignUp {
+        match (self.sign_up, self.profile) {
+            (SignUp::Auto, Profile::Development) => SignUp::Open,
+            (SignUp::Auto, Profile::Production) => SignUp::ByService,
+            (set, _) => set,
+        }
+    }
+
+    /// Of sign-ups from one address, where they are open.
+    pub fn rate_sign_up(&self) -> Rate {
+        let default = match self.profile {
+            Profile::Development => Rate { points_per_hour: 100_000, burst: 20_000 },
+            Profile::Production => Rate { points_per_hour: SIGN_UPS_PER_HOUR, burst: SIGN_UPS_AT_ONCE },
+        };
+        self.rate_sign_up.or(default).shared_by(self.replicas)
     }
 
     /// Of each kind of source, in this one of all replicas; by default in production only.

@@ -5,6 +5,7 @@ mod observed;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -34,7 +35,7 @@ use crate::peer::{PeerAddress, PeerIdentity};
 use crate::rate::{RateLimits, Rates, Refused};
 use crate::response::{Answer, Held, Open, UntakenBytes};
 use crate::share::{Shares, Taken};
-use crate::source::{Proxies, Source};
+use crate::source::{Proxies, Source, Sources};
 use crate::{arriving, content_type, cost};
 
 /// Between two checks for calls in flight, at the end.
@@ -214,9 +215,10 @@ impl EdgeShared {
         let mut call = Call { rpcs: &self.rpcs, method, started: Instant::now(), code: Code::Cancelled };
         let authentication = self.authenticate(&request);
         let (fit, who) = (authentication.fit(), Who::from(&authentication));
-        let source = self.source(&request, &authentication);
+        let sources = self.sources(&request, &authentication);
+        let source = sources.caller.clone();
         request.extensions_mut().insert(authentication);
-        request.extensions_mut().insert(source.clone());
+        request.extensions_mut().insert(sources);
         let entered = match fit.and_then(|()| self.rules.deadlines.admit(request.headers())) {
             Ok(deadline) if call.method.is_streaming() => Ok((deadline, None)),
             Ok(deadline) => self.enter(&mut request, deadline, (who, &source), call.method.cost()).await,
@@ -238,9 +240,10 @@ impl EdgeShared {
         auth::authenticate(&self.verifier, &self.principals, request.headers(), peer)
     }
 
-    fn source(&self, request: &Request<Body>, authentication: &Authentication) -> Source {
-        let Some(PeerAddress(peer)) = request.extensions().get() else { return Source::default() };
-        authentication.source(*peer, self.rules.proxies.client(*peer, request.headers()))
+    fn sources(&self, request: &Request<Body>, authentication: &Authentication) -> Sources {
+        let peer = request.extensions().get().map_or(Ipv4Addr::UNSPECIFIED.into(), |PeerAddress(peer)| *peer);
+        let forwarded = self.rules.proxies.client(peer, request.headers());
+        authentication.sources(peer, forwarded)
     }
 
     /// All of the request, and then a place, if the rate allows the call.
@@ -365,7 +368,7 @@ fn connection_of(request: &Request<Body>) -> Arc<Held> {
 
 /// Who calls, once that is known.
 fn source_of(request: &Request<Body>) -> Source {
-    request.extensions().get().cloned().unwrap_or_default()
+    request.extensions().get::<Sources>().map(|sources| sources.caller.clone()).unwrap_or_default()
 }
 
 /// As HTTP/2 counts them (RFC 9113, section 6.5.2).

@@ -32,7 +32,7 @@ mod reasons;
 mod response;
 mod rpcs;
 pub mod server;
-mod share;
+pub mod share;
 pub mod source;
 pub mod telemetry;
 pub mod text;

@@ -9,7 +9,7 @@ use crate::source::Source;
 
 /// Units (places, bytes, connections) that sources share. The map has only sources that hold some, so no more than there are
 /// units.
-pub(crate) struct Shares {
+pub struct Shares {
     total: usize,
     state: Mutex<State>,
 }
@@ -21,7 +21,7 @@ struct State {
 }
 
 /// What a source holds, until it is dropped.
-pub(crate) struct Taken {
+pub struct Taken {
     shares: Arc<Shares>,
     source: Source,
     units: usize,

@@ -11,6 +11,15 @@ pub use proxies::{AddressRange, Proxies};
 
 use crate::limits::SHARE_OF_SERVICES;
 
+/// Of one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Who calls.
+    pub caller: Source,
+    /// From where, whatever account calls: who makes accounts could else be many.
+    pub origin: Source,
+}
+
 /// The bits of an IPv6 address that one site has for itself.
 const SITE_BITS: u32 = 64;
 
@@ -33,7 +42,7 @@ impl Default for Source {
 }
 
 impl Source {
-    pub(crate) fn of_address(address: IpAddr) -> Self {
+    pub fn of_address(address: IpAddr) -> Self {
         Self::Network { service: None, address: network_of(address) }
     }
 

@@ -62,7 +62,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let suite = tokio::select! {
         biased;
         () = &mut asked => return give_up(&ports, telemetry, &runtime).await,
-        suite = Suite::start(&settings, release, &ports, (&readiness, &stores), (&verifier, &principals)) => suite?,
+        suite = Suite::start(&settings, release, &ports, (&readiness, &stores), (&verifier, &principals, &refused)) => suite?,
     };
     stores.ready();
     // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
@@ -168,7 +168,7 @@ impl Suite {
         release: Release,
         ports: &Ports,
         (readiness, stores): (&Readiness, &ReadinessCheck),
-        (verifier, principals): (&Verifier, &Principals),
+        (verifier, principals, refused): (&Verifier, &Principals, &Refused),
     ) -> anyhow::Result<Self> {
         let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
@@ -193,7 +193,7 @@ impl Suite {
                 all.push(projection);
             }
             if serves {
-                let serving = services::Serving { kits, settings, verifier, principals };
+                let serving = services::Serving { kits, settings, verifier, principals, refused };
                 names.extend((service.add_to)(&mut routes, &serving)?);
             }
         }

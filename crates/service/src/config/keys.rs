@@ -124,6 +124,17 @@ pub const KEYS: &[Key] = &[
         "auto",
         "the rate of an address (of IPv6 its first 64 bits) whose callers have no account; `auto`: 3000:300 in production, else off",
     ),
+    key(
+        "sign_up",
+        "auto",
+        "who may have accounts made: `open`: anybody; `by-service`: calling services with the right to; `closed`: nobody; `auto`: \
+         by-service in production, else open",
+    ),
+    key(
+        "rate_sign_up",
+        "auto",
+        "where sign-up is open, the rate of sign-ups from one address; `auto`: 20:10 in production, else 100000:20000",
+    ),
     key("replicas", "1", "how many processes share each rate: every one gives a part; 1,000 at most"),
     key("otlp_endpoint", "", "where traces are exported to, by OTLP over gRPC (`http://HOST:4317`); empty: nowhere"),
     key("log_format", "text", "format of the process's own messages, on standard error: `text` or `json`"),

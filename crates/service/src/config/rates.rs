@@ -1,4 +1,4 @@
-//! The settings of rates.
+//! The settings of rates and of sign-up.
 
 use serde::Deserialize;
 
@@ -10,6 +10,29 @@ use crate::rate::Rate;
 pub enum RateSetting {
     Auto,
     Set(Rate),
+}
+
+/// Who may have accounts made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum SignUp {
+    /// As the profile has it.
+    Auto,
+    /// Anybody, so many from one address.
+    Open,
+    /// Calling services with the right to.
+    ByService,
+    Closed,
+}
+
+impl TryFrom<String> for SignUp {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let known =
+            [("auto", Self::Auto), ("open", Self::Open), ("by-service", Self::ByService), ("closed", Self::Closed)];
+        super::values::one_of(&text, &known)
+    }
 }
 
 impl RateSetting {

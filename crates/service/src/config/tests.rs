@@ -46,6 +46,16 @@ fn rates_are_for_production_unless_set_and_divided_among_replicas() {
 }
 
 #[test]
+fn sign_up_is_open_in_development_only_unless_set() {
+    let sign_up = |flags: &[(&str, &str)]| load(flags, &[]).map(|settings| settings.sign_up());
+    assert_eq!(sign_up(&[]), Ok(SignUp::Open));
+    assert_eq!(sign_up(&[("profile", "production")]), Ok(SignUp::ByService));
+    assert_eq!(sign_up(&[("profile", "production"), ("sign_up", "open")]), Ok(SignUp::Open));
+    assert_eq!(sign_up(&[("sign_up", "closed")]), Ok(SignUp::Closed));
+    assert!(sign_up(&[("sign_up", "yes")]).unwrap_err().contains("by-service"));
+}
+
+#[test]
 fn proxies_are_addresses_and_ranges() {
     let listed = |list| load(&[("trusted_proxies", list)], &[]).map(|settings| settings.trusted_proxies);
     let expected = Proxies::new(["10.0.0.0/8", "2001:db8::1"].map(|range| range.parse().unwrap()));
