@@ -1,7 +1,7 @@
 //! What `kith.options.v1` says of messages and fields.
 
 use protox::prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, MessageDescriptor, Value,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, MessageDescriptor, MethodDescriptor, Value,
 };
 
 use super::Fallible;
@@ -11,6 +11,7 @@ pub struct Options {
     topic: ExtensionDescriptor,
     event: ExtensionDescriptor,
     secret: ExtensionDescriptor,
+    cost: ExtensionDescriptor,
 }
 
 /// `kith.options.v1.EventOptions` of an event.
@@ -29,7 +30,8 @@ impl Options {
             let name = format!("{}.{name}", super::OPTIONS);
             pool.get_extension_by_name(&name).ok_or_else(|| format!("there is no option {name}"))
         };
-        Ok(Self { topic: option("topic")?, event: option("event")?, secret: option("secret")? })
+        let [topic, event, secret, cost] = ["topic", "event", "secret", "cost"].map(option);
+        Ok(Self { topic: topic?, event: event?, secret: secret?, cost: cost? })
     }
 
     /// The topic whose values are all this message.
@@ -47,6 +49,11 @@ impl Options {
         let key = if is_set(event, "key_is_no_field") { None } else { Some(key) };
         let rules = Some(of("rules")).filter(|rules| !rules.is_empty());
         Some(EventOptions { subject: of("subject"), key, time: of("time"), rules })
+    }
+
+    /// What a command costs; 0: it is none.
+    pub fn cost(&self, method: &MethodDescriptor) -> u32 {
+        method.options().get_extension(&self.cost).as_u32().unwrap_or_default()
     }
 
     pub fn is_secret(&self, field: &FieldDescriptor) -> bool {

@@ -16,6 +16,8 @@ const AT_LEAST: &str = "at_least";
 const REQUEST_ID: &str = "request_id";
 const PAGE_SIZE: &str = "page_size";
 const PAGE_TOKEN: &str = "page_token";
+/// The package of operators' commands.
+const OPERATORS: &str = "kith.ops.v1";
 
 /// The module `rpc` of a package: a type per RPC of its services. Nothing for a package without services.
 pub fn markers(files: &[FileDescriptor]) -> TokenStream {
@@ -40,7 +42,7 @@ pub fn accessors(pool: &DescriptorPool, options: &Options) -> Fallible<TokenStre
         requests.insert(method.input().full_name().to_owned(), method.input());
         responses.insert(method.output().full_name().to_owned(), method.output());
     }
-    let mut all = TokenStream::new();
+    let mut all = costs(pool, options)?;
     for request in requests.values() {
         all.extend(of_request(request, options)?);
     }
@@ -119,6 +121,41 @@ fn of_request(request: &MessageDescriptor, options: &Options) -> Fallible<TokenS
         });
     }
     Ok(all)
+}
+
+/// What each RPC of callers costs. Operators' have no rate.
+fn costs(pool: &DescriptorPool, options: &Options) -> Fallible<TokenStream> {
+    let services = pool.services().filter(|service| super::is_ours(service.package_name()));
+    let methods = services.filter(|service| service.package_name() != OPERATORS).flat_map(methods);
+    let costs = methods.map(|method| {
+        let (name, points) =
+            (format!("{}/{}", method.parent_service().full_name(), method.name()), options.cost(&method));
+        if points == 0 && method.input().get_field_by_name(REQUEST_ID).is_some() {
+            return Err(format!("{name}: a command without a cost"));
+        }
+        let cost = if points > 0 { quote!(Cost::Points(#points)) } else { rows(&method.input()) };
+        Ok(quote!((#name, #cost)))
+    });
+    let costs = costs.collect::<Result<Vec<_>, _>>()?;
+    Ok(quote! {
+        /// What each RPC of callers costs, by its service and name.
+        pub static COSTS: &[(&str, Cost)] = &[#(#costs),*];
+    })
+}
+
+/// How many rows a request asks for: the size of a page, or the items of its one list.
+fn rows(request: &MessageDescriptor) -> TokenStream {
+    if let Some(field) = request.get_field_by_name(PAGE_SIZE) {
+        let field = field.number();
+        return quote!(Cost::Page { field: #field });
+    }
+    match request.fields().find(|field| field.is_list() && field.name() != AT_LEAST) {
+        Some(items) => {
+            let field = items.number();
+            quote!(Cost::Items { field: #field })
+        }
+        None => quote!(Cost::Points(1)),
+    }
 }
 
 /// The bytes of a request without some of its fields.

@@ -17,6 +17,20 @@ pub trait Rpc: Send + Sync + 'static {
     const SERVICE: &'static str;
 }
 
+/// What a call costs, in points of its caller's rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    Points(u32),
+    /// By the number in this field of the request: so many rows are asked for.
+    Page {
+        field: u32,
+    },
+    /// By the number of values in this field of the request.
+    Items {
+        field: u32,
+    },
+}
+
 /// A request that names what its answer has to have seen.
 pub trait AtLeast {
     /// The consistency tokens, as they came: neither parsed nor counted.
@@ -108,6 +122,18 @@ mod tests {
         assert_eq!(request.filter(), asked("a", 7, "two").filter());
         assert_ne!(request.filter(), asked("b", -1, "one").filter());
         assert_eq!((request.page_size(), request.page_token()), (-1, "one"));
+    }
+
+    #[test]
+    fn commands_cost_what_their_proto_says_and_questions_by_their_rows() {
+        let cost = |name: &str| COSTS.iter().find(|(of, _)| *of == name).map(|(_, cost)| *cost);
+        assert_eq!(cost("kith.posts.v1.PostService/CreatePost"), Some(Cost::Points(3)));
+        assert_eq!(cost("kith.posts.v1.PostService/EditPost"), Some(Cost::Points(2)));
+        assert_eq!(cost("kith.posts.v1.PostService/DeletePost"), Some(Cost::Points(1)));
+        assert_eq!(cost("kith.posts.v1.PostService/GetPost"), Some(Cost::Points(1)));
+        assert!(matches!(cost(GetAuthorFeed::NAME), Some(Cost::Page { .. })));
+        assert!(matches!(cost("kith.posts.v1.PostService/BatchGetPosts"), Some(Cost::Items { .. })));
+        assert_eq!(cost("kith.ops.v1.ProjectionService/Pause"), None);
     }
 
     #[test]

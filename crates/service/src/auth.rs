@@ -11,6 +11,7 @@ mod revocations;
 mod token;
 mod verifier;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -29,6 +30,7 @@ pub use verifier::Verifier;
 
 use crate::Failure;
 use crate::peer::PeerIdentity;
+use crate::source::{Source, Sources};
 
 /// Issuer and audience of every access token.
 pub const ISSUER: &str = "kith";
@@ -97,6 +99,25 @@ impl Authentication {
         match self {
             Self::Service { principal, .. } => Some(principal),
             _ => None,
+        }
+    }
+
+    /// Who takes of what callers share: the service and below it the account that it acts for; else the account; else the address
+    /// of the connection, or of the client for which a listed proxy calls.
+    pub(crate) fn sources(&self, address: IpAddr, forwarded: Option<IpAddr>) -> Sources {
+        let client = Source::of_address(forwarded.unwrap_or(address));
+        match self {
+            Self::Caller(caller) => {
+                Sources { caller: Source::Account { service: None, id: caller.account_id }, origin: client }
+            }
+            Self::Service { principal, account } => {
+                let service = Arc::clone(principal.name());
+                let by_itself = Source::Service(Arc::clone(&service));
+                let origin = forwarded.map_or(by_itself, |_| client.through(Arc::clone(&service)));
+                let acting = |account: &Caller| Source::Account { service: Some(service), id: account.account_id };
+                Sources { caller: account.as_ref().map_or_else(|| origin.clone(), acting), origin }
+            }
+            Self::Anonymous | Self::Refused(_) | Self::Unfit(_) => Sources { caller: client.clone(), origin: client },
         }
     }
 
@@ -274,5 +295,30 @@ mod tests {
         for bad in [&["ada"][..], &[""], &[&id, &id], &[&id.to_uppercase(), "x"]] {
             assert_eq!(account(named(bad)), Err("ID_MALFORMED"), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_source_is_the_service_and_the_account_below_it_else_the_account_else_the_address() {
+        let [near, far]: [IpAddr; 2] = ["10.0.0.7", "203.0.113.9"].map(|text| text.parse().unwrap());
+        let account = Caller::of(RecordId([7; 16]));
+        let principal = Principal::new("web", [], Accounts::Any, Refusals::default());
+        let service = |account| Authentication::Service { principal: Arc::clone(&principal), account };
+        let sources = |authentication: Authentication, forwarded| authentication.sources(near, forwarded);
+        let levels = |authentication: &Authentication, forwarded| {
+            sources(authentication.clone(), forwarded).caller.levels().collect::<Vec<_>>()
+        };
+        let web = Source::Service("web".into());
+        let acting = Source::Account { service: Some("web".into()), id: account.account_id };
+        let passed_on = Source::of_address(far).through("web".into());
+        assert_eq!(levels(&service(Some(account)), Some(far)), [web.clone(), acting]);
+        assert_eq!(levels(&service(None), Some(far)), [web.clone(), passed_on.clone()]);
+        assert_eq!(levels(&service(None), None), std::slice::from_ref(&web));
+        assert_eq!(sources(service(Some(account)), Some(far)).origin, passed_on);
+        assert_eq!(sources(service(Some(account)), None).origin, web);
+        assert_eq!(sources(Authentication::Caller(account), None).origin, Source::of_address(near));
+        let own = Source::Account { service: None, id: account.account_id };
+        assert_eq!(levels(&Authentication::Caller(account), Some(far)), [own]);
+        assert_eq!(levels(&Authentication::Anonymous, None), [Source::of_address(near)]);
+        assert_eq!(levels(&Authentication::Refused(TokenRefused::Expired), Some(far)), [Source::of_address(far)]);
     }
 }

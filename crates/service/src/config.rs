@@ -1,6 +1,7 @@
 //! Configuration: flags over environment (`KITH_*`) over `kith.toml` over the defaults, read here and nowhere else.
 
 mod keys;
+mod rates;
 mod transport;
 mod values;
 
@@ -15,11 +16,18 @@ use kith_text::handle::ReservedHandles;
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, table_markdown};
+pub use rates::{RateSetting, SignUp};
 pub use transport::{ClientCertificates, ListenerFiles, Login, ServerAccess, Transport};
 pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
 use crate::deadline::DeadlineRules;
-use crate::limits::{CONNECTION_AGE_SECONDS, SESSION_IDLE_SECONDS};
+use crate::layers::EdgeRules;
+use crate::limits::{
+    CONNECTION_AGE_SECONDS, RATE_ACCOUNT_BURST, RATE_ACCOUNT_PER_HOUR, RATE_ADDRESS_BURST, RATE_ADDRESS_PER_HOUR,
+    RATE_SERVICE_BURST, RATE_SERVICE_PER_HOUR, SESSION_IDLE_SECONDS, SIGN_UPS_AT_ONCE, SIGN_UPS_PER_HOUR,
+};
+use crate::rate::{Rate, Rates};
+use crate::source::Proxies;
 
 /// Read when no other file is named, if it exists.
 pub const DEFAULT_FILE: &str = "kith.toml";
@@ -59,6 +67,14 @@ pub struct Settings {
     pub default_deadline_ms: u64,
     pub max_deadline_ms: u64,
     connection_age_seconds: u64,
+    #[serde(deserialize_with = "values::proxies")]
+    pub trusted_proxies: Proxies,
+    rate_account: RateSetting,
+    rate_service: RateSetting,
+    rate_address: RateSetting,
+    sign_up: SignUp,
+    rate_sign_up: RateSetting,
+    replicas: u64,
     pub otlp_endpoint: String,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
@@ -195,6 +211,45 @@ impl Settings {
         }
     }
 
+    /// What holds for all calls.
+    pub fn edge_rules(&self) -> EdgeRules {
+        EdgeRules { deadlines: self.deadlines(), proxies: self.trusted_proxies.clone(), rates: self.rates() }
+    }
+
+    /// Who may have accounts made: in development anybody, in production calling services, unless it is set.
+    pub fn sign_up(&self) -> SignUp {
+        match (self.sign_up, self.profile) {
+            (SignUp::Auto, Profile::Development) => SignUp::Open,
+            (SignUp::Auto, Profile::Production) => SignUp::ByService,
+            (set, _) => set,
+        }
+    }
+
+    /// Of sign-ups from one address, where they are open.
+    pub fn rate_sign_up(&self) -> Rate {
+        let default = match self.profile {
+            Profile::Development => Rate { points_per_hour: 100_000, burst: 20_000 },
+            Profile::Production => Rate { points_per_hour: SIGN_UPS_PER_HOUR, burst: SIGN_UPS_AT_ONCE },
+        };
+        self.rate_sign_up.or(default).shared_by(self.replicas)
+    }
+
+    /// Of each kind of source, in this one of all replicas; by default in production only.
+    fn rates(&self) -> Rates {
+        let rate = |setting: RateSetting, points_per_hour, burst| {
+            let default = match self.profile {
+                Profile::Development => Rate::UNLIMITED,
+                Profile::Production => Rate { points_per_hour, burst },
+            };
+            setting.or(default).shared_by(self.replicas)
+        };
+        Rates {
+            account: rate(self.rate_account, RATE_ACCOUNT_PER_HOUR, RATE_ACCOUNT_BURST),
+            service: rate(self.rate_service, RATE_SERVICE_PER_HOUR, RATE_SERVICE_BURST),
+            address: rate(self.rate_address, RATE_ADDRESS_PER_HOUR, RATE_ADDRESS_BURST),
+        }
+    }
+
     /// The age at which a caller's connection is asked to close.
     pub fn connection_age(&self) -> Duration {
         Duration::from_secs(self.connection_age_seconds)
@@ -228,6 +283,9 @@ impl Settings {
         }
         if self.connection_age_seconds == 0 || self.connection_age_seconds > CONNECTION_AGE_SECONDS {
             return refused("connection_age_seconds", "is not from 1 to 300");
+        }
+        if self.replicas == 0 || self.replicas > 1_000 {
+            return refused("replicas", "is not from 1 to 1000");
         }
         if self.admin_listen == self.listen && self.listen.port() != 0 {
             return refused("admin_listen", "is the same address as `listen`");

@@ -1,10 +1,12 @@
-//! Connections: accepted up to a limit, asked to close at an age, and cut when the peer sends or reads nothing.
+//! Connections: accepted up to a limit that sources share fairly, asked to close at an age, and cut when the peer sends or
+//! reads nothing.
 
 mod handshake;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +24,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
@@ -33,8 +35,10 @@ use crate::limits::{
     RESETS_PER_CONNECTION, STREAMS_PER_CONNECTION,
 };
 use crate::metrics::Metrics;
-use crate::peer::PeerIdentity;
+use crate::peer::{PeerAddress, PeerIdentity};
 use crate::response::Held;
+use crate::share::{Shares, Taken};
+use crate::source::{Proxies, Source};
 pub(crate) use handshake::Handshakes;
 use handshake::Transport;
 
@@ -54,6 +58,8 @@ pub(crate) struct Port {
     pub listener: TcpListener,
     /// The maximum of concurrent connections.
     pub limit: usize,
+    /// Which may have more of them than other addresses.
+    pub proxies: Proxies,
     pub protocol: Protocol,
     /// The age at which a connection is asked to close.
     pub age: Duration,
@@ -77,6 +83,7 @@ pub(crate) struct ConnectionMetrics {
     open: Gauge,
     refused: Counter,
     cut: Counter,
+    failed: Counter,
     handshakes_failed: Counter,
 }
 
@@ -85,9 +92,12 @@ impl ConnectionMetrics {
         let own = Self::default();
         let mut registry = metrics.registry();
         registry.register("kith_connections", "Connections of callers", own.open.clone());
-        registry.register("kith_connections_refused", "Connections of callers over the limit", own.refused.clone());
+        let help = "Connections of callers over the limit, or over their source's share of it";
+        registry.register("kith_connections_refused", help, own.refused.clone());
         let help = "Connections cut because the other side said nothing or did not take its answers";
         registry.register("kith_connections_cut", help, own.cut.clone());
+        let help = "Connections that ended by an error, such as too many cancelled calls";
+        registry.register("kith_connections_failed", help, own.failed.clone());
         let help = "TLS handshakes of callers that failed, took too long or were too many";
         registry.register("kith_tls_handshakes_failed", help, own.handshakes_failed.clone());
         drop(registry);
@@ -102,35 +112,44 @@ impl Port {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone,
         S: Send + Sync + 'static,
     {
-        let places = Arc::new(Semaphore::new(self.limit));
+        let places = Shares::of(self.limit);
+        // Closed when the last connection is.
+        let (open, mut all_closed) = mpsc::channel::<()>(1);
         let until_end = ending.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 _ = ending.wait_for(|ending| *ending) => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, address) = match accepted {
+                Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
                     runtime.sleep(ACCEPT_AGAIN_AFTER).await;
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Some(place) = places.take(&self.source(address), 1) else {
                 self.metrics.refused.inc();
                 continue;
             };
-            let talk = Conversation::new(&runtime, &self, until_end.clone());
-            let service = service.clone();
+            let talk = Conversation::new(&runtime, &self, address, until_end.clone());
+            let (service, places, open) = (service.clone(), Arc::clone(&places), open.clone());
             runtime.spawn(async move {
-                talk.run(stream, service).await;
-                drop(place);
+                talk.run(stream, (places, place), service).await;
+                drop(open);
             });
         }
-        drop(self.listener);
-        // An error means that the semaphore is closed, which never happens.
-        let _ = places.acquire_many(u32::try_from(self.limit).unwrap_or(u32::MAX)).await;
+        drop((self.listener, open));
+        all_closed.recv().await;
+    }
+
+    /// Whose connections from an address are, while no certificate tells more.
+    fn source(&self, address: IpAddr) -> Source {
+        if self.proxies.has(address) {
+            return Source::Service(address.to_string().into());
+        }
+        Source::of_address(address)
     }
 }
 
@@ -142,6 +161,7 @@ struct Conversation {
     idle: Duration,
     /// How long after its first byte.
     age: Duration,
+    address: IpAddr,
     runtime: Runtime,
     metrics: ConnectionMetrics,
     tls: Option<Arc<Handshakes>>,
@@ -149,7 +169,7 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn new(runtime: &Runtime, port: &Port, ending: watch::Receiver<bool>) -> Self {
+    fn new(runtime: &Runtime, port: &Port, address: IpAddr, ending: watch::Receiver<bool>) -> Self {
         let mut builder = Builder::new(Spawner(runtime.clone()));
         builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HANDSHAKE_SECONDS));
         builder
@@ -169,10 +189,10 @@ impl Conversation {
         };
         let idle = Duration::from_secs(idle_seconds);
         let (age, metrics, tls) = (port.age, port.metrics.clone(), port.tls.clone());
-        Self { builder, first_bytes, idle, age, runtime: runtime.clone(), metrics, tls, ending }
+        Self { builder, first_bytes, idle, age, address, runtime: runtime.clone(), metrics, tls, ending }
     }
 
-    async fn run<S>(mut self, stream: TcpStream, service: S)
+    async fn run<S>(mut self, stream: TcpStream, (places, place): (Arc<Shares>, Taken), service: S)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone,
         S: Send + Sync + 'static,
@@ -180,7 +200,12 @@ impl Conversation {
         self.metrics.open.inc();
         let open = self.metrics.open.clone();
         if let Some((stream, peer)) = self.greet(stream).await {
-            self.talk(stream, peer, service).await;
+            match proved(peer.as_ref(), &places, place) {
+                Some(_place) => self.talk(stream, peer, service).await,
+                None => {
+                    self.metrics.refused.inc();
+                }
+            }
         }
         open.dec();
     }
@@ -192,8 +217,9 @@ impl Conversation {
             return None;
         }
         let Some(tls) = &self.tls else { return Some((Box::new(stream), None)) };
+        let source = Source::of_address(self.address);
         let shaken = tokio::select! {
-            shaken = tls.shake(stream) => shaken,
+            shaken = tls.shake(stream, &source) => shaken,
             _ = self.ending.wait_for(|ending| *ending) => return None,
         };
         if shaken.is_none() {
@@ -208,11 +234,12 @@ impl Conversation {
         S: Send + Sync + 'static,
     {
         let (line_state, held) = (Arc::<Line>::default(), Arc::<Held>::default());
-        let (line, calls) = (Arc::clone(&held), Arc::clone(&line_state));
+        let (line, calls, address) = (Arc::clone(&held), Arc::clone(&line_state), PeerAddress(self.address));
         let service = service.map_request(move |request: Request<Incoming>| {
             calls.called();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(Arc::clone(&line));
+            request.extensions_mut().insert(address);
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());
             }
@@ -227,6 +254,7 @@ impl Conversation {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
+                        self.metrics.failed.inc();
                         tracing::debug!(%error, "a connection ended");
                     }
                     return;
@@ -253,6 +281,13 @@ impl Conversation {
             }
         }
     }
+}
+
+/// The place of a connection whose certificate is known: instead of its address's, its certificate's. `None`: that has its
+/// share.
+fn proved(peer: Option<&PeerIdentity>, places: &Arc<Shares>, place: Taken) -> Option<Taken> {
+    let Some(name) = peer.and_then(|peer| peer.names.first()) else { return Some(place) };
+    places.take(&Source::Service(name.as_str().into()), 1)
 }
 
 /// HTTP/2's tasks, through the one seam.

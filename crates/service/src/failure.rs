@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use kith_fold::Standstill;
 use kith_proto::ERROR_DOMAIN;
@@ -30,6 +31,14 @@ pub struct Failure {
     message: Cow<'static, str>,
     violations: Vec<Violation>,
     metadata: BTreeMap<&'static str, String>,
+    quota: Option<Quota>,
+}
+
+/// What the caller has used up, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Quota {
+    name: &'static str,
+    wait: Duration,
 }
 
 impl std::fmt::Display for Failure {
@@ -42,7 +51,7 @@ impl std::error::Error for Failure {}
 
 impl Failure {
     pub fn new(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, message: message.into(), violations: Vec::new(), metadata: BTreeMap::new() }
+        Self { reason, message: message.into(), violations: Vec::new(), metadata: BTreeMap::new(), quota: None }
     }
 
     /// Names a field at fault.
@@ -226,6 +235,13 @@ impl Failure {
         Self::new(Reason::Overloaded, "too much is being asked at once; back off")
     }
 
+    /// `quota`: a fixed name. `wait`: after which a repeat may succeed.
+    pub(crate) fn rate_limited(quota: &'static str, wait: Duration) -> Self {
+        let message = format!("more was asked for than the quota `{quota}` allows in this time");
+        let failure = Self::new(Reason::RateLimited, message).with("quota", quota);
+        Self { quota: Some(Quota { name: quota, wait }), ..failure }
+    }
+
     pub fn fold_stopped() -> Self {
         Self::new(Reason::FoldStopped, "what the answer depends on is not being folded")
     }
@@ -290,7 +306,10 @@ impl From<Failure> for Status {
             let violations = failure.violations.iter().map(|v| FieldViolation::new(&v.field, &v.description));
             details.set_bad_request(violations.collect::<Vec<_>>());
         }
-        if let Some(delay) = retry_delay(failure.reason) {
+        if let Some(Quota { name, .. }) = failure.quota {
+            details.add_quota_failure_violation(name, &*failure.message);
+        }
+        if let Some(delay) = failure.quota.map(|quota| quota.wait).or_else(|| retry_delay(failure.reason)) {
             details.set_retry_info(Some(delay));
         }
         if let Some(trace_id) = crate::trace_context::trace_id() {
@@ -302,8 +321,6 @@ impl From<Failure> for Status {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

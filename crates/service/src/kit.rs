@@ -14,11 +14,13 @@ use kith_runtime::{Runtime, UnixMillis};
 use kith_tables::{StoreError, Timestamp};
 use lru::LruCache;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::time::Instant;
 
 use crate::auth::{Asker, Principal};
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
 use crate::reasons::may_be_stale;
+use crate::share::Shares;
 use crate::{Failure, limits};
 
 /// The number of commands whose content this process remembers, to refuse a request id that is reused with other
@@ -29,7 +31,7 @@ const TIME_READS: usize = 4;
 /// The log's clock has moved on after this.
 const LOG_CLOCK_STEP: Duration = Duration::from_millis(1);
 
-/// One per service and process. [`Kit::see`] gives access to tables.
+/// One per service and process. [`Kit::see_for`] gives access to tables.
 pub struct Kit {
     pub runtime: Runtime,
     pub page_tokens: Arc<PageTokens>,
@@ -38,6 +40,8 @@ pub struct Kit {
     recent: Mutex<LruCache<RecordId, Recent>>,
     /// The permits of reads of events' times, for all requests.
     time_reads: Semaphore,
+    /// Those whom nobody knows, who wait for a token.
+    strangers: Arc<Shares>,
 }
 
 /// A recent command.
@@ -78,41 +82,44 @@ impl Kit {
         let mut recent = LruCache::unbounded();
         recent.resize(RECENT_COMMANDS);
         let (runtime, time_reads) = (projection.ports().runtime.clone(), Semaphore::new(TIME_READS));
-        Self { runtime, page_tokens, projection, max_lag_records, recent: Mutex::new(recent), time_reads }
+        let (recent, strangers) = (Mutex::new(recent), Shares::of(limits::WAITS_ANONYMOUS));
+        Self { runtime, page_tokens, projection, max_lag_records, recent, time_reads, strangers }
     }
 
-    /// Waits until the tables include the request's `at_least`, and returns them. Every RPC that reads tables gets them
-    /// here: while they are refilled (they were deleted, or this process was away for long) nothing may be decided on
-    /// them, nor read.
-    pub async fn see(&self, at_least: &[String], deadline: Deadline) -> Result<Seen<'_>, Failure> {
-        self.see_token(&self.parse_tokens(at_least)?, String::new(), deadline).await
-    }
-
-    /// The same, for a token that was parsed, as `viewer` reads.
-    pub async fn see_token(&self, token: &Token, viewer: String, deadline: Deadline) -> Result<Seen<'_>, Failure> {
+    /// Waits until the tables include the token, and returns them as `asker` reads. Every RPC that reads tables gets them here: while
+    /// they are refilled (they were deleted, or this process was away for long) nothing may be decided on them, nor read. Fails
+    /// PERMISSION_DENIED for a calling service that may not act for its account, as the tables with the token know it.
+    pub async fn see_for(&self, asker: &Asker, token: &Token, deadline: Deadline) -> Result<Seen<'_>, Failure> {
         let running = self.projection.serving().ok_or_else(Failure::tables_being_filled)?;
         let (state, publisher, lag) = (running.state.clone(), running.publisher.clone(), Arc::clone(&running.lag));
         // Its folds end with the generation, not with the requests that still read its tables.
         drop(running);
         let caught_up = tokio::time::timeout_at(deadline.at(), lag.caught_up()).await;
         caught_up.map_err(|_| Failure::behind_token(None))?;
-        state.at_least(token, deadline.at()).await?;
+        self.reach(&state, asker, token, deadline).await?;
+        let (viewer, principal) = (asker.viewer(), asker.principal().cloned());
         if !viewer.is_empty() {
             // A caller can forge that time: only authenticated callers advance the clock here.
             self.runtime.observe(token.time());
         }
-        Ok(Seen { state, viewer, principal: None, deadline, kit: self, publisher, lag })
+        if let (Some(principal), Ok(account)) = (&principal, asker.caller()) {
+            principal.may_act_for(&state, account).await?;
+        }
+        Ok(Seen { state, viewer, principal, deadline, kit: self, publisher, lag })
     }
 
-    /// The same, as `asker` reads. Fails PERMISSION_DENIED for a calling service that may not act for its account, as the tables
-    /// with the token know it.
-    pub async fn see_for(&self, asker: &Asker, token: &Token, deadline: Deadline) -> Result<Seen<'_>, Failure> {
-        let seen = self.see_token(token, asker.viewer(), deadline).await?;
-        let principal = asker.principal().cloned();
-        if let (Some(principal), Ok(account)) = (&principal, asker.caller()) {
-            principal.may_act_for(&seen.state, account).await?;
+    /// Waits for the token. Tokens can be forged, and such a wait is as long as the deadline: of callers whom nobody knows, few wait
+    /// at a time, and the others get their answer at once.
+    async fn reach(&self, state: &State, asker: &Asker, token: &Token, deadline: Deadline) -> Result<(), Failure> {
+        if !asker.is_nobody() {
+            return Ok(state.at_least(token, deadline.at()).await?);
         }
-        Ok(Seen { principal, ..seen })
+        match state.at_least(token, Instant::now()).await {
+            Err(WaitError::Behind { .. }) => {}
+            reached => return Ok(reached?),
+        }
+        let _turn = self.strangers.take(asker.origin(), 1).ok_or_else(|| Failure::behind_token(None))?;
+        Ok(state.at_least(token, deadline.at()).await?)
     }
 
     /// Whether the group's folds stand still: see [`State::standstill`].

@@ -1,9 +1,11 @@
 //! The layers before every handler: admit or shed, count, trace, set the deadline, authenticate the caller.
 
 mod foreign;
+mod observed;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,24 +15,28 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use kith_proto::errors::v1::Reason;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use kith_proto::rpc::Cost;
+use kith_runtime::Runtime;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
-use tracing::{Instrument, Span, field};
+use tracing::Instrument;
 
 use self::foreign::with_reason;
+use self::observed::{Call, code_in, span_of};
 use crate::Failure;
 use crate::admission::{Admission, Who};
 use crate::auth::{self, Authentication, Principals, Verifier};
 use crate::deadline::{Deadline, DeadlineRules};
 use crate::limits::{REQUEST_ARRIVES_SECONDS, REQUEST_HEADER_BYTES, STREAMS_OPEN};
-use crate::metrics::{Metrics, RpcMethod, RpcMetrics, code_name};
-use crate::peer::PeerIdentity;
+use crate::metrics::{Metrics, RpcMethod, RpcMetrics};
+use crate::peer::{PeerAddress, PeerIdentity};
+use crate::rate::{RateLimits, Rates, Refused};
 use crate::response::{Answer, Held, Open, UntakenBytes};
-use crate::trace_context::{self, TRACE_PARENT};
-use crate::{arriving, content_type};
+use crate::share::{Shares, Taken};
+use crate::source::{Proxies, Source, Sources};
+use crate::{arriving, content_type, cost};
 
 /// Between two checks for calls in flight, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -53,27 +59,38 @@ pub struct Edge {
     shared: Arc<EdgeShared>,
 }
 
+/// What holds for all calls.
+#[derive(Debug, Clone, Default)]
+pub struct EdgeRules {
+    pub deadlines: DeadlineRules,
+    /// Whose word about their clients' addresses counts.
+    pub proxies: Proxies,
+    pub rates: Rates,
+}
+
 struct EdgeShared {
     rpcs: RpcMetrics,
     verifier: Verifier,
     principals: Principals,
-    deadlines: DeadlineRules,
+    rules: EdgeRules,
     /// A place is held until the caller has read the answer.
     admission: Admission,
     /// The answer to a shed call: made once, since a refusal must be cheap.
     refusal: HeaderMap,
     /// The places of streaming methods, which may run for ever.
-    streams: Arc<Semaphore>,
-    untaken: Arc<UntakenBytes>,
+    streams: Arc<Shares>,
+    untaken: UntakenBytes,
+    rates: RateLimits,
 }
 
 impl Edge {
-    /// Registers the RPC metrics in `metrics`; one per process.
+    /// Registers the RPC metrics in `metrics`; one per process. `refused` counts.
     pub fn new(
         metrics: &Metrics,
+        (runtime, refused): (&Runtime, Refused),
         verifier: Verifier,
         principals: Principals,
-        deadlines: DeadlineRules,
+        rules: EdgeRules,
     ) -> Result<Self, prost::DecodeError> {
         let descriptors = [
             kith_proto::FILE_DESCRIPTOR_SET,
@@ -81,21 +98,31 @@ impl Edge {
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
         ];
         let rpcs = RpcMetrics::register(metrics, &descriptors)?;
-        Ok(Self::with(rpcs, verifier, principals, deadlines))
+        let rates = RateLimits::new(runtime, rules.rates, refused);
+        Ok(Self::with(rpcs, verifier, principals, (rules, rates)))
     }
 
-    fn with(rpcs: RpcMetrics, verifier: Verifier, principals: Principals, deadlines: DeadlineRules) -> Self {
+    fn with(
+        rpcs: RpcMetrics,
+        verifier: Verifier,
+        principals: Principals,
+        (rules, rates): (EdgeRules, RateLimits),
+    ) -> Self {
         let refusal = Status::from(Failure::overloaded()).into_http::<Body>().into_parts().0.headers;
-        let (admission, streams) = (Admission::new(), Semaphore::new(STREAMS_OPEN).into());
-        let untaken = Arc::default();
-        let shared = EdgeShared { rpcs, verifier, principals, deadlines, admission, refusal, streams, untaken };
+        let (admission, streams, untaken) = (Admission::new(), Shares::of(STREAMS_OPEN), UntakenBytes::default());
+        let shared = EdgeShared { rpcs, verifier, principals, rules, admission, refusal, streams, untaken, rates };
         Self { shared: Arc::new(shared) }
     }
 
-    /// The same with separate places: callers cannot crowd out operators.
-    pub(crate) fn apart(&self) -> Self {
-        let EdgeShared { rpcs, verifier, principals, deadlines, .. } = &*self.shared;
-        Self::with(rpcs.clone(), verifier.clone(), principals.clone(), *deadlines)
+    /// The same with separate places, and no rates: callers cannot crowd out operators.
+    pub(crate) fn apart(&self, runtime: &Runtime) -> Self {
+        let EdgeShared { rpcs, verifier, principals, rules, .. } = &*self.shared;
+        let unlimited = RateLimits::new(runtime, Rates::default(), Refused::default());
+        Self::with(rpcs.clone(), verifier.clone(), principals.clone(), (rules.clone(), unlimited))
+    }
+
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.shared.rules.proxies
     }
 
     /// Waits until nothing is in flight, except streams. New calls are still served: a connection was sent the GOAWAY,
@@ -188,10 +215,13 @@ impl EdgeShared {
         let mut call = Call { rpcs: &self.rpcs, method, started: Instant::now(), code: Code::Cancelled };
         let authentication = self.authenticate(&request);
         let (fit, who) = (authentication.fit(), Who::from(&authentication));
+        let sources = self.sources(&request, &authentication);
+        let source = sources.caller.clone();
         request.extensions_mut().insert(authentication);
-        let entered = match fit.and_then(|()| self.deadlines.admit(request.headers())) {
+        request.extensions_mut().insert(sources);
+        let entered = match fit.and_then(|()| self.rules.deadlines.admit(request.headers())) {
             Ok(deadline) if call.method.is_streaming() => Ok((deadline, None)),
-            Ok(deadline) => self.enter(&mut request, deadline, who).await,
+            Ok(deadline) => self.enter(&mut request, deadline, (who, &source), call.method.cost()).await,
             Err(failure) => {
                 take_rest(request.body_mut()).await;
                 Err(failure)
@@ -210,15 +240,28 @@ impl EdgeShared {
         auth::authenticate(&self.verifier, &self.principals, request.headers(), peer)
     }
 
-    /// All of the request, and then a place.
-    async fn enter(&self, request: &mut Request<Body>, deadline: Deadline, who: Who) -> Result<Entry, Failure> {
+    fn sources(&self, request: &Request<Body>, authentication: &Authentication) -> Sources {
+        let peer = request.extensions().get().map_or(Ipv4Addr::UNSPECIFIED.into(), |PeerAddress(peer)| *peer);
+        let forwarded = self.rules.proxies.client(peer, request.headers());
+        authentication.sources(peer, forwarded)
+    }
+
+    /// All of the request, and then a place, if the rate allows the call.
+    async fn enter(
+        &self,
+        request: &mut Request<Body>,
+        deadline: Deadline,
+        (who, source): (Who, &Source),
+        cost: Cost,
+    ) -> Result<Entry, Failure> {
         let connection = connection_of(request);
         let body = request.body_mut();
         let late = deadline.answer_by().min(Instant::now() + Duration::from_secs(REQUEST_ARRIVES_SECONDS));
-        let whole = arriving::whole(body, &connection.arriving, self.admission.arriving(who));
+        let whole = arriving::whole(body, &connection.arriving, (self.admission.arriving(who), source));
         let whole = tokio::time::timeout_at(late, whole).await.map_err(|_| late_request())?;
         let entered = whole.and_then(|whole| {
-            let place = self.admission.admit(who).ok_or_else(Failure::overloaded)?;
+            let place = self.admission.admit(who, source).ok_or_else(Failure::overloaded)?;
+            self.rates.charge(source, cost::points(cost, &whole))?;
             *body = Body::new(Full::new(whole));
             Ok((deadline, Some(place)))
         });
@@ -264,7 +307,7 @@ impl EdgeShared {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
         let own = connection_of(&request).open_stream().ok_or_else(Failure::overloaded)?;
-        let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Failure::overloaded())?;
+        let place = self.streams.take(&source_of(&request), 1).ok_or_else(Failure::overloaded)?;
         let response = with_reason(handle(deadline, inner, request).await?);
         Ok((code_in(response.headers()), response.map(|body| Body::new(Open { body, _places: (own, place) }))))
     }
@@ -273,24 +316,24 @@ impl EdgeShared {
     async fn answer<S>(
         &self,
         deadline: Deadline,
-        place: OwnedSemaphorePermit,
+        place: Taken,
         inner: S,
         request: Request<Body>,
     ) -> Result<(Code, Response<Body>), Failure>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
-        let connection = connection_of(&request);
+        let (connection, source) = (connection_of(&request), source_of(&request));
         let (head, body) = with_reason(handle(deadline, inner, request).await?).into_parts();
         let answer = Answer::of(body).await.map_err(|status| Failure::defect("encoding an answer", &status))?;
         let code = code_in(answer.trailers().unwrap_or(&head.headers));
-        let body = answer.into_body(connection, Arc::clone(&self.untaken), place).ok_or_else(Failure::overloaded)?;
+        let body = answer.into_body(connection, (&self.untaken, &source), place).ok_or_else(Failure::overloaded)?;
         Ok((code, Response::from_parts(head, body)))
     }
 }
 
 /// The deadline of an admitted call, and its place. A stream takes a separate one.
-type Entry = (Deadline, Option<OwnedSemaphorePermit>);
+type Entry = (Deadline, Option<Taken>);
 
 async fn handle<S>(deadline: Deadline, mut inner: S, request: Request<Body>) -> Result<Response<Body>, Failure>
 where
@@ -323,51 +366,14 @@ fn connection_of(request: &Request<Body>) -> Arc<Held> {
     request.extensions().get::<Arc<Held>>().cloned().unwrap_or_default()
 }
 
+/// Who calls, once that is known.
+fn source_of(request: &Request<Body>) -> Source {
+    request.extensions().get::<Sources>().map(|sources| sources.caller.clone()).unwrap_or_default()
+}
+
 /// As HTTP/2 counts them (RFC 9113, section 6.5.2).
 fn header_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
-}
-
-/// Counts the call when it ends, also when the caller goes away and the future is dropped.
-struct Call<'a> {
-    rpcs: &'a RpcMetrics,
-    method: RpcMethod,
-    started: Instant,
-    code: Code,
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        let took = self.started.elapsed();
-        self.rpcs.observe(&self.method, self.code, took);
-        Span::current().record("rpc.status_code", code_name(self.code));
-        tracing::debug!(method = self.method.name(), status = code_name(self.code), took_us = took.as_micros(), "rpc");
-    }
-}
-
-/// By OpenTelemetry's conventions for RPCs, and the calling service's name. Without the account's identity or an address.
-fn span_of(method: &RpcMethod, request: &Request<Body>) -> Span {
-    let span = tracing::info_span!(
-        "rpc",
-        otel.name = method.name(),
-        otel.kind = "server",
-        rpc.system.name = "grpc",
-        rpc.method = method.name(),
-        rpc.status_code = field::Empty,
-        kith.principal = field::Empty,
-    );
-    if let Some(principal) = request.extensions().get::<Authentication>().and_then(Authentication::principal) {
-        span.record("kith.principal", &**principal.name());
-    }
-    if let Some(parent) = request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok()) {
-        trace_context::set_parent(&span, parent);
-    }
-    span
-}
-
-/// The status in the headers or trailers of a response. One that comes later, after a stream, is not seen here.
-fn code_in(headers: &HeaderMap) -> Code {
-    headers.get(Status::GRPC_STATUS).map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
 #[cfg(test)]

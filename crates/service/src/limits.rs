@@ -135,6 +135,44 @@ limits! {
     OVERLOADED_FOR_MS: u64 = 500;
     /// RPCs in flight of callers without a valid bearer token (CreateAccount, CreateSession, RefreshSession, health, all operators' RPCs), which have separate places; more are shed.
     RPCS_IN_FLIGHT_ANONYMOUS: usize = 128;
+    /// One more place, stream, connection or byte is given while the source holds less than what is free; to a service less than so many times that.
+    SHARE_OF_SERVICES: usize = 4;
+    /// Points an hour of an account's rate, unless `rate_account` is set: what creates costs 3, what changes 2, what deletes 1, what reads 1 per `ROWS_PER_POINT` rows asked for.
+    RATE_ACCOUNT_PER_HOUR: u64 = 5_000;
+    /// Points of it at once.
+    RATE_ACCOUNT_BURST: u64 = 1_000;
+    /// Points an hour of a calling service's rate, unless `rate_service` is set.
+    RATE_SERVICE_PER_HOUR: u64 = 18_000_000;
+    /// Points of it at once.
+    RATE_SERVICE_BURST: u64 = 100_000;
+    /// Points an hour of the rate of an address whose callers have no account, unless `rate_address` is set.
+    RATE_ADDRESS_PER_HOUR: u64 = 3_000;
+    /// Points of it at once.
+    RATE_ADDRESS_BURST: u64 = 300;
+    /// Rows that a question may ask for at the price of one point: a page of the default size.
+    ROWS_PER_POINT: u64 = PAGE_SIZE_DEFAULT as u64;
+    /// Sources of one kind whose rate a process keeps in mind; with more, it forgets those that called least lately.
+    RATE_SOURCES: usize = 65_536;
+    /// Wrong passwords in a row that a source may send for one account without a wait; each further one doubles the wait, from 1 s.
+    GUESSES_FREE: u32 = 5;
+    /// The longest such wait, in seconds.
+    GUESS_WAIT_SECONDS_MAX: u64 = 900;
+    /// The same for a calling service that does not say from where its people call, in seconds.
+    GUESS_WAIT_SECONDS_SERVICE: u64 = 30;
+    /// How long after the last of them wrong passwords count, in seconds.
+    GUESSES_FORGOTTEN_SECONDS: u64 = 86_400;
+    /// Wrong passwords that an address may send at once, over all accounts to which it has not signed in lately ...
+    GUESSES_AT_ONCE: u64 = 30;
+    /// ... and an hour.
+    GUESSES_PER_HOUR: u64 = 60;
+    /// Pairs of account and source that a process keeps in mind for it; with more, it forgets the oldest.
+    GUESSES_REMEMBERED: usize = 65_536;
+    /// Sign-ups an hour from one address in production, unless `rate_sign_up` is set.
+    SIGN_UPS_PER_HOUR: u64 = 20;
+    /// Sign-ups from one address at once in production.
+    SIGN_UPS_AT_ONCE: u64 = 10;
+    /// Calls without an account that wait at a time for what a consistency token names; more are answered at once.
+    WAITS_ANONYMOUS: usize = 32;
     /// RPCs that one connection may have open at a time.
     STREAMS_PER_CONNECTION: u32 = 256;
     /// RPCs that one connection may cancel before the server has accepted them; with more it is closed (ENHANCE_YOUR_CALM).

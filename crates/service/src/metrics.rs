@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use kith_proto::rpc::{COSTS, Cost};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
@@ -65,6 +66,7 @@ pub struct RpcMethod {
 struct RpcMethodShared {
     name: Arc<str>,
     is_streaming: bool,
+    cost: Cost,
     series: [OnceLock<Histogram>; CODES],
 }
 
@@ -111,9 +113,15 @@ impl RpcMethod {
         self.shared.is_streaming
     }
 
+    /// What a call costs its caller. Probes, reflection and methods that there are not cost nothing.
+    pub(crate) fn cost(&self) -> Cost {
+        self.shared.cost
+    }
+
     fn new(name: &str, is_streaming: bool) -> Self {
+        let cost = COSTS.iter().find(|(of, _)| *of == name).map_or(Cost::Points(0), |(_, cost)| *cost);
         let series = std::array::from_fn(|_| OnceLock::new());
-        Self { shared: Arc::new(RpcMethodShared { name: name.into(), is_streaming, series }) }
+        Self { shared: Arc::new(RpcMethodShared { name: name.into(), is_streaming, cost, series }) }
     }
 }
 

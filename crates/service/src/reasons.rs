@@ -41,7 +41,9 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::GenerationState
         | Reason::DeadLetterState
         | Reason::TokenExchanged => Code::FailedPrecondition,
-        Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused => Code::PermissionDenied,
+        Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused | Reason::SignUpClosed => {
+            Code::PermissionDenied
+        }
         Reason::RevisionStale => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::BehindToken
@@ -51,7 +53,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::FoldStopped
         | Reason::TablesBeingFilled
         | Reason::RevocationsBehind => Code::Unavailable,
-        Reason::Overloaded => Code::ResourceExhausted,
+        Reason::Overloaded | Reason::RateLimited => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
@@ -111,6 +113,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::FoldStopped
         | Reason::TablesBeingFilled
         | Reason::Overloaded
+        | Reason::RateLimited
+        | Reason::SignUpClosed
         | Reason::MethodUnknown
         | Reason::CompressionUnknown
         | Reason::ContentTypeUnknown

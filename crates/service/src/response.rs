@@ -1,13 +1,12 @@
 //! Outgoing answers: how much of them may wait for callers that do not read, and for how long.
 //!
 //! A handler ends when it has an answer, but the answer is in memory until its caller has read it. So the answer keeps
-//! the place among the RPCs in flight, its bytes count against a budget of the connection and one of the process, and a
-//! connection whose answers are not read in time is cut.
+//! the place among the RPCs in flight, its bytes count against a budget of the connection and one that all callers of the
+//! process share fairly, and a connection whose answers are not read in time is cut.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -15,7 +14,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -24,6 +22,8 @@ use crate::arriving::Arriving;
 use crate::limits::{
     ARRIVING_BYTES_PER_CONNECTION, STREAMS_OPEN_PER_CONNECTION, UNTAKEN_BYTES_PER_CONNECTION, UNTAKEN_BYTES_PER_PROCESS,
 };
+use crate::share::{Shares, Taken};
+use crate::source::Source;
 
 /// The maximum handed to HTTP/2 at a time, bytes: we cannot control what waits there.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -51,8 +51,13 @@ struct Waiting {
 }
 
 /// Over all connections.
-#[derive(Default)]
-pub(crate) struct UntakenBytes(AtomicUsize);
+pub(crate) struct UntakenBytes(Arc<Shares>);
+
+impl Default for UntakenBytes {
+    fn default() -> Self {
+        Self(Shares::of(UNTAKEN_BYTES_PER_PROCESS))
+    }
+}
 
 impl Held {
     /// When the oldest waiting answer was made.
@@ -93,28 +98,23 @@ impl Held {
 }
 
 impl UntakenBytes {
-    fn add(&self, bytes: usize) -> bool {
-        let fits = |used: usize| {
-            let sum = used + bytes;
-            (bytes <= SMALL_BYTES || sum <= UNTAKEN_BYTES_PER_PROCESS).then_some(sum)
-        };
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    fn take(&self, source: &Source, bytes: usize) -> Option<Taken> {
+        if bytes <= SMALL_BYTES { Some(self.0.take_anyway(source, bytes)) } else { self.0.take(source, bytes) }
     }
 }
 
-/// One answer's share of the budgets, and its place among the RPCs in flight, until it has been read.
+/// One answer's part of the budgets, and its place among the RPCs in flight, until it has been read.
 struct Share {
     bytes: usize,
     ticket: u64,
     connection: Arc<Held>,
-    process: Arc<UntakenBytes>,
-    _in_flight: OwnedSemaphorePermit,
+    _of_process: Taken,
+    _in_flight: Taken,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         self.connection.remove(self.ticket, self.bytes);
-        self.process.0.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -141,18 +141,13 @@ impl Answer {
     pub fn into_body(
         self,
         connection: Arc<Held>,
-        process: Arc<UntakenBytes>,
-        in_flight: OwnedSemaphorePermit,
+        (process, source): (&UntakenBytes, &Source),
+        in_flight: Taken,
     ) -> Option<Body> {
         let bytes = self.data.len();
-        if !process.add(bytes) {
-            return None;
-        }
-        let Some(ticket) = connection.add(bytes) else {
-            process.0.fetch_sub(bytes, Ordering::AcqRel);
-            return None;
-        };
-        let share = Share { bytes, ticket, connection, process, _in_flight: in_flight };
+        let of_process = process.take(source, bytes)?;
+        let ticket = connection.add(bytes)?;
+        let share = Share { bytes, ticket, connection, _of_process: of_process, _in_flight: in_flight };
         Some(Body::new(Taking { answer: self, _share: share }))
     }
 }
@@ -189,7 +184,7 @@ impl HttpBody for Taking {
 pub(crate) struct Open {
     pub body: Body,
     /// Among the connection's, and among the process's.
-    pub _places: (OpenStream, OwnedSemaphorePermit),
+    pub _places: (OpenStream, Taken),
 }
 
 /// One stream of a connection.
@@ -220,7 +215,7 @@ impl HttpBody for Open {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Semaphore;
+    use std::net::Ipv4Addr;
 
     use super::*;
 
@@ -232,39 +227,48 @@ mod tests {
     #[tokio::test]
     async fn an_answer_goes_out_whole_in_pieces_and_gives_its_share_back() {
         let (connection, process) = (Arc::<Held>::default(), Arc::<UntakenBytes>::default());
-        let places = Arc::new(Semaphore::new(1));
-        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let (places, source) = (Shares::of(1), Source::default());
+        let place = places.take(&source, 1).unwrap();
         let bytes = 2 * PIECE_BYTES + 1;
-        let mut body = answer(bytes).into_body(Arc::clone(&connection), Arc::clone(&process), place).unwrap();
+        let mut body = answer(bytes).into_body(Arc::clone(&connection), (&process, &source), place).unwrap();
         let mut sizes = Vec::new();
         while let Some(frame) = body.frame().await {
-            assert!(connection.oldest().is_some() && places.available_permits() == 0);
+            assert!(connection.oldest().is_some() && places.free() == 0);
             sizes.push(frame.unwrap().into_data().map_or(0, |data| data.len()));
         }
         assert_eq!(sizes, [PIECE_BYTES, PIECE_BYTES, 1, 0], "the last is the status");
         drop(body);
         assert_eq!((connection.oldest(), connection.waiting().bytes), (None, 0));
-        assert_eq!((process.0.load(Ordering::SeqCst), places.available_permits()), (0, 1));
+        assert_eq!((process.0.used(), places.free()), (0, 1));
     }
 
     #[tokio::test]
     async fn no_more_waits_than_the_budgets_allow() {
         let process = Arc::<UntakenBytes>::default();
-        let places = Arc::new(Semaphore::new(1_000));
-        let wait = |connection: &Arc<Held>| {
-            let place = Arc::clone(&places).try_acquire_owned().unwrap();
-            answer(UNTAKEN_BYTES_PER_CONNECTION / 2).into_body(Arc::clone(connection), Arc::clone(&process), place)
+        let places = Shares::of(1_000);
+        let wait = |connection: &Arc<Held>, caller: u32| {
+            let source = Source::of_address(Ipv4Addr::from_bits(caller).into());
+            let place = places.take(&source, 1).unwrap();
+            answer(UNTAKEN_BYTES_PER_CONNECTION / 2).into_body(Arc::clone(connection), (&process, &source), place)
         };
+        let greedy: Vec<_> = std::iter::from_fn(|| wait(&Arc::default(), 0)).collect();
+        assert_eq!(
+            greedy.len(),
+            UNTAKEN_BYTES_PER_PROCESS / UNTAKEN_BYTES_PER_CONNECTION,
+            "half, each in half a connection"
+        );
+        drop(greedy);
         let connections = UNTAKEN_BYTES_PER_PROCESS / UNTAKEN_BYTES_PER_CONNECTION;
         let mut waiting = Vec::new();
-        for _ in 0..connections {
+        for n in 0..u32::try_from(connections).unwrap() {
             let connection = Arc::default();
-            waiting.extend([wait(&connection).unwrap(), wait(&connection).unwrap()]);
-            assert!(wait(&connection).is_none(), "the connection's budget");
+            waiting.extend([wait(&connection, 2 * n), wait(&connection, 2 * n + 1)].into_iter().flatten());
+            assert!(wait(&connection, 99).is_none(), "the connection's budget");
         }
-        assert!(wait(&Arc::default()).is_none(), "the process's budget");
-        assert_eq!(places.available_permits(), 1_000 - waiting.len());
+        assert_eq!(waiting.len(), 2 * connections - 1, "as much as one takes is left");
+        assert!(wait(&Arc::default(), 99).is_none(), "the process's budget");
+        assert_eq!(places.free(), 1_000 - waiting.len());
         waiting.pop();
-        assert!(wait(&Arc::default()).is_some());
+        assert!(wait(&Arc::default(), 99).is_some());
     }
 }

@@ -3,8 +3,8 @@
 /// Implements a gRPC service: one line per method.
 ///
 /// `command method: Rpc => Noun` runs [`crate::command`]; `contest` the same with a verdict to wait for; `read` and `list`
-/// run [`crate::query`]. `open` is for callers without a bearer token: it calls a function with the service, the request
-/// and the deadline. `anyone` also says who asks, if that is known; `acting` is the same for RPCs that need an account, and
+/// run [`crate::query`]. `open` is for callers without a bearer token: it calls a function with the service, an
+/// asker that is nobody, the request and the deadline. `anyone` also says who asks, if that is known; `acting` is the same for RPCs that need an account, and
 /// `service` for RPCs that only calling services call. `called` calls a function with the service and the [`crate::call::Call`].
 #[macro_export]
 macro_rules! rpcs {
@@ -34,8 +34,8 @@ macro_rules! rpcs {
         $crate::call::answered($self, $handle($self, call), |_| {}).await
     }};
     (@ open $self:ident, $request:ident, $rpc:ty, $handle:expr) => {{
-        let deadline = $crate::deadline::deadline(&$request);
-        $crate::call::answered($self, $handle($self, $request.into_inner(), deadline), |_| {}).await
+        let (asker, deadline) = ($crate::auth::Asker::nobody(&$request), $crate::deadline::deadline(&$request));
+        $crate::call::answered($self, $handle($self, asker, $request.into_inner(), deadline), |_| {}).await
     }};
     (@ anyone $self:ident, $request:ident, $rpc:ty, $handle:expr) => {
         $crate::rpcs!(@ of $self, $request, anyone, $handle)

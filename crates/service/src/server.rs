@@ -29,6 +29,7 @@ use crate::health::{Health, Readiness};
 use crate::layers::Edge;
 use crate::limits::{ADMIN_CONNECTIONS, CONNECTION_AGE_SECONDS};
 use crate::metrics::{CONTENT_TYPE, Metrics};
+use crate::source::Proxies;
 use crate::tokens::Tokens;
 
 /// How long connections may take to close once nothing is in flight: time for a GOAWAY, or for a scrape.
@@ -96,6 +97,7 @@ impl Admin {
         let port = Port {
             listener,
             limit: ADMIN_CONNECTIONS,
+            proxies: Proxies::default(),
             protocol: Protocol::Any,
             age: CONNECTION_AGE,
             metrics: ConnectionMetrics::default(),
@@ -145,17 +147,19 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
     let operators = Port {
         listener,
         limit: ADMIN_CONNECTIONS,
+        proxies: Proxies::default(),
         protocol: Protocol::Http2,
         age: CONNECTION_AGE,
         metrics: ConnectionMetrics::default(),
         tls: tls.operators.map(Handshakes::new),
     };
-    let commands = edge.apart().layer(commands.prepare());
+    let commands = edge.apart(&runtime).layer(commands.prepare());
     let operators = operators.serve(runtime.clone(), commands, ending.clone());
     let operators = runtime.spawn(operators);
     let callers = Port {
         listener: callers,
         limit: descriptors::connections_allowed(),
+        proxies: edge.proxies().clone(),
         protocol: Protocol::Http2,
         age: connection_age,
         metrics: ConnectionMetrics::register(&metrics),

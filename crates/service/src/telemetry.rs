@@ -17,9 +17,9 @@ use crate::config::{LogFormat, Settings};
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const TRACED_LEVEL: &str = "info";
 /// Transports and the embedded store log nothing useful below this level, and the exporter's own calls would trace
-/// themselves.
+/// themselves. h2 warns of every connection that it closes for too many cancelled calls: callers could fill a disk with that.
 const QUIET: [&str; 8] = [
-    "h2=warn",
+    "h2=error",
     "hyper=warn",
     "hyper_util=warn",
     "tonic=warn",

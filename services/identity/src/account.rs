@@ -1,5 +1,7 @@
 //! Accounts: what one is asked for with, and who gets it.
 
+mod who;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use kith_fold::{Record, Token};
@@ -10,12 +12,13 @@ use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::{AccountContent, CreateAccountRequest, CreateAccountResponse, Profile, rpc};
 use kith_proto::time;
 use kith_relations::account::AccountRow;
-use kith_service::auth::{Asker, Identity, Right};
+use kith_service::auth::{Asker, Identity};
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::deadline::Deadline;
 use kith_service::ids::{self, RequestId};
 use kith_service::kit::Seen;
+use kith_service::source::Source;
 use kith_service::text::{parse_name, parse_text_or_empty};
 use kith_service::{Failure, limits};
 use kith_tables::{StoreError, Timestamp};
@@ -24,6 +27,8 @@ use crate::arbiter::{ClaimRow, Claims, claim};
 use crate::handle::Handle;
 use crate::password::Password;
 use crate::{IdentityService, link, proof, read, sign_up};
+
+pub use who::Registration;
 
 /// Asks for an account. Nobody acts yet: its id and digest are made here.
 pub struct Command {
@@ -145,21 +150,14 @@ pub async fn create(
     request: CreateAccountRequest,
     deadline: Deadline,
 ) -> Result<CreateAccountResponse, Failure> {
-    let asker = who_makes(asker)?;
+    let asker = service.shared.registration.who_makes(asker)?;
     let kit = &service.shared.kit;
     let at_least = request.at_least.clone();
     let (account, password) = parse(service, request, &asker)?;
     let seen = kit.see_for(&asker, &kit.parse_tokens(&at_least)?, deadline).await?;
     let asked = account.asked();
-    let command = prepare(service, &seen, account, password).await?;
+    let command = prepare(service, &seen, account, (password, asker.origin())).await?;
     contest::enter::<Claims, rpc::CreateAccount>(&seen, asked, command).await
-}
-
-/// Nobody acts yet: whoever has an account makes another one as anybody does, and a calling service makes it by itself.
-fn who_makes(asker: Asker) -> Result<Asker, Failure> {
-    let asker = asker.without_account();
-    asker.principal().map_or(Ok(()), |principal| principal.may(Right::CreateAccounts))?;
-    Ok(asker)
 }
 
 /// A form is filled in once: all that is wrong with it is said at once.
@@ -200,7 +198,7 @@ async fn prepare(
     service: &IdentityService,
     seen: &Seen<'_>,
     account: NewAccount,
-    password: Option<Password>,
+    (password, source): (Option<Password>, &Source),
 ) -> Result<Command, Failure> {
     let passwords = &service.shared.passwords;
     let is_reserved = service.shared.reserved_handles.contains(account.handle.as_str());
@@ -213,7 +211,7 @@ async fn prepare(
     }
     let password_hash = match password {
         _ if !is_open => None,
-        Some(password) => Some(passwords.hash(password, seen.deadline).await?),
+        Some(password) => Some(passwords.hash(password, (source, seen.deadline)).await?),
         None => Some(String::new()),
     };
     let key = account.handle.key();

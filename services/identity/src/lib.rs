@@ -10,6 +10,7 @@ pub mod edge;
 mod exchange;
 pub mod followers;
 pub mod graph;
+mod guesses;
 mod handle;
 pub mod link;
 mod lists;
@@ -33,12 +34,16 @@ use kith_relations::block::{BlockedBy, Blocks};
 use kith_relations::origin::Origins;
 use kith_service::auth::{Principals, TokenIssuer, Verifier};
 use kith_service::call::Handlers;
+use kith_service::config::SignUp;
 use kith_service::keys::secret::Secret;
 use kith_service::kit::Kit;
+use kith_service::rate::{Rate, Refused};
 use kith_service::{Failure, limited, rpcs};
 use kith_text::handle::ReservedHandles;
 use tonic::service::RoutesBuilder;
 
+use account::Registration;
+use guesses::Guesses;
 use password::PasswordHasher;
 use session::tokens::SessionTokens;
 
@@ -127,6 +132,10 @@ pub struct Deps {
     pub backfill_window_seconds: u64,
     /// Handles that no new account can have.
     pub reserved_handles: ReservedHandles,
+    /// Who may have accounts made, and how many from one address where anybody may.
+    pub sign_up: (SignUp, Rate),
+    /// Counts those who are refused for a rate.
+    pub refused: Refused,
 }
 
 /// The service's handlers; clones share everything.
@@ -142,6 +151,8 @@ struct Shared {
     verifier: Verifier,
     principals: Principals,
     passwords: PasswordHasher,
+    guesses: Guesses,
+    registration: Registration,
     backfill_window_seconds: u32,
     reserved_handles: ReservedHandles,
 }
@@ -155,6 +166,8 @@ impl IdentityService {
         let rotates_seconds = i64::try_from(deps.refresh_token_rotates_seconds).unwrap_or(i64::MAX);
         let refresh_token_rotates_us = rotates_seconds.saturating_mul(1_000_000);
         let tokens = SessionTokens::new(issuer, refresh_token_key)?;
+        let guesses = Guesses::new(kit.runtime.clone(), deps.refused.clone());
+        let registration = Registration::new(kit.runtime.clone(), deps.sign_up, deps.refused);
         let shared = Shared {
             kit,
             tokens,
@@ -162,6 +175,8 @@ impl IdentityService {
             verifier,
             principals,
             passwords,
+            guesses,
+            registration,
             backfill_window_seconds,
             reserved_handles,
         };

@@ -10,6 +10,8 @@ use kith_runtime::Runtime;
 use kith_service::Failure;
 use kith_service::deadline::Deadline;
 use kith_service::limits::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN};
+use kith_service::share::Shares;
+use kith_service::source::Source;
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization;
 
@@ -62,7 +64,7 @@ impl Drop for Password {
     }
 }
 
-/// Hashes and compares passwords, one a core at a time. Clones share buffers and queue.
+/// Hashes and compares passwords, one a core at a time. Clones share buffers and the queue, in which each source has its share.
 #[derive(Clone)]
 pub struct PasswordHasher {
     runtime: Runtime,
@@ -70,9 +72,12 @@ pub struct PasswordHasher {
     shared: Arc<Shared>,
 }
 
+/// Who has a hash made, and until when.
+pub type Turn<'a> = (&'a Source, Deadline);
+
 struct Shared {
-    /// One permit for each hash under way or waiting.
-    admitted: Arc<Semaphore>,
+    /// One for each hash under way or waiting.
+    admitted: Arc<Shares>,
     /// One permit for each buffer.
     running: Arc<Semaphore>,
     buffers: usize,
@@ -102,20 +107,20 @@ impl PasswordHasher {
     }
 
     /// The hash of `password` under a new salt, as a PHC string. Fails with `OVERLOADED` when too many are waiting.
-    pub async fn hash(&self, password: Password, deadline: Deadline) -> Result<String, Failure> {
+    pub async fn hash(&self, password: Password, turn: Turn<'_>) -> Result<String, Failure> {
         let mut salt = [0; SALT_BYTES];
         self.runtime.fill_random(&mut salt).map_err(|error| Failure::defect("salting a password", &error))?;
         let params = self.params.clone();
-        let hashed = self.run(deadline, move |buffer| hash(buffer, &password, &salt, &params)).await?;
+        let hashed = self.run(turn, move |buffer| hash(buffer, &password, &salt, &params)).await?;
         hashed.map_err(|error| Failure::defect("hashing a password", &error))
     }
 
     /// Whether `password` is the one that `stored` was made from. Without a usable `stored` it is not, at the cost of
     /// one hash as they are made now: nobody learns from the time it takes whether there is one.
-    pub async fn verify(&self, password: Password, stored: Option<&str>, deadline: Deadline) -> Result<bool, Failure> {
+    pub async fn verify(&self, password: Password, stored: Option<&str>, turn: Turn<'_>) -> Result<bool, Failure> {
         let stored = stored.and_then(Stored::parse);
         let params = stored.as_ref().map_or(&self.params, |stored| &stored.params).clone();
-        let matches = self.run(deadline, move |buffer| {
+        let matches = self.run(turn, move |buffer| {
             let salt = stored.as_ref().map_or(&[0; SALT_BYTES][..], |stored| &stored.salt);
             let output = output(buffer, &password, salt, &params)?;
             // Outputs are compared in constant time.
@@ -135,12 +140,12 @@ impl PasswordHasher {
     }
 
     /// Runs `work` off the async workers, in its turn. Once started it ends, whether or not its caller waits for it.
-    async fn run<T, F>(&self, deadline: Deadline, work: F) -> Result<T, Failure>
+    async fn run<T, F>(&self, (source, deadline): Turn<'_>, work: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: FnOnce(&mut Vec<Block>) -> T + Send + 'static,
     {
-        let admitted = Arc::clone(&self.shared.admitted).try_acquire_owned().map_err(|_| Failure::overloaded())?;
+        let admitted = self.shared.admitted.take(source, 1).ok_or_else(Failure::overloaded)?;
         let turn = Arc::clone(&self.shared.running).acquire_owned();
         let turn = tokio::time::timeout_at(deadline.at(), turn).await.map_err(|_| Failure::deadline_exceeded())?;
         let turn = turn.map_err(|_| Failure::internal())?;
@@ -162,7 +167,7 @@ impl PasswordHasher {
 
 impl Shared {
     fn new(buffers: usize, kept_blocks: usize) -> Self {
-        let admitted = Arc::new(Semaphore::new(buffers * (1 + WAITING_PER_BUFFER)));
+        let admitted = Shares::of(buffers * (1 + WAITING_PER_BUFFER));
         let running = Arc::new(Semaphore::new(buffers));
         Self { admitted, running, buffers, idle: Mutex::default(), kept_blocks }
     }
@@ -253,7 +258,10 @@ impl Stored {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::net::Ipv4Addr;
+    use std::sync::LazyLock;
+
+    use kith_service::share::Taken;
 
     use super::*;
 
@@ -267,8 +275,16 @@ mod tests {
         Password::chosen("password", text.to_owned()).unwrap()
     }
 
-    fn soon() -> Deadline {
-        Deadline::after(Duration::from_secs(30))
+    static SOURCE: LazyLock<Source> = LazyLock::new(Source::default);
+
+    fn soon() -> Turn<'static> {
+        (&SOURCE, Deadline::after(Duration::from_secs(30)))
+    }
+
+    /// All turns, one each.
+    fn crowd(hasher: &PasswordHasher) -> Vec<Taken> {
+        let sources = (1_u32..).map(|n| Source::of_address(Ipv4Addr::from_bits(n).into()));
+        sources.map_while(|source| hasher.shared.admitted.take(&source, 1)).collect()
     }
 
     #[test]
@@ -350,13 +366,27 @@ mod tests {
         let hasher = hasher();
         let held = Arc::clone(&hasher.shared.running)
             .try_acquire_many_owned(u32::try_from(hasher.shared.running.available_permits()).unwrap());
-        let late = hasher.hash(password("correct horse"), Deadline::after(Duration::from_millis(5))).await.unwrap_err();
+        let late = hasher
+            .hash(password("correct horse"), (&SOURCE, Deadline::after(Duration::from_millis(5))))
+            .await
+            .unwrap_err();
         assert_eq!(late.reason_name(), "DEADLINE_EXCEEDED");
-        let all = u32::try_from(hasher.shared.admitted.available_permits()).unwrap();
-        let full = Arc::clone(&hasher.shared.admitted).try_acquire_many_owned(all).unwrap();
+        let full = crowd(&hasher);
         let shed = hasher.hash(password("correct horse"), soon()).await.unwrap_err();
         assert_eq!(shed.reason_name(), "OVERLOADED");
         drop((held, full));
         assert!(hasher.hash(password("correct horse"), soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn one_source_leaves_turns_for_others() {
+        let hasher = hasher();
+        let greedy: Vec<_> = std::iter::from_fn(|| hasher.shared.admitted.take(&SOURCE, 1)).collect();
+        let shed = hasher.hash(password("correct horse"), soon()).await.unwrap_err();
+        assert_eq!(shed.reason_name(), "OVERLOADED");
+        assert_eq!(greedy.len(), hasher.shared.admitted.free());
+        let other = Source::of_address([192, 0, 2, 1].into());
+        let turn = (&other, Deadline::after(Duration::from_secs(30)));
+        assert!(hasher.hash(password("correct horse"), turn).await.is_ok());
     }
 }

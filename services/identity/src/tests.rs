@@ -23,10 +23,12 @@ use kith_proto::identity::v1::{
 };
 use kith_runtime::Runtime;
 use kith_service::auth::{Authentication, Caller, Principals, TokenIssuer, Verifier};
+use kith_service::config::SignUp;
 use kith_service::deadline::Deadline;
 use kith_service::keys::{JWKS_FILE, KeyFolder};
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
+use kith_service::rate::{Rate, Refused};
 use kith_tables::Digest;
 use kith_tables::embedded::EmbeddedTables;
 use kith_text::handle::ReservedHandles;
@@ -117,6 +119,8 @@ impl World {
             password_memory_kib,
             backfill_window_seconds: 3_600,
             reserved_handles: ReservedHandles::new(reserved).unwrap(),
+            sign_up: (SignUp::Open, Rate::UNLIMITED),
+            refused: Refused::default(),
         };
         (projection, IdentityService::new(deps).unwrap())
     }

@@ -11,6 +11,7 @@ use kith_service::auth::{Principals, TokenIssuer, Verifier};
 use kith_service::config::{ServiceName, Settings};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
+use kith_service::rate::Refused;
 use tonic::service::RoutesBuilder;
 
 /// How to run one service.
@@ -35,6 +36,8 @@ pub struct Serving<'a> {
     pub settings: &'a Settings,
     pub verifier: &'a Verifier,
     pub principals: &'a Principals,
+    /// Counts those who are refused for a rate.
+    pub refused: &'a Refused,
 }
 
 /// Only the projector can have one without the other: other services decide on their own folded tables.
@@ -111,7 +114,7 @@ fn feeds(settings: &Settings, number: u32) -> Group {
 }
 
 fn identity(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result<Vec<&'static str>> {
-    let Serving { settings, verifier, principals, .. } = serving;
+    let Serving { settings, verifier, principals, refused, .. } = serving;
     let kit = serving.kit(kith_identity::GROUP)?;
     let keys = KeyFolder::at(&settings.keys_dir);
     let key = keys.signing_key().context("the signing key")?;
@@ -125,6 +128,8 @@ fn identity(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result
         password_memory_kib: settings.password_memory_kib,
         backfill_window_seconds: settings.backfill_window_seconds,
         reserved_handles: settings.reserved_handles.clone(),
+        sign_up: (settings.sign_up(), settings.rate_sign_up()),
+        refused: (*refused).clone(),
     };
     Ok(kith_identity::add_to(routes, deps)?)
 }

@@ -19,6 +19,7 @@ use kith_service::kit::Kit;
 use kith_service::layers::Edge;
 use kith_service::metrics::Metrics;
 use kith_service::page_token::PageTokens;
+use kith_service::rate::Refused;
 use kith_service::server::{self, Admin, Serving};
 use kith_service::telemetry::Telemetry;
 use kith_tables::StoreError;
@@ -55,12 +56,13 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let verifier =
         Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
     let principals = principals(&settings, &runtime, &metrics)?;
+    let refused = Refused::register(&metrics);
     let asked = until_asked();
     tokio::pin!(asked);
     let suite = tokio::select! {
         biased;
         () = &mut asked => return give_up(&ports, telemetry, &runtime).await,
-        suite = Suite::start(&settings, release, &ports, (&readiness, &stores), (&verifier, &principals)) => suite?,
+        suite = Suite::start(&settings, release, &ports, (&readiness, &stores), (&verifier, &principals, &refused)) => suite?,
     };
     stores.ready();
     // Not earlier: nobody would serve the connections, and callers would wait until their deadlines.
@@ -68,7 +70,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let operators = server::bind("ops_listen", settings.ops_listen).await?;
     suite.revocations.register(&metrics);
     let verifier = verifier.heeding(Arc::clone(&suite.revocations));
-    let edge = Edge::new(&metrics, verifier, principals, settings.deadlines())?;
+    let edge = Edge::new(&metrics, (&runtime, refused), verifier, principals, settings.edge_rules())?;
     announce(&settings);
     let serving = Serving {
         runtime: runtime.clone(),
@@ -166,7 +168,7 @@ impl Suite {
         release: Release,
         ports: &Ports,
         (readiness, stores): (&Readiness, &ReadinessCheck),
-        (verifier, principals): (&Verifier, &Principals),
+        (verifier, principals, refused): (&Verifier, &Principals, &Refused),
     ) -> anyhow::Result<Self> {
         let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
@@ -191,7 +193,7 @@ impl Suite {
                 all.push(projection);
             }
             if serves {
-                let serving = services::Serving { kits, settings, verifier, principals };
+                let serving = services::Serving { kits, settings, verifier, principals, refused };
                 names.extend((service.add_to)(&mut routes, &serving)?);
             }
         }

@@ -12,6 +12,7 @@ use kith_service::auth::{Principals, Refusals, Revocations, TokenIssuer, Verifie
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
+use kith_service::rate::Refused;
 use tonic::service::RoutesBuilder;
 
 use super::callers::Callers;
@@ -64,7 +65,9 @@ pub fn handlers(
     let issuer = TokenIssuer::new(KeyFolder::at(keys.path()).signing_key()?, ports.runtime.clone());
     let kits = projections.iter().map(|of| (of.group_name(), kit(of))).collect();
     let principals = Principals::open(keys.callers.clone(), ports.runtime.clone(), Refusals::default())?;
-    let serving = Serving { kits, settings: &settings, verifier: &verifier, principals: &principals };
+    let refused = Refused::default();
+    let serving =
+        Serving { kits, settings: &settings, verifier: &verifier, principals: &principals, refused: &refused };
     let mut routes = RoutesBuilder::default();
     for service in RELEASE.0 {
         (service.add_to)(&mut routes, &serving)?;

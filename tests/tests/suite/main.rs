@@ -11,6 +11,7 @@ mod embedded;
 mod faithful;
 mod golden;
 mod harness;
+mod hostile;
 mod keys;
 mod large_inbox;
 mod live;

@@ -9,18 +9,20 @@ use tonic::Request;
 use super::{Authentication, Caller, ON_BEHALF_OF, Principal, Right};
 use crate::Failure;
 use crate::ids::{self, RequestId};
+use crate::source::{Source, Sources};
 
 /// Who asks. Its rights over the account are checked with the tables ([`crate::kit::Kit`]).
 #[derive(Debug, Clone, Default)]
 pub struct Asker {
     account: Option<Caller>,
     principal: Option<Arc<Principal>>,
+    sources: Sources,
 }
 
 impl Asker {
     /// An account by itself, which the handler proved.
     pub fn of(account: Caller) -> Self {
-        Self { account: Some(account), principal: None }
+        Self { account: Some(account), ..Self::default() }
     }
 
     /// For RPCs that need an account. Fails UNAUTHENTICATED without a token, or with a bad or expired one; INVALID_ARGUMENT for a
@@ -45,9 +47,15 @@ impl Asker {
     /// make a new session with it attached.
     pub fn anyone<T>(request: &Request<T>) -> Result<Self, Failure> {
         match request.extensions().get::<Authentication>() {
-            None | Some(Authentication::Anonymous | Authentication::Refused(_)) => Ok(Self::default()),
+            None | Some(Authentication::Anonymous | Authentication::Refused(_)) => Ok(Self::nobody(request)),
             Some(_) => Self::known(request),
         }
+    }
+
+    /// For RPCs that ask nobody who they are.
+    pub fn nobody<T>(request: &Request<T>) -> Self {
+        let sources = request.extensions().get().cloned().unwrap_or_default();
+        Self { sources, ..Self::default() }
     }
 
     /// For RPCs that only calling services call. Fails UNAUTHENTICATED without a token, or with a bad or expired one; PERMISSION_DENIED
@@ -76,6 +84,21 @@ impl Asker {
         Self { account: None, ..self }
     }
 
+    /// Who takes of what callers share.
+    pub fn source(&self) -> &Source {
+        &self.sources.caller
+    }
+
+    /// From where the call comes, whatever account calls.
+    pub fn origin(&self) -> &Source {
+        &self.sources.origin
+    }
+
+    /// Whether nobody is known who asks.
+    pub fn is_nobody(&self) -> bool {
+        self.account.is_none() && self.principal.is_none()
+    }
+
     pub fn principal(&self) -> Option<&Arc<Principal>> {
         self.principal.as_ref()
     }
@@ -94,13 +117,14 @@ impl Asker {
     }
 
     fn known<T>(request: &Request<T>) -> Result<Self, Failure> {
+        let nobody = Self::nobody(request);
         match request.extensions().get::<Authentication>() {
-            Some(Authentication::Caller(caller)) => Ok(Self { account: Some(*caller), principal: None }),
+            Some(Authentication::Caller(caller)) => Ok(Self { account: Some(*caller), ..nobody }),
             Some(Authentication::Service { principal, account }) => {
                 if account.is_some() {
                     principal.may(Right::ActAs)?;
                 }
-                Ok(Self { account: *account, principal: Some(Arc::clone(principal)) })
+                Ok(Self { account: *account, principal: Some(Arc::clone(principal)), ..nobody })
             }
             Some(Authentication::Refused(refused)) => Err((*refused).into()),
             Some(Authentication::Unfit(unfit)) => Err((*unfit).into()),
@@ -160,7 +184,7 @@ mod tests {
         let request_id = RequestId::parse("request_id", "1", &kith_runtime::Runtime::system()).unwrap();
         let id = |name: Option<&str>| {
             let principal = name.map(|name| Principal::new(name, [], Accounts::Any, Refusals::default()));
-            let asker = Asker { account: Some(Caller::of(RecordId([7; 16]))), principal };
+            let asker = Asker { account: Some(Caller::of(RecordId([7; 16]))), principal, ..Asker::default() };
             asker.record_id("A", &request_id).unwrap()
         };
         assert_eq!(id(Some("web")), id(Some("web")));

@@ -104,6 +104,38 @@ pub const KEYS: &[Key] = &[
         "300",
         "the age at which a caller's connection is asked to close, seconds; below 300 for tests only",
     ),
+    key(
+        "trusted_proxies",
+        "",
+        "proxies in front of `listen` whose `x-forwarded-for` names their clients: addresses and ranges (`10.0.0.0/8`); empty: none",
+    ),
+    key(
+        "rate_account",
+        "auto",
+        "an account's rate: `POINTS_PER_HOUR:BURST`, `off`, or `auto`: 5000:1000 in production, else off",
+    ),
+    key(
+        "rate_service",
+        "auto",
+        "a calling service's rate, also for all accounts that it acts for; `auto`: 18000000:100000 in production, else off",
+    ),
+    key(
+        "rate_address",
+        "auto",
+        "the rate of an address (of IPv6 its first 64 bits) whose callers have no account; `auto`: 3000:300 in production, else off",
+    ),
+    key(
+        "sign_up",
+        "auto",
+        "who may have accounts made: `open`: anybody; `by-service`: calling services with the right to; `closed`: nobody; `auto`: \
+         by-service in production, else open",
+    ),
+    key(
+        "rate_sign_up",
+        "auto",
+        "where sign-up is open, the rate of sign-ups from one address; `auto`: 20:10 in production, else 100000:20000",
+    ),
+    key("replicas", "1", "how many processes share each rate: every one gives a part; 1,000 at most"),
     key("otlp_endpoint", "", "where traces are exported to, by OTLP over gRPC (`http://HOST:4317`); empty: nowhere"),
     key("log_format", "text", "format of the process's own messages, on standard error: `text` or `json`"),
     key("log_level", "info", "the lowest level that is logged, or a filter such as `info,kith_fold=debug`"),

@@ -31,6 +31,39 @@ fn with_nothing_set_the_defaults_hold() {
 }
 
 #[test]
+fn rates_are_for_production_unless_set_and_divided_among_replicas() {
+    let rates = |flags: &[(&str, &str)]| load(flags, &[]).unwrap().edge_rules().rates;
+    assert_eq!(rates(&[]), Rates::default());
+    let production = rates(&[("profile", "production")]);
+    assert_eq!(production.account, Rate { points_per_hour: 5_000, burst: 1_000 });
+    assert!(production.service.burst > production.account.burst && production.account.burst > production.address.burst);
+    let set =
+        rates(&[("rate_account", "300:30"), ("replicas", "3"), ("profile", "production"), ("rate_address", "off")]);
+    assert_eq!(set.account, Rate { points_per_hour: 100, burst: 10 });
+    assert_eq!(set.service.points_per_hour, production.service.points_per_hour / 3);
+    assert_eq!(set.address, Rate::UNLIMITED);
+    assert!(load(&[("replicas", "0")], &[]).unwrap_err().contains("`replicas`"));
+}
+
+#[test]
+fn sign_up_is_open_in_development_only_unless_set() {
+    let sign_up = |flags: &[(&str, &str)]| load(flags, &[]).map(|settings| settings.sign_up());
+    assert_eq!(sign_up(&[]), Ok(SignUp::Open));
+    assert_eq!(sign_up(&[("profile", "production")]), Ok(SignUp::ByService));
+    assert_eq!(sign_up(&[("profile", "production"), ("sign_up", "open")]), Ok(SignUp::Open));
+    assert_eq!(sign_up(&[("sign_up", "closed")]), Ok(SignUp::Closed));
+    assert!(sign_up(&[("sign_up", "yes")]).unwrap_err().contains("by-service"));
+}
+
+#[test]
+fn proxies_are_addresses_and_ranges() {
+    let listed = |list| load(&[("trusted_proxies", list)], &[]).map(|settings| settings.trusted_proxies);
+    let expected = Proxies::new(["10.0.0.0/8", "2001:db8::1"].map(|range| range.parse().unwrap()));
+    assert_eq!(listed("10.0.0.0/8, 2001:db8::1"), Ok(expected));
+    assert!(listed("10.0.0.0/99").unwrap_err().contains("`10.0.0.0/99`"));
+}
+
+#[test]
 fn flags_win_over_the_environment_and_it_over_the_file() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"partitions = 4\npush_threshold = 5\nlog_level = \"debug\"\nservices = [\"posts\"]\n").unwrap();

@@ -10,6 +10,8 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
+use crate::source::{AddressRange, Proxies};
+
 /// Where the log is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -229,6 +231,12 @@ pub(super) fn reserved_handles<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     ReservedHandles::new(handles).map_err(de::Error::custom)
 }
 
+pub(super) fn proxies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Proxies, D::Error> {
+    let ranges = deserializer.deserialize_any(List("addresses of proxies"))?;
+    let parsed: Result<Vec<AddressRange>, _> = ranges.iter().map(|range| range.parse()).collect();
+    parsed.map(Proxies::new).map_err(de::Error::custom)
+}
+
 /// A list in the file, a text with commas elsewhere. Its error names the kind of items.
 struct List(&'static str);
 
@@ -252,7 +260,7 @@ impl<'de> Visitor<'de> for List {
     }
 }
 
-fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn one_of<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
     let found = known.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();

@@ -11,6 +11,7 @@ use crate::auth::{Authentication, Principals, SessionRef, TokenIssuer};
 use crate::deadline::Deadline;
 use crate::keys::{JWKS_FILE, KeyFolder};
 use crate::limits::RPCS_IN_FLIGHT;
+use crate::rate::{Rate, Rates, Refused};
 
 struct Suite {
     metrics: Metrics,
@@ -21,14 +22,18 @@ struct Suite {
 }
 
 fn suite() -> Suite {
+    suite_with(EdgeRules::default())
+}
+
+fn suite_with(rules: EdgeRules) -> Suite {
     let runtime = Runtime::simulated(1, 1_700_000_000_000);
     let folder = tempfile::tempdir().unwrap();
     let keys = KeyFolder::at(folder.path());
     keys.create_missing(&runtime).unwrap();
     let verifier = Verifier::open(folder.path().join(JWKS_FILE), runtime.clone()).unwrap();
-    let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime);
+    let issuer = TokenIssuer::new(keys.signing_key().unwrap(), runtime.clone());
     let metrics = Metrics::default();
-    let edge = Edge::new(&metrics, verifier, Principals::default(), DeadlineRules::default()).unwrap();
+    let edge = Edge::new(&metrics, (&runtime, Refused::default()), verifier, Principals::default(), rules).unwrap();
     let session = SessionRef { id: RecordId([3; 16]), made_at: 0 };
     let bearer = format!("Bearer {}", issuer.issue(RecordId([7; 16]), session).unwrap().text);
     Suite { metrics, edge, bearer, _keys: folder }
@@ -56,6 +61,12 @@ fn unfinished(pieces: &[&'static [u8]]) -> (tokio::sync::mpsc::Sender<Result<htt
         sender.try_send(Ok(http_body::Frame::data(Bytes::from_static(piece)))).unwrap();
     }
     (sender, Body::new(http_body_util::StreamBody::new(tokio_stream::wrappers::ReceiverStream::new(waiting))))
+}
+
+/// All places, taken by many.
+fn crowd(suite: &Suite, who: Who) -> Vec<Taken> {
+    let sources = (0_u32..).map(|n| Source::of_address(Ipv4Addr::from_bits(n).into()));
+    sources.map_while(|source| suite.edge.shared.admission.admit(who, &source)).collect()
 }
 
 async fn ok(_: Request<Body>) -> Result<Response<Body>, Infallible> {
@@ -106,7 +117,7 @@ async fn a_bad_deadline_never_reaches_the_handler() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_much_is_shed_at_once_and_counted() {
     let suite = suite();
-    let held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Known)).collect();
+    let held = crowd(&suite, Who::Known);
     let headers = [("authorization", &*suite.bearer)];
     let status = call(&suite.edge, &headers, service_fn(ok)).await;
     assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "OVERLOADED"));
@@ -124,7 +135,7 @@ async fn what_is_too_much_is_shed_at_once_and_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_request_is_taken_first_but_not_waited_for() {
     let suite = suite();
-    let _held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Known)).collect();
+    let _held = crowd(&suite, Who::Known);
     let (sender, body) = unfinished(&[b"piece", b"piece"]);
     let started = Instant::now();
     let request = request(&[("authorization", &*suite.bearer)], body);
@@ -198,7 +209,7 @@ async fn a_call_that_is_cancelled_while_its_request_comes_is_counted_so() {
 async fn who_has_no_good_token_finds_places_of_their_own() {
     let suite = suite();
     let forged = suite.bearer.replace('.', "");
-    let held: Vec<_> = std::iter::from_fn(|| suite.edge.shared.admission.admit(Who::Anonymous)).collect();
+    let held = crowd(&suite, Who::Anonymous);
     for headers in [&[][..], &[("authorization", &*forged)]] {
         assert_eq!(reason(&call(&suite.edge, headers, service_fn(ok)).await), "OVERLOADED");
     }
@@ -207,6 +218,25 @@ async fn who_has_no_good_token_finds_places_of_their_own() {
     for headers in [&[][..], &[("authorization", &*forged)]] {
         assert_eq!(call(&suite.edge, headers, service_fn(ok)).await.code(), Code::Ok);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_of_each_source_and_refuses_before_the_handler() {
+    let account = Rate { points_per_hour: 3_600, burst: 2 };
+    let suite = suite_with(EdgeRules { rates: Rates { account, ..Rates::default() }, ..EdgeRules::default() });
+    let known = [("authorization", &*suite.bearer)];
+    for _ in 0..2 {
+        assert_eq!(call(&suite.edge, &known, service_fn(ok)).await.code(), Code::Ok);
+    }
+    let status = call(&suite.edge, &known, service_fn(|_| async { panic!("called") })).await;
+    assert_eq!((status.code(), &*reason(&status)), (Code::ResourceExhausted, "RATE_LIMITED"));
+    assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
+    assert_eq!(suite.edge.shared.admission.in_flight(), 0);
+    assert_eq!(call(&suite.edge, &[], service_fn(ok)).await.code(), Code::Ok, "somebody else");
+    let apart = suite.edge.apart(&Runtime::simulated(1, 0));
+    assert_eq!(call(&apart, &known, service_fn(ok)).await.code(), Code::Ok, "operators have none");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(call(&suite.edge, &known, service_fn(ok)).await.code(), Code::Ok);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,8 @@ use kith_service::Failure;
 use kith_service::call::Call;
 use kith_service::command::{Asked, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
-use kith_service::deadline::Deadline;
 use kith_service::kit::Seen;
+use kith_service::source::Source;
 
 use super::Account;
 use super::command::{Command, Wish, all_of, load};
@@ -36,7 +36,7 @@ pub async fn change(
     let password_hash = match account.applied.contains(asked.id) {
         // A repeat compares nothing: it would tell whether a password fits.
         true => None,
-        false => Some(given.hashed(service, &seen, &account, deadline).await?),
+        false => Some(given.hashed(service, &seen, &account, asker.source()).await?),
     };
     let wish = Wish::ChangePassword { password_hash, password_set_at: account.password_set_at() };
     let command = Command { account_id: asked.actor.clone(), session_id, wish };
@@ -62,15 +62,21 @@ impl Passwords {
         service: &IdentityService,
         seen: &Seen<'_>,
         account: &Account,
-        deadline: Deadline,
+        source: &Source,
     ) -> Result<String, Failure> {
-        let passwords = &service.shared.passwords;
+        let (passwords, turn) = (&service.shared.passwords, (source, seen.deadline));
         let first = first_hash(seen).await?;
         let stored = first.as_deref().map(|first| account.stored_hash(first));
-        if !passwords.verify(self.current, stored, deadline).await? {
-            return Err(credentials_invalid());
+        let attempt = service.shared.guesses.attempt(seen.viewer.clone(), source)?;
+        match passwords.verify(self.current, stored, turn).await {
+            Ok(true) => attempt.right(),
+            Ok(false) => return Err(credentials_invalid()),
+            Err(failure) => {
+                attempt.withdrawn();
+                return Err(failure);
+            }
         }
-        passwords.hash(self.new, deadline).await
+        passwords.hash(self.new, turn).await
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{IdentityService, read};
 /// Answers `CreateSession`.
 pub async fn create(
     service: &IdentityService,
+    asker: Asker,
     mut request: CreateSessionRequest,
     deadline: Deadline,
 ) -> Result<CreateSessionResponse, Failure> {
@@ -32,17 +33,25 @@ pub async fn create(
         return Err(Failure::field_invalid("client", "is none of those that there are"));
     }
     RequestId::parse("request_id", &request.request_id, &shared.kit.runtime)?;
-    let seen = shared.kit.see(&request.at_least, deadline).await?;
+    let seen = shared.kit.see_for(&asker, &shared.kit.parse_tokens(&request.at_least)?, deadline).await?;
     let claim = claim_of_account(&seen, &handle).await?;
     // Also where there is no account: nobody learns from the time it takes whether there is one.
     let account_id = claim.as_ref().map_or_else(|| handle.key(), |claim| claim.account_id.clone());
     all_of(&seen, &account_id).await?;
     let account = load(&seen.state, &account_id, "").await?.before.account;
     let stored = claim.as_ref().map(|claim| account.stored_hash(&claim.password_hash).to_owned());
-    let matches = shared.passwords.verify(password.clone(), stored.as_deref(), deadline).await?;
-    let stored = stored.filter(|_| matches).ok_or_else(credentials_invalid)?;
+    let attempt = shared.guesses.attempt(handle.key(), asker.origin())?;
+    let turn = (asker.origin(), deadline);
+    let stored = match shared.passwords.verify(password.clone(), stored.as_deref(), turn).await {
+        Ok(matches) => stored.filter(|_| matches).ok_or_else(credentials_invalid)?,
+        Err(failure) => {
+            attempt.withdrawn();
+            return Err(failure);
+        }
+    };
+    attempt.right();
     let password_hash = match shared.passwords.is_weaker(&stored) {
-        true => shared.passwords.hash(password, deadline).await?,
+        true => shared.passwords.hash(password, turn).await?,
         false => String::new(),
     };
     let asked = Asked::of::<rpc::CreateSession>(&Asker::of(Caller::of(parsed(&account_id)?)), &request, &shared.kit)?;

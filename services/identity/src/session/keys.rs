@@ -2,6 +2,7 @@
 
 use kith_proto::identity::v1::{GetSigningKeysRequest, GetSigningKeysResponse, JsonWebKey};
 use kith_service::Failure;
+use kith_service::auth::Asker;
 use kith_service::deadline::Deadline;
 use kith_service::jwks::Jwk;
 
@@ -10,6 +11,7 @@ use crate::IdentityService;
 /// Answers `GetSigningKeys`.
 pub async fn signing_keys(
     service: &IdentityService,
+    _: Asker,
     _: GetSigningKeysRequest,
     _: Deadline,
 ) -> Result<GetSigningKeysResponse, Failure> {

@@ -7,6 +7,7 @@ use kith_proto::identity::private::v1::SessionEnd;
 use kith_proto::identity::v1::{RefreshSessionRequest, RefreshSessionResponse, rpc};
 use kith_proto::rpc::Rpc;
 use kith_service::Failure;
+use kith_service::auth::Asker;
 use kith_service::command::{self, Asked};
 use kith_service::deadline::Deadline;
 use kith_service::ids;
@@ -21,12 +22,13 @@ use crate::IdentityService;
 /// Answers `RefreshSession`.
 pub async fn refresh(
     service: &IdentityService,
+    asker: Asker,
     request: RefreshSessionRequest,
     deadline: Deadline,
 ) -> Result<RefreshSessionResponse, Failure> {
     let kit = &service.shared.kit;
     check_form("refresh_token", &request.refresh_token)?;
-    let seen = kit.see(&request.at_least, deadline).await?;
+    let seen = kit.see_for(&asker, &kit.parse_tokens(&request.at_least)?, deadline).await?;
     let token = service.shared.tokens.read_refresh(&request.refresh_token)?;
     let RefreshToken { account_id, session_id, made_at, number } = token;
     let account_id = account_id.to_string();

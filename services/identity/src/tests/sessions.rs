@@ -6,6 +6,8 @@ use kith_proto::identity::v1::{
     RevokeAllSessionsRequest, RevokeSessionRequest,
 };
 use kith_service::auth::SessionRef;
+use kith_service::limits::GUESSES_FREE;
+use kith_service::source::{Source, Sources};
 use kith_tables::Key;
 
 use super::*;
@@ -133,4 +135,33 @@ async fn ends_of_all_are_told_once_and_again_after_a_rebuild_only_if_they_are_no
     let suite = Suite { service, projection, world };
     assert_eq!(suite.digest().await, digest);
     assert_eq!(suite.world.records(topics::REVOCATIONS).await.len(), 1);
+}
+
+/// Nobody is kept out by another's guesses, and a handle that nobody has is guessed at as any other.
+#[tokio::test]
+async fn guesses_are_compared_no_more_than_some_times_and_others_sign_in() {
+    let suite = Suite::new().await;
+    suite.account("ada").await;
+    let from = |host: u8, handle: &str, password: &str| {
+        let (handle, password) = (handle.to_owned(), password.to_owned());
+        let mut request = anonymous(CreateSessionRequest { handle, password, ..Default::default() });
+        let origin = Source::of_address([192, 0, 2, host].into());
+        request.extensions_mut().insert(Sources { caller: origin.clone(), origin });
+        request
+    };
+    for handle in ["ada", "nobody"] {
+        let mut reasons = Vec::new();
+        for n in 0..20 {
+            let guess = from(1, handle, &format!("a guess {n}"));
+            let refused = suite.service.create_session(guess).await.unwrap_err();
+            assert_eq!(refused.get_details_retry_info().is_some(), reason(&refused) == "RATE_LIMITED");
+            reasons.push(reason(&refused));
+        }
+        let free = GUESSES_FREE as usize;
+        assert_eq!(reasons[..free], vec!["CREDENTIALS_INVALID"; free]);
+        assert!(reasons[free..].iter().filter(|reason| *reason == "RATE_LIMITED").count() > 10, "{reasons:?}");
+    }
+    let refused = suite.service.create_session(from(1, "ada", PASSWORD)).await.unwrap_err();
+    assert_eq!(reason(&refused), "RATE_LIMITED", "it is not compared, right or wrong");
+    suite.service.create_session(from(2, "ada", PASSWORD)).await.unwrap();
 }

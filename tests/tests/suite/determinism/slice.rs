@@ -21,9 +21,11 @@ use kith_proto::messaging::v1::message_service_server::MessageService;
 use kith_proto::posts::v1 as posts;
 use kith_proto::posts::v1::post_service_server::PostService;
 use kith_service::auth::{Authentication, Caller, Principals, TokenIssuer, Verifier};
+use kith_service::config::SignUp;
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
+use kith_service::rate::{Rate, Refused};
 use tonic::Request;
 
 const PEOPLE: usize = 4;
@@ -55,6 +57,8 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
         password_memory_kib: 64,
         backfill_window_seconds: 3_600,
         reserved_handles: Default::default(),
+        sign_up: (SignUp::Open, Rate::UNLIMITED),
+        refused: Refused::default(),
     };
     Services {
         identity: IdentityService::new(deps).unwrap(),

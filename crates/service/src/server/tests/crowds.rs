@@ -4,16 +4,20 @@ use kith_proto::tokens::v1::MergeTokensRequest;
 use kith_proto::tokens::v1::token_service_client::TokenServiceClient;
 use tonic::metadata::MetadataValue;
 
-use super::frames::{DATA, END_STREAM, Frames, GOAWAY, call, cancel, message, short_call};
+use super::frames::{DATA, END_STREAM, Frames, GOAWAY, call, call_as, cancel, message, short_call};
 use super::*;
 use crate::limits::{CANCELLED_UNSEEN_PER_CONNECTION, RPCS_IN_FLIGHT, STREAMS_PER_CONNECTION};
 
 const GET_SIGNING_KEYS: &str = "/kith.identity.v1.SessionService/GetSigningKeys";
 const CREATE_SESSION: &str = "/kith.identity.v1.SessionService/CreateSession";
 
+fn bearer_of(running: &Running, account: u8) -> String {
+    format!("Bearer {}", running.issuer.issue(kith_log::RecordId([account; 16]), SESSION).unwrap().text)
+}
+
 fn as_somebody<T>(running: &Running, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    let bearer = format!("Bearer {}", running.issuer.issue(kith_log::RecordId([7; 16]), SESSION).unwrap().text);
+    let bearer = bearer_of(running, 7);
     request.metadata_mut().insert("authorization", MetadataValue::try_from(bearer).unwrap());
     request
 }
@@ -87,6 +91,32 @@ async fn requests_that_never_come_whole_keep_nobody_out() {
     client.create_session(as_somebody(&running, CreateSessionRequest::default())).await.unwrap();
     let status = client.create_session(CreateSessionRequest::default()).await.unwrap_err();
     assert_eq!(reason(&status), "UNAUTHENTICATED", "who has no token is let in too");
+}
+
+/// Each call is answered, and its answer waits for a caller that never reads: a place each, and no more than a share of them.
+#[tokio::test]
+async fn answers_that_nobody_takes_leave_places_for_others() {
+    let running = start().await;
+    let (greedy, calls) = (bearer_of(&running, 6), STREAMS_PER_CONNECTION as usize);
+    let mut held = Vec::new();
+    for _ in 0..RPCS_IN_FLIGHT.div_ceil(calls) {
+        let mut caller = Frames::closed(running.callers, 5).await;
+        let all = streams(0).take(calls);
+        caller.send(all.flat_map(|n| [call_as(n, CREATE_SESSION, &greedy), message(n)])).await.unwrap();
+        held.push(caller);
+    }
+    let called = || running.sessions.peers.lock().unwrap().len();
+    let share = async {
+        while called() < RPCS_IN_FLIGHT / 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), share).await.unwrap();
+    let mut client = SessionServiceClient::new(channel(running.callers).await);
+    for _ in 0..100 {
+        client.create_session(as_somebody(&running, CreateSessionRequest::default())).await.unwrap();
+    }
+    assert_eq!(called(), RPCS_IN_FLIGHT / 2 + 100);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const DATA: u8 = 0;
@@ -32,8 +32,16 @@ pub struct Frames(TcpStream);
 
 impl Frames {
     pub async fn connect(address: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let window = [&INITIAL_WINDOW_SIZE[..], &WINDOW_BYTES.to_be_bytes()].concat();
+        Self::greet(TcpStream::connect(address).await.unwrap(), WINDOW_BYTES).await
+    }
+
+    /// From the address 127.0.0.`host`, one that takes nothing of any answer.
+    pub async fn closed(address: SocketAddr, host: u8) -> Self {
+        Self::greet(connect_from(address, host).await.unwrap(), 0).await
+    }
+
+    async fn greet(mut stream: TcpStream, window_bytes: u32) -> Self {
+        let window = [&INITIAL_WINDOW_SIZE[..], &window_bytes.to_be_bytes()].concat();
         let greeting = [PREFACE.to_vec(), frame(SETTINGS, 0, 0, &window), window_update()];
         stream.write_all(&greeting.concat()).await.unwrap();
         Self(stream)
@@ -62,8 +70,20 @@ impl Frames {
     }
 }
 
+/// A connection from 127.0.0.`host`: another address than others'.
+pub async fn connect_from(address: SocketAddr, host: u8) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, host], 0).into())?;
+    socket.connect(address).await
+}
+
 /// The headers of a call of `path`, with nothing of its message.
 pub fn call(stream: u32, path: &str) -> Vec<u8> {
+    call_as(stream, path, "")
+}
+
+/// The same with that `authorization`.
+pub fn call_as(stream: u32, path: &str, authorization: &str) -> Vec<u8> {
     let headers = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -71,17 +91,27 @@ pub fn call(stream: u32, path: &str) -> Vec<u8> {
         (":authority", "x"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
+        ("authorization", authorization),
     ];
     let mut block = Vec::new();
-    for (name, value) in headers {
+    for (name, value) in headers.into_iter().filter(|(_, value)| !value.is_empty()) {
         // A literal that is not indexed, with a name of its own (RFC 7541, section 6.2.2).
         block.push(0);
         for text in [name, value] {
-            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(length(text.len()));
             block.extend_from_slice(text.as_bytes());
         }
     }
     frame(HEADERS, END_HEADERS, stream, &block)
+}
+
+/// An integer with a prefix of seven bits (RFC 7541, section 5.1).
+fn length(length: usize) -> Vec<u8> {
+    match length.checked_sub(127) {
+        None => vec![u8::try_from(length).unwrap()],
+        Some(rest) if rest < 128 => vec![127, u8::try_from(rest).unwrap()],
+        Some(rest) => vec![127, u8::try_from(rest % 128).unwrap() | 128, u8::try_from(rest / 128).unwrap()],
+    }
 }
 
 /// As few bytes as headers can be: POST, http and `/` are in HPACK's static table.

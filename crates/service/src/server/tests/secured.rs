@@ -22,7 +22,8 @@ impl Place {
         let (certificate, key) = self.authority.issue(self.folder.path(), "server", &["127.0.0.1"]);
         let clients = Clients::Required(self.authority.write(self.folder.path().join("ca.pem")));
         let files = ServerFiles { identity: Identity { certificate, key }, clients };
-        start_with(ListenersTls { callers: Some(ServerTls::open(files).unwrap()), operators: None }).await
+        let tls = ListenersTls { callers: Some(ServerTls::open(files).unwrap()), operators: None };
+        start_with(tls, EdgeRules::default()).await
     }
 
     /// How `caller` is reached by who shows a certificate with these names; without any: none.
