@@ -78,6 +78,7 @@ fn sessions() -> Vec<Event> {
         password_hash: HASH.into(),
         password_set_at: 7,
         change_time: at(5),
+        is_reset: true,
     };
     let revoked = SessionRevoked { session_id: session_id(), account_id: account_id(), revoke_time: at(3) };
     let all_revoked = AccountSessionsRevoked {

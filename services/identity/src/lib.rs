@@ -64,6 +64,7 @@ rpcs! {
         contest revoke_session: rpc::RevokeSession => session::fold::Sessions,
         called revoke_all_sessions: rpc::RevokeAllSessions => session::end::all,
         called change_password: rpc::ChangePassword => session::change_password::change,
+        called reset_password: rpc::ResetPassword => session::reset_password::reset,
         open get_signing_keys: rpc::GetSigningKeys => session::keys::signing_keys,
         acting link_identity: rpc::LinkIdentity => link::link,
         acting unlink_identity: rpc::UnlinkIdentity => link::unlink,

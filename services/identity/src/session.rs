@@ -9,6 +9,7 @@ pub mod keys;
 pub mod list;
 pub mod refresh;
 mod refresh_token;
+pub mod reset_password;
 pub mod revoked;
 pub mod tokens;
 
@@ -149,7 +150,7 @@ impl Before {
             }
             Private::PasswordChanged(event) => {
                 let is_by_session = event.session_id.is_empty() || self.stands(&event.session_id);
-                let is_of_now = number(event.password_set_at) == self.account.password_set_at;
+                let is_of_now = event.is_reset || number(event.password_set_at) == self.account.password_set_at;
                 if is_by_session && is_of_now && self.account.applied.insert(record.id) {
                     self.end_all_but(&event.session_id, next);
                     self.account.password_hash.clone_from(&event.password_hash);

@@ -21,6 +21,7 @@ use tonic_types::StatusExt;
 
 use issuer::{Issuer, PEOPLE, STAFF, principal};
 
+const PASSWORD: &str = "correct horse";
 const NOBODY: &str = "00000000000000000000000000000000";
 /// Files are read again every 5 s.
 const READ_AGAIN_WITHIN: Duration = Duration::from_secs(30);
@@ -45,7 +46,7 @@ fn all_principals(web: &[&str]) -> String {
     web + &principal("app", &["act-as"], "any")
         + &principal("idle", &[], STAFF)
         + &principal("reader", &["read"], STAFF)
-        + &principal("portal", &["act-as", "create-accounts"], PEOPLE)
+        + &principal("portal", &["act-as", "create-accounts", "reset-passwords"], PEOPLE)
 }
 
 impl World {
@@ -72,13 +73,10 @@ impl World {
 
     /// An account with a password, its id and its access token.
     async fn person(&self, handle: &str) -> (String, Caller) {
-        let (handle, password) = (handle.to_owned(), "correct horse".to_owned());
-        let create =
-            identity::CreateAccountRequest { handle: handle.clone(), password: password.clone(), ..Default::default() };
+        let (name, password) = (handle.to_owned(), PASSWORD.to_owned());
+        let create = identity::CreateAccountRequest { handle: name, password, ..Default::default() };
         let token = self.anyone().create_account(create).await.unwrap().consistency_token;
-        let create = identity::CreateSessionRequest { handle, password, at_least: vec![token], ..Default::default() };
-        let session =
-            SessionServiceClient::new(self.channel.clone()).create_session(create).await.unwrap().into_inner();
+        let session = self.anyone().sign_in(handle, PASSWORD, &token).await.unwrap();
         (session.account_id, self.anyone().with(&session.access_token))
     }
 
@@ -131,6 +129,25 @@ impl Caller {
         let unlink = identity::UnlinkIdentityRequest { identity: identity.into(), ..Default::default() };
         let mut client = SessionServiceClient::new(self.channel.clone());
         client.unlink_identity(self.request(unlink)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn sign_in(
+        &self,
+        handle: &str,
+        password: &str,
+        token: &str,
+    ) -> Result<identity::CreateSessionResponse, Status> {
+        let (handle, password, at_least) = (handle.into(), password.into(), vec![token.into()]);
+        let create = identity::CreateSessionRequest { handle, password, at_least, ..Default::default() };
+        let mut client = SessionServiceClient::new(self.channel.clone());
+        client.create_session(self.request(create)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn reset_password(&self, password: &str, request_id: &str) -> Result<String, Status> {
+        let (new_password, request_id) = (password.into(), request_id.into());
+        let reset = identity::ResetPasswordRequest { new_password, request_id, at_least: Vec::new() };
+        let mut client = SessionServiceClient::new(self.channel.clone());
+        client.reset_password(self.request(reset)).await.map(|answer| answer.into_inner().consistency_token)
     }
 
     async fn sessions_after(&self, token: &str) -> Result<Vec<identity::Session>, Status> {
@@ -265,6 +282,17 @@ async fn people_come_by_their_issuer(world: &World) {
     assert_eq!(linked.identity, exchanged.identity);
     let for_ada = portal.for_account(&ada_id);
     assert_eq!(for_ada.post_after("hers now", &linked.consistency_token).await.unwrap().author_id, ada_id);
+
+    refused(ada.reset_password("by herself", "1").await, Code::PermissionDenied, "RIGHT_MISSING");
+    refused_right(world.service("web").for_account(&ada_id).reset_password("by another", "1").await, "reset-passwords");
+    refused_right(for_grace.reset_password("of a stranger", "1").await, "act-as");
+    let reset = for_ada.reset_password("a new phrase", "1").await.unwrap();
+    for_ada.reset_password("a repeat", "1").await.unwrap();
+    let old = world.anyone().sign_in("ada_by_password", PASSWORD, &reset).await;
+    refused(old, Code::Unauthenticated, "CREDENTIALS_INVALID");
+    let session = world.anyone().sign_in("ada_by_password", "a new phrase", &reset).await.unwrap();
+    let sessions = world.anyone().with(&session.access_token).sessions_after(&session.consistency_token).await.unwrap();
+    assert_eq!(sessions.len(), 1, "the one before the reset is over: {sessions:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,10 +62,14 @@ impl Asker {
     /// for an account.
     pub fn service<T>(request: &Request<T>) -> Result<Self, Failure> {
         let asker = Self::known(request)?.without_account();
-        match asker.principal {
-            Some(_) => Ok(asker),
-            None => Err(Failure::new(Reason::RightMissing, "only a calling service may do this")),
-        }
+        asker.as_service()?;
+        Ok(asker)
+    }
+
+    /// The calling service. Fails PERMISSION_DENIED for an account that calls by itself.
+    pub fn as_service(&self) -> Result<&Principal, Failure> {
+        let principal = self.principal.as_deref();
+        principal.ok_or_else(|| Failure::new(Reason::RightMissing, "only a calling service may do this"))
     }
 
     /// The account. Fails INVALID_ARGUMENT for a service that names none.

@@ -31,6 +31,8 @@ pub enum Right {
     ActAs,
     /// Makes accounts.
     CreateAccounts,
+    /// Gives accounts for which it may act another password.
+    ResetPasswords,
     Import,
     Export,
     Moderate,
@@ -44,6 +46,7 @@ impl Right {
             Self::Read => "read",
             Self::ActAs => "act-as",
             Self::CreateAccounts => "create-accounts",
+            Self::ResetPasswords => "reset-passwords",
             Self::Import => "import",
             Self::Export => "export",
             Self::Moderate => "moderate",

@@ -69,6 +69,10 @@ impl SessionService for Sessions {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn reset_password(&self, _: Request<ResetPasswordRequest>) -> Reply<ResetPasswordResponse> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn change_password(&self, _: Request<ChangePasswordRequest>) -> Reply<ChangePasswordResponse> {
         Err(Status::unimplemented("not here"))
     }

@@ -38,7 +38,7 @@ pub async fn change(
         true => None,
         false => Some(given.hashed(service, &seen, &account, asker.source()).await?),
     };
-    let wish = Wish::ChangePassword { password_hash, password_set_at: account.password_set_at() };
+    let wish = Wish::ChangePassword { password_hash, password_set_at: Some(account.password_set_at()) };
     let command = Command { account_id: asked.actor.clone(), session_id, wish };
     contest::enter::<Sessions, rpc::ChangePassword>(&seen, asked, command).await
 }

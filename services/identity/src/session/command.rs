@@ -42,10 +42,10 @@ pub enum Wish {
     },
     End,
     EndOthers,
-    /// `None`: it was changed by this command before.
+    /// No hash: it was changed by this command before. `password_set_at`: which one was compared; `None`: none, it is reset.
     ChangePassword {
         password_hash: Option<String>,
-        password_set_at: u64,
+        password_set_at: Option<u64>,
     },
 }
 
@@ -177,9 +177,14 @@ impl Noun for Sessions {
                 Some(Private::SessionsEnded(SessionsEnded { account_id, kept_session_id, end_time }))
             }
             (Wish::ChangePassword { password_hash, password_set_at }, _) => password_hash.clone().map(|hash| {
-                let (password_hash, password_set_at, change_time) = (hash, *password_set_at, at);
-                let changed = PasswordChanged { account_id, session_id, password_hash, password_set_at, change_time };
-                Private::PasswordChanged(changed)
+                Private::PasswordChanged(PasswordChanged {
+                    account_id,
+                    session_id,
+                    password_hash: hash,
+                    password_set_at: password_set_at.unwrap_or_default(),
+                    change_time: at,
+                    is_reset: password_set_at.is_none(),
+                })
             }),
         })
     }

@@ -50,7 +50,15 @@ fn all_ended(kept: Option<u8>) -> Private {
 fn changed(by: u8, hash: &str, password_set_at: u64) -> Private {
     let (account_id, session_id, password_hash) = (hex(0xa), hex(by), hash.to_owned());
     let change_time = Some(time::of_us(2_000));
-    Private::PasswordChanged(PasswordChanged { account_id, session_id, password_hash, password_set_at, change_time })
+    let is_reset = false;
+    Private::PasswordChanged(PasswordChanged {
+        account_id,
+        session_id,
+        password_hash,
+        password_set_at,
+        change_time,
+        is_reset,
+    })
 }
 
 /// One account's records, folded as the engine folds them.
@@ -152,6 +160,23 @@ fn a_session_that_an_identity_proved_begins_whatever_the_password() {
     assert_eq!(history.standing(), [1, 3], "the change of the password ended the second, and the third came later");
     history.append(by_identity(2));
     assert_eq!(history.standing(), [1, 3]);
+}
+
+#[test]
+fn a_reset_ends_all_sessions_whatever_password_stands() {
+    let reset = |hash: &str| match changed(0, hash, 0) {
+        Private::PasswordChanged(event) => {
+            let session_id = String::new();
+            Private::PasswordChanged(PasswordChanged { session_id, is_reset: true, ..event })
+        }
+        other => other,
+    };
+    let mut history = History::of([created(1, 0), changed(1, "second", 0), reset("third"), created(2, 2)]);
+    assert_eq!(history.standing(), Vec::<u8>::new(), "the second one was begun with the password before");
+    let account = history.before(1).account;
+    assert_eq!((&*account.password_hash, account.password_set_at), ("third", 3));
+    history.append(created(3, 3));
+    assert_eq!(history.standing(), [3]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::simulation::operation::{Ask, Confusion, Operation, Reply, op};
 
 /// On the board where the target knows calling services.
 pub const SERVICES: &str = "services";
-const WEB: &str = "web";
+pub const WEB: &str = "web";
 const APP: &str = "app";
 /// To which no account belongs.
 const STRANGE_ISSUER: &str = "https://nobody.example";

@@ -17,7 +17,7 @@ use kith_service::ids::{RequestId, record_id};
 use kith_service::limits::REVOCATIONS_KNOWN_SECONDS;
 use tonic::{Code, Status};
 
-use ends::{ChangePassword, End, EndAll};
+use ends::{ChangePassword, End, EndAll, ResetPassword};
 
 use super::accounts::{ACCOUNTS, PASSWORD};
 use super::lists::{List, There, whole};
@@ -93,7 +93,7 @@ impl Person {
             Private::SessionsEnded(event) => self.end_all_but(&event.kept_session_id, offset),
             Private::PasswordChanged(event) => {
                 let may = event.session_id.is_empty() || self.now(&event.session_id).stands;
-                if may && event.password_set_at == self.password_set_at {
+                if may && (event.is_reset || event.password_set_at == self.password_set_at) {
                     self.end_all_but(&event.session_id, offset);
                     self.password_set_at = offset + 1;
                     self.changes.insert(id);
@@ -114,6 +114,7 @@ impl Noun for Sessions {
                 Draw { weight: 3, draw: |scene| Some(op(End { session_id: scene.own(SESSIONS)?.id.clone() })) },
                 Draw { weight: 1, draw: |scene| Some(op(EndAll { by: by(scene) })) },
                 Draw { weight: 1, draw: |scene| Some(op(ChangePassword { by: by(scene) })) },
+                Draw { weight: 1, draw: |_| Some(op(ResetPassword)) },
                 Draw { weight: 2, draw: |_| Some(whole(OfCaller)) },
             ]
         }

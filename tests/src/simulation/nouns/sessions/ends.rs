@@ -1,8 +1,12 @@
 //! What ends sessions.
 
 use async_trait::async_trait;
-use kith_proto::identity::v1::{ChangePasswordRequest, RevokeAllSessionsRequest, RevokeSessionRequest};
-use kith_service::auth::SessionRef;
+use kith_log::RecordId;
+use kith_proto::identity::v1::{
+    ChangePasswordRequest, ResetPasswordRequest, RevokeAllSessionsRequest, RevokeSessionRequest,
+};
+use kith_service::auth::{Accounts, SessionRef};
+use kith_service::ids;
 use tonic::{Code, Status};
 
 use super::{PASSWORD, People, SERVICE, client, id_of, meanwhile, record};
@@ -10,6 +14,7 @@ use crate::simulation::callers::Callers;
 use crate::simulation::checks::Finding;
 use crate::simulation::history::Call;
 use crate::simulation::model::Model;
+use crate::simulation::nouns::services::WEB;
 use crate::simulation::operation::{Appended, Ask, Operation, Reply, effective};
 
 #[derive(Debug)]
@@ -93,7 +98,39 @@ impl Operation for ChangePassword {
 
     fn in_effect(&self, model: &Model, call: &Call) -> bool {
         let id = id_of(&call.actor, "kith.identity.v1.SessionService/ChangePassword", &call.request_id);
-        let person = model.state::<People>().0.get(&call.actor);
-        id.is_some_and(|id| person.is_some_and(|person| person.changes.contains(&id)))
+        id.is_some_and(|id| has_changed(model, &call.actor, id))
     }
+}
+
+/// By a service. The same text again: it ends all sessions all the same.
+#[derive(Debug)]
+pub struct ResetPassword;
+
+#[async_trait]
+impl Operation for ResetPassword {
+    type Answer = ();
+
+    const SERVICE: &'static str = SERVICE;
+    const READS: bool = false;
+
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<()>, Status> {
+        let Ask { actor, request_id, at_least, .. } = ask;
+        let request = ResetPasswordRequest { new_password: PASSWORD.to_owned(), request_id, at_least };
+        let request = to.acting((WEB, Accounts::Any), &actor, request)?;
+        let reset = client(to).reset_password(request).await?.into_inner();
+        Ok(Reply::new((), reset.consistency_token))
+    }
+
+    fn check(&self, model: &Model, call: &Call, told: Result<&(), Code>) -> Vec<Finding> {
+        told.ok().and_then(|()| effective(self, model, call)).into_iter().collect()
+    }
+
+    fn in_effect(&self, model: &Model, call: &Call) -> bool {
+        let id = id_of(&call.actor, "kith.identity.v1.SessionService/ResetPassword", &call.request_id);
+        id.is_some_and(|id| has_changed(model, &call.actor, ids::by_principal(WEB, id)))
+    }
+}
+
+fn has_changed(model: &Model, account: &str, id: RecordId) -> bool {
+    model.state::<People>().0.get(account).is_some_and(|person| person.changes.contains(&id))
 }
