@@ -21,6 +21,9 @@ use tonic::Code;
 use crate::client::{Services, Session, ask, join, refused_with};
 use crate::plan::{Conversation, Line, Plan, Post};
 
+/// Sign-ups at once: all come from one address, which gets a share of what computes password hashes.
+const SIGN_UPS_IN_FLIGHT: usize = 16;
+
 /// What the servers made of the plan.
 pub struct Loaded {
     pub people: Vec<Session>,
@@ -51,7 +54,8 @@ pub struct Loader<'a> {
 impl Loader<'_> {
     pub async fn load(&self) -> anyhow::Result<Loaded> {
         let mut tokens = Tokens::default();
-        let people = self.all("people", (0..self.plan.people).map(|person| self.join(person))).await?;
+        let joins = (0..self.plan.people).map(|person| self.join(person));
+        let people = self.all(("people", SIGN_UPS_IN_FLIGHT.min(self.in_flight)), joins).await?;
         tokens.identity.extend(people.iter().map(|person| person.token.clone()));
         tokens
             .identity
@@ -99,15 +103,19 @@ impl Loader<'_> {
         F: Fn(usize, &'s S) -> Fut,
         Fut: Future<Output = anyhow::Result<T>>,
     {
-        self.all(phase, steps.iter().enumerate().map(|(n, step)| run(n, step))).await
+        self.all((phase, self.in_flight), steps.iter().enumerate().map(|(n, step)| run(n, step))).await
     }
 
-    async fn all<T, Fut>(&self, phase: &str, steps: impl Iterator<Item = Fut>) -> anyhow::Result<Vec<T>>
+    async fn all<T, Fut>(
+        &self,
+        (phase, in_flight): (&str, usize),
+        steps: impl Iterator<Item = Fut>,
+    ) -> anyhow::Result<Vec<T>>
     where
         Fut: Future<Output = anyhow::Result<T>>,
     {
         self.progress.set_message(phase.to_owned());
-        let steps = stream::iter(steps).buffered(self.in_flight).inspect_ok(|_| self.progress.inc(1));
+        let steps = stream::iter(steps).buffered(in_flight).inspect_ok(|_| self.progress.inc(1));
         steps.try_collect().await.with_context(|| format!("phase `{phase}`"))
     }
 

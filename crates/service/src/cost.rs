@@ -12,13 +12,20 @@ const PREFIX_BYTES: usize = 5;
 
 /// `request` is the message with its prefix. One that cannot be decoded costs a point.
 pub(crate) fn points(cost: Cost, request: &[u8]) -> u64 {
-    let message = request.get(PREFIX_BYTES..).unwrap_or_default();
+    let message = first_message(request).unwrap_or_default();
     let rows = match cost {
         Cost::Points(points) => return points.into(),
         Cost::Page { field } => rows_of_page(last_number(field, message).unwrap_or(0)),
         Cost::Items { field } => values(field, message).map_or(0, |(count, _)| count),
     };
     rows.div_ceil(ROWS_PER_POINT).max(1)
+}
+
+/// A call has one; whatever follows costs nothing and is not looked at.
+fn first_message(request: &[u8]) -> Option<&[u8]> {
+    let (prefix, rest) = request.split_at_checked(PREFIX_BYTES)?;
+    let length = u32::from_be_bytes(prefix.get(1..)?.try_into().ok()?);
+    rest.get(..usize::try_from(length).ok()?)
 }
 
 /// As the page will be: 0 or less is the default, more than the most is the most.
@@ -59,9 +66,14 @@ mod tests {
 
     use super::*;
 
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&[0][..], &length, message].concat()
+    }
+
     fn cost_of(rpc: &str, message: &impl Message) -> u64 {
         let cost = COSTS.iter().find(|(name, _)| name.ends_with(rpc)).unwrap().1;
-        points(cost, &[&[0; PREFIX_BYTES][..], &message.encode_to_vec()].concat())
+        points(cost, &framed(&message.encode_to_vec()))
     }
 
     #[test]

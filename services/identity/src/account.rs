@@ -18,7 +18,6 @@ use kith_service::contest::{self, Settles, Verdict};
 use kith_service::deadline::Deadline;
 use kith_service::ids::{self, RequestId};
 use kith_service::kit::Seen;
-use kith_service::source::Source;
 use kith_service::text::{parse_name, parse_text_or_empty};
 use kith_service::{Failure, limits};
 use kith_tables::{StoreError, Timestamp};
@@ -156,7 +155,7 @@ pub async fn create(
     let (account, password) = parse(service, request, &asker)?;
     let seen = kit.see_for(&asker, &kit.parse_tokens(&at_least)?, deadline).await?;
     let asked = account.asked();
-    let command = prepare(service, &seen, account, (password, asker.origin())).await?;
+    let command = prepare(service, &seen, account, (password, &asker)).await?;
     contest::enter::<Claims, rpc::CreateAccount>(&seen, asked, command).await
 }
 
@@ -198,7 +197,7 @@ async fn prepare(
     service: &IdentityService,
     seen: &Seen<'_>,
     account: NewAccount,
-    (password, source): (Option<Password>, &Source),
+    (password, asker): (Option<Password>, &Asker),
 ) -> Result<Command, Failure> {
     let passwords = &service.shared.passwords;
     let is_reserved = service.shared.reserved_handles.contains(account.handle.as_str());
@@ -209,9 +208,12 @@ async fn prepare(
             return Err(Rejection::IdentityTaken.into());
         }
     }
+    if is_open {
+        service.shared.registration.count(asker)?;
+    }
     let password_hash = match password {
         _ if !is_open => None,
-        Some(password) => Some(passwords.hash(password, (source, seen.deadline)).await?),
+        Some(password) => Some(passwords.hash(password, (asker.origin(), seen.deadline)).await?),
         None => Some(String::new()),
     };
     let key = account.handle.key();

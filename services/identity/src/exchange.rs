@@ -170,6 +170,8 @@ pub async fn create(
     let token = kit.parse_tokens(&request.at_least)?;
     let identity = proof::identity(service, &asker, &request.subject_token)?;
     let seen = kit.see_for(&asker, &token, deadline).await?;
+    // A link that was ended must be known to have ended.
+    session::command::all_of(&seen, &identity.key).await?;
     let owner = link::owner(&seen.state, &identity.key).await?.account_id;
     let unknown = || Failure::not_found(Reason::IdentityNotFound, "account of this identity");
     let account_id = RecordId::parse(&owner).ok_or_else(unknown)?;
@@ -182,8 +184,8 @@ pub async fn create(
     let command = Command { token_key: identity.token_key };
     contest::enter::<Exchanges, rpc::ExchangeToken>(&seen, asked, command).await?;
     // Later in the log than the intent is not needed: whoever wins begins one session, under an id of its own.
-    let by = asker.principal().map(|principal| principal.name().to_string()).unwrap_or_default();
-    let session = session::create::begin(service, &seen, (&owner, by), (ids::item_id(id, b"session"), digest)).await?;
+    let by = (&*owner, asker.principal_name());
+    let session = session::create::begin(service, &seen, by, (ids::item_id(id, b"session"), digest)).await?;
     Ok(ExchangeTokenResponse {
         access_token: session.access_token,
         expire_time: session.expire_time,

@@ -58,7 +58,7 @@ rpcs! {
 
 rpcs! {
     session_service_server::SessionService => IdentityService {
-        open create_session: rpc::CreateSession => session::create::create,
+        anyone create_session: rpc::CreateSession => session::create::create,
         open refresh_session: rpc::RefreshSession => session::refresh::refresh,
         list list_sessions: rpc::ListSessions => session::fold::Sessions,
         contest revoke_session: rpc::RevokeSession => session::fold::Sessions,

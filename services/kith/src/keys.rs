@@ -18,7 +18,7 @@ pub struct KeysOptions {
     /// Makes the next step of this key's rotation: signing, page-token or refresh-token
     #[arg(long, value_name = "KEY")]
     rotate: Option<KeyKind>,
-    /// Retires a key even if what it made is still in use (a stolen key): that is void then
+    /// Makes the step at once (a stolen key). What the old key made is void then if it is retired
     #[arg(long, requires = "rotate")]
     early: bool,
     /// Prints one JSON document
@@ -38,7 +38,7 @@ impl KeysOptions {
                 Err(RotationError::TooEarly { wait }) => {
                     let again = in_words(wait);
                     anyhow::bail!(
-                        "what the key before made may be in use for {again} more: run it again then, or with --early"
+                        "too early: run it again in {again}, when every process has the step before and nothing that the old key made is in use; or with --early"
                     )
                 }
                 Err(error) => return Err(error.into()),
@@ -81,7 +81,9 @@ fn what_was_made(step: Step) -> &'static str {
 
 fn what_to_do(kind: KeyKind, step: Step) -> String {
     match step {
-        Step::Prepare => "Bring the folder to all processes, restart them, and run this again.".to_owned(),
+        Step::Prepare => {
+            "Bring the folder to all processes, restart them, and run this again after a minute or more.".to_owned()
+        }
         Step::Switch => {
             let after = in_words(kind.used_for());
             format!("Bring the folder to all processes, restart them, and run this again after {after}.")

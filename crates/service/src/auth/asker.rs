@@ -107,6 +107,11 @@ impl Asker {
         self.principal.as_ref()
     }
 
+    /// The calling service's name; empty: none calls.
+    pub fn principal_name(&self) -> String {
+        self.principal.as_ref().map(|principal| principal.name().to_string()).unwrap_or_default()
+    }
+
     /// The id of a command's one record. Under one request id two services ask for two things, as do a service and its account.
     pub fn record_id(&self, rpc: &str, request_id: &RequestId) -> Result<RecordId, Failure> {
         Ok(self.own(ids::record_id(self.caller()?.account_id, rpc, request_id)))

@@ -172,7 +172,9 @@ impl IssuerText {
             return Err("has no `audience`".to_owned());
         }
         let subject_claim = subject_claim.unwrap_or_else(|| "sub".to_owned());
-        if ["", "email", "preferred_username", "upn"].contains(&&*subject_claim) {
+        if ["", "email", "preferred_username", "upn", "username", "login", "name", "nickname"]
+            .contains(&&*subject_claim)
+        {
             return Err("has a `subject_claim` that may be given to another person one day".to_owned());
         }
         let leeway_seconds = leeway_seconds.unwrap_or(LEEWAY_SECONDS_DEFAULT);

@@ -115,7 +115,9 @@ impl Principals {
         let proof = issuer.verify(keys, token, shared.runtime.now_ms())?;
         let hex = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let key = hash("kith.identity.v1", &[issuer.name.as_bytes(), proof.subject.as_bytes()]);
-        let token_key = hex(Sha256::digest(token).into());
+        // Without the signature: of one content there may be several that verify (ECDSA).
+        let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+        let token_key = hex(Sha256::digest(signed).into());
         Ok(Identity { issuer: issuer.name.to_string(), key: hex(key), token_key, party: proof.party })
     }
 

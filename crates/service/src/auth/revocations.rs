@@ -59,6 +59,8 @@ struct Shared {
 #[derive(Debug)]
 struct Known {
     next: Offset,
+    /// When the reader was opened last.
+    opened: Instant,
     /// All that the log had by then is known; `None`: not yet.
     as_of: Option<Instant>,
     /// A head of the log that is not reached yet, and when it was asked for.
@@ -194,7 +196,7 @@ impl Shared {
     }
 
     async fn follow(&self) -> Result<(), LogError> {
-        let from = self.known().next;
+        let from = self.change().reopened();
         let mut reader = self.log.read(self.partition, from).await?;
         while let Some(records) = reader.next().await {
             let records = records?;
@@ -204,13 +206,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Shows it to operators; gives the head that is not reached yet.
-    fn show(&self) -> Option<(Offset, Instant)> {
+    /// Shows it to operators; whether the reader has come to nothing for too long.
+    fn show(&self) -> bool {
         let known = self.known();
         let behind = known.as_of.map_or(KNOWN_WITHIN * 2, |as_of| as_of.elapsed());
         self.behind_ms.set(i64::try_from(behind.as_millis()).unwrap_or(i64::MAX));
         self.held.set(i64::try_from(known.order.len()).unwrap_or(i64::MAX));
-        known.awaited
+        let stands = |since: Instant| since.elapsed() > STALLED_AFTER;
+        known.awaited.is_some_and(|(_, since)| stands(since)) && stands(known.opened)
     }
 
     /// Asks how far the log is, and waits until all that is known.
@@ -225,8 +228,7 @@ impl Shared {
                 Ok(Err(error)) => tracing::debug!(%error, "the log did not say how far it is"),
                 Err(_) => tracing::debug!("the log did not say in time how far it is"),
             }
-            let awaited = self.show();
-            if awaited.is_some_and(|(_, since)| since.elapsed() > STALLED_AFTER) {
+            if self.show() {
                 self.stalled.notify_waiters();
             }
             self.runtime.sleep(ASK_EVERY).await;
@@ -238,6 +240,7 @@ impl Known {
     fn from(next: Offset, held_max: usize) -> Self {
         Self {
             next,
+            opened: Instant::now(),
             as_of: None,
             awaited: None,
             sessions: BTreeMap::new(),
@@ -260,6 +263,12 @@ impl Known {
             return Err(TokenRefused::Expired);
         }
         Ok(())
+    }
+
+    /// A reader is opened anew, and has a while to come to something. Where it begins.
+    fn reopened(&mut self) -> Offset {
+        self.opened = Instant::now();
+        self.next
     }
 
     /// The log had that head at that time.

@@ -5,11 +5,12 @@
 //! 3. *Retire*: the one before is gone.
 //!
 //! Processes read the folder when they start (`jwks.json` within 5 s too), so all are restarted between two steps. A step that was
-//! cut off is done again by its repeat.
+//! cut off is done again by its repeat. The time of a switch stands in a file (`FILE.switched`), since files' own times are lost when
+//! they are taken out of a secret store.
 
-use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
+use std::{fs, io};
 
 use kith_runtime::Runtime;
 
@@ -21,6 +22,9 @@ use crate::limits::{ACCESS_TOKEN_LIFETIME_SECONDS, SESSION_IDLE_SECONDS};
 
 const NEXT: &str = ".next";
 const PREVIOUS: &str = ".previous";
+const SWITCHED: &str = ".switched";
+/// A repeat of a step that is made at once is a mistake: nobody has got the folder since.
+const PREPARED_FOR: Duration = Duration::from_secs(60);
 /// How far the clocks of two processes may be apart.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(300);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -105,12 +109,11 @@ impl KeyFolder {
     /// What comes next.
     pub fn due(&self, kind: KeyKind) -> Result<Due, KeyError> {
         if self.turn(kind, NEXT).exists() && self.is_published(kind)? {
-            return Ok(Due { step: Step::Switch, not_before: None });
+            let prepared = self.modified(kind, NEXT)?;
+            return Ok(Due { step: Step::Switch, not_before: prepared.checked_add(PREPARED_FOR) });
         }
         if !self.turn(kind, NEXT).exists() && self.has_previous(kind)? {
-            let file = self.path.join(kind.file());
-            let switched = fs::metadata(&file).and_then(|metadata| metadata.modified());
-            let switched = switched.map_err(|error| KeyError::File { path: file, error })?;
+            let switched = self.switched(kind)?;
             return Ok(Due { step: Step::Retire, not_before: switched.checked_add(kind.used_for()) });
         }
         Ok(Due { step: Step::Prepare, not_before: None })
@@ -151,9 +154,9 @@ impl KeyFolder {
             let previous = self.turn(kind, PREVIOUS);
             replace(&previous, &read_bounded(&current)?)?;
         }
-        // Its age tells when the one before may go.
-        let aged = File::options().append(true).open(&next).and_then(|file| file.set_modified(now));
-        let renamed = aged.and_then(|()| fs::rename(&next, &current)).and_then(|()| sync_folder(&current));
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        replace(&self.turn(kind, SWITCHED), since_epoch.as_secs().to_string().as_bytes())?;
+        let renamed = fs::rename(&next, &current).and_then(|()| sync_folder(&current));
         renamed.map_err(|error| KeyError::File { path: current, error })
     }
 
@@ -164,6 +167,27 @@ impl KeyFolder {
         let previous = self.turn(kind, PREVIOUS);
         let removed = fs::remove_file(&previous).and_then(|()| sync_folder(&previous));
         removed.map_err(|error| KeyError::File { path: previous, error })
+    }
+
+    fn modified(&self, kind: KeyKind, turn: &str) -> Result<SystemTime, KeyError> {
+        let path = self.turn(kind, turn);
+        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        modified.map_err(|error| KeyError::File { path, error })
+    }
+
+    /// When the key took its place; else its file's own time, which is no earlier.
+    fn switched(&self, kind: KeyKind) -> Result<SystemTime, KeyError> {
+        let path = self.turn(kind, SWITCHED);
+        let expected = "the seconds since 1970";
+        let bytes = match read_bounded(&path) {
+            Err(KeyError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                return self.modified(kind, "");
+            }
+            read => read?,
+        };
+        let seconds = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+        let time = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        time.ok_or(KeyError::Malformed { path, expected })
     }
 
     /// The keys of that kind that are accepted beside the current one.
@@ -245,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_signing_key_is_published_before_it_signs_and_outlives_its_use() {
-        let (_folder, keys) = folder();
+        let (folder, keys) = folder();
         let published = |kid: &str| keys.public_keys().unwrap().find(kid).is_some();
         let first = keys.signing_key().unwrap().kid().to_owned();
         assert_eq!(steps(&keys, KeyKind::Signing, 1), [Step::Prepare]);
@@ -253,10 +277,15 @@ mod tests {
         assert_eq!(steps(&keys, KeyKind::Signing, 1), [Step::Switch]);
         let second = keys.signing_key().unwrap().kid().to_owned();
         assert!(second != first && published(&first) && published(&second));
+        assert!(fs::read(folder.path().join("signing-key.pem.switched")).is_ok());
         // One that starts now publishes nothing else.
         keys.create_missing(&Runtime::system()).unwrap();
         let early = keys.rotate(KeyKind::Signing, false, &Runtime::system()).unwrap_err();
         let RotationError::TooEarly { wait } = early else { panic!("{early}") };
+        // Put there anew, out of a secret store.
+        fs::write(folder.path().join("signing-key.pem.switched"), "1000000000\n").unwrap();
+        let due = keys.due(KeyKind::Signing).unwrap();
+        assert_eq!(due.not_before, SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_000_000_900)));
         assert!(wait <= KeyKind::Signing.used_for() && wait > Duration::from_secs(600), "{wait:?}");
         assert_eq!(steps(&keys, KeyKind::Signing, 1), [Step::Retire]);
         assert!(!published(&first) && published(&second));

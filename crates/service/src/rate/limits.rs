@@ -55,6 +55,8 @@ impl Refused {
 /// The buckets of one process.
 pub struct RateLimits {
     accounts: Buckets,
+    /// Of accounts that services act for, or say that they do.
+    accounts_of_services: Buckets,
     services: Buckets,
     addresses: Buckets,
     refused: Refused,
@@ -65,6 +67,7 @@ impl RateLimits {
         let buckets = |rate| Buckets::new(runtime.clone(), rate);
         Self {
             accounts: buckets(rates.account),
+            accounts_of_services: buckets(rates.account),
             services: buckets(rates.service),
             addresses: buckets(rates.address),
             refused,
@@ -76,15 +79,22 @@ impl RateLimits {
     pub fn charge(&self, source: &Source, points: u64) -> Result<(), Failure> {
         // Whoever is below is asked first: its calls do not empty the bucket of a service that refuses nobody else.
         let levels: Vec<Source> = source.levels().collect();
-        for level in levels.iter().rev() {
-            let buckets = match level {
-                Source::Account { .. } => &self.accounts,
-                Source::Service(_) => &self.services,
-                Source::Network { .. } => &self.addresses,
-            };
-            buckets.take(level, points).map_err(|wait| self.refused.failure(level.kind(), wait))?;
+        for (at, level) in levels.iter().enumerate().rev() {
+            if let Err(wait) = self.buckets_of(level).take(level, points) {
+                levels[at + 1..].iter().for_each(|below| self.buckets_of(below).give_back(below, points));
+                return Err(self.refused.failure(level.kind(), wait));
+            }
         }
         Ok(())
+    }
+
+    fn buckets_of(&self, level: &Source) -> &Buckets {
+        match level {
+            Source::Account { service: None, .. } => &self.accounts,
+            Source::Account { service: Some(_), .. } => &self.accounts_of_services,
+            Source::Service(_) => &self.services,
+            Source::Network { .. } => &self.addresses,
+        }
     }
 }
 
@@ -116,11 +126,13 @@ mod tests {
         assert!(quota(&account(Some("web"), 1)).is_ok(), "by itself it has another bucket");
         assert!(quota(&account(Some("web"), 1)).is_ok() && quota(&account(Some("web"), 2)).is_ok());
         assert!(quota(&account(Some("web"), 1)).unwrap_err().contains("account"));
-        assert!(quota(&account(Some("web"), 3)).unwrap_err().contains("service"));
+        for _ in 0..3 {
+            assert!(quota(&account(Some("web"), 3)).unwrap_err().contains("service"), "it costs the account nothing");
+        }
         assert!(quota(&account(Some("app"), 3)).is_ok());
         assert!(quota(&Source::default()).is_ok() && quota(&Source::default()).is_err());
         let text = metrics.encode().unwrap();
-        for (kind, times) in [("account", 2), ("service", 1), ("address", 1)] {
+        for (kind, times) in [("account", 2), ("service", 3), ("address", 1)] {
             assert!(text.contains(&format!(r#"kith_rate_limited_total{{kind="{kind}"}} {times}"#)), "{text}");
         }
     }

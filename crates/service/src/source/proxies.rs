@@ -1,7 +1,7 @@
 //! Proxies whose word counts about whom they call for.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -36,16 +36,23 @@ impl Proxies {
         if !self.has(peer) {
             return None;
         }
-        let values: Vec<&str> =
-            headers.get_all(FORWARDED_FOR).iter().map(|value| value.to_str().ok()).collect::<Option<_>>()?;
-        for hop in values.iter().rev().flat_map(|value| value.rsplit(',')).take(HOPS) {
-            let address: IpAddr = hop.trim().parse().ok()?;
+        // From the end: what a client wrote before its proxy's word, legible or not, is not looked at.
+        let values = headers.get_all(FORWARDED_FOR).iter().rev();
+        for hop in values.flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b',')).take(HOPS) {
+            let address = address(std::str::from_utf8(hop).ok()?.trim())?;
             if !self.has(address) {
                 return Some(address);
             }
         }
         None
     }
+}
+
+/// An address, as some proxies write it also with a port, or in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+    text.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 impl AddressRange {
@@ -87,6 +94,8 @@ fn bits(address: IpAddr) -> (u32, u128) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn proxies(ranges: &[&str]) -> Proxies {
@@ -96,7 +105,7 @@ mod tests {
     fn client(proxies: &Proxies, peer: &str, forwarded: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append(FORWARDED_FOR, value.parse().unwrap());
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         proxies.client(peer.parse().unwrap(), &headers).map(|address| address.to_string())
     }
@@ -119,6 +128,9 @@ mod tests {
         assert_eq!(client(&listed, "10.1.2.3", &written).as_deref(), Some("203.0.113.9"));
         assert_eq!(client(&listed, "10.1.2.3", &["203.0.113.9, unknown"]), None);
         assert_eq!(client(&listed, "10.1.2.3", &[&["10.0.0.1"; 100].join(",")]), None);
+        assert_eq!(client(&listed, "10.1.2.3", &["ä", "junk, 203.0.113.9"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client(&listed, "10.1.2.3", &["203.0.113.9:5678"]).as_deref(), Some("203.0.113.9"));
+        assert_eq!(client(&listed, "10.1.2.3", &["[2001:db8::9]:5678,[::1]"]).as_deref(), Some("::1"));
     }
 
     #[test]

@@ -24,18 +24,23 @@ impl Registration {
     }
 
     /// Who asks for an account. Nobody acts yet: whoever has an account makes another one as anybody does, and a calling service makes
-    /// it by itself. Fails PERMISSION_DENIED for whom sign-up is closed, RESOURCE_EXHAUSTED for an address that makes too many.
+    /// it by itself. Fails PERMISSION_DENIED for whom sign-up is closed.
     pub fn who_makes(&self, asker: Asker) -> Result<Asker, Failure> {
         let asker = asker.without_account();
         match (self.open_to, asker.principal()) {
             (SignUp::Closed, _) | (SignUp::ByService, None) => return Err(closed()),
             (_, Some(principal)) => principal.may(Right::CreateAccounts)?,
-            (SignUp::Open | SignUp::Auto, None) => {
-                let taken = self.by_origin.take(asker.origin(), 1);
-                taken.map_err(|wait| self.refused.failure(QUOTA, wait))?;
-            }
+            (SignUp::Open | SignUp::Auto, None) => {}
         }
         Ok(asker)
+    }
+
+    /// One more is made, unless a calling service makes it. Fails RESOURCE_EXHAUSTED for an address that makes too many.
+    pub fn count(&self, asker: &Asker) -> Result<(), Failure> {
+        if asker.principal().is_some() {
+            return Ok(());
+        }
+        self.by_origin.take(asker.origin(), 1).map_err(|wait| self.refused.failure(QUOTA, wait))
     }
 }
 
@@ -94,7 +99,9 @@ mod tests {
         let registration = Registration::new(Runtime::simulated(1, 0), (SignUp::Open, rate), Refused::default());
         let reason = |n: u8, from| {
             let authentication = Authentication::Caller(Caller::of(RecordId([n; 16])));
-            registration.who_makes(asker(authentication, from)).err().map(|failure| failure.reason_name())
+            let counted =
+                registration.who_makes(asker(authentication, from)).and_then(|asker| registration.count(&asker));
+            counted.err().map(|failure| failure.reason_name())
         };
         assert_eq!([reason(1, 1), reason(2, 1), reason(3, 1), reason(4, 2)], [None, None, Some("RATE_LIMITED"), None]);
     }

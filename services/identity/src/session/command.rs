@@ -34,6 +34,8 @@ pub enum Wish {
     Begin {
         client: i32,
         by: Proof,
+        /// The service that begins it; empty: none.
+        principal: String,
     },
     /// By the refresh token of that number. One is followed by the next after so many microseconds.
     Refresh {
@@ -54,8 +56,8 @@ pub enum Wish {
 pub enum Proof {
     /// `rehashed`: the same password hashed anew; empty: the stored hash stays.
     Password { set_at: u64, rehashed: String },
-    /// An identity of a trusted issuer, which this service brought.
-    Identity { principal: String },
+    /// An identity of a trusted issuer.
+    Identity,
 }
 
 /// What the use of a refresh token comes to.
@@ -106,9 +108,7 @@ impl Proof {
             Self::Password { set_at, rehashed } => {
                 SessionCreated { password_set_at: set_at, password_hash: rehashed, ..SessionCreated::default() }
             }
-            Self::Identity { principal } => {
-                SessionCreated { by_identity: true, principal, ..SessionCreated::default() }
-            }
+            Self::Identity => SessionCreated { by_identity: true, ..SessionCreated::default() },
         }
     }
 }
@@ -152,9 +152,10 @@ impl Noun for Sessions {
         };
         Ok(match (&command.wish, &before.session) {
             (Wish::Begin { .. }, Some(_)) => None,
-            (Wish::Begin { client, by }, None) => {
-                let (client, create_time) = (*client, at);
-                let begun = SessionCreated { session_id, account_id, client, create_time, ..by.clone().recorded() };
+            (Wish::Begin { client, by, principal }, None) => {
+                let (client, create_time, principal) = (*client, at, principal.clone());
+                let proved = by.clone().recorded();
+                let begun = SessionCreated { session_id, account_id, client, create_time, principal, ..proved };
                 Some(Private::SessionCreated(begun))
             }
             // The answer says what is wrong, once that is certain.

@@ -26,7 +26,7 @@ pub async fn create(
     mut request: CreateSessionRequest,
     deadline: Deadline,
 ) -> Result<CreateSessionResponse, Failure> {
-    let shared = &service.shared;
+    let (shared, asker) = (&service.shared, asker.without_account());
     let password = Password::given("password", std::mem::take(&mut request.password))?;
     let handle = Handle::parse("handle", &request.handle)?;
     if ClientClass::try_from(request.client).is_err() {
@@ -54,10 +54,12 @@ pub async fn create(
         true => shared.passwords.hash(password, turn).await?,
         false => String::new(),
     };
-    let asked = Asked::of::<rpc::CreateSession>(&Asker::of(Caller::of(parsed(&account_id)?)), &request, &shared.kit)?;
+    let owner = Asker::of(Caller::of(parsed(&account_id)?));
+    let mut asked = Asked::of::<rpc::CreateSession>(&owner, &request, &shared.kit)?;
+    asked.id = asker.own(asked.id);
     let session_id = asked.id.to_string();
     let by = Proof::Password { set_at: account.password_set_at(), rehashed: password_hash };
-    let wish = Wish::Begin { client: request.client, by };
+    let wish = Wish::Begin { client: request.client, by, principal: asker.principal_name() };
     let answer = |_: &_, asked: &Asked, command: Command, before: Before| answer(service, asked, command, &before);
     command::enter::<Sessions, _>(&seen, asked, Command { account_id, session_id, wish }, answer).await
 }
@@ -69,7 +71,7 @@ pub async fn begin(
     (account_id, principal): (&str, String),
     (id, digest): (RecordId, [u8; 32]),
 ) -> Result<CreateSessionResponse, Failure> {
-    let wish = Wish::Begin { client: ClientClass::Unspecified.into(), by: Proof::Identity { principal } };
+    let wish = Wish::Begin { client: ClientClass::Unspecified.into(), by: Proof::Identity, principal };
     let asked = Asked { id, actor: account_id.to_owned(), digest, at: Timestamp::default() };
     let command = Command { account_id: account_id.to_owned(), session_id: id.to_string(), wish };
     let answer = |_: &_, asked: &Asked, command: Command, before: Before| answer(service, asked, command, &before);
