@@ -4,8 +4,9 @@ SHELL := /bin/bash
 
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
+CARGO_SBOM := 0.10.0
 
-.PHONY: help run init build test check golden simulate torture bench bench-quick lint fmt demo demo-live servers latency clean-tables
+.PHONY: help run init build test check golden simulate torture bench bench-quick lint sbom fmt demo demo-live servers latency clean-tables
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -73,6 +74,14 @@ deny: $(TOOLS)/bin/cargo-deny
 # Without its link-time optimisation, which takes longer than all of its runs here.
 $(TOOLS)/bin/cargo-deny:
 	CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --locked --debug --root $(TOOLS) --version $(CARGO_DENY) cargo-deny
+
+sbom: $(TOOLS)/bin/cargo-sbom $(TOOLS)/bin/cargo-deny ## what the binary `kith` is made of (CycloneDX), and the licences of it
+	$(TOOLS)/bin/cargo-sbom sbom --cargo-package kith --output-format cyclone_dx_json_1_6 > target/kith.cdx.json
+	$(TOOLS)/bin/cargo-deny --log-level error list > target/licenses.txt
+	@echo "target/kith.cdx.json, target/licenses.txt"
+
+$(TOOLS)/bin/cargo-sbom:
+	CARGO_PROFILE_DEV_DEBUG=false cargo install --quiet --locked --debug --root $(TOOLS) --version $(CARGO_SBOM) cargo-sbom
 
 fmt: ## format everything
 	cargo fmt --all
