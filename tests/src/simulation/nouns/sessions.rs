@@ -144,7 +144,9 @@ impl Noun for Sessions {
         let mut questions = Vec::new();
         for (account, person) in &model.state::<People>().0 {
             questions.push((account.clone(), whole(OfCaller)));
-            for (session_id, (made_at, line)) in &person.sessions {
+            // One that never began was given to nobody: no token names it.
+            let begun = person.sessions.iter().filter(|(_, (_, line))| line.ever((0, Offset::MAX), |now| now.stands));
+            for (session_id, (made_at, line)) in begun {
                 let Some(session) = reference(session_id, *made_at) else { continue };
                 questions.push((account.clone(), op(Use { session, stands: line.last().stands })));
             }
