@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use kith_fold::Token;
 use kith_proto::identity::v1::{ChangePasswordRequest, ChangePasswordResponse, rpc};
 use kith_service::Failure;
+use kith_service::auth::Asker;
 use kith_service::call::Call;
 use kith_service::command::{Asked, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::kit::Seen;
-use kith_service::source::Source;
 
 use super::Account;
 use super::command::{Command, Wish, all_of, load};
@@ -36,7 +36,7 @@ pub async fn change(
     let password_hash = match account.applied.contains(asked.id) {
         // A repeat compares nothing: it would tell whether a password fits.
         true => None,
-        false => Some(given.hashed(service, &seen, &account, asker.source()).await?),
+        false => Some(given.hashed(service, &seen, &account, &asker).await?),
     };
     let wish = Wish::ChangePassword { password_hash, password_set_at: Some(account.password_set_at()) };
     let command = Command { account_id: asked.actor.clone(), session_id, wish };
@@ -62,12 +62,13 @@ impl Passwords {
         service: &IdentityService,
         seen: &Seen<'_>,
         account: &Account,
-        source: &Source,
+        asker: &Asker,
     ) -> Result<String, Failure> {
-        let (passwords, turn) = (&service.shared.passwords, (source, seen.deadline));
+        // Hashes are shared out by address: one that has many accounts gets no more of them.
+        let (passwords, turn) = (&service.shared.passwords, (asker.origin(), seen.deadline));
         let first = first_hash(seen).await?;
         let stored = first.as_deref().map(|first| account.stored_hash(first));
-        let attempt = service.shared.guesses.attempt(seen.viewer.clone(), source)?;
+        let attempt = service.shared.guesses.attempt(seen.viewer.clone(), asker.source())?;
         match passwords.verify(self.current, stored, turn).await {
             Ok(true) => attempt.right(),
             Ok(false) => return Err(credentials_invalid()),

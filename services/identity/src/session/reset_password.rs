@@ -26,7 +26,7 @@ pub async fn reset(
     asker.as_service()?.may(Right::ResetPasswords)?;
     let asked = Asked::of::<rpc::ResetPassword>(&asker, &request, kit)?;
     let seen = kit.see_for(&asker, &kit.parse_tokens(&request.at_least)?, deadline).await?;
-    let password_hash = Some(service.shared.passwords.hash(new, (asker.source(), deadline)).await?);
+    let password_hash = Some(service.shared.passwords.hash(new, (asker.origin(), deadline)).await?);
     let wish = Wish::ChangePassword { password_hash, password_set_at: None };
     let command = Command { account_id: asked.actor.clone(), session_id: String::new(), wish };
     contest::enter::<Sessions, rpc::ResetPassword>(&seen, asked, command).await
