@@ -373,9 +373,15 @@ impl Operation for Relationships {
         let wrong = told.iter().filter(|(target, (following, shows_shares, followed_by, blocking, blocked_by))| {
             let (mine, theirs) = (edges(model, call, &call.actor, target), edges(model, call, target, &call.actor));
             let shows = |edge: &Edge| edge.following && edge.shows_shares;
-            let fits = mine.iter().any(|edge| (edge.following, shows(edge)) == (*following, *shows_shares))
+            // From the block on, also before the record that says so.
+            let is_cut = |edges: &[Edge], by: &[Edge]| {
+                edges.iter().any(|edge| by.iter().any(|other| other.blocking && other.block_next > edge.seen))
+            };
+            let fits = (mine.iter().any(|edge| (edge.following, shows(edge)) == (*following, *shows_shares))
+                || (!following && !shows_shares && is_cut(&mine, &theirs)))
                 && mine.iter().any(|edge| edge.blocking == *blocking)
-                && theirs.iter().any(|edge| edge.following == *followed_by)
+                && (theirs.iter().any(|edge| edge.following == *followed_by)
+                    || (!followed_by && is_cut(&theirs, &mine)))
                 && theirs.iter().any(|edge| edge.blocking == *blocked_by);
             !fits
         });
