@@ -151,10 +151,7 @@ impl KeyFolder {
     }
 
     fn write_public_keys(&self, set: &JwkSet) -> Result<(), KeyError> {
-        let path = self.path.join(JWKS_FILE);
-        let temporary = write_temporary(&path, set.to_json().as_bytes())?;
-        let renamed = fs::rename(&temporary, &path).and_then(|()| sync_folder(&path));
-        renamed.map_err(|error| KeyError::File { path, error })
+        replace(&self.path.join(JWKS_FILE), set.to_json().as_bytes())
     }
 }
 
@@ -198,6 +195,13 @@ fn create_once(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
     let removed = fs::remove_file(&temporary);
     let done = linked.and(removed).and_then(|()| sync_folder(path));
     done.map_err(|error| KeyError::File { path: path.to_owned(), error })
+}
+
+/// A reader finds the file as it was or as it is, never half of it.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let temporary = write_temporary(path, bytes)?;
+    let renamed = fs::rename(&temporary, path).and_then(|()| sync_folder(path));
+    renamed.map_err(|error| KeyError::File { path: path.to_owned(), error })
 }
 
 fn write_temporary(path: &Path, bytes: &[u8]) -> Result<PathBuf, KeyError> {

@@ -1,6 +1,6 @@
 //! Fair shares: the dynamic threshold of shared buffers (Choudhury and Hahne, 1998). A source may take one more while what it
-//! holds is less than what is free, times its weight. So one source gets at most half, two get a third each, and something is
-//! free for a source that holds nothing.
+//! holds is less than what is free, times its weight. So one source gets at most half, and two get a third each. Very many sources
+//! together may take all there is.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +51,7 @@ impl Shares {
         taken
     }
 
-    /// To begin with.
+    /// What a source holds that has taken nothing yet: [`Taken::more`] adds to it.
     pub fn nothing(self: &Arc<Self>, source: &Source) -> Taken {
         Taken { shares: Arc::clone(self), source: source.clone(), units: 0 }
     }

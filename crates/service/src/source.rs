@@ -11,19 +11,20 @@ pub use proxies::{AddressRange, Proxies};
 
 use crate::limits::SHARE_OF_SERVICES;
 
-/// Of one call.
+/// The sources that one call counts for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// Who calls.
+    /// Who calls: the account, the service, or the network.
     pub caller: Source,
-    /// From where, whatever account calls: who makes accounts could else be many.
+    /// The network that the call comes from, whatever account calls. Guesses, sign-ups and password hashes count by it: somebody with
+    /// many accounts would otherwise be many callers.
     pub origin: Source,
 }
 
 /// The bits of an IPv6 address that one site has for itself.
 const SITE_BITS: u32 = 64;
 
-/// Who takes.
+/// Whoever takes a share, or points of a rate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
     /// A calling service by itself; of connections, a client certificate or a listed proxy.

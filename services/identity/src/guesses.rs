@@ -65,7 +65,7 @@ type Pair = (String, Source);
 
 /// A password that is being compared. Counts as wrong unless it is said to be right.
 #[must_use = "it counts as wrong"]
-pub struct Attempt<'a> {
+struct Attempt<'a> {
     guesses: &'a Guesses,
     pair: Pair,
     is_at_home: bool,
@@ -78,9 +78,27 @@ impl Guesses {
         Self { wrong: Buckets::new(runtime.clone(), rate), runtime, failures, at_home, refused }
     }
 
-    /// Before a password is compared, so that guesses at the same moment count too. Fails RESOURCE_EXHAUSTED, RATE_LIMITED while the
-    /// source has to wait.
-    pub fn attempt(&self, account: String, source: &Source) -> Result<Attempt<'_>, Failure> {
+    /// Whether a password is the account's, as `compare` finds. It counts as a wrong one until that says otherwise, also if the caller
+    /// goes away; if `compare` fails, it does not count. Fails RESOURCE_EXHAUSTED, RATE_LIMITED, without comparing, while the source
+    /// has to wait.
+    pub async fn is_right(
+        &self,
+        account: String,
+        source: &Source,
+        compare: impl Future<Output = Result<bool, Failure>>,
+    ) -> Result<bool, Failure> {
+        let attempt = self.attempt(account, source)?;
+        let compared = compare.await;
+        match compared {
+            Ok(true) => attempt.right(),
+            Ok(false) => {}
+            Err(_) => attempt.withdrawn(),
+        }
+        compared
+    }
+
+    /// Before a password is compared, so that guesses at the same moment count too.
+    fn attempt(&self, account: String, source: &Source) -> Result<Attempt<'_>, Failure> {
         let (now_ms, pair) = (self.runtime.now_ms(), (account, source.clone()));
         let mut all = locked(&self.failures);
         let failures = all.get(&pair).copied().unwrap_or_default();
@@ -100,14 +118,14 @@ impl Guesses {
 
 impl Attempt<'_> {
     /// The password is the account's: the source begins anew, and is at home there.
-    pub fn right(self) {
+    fn right(self) {
         locked(&self.guesses.failures).pop(&self.pair);
         self.did_not_count();
         locked(&self.guesses.at_home).put(self.pair, ());
     }
 
     /// It was not compared.
-    pub fn withdrawn(self) {
+    fn withdrawn(self) {
         if let Some(failures) = locked(&self.guesses.failures).get_mut(&self.pair) {
             failures.count = failures.count.saturating_sub(1);
         }

@@ -6,10 +6,11 @@ use anyhow::{Context, Result};
 use kith_fold::Group;
 use kith_fold::engine::Ports;
 
-/// Of how many one is answered, whatever the faults.
+/// At least one of so many attempts is answered, whatever the faults.
 const ATTEMPTS: usize = 40;
 const AGAIN_AFTER: Duration = Duration::from_millis(30);
-/// As the number of a process's life. None gets to live so often: what `kith init` draws, such as ids of records, nobody else draws.
+/// The number of the life in which `kith init` runs. No process is started so often. So no process draws the random numbers, and
+/// with them the ids of records, that `kith init` draws.
 pub const LIFE: u64 = 1 << 31;
 
 /// Makes the tables of new groups.

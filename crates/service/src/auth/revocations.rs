@@ -206,7 +206,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Shows it to operators; whether the reader has come to nothing for too long.
+    /// Sets the metrics. Returns whether the log has more, and the reader has not delivered it for longer than [`STALLED_AFTER`].
     fn show(&self) -> bool {
         let known = self.known();
         let behind = known.as_of.map_or(KNOWN_WITHIN * 2, |as_of| as_of.elapsed());
@@ -265,7 +265,7 @@ impl Known {
         Ok(())
     }
 
-    /// A reader is opened anew, and has a while to come to something. Where it begins.
+    /// Notes that a reader is opened now: it gets [`STALLED_AFTER`] to deliver something. Returns the offset that it begins at.
     fn reopened(&mut self) -> Offset {
         self.opened = Instant::now();
         self.next

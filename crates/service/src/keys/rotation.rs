@@ -15,8 +15,8 @@ use std::{fs, io};
 use kith_runtime::Runtime;
 
 use super::{
-    KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE, read_bounded, sync_folder,
-    write_temporary,
+    KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE, read_bounded, replace,
+    sync_folder,
 };
 use crate::limits::{ACCESS_TOKEN_LIFETIME_SECONDS, SESSION_IDLE_SECONDS};
 
@@ -85,6 +85,11 @@ impl KeyKind {
         }
     }
 
+    /// The file of a key at another turn than the current one.
+    fn named(self, turn: &str) -> String {
+        self.file().to_owned() + turn
+    }
+
     /// For how long what the key made is used after another one makes: the longest life of an access token, a walk through pages of
     /// a day, a session that is not used and a day for the turn of its token.
     pub const fn used_for(self) -> Duration {
@@ -106,7 +111,7 @@ impl std::str::FromStr for KeyKind {
 }
 
 impl KeyFolder {
-    /// What comes next.
+    /// The step that the rotation of that key comes to next, and from when on it may be made.
     pub fn due(&self, kind: KeyKind) -> Result<Due, KeyError> {
         if self.turn(kind, NEXT).exists() && self.is_published(kind)? {
             let prepared = self.modified(kind, NEXT)?;
@@ -119,7 +124,7 @@ impl KeyFolder {
         Ok(Due { step: Step::Prepare, not_before: None })
     }
 
-    /// Makes the next step. `early`: also if what the key before made is still in use.
+    /// Makes the next step. `early`: also before its time. Fails with [`RotationError::TooEarly`], and changes nothing then.
     pub fn rotate(&self, kind: KeyKind, early: bool, runtime: &Runtime) -> Result<Step, RotationError> {
         let Due { step, not_before } = self.due(kind)?;
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(runtime.now_ms()).unwrap_or(0));
@@ -138,7 +143,7 @@ impl KeyFolder {
     fn prepare(&self, kind: KeyKind, runtime: &Runtime) -> Result<(), KeyError> {
         // Without the key that stands nothing is rotated.
         read_bounded(&self.path.join(kind.file()))?;
-        let next = kind.file().to_owned() + NEXT;
+        let next = kind.named(NEXT);
         match kind {
             KeyKind::Signing => {
                 self.create_signing_key(&next, runtime)?;
@@ -197,7 +202,7 @@ impl KeyFolder {
     }
 
     fn turn(&self, kind: KeyKind, turn: &str) -> PathBuf {
-        self.path.join(kind.file().to_owned() + turn)
+        self.path.join(kind.named(turn))
     }
 
     /// Whether every process can come to accept what the next key makes.
@@ -205,7 +210,7 @@ impl KeyFolder {
         if kind != KeyKind::Signing {
             return Ok(true);
         }
-        let next = self.signing_key_of(&(kind.file().to_owned() + NEXT))?;
+        let next = self.signing_key_of(&kind.named(NEXT))?;
         Ok(self.public_keys()?.find(next.kid()).is_some())
     }
 
@@ -216,12 +221,6 @@ impl KeyFolder {
         let current = self.signing_key()?;
         Ok(self.public_keys()?.keys.iter().any(|key| key.kid != current.kid()))
     }
-}
-
-fn replace(path: &std::path::Path, bytes: &[u8]) -> Result<(), KeyError> {
-    let temporary = write_temporary(path, bytes)?;
-    let renamed = fs::rename(&temporary, path).and_then(|()| sync_folder(path));
-    renamed.map_err(|error| KeyError::File { path: path.to_owned(), error })
 }
 
 #[cfg(test)]

@@ -68,14 +68,9 @@ impl Passwords {
         let (passwords, turn) = (&service.shared.passwords, (asker.origin(), seen.deadline));
         let first = first_hash(seen).await?;
         let stored = first.as_deref().map(|first| account.stored_hash(first));
-        let attempt = service.shared.guesses.attempt(seen.viewer.clone(), asker.source())?;
-        match passwords.verify(self.current, stored, turn).await {
-            Ok(true) => attempt.right(),
-            Ok(false) => return Err(credentials_invalid()),
-            Err(failure) => {
-                attempt.withdrawn();
-                return Err(failure);
-            }
+        let compare = passwords.verify(self.current, stored, turn);
+        if !service.shared.guesses.is_right(seen.viewer.clone(), asker.source(), compare).await? {
+            return Err(credentials_invalid());
         }
         passwords.hash(self.new, turn).await
     }

@@ -40,16 +40,10 @@ pub async fn create(
     all_of(&seen, &account_id).await?;
     let account = load(&seen.state, &account_id, "").await?.before.account;
     let stored = claim.as_ref().map(|claim| account.stored_hash(&claim.password_hash).to_owned());
-    let attempt = shared.guesses.attempt(handle.key(), asker.origin())?;
     let turn = (asker.origin(), deadline);
-    let stored = match shared.passwords.verify(password.clone(), stored.as_deref(), turn).await {
-        Ok(matches) => stored.filter(|_| matches).ok_or_else(credentials_invalid)?,
-        Err(failure) => {
-            attempt.withdrawn();
-            return Err(failure);
-        }
-    };
-    attempt.right();
+    let compare = shared.passwords.verify(password.clone(), stored.as_deref(), turn);
+    let is_right = shared.guesses.is_right(handle.key(), asker.origin(), compare).await?;
+    let stored = stored.filter(|_| is_right).ok_or_else(credentials_invalid)?;
     let password_hash = match shared.passwords.is_weaker(&stored) {
         true => shared.passwords.hash(password, turn).await?,
         false => String::new(),

@@ -373,7 +373,7 @@ impl Operation for Relationships {
         let wrong = told.iter().filter(|(target, (following, shows_shares, followed_by, blocking, blocked_by))| {
             let (mine, theirs) = (edges(model, call, &call.actor, target), edges(model, call, target, &call.actor));
             let shows = |edge: &Edge| edge.following && edge.shows_shares;
-            // From the block on, also before the record that says so.
+            // Readers see a follow as ended from the block on, also before the record `FollowCut` is in the log.
             let is_cut = |edges: &[Edge], by: &[Edge]| {
                 edges.iter().any(|edge| by.iter().any(|other| other.blocking && other.block_next > edge.seen))
             };
