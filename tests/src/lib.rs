@@ -19,3 +19,4 @@ pub mod simulation;
 pub mod suite;
 pub mod torture;
 pub mod wait;
+pub mod wire;

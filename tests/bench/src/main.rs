@@ -1,5 +1,6 @@
 //! `make bench`, `make bench-quick`: ceilings of this machine and the suite near them, in one run, as one table.
 
+mod attack;
 mod bare;
 mod chart;
 mod costs;
@@ -46,7 +47,7 @@ struct Cli {
     #[arg(long, value_delimiter = ',', value_name = "ADAPTERS", default_value = "embedded,live")]
     adapters: Vec<String>,
     /// Rows of groups whose name contains this only: pages, commands, visible, overload, memory, reactions, replay, fan-out,
-    /// follows, hot-post
+    /// follows, hot-post, attacks
     #[arg(long, value_name = "PART")]
     only: Option<String>,
     /// Where the rows are written as JSON

@@ -1,5 +1,6 @@
 //! The measures of the table: each takes rounds of a ceiling and of ours, in turn.
 
+pub mod attacks;
 pub mod commands;
 pub mod folds;
 pub mod growth;

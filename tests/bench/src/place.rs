@@ -92,6 +92,11 @@ impl Place {
         adapter(self.live)
     }
 
+    /// Where callers call it.
+    pub fn address(&self) -> SocketAddr {
+        self.suite.socket(PORT)
+    }
+
     /// What its micro-batches and commands have spent their time on.
     pub async fn steps(&self) -> Result<Steps> {
         Steps::of(&http::get(self.suite.socket(ADMIN_PORT), "/metrics").await?.body)

@@ -8,7 +8,7 @@ use crate::costs::{self, Cost};
 use crate::desk::Live;
 use crate::measures::commands::{self, Mix, Throughput};
 use crate::measures::folds::{self, Spread};
-use crate::measures::{growth, overload, pages, visible};
+use crate::measures::{attacks, growth, overload, pages, visible};
 use crate::place::Place;
 use crate::row::Row;
 use crate::template::{self, Kind};
@@ -28,7 +28,7 @@ const WORLD: World =
 
 /// What `--quick` leaves out.
 pub const NOT_QUICK: &str = "everything over Kafka and Cassandra; commands at 512 in flight, CreatePost, SendMessage and one \
-    hot post alone; post to home feed; fan-out; Zipf subjects; cold pages; growth; memory; overload";
+    hot post alone; post to home feed; fan-out; Zipf subjects; cold pages; growth; memory; overload; attacks";
 
 /// Six rows, embedded.
 pub async fn quick() -> Result<Vec<Row>> {
@@ -59,8 +59,19 @@ fn replayed() -> World {
 }
 
 /// The groups of rows, in order.
-const GROUPS: [&str; 10] =
-    ["pages", "commands", "visible", "overload", "memory", "reactions", "replay", "fan-out", "follows", "hot-post"];
+const GROUPS: [&str; 11] = [
+    "pages",
+    "commands",
+    "visible",
+    "overload",
+    "memory",
+    "reactions",
+    "replay",
+    "fan-out",
+    "follows",
+    "hot-post",
+    "attacks",
+];
 
 /// What came of a run.
 #[derive(Default)]
@@ -140,6 +151,10 @@ async fn take(group: &str, mut live: Option<&mut Live>) -> Result<Vec<Row>> {
             rows
         }
         "follows" => vec![growth::many_follows(live, ROUNDS).await?],
+        "attacks" => {
+            let place = Place::over(WORLD, live, &attacks::SETTINGS).await?;
+            attacks::honest_p99(&place, POSTS, OVERLOAD_WINDOW, ROUNDS).await?
+        }
         _ => growth::one_hot_post(live, ROUNDS).await?,
     })
 }

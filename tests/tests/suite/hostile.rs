@@ -1,8 +1,6 @@
 //! Hostile callers against the binary, all from one address and without an account. Whoever calls honestly from another address is
 //! served meanwhile.
 
-mod wire;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,7 +19,7 @@ use kith_service::limits::{
 };
 use kith_tests::kith::{ADMIN_PORT, Launch, PORT};
 use kith_tests::suite::Suite;
-use kith_tests::{http, wait};
+use kith_tests::{http, wait, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
@@ -111,11 +109,6 @@ async fn sign_in(
     Ok(SessionServiceClient::new(channel.clone()).create_session(request).await?.into_inner())
 }
 
-/// Streams of callers have odd numbers.
-fn streams(count: usize) -> impl Iterator<Item = u32> {
-    (0..u32::try_from(count).unwrap()).map(|n| 2 * n + 1)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_never_come() {
     let world = World::new().await;
@@ -123,7 +116,8 @@ async fn bodies_that_never_come() {
     let per_connection = STREAMS_PER_CONNECTION as usize - 1;
     for _ in 0..RPCS_IN_FLIGHT.div_ceil(per_connection) {
         let mut caller = wire::greeted(world.callers, HOSTILE).await.unwrap();
-        let calls: Vec<u8> = streams(per_connection).flat_map(|stream| wire::call(stream, CREATE_SESSION)).collect();
+        let calls: Vec<u8> =
+            wire::streams(per_connection).flat_map(|stream| wire::call(stream, CREATE_SESSION, &[])).collect();
         let last = wire::whole_call(STREAMS_PER_CONNECTION * 2 - 1);
         caller.write_all(&[calls, last].concat()).await.unwrap();
         tokio::time::timeout(SOON, wire::until_answered(&mut caller)).await.unwrap().unwrap();
@@ -216,7 +210,7 @@ async fn floods_of_cancelled_calls_write_no_log() {
     const FLOODS: u64 = 100;
     let mut world = World::new().await;
     let before = world.log_lines().await;
-    let flood: Vec<u8> = streams(8 * CANCELLED_UNSEEN_PER_CONNECTION).flat_map(wire::cancelled).collect();
+    let flood: Vec<u8> = wire::streams(8 * CANCELLED_UNSEEN_PER_CONNECTION).flat_map(wire::cancelled).collect();
     for _ in 0..FLOODS {
         let mut caller = wire::greeted(world.callers, HOSTILE).await.unwrap();
         // It may be closed before all of it is sent.

@@ -7,12 +7,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const CANCEL: u32 = 8;
+const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// From 127.0.0.`host`.
 pub async fn connect(address: SocketAddr, host: u8) -> io::Result<TcpStream> {
@@ -23,13 +25,27 @@ pub async fn connect(address: SocketAddr, host: u8) -> io::Result<TcpStream> {
 
 /// The same, greeted as HTTP/2 wants it.
 pub async fn greeted(address: SocketAddr, host: u8) -> io::Result<TcpStream> {
+    greeted_with(address, host, &[]).await
+}
+
+/// The same by one who takes no byte of any answer.
+pub async fn greeted_deaf(address: SocketAddr, host: u8) -> io::Result<TcpStream> {
+    greeted_with(address, host, &[&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &0_u32.to_be_bytes()].concat()).await
+}
+
+async fn greeted_with(address: SocketAddr, host: u8, settings: &[u8]) -> io::Result<TcpStream> {
     let mut stream = connect(address, host).await?;
-    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await?;
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()).await?;
     Ok(stream)
 }
 
-/// The headers of a call, and nothing of its message.
-pub fn call(stream: u32, path: &str) -> Vec<u8> {
+/// So many numbers of streams. Those of callers are odd.
+pub fn streams(count: usize) -> impl Iterator<Item = u32> {
+    (1..).step_by(2).take(count)
+}
+
+/// The headers of a call, `more` among them, and nothing of its message.
+pub fn call(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let headers = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -40,20 +56,37 @@ pub fn call(stream: u32, path: &str) -> Vec<u8> {
         ("grpc-timeout", "30S"),
     ];
     let mut block = Vec::new();
-    for (name, value) in headers {
+    for (name, value) in headers.iter().chain(more) {
         // A literal that is not indexed, with a name of its own (RFC 7541, section 6.2.2).
         block.push(0);
         for text in [name, value] {
-            block.push(u8::try_from(text.len()).unwrap());
+            push_length(&mut block, text.len());
             block.extend_from_slice(text.as_bytes());
         }
     }
     frame(HEADERS, END_HEADERS, stream, &block)
 }
 
+/// As an integer with a prefix of seven bits (RFC 7541, section 5.1).
+fn push_length(block: &mut Vec<u8>, length: usize) {
+    const PREFIX: usize = 127;
+    let Some(mut rest) = length.checked_sub(PREFIX) else { return block.push(length as u8) };
+    block.push(PREFIX as u8);
+    while rest >= 128 {
+        block.push((rest % 128) as u8 | 128);
+        rest /= 128;
+    }
+    block.push(rest as u8);
+}
+
+/// An empty message, and no more of this call.
+pub fn empty_message(stream: u32) -> Vec<u8> {
+    frame(DATA, END_STREAM, stream, &[0; 5])
+}
+
 /// A call of no method, which is answered at once.
 pub fn whole_call(stream: u32) -> Vec<u8> {
-    let mut call = call(stream, "/none");
+    let mut call = call(stream, "/none", &[]);
     // The flags.
     call[4] |= END_STREAM;
     call
@@ -80,7 +113,8 @@ pub fn cancelled(stream: u32) -> Vec<u8> {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    // Some hundred bytes.
+    let length = (payload.len() as u32).to_be_bytes();
     let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
     [&head, payload].concat()
 }
