@@ -213,7 +213,7 @@ pub async fn join(services: &Services, run: &str, person: usize) -> anyhow::Resu
     let message = CreateAccountRequest {
         handle: handle.clone(),
         password: password.clone(),
-        profile: Some(Profile { display_name: format!("Person {person}"), bio: String::new() }),
+        profile: Some(Profile { display_name: format!("Person {person}"), ..Default::default() }),
         request_id: format!("{run}-account-{person}"),
         ..CreateAccountRequest::default()
     };

@@ -1,12 +1,14 @@
-//! Who an account is: `accounts` (by id) and `handles` (by handle), from `AccountCreated`.
+//! Who an account is: `accounts` (by id) and `handles` (by handle), from `AccountCreated` and `ProfileUpdated`.
 
 use kith_content::{Content, Opener};
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
-use kith_log::RecordId;
+use kith_log::{Offset, RecordId};
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{Account, AccountContent, AccountCreated};
+use kith_proto::identity::v1::{Account, AccountContent, AccountCreated, Profile, ProfileUpdated};
 use kith_proto::{Event, time};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
+
+use crate::are_ids;
 
 /// A handle is 3 to 30 ASCII characters; one in a record that is longer was not made by us.
 const HANDLE_BYTES_MAX: usize = 30;
@@ -30,12 +32,18 @@ pub static HANDLES: Table = Table {
 };
 
 row! {
-    /// An account. `intent_offset` is the position of the intent that made it, the highest applied.
+    /// An account. `intent_offset` is the position of the intent that made it.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct AccountRow in 0 {
         pub content: Content,
         pub create_time: Timestamp,
         pub intent_offset: i64,
+        /// Its profile, once it had another one than the first.
+        pub profile: Content,
+        /// How often it had another one.
+        pub updates: i64,
+        /// The update whose intent comes next: one more than the offset of the last one applied.
+        pub update_intent_next: i64,
     }
 }
 row! {
@@ -50,18 +58,41 @@ impl AccountRow {
         Self {
             content: event.content.clone().unwrap_or_default(),
             create_time: at,
-            intent_offset: i64::try_from(event.intent_offset).unwrap_or(i64::MAX),
+            intent_offset: signed(event.intent_offset),
+            ..Self::default()
         }
+    }
+
+    /// Whether the update whose intent has that offset applies: only if it is later than the last one.
+    pub fn takes_update(&self, intent_offset: Offset) -> bool {
+        signed(intent_offset) >= self.update_intent_next
+    }
+
+    fn update(&mut self, event: &ProfileUpdated) {
+        if self.takes_update(event.intent_offset) {
+            self.profile = event.content.clone().unwrap_or_default();
+            self.updates = i64::from(event.revision).saturating_sub(1);
+            self.update_intent_next = signed(event.intent_offset).saturating_add(1);
+        }
+    }
+
+    /// The first profile is revision 1.
+    pub fn profile_revision(&self) -> u32 {
+        u32::try_from(self.updates.saturating_add(1)).unwrap_or(u32::MAX)
     }
 
     /// The account as callers see it.
     pub fn present(self, opener: &Opener, account_id: &str) -> Account {
         let AccountContent { handle, profile } = opener.open(&self.content);
+        let profile_revision = self.profile_revision();
+        let profile =
+            if self.updates > 0 { opener.open::<Profile>(&self.profile) } else { profile.unwrap_or_default() };
         Account {
             account_id: account_id.to_owned(),
             handle,
-            profile: Some(profile.unwrap_or_default()),
+            profile: Some(profile),
             create_time: Some(time::of_us(self.create_time.0)),
+            profile_revision,
         }
     }
 }
@@ -75,13 +106,24 @@ impl Fold for Accounts {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let event = created(record)?;
-        Some(Scope::new(&ACCOUNTS, Key::text(&event.account_id)).with::<AccountRow>([]))
+        let account_id = match updated(record) {
+            Some(event) => &event.account_id,
+            None => &created(record)?.account_id,
+        };
+        Some(Scope::new(&ACCOUNTS, Key::text(account_id)).with::<AccountRow>([]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        if let (Some(event), None) = (created(record), rows.get::<AccountRow>([])) {
+        let known = rows.get::<AccountRow>([]);
+        if let (Some(event), None) = (created(record), &known) {
             rows.put([], AccountRow::created(event, record.time));
+        }
+        if let (Some(event), Some(account)) = (updated(record), known) {
+            let mut after = account.clone();
+            after.update(event);
+            if after != account {
+                rows.put([], after);
+            }
         }
     }
 }
@@ -117,6 +159,18 @@ pub async fn by_handle(state: &State, handle: &str) -> Result<Option<String>, St
     let range = kith_tables::RowRange::all::<HandleRow>();
     let found: Vec<Found<HandleRow>> = state.slice(&HANDLES, &Key::text(handle), range, 16).await?;
     Ok(found.iter().find(|found| found.row.held).map(|found| found.text(0).to_owned()))
+}
+
+fn updated(record: &Record) -> Option<&ProfileUpdated> {
+    match &record.event {
+        Event::Identity(Identity::ProfileUpdated(event)) => are_ids(&[&event.account_id]).then_some(event),
+        _ => None,
+    }
+}
+
+/// Offsets come from our own log, where none is that large; a hostile one is cut.
+fn signed(offset: Offset) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
 /// A record whose ids can be no keys concerns nobody.

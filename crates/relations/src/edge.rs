@@ -70,7 +70,10 @@ impl<'a> Change<'a> {
             }
             Identity::Blocked(event) => (&event.actor_id, &event.target_id, Step::Block),
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id, Step::Unblock),
-            Identity::AccountCreated(_) | Identity::IdentityLinked(_) | Identity::IdentityUnlinked(_) => return None,
+            Identity::AccountCreated(_)
+            | Identity::ProfileUpdated(_)
+            | Identity::IdentityLinked(_)
+            | Identity::IdentityUnlinked(_) => return None,
         };
         (are_ids(&[actor, target]) && actor != target).then_some(Self { actor, target, step })
     }

@@ -49,6 +49,16 @@ limits! {
     BIO_GRAPHEMES: usize = 256;
     /// The longest bio, in bytes of UTF-8.
     BIO_BYTES: usize = 2_560;
+    /// The longest pronouns, in graphemes.
+    PRONOUNS_GRAPHEMES: usize = 32;
+    /// The longest pronouns, in bytes of UTF-8.
+    PRONOUNS_BYTES: usize = 320;
+    /// The longest id of a picture in the media service, in characters of `[A-Za-z0-9._~-]`.
+    MEDIA_ID_CHARS: usize = 128;
+    /// Links of one profile.
+    LINKS_PER_PROFILE: usize = 4;
+    /// The longest link of a profile, in bytes.
+    LINK_BYTES: usize = 512;
     /// The longest post, in graphemes.
     POST_GRAPHEMES: usize = 500;
     /// The longest post, in bytes of UTF-8.
@@ -209,6 +219,7 @@ limits! {
 
 pub const DISPLAY_NAME: TextLimit = TextLimit { graphemes: DISPLAY_NAME_GRAPHEMES, bytes: DISPLAY_NAME_BYTES };
 pub const BIO: TextLimit = TextLimit { graphemes: BIO_GRAPHEMES, bytes: BIO_BYTES };
+pub const PRONOUNS: TextLimit = TextLimit { graphemes: PRONOUNS_GRAPHEMES, bytes: PRONOUNS_BYTES };
 pub const POST: TextLimit = TextLimit { graphemes: POST_GRAPHEMES, bytes: POST_BYTES };
 pub const COMMENT: TextLimit = TextLimit { graphemes: COMMENT_GRAPHEMES, bytes: COMMENT_BYTES };
 pub const MESSAGE: TextLimit = TextLimit { graphemes: MESSAGE_GRAPHEMES, bytes: MESSAGE_BYTES };
@@ -228,7 +239,7 @@ mod tests {
 
     #[test]
     fn the_longest_texts_fit_into_a_record() {
-        for limit in [DISPLAY_NAME, BIO, POST, COMMENT, MESSAGE] {
+        for limit in [DISPLAY_NAME, BIO, PRONOUNS, POST, COMMENT, MESSAGE] {
             assert!(limit.bytes >= limit.graphemes && limit.bytes < RECORD_BYTES / 2, "{limit:?}");
         }
         assert_eq!(RECORD_BYTES, kith_log::MAX_RECORD_BYTES);

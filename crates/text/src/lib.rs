@@ -3,6 +3,7 @@
 //! Pure: the same input gives the same result in every process of one release. Results are stored in events, so that a
 //! later release, with a later version of Unicode, changes nothing that was written before.
 
+pub mod address;
 mod character;
 pub mod facets;
 pub mod handle;

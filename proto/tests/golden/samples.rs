@@ -8,13 +8,13 @@ use kith_proto::engagement::v1::{
     Unshared,
 };
 use kith_proto::identity::private::v1::{
-    AccountRequested, ExchangeRequested, IdentityRequested, PasswordChanged, RefreshTokenUsed, SessionCreated,
-    SessionEnd, SessionEnded, SessionsEnded, identity_private_event::Event as IdentityPrivate,
+    AccountRequested, ExchangeRequested, IdentityRequested, PasswordChanged, ProfileRequested, RefreshTokenUsed,
+    SessionCreated, SessionEnd, SessionEnded, SessionsEnded, identity_private_event::Event as IdentityPrivate,
 };
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
     AccountContent, AccountCreated, Blocked, ClientClass, FollowCut, Followed, IdentityLinked, IdentityUnlinked,
-    Profile, Unblocked, Unfollowed,
+    Profile, ProfileUpdated, Unblocked, Unfollowed,
 };
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent, ReadMarkerMoved};
@@ -49,7 +49,7 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo"
 const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 pub fn all() -> Vec<Event> {
-    [identity(), sessions(), posts(), engagement(), messaging(), vec![dead_letter()], ops()].concat()
+    [identity(), profiles(), sessions(), posts(), engagement(), messaging(), vec![dead_letter()], ops()].concat()
 }
 
 fn sessions() -> Vec<Event> {
@@ -166,6 +166,25 @@ fn identity() -> Vec<Event> {
         Identity::Unblocked(Unblocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: at(5) }).into(),
         IdentityPrivate::AccountRequested(requested).into(),
     ]
+}
+
+fn profiles() -> Vec<Event> {
+    let updated = ProfileUpdated {
+        account_id: ADA.into(),
+        revision: 2,
+        content: profile_content(),
+        update_time: at(9),
+        intent_offset: 44,
+    };
+    let update = ProfileRequested {
+        account_id: ADA.into(),
+        expected_revision: 1,
+        content: profile_content(),
+        request_time: at(9),
+        payload_digest: DIGEST.into(),
+        rules: 1,
+    };
+    vec![Identity::ProfileUpdated(updated).into(), IdentityPrivate::ProfileRequested(update).into()]
 }
 
 fn posts() -> Vec<Event> {
@@ -296,8 +315,22 @@ fn dead_letter() -> Event {
 }
 
 fn account_content() -> Option<Content> {
-    let profile = Profile { display_name: "Ada Łovelace".into(), bio: "Numbers, and what they can't say.".into() };
+    let (display_name, bio) = ("Ada Łovelace".into(), "Numbers, and what they can't say.".into());
+    let profile = Profile { display_name, bio, ..Profile::default() };
     Some(Content::close(&AccountContent { handle: "ada_l".into(), profile: Some(profile) }))
+}
+
+fn profile_content() -> Option<Content> {
+    let profile = Profile {
+        display_name: "Ada Łovelace".into(),
+        bio: "Numbers, and what they can say.".into(),
+        pronouns: "she/her".into(),
+        language: "en-GB".into(),
+        avatar_media_id: "img_17".into(),
+        banner_media_id: "img_18".into(),
+        links: vec!["https://example.org/notes".into()],
+    };
+    Some(Content::close(&profile))
 }
 
 fn subject() -> Option<Subject> {

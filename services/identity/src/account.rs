@@ -12,20 +12,19 @@ use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::{AccountContent, CreateAccountRequest, CreateAccountResponse, Profile, rpc};
 use kith_proto::time;
 use kith_relations::account::AccountRow;
+use kith_service::Failure;
 use kith_service::auth::{Asker, Identity};
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::deadline::Deadline;
 use kith_service::ids::{self, RequestId};
 use kith_service::kit::Seen;
-use kith_service::text::{parse_name, parse_text_or_empty};
-use kith_service::{Failure, limits};
 use kith_tables::{StoreError, Timestamp};
 
 use crate::arbiter::{ClaimRow, Claims, claim};
 use crate::handle::Handle;
 use crate::password::Password;
-use crate::{IdentityService, link, proof, read, sign_up};
+use crate::{IdentityService, link, profile, proof, read, sign_up};
 
 pub use who::Registration;
 
@@ -60,7 +59,12 @@ impl NewAccount {
     ) -> Self {
         let texts = [handle.as_str(), &profile.display_name, &profile.bio];
         let key = identity.as_ref().map(|identity| &*identity.key);
-        let all: Vec<&[u8]> = texts.into_iter().chain(key).map(str::as_bytes).collect();
+        let Profile { pronouns, language, avatar_media_id, banner_media_id, links, .. } = &profile;
+        let more = [pronouns, language, avatar_media_id, banner_media_id].into_iter().chain(links).map(String::as_str);
+        // Repeats of requests from before profiles had more are recognised.
+        let has_more = more.clone().any(|text| !text.is_empty());
+        let more = more.filter(|_| has_more);
+        let all: Vec<&[u8]> = texts.into_iter().chain(key).chain(more).map(str::as_bytes).collect();
         let payload_digest = ids::payload_digest(&all);
         let id = asker.own(ids::account_id(handle.as_str(), request_id));
         Self { id, handle, profile, identity, payload_digest }
@@ -133,15 +137,6 @@ impl From<Rejection> for Failure {
     }
 }
 
-/// The texts of a profile that someone asks for.
-pub fn parse_profile(profile: Option<Profile>) -> Result<Profile, Failure> {
-    let Profile { display_name, bio } = profile.unwrap_or_default();
-    let display_name = parse_name("profile.display_name", &display_name, limits::DISPLAY_NAME);
-    let bio = parse_text_or_empty("profile.bio", &bio, limits::BIO);
-    let (display_name, bio) = Failure::both(display_name, bio)?;
-    Ok(Profile { display_name, bio })
-}
-
 /// Answers `CreateAccount`.
 pub async fn create(
     service: &IdentityService,
@@ -167,7 +162,7 @@ fn parse(
 ) -> Result<(NewAccount, Option<Password>), Failure> {
     let proofs = proofs(service, request.password, &request.subject_token, asker);
     let handle = Handle::parse("handle", &request.handle);
-    let profile = parse_profile(request.profile);
+    let profile = profile::parse(request.profile.unwrap_or_default());
     let request_id = RequestId::parse("request_id", &request.request_id, &service.shared.kit.runtime);
     let ((handle, (password, identity)), (profile, request_id)) =
         Failure::both(Failure::both(handle, proofs), Failure::both(profile, request_id))?;
@@ -297,7 +292,7 @@ mod tests {
     }
 
     fn profile(bio: &str) -> Profile {
-        Profile { display_name: "Ada".into(), bio: bio.into() }
+        Profile { display_name: "Ada".into(), bio: bio.into(), ..Profile::default() }
     }
 
     fn claim_of(account: &NewAccount) -> ClaimRow {
@@ -314,18 +309,5 @@ mod tests {
         assert!(new_account("r-1", "counts").verdict(&claim).is_ok(), "the same request again");
         assert_eq!(new_account("r-1", "other").verdict(&claim), Err(Rejection::RequestIdReused));
         assert_eq!(new_account("r-2", "counts").verdict(&claim), Err(Rejection::HandleTaken));
-    }
-
-    #[test]
-    fn texts_of_the_profile_are_bounded_and_named() {
-        let failure = parse_profile(Some(profile(&"x".repeat(257)))).unwrap_err();
-        assert_eq!((failure.reason_name(), &*failure.field_violations()[0].field), ("TEXT_TOO_LONG", "profile.bio"));
-        assert!(parse_profile(Some(profile(&"👨‍👩‍👧‍👦".repeat(10)))).is_ok());
-        let named = |display_name: &str| Some(Profile { display_name: display_name.into(), bio: "a\r\nb".into() });
-        let failure = parse_profile(named("Ada\u{2067}")).unwrap_err();
-        let violations = failure.field_violations();
-        assert_eq!((failure.reason_name(), &*violations[0].field), ("FIELD_INVALID", "profile.display_name"));
-        let kept = Profile { display_name: "Ada @admin".into(), bio: "a\nb".into() };
-        assert_eq!(parse_profile(named(" Ada\n@admin")), Ok(kept));
     }
 }

@@ -15,6 +15,7 @@ mod handle;
 pub mod link;
 mod lists;
 mod password;
+mod profile;
 mod proof;
 mod read;
 mod relationship;
@@ -53,6 +54,7 @@ rpcs! {
         read get_account: rpc::GetAccount => read::Accounts,
         read batch_get_accounts: rpc::BatchGetAccounts => read::Accounts,
         read resolve_handle: rpc::ResolveHandle => read::Accounts,
+        contest update_profile: rpc::UpdateProfile => profile::Profiles,
     }
 }
 
@@ -92,11 +94,12 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 2,
+        folds_version: 3,
         reads: EVENTS,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE, topics::REVOCATIONS],
         folds: vec![
             Arc::new(Arbiter(arbiter::Claims)),
+            Arc::new(Arbiter(profile::Profiles)),
             Arc::new(Arbiter(link::Links)),
             Arc::new(sign_up::SignUps),
             Arc::new(Arbiter(exchange::Exchanges)),

@@ -115,7 +115,10 @@ impl Before {
         let Event::IdentityPrivate(event) = &record.event else { return };
         let next = number(record.position.offset + 1);
         match event {
-            Private::AccountRequested(_) | Private::IdentityRequested(_) | Private::ExchangeRequested(_) => {}
+            Private::AccountRequested(_)
+            | Private::ProfileRequested(_)
+            | Private::IdentityRequested(_)
+            | Private::ExchangeRequested(_) => {}
             Private::SessionCreated(event) if self.session.is_none() => {
                 let is_of_now = event.by_identity || number(event.password_set_at) == self.account.password_set_at;
                 self.session = Some(SessionRow {

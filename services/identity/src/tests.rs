@@ -3,6 +3,7 @@
 mod accounts;
 mod engine;
 mod graph;
+mod profiles;
 mod sessions;
 mod shared;
 
@@ -18,8 +19,8 @@ use kith_proto::identity::v1::account_service_server::AccountService;
 use kith_proto::identity::v1::graph_service_server::GraphService;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
-    BatchGetRelationshipsRequest, BlockRequest, CreateAccountRequest, CreateAccountResponse, FollowRequest, Profile,
-    Relationship, UnblockRequest, UnfollowRequest,
+    BatchGetRelationshipsRequest, BlockRequest, CreateAccountRequest, CreateAccountResponse, FollowRequest,
+    GetAccountRequest, Profile, Relationship, UnblockRequest, UnfollowRequest,
 };
 use kith_runtime::Runtime;
 use kith_service::auth::{Authentication, Caller, Principals, TokenIssuer, Verifier};
@@ -243,7 +244,7 @@ fn new_account(handle: &str, request_id: &str) -> CreateAccountRequest {
     CreateAccountRequest {
         handle: handle.to_owned(),
         password: "correct horse".to_owned(),
-        profile: Some(Profile { display_name: "Some One".to_owned(), bio: String::new() }),
+        profile: Some(Profile { display_name: "Some One".to_owned(), ..Profile::default() }),
         request_id: request_id.to_owned(),
         ..CreateAccountRequest::default()
     }

@@ -74,7 +74,7 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 3,
+        folds_version: 4,
         reads: EVENTS,
         topics: vec![topics::MESSAGING, topics::IDENTITY],
         folds,

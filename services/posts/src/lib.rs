@@ -75,7 +75,7 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 2,
+        folds_version: 3,
         reads: EVENTS,
         topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],
         folds,

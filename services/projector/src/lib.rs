@@ -95,7 +95,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 2,
+        folds_version: 3,
         reads: EVENTS,
         topics,
         folds,

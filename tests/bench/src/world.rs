@@ -54,7 +54,7 @@ pub fn text_id(thing: Thing, n: u64) -> String {
 pub type Fact = (RecordId, Event);
 
 pub fn account(n: u64) -> Fact {
-    let profile = Some(Profile { display_name: format!("Person {n}"), bio: String::new() });
+    let profile = Some(Profile { display_name: format!("Person {n}"), ..Profile::default() });
     let handle = format!("person_{n}");
     let event = AccountCreated {
         account_id: text_id(Thing::Account, n),

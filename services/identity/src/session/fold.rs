@@ -61,7 +61,10 @@ impl Fold for Sessions {
 fn about(record: &Record) -> Option<(&str, &str)> {
     let Event::IdentityPrivate(event) = &record.event else { return None };
     match event {
-        Private::AccountRequested(_) | Private::IdentityRequested(_) | Private::ExchangeRequested(_) => None,
+        Private::AccountRequested(_)
+        | Private::ProfileRequested(_)
+        | Private::IdentityRequested(_)
+        | Private::ExchangeRequested(_) => None,
         Private::SessionCreated(event) => Some((&event.account_id, &event.session_id)),
         Private::RefreshTokenUsed(event) => Some((&event.account_id, &event.session_id)),
         Private::SessionEnded(event) => Some((&event.account_id, &event.session_id)),

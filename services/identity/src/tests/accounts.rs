@@ -1,6 +1,6 @@
 use kith_proto::identity::v1::session_service_server::SessionService;
 use kith_proto::identity::v1::{
-    BatchGetAccountsRequest, CreateSessionRequest, GetAccountRequest, GetSigningKeysRequest, ResolveHandleRequest,
+    BatchGetAccountsRequest, CreateSessionRequest, GetSigningKeysRequest, ResolveHandleRequest,
 };
 
 use super::*;
@@ -110,7 +110,7 @@ async fn bad_requests_get_their_reason_and_write_nothing() {
     let id = suite.account("ada").await;
     let heads = suite.settled().await;
     let good = || new_account("bob", "r-1");
-    let long_bio = Some(Profile { display_name: String::new(), bio: "x".repeat(257) });
+    let long_bio = Some(Profile { bio: "x".repeat(257), ..Profile::default() });
     for (request, expected) in [
         (CreateAccountRequest { handle: "b!b".into(), ..good() }, "HANDLE_INVALID"),
         (CreateAccountRequest { handle: "Admin".into(), ..good() }, "HANDLE_RESERVED"),
@@ -157,7 +157,7 @@ async fn every_bad_field_of_a_new_account_is_named() {
     let bad = CreateAccountRequest {
         handle: "b!b".into(),
         password: "1234567".into(),
-        profile: Some(Profile { display_name: "a\0".into(), bio: "x".repeat(257) }),
+        profile: Some(Profile { display_name: "a\0".into(), bio: "x".repeat(257), ..Profile::default() }),
         request_id: "x".repeat(65),
         at_least: Vec::new(),
         subject_token: String::new(),

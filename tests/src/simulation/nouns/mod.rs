@@ -12,6 +12,7 @@ mod identities;
 mod lists;
 mod messages;
 mod posts;
+mod profiles;
 mod reactions;
 mod services;
 mod sessions;
@@ -31,8 +32,9 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 15] = [
+pub const ALL: [&dyn Noun; 16] = [
     &accounts::Accounts,
+    &profiles::Profiles,
     &sessions::Sessions,
     &follows::Follows,
     &posts::Posts,

@@ -99,7 +99,10 @@ impl Person {
                     self.changes.insert(id);
                 }
             }
-            Private::AccountRequested(_) | Private::IdentityRequested(_) | Private::ExchangeRequested(_) => {}
+            Private::AccountRequested(_)
+            | Private::ProfileRequested(_)
+            | Private::IdentityRequested(_)
+            | Private::ExchangeRequested(_) => {}
         }
     }
 }
@@ -127,7 +130,10 @@ impl Noun for Sessions {
     fn read(&self, model: &mut Model, fact: &Fact) {
         let Event::IdentityPrivate(event) = &fact.event else { return };
         let account_id = match event {
-            Private::AccountRequested(_) | Private::IdentityRequested(_) | Private::ExchangeRequested(_) => return,
+            Private::AccountRequested(_)
+            | Private::ProfileRequested(_)
+            | Private::IdentityRequested(_)
+            | Private::ExchangeRequested(_) => return,
             Private::SessionCreated(event) => &event.account_id,
             Private::RefreshTokenUsed(event) => &event.account_id,
             Private::SessionEnded(event) => &event.account_id,

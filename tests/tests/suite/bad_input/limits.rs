@@ -10,6 +10,7 @@ fn texts_are_as_long_as_their_services_take_them() {
     let texts = [
         ("kith.identity.v1.Profile.display_name", limits::DISPLAY_NAME, false),
         ("kith.identity.v1.Profile.bio", limits::BIO, false),
+        ("kith.identity.v1.Profile.pronouns", limits::PRONOUNS, false),
         ("kith.posts.v1.CreatePostRequest.text", limits::POST, true),
         ("kith.posts.v1.EditPostRequest.text", limits::POST, true),
         ("kith.engagement.v1.CreateCommentRequest.text", limits::COMMENT, true),

@@ -1,0 +1,78 @@
+use kith_content::Content;
+
+use super::*;
+
+fn profile(bio: &str) -> Profile {
+    Profile { display_name: "Ada".into(), bio: bio.into(), ..Profile::default() }
+}
+
+fn requested(expected_revision: u32) -> ProfileRequested {
+    let content = Some(Content::close(&profile("counts")));
+    ProfileRequested { expected_revision, content, ..ProfileRequested::default() }
+}
+
+#[test]
+fn of_updates_from_one_revision_the_first_wins() {
+    let mut summary = UpdatesSummary::default();
+    let mut judged = |expected| {
+        let claim = verdict(&mut summary, &requested(expected));
+        (claim.won, claim.revision)
+    };
+    assert_eq!(judged(1), (true, 2));
+    assert_eq!(judged(1), (false, 2), "another had the same revision in mind");
+    assert_eq!(judged(0), (true, 3), "whichever it is");
+    assert_eq!(judged(7), (false, 3), "nobody can have seen it");
+    assert_eq!(judged(3), (true, 4));
+    let nothing = ProfileRequested { content: None, ..requested(0) };
+    assert!(!verdict(&mut summary, &nothing).won);
+}
+
+#[test]
+fn a_fact_applies_once_and_never_after_a_later_one() {
+    let mut account = AccountRow::default();
+    assert!(account.takes_update(0));
+    account.update_intent_next = 5;
+    assert_eq!([3, 4, 5].map(|offset| account.takes_update(offset)), [false, false, true]);
+    assert!(Profiles::is_due(None, 3) && !Profiles::is_due(Some(&account), 4));
+}
+
+#[test]
+fn a_profile_is_bounded_and_all_that_is_wrong_is_named() {
+    let refused = |profile: Profile| {
+        let failure = parse(profile).unwrap_err();
+        let fields: Vec<String> =
+            failure.field_violations().iter().map(|violation| violation.field.to_string()).collect();
+        (failure.reason_name(), fields)
+    };
+    assert_eq!(refused(profile(&"x".repeat(257))), ("TEXT_TOO_LONG", vec!["profile.bio".to_owned()]));
+    let (_, fields) = refused(Profile {
+        display_name: "Ada\u{2067}".into(),
+        pronouns: "\u{1b}".into(),
+        language: "e".into(),
+        avatar_media_id: "../secret".into(),
+        banner_media_id: "x".repeat(129),
+        links: vec!["https://kith.example/".into(), "javascript:alert(1)".into()],
+        ..Profile::default()
+    });
+    let all = ["display_name", "pronouns", "language", "avatar_media_id", "banner_media_id", "links[1]"];
+    assert_eq!(fields, all.map(|field| format!("profile.{field}")));
+    let (_, fields) = refused(Profile { links: vec!["https://kith.example/".into(); 5], ..Profile::default() });
+    assert_eq!(fields, ["profile.links"]);
+}
+
+#[test]
+fn a_profile_is_stored_normalised() {
+    assert!(parse(profile(&"👨‍👩‍👧‍👦".repeat(10))).is_ok());
+    let full = Profile {
+        display_name: " Ada\n@admin".into(),
+        bio: "a\r\nb".into(),
+        pronouns: " she / her ".into(),
+        language: "pt-BR".into(),
+        avatar_media_id: "img_1~a.b-c".into(),
+        banner_media_id: "x".repeat(128),
+        links: vec!["https://kith.example/a?b=c#d".into(); 4],
+    };
+    let kept =
+        Profile { display_name: "Ada @admin".into(), bio: "a\nb".into(), pronouns: "she / her".into(), ..full.clone() };
+    assert_eq!(parse(full), Ok(kept));
+}
