@@ -3,6 +3,7 @@
 mod accounts;
 mod bookmarks;
 mod comments;
+mod consents;
 mod conversations;
 mod counts;
 mod edits;
@@ -16,6 +17,7 @@ mod reactions;
 mod services;
 mod sessions;
 mod shares;
+mod talk;
 
 use kith_tables::{Key, Row, Table};
 
@@ -31,7 +33,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 15] = [
+pub const ALL: [&dyn Noun; 16] = [
     &accounts::Accounts,
     &sessions::Sessions,
     &follows::Follows,
@@ -45,12 +47,13 @@ pub const ALL: [&dyn Noun; 15] = [
     &feeds::Feeds,
     &conversations::Conversations,
     &messages::Messages,
+    &consents::Consents,
     &services::Services,
     &identities::Identities,
 ];
 
 /// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 2] = [&conversations::Conversations, &messages::Messages];
+pub const TALKS: [&dyn Noun; 3] = [&conversations::Conversations, &messages::Messages, &consents::Consents];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {
