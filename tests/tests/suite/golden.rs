@@ -41,6 +41,7 @@ const HISTORIES: &[(&str, u64)] = &[
     ("14", 14),
     ("15", 15),
     ("16", 16),
+    ("17", 94),
 ];
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;

@@ -18,7 +18,7 @@ use super::conversations::{CONVERSATIONS, SERVICE, SeenTalk, client};
 use super::follows::{another, edges, follows_at, parted_by};
 use super::talk::{self, Talk};
 use super::{Draw, Noun};
-use crate::simulation::board::Scene;
+use crate::simulation::board::{Scene, Thing};
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::{CONSENT, Finding, HIDDEN};
 use crate::simulation::history::Call;
@@ -49,8 +49,8 @@ impl Noun for Consents {
     fn draws(&self) -> &'static [Draw] {
         const {
             &[
-                Draw { weight: 3, draw: |scene| Some(op(Answer { talk: own(scene)?, accepts: true })) },
-                Draw { weight: 2, draw: |scene| Some(op(Answer { talk: own(scene)?, accepts: false })) },
+                Draw { weight: 4, draw: |scene| Some(op(Answer { talk: asked(scene)?, accepts: true })) },
+                Draw { weight: 4, draw: |scene| Some(op(Answer { talk: asked(scene)?, accepts: false })) },
                 Draw { weight: 1, draw: |scene| Some(op(SetPolicy { policy: policy(scene) })) },
                 Draw { weight: 2, draw: |scene| Some(op(GetAvailability { other: another(scene)? })) },
             ]
@@ -114,8 +114,12 @@ impl Noun for Consents {
     }
 }
 
-fn own(scene: &Scene<'_>) -> Option<String> {
-    scene.own(CONVERSATIONS).map(|talk| talk.id.clone())
+/// Mostly one that somebody else opened.
+fn asked(scene: &Scene<'_>) -> Option<String> {
+    let opened = |talk: &&Thing| talk.by.get(1).is_some_and(|other| other == scene.actor);
+    let of_others: Vec<&Thing> = scene.board.all(CONVERSATIONS).iter().filter(opened).collect();
+    let asked = scene.chance.pick(&of_others).copied();
+    asked.or_else(|| scene.own(CONVERSATIONS)).map(|talk| talk.id.clone())
 }
 
 fn policy(scene: &Scene<'_>) -> MessagingPolicy {

@@ -127,10 +127,14 @@ impl Planted {
                 plan.processes = plan.processes.max(2);
             }
             // Few people have few conversations, which move often, and few sessions, whose old tokens are met again.
-            Self::OldPlaceStays | Self::PlaceOfNow => {
+            Self::OldPlaceStays
+            | Self::PlaceOfNow
+            | Self::AcceptedStillWaits
+            | Self::DeclinedComesBack
+            | Self::UnreadOfRequests => {
                 (plan.people, plan.clients, plan.steps, plan.only_talks) = (3, 5, 60, true);
             }
-            Self::ReuseForgiven => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
+            Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide => {
                 (plan.hot, plan.partitions) = (true, 3);
