@@ -127,7 +127,7 @@ mod tests {
         let unblocked =
             Identity::Unblocked(Unblocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: None });
         let follow = record(1, followed(4));
-        assert!(following(&[follow.clone()]));
+        assert!(following(std::slice::from_ref(&follow)));
         assert!(following(&[follow.clone(), record(2, cut(3))]), "it had seen the block");
         for end in [unfollowed(), cut(4), blocked.clone()] {
             assert!(!following(&[follow.clone(), record(2, end), follow.clone()]));

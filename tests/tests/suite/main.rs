@@ -5,6 +5,7 @@
 mod bad_input;
 mod callers;
 mod clients;
+mod consent;
 mod determinism;
 mod doctor;
 mod embedded;
