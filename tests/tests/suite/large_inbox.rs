@@ -183,14 +183,19 @@ async fn a_large_inbox_is_paged_while_it_moves() {
     is_paged(|folder| EmbeddedTables::open(folder, Runtime::system()).unwrap()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_inbox_is_paged_over_a_real_server() {
-    let Some(mut cassandra) = servers::cassandra().await else { return };
+/// How to connect to the server, on which no tables are left.
+async fn emptied(cassandra: &mut servers::Shared) -> CqlSettings {
     cassandra.wipe().await.unwrap();
-    let settings = CqlSettings {
+    CqlSettings {
         request_timeout: Duration::from_secs(20),
         local_datacenter: Some(cassandra_server::DATACENTER.into()),
         ..CqlSettings::new(vec![cassandra.socket(cassandra_server::PORT).to_string()])
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_inbox_is_paged_over_a_real_server() {
+    let Some(mut cassandra) = servers::cassandra().await else { return };
+    let settings = emptied(&mut cassandra).await;
     is_paged(|_| CqlTables::connect(settings)).await;
 }
