@@ -61,7 +61,8 @@ impl Summary {
 
     /// Whether the member has written as much as may wait for the others' acceptance. Nobody else has: that would accept it.
     pub fn is_full_for(&self, account_id: &str) -> bool {
-        self.last_number >= REQUEST_MESSAGES && self.awaits_others(account_id)
+        let is_member = self.members.get(account_id).is_some();
+        is_member && self.last_number >= REQUEST_MESSAGES && self.awaits_others(account_id)
     }
 
     /// The first one stands.

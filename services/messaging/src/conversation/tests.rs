@@ -249,6 +249,9 @@ fn given_someone_who_is_no_member_when_he_writes_or_reads_then_nothing_changes()
     assert_eq!(folded.messages().into_keys().collect::<Vec<_>>(), [1]);
     assert_eq!(folded.inbox.keys().copied().collect::<Vec<_>>(), [ADA, BOB]);
     assert_eq!(Folded::of(&[sent(1, ADA), read(20, ADA, 1)]).summary(), Summary::default());
+    let full = [opened(10, ADA, &[BOB]), sent(1, ADA), sent(2, ADA), sent(3, ADA)];
+    let taken = Folded::of(&[&full[..], &[sent(4, EVE), accepted(20, BOB), sent(4, ADA)]].concat());
+    assert_eq!(taken.messages().len(), 4, "nor does she take an id");
 }
 
 #[test]
