@@ -1,7 +1,7 @@
 //! An inbox of 20,000 conversations, of which 100 are busy, paged while they move, over each adapter of the tables; and a small
 //! one beside 20,000 requests of strangers.
 
-mod counted;
+pub mod counted;
 mod strangers;
 
 use std::collections::BTreeSet;

@@ -17,6 +17,7 @@ mod keys;
 mod large_inbox;
 mod live;
 mod log_contract;
+mod made_followers;
 mod operators;
 mod rebuild;
 mod registry;
