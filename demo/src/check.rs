@@ -40,6 +40,7 @@ pub struct Verdict {
     pub counts: usize,
     pub follow_lists: usize,
     pub unread_counts: usize,
+    pub request_counts: usize,
     pub posts: usize,
     /// One line each.
     pub differences: Vec<String>,
@@ -81,6 +82,9 @@ impl Checker<'_> {
         let talks: Vec<usize> = (0..self.plan.conversations.len()).collect();
         verdict.differences.extend(self.each(talks.iter(), |&talk| self.unread(talk)).await?.into_iter().flatten());
         verdict.unread_counts = talks.len() * 2;
+        let requests = self.each(0..self.plan.people, |person| self.requests(person)).await?;
+        verdict.differences.extend(requests.into_iter().flatten());
+        verdict.request_counts = self.plan.people;
         Ok(verdict)
     }
 
@@ -282,6 +286,17 @@ impl Checker<'_> {
             }
         }
         Ok(differences)
+    }
+}
+
+impl Checker<'_> {
+    /// Requests are counted apart from what is unread.
+    async fn requests(&self, person: usize) -> anyhow::Result<Option<String>> {
+        let client = MessageServiceClient::new(self.services.messaging.clone());
+        let message = messaging::GetUnreadCountsRequest::default();
+        let found = ask!(client.get_unread_counts(self.loaded.people[person], message)).await?.request_count;
+        let expected = self.expected.requests[person];
+        Ok((found != expected).then(|| format!("requests of {person}: {found}, not {expected}")))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kith_proto::engagement::v1::ReactionKind;
 
-use crate::plan::{Line, Plan};
+use crate::plan::{Conversation, Fate, Line, Plan};
 
 /// Counts of one post.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Expected {
     pub feeds: Vec<BTreeMap<usize, BTreeSet<Reason>>>,
     /// For each conversation the unread messages of its two people, in their order.
     pub unread: Vec<(u64, u64)>,
+    /// For each person how many requests wait.
+    pub requests: Vec<u32>,
 }
 
 impl Expected {
@@ -46,7 +48,8 @@ impl Expected {
             deleted,
             edited: plan.edits.iter().cloned().collect(),
             feeds,
-            unread: plan.conversations.iter().map(|c| unread(c.between, &c.lines)).collect(),
+            unread: plan.conversations.iter().map(unread_in_inbox).collect(),
+            requests: requests(plan),
         }
     }
 }
@@ -112,6 +115,20 @@ fn feeds(
     feeds
 }
 
+fn requests(plan: &Plan) -> Vec<u32> {
+    let mut requests = vec![0; plan.people];
+    for talk in plan.conversations.iter().filter(|talk| talk.fate() == Fate::Waits) {
+        requests[talk.between.1] += 1;
+    }
+    requests
+}
+
+/// What waits or was declined is in no number of an inbox.
+fn unread_in_inbox(talk: &Conversation) -> (u64, u64) {
+    let (first, second) = unread(talk.between, &talk.lines);
+    (first, if talk.fate() == Fate::Accepted { second } else { 0 })
+}
+
 /// What the other one said after the last line that one has read. Sending reads nothing.
 ///
 /// The suite moves the marker of one who has written in more than 64 places above it; no talk of the plan is that long.
@@ -119,12 +136,12 @@ fn unread((first, second): (usize, usize), lines: &[Line]) -> (u64, u64) {
     let of = |reader: usize| {
         let reads = lines.iter().map(|line| match line {
             Line::Reads { by, up_to } if *by == reader => *up_to,
-            Line::Reads { .. } | Line::Says { .. } => 0,
+            Line::Reads { .. } | Line::Says { .. } | Line::Accepts { .. } | Line::Declines { .. } => 0,
         });
         let marker = reads.max().unwrap_or(0);
         let said = lines.iter().filter_map(|line| match line {
             Line::Says { by, .. } => Some(*by),
-            Line::Reads { .. } => None,
+            Line::Reads { .. } | Line::Accepts { .. } | Line::Declines { .. } => None,
         });
         (1_u64..).zip(said).filter(|(number, by)| *number > marker && *by != reader).count() as u64
     };
@@ -146,6 +163,21 @@ mod tests {
         assert_eq!(unread((1, 2), &lines), (1, 2));
         assert_eq!(unread((1, 2), &[says(2), says(2), says(1)]), (2, 1), "an answer reads nothing");
         assert_eq!(unread((1, 2), &[says(1), Line::Reads { by: 2, up_to: 1 }]), (0, 0));
+    }
+
+    #[test]
+    fn a_request_counts_as_one_until_it_is_answered() {
+        let after = |answer: Option<Line>| {
+            let lines = [says(1), says(1)].into_iter().chain(answer).collect();
+            let talk = Conversation { between: (1, 2), is_request: true, lines };
+            let plan = Plan { people: 3, conversations: vec![talk], ..Plan::default() };
+            let expected = Expected::of(&plan);
+            (expected.requests[2], expected.unread[0])
+        };
+        assert_eq!(after(None), (1, (0, 0)));
+        assert_eq!(after(Some(Line::Accepts { by: 2 })), (0, (0, 2)));
+        assert_eq!(after(Some(says(2))), (0, (1, 2)));
+        assert_eq!(after(Some(Line::Declines { by: 2 })), (0, (0, 0)));
     }
 
     #[test]

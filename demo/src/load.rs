@@ -332,6 +332,16 @@ impl Loader<'_> {
                     messaging::MarkReadRequest { conversation_id, up_to_number: *up_to, request_id, at_least };
                 Ok(ask!(client.mark_read(loaded.people[*by], request)).await?.consistency_token)
             }
+            Line::Accepts { by } => {
+                let client = ConversationServiceClient::new(self.services.messaging.clone());
+                let request = messaging::AcceptConversationRequest { conversation_id, request_id, at_least };
+                Ok(ask!(client.accept_conversation(loaded.people[*by], request)).await?.consistency_token)
+            }
+            Line::Declines { by } => {
+                let client = ConversationServiceClient::new(self.services.messaging.clone());
+                let request = messaging::DeclineConversationRequest { conversation_id, request_id, at_least };
+                Ok(ask!(client.decline_conversation(loaded.people[*by], request)).await?.consistency_token)
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ const BLOCKS: u64 = 4;
 const DELETES: u64 = 40;
 const EDITS: u64 = 60;
 const WRITES_TO: u64 = 30;
+const WRITES_TO_A_STRANGER: u64 = 300;
 
 /// The handle of person `number`.
 pub fn handle(number: usize) -> String {
@@ -62,7 +63,10 @@ pub struct Post {
 /// What two people write to each other, in order.
 #[derive(Debug)]
 pub struct Conversation {
+    /// The first one opens it.
     pub between: (usize, usize),
+    /// Whether the second one does not follow the first: then it waits among the requests.
+    pub is_request: bool,
     pub lines: Vec<Line>,
 }
 
@@ -77,6 +81,33 @@ pub enum Line {
         by: usize,
         up_to: u64,
     },
+    Accepts {
+        by: usize,
+    },
+    Declines {
+        by: usize,
+    },
+}
+
+impl Conversation {
+    /// What the second one makes of it.
+    pub fn fate(&self) -> Fate {
+        let mut fates = self.lines.iter().filter_map(|line| match line {
+            Line::Accepts { .. } => Some(Fate::Accepted),
+            Line::Says { by, .. } if *by == self.between.1 => Some(Fate::Accepted),
+            Line::Declines { .. } => Some(Fate::Declined),
+            Line::Says { .. } | Line::Reads { .. } => None,
+        });
+        if self.is_request { fates.next_back().unwrap_or(Fate::Waits) } else { Fate::Accepted }
+    }
+}
+
+/// Of a conversation, for the one with whom it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Accepted,
+    Waits,
+    Declined,
 }
 
 impl Plan {
@@ -93,6 +124,7 @@ impl Plan {
         plan.engage(graph, &mut dice);
         plan.converse(graph, &mut dice);
         plan.change(graph, &mut dice);
+        plan.ask_strangers(graph, &mut dice);
         plan
     }
 
@@ -133,6 +165,19 @@ impl Plan {
                 if dice.hits(WRITES_TO) {
                     self.conversations.push(conversation(person, friend, dice));
                 }
+            }
+        }
+    }
+
+    /// Once each, to somebody who is no friend.
+    fn ask_strangers(&mut self, graph: &Graph, dice: &mut Dice) {
+        let mut asked = BTreeSet::new();
+        for (person, friends) in graph.friends.iter().enumerate() {
+            let stranger = dice.below(self.people.max(1));
+            let pair = (person.min(stranger), person.max(stranger));
+            let knows = stranger == person || friends.contains(&stranger);
+            if dice.hits(WRITES_TO_A_STRANGER) && !knows && asked.insert(pair) {
+                self.conversations.push(request(person, stranger, dice));
             }
         }
     }
@@ -180,7 +225,19 @@ fn conversation(a: usize, b: usize, dice: &mut Dice) -> Conversation {
             lines.push(Line::Reads { by: reader, up_to });
         }
     }
-    Conversation { between: (a, b), lines }
+    Conversation { between: (a, b), is_request: false, lines }
+}
+
+fn request(a: usize, b: usize, dice: &mut Dice) -> Conversation {
+    let said = |line| Line::Says { by: a, text: format!("hello {line} from {a}, whom you do not know") };
+    let mut lines: Vec<Line> = (0..=dice.below(2)).map(said).collect();
+    match dice.below(4) {
+        0 => lines.push(Line::Accepts { by: b }),
+        1 => lines.extend([Line::Declines { by: b }, said(2)]),
+        2 => lines.push(Line::Says { by: b, text: format!("hello from {b}") }),
+        _ => {}
+    }
+    Conversation { between: (a, b), is_request: true, lines }
 }
 
 fn post_text(friends: &[usize], number: usize, dice: &mut Dice) -> String {
@@ -217,6 +274,10 @@ mod tests {
         assert_ne!(format!("{one:?}"), format!("{other:?}"));
     }
 
+    fn fates(plan: &Plan, fate: Fate) -> usize {
+        plan.conversations.iter().filter(|talk| talk.is_request && talk.fate() == fate).count()
+    }
+
     #[test]
     fn something_of_every_kind_happens() {
         let plan = Plan::new(&Graph::load(Some(120)).unwrap(), 98);
@@ -227,6 +288,9 @@ mod tests {
             ("shares", plan.shares.len()),
             ("unshares", plan.unshares.len()),
             ("conversations", plan.conversations.len()),
+            ("requests that wait", fates(&plan, Fate::Waits)),
+            ("requests that are accepted", fates(&plan, Fate::Accepted)),
+            ("requests that are declined", fates(&plan, Fate::Declined)),
             ("unfollows", plan.unfollows.len()),
             ("blocks", plan.blocks.len()),
             ("deletes", plan.deletes.len()),

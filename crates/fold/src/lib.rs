@@ -32,13 +32,13 @@ pub mod verify;
 pub use error::FoldError;
 pub use generations::{
     Build, DecisionError, Estimate, Generation, GenerationError, Generations, LetterFate, MakeGroup, Measured,
-    Operations, Projection, Rate, Unpromotable, WaitsFor, create_first, found,
+    Operations, Projection, Rate, Unpromotable, WaitsFor, create_first, found, open_first_events,
 };
 pub use group::Group;
 pub use positions::{Lag, MAX_TOKEN_BYTES, Progress, Standstill, Token, TokenError, WaitError, Watermarks};
 pub use publish::{DependsOn, Publisher};
 pub use rules::{
-    APPLIED_IDS_PER_ROW, Append, AppliedIds, Arbiter, Cause, Contest, EVENTS, Effect, FIRST_EVENTS, Fold, Put, Record,
-    Rows, Scope, Step, Then, Unless, Walk,
+    APPLIED_IDS_PER_ROW, Append, AppliedIds, Arbiter, CONSENT_EVENTS, Cause, Contest, EVENTS, Effect, FIRST_EVENTS,
+    Fold, PROFILE_EVENTS, Put, Record, Rows, Scope, Step, Then, Unless, Walk,
 };
 pub use state::{Found, State};

@@ -7,6 +7,7 @@ pub mod account;
 pub mod block;
 pub mod comment;
 pub mod edge;
+pub mod follow;
 pub mod hold;
 pub mod origin;
 pub mod post;

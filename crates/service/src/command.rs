@@ -37,9 +37,9 @@ pub trait Noun: Send + Sync + 'static {
     /// The key of its records.
     fn key(command: &Self::Command) -> &str;
 
-    /// Names the part of the key's state, changed by this actor, on which the answer depends. If two commands name the
-    /// same part and the first is not folded yet, the second is answered once it is folded.
-    fn about(command: &Self::Command) -> &str {
+    /// Names the part of the key's state, changed by this actor, on which the answer depends, as the state for the decision
+    /// has it. If two commands name the same part and the first is not folded yet, the second is answered once it is folded.
+    fn about<'c>(command: &'c Self::Command, _: &Self::State) -> &'c str {
         Self::key(command)
     }
 
@@ -296,7 +296,7 @@ pub(crate) async fn decide<N: Noun>(
         .append(
             kit::Command {
                 depends_on: DependsOn {
-                    part: hash(N::about(command), &asked.actor),
+                    part: hash(N::about(command, &standing.state), &asked.actor),
                     rises_under: N::TIMES_RISE.then(|| hash(key, "")),
                 },
                 topic: N::TOPIC,

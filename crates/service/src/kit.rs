@@ -187,6 +187,12 @@ impl Seen<'_> {
         self.state.as_of().encode()
     }
 
+    /// The version of the events that operators opened, as far as this release reads it: records that need a later one must
+    /// not be appended.
+    pub fn events_open(&self) -> u32 {
+        self.kit.projection.rules()
+    }
+
     /// When the events at these places were written, if the log answers before the deadline: for citations. Few are
     /// read concurrently, over all requests.
     pub async fn times_of(&self, positions: &[Position], deadline: Deadline) -> Vec<Option<UnixMillis>> {

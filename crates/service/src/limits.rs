@@ -71,6 +71,12 @@ limits! {
     MESSAGE_GRAPHEMES: usize = 2_000;
     /// The longest message, in bytes of UTF-8.
     MESSAGE_BYTES: usize = 20_000;
+    /// Messages that wait in a conversation which the other account has not accepted; further ones are refused.
+    REQUEST_MESSAGES: usize = 3;
+    /// Requests (conversations that strangers opened) that are listed one by one, the newest, and counted exactly.
+    REQUESTS_LISTED: usize = 200;
+    /// Further requests that are looked for, so that the list can say coarsely how many there are.
+    REQUESTS_ESTIMATED: usize = 800;
     /// Mentions, hashtags and links that are found in one text; further ones stay text.
     FACETS_PER_TEXT: usize = facets::FACETS_PER_TEXT;
     /// The longest hashtag, in characters, as written and as normalised; a longer one stays text.

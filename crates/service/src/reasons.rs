@@ -40,6 +40,9 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::Blocked
         | Reason::GenerationState
         | Reason::DeadLetterState
+        | Reason::MessagingNotAllowed
+        | Reason::ConversationNotAccepted
+        | Reason::EventsNotOpen
         | Reason::TokenExchanged => Code::FailedPrecondition,
         Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused | Reason::SignUpClosed => {
             Code::PermissionDenied
@@ -71,6 +74,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::SessionNotFound
         | Reason::RefreshTokenInvalid
         | Reason::Blocked
+        | Reason::MessagingNotAllowed
+        | Reason::ConversationNotAccepted
         | Reason::RightMissing
         | Reason::IdentityTaken
         | Reason::IdentityNotFound
@@ -104,6 +109,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::OnBehalfOfRefused
         | Reason::IdentityTokenInvalid
         | Reason::TokenExchanged
+        | Reason::EventsNotOpen
         | Reason::DeadlineTooShort
         | Reason::DeadlineExceeded
         | Reason::BehindToken

@@ -17,7 +17,10 @@ use kith_proto::identity::v1::{
     Profile, ProfileUpdated, Unblocked, Unfollowed,
 };
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
-use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent, ReadMarkerMoved};
+use kith_proto::messaging::v1::{
+    ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationKind, MessageContent, MessageSent,
+    MessagingPolicy, MessagingPolicySet, ReadMarkerMoved,
+};
 use kith_proto::ops::v1::ops_event::Event as Ops;
 use kith_proto::ops::v1::{
     DeadLetterDiscarded, DeadLetterRetried, EventsOpened, GenerationDropped, GenerationPromoted, ProjectionPaused,
@@ -277,6 +280,8 @@ fn messaging() -> Vec<Event> {
         member_ids: vec![ADA.into(), BOB.into()],
         creator_id: BOB.into(),
         create_time: at(30),
+        asked_member_ids: vec![ADA.into()],
+        seen_identity_offset: 12,
     };
     let sent = MessageSent {
         conversation_id: CONVERSATION.into(),
@@ -292,10 +297,19 @@ fn messaging() -> Vec<Event> {
         up_to_number: 1,
         create_time: at(32),
     };
+    let (conversation_id, account_id) = (CONVERSATION.to_owned(), ADA.to_owned());
+    let accepted = ConversationAccepted { conversation_id, account_id, create_time: at(33) };
+    let (conversation_id, account_id) = (CONVERSATION.to_owned(), ADA.to_owned());
+    let declined = ConversationDeclined { conversation_id, account_id, create_time: at(34) };
+    let policy = MessagingPolicy::Followed.into();
+    let set = MessagingPolicySet { account_id: ADA.into(), policy, create_time: at(35) };
     vec![
         Messaging::ConversationCreated(created).into(),
         Messaging::MessageSent(sent).into(),
         Messaging::ReadMarkerMoved(moved).into(),
+        Messaging::ConversationAccepted(accepted).into(),
+        Messaging::ConversationDeclined(declined).into(),
+        Messaging::MessagingPolicySet(set).into(),
     ]
 }
 

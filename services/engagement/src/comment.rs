@@ -81,7 +81,7 @@ impl Noun for Comments {
         &command.post_id
     }
 
-    fn about(command: &Command) -> &str {
+    fn about<'c>(command: &'c Command, _: &Before) -> &'c str {
         &command.comment_id
     }
 

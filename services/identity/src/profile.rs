@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kith_fold::{Append, Contest, Found, Record, State, WaitError};
+use kith_fold::{Append, Contest, Found, PROFILE_EVENTS, Record, State, WaitError};
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::ProfileRequested;
@@ -68,6 +68,8 @@ pub struct Before {
     pub claim: Option<ClaimRow>,
     /// The revision after all intents that are folded.
     pub revision: u32,
+    /// Whether the version of the events is open that has updates.
+    pub is_open: bool,
 }
 
 /// Why a profile is not updated.
@@ -77,6 +79,8 @@ pub enum Rejection {
     NotFound,
     #[error("the request id was used for another profile")]
     RequestIdReused,
+    #[error("operators have not opened the version of the events that has updates of profiles")]
+    EventsNotOpen,
     #[error("the profile is at revision {current}: read it again, then decide")]
     RevisionStale { current: u32 },
 }
@@ -86,6 +90,7 @@ impl From<Rejection> for Failure {
         match rejection {
             Rejection::NotFound => Self::not_found(Reason::AccountNotFound, "account"),
             Rejection::RequestIdReused => Self::request_id_reused(),
+            Rejection::EventsNotOpen => Self::new(Reason::EventsNotOpen, rejection.to_string()),
             Rejection::RevisionStale { current } => {
                 Self::new(Reason::RevisionStale, rejection.to_string()).with("current_revision", current)
             }
@@ -232,7 +237,9 @@ impl Noun for Profiles {
         let account = read::found(state, account_id).await?;
         let newest = account.as_ref().map(|account| account.row.create_time).unwrap_or_default();
         let rests_on = claim.as_ref().map(|claim| claim.position);
-        let before = Before { account: account.map(|found| found.row), claim: claim.map(|claim| claim.row), revision };
+        let is_open = seen.events_open() >= PROFILE_EVENTS;
+        let (account, claim) = (account.map(|found| found.row), claim.map(|claim| claim.row));
+        let before = Before { account, claim, revision, is_open };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
@@ -243,6 +250,7 @@ impl Noun for Profiles {
             (None, _) => Err(Rejection::NotFound),
             (Some(_), Some(claim)) if claim.payload_digest[..] == asked.digest[..] => Ok(None),
             (Some(_), Some(_)) => Err(Rejection::RequestIdReused),
+            (Some(_), None) if !before.is_open => Err(Rejection::EventsNotOpen),
             (Some(_), None) if (1..before.revision).contains(&command.expected_revision) => {
                 Err(Rejection::RevisionStale { current: before.revision })
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kith_fold::engine::{self, FoldMetrics, Ports};
-use kith_fold::{Generations, Operations, found};
+use kith_fold::{Generations, Group, Operations, found, open_first_events};
 use kith_log::topics;
 use kith_runtime::Runtime;
 use kith_service::config::Settings;
@@ -49,8 +49,11 @@ pub async fn create(ports: &Ports, settings: &Settings, release: Release) -> any
     ports.log.create_topics(&topics::ALL).await.context("creating topics")?;
     let operations = Operations::open(Arc::clone(&ports.log), ports.runtime.clone()).await?;
     // Embedded tables have only the services of their own process.
-    for group in release.here(settings).flat_map(|service| service.groups_in(settings, Generations::FIRST)) {
-        found(ports, &operations, &group).await?;
+    let firsts: Vec<Group> =
+        release.here(settings).flat_map(|service| service.groups_in(settings, Generations::FIRST)).collect();
+    open_first_events(ports, &operations, &firsts).await?;
+    for group in &firsts {
+        found(ports, &operations, group).await?;
     }
     let mut keyspaces = 0;
     for group in release.groups(settings, |group| operations.generations(group)) {

@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use kith_content::Content;
 use kith_fold::{Effect, Fold, Found, Record, Rows, Scope, State};
-use kith_log::{RecordId, topics};
+use kith_log::{Offset, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::messaging::v1::MessageSent;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
 
-use crate::inbox;
+use crate::consent::Consent;
+use crate::members::Member;
 use crate::summary::Summary;
+use crate::{inbox, requests};
 
 /// Newest first. Section 0 is kept for members, should they one day be more than a summary row can hold.
 pub static CONVERSATIONS: Table = Table {
@@ -33,7 +35,8 @@ row! {
     }
 }
 row! {
-    /// Which number the message of this `id` has; under number 0.
+    /// Which number the message of this `id` has; under number 0. 0: it came when no more could wait for the others'
+    /// acceptance, and is none for ever.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct MessageIdRow in 2 { pub message_number: i64 }
 }
@@ -58,7 +61,7 @@ pub struct Conversations {
 
 impl Fold for Conversations {
     fn tables(&self) -> Vec<&'static Table> {
-        vec![&CONVERSATIONS, &inbox::INBOX]
+        vec![&CONVERSATIONS, &inbox::INBOX, &requests::REQUESTS]
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
@@ -72,7 +75,11 @@ impl Fold for Conversations {
                 RecordId::parse(&event.message_id)?;
                 Some(scope.with::<MessageIdRow>(under_id(&event.message_id)))
             }
-            MessagingEvent::ConversationCreated(_) | MessagingEvent::ReadMarkerMoved(_) => Some(scope),
+            MessagingEvent::ConversationCreated(_)
+            | MessagingEvent::ReadMarkerMoved(_)
+            | MessagingEvent::ConversationAccepted(_)
+            | MessagingEvent::ConversationDeclined(_) => Some(scope),
+            MessagingEvent::MessagingPolicySet(_) => None,
         }
     }
 
@@ -82,11 +89,18 @@ impl Fold for Conversations {
         match event {
             MessagingEvent::ConversationCreated(event) => summary.create(event, record.time, record.id),
             MessagingEvent::ReadMarkerMoved(event) => summary.read(event, record.id),
+            MessagingEvent::ConversationAccepted(event) => summary.accept(&event.account_id, record.position.offset),
+            MessagingEvent::ConversationDeclined(event) => summary.decline(&event.account_id),
+            MessagingEvent::MessagingPolicySet(_) => return,
             MessagingEvent::MessageSent(event) => {
                 if rows.get::<MessageIdRow>(under_id(&event.message_id)).is_some() {
                     return;
                 }
-                let Some(number) = summary.send(event, record.time) else { return };
+                if summary.is_full_for(&event.sender_id) {
+                    // Remembered, so that no copy of it counts later.
+                    return rows.put(under_id(&event.message_id), MessageIdRow::default());
+                }
+                let Some(number) = summary.send(event, record.time, record.position.offset) else { return };
                 rows.put(
                     [number.into(), event.message_id.as_str().into()],
                     MessageRow::of(event, summary.last_message_time),
@@ -94,25 +108,55 @@ impl Fold for Conversations {
                 rows.put(under_id(&event.message_id), MessageIdRow { message_number: number });
             }
         }
-        if summary.exists() && !matches!(event, MessagingEvent::ReadMarkerMoved(_)) {
+        let is_active = matches!(event, MessagingEvent::ConversationCreated(_) | MessagingEvent::MessageSent(_));
+        if summary.exists() && is_active {
             let active = summary.activity_time();
             summary.places.be_active(active.0.div_euclid(self.place_us), active, record.position.offset);
         }
         rows.set_summary(summary);
     }
 
-    /// The inbox rows of those whom the record concerns: functions of the conversation as it stands at its mark.
+    /// The rows, in inboxes and among requests, of those whom the record concerns: functions of the conversation as it stands
+    /// at its mark.
     fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
         let (Some(event), Some(mark)) = (fact(record), rows.mark()) else { return Vec::new() };
         let summary = rows.summary::<Summary>();
-        let concerns = |account_id: &str| match event {
-            MessagingEvent::ReadMarkerMoved(moved) => moved.account_id == account_id,
-            MessagingEvent::ConversationCreated(_) | MessagingEvent::MessageSent(_) => true,
-        };
-        let concerned = summary.members.iter().filter(|member| concerns(&member.account_id));
-        let moved = summary.places.is_move(record.position.offset);
-        let spread = |member| inbox::spread(conversation_id(event), &summary, member, (mark, moved));
-        concerned.flat_map(spread).collect()
+        let concerned = summary.members.iter().filter(|member| concerns(event, &member.account_id));
+        concerned.flat_map(|member| spread(event, &summary, member, (mark, record.position.offset))).collect()
+    }
+}
+
+fn concerns(event: &MessagingEvent, account_id: &str) -> bool {
+    match event {
+        MessagingEvent::ReadMarkerMoved(moved) => moved.account_id == account_id,
+        MessagingEvent::ConversationAccepted(accepted) => accepted.account_id == account_id,
+        MessagingEvent::ConversationDeclined(declined) => declined.account_id == account_id,
+        MessagingEvent::ConversationCreated(_) | MessagingEvent::MessageSent(_) => true,
+        MessagingEvent::MessagingPolicySet(_) => false,
+    }
+}
+
+/// What the record at `offset` writes for a member. Others' messages write nothing for who has declined.
+fn spread(event: &MessagingEvent, summary: &Summary, member: &Member, (mark, offset): (u64, Offset)) -> Vec<Effect> {
+    let conversation_id = conversation_id(event);
+    match member.consent {
+        Consent::Given | Consent::Accepted(_) => {
+            let accepts = member.consent.accepted_at() == Some(offset);
+            let moved = accepts || summary.places.is_move(offset);
+            let mut all = inbox::spread(conversation_id, summary, member, (mark, moved));
+            if accepts {
+                all.extend(requests::ends(conversation_id, summary, member, mark));
+            }
+            all
+        }
+        Consent::Asked => {
+            let opens = matches!(event, MessagingEvent::ConversationCreated(_));
+            requests::waits(conversation_id, summary, member, (mark, opens))
+        }
+        Consent::Declined if matches!(event, MessagingEvent::ConversationDeclined(_)) => {
+            requests::ends(conversation_id, summary, member, mark)
+        }
+        Consent::Declined => Vec::new(),
     }
 }
 
@@ -140,6 +184,10 @@ fn conversation_id(event: &MessagingEvent) -> &str {
         MessagingEvent::ConversationCreated(event) => &event.conversation_id,
         MessagingEvent::MessageSent(event) => &event.conversation_id,
         MessagingEvent::ReadMarkerMoved(event) => &event.conversation_id,
+        MessagingEvent::ConversationAccepted(event) => &event.conversation_id,
+        MessagingEvent::ConversationDeclined(event) => &event.conversation_id,
+        // Is about none.
+        MessagingEvent::MessagingPolicySet(_) => "",
     }
 }
 

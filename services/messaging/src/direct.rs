@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
-use kith_fold::Record;
+use kith_fold::{CONSENT_EVENTS, Record};
 use kith_log::{LogPartition, Position, RecordId, Topic, topics};
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_proto::messaging::v1::{
@@ -21,9 +21,9 @@ use kith_service::ids::{self, parse_id};
 use kith_service::kit::Seen;
 use kith_tables::StoreError;
 
-use crate::inbox::InboxRow;
+use crate::policy::Door;
 use crate::summary::Summary;
-use crate::{MessagingService, Rejection, conversation};
+use crate::{MessagingService, Rejection, conversation, inbox};
 
 /// Asks for the conversation with another account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,17 +38,27 @@ pub struct Before {
     pub summary: Summary,
     /// How the caller sees the other account; `None`: there is none.
     pub other: Option<Sight>,
+    /// How the other stands to the caller, who would open it.
+    pub door: Door,
+    /// Whether operators opened the events by which it can wait for the other.
+    pub may_wait: bool,
 }
 
-fn created(asked: &Asked, command: &Command) -> MessagingEvent {
+/// It waits for one who does not follow the caller, as the decision had seen it.
+fn created(before: &Before, asked: &Asked, command: &Command) -> MessagingEvent {
     let mut member_ids = vec![asked.actor.clone(), command.other_id.clone()];
     member_ids.sort_unstable();
+    let is_stranger = before.may_wait && !before.door.follows.stands;
+    let asked_member_ids = is_stranger.then(|| command.other_id.clone()).into_iter().collect();
+    let seen_identity_offset = if before.may_wait { before.door.follows.seen_offset } else { 0 };
     MessagingEvent::ConversationCreated(ConversationCreated {
         conversation_id: command.conversation_id.clone(),
         kind: ConversationKind::Direct.into(),
         member_ids,
         creator_id: asked.actor.clone(),
         create_time: Some(time::of_us(asked.at.0)),
+        asked_member_ids,
+        seen_identity_offset,
     })
 }
 
@@ -81,15 +91,17 @@ impl Noun for Directs {
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
         let (state, other_id) = (&seen.state, command.other_id.as_str());
         let viewer = Viewer::new(state, &asked.actor);
-        let (found, account, sight) = try_join!(
+        let (found, account, sight, door) = try_join!(
             conversation::summary(state, &command.conversation_id),
             account::account(state, other_id),
             viewer.sight(other_id),
+            Door::of(state, other_id, &asked.actor),
         )?;
         let rests_on = found.row.exists().then_some(found.position);
         let account_time = account.as_ref().map(|account| account.create_time).unwrap_or_default();
         let newest = found.row.activity_time().max(account_time);
-        let before = Before { summary: found.row, other: account.map(|_| sight) };
+        let may_wait = seen.events_open() >= CONSENT_EVENTS;
+        let before = Before { summary: found.row, other: account.map(|_| sight), door, may_wait };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
@@ -100,7 +112,8 @@ impl Noun for Directs {
             None | Some(Sight::BlockedBy) => Err(Rejection::AccountNotFound),
             Some(Sight::Blocks) => Err(Rejection::AccountBlocked),
             Some(Sight::Clear) if before.summary.exists() => Ok(None),
-            Some(Sight::Clear) => Ok(Some(created(asked, command))),
+            Some(Sight::Clear) if !before.door.admits() => Err(Rejection::NotAllowed),
+            Some(Sight::Clear) => Ok(Some(created(before, asked, command))),
         }
     }
 
@@ -131,10 +144,10 @@ impl Settles<rpc::GetOrCreateDirect> for Directs {
     ) -> Result<Verdict<GetOrCreateDirectResponse>, Unknown> {
         let conversation_id = &command.conversation_id;
         let found = conversation::summary(&seen.state, conversation_id).await?;
-        let Some(me) = found.row.members.get(&asked.actor) else {
+        let conversation = inbox::seen_by(&asked.actor, conversation_id, &found.row);
+        if conversation.is_none() {
             return Err(Unknown::defect("a conversation of two is folded and not there"));
-        };
-        let conversation = Some(InboxRow::of(&found.row, me).present(conversation_id));
+        }
         let response = GetOrCreateDirectResponse { conversation, ..GetOrCreateDirectResponse::default() };
         let partition = LogPartition::of_key(topics::MESSAGING, conversation_id, seen.state.partition_count());
         Ok(Verdict::Won(response, Position { partition, offset: found.position }.into()))
@@ -143,6 +156,8 @@ impl Settles<rpc::GetOrCreateDirect> for Directs {
 
 #[cfg(test)]
 mod tests {
+    use kith_proto::messaging::v1::MessagingPolicy;
+    use kith_relations::follow::Following;
     use kith_tables::Timestamp;
 
     use super::*;
@@ -167,8 +182,30 @@ mod tests {
     }
 
     #[test]
+    fn it_waits_for_one_who_does_not_follow_the_caller_and_is_closed_by_a_policy() {
+        let opened = |policy, stands, may_wait| {
+            let door = Door { policy, follows: Following { stands, seen_offset: 9 } };
+            let before = Before { other: Some(Sight::Clear), door, may_wait, ..Before::default() };
+            match Directs::decide(&before, &asked(ADA, 7), &with(BOB))? {
+                Some(MessagingEvent::ConversationCreated(event)) => {
+                    Ok((event.asked_member_ids, event.seen_identity_offset))
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let bob = vec![BOB.to_string()];
+        assert_eq!(opened(MessagingPolicy::Everyone, false, true), Ok((bob, 9)));
+        assert_eq!(opened(MessagingPolicy::Everyone, true, true), Ok((Vec::new(), 9)));
+        assert_eq!(opened(MessagingPolicy::Everyone, false, false), Ok((Vec::new(), 0)), "as a release before would");
+        assert_eq!(opened(MessagingPolicy::Followed, true, true), Ok((Vec::new(), 9)));
+        for (policy, stands) in [(MessagingPolicy::Followed, false), (MessagingPolicy::Nobody, true)] {
+            assert_eq!(opened(policy, stands, true), Err(Rejection::NotAllowed));
+        }
+    }
+
+    #[test]
     fn it_is_created_once_and_only_between_those_who_see_each_other() {
-        let mut before = Before { summary: Summary::default(), other: Some(Sight::Clear) };
+        let mut before = Before { other: Some(Sight::Clear), ..Before::default() };
         let Ok(Some(MessagingEvent::ConversationCreated(event))) = Directs::decide(&before, &asked(BOB, 7), &with(ADA))
         else {
             panic!("not created")
@@ -184,7 +221,7 @@ mod tests {
                 (Some(Sight::BlockedBy), Rejection::AccountNotFound),
                 (Some(Sight::Blocks), Rejection::AccountBlocked),
             ] {
-                let before = Before { summary: summary.clone(), other };
+                let before = Before { summary: summary.clone(), other, ..Before::default() };
                 assert_eq!(Directs::decide(&before, &other_command(ADA), &with(BOB)), Err(refused));
                 let again = Directs::decide(&before, &asked(BOB, 9), &with(ADA));
                 assert_eq!(again.is_ok(), before.summary.exists(), "whoever made it is answered again");

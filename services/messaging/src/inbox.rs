@@ -1,4 +1,5 @@
-//! An account's conversations, with what is new in each, and their order: spread from the conversations.
+//! The conversations that an account has, with what is new in each, and their order: spread from the conversations. What
+//! waits for its consent is elsewhere (`requests`), and costs nothing here.
 //!
 //! The row by id is the truth: it says what the conversation is like, and its places. Rows by place only say where to look
 //! (ADR 20): one counts if the row by id has the conversation in that place.
@@ -9,8 +10,8 @@ use async_trait::async_trait;
 use futures::try_join;
 use kith_fold::{Effect, Found, State};
 use kith_proto::messaging::v1::{
-    Conversation, ConversationKind, GetUnreadCountsRequest, GetUnreadCountsResponse, ListConversationsRequest,
-    ListConversationsResponse, UnreadCount, rpc,
+    Consent, Conversation, ConversationKind, ConversationList, GetUnreadCountsRequest, GetUnreadCountsResponse,
+    ListConversationsRequest, ListConversationsResponse, UnreadCount, rpc,
 };
 use kith_proto::time;
 use kith_service::ids::parse_id;
@@ -22,6 +23,7 @@ use kith_tables::{Column, Key, MAX_SLICE_ROWS, Order, RowRange, Section, StoreEr
 use crate::MessagingService;
 use crate::members::Member;
 use crate::places::{Place, Places};
+use crate::requests::{self, Page, Request, RequestRow};
 use crate::summary::Summary;
 use walk::{Reader, Walk};
 
@@ -77,7 +79,7 @@ impl InboxRow {
             activity_time: summary.activity_time(),
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
-            places: summary.places.for_readers(),
+            places: summary.places.since(member.consent.accepted_at()).for_readers(),
         }
     }
 
@@ -93,33 +95,33 @@ impl InboxRow {
             unread_count: self.unread_count.unsigned_abs(),
             read_number: self.read_number.unsigned_abs(),
             create_time: Some(time::of_us(self.create_time.0)),
+            consent: Consent::Accepted.into(),
         }
     }
+}
+
+/// The conversation as one of its members sees it, wherever it stands for that one; `None`: it is not in it.
+pub fn seen_by(account_id: &str, conversation_id: &str, summary: &Summary) -> Option<Conversation> {
+    let member = summary.members.get(account_id)?;
+    let consent = member.consent.present().into();
+    Some(Conversation { consent, ..InboxRow::of(summary, member).present(conversation_id) })
 }
 
 /// The rows of one member's inbox. The conversation's log partition is their one source: `mark` is an offset there.
 ///
 /// Rows by place are written, and those of places left long ago removed, for each record that `moved` the conversation: as
 /// they now stand, so that a replay of an early move clears what later ones left too.
-pub fn spread(
-    conversation_id: &str,
-    summary: &Summary,
-    member: &Member,
-    (mark, moved): (u64, bool),
-) -> impl Iterator<Item = Effect> {
+pub fn spread(conversation_id: &str, summary: &Summary, member: &Member, (mark, moved): (u64, bool)) -> Vec<Effect> {
     let key = || Key::text(&member.account_id);
     let at = |place: &Place| [place.hour.into(), conversation_id.into()];
     let row = Effect::put(&INBOX, key(), by_id(conversation_id), InboxRow::of(summary, member), mark);
-    let (standing, gone) = match moved {
-        true => (summary.places.standing(), summary.places.gone()),
-        false => (&[][..], &[][..]),
-    };
-    let stands = standing.iter().map(move |place| {
+    let places = if moved { summary.places.since(member.consent.accepted_at()) } else { Places::default() };
+    let stands = places.standing().iter().map(|place| {
         let entered_offset = i64::try_from(place.entered).unwrap_or(i64::MAX);
         Effect::put(&INBOX, key(), at(place), PlaceRow { entered_offset }, mark)
     });
-    let goes = gone.iter().map(move |place| Effect::remove::<PlaceRow>(&INBOX, key(), at(place), mark));
-    std::iter::once(row).chain(stands).chain(goes)
+    let goes = places.gone().iter().map(|place| Effect::remove::<PlaceRow>(&INBOX, key(), at(place), mark));
+    std::iter::once(row).chain(stands).chain(goes).collect()
 }
 
 /// The clustering of a conversation's `InboxRow`.
@@ -133,18 +135,21 @@ pub struct Inboxes;
 #[async_trait]
 impl Lists<rpc::ListConversations> for Inboxes {
     type Service = MessagingService;
-    type Wanted = ();
+    type Wanted = ConversationList;
 
-    fn parse(_: ListConversationsRequest) -> Result<(), Failure> {
-        Ok(())
+    fn parse(request: ListConversationsRequest) -> Result<ConversationList, Failure> {
+        ConversationList::try_from(request.list).map_err(|_| Failure::field_invalid("list", "is no list"))
     }
 
     async fn page(
         _: &MessagingService,
         seen: &Seen<'_>,
-        (): (),
+        list: ConversationList,
         page: &PageAsk,
     ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
+        if list == ConversationList::Requests {
+            return page_of_requests(seen, page).await;
+        }
         let (state, partitions) = (&seen.state, seen.state.partition_count());
         let walk = match page.after.as_deref() {
             Some(values) => {
@@ -161,6 +166,34 @@ impl Lists<rpc::ListConversations> for Inboxes {
         let response = ListConversationsResponse { conversations, ..ListConversationsResponse::default() };
         Ok((response, next.map(Walk::into_values)))
     }
+}
+
+async fn page_of_requests(
+    seen: &Seen<'_>,
+    page: &PageAsk,
+) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
+    let found = requests::page(&seen.state, &seen.viewer, page).await?.ok_or_else(Failure::page_token_invalid)?;
+    let Page { requests, next, unlisted_at_least } = found;
+    let conversations = requests.into_iter().map(of_request).collect();
+    Ok((ListConversationsResponse { conversations, unlisted_at_least, ..ListConversationsResponse::default() }, next))
+}
+
+fn of_request(request: Request) -> Conversation {
+    let Request { conversation_id, opened: create_time, row } = request;
+    let RequestRow { kind, member_ids, last_message_number, last_message_time, read_number, unread_count, .. } = row;
+    let places = Places::default();
+    let row = InboxRow {
+        kind,
+        member_ids,
+        create_time,
+        last_message_number,
+        last_message_time,
+        activity_time: last_message_time.max(create_time),
+        read_number,
+        unread_count,
+        places,
+    };
+    Conversation { consent: Consent::Requested.into(), ..row.present(&conversation_id) }
 }
 
 #[async_trait]
@@ -186,7 +219,9 @@ impl Reads<rpc::GetUnreadCounts> for Inboxes {
         let clusterings = conversation_ids.iter().map(|id| by_id(id).to_vec());
         let key = Key::text(&seen.viewer);
         let asked = seen.state.rows::<InboxRow>(&INBOX, &key, clusterings);
-        let (rows, inbox) = try_join!(asked, whole(&seen.state, &seen.viewer))?;
+        let waiting = requests::count(&seen.state, &seen.viewer);
+        let (rows, inbox, (request_count, has_more_requests)) =
+            try_join!(asked, whole(&seen.state, &seen.viewer), waiting)?;
         let counts = conversation_ids.into_iter().zip(rows).map(|(conversation_id, found)| {
             let unread_count = found.map_or(0, |found| found.row.unread_count.unsigned_abs());
             UnreadCount { conversation_id, unread_count }
@@ -196,6 +231,8 @@ impl Reads<rpc::GetUnreadCounts> for Inboxes {
             counts: counts.collect(),
             total_unread_count: unread().sum(),
             unread_conversation_count: unread().filter(|&count| count > 0).count() as u64,
+            request_count,
+            has_more_requests,
             incomplete: inbox.incomplete,
             ..GetUnreadCountsResponse::default()
         })

@@ -1,8 +1,12 @@
-//! Messaging: conversations, their messages, how far each member has read.
+//! Messaging: conversations, their messages, how far each member has read, and what each has made of them: accepted, declined,
+//! or left among the requests.
 //!
 //! A conversation is one table partition, evolved by the facts under its key. What each member sees of it in the list
-//! of conversations is spread to the member's inbox, in absolute values.
+//! of conversations is spread to the member's inbox, or requests, in absolute values.
 
+mod acceptance;
+mod availability;
+mod consent;
 mod conversation;
 mod direct;
 mod inbox;
@@ -10,8 +14,10 @@ mod marker;
 mod members;
 mod message;
 mod places;
+mod policy;
 mod progress;
 mod rejection;
+mod requests;
 mod summary;
 
 use std::sync::Arc;
@@ -24,21 +30,29 @@ use kith_proto::messaging::v1::message_service_server::{self, MessageServiceServ
 use kith_proto::messaging::v1::rpc;
 use kith_relations::account::Accounts;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::follow::Follows;
 use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
 use kith_service::{limited, rpcs};
 use tonic::service::RoutesBuilder;
 
+pub use consent::Consent;
 pub use inbox::{CONVERSATIONS_PER_INBOX, INBOX, InboxRow, PlaceRow};
 pub use members::MEMBERS_MAX;
 pub use places::{LEFT_STANDING, Place, Places};
 use rejection::Rejection;
+pub use requests::{OpenedRow, REQUESTS, RequestRow};
+pub use summary::Summary;
 
 rpcs! {
     conversation_service_server::ConversationService => MessagingService {
         contest get_or_create_direct: rpc::GetOrCreateDirect => direct::Directs,
         list list_conversations: rpc::ListConversations => inbox::Inboxes,
+        command accept_conversation: rpc::AcceptConversation => acceptance::Acceptances,
+        command decline_conversation: rpc::DeclineConversation => acceptance::Acceptances,
+        command set_messaging_policy: rpc::SetMessagingPolicy => policy::Policies,
+        read get_availability: rpc::GetAvailability => availability::Availabilities,
     }
 }
 
@@ -69,8 +83,15 @@ pub fn group(generation: u32) -> Group {
 pub fn group_with_places(generation: u32, place: Duration) -> Group {
     let place_us = i64::try_from(place.as_micros()).unwrap_or(i64::MAX);
     let conversations = conversation::Conversations { place_us };
-    let folds: Vec<Arc<dyn Fold>> =
-        vec![Arc::new(conversations), Arc::new(Accounts), Arc::new(Origins), Arc::new(Blocks), Arc::new(BlockedBy)];
+    let folds: Vec<Arc<dyn Fold>> = vec![
+        Arc::new(conversations),
+        Arc::new(policy::PolicyFold),
+        Arc::new(Accounts),
+        Arc::new(Origins),
+        Arc::new(Blocks),
+        Arc::new(BlockedBy),
+        Arc::new(Follows),
+    ];
     Group {
         name: GROUP,
         generation,

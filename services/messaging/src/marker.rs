@@ -109,7 +109,7 @@ mod tests {
         summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1), ADA);
         let sent = MessageSent { sender_id: ADA.to_string(), ..MessageSent::default() };
         for at in [2, 3] {
-            summary.send(&sent, Timestamp(at));
+            summary.send(&sent, Timestamp(at), 1);
         }
         let decide = |summary: &Summary, by: RecordId, up_to_number| {
             let asked = Asked { id: RecordId([9; 16]), actor: by.to_string(), digest: [1; 32], at: Timestamp(7) };

@@ -1,14 +1,18 @@
-//! Who is in a conversation, and how far each has read.
+//! Who is in a conversation, how far each has read, and what each has made of it.
 
 use kith_log::RecordId;
 use kith_tables::{Cell, Kind, Value};
 
+use crate::consent::Consent;
 use crate::progress::Progress;
 
 /// The most members of a conversation.
 pub const MEMBERS_MAX: usize = 100;
+/// Of an account's id.
+const ID_CHARS: usize = 32;
 
-/// Sorted by account, each once. In its column it reads `account:progress account:progress`.
+/// Sorted by account, each once. In its column it reads `account:progress account:progress`, with what is to be
+/// said of its consent behind the account.
 ///
 /// It stands in the summary row, not in rows of its own: what a message changes in every member's inbox is then a
 /// function of the one row that is loaded in any case, at its mark. Rows read from the store for it could be later than
@@ -20,6 +24,7 @@ pub struct Members(Vec<Member>);
 pub struct Member {
     pub account_id: String,
     pub progress: Progress,
+    pub consent: Consent,
 }
 
 impl Members {
@@ -31,7 +36,7 @@ impl Members {
         let mut sorted = account_ids.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let member = |account_id| Member { account_id, progress: Progress::default() };
+        let member = |account_id| Member { account_id, progress: Progress::default(), consent: Consent::default() };
         (sorted.len() >= 2).then(|| Self(sorted.into_iter().map(member).collect()))
     }
 
@@ -52,6 +57,11 @@ impl Members {
         self.0.get_mut(at)
     }
 
+    /// All but this one.
+    pub fn others<'m>(&'m self, account_id: &'m str) -> impl Iterator<Item = &'m Member> {
+        self.0.iter().filter(move |member| member.account_id != account_id)
+    }
+
     pub fn account_ids(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|member| member.account_id.as_str())
     }
@@ -65,15 +75,17 @@ impl Cell for Members {
     const KIND: Kind = Kind::Text;
 
     fn into_value(self) -> Value {
-        let shown = |member: &Member| format!("{}:{}", member.account_id, member.progress);
+        let shown = |member: &Member| format!("{}{}:{}", member.account_id, member.consent, member.progress);
         Value::Text(self.0.iter().map(shown).collect::<Vec<_>>().join(" "))
     }
 
     fn from_value(value: Value) -> Option<Self> {
         let text = String::from_value(value)?;
         let member = |shown: &str| {
-            let (account_id, progress) = shown.split_once(':')?;
-            Some(Member { account_id: account_id.to_owned(), progress: Progress::parse(progress)? })
+            let (who, progress) = shown.split_once(':')?;
+            let (account_id, consent) = who.split_at_checked(ID_CHARS).unwrap_or((who, ""));
+            let (progress, consent) = (Progress::parse(progress)?, Consent::parse(consent)?);
+            Some(Member { account_id: account_id.to_owned(), progress, consent })
         };
         text.split_terminator(' ').map(member).collect::<Option<Vec<_>>>().map(Self)
     }
@@ -96,9 +108,16 @@ mod tests {
         assert_eq!(members.get(&id(2)).map(|member| member.progress.read_number()), Some(7));
         assert_eq!(members.get(&id(3)), None);
         assert_eq!(members.clone().into_value(), Value::Text(format!("{}:0:9-9 {}:7", id(1), id(2))));
-        assert_eq!(Members::from_value(members.clone().into_value()), Some(members));
+        assert_eq!(Members::from_value(members.clone().into_value()), Some(members.clone()));
+        for (consent, shown) in [(Consent::Asked, "?"), (Consent::Declined, "!"), (Consent::Accepted(12), "+12")] {
+            members.get_mut(&id(2)).unwrap().consent = consent;
+            let column = Value::Text(format!("{}:0:9-9 {}{shown}:7", id(1), id(2)));
+            assert_eq!(members.clone().into_value(), column);
+            assert_eq!(Members::from_value(column), Some(members.clone()));
+        }
         assert_eq!(Members::from_value(Value::Text(String::new())), Some(Members::default()));
-        for damaged in ["a", "a:", "a:b", "a:1  b:2", "a:1:2-2"] {
+        let unknown = format!("{}x:0", id(1));
+        for damaged in ["a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str()] {
             assert_eq!(Members::from_value(Value::Text(damaged.into())), None, "{damaged}");
         }
     }

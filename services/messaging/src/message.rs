@@ -2,10 +2,11 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::try_join_all;
 use futures::try_join;
 use kith_content::Opener;
 use kith_fold::{Found, Record, State};
-use kith_log::{Topic, topics};
+use kith_log::{Offset, Topic, topics};
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_proto::messaging::v1::{
     ListMessagesRequest, ListMessagesResponse, Message, MessageContent, MessageSent, SendMessageRequest,
@@ -22,6 +23,7 @@ use kith_service::{Failure, limits};
 use kith_tables::{Key, StoreError, Value};
 
 use crate::conversation::{self, CONVERSATIONS, MessageIdRow, MessageRow, under_id};
+use crate::policy::Door;
 use crate::summary::Summary;
 use crate::{MessagingService, Rejection};
 
@@ -40,9 +42,19 @@ pub struct Command {
 pub struct Before {
     pub summary: Summary,
     /// The command's own message, if it was written before.
-    pub written: Option<MessageRow>,
+    pub written: Option<Written>,
     /// One of the two in a direct conversation blocks the other.
     pub blocked: bool,
+    /// Whether one who has not accepted does not let the caller write.
+    pub shut: bool,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    Stands(MessageRow),
+    /// It came when no more could wait for the others' acceptance.
+    Void,
 }
 
 fn sent(asked: &Asked, command: &Command) -> MessagingEvent {
@@ -75,8 +87,10 @@ impl Noun for Messages {
 
     const TIMES_RISE: bool = true;
 
-    fn about(command: &Command) -> &str {
-        &command.message_id
+    /// Where only so many may wait, a message stands or not by those before it.
+    fn about<'c>(command: &'c Command, before: &Before) -> &'c str {
+        let waits = before.summary.members.iter().any(|member| !member.consent.stands());
+        if waits { &command.conversation_id } else { &command.message_id }
     }
 
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
@@ -86,20 +100,27 @@ impl Noun for Messages {
             by_id(state, conversation_id, &command.message_id),
         )?;
         let summary = found.row;
-        let blocked = is_blocked(state, &asked.actor, &summary).await?;
-        let rests_on = written.as_ref().map(|written| written.position);
-        let written = written.map(|written| written.row);
-        let newest = written.as_ref().map_or(summary.activity_time(), |written| written.create_time);
-        Ok(Standing::new(Before { summary, written, blocked }, rests_on).after(newest))
+        let (blocked, shut) =
+            try_join!(is_blocked(state, &asked.actor, &summary), is_shut(state, &asked.actor, &summary))?;
+        let rests_on = written.as_ref().map(|(position, _)| *position);
+        let written = written.map(|(_, written)| written);
+        let newest = match &written {
+            Some(Written::Stands(row)) => row.create_time,
+            Some(Written::Void) | None => summary.activity_time(),
+        };
+        Ok(Standing::new(Before { summary, written, blocked, shut }, rests_on).after(newest))
     }
 
     /// `None`: the message was written before.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
         match &before.written {
             _ if before.summary.members.get(&asked.actor).is_none() => Err(Rejection::NotFound),
-            Some(written) if written.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
-            Some(_) => Ok(None),
+            Some(Written::Stands(row)) if row.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
+            Some(Written::Stands(_)) => Ok(None),
+            Some(Written::Void) => Err(Rejection::NotAccepted),
             None if before.blocked => Err(Rejection::Blocked),
+            None if before.shut => Err(Rejection::NotAllowed),
+            None if before.summary.is_full_for(&asked.actor) => Err(Rejection::NotAccepted),
             None => Ok(Some(sent(asked, command))),
         }
     }
@@ -107,8 +128,14 @@ impl Noun for Messages {
     /// A message that is there already is none.
     fn evolve(before: &mut Before, record: &Record) {
         let Some(MessagingEvent::MessageSent(event)) = conversation::fact(record) else { return };
-        if before.written.is_none() && before.summary.send(event, record.time).is_some() {
-            before.written = Some(MessageRow::of(event, before.summary.last_message_time));
+        if before.written.is_some() {
+            return;
+        }
+        let is_void = before.summary.is_full_for(&event.sender_id);
+        if before.summary.send(event, record.time, record.position.offset).is_some() {
+            before.written = Some(Written::Stands(MessageRow::of(event, before.summary.last_message_time)));
+        } else if is_void {
+            before.written = Some(Written::Void);
         }
     }
 }
@@ -124,8 +151,13 @@ impl Answers<rpc::SendMessage> for Messages {
 
     fn answer(opener: &Opener, _: &Asked, command: Command, before: Before) -> Result<SendMessageResponse, Failure> {
         let Command { conversation_id, message_id, .. } = command;
-        let written = before.written.ok_or_else(|| Unknown::defect("a message is in the log and not there"))?;
-        let MessageRow { sender_id, content, create_time, .. } = written;
+        let row = match before.written {
+            Some(Written::Stands(row)) => row,
+            // Others of the caller came before it.
+            Some(Written::Void) => return Err(Rejection::NotAccepted.into()),
+            None => return Err(Unknown::defect("a message is in the log and not there").into()),
+        };
+        let MessageRow { sender_id, content, create_time, .. } = row;
         let MessageContent { text } = opener.open(&content);
         let create_time = Some(time::of_us(create_time.0));
         let message = SentMessage { conversation_id, message_id, sender_id, text, create_time };
@@ -173,16 +205,28 @@ fn present(opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> 
     Message { conversation_id, message_id, number, sender_id, text, create_time }
 }
 
+/// What became of the message, and the offset of its record.
 async fn by_id(
     state: &State,
     conversation_id: &str,
     message_id: &str,
-) -> Result<Option<Found<MessageRow>>, StoreError> {
+) -> Result<Option<(Offset, Written)>, StoreError> {
     let key = Key::text(conversation_id);
     let Some(place) = state.row::<MessageIdRow>(&CONVERSATIONS, &key, under_id(message_id)).await? else {
         return Ok(None);
     };
-    state.row(&CONVERSATIONS, &key, [place.row.message_number.into(), message_id.into()]).await
+    if place.row.message_number == 0 {
+        return Ok(Some((place.position, Written::Void)));
+    }
+    let found = state.row(&CONVERSATIONS, &key, [place.row.message_number.into(), message_id.into()]).await?;
+    Ok(found.map(|found: Found<MessageRow>| (found.position, Written::Stands(found.row))))
+}
+
+/// Whether the policy of one who has not accepted keeps the caller out.
+async fn is_shut(state: &State, caller: &str, summary: &Summary) -> Result<bool, StoreError> {
+    let waiting = summary.members.others(caller).filter(|other| !other.consent.stands());
+    let doors = waiting.map(|other| Door::of(state, &other.account_id, caller));
+    Ok(try_join_all(doors).await?.iter().any(|door| !door.admits()))
 }
 
 /// Whether a block stands between the caller and the other one of a direct conversation.
@@ -201,6 +245,7 @@ mod tests {
     use kith_tables::Timestamp;
 
     use super::*;
+    use crate::consent::Consent;
 
     const ADA: RecordId = RecordId([1; 16]);
     const BOB: RecordId = RecordId([2; 16]);
@@ -226,8 +271,44 @@ mod tests {
         Opener::new().open::<MessageContent>(&row.content).text
     }
 
-    fn written(digest: u8) -> Option<MessageRow> {
-        Some(MessageRow { payload_digest: vec![digest; 32].into(), ..MessageRow::default() })
+    fn written(digest: u8) -> Option<Written> {
+        Some(Written::Stands(MessageRow { payload_digest: vec![digest; 32].into(), ..MessageRow::default() }))
+    }
+
+    fn row(before: &Before) -> Option<&MessageRow> {
+        match &before.written {
+            Some(Written::Stands(row)) => Some(row),
+            Some(Written::Void) | None => None,
+        }
+    }
+
+    #[test]
+    fn so_many_messages_wait_for_acceptance_and_no_copy_of_a_further_one_counts_later() {
+        let mut before = between_two();
+        before.summary.members.get_mut(&BOB.to_string()).unwrap().consent = Consent::Asked;
+        let send = |before: &mut Before, by: RecordId, message: u8| {
+            let command = Command { message_id: RecordId([message; 16]).to_string(), ..command() };
+            before.written = None;
+            let event = sent(&asked(by), &command);
+            let position = Position { partition: LogPartition { topic: topics::MESSAGING, index: 0 }, offset: 9 };
+            Messages::evolve(before, &Record::new(position, RecordId([message; 16]), event));
+        };
+        for message in 1..=3 {
+            send(&mut before, ADA, message);
+            assert!(row(&before).is_some());
+        }
+        before.written = None;
+        assert_eq!(Messages::decide(&before, &asked(ADA), &command()), Err(Rejection::NotAccepted));
+        send(&mut before, ADA, 4);
+        assert_eq!((&before.written, before.summary.last_number), (&Some(Written::Void), 3));
+        before.summary.decline(&BOB.to_string());
+        assert_eq!(Messages::decide(&before, &asked(ADA), &command()), Err(Rejection::NotAccepted), "nothing is told");
+        send(&mut before, BOB, 5);
+        assert_eq!(before.summary.last_number, 4, "writing back accepts");
+        let void = Before { written: Some(Written::Void), ..before.clone() };
+        assert_eq!(Messages::decide(&void, &asked(ADA), &command()), Err(Rejection::NotAccepted), "for ever");
+        send(&mut before, ADA, 6);
+        assert_eq!(before.summary.last_number, 5);
     }
 
     #[test]
@@ -240,6 +321,8 @@ mod tests {
         assert_eq!(Messages::decide(&Before::default(), &asked(ADA), &command()), Err(Rejection::NotFound));
         let blocked = Before { blocked: true, ..between_two() };
         assert_eq!(Messages::decide(&blocked, &asked(BOB), &command()), Err(Rejection::Blocked));
+        let shut = Before { shut: true, ..between_two() };
+        assert_eq!(Messages::decide(&shut, &asked(BOB), &command()), Err(Rejection::NotAllowed));
         let before_the_block = Before { written: written(1), ..blocked };
         assert_eq!(Messages::decide(&before_the_block, &asked(BOB), &command()), Ok(None));
     }
@@ -252,10 +335,7 @@ mod tests {
         let mut before = between_two();
         Messages::evolve(&mut before, &record);
         assert_eq!(before.summary.last_number, 1);
-        assert_eq!(
-            before.written.as_ref().map(|row| (text_of(row), row.create_time)),
-            Some(("hello".to_owned(), Timestamp(7)))
-        );
+        assert_eq!(row(&before).map(|row| (text_of(row), row.create_time)), Some(("hello".to_owned(), Timestamp(7))));
         assert_eq!(Messages::decide(&before, &asked(ADA), &command()), Ok(None));
         let once = before.clone();
         Messages::evolve(&mut before, &record);

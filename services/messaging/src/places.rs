@@ -53,6 +53,18 @@ impl Places {
         forgotten || self.0.iter().any(|place| place.entered == offset)
     }
 
+    /// As for a member in whose inbox it is since the record at `accepted`; `None`: since the beginning. Of the place in which
+    /// it stood then, that record counts as the one that moved it there. The same for every later record: so no two writes
+    /// of a row by place differ.
+    #[must_use]
+    pub fn since(&self, accepted: Option<Offset>) -> Self {
+        let Some(accepted) = accepted else { return self.clone() };
+        let stood_in = self.0.iter().rposition(|place| place.entered <= accepted).unwrap_or(0);
+        let mut places = self.0[stood_in..].to_vec();
+        places.first_mut().into_iter().for_each(|place| place.entered = place.entered.max(accepted));
+        Self(places)
+    }
+
     /// The places in which its index rows stand.
     pub fn standing(&self) -> &[Place] {
         &self.0[self.left_behind()..]
@@ -143,6 +155,22 @@ mod tests {
         assert_eq!([20, 21, 28, 29, 30].map(|offset| places.is_move(offset)), [true, true, true, true, false]);
         assert_eq!(places.for_readers().at(Some(26)), None, "it has moved too often since");
         assert!(moved(&[(5, 1)]).gone().is_empty());
+    }
+
+    #[test]
+    fn who_accepted_has_it_from_then_on() {
+        let places = moved(&[(5, 1), (6, 4), (9, 7)]);
+        let since =
+            |accepted| places.since(accepted).0.iter().map(|place| (place.hour, place.entered)).collect::<Vec<_>>();
+        assert_eq!(since(None), [(5, 1), (6, 4), (9, 7)]);
+        assert_eq!(since(Some(5)), [(6, 5), (9, 7)]);
+        assert_eq!([since(Some(7)), since(Some(9))], [[(9, 7)], [(9, 9)]]);
+        let late = places.since(Some(5));
+        assert_eq!((late.at(Some(4)), late.at(Some(6)).map(|place| place.hour)), (None, Some(6)));
+        let mut later = places.clone();
+        later.be_active(12, Timestamp(1_200), 20);
+        assert_eq!(later.since(Some(5)).0[..2], late.0, "the same for every later record");
+        assert_eq!(Places::default().since(Some(5)), Places::default());
     }
 
     #[test]

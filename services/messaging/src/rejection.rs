@@ -19,6 +19,12 @@ pub enum Rejection {
     RequestIdReused,
     #[error("there is no message of this number")]
     NoSuchMessage,
+    #[error("the account's policy does not let the caller write")]
+    NotAllowed,
+    #[error("no more messages may wait until the conversation is accepted")]
+    NotAccepted,
+    #[error("operators have not opened the events that this makes")]
+    EventsNotOpen,
 }
 
 impl From<Rejection> for Failure {
@@ -30,6 +36,15 @@ impl From<Rejection> for Failure {
             Rejection::NotFound => Self::not_found(Reason::ConversationNotFound, "conversation"),
             Rejection::Blocked => Self::new(Reason::Blocked, "a block stands between the two accounts"),
             Rejection::RequestIdReused => Self::request_id_reused(),
+            Rejection::NotAllowed => {
+                Self::new(Reason::MessagingNotAllowed, "the account's policy does not let the caller write")
+            }
+            Rejection::NotAccepted => {
+                Self::new(Reason::ConversationNotAccepted, "no more messages may wait until the account accepts")
+            }
+            Rejection::EventsNotOpen => {
+                Self::new(Reason::EventsNotOpen, "operators have not opened the events that this makes")
+            }
             Rejection::NoSuchMessage => Self::field_invalid("up_to_number", "is above the last message's number"),
         }
     }

@@ -1,10 +1,12 @@
 //! A conversation without its messages, and what each event makes of it. Pure.
 
 use kith_fold::AppliedIds;
-use kith_log::RecordId;
+use kith_log::{Offset, RecordId};
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved};
+use kith_service::limits;
 use kith_tables::{Timestamp, row};
 
+use crate::consent::Consent;
 use crate::members::{Member, Members};
 use crate::places::Places;
 
@@ -52,12 +54,26 @@ impl Summary {
         member.progress.unread(self.last_number)
     }
 
+    /// Whether another one has not accepted what the member writes.
+    pub fn awaits_others(&self, account_id: &str) -> bool {
+        self.members.others(account_id).any(|other| !other.consent.stands())
+    }
+
+    /// Whether the member has written as much as may wait for the others' acceptance. Nobody else has: that would accept it.
+    pub fn is_full_for(&self, account_id: &str) -> bool {
+        let is_member = self.members.get(account_id).is_some();
+        is_member && self.last_number >= REQUEST_MESSAGES && self.awaits_others(account_id)
+    }
+
     /// The first one stands.
     pub fn create(&mut self, event: &ConversationCreated, at: Timestamp, id: RecordId) {
         if self.exists() {
             return;
         }
-        let Some(members) = Members::new(&event.member_ids) else { return };
+        let Some(mut members) = Members::new(&event.member_ids) else { return };
+        for asked in event.asked_member_ids.iter().filter(|asked| **asked != event.creator_id) {
+            members.get_mut(asked).into_iter().for_each(|member| member.consent = Consent::Asked);
+        }
         self.kind = event.kind.into();
         self.members = members;
         self.creator_id = event.creator_id.clone();
@@ -65,20 +81,35 @@ impl Summary {
         self.create_time = at;
     }
 
-    /// The next message, which was not there before; gives its number. `None`: its sender is not in the conversation.
+    /// The next message, which was not there before, by the record at `offset`; gives its number. `None`: its sender is not
+    /// in the conversation, or has written as much as may wait. Whoever writes accepts.
     ///
     /// Its time is `at`, but later than that of the message before it: two senders who have not seen each other's message
     /// may date them in another order than the log has them, and a list has one order, by number and by time. A message dated
     /// more than [`OUT_OF_ORDER_MAX_US`] ahead of the next came from a wrong clock, which those behind it do not follow.
-    pub fn send(&mut self, event: &MessageSent, at: Timestamp) -> Option<i64> {
+    pub fn send(&mut self, event: &MessageSent, at: Timestamp, offset: Offset) -> Option<i64> {
+        if self.is_full_for(&event.sender_id) {
+            return None;
+        }
         let after = Timestamp(self.activity_time().0.saturating_add(1));
         let sender = self.members.get_mut(&event.sender_id)?;
         self.last_number = self.last_number.saturating_add(1);
         sender.progress.write(self.last_number);
+        sender.consent.accept(offset);
         self.last_message_id = event.message_id.clone();
         let is_near = after.0.saturating_sub(at.0) <= OUT_OF_ORDER_MAX_US;
         self.last_message_time = if is_near { at.max(after) } else { at };
         Some(self.last_number)
+    }
+
+    /// A member accepts, by the record at `offset`.
+    pub fn accept(&mut self, account_id: &str, offset: Offset) {
+        self.members.get_mut(account_id).into_iter().for_each(|member| member.consent.accept(offset));
+    }
+
+    /// A member declines.
+    pub fn decline(&mut self, account_id: &str) {
+        self.members.get_mut(account_id).into_iter().for_each(|member| member.consent.decline());
     }
 
     /// A marker moves, by the record of that id. A repeat changes nothing.
@@ -95,6 +126,10 @@ impl Summary {
         member.progress.read_up_to(up_to.min(self.last_number));
     }
 }
+
+/// [`limits::REQUEST_MESSAGES`], as messages are numbered.
+#[allow(clippy::cast_possible_wrap, reason = "a small constant")]
+const REQUEST_MESSAGES: i64 = limits::REQUEST_MESSAGES as i64;
 
 /// A number too large for a column is larger than any message's.
 pub fn signed(number: u64) -> i64 {

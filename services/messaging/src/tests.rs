@@ -3,11 +3,12 @@
 mod copies;
 mod crossing;
 mod harness;
+mod requests;
 mod standstill;
 
 use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{AccountCreated, Blocked, Unblocked};
+use kith_proto::identity::v1::{AccountCreated, Blocked, Followed, Unblocked};
 use kith_proto::messaging::v1::conversation_service_server::ConversationService;
 use kith_proto::messaging::v1::message_service_server::MessageService;
 use kith_proto::messaging::v1::*;
@@ -31,6 +32,24 @@ async fn people(world: &World) -> Vec<String> {
     }
     world.settle().await;
     tokens
+}
+
+/// They exist, and each follows both others.
+async fn friends(world: &World) -> Vec<String> {
+    let mut tokens = people(world).await;
+    let all = [ADA, BOB, EVE];
+    let pairs = all.into_iter().flat_map(|one| all.map(|other| (one, other)));
+    for (n, (one, other)) in (200..).zip(pairs.filter(|(one, other)| one != other)) {
+        tokens.push(follow(world, n, one, other).await);
+    }
+    world.settle().await;
+    tokens
+}
+
+async fn follow(world: &World, n: u8, one: RecordId, other: RecordId) -> String {
+    let (follower_id, target_id) = (one.to_string(), other.to_string());
+    let event = Followed { follower_id, target_id, seen_target_offset: 99, ..Followed::default() };
+    world.publish(RecordId([n; 16]), Identity::Followed(event)).await
 }
 
 async fn direct(world: &World, who: RecordId, with: RecordId) -> Result<(Conversation, String), Refused> {
@@ -97,7 +116,12 @@ async fn inbox(world: &World, who: RecordId, page_size: i32, token: &str) -> Vec
     let mut all = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListConversationsRequest { page_size, page_token, at_least: vec![token.to_owned()] };
+        let request = ListConversationsRequest {
+            page_size,
+            page_token,
+            at_least: vec![token.to_owned()],
+            ..ListConversationsRequest::default()
+        };
         let answer = world.messaging.list_conversations(by(who, request)).await.unwrap().into_inner();
         assert!(!answer.incomplete);
         all.extend(answer.conversations);
@@ -115,7 +139,7 @@ fn refused<T>(code: Code, reason: &str) -> Result<T, Refused> {
 #[tokio::test]
 async fn there_is_one_conversation_of_two_whoever_asks_and_however_often() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (left, right) = tokio::join!(direct(&world, ADA, BOB), direct(&world, BOB, ADA));
     let ((left, _), (right, token)) = (left.unwrap(), right.unwrap());
     assert_eq!(left.member_ids, [ADA.to_string(), BOB.to_string()]);
@@ -132,7 +156,7 @@ async fn there_is_one_conversation_of_two_whoever_asks_and_however_often() {
 #[tokio::test]
 async fn messages_are_read_with_their_token_numbered_and_newest_first() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, mut token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     for n in 1..=7 {
@@ -161,7 +185,7 @@ async fn messages_are_read_with_their_token_numbered_and_newest_first() {
 #[tokio::test]
 async fn a_message_sent_again_is_the_same_one_and_another_text_is_refused() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     let (message, token) = send(&world, ADA, writing(id, "hello", "r-1", &token)).await.unwrap();
@@ -177,7 +201,7 @@ async fn a_message_sent_again_is_the_same_one_and_another_text_is_refused() {
 #[tokio::test]
 async fn a_marker_moves_forward_only_and_counts_follow_it() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, mut token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     for n in 1..=3 {
@@ -199,7 +223,7 @@ async fn a_marker_moves_forward_only_and_counts_follow_it() {
 #[tokio::test]
 async fn the_conversation_written_in_last_comes_first() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (with_bob, token) = direct(&world, ADA, BOB).await.unwrap();
     send(&world, BOB, writing(&with_bob.conversation_id, "first", "", &token)).await.unwrap();
     world.ports.runtime.sleep(std::time::Duration::from_millis(2)).await;
@@ -221,7 +245,7 @@ async fn the_conversation_written_in_last_comes_first() {
 #[tokio::test]
 async fn a_block_ends_the_talk_both_ways_until_it_is_lifted() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     let (message, _) = send(&world, BOB, writing(id, "before", "r-1", &token)).await.unwrap();
@@ -246,7 +270,7 @@ async fn a_block_ends_the_talk_both_ways_until_it_is_lifted() {
 #[tokio::test]
 async fn bad_input_gets_its_reason_and_appends_nothing() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     inbox(&world, ADA, 0, &token).await;
@@ -284,7 +308,7 @@ async fn bad_input_gets_its_reason_and_appends_nothing() {
 #[tokio::test]
 async fn tables_folded_again_are_the_same() {
     let mut world = World::start().await;
-    let token = people(&world).await.remove(0);
+    let token = friends(&world).await.remove(0);
     for (who, with) in [(ADA, BOB), (BOB, EVE), (EVE, ADA)] {
         let (conversation, mut token) = direct(&world, who, with).await.unwrap();
         let id = conversation.conversation_id;

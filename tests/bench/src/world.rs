@@ -123,6 +123,7 @@ pub fn conversation(n: u64) -> Fact {
         member_ids: vec![text_id(Thing::Account, n), text_id(Thing::Account, n + 1)],
         creator_id: text_id(Thing::Account, n),
         create_time: Some(time::timestamp(2_000)),
+        ..ConversationCreated::default()
     };
     (id(Thing::Conversation, n), Messaging::ConversationCreated(event).into())
 }

@@ -2,7 +2,7 @@
 //! one, and nothing written. What follows from a request's proto alone is tried of every RPC (`walk`); here is what depends
 //! on what there is, and what only some requests can have.
 
-mod caller;
+pub mod caller;
 mod limits;
 mod rules;
 mod spoil;

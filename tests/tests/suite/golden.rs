@@ -42,6 +42,7 @@ const HISTORIES: &[(&str, u64)] = &[
     ("15", 15),
     ("16", 16),
     ("18", 31),
+    ("17", 94),
 ];
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;

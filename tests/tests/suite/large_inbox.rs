@@ -1,6 +1,8 @@
-//! An inbox of 20,000 conversations, of which 100 are busy, paged while they move, over each adapter of the tables.
+//! An inbox of 20,000 conversations, of which 100 are busy, paged while they move, over each adapter of the tables; and a small
+//! one beside 20,000 requests of strangers.
 
-mod counted;
+pub mod counted;
+mod strangers;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,6 +56,7 @@ fn created(n: usize, at_us: i64) -> Messaging {
         member_ids,
         creator_id: ADA.to_string(),
         create_time: Some(time::of_us(at_us)),
+        ..ConversationCreated::default()
     })
 }
 
@@ -120,7 +123,8 @@ impl Inbox {
 
     async fn page(&self, page_token: String) -> ListConversationsResponse {
         self.counted.take();
-        let request = ListConversationsRequest { page_size: PAGE_SIZE, page_token, at_least: Vec::new() };
+        let request =
+            ListConversationsRequest { page_size: PAGE_SIZE, page_token, ..ListConversationsRequest::default() };
         let page = self.messaging.list_conversations(by(ADA, request)).await.unwrap().into_inner();
         let reads = self.counted.take();
         assert!(reads <= READS_PER_PAGE, "{reads} reads for a page");
@@ -179,14 +183,19 @@ async fn a_large_inbox_is_paged_while_it_moves() {
     is_paged(|folder| EmbeddedTables::open(folder, Runtime::system()).unwrap()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_inbox_is_paged_over_a_real_server() {
-    let Some(mut cassandra) = servers::cassandra().await else { return };
+/// How to connect to the server, on which no tables are left.
+async fn emptied(cassandra: &mut servers::Shared) -> CqlSettings {
     cassandra.wipe().await.unwrap();
-    let settings = CqlSettings {
+    CqlSettings {
         request_timeout: Duration::from_secs(20),
         local_datacenter: Some(cassandra_server::DATACENTER.into()),
         ..CqlSettings::new(vec![cassandra.socket(cassandra_server::PORT).to_string()])
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_inbox_is_paged_over_a_real_server() {
+    let Some(mut cassandra) = servers::cassandra().await else { return };
+    let settings = emptied(&mut cassandra).await;
     is_paged(|_| CqlTables::connect(settings)).await;
 }

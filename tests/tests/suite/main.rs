@@ -5,6 +5,7 @@
 mod bad_input;
 mod callers;
 mod clients;
+mod consent;
 mod determinism;
 mod doctor;
 mod embedded;
@@ -16,6 +17,7 @@ mod keys;
 mod large_inbox;
 mod live;
 mod log_contract;
+mod made_followers;
 mod operators;
 mod rebuild;
 mod registry;

@@ -151,13 +151,17 @@ async fn says_that_it_waits(process: &Server, why: &str) {
 /// Opens the events of the next release, which its operators are refused while `kept`, a generation of a service, is there.
 async fn open_events(suite: &Suite, process: &str, kept: &[(&str, u64)]) {
     for (service, generation) in kept {
-        let refused = suite.operate(process, &["open-events", "--version", "2"]).await.unwrap_err().to_string();
+        let refused = suite
+            .operate(process, &["open-events", "--version", &next::EVENTS.to_string()])
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(refused.contains("GENERATION_STATE") && refused.contains("drop it"), "{refused}");
         let of = process_of(service, process);
         decided(suite, of, &["drop-generation", service, "--generation", &generation.to_string()]).await;
     }
     for _ in 0..2 {
-        let opened = suite.operate(process, &["open-events", "--version", "2"]).await.unwrap();
+        let opened = suite.operate(process, &["open-events", "--version", &next::EVENTS.to_string()]).await.unwrap();
         assert_eq!(opened.trim(), format!("{{\"events_version_open\":{}}}", next::EVENTS));
     }
 }

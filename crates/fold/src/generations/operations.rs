@@ -106,10 +106,24 @@ impl Operations {
         for (group, build) in builds {
             self.generations(group).may_open_events(group, build.folds_version)?;
         }
+        Ok(self.announce_opened(version, known_until).await?)
+    }
+
+    /// Whether nobody decided anything so far.
+    pub(super) fn is_undecided(&self) -> bool {
+        self.shared.known().next == 0
+    }
+
+    /// Opens a version of the events on a new log; void if anything is decided at the same time that it would miss.
+    pub(super) async fn announce_events(&self, version: u32) -> Result<(), FoldError> {
+        self.announce_opened(version, 0).await
+    }
+
+    async fn announce_opened(&self, version: u32, known_until: Offset) -> Result<(), FoldError> {
         let open_time = Some(time::timestamp(self.shared.runtime.now_ms()));
         let subject = format!("version {version}");
         let opened = EventsOpened { version, subject, open_time, known_until };
-        Ok(self.announce(OpsEvent::EventsOpened(opened)).await?)
+        self.announce(OpsEvent::EventsOpened(opened)).await
     }
 
     /// The decision about a dead letter, if there is one.

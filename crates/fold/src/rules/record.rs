@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
 use kith_log::{Position, RecordId, headers};
+use kith_proto::identity::private::v1::identity_private_event::Event as IdentityPrivate;
+use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::{DecodeError, Event, time};
 use kith_runtime::{CLOCK_AHEAD_MAX_US, UnixMillis};
 use kith_tables::Timestamp;
@@ -62,17 +65,39 @@ pub(crate) enum Decoded {
     Newer(String),
 }
 
-/// The version of the events of this release. A release raises it when an event gets a type, a field or a value that an older
-/// build would fold wrongly, or a contest gets other rules. Records that need more than the first version name it in a header,
-/// and processes append them only once operators opened it.
-pub const EVENTS: u32 = FIRST_EVENTS;
+/// The version of the events of this release: with consent in messaging and updates of profiles. A release raises it when an event gets
+/// a type, a field or a value that an older build would fold wrongly, or a contest gets other rules. Records that need more than the
+/// first version name it in a header, and processes append them only once operators opened it.
+pub const EVENTS: u32 = CONSENT_EVENTS;
 
 /// The version that needs no opening.
 pub const FIRST_EVENTS: u32 = 1;
 
+/// The version with requests, their acceptance and policies in messaging: who reads less would put requests into inboxes.
+pub const CONSENT_EVENTS: u32 = 2;
+
+/// The version with updates of profiles, which no older reader knows.
+pub const PROFILE_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
-    event.rules().unwrap_or_default().max(FIRST_EVENTS)
+    let of_type = match event {
+        Event::Messaging(event) if is_of_consent(event) => CONSENT_EVENTS,
+        Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
+        Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
+        _ => FIRST_EVENTS,
+    };
+    event.rules().unwrap_or_default().max(of_type)
+}
+
+fn is_of_consent(event: &Messaging) -> bool {
+    match event {
+        Messaging::ConversationCreated(event) => !event.asked_member_ids.is_empty(),
+        Messaging::MessageSent(_) | Messaging::ReadMarkerMoved(_) => false,
+        Messaging::ConversationAccepted(_) | Messaging::ConversationDeclined(_) | Messaging::MessagingPolicySet(_) => {
+            true
+        }
+    }
 }
 
 impl Decoded {
@@ -118,6 +143,9 @@ pub(crate) fn made_at(record: &kith_log::Record) -> Option<UnixMillis> {
 mod tests {
     use bytes::Bytes;
     use kith_log::{Header, LogPartition, topics};
+    use kith_proto::messaging::v1::{
+        ConversationAccepted, ConversationCreated, ConversationDeclined, MessageSent, MessagingPolicySet,
+    };
     use kith_proto::posts::private::v1::EditRequested;
     use kith_proto::posts::v1::PostDeleted;
 
@@ -149,6 +177,26 @@ mod tests {
         for malformed in ["", "x", "-1", "99999999999"] {
             assert!(matches!(decoded(Some(malformed)), Decoded::Poison(_)), "{malformed}");
         }
+    }
+
+    #[test]
+    fn requests_and_what_becomes_of_them_need_the_version_of_consent() {
+        let created = |asked: &[&str]| ConversationCreated {
+            asked_member_ids: asked.iter().map(|&id| id.to_owned()).collect(),
+            ..ConversationCreated::default()
+        };
+        let later: [Event; 4] = [
+            Messaging::ConversationCreated(created(&["a"])).into(),
+            Messaging::ConversationAccepted(ConversationAccepted::default()).into(),
+            Messaging::ConversationDeclined(ConversationDeclined::default()).into(),
+            Messaging::MessagingPolicySet(MessagingPolicySet::default()).into(),
+        ];
+        assert_eq!(later.map(|event| needs(&event)), [CONSENT_EVENTS; 4]);
+        let first: [Event; 2] = [
+            Messaging::ConversationCreated(created(&[])).into(),
+            Messaging::MessageSent(MessageSent::default()).into(),
+        ];
+        assert_eq!(first.map(|event| needs(&event)), [FIRST_EVENTS; 2]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kith_fold::{Generations, Measured};
+use kith_fold::{EVENTS, Generations, Measured};
 use tokio::time::Instant;
 
 use crate::generations::{Process, all_of, own, see, until};
@@ -27,7 +27,7 @@ async fn an_estimate_counts_all_records_and_starts_nothing() {
     see(&process.live(), &all_of(&stage).await).await;
     let second = process.projection.estimate(soon()).await.unwrap();
     assert!(second.records == REACTIONS && second.live_bytes > first.live_bytes, "{first:?}, then {second:?}");
-    assert_eq!(process.now(), Generations::default());
+    assert_eq!(process.now(), Generations::default().with_events(EVENTS));
     let next = process.projection.group(process.now().next()).keyspace();
     assert!(!stage.ports.tables.has_keyspace(&next).await.unwrap());
 

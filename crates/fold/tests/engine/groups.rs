@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::{Generations, Group, MakeGroup, Projection, Token, create_first};
+use kith_fold::{EVENTS, Generations, Group, MakeGroup, Projection, Token, create_first};
 use kith_log::topics;
 use kith_proto::ops::v1::ProjectionPaused;
 use kith_proto::ops::v1::ops_event::Event;
@@ -50,6 +50,11 @@ async fn counted(projection: &Projection) -> i64 {
     found.map_or(0, |found| found.row.records)
 }
 
+/// As they are in a new installation.
+fn untouched() -> Generations {
+    Generations::default().with_events(EVENTS)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rebuild_of_one_group_leaves_the_other_alone() {
     let mut stage = set().await;
@@ -69,7 +74,7 @@ async fn a_rebuild_of_one_group_leaves_the_other_alone() {
     process.announce(Ok(Event::ProjectionPaused(paused))).await;
     until(&stage, || model.serving().unwrap().state.standstill().is_some()).await;
 
-    assert_eq!(process.operations.generations(GROUP), Generations::default());
+    assert_eq!(process.operations.generations(GROUP), untouched());
     assert!(Arc::ptr_eq(&before, &process.live()), "the other group serves from other tables");
     assert_eq!(process.projection.all().len(), 1, "the other group is filled anew");
     let token = reactions(&mut stage, 6).await;
@@ -98,5 +103,5 @@ async fn a_group_that_comes_later_has_its_history_before_it_serves() {
         lag.caught_up().await;
         assert_eq!(counted(projection).await, 7);
     }
-    assert_eq!(process.operations.generations(MODEL), Generations::default(), "nothing needs to be decided for it");
+    assert_eq!(process.operations.generations(MODEL), untouched(), "nothing needs to be decided for it");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine;
-use kith_fold::{Build, EVENTS, Group, MakeGroup, Operations, State, WaitsFor, create_first};
+use kith_fold::{Build, EVENTS, FIRST_EVENTS, Group, MakeGroup, Operations, State, WaitsFor, create_first};
 use kith_log::topics;
 use kith_proto::ops::v1::EventsOpened;
 use kith_proto::ops::v1::ops_event::Event;
@@ -219,6 +219,16 @@ async fn killed_at_every_step_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_log_has_the_events_of_its_first_release_and_one_with_tables_waits_for_operators() {
+    let opened = async |stage: &Stage| {
+        create_first(&stage.ports, &group()).await.unwrap();
+        Operations::open(stage.ports.log.clone(), stage.ports.runtime.clone()).await.unwrap().events()
+    };
+    assert_eq!(opened(&Stage::set(Duration::ZERO).await).await, EVENTS);
+    assert_eq!(opened(&set().await).await, FIRST_EVENTS, "a release before it made them");
+}
+
+#[tokio::test(start_paused = true)]
 async fn once_later_events_are_open_a_release_that_does_not_read_them_does_nothing() {
     let mut stage = set().await;
     // Both have the same folds, and fold one generation.
@@ -229,7 +239,7 @@ async fn once_later_events_are_open_a_release_that_does_not_read_them_does_nothi
     let token = all_of(&stage).await;
     see(&old.live(), &token).await;
     see(&new.live(), &token).await;
-    assert_eq!((old.projection.rules(), new.projection.rules()), (EVENTS, EVENTS), "nobody opened them");
+    assert_eq!((old.projection.rules(), new.projection.rules()), (FIRST_EVENTS, FIRST_EVENTS), "nobody opened them");
 
     let opened = EventsOpened { version: later, known_until: u64::MAX, ..EventsOpened::default() };
     new.announce(Ok(Event::EventsOpened(opened))).await;

@@ -1,12 +1,16 @@
-use std::collections::BTreeMap;
+mod histories;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use kith_log::{LogPartition, Position};
-use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, ReadMarkerMoved};
+use kith_proto::messaging::v1::{
+    ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationKind, MessageContent, ReadMarkerMoved,
+};
 use kith_proto::time;
-use proptest::prelude::*;
 
 use super::*;
 use crate::inbox::InboxRow;
+use crate::requests::{OpenedRow, RequestRow};
 
 const FOLD: Conversations = Conversations { place_us: 3_600_000_000 };
 const CONVERSATION: RecordId = RecordId([0xc0; 16]);
@@ -18,14 +22,32 @@ const MESSAGE_IDS: u8 = 6;
 type Happened = (RecordId, MessagingEvent);
 
 fn created(id: u8, by: RecordId) -> Happened {
+    opened(id, by, &[])
+}
+
+fn opened(id: u8, by: RecordId, asked: &[RecordId]) -> Happened {
     let event = ConversationCreated {
         conversation_id: CONVERSATION.to_string(),
         kind: ConversationKind::Direct.into(),
         member_ids: vec![ADA.to_string(), BOB.to_string()],
         creator_id: by.to_string(),
         create_time: Some(time::of_us(i64::from(id))),
+        asked_member_ids: asked.iter().map(RecordId::to_string).collect(),
+        seen_identity_offset: 0,
     };
     (RecordId([id; 16]), MessagingEvent::ConversationCreated(event))
+}
+
+fn accepted(id: u8, by: RecordId) -> Happened {
+    let (conversation_id, account_id) = (CONVERSATION.to_string(), by.to_string());
+    let event = ConversationAccepted { conversation_id, account_id, create_time: None };
+    (RecordId([id; 16]), MessagingEvent::ConversationAccepted(event))
+}
+
+fn declined(id: u8, by: RecordId) -> Happened {
+    let (conversation_id, account_id) = (CONVERSATION.to_string(), by.to_string());
+    let event = ConversationDeclined { conversation_id, account_id, create_time: None };
+    (RecordId([id; 16]), MessagingEvent::ConversationDeclined(event))
 }
 
 fn sent(message: u8, by: RecordId) -> Happened {
@@ -50,22 +72,39 @@ fn read(id: u8, by: RecordId, up_to_number: u64) -> Happened {
     (RecordId([id; 16]), MessagingEvent::ReadMarkerMoved(event))
 }
 
-/// Messages, the conversation, its rows in the inboxes.
-type Seen = (BTreeMap<i64, (String, u8)>, Summary, Vec<(RecordId, InboxRow)>);
+/// Messages, the conversation, its rows in the inboxes and among the requests, and who has a place where to look for it.
+type Seen =
+    (BTreeMap<i64, (String, u8)>, Summary, Vec<(RecordId, InboxRow)>, Vec<(RecordId, RequestRow)>, BTreeSet<RecordId>);
 
 /// What the fold made of a history.
 struct Folded {
     rows: Rows,
     inbox: BTreeMap<RecordId, (u64, InboxRow)>,
+    requests: BTreeMap<RecordId, (u64, RequestRow)>,
+    /// At which position it was put or, if false, removed.
+    opened: BTreeMap<RecordId, (u64, bool)>,
+}
+
+/// What is written at a later position stands.
+fn newest<T>(held: &mut BTreeMap<RecordId, (u64, T)>, account: RecordId, position: u64, value: T) {
+    if held.get(&account).is_none_or(|(before, _)| *before < position) {
+        held.insert(account, (position, value));
+    }
 }
 
 impl Folded {
     fn of(history: &[Happened]) -> Self {
-        let mut folded = Self { rows: Rows::new(&CONVERSATIONS, 7_000), inbox: BTreeMap::new() };
+        Self::at((0..).zip(history))
+    }
+
+    /// With offsets between which others may come.
+    fn at<'h>(history: impl Iterator<Item = (u64, &'h Happened)>) -> Self {
+        let rows = Rows::new(&CONVERSATIONS, 7_000);
+        let mut folded = Self { rows, inbox: BTreeMap::new(), requests: BTreeMap::new(), opened: BTreeMap::new() };
         for id in 0..=MESSAGE_IDS {
             folded.rows.load_empty(&FOLD.scope(&record(0, &sent(id, ADA))).unwrap());
         }
-        for (offset, happened) in (0..).zip(history) {
+        for (offset, happened) in history {
             let record = record(offset, happened);
             folded.rows.apply_at(offset, |rows| FOLD.apply(rows, &record));
             folded.spread(&record);
@@ -78,14 +117,18 @@ impl Folded {
         for effect in FOLD.effects(&self.rows, record) {
             let Effect::Put(put) = effect else { panic!("not a put") };
             let Value::Text(account) = &put.partition.0[0] else { panic!("not an account") };
-            if put.write.key.section != InboxRow::SECTION {
-                continue;
-            }
-            let position = put.write.position;
-            let row = (position, put.write.into_row().unwrap().read::<InboxRow>().unwrap());
-            let held = self.inbox.entry(RecordId::parse(account).unwrap()).or_insert(row.clone());
-            if held.0 < row.0 {
-                *held = row;
+            let (account, position) = (RecordId::parse(account).unwrap(), put.write.position);
+            let (is_request, section) = (put.table.name == requests::REQUESTS.name, put.write.key.section);
+            let row = put.write.into_row();
+            match (is_request, section) {
+                (false, InboxRow::SECTION) => {
+                    newest(&mut self.inbox, account, position, row.unwrap().read::<InboxRow>().unwrap());
+                }
+                (true, RequestRow::SECTION) => {
+                    newest(&mut self.requests, account, position, row.unwrap().read::<RequestRow>().unwrap());
+                }
+                (true, OpenedRow::SECTION) => newest(&mut self.opened, account, position, row.is_some()),
+                _ => {}
             }
         }
     }
@@ -117,7 +160,15 @@ impl Folded {
     /// All that callers can see.
     fn seen(&self) -> Seen {
         let inbox = self.inbox.iter().map(|(&account, (_, row))| (account, row.clone())).collect();
-        (self.messages(), self.summary(), inbox)
+        let requests = self.requests.iter().map(|(&account, (_, row))| (account, row.clone())).collect();
+        let opened = self.opened.iter().filter(|(_, (_, stands))| *stands).map(|(&account, _)| account).collect();
+        (self.messages(), self.summary(), inbox, requests, opened)
+    }
+
+    /// Whether it waits among the account's requests, by the place and by the row.
+    fn waits(&self, account: RecordId) -> [bool; 2] {
+        let (.., requests, opened) = self.seen();
+        [opened.contains(&account), requests.iter().any(|(who, row)| *who == account && row.waits)]
     }
 
     fn unread(&self, account: RecordId) -> i64 {
@@ -156,7 +207,7 @@ fn given_a_message_of_a_wrong_clock_then_those_behind_it_keep_their_time() {
         let (mut summary, (_, event)) = (Folded::of(&[created(10, ADA)]).summary(), sent(1, ADA));
         let MessagingEvent::MessageSent(event) = event else { unreachable!() };
         let send = |&at: &i64| {
-            summary.send(&event, Timestamp(at)).unwrap();
+            summary.send(&event, Timestamp(at), 1).unwrap();
             summary.last_message_time.0
         };
         said.iter().map(send).collect::<Vec<_>>()
@@ -198,6 +249,9 @@ fn given_someone_who_is_no_member_when_he_writes_or_reads_then_nothing_changes()
     assert_eq!(folded.messages().into_keys().collect::<Vec<_>>(), [1]);
     assert_eq!(folded.inbox.keys().copied().collect::<Vec<_>>(), [ADA, BOB]);
     assert_eq!(Folded::of(&[sent(1, ADA), read(20, ADA, 1)]).summary(), Summary::default());
+    let full = [opened(10, ADA, &[BOB]), sent(1, ADA), sent(2, ADA), sent(3, ADA)];
+    let taken = Folded::of(&[&full[..], &[sent(4, EVE), accepted(20, BOB), sent(4, ADA)]].concat());
+    assert_eq!(taken.messages().len(), 4, "nor does she take an id");
 }
 
 #[test]
@@ -218,91 +272,40 @@ fn events_without_ids_concern_no_conversation() {
     assert!(folded.summary().exists(), "one without members is none");
 }
 
-fn anyone() -> impl Strategy<Value = RecordId> {
-    prop_oneof![4 => Just(ADA), 4 => Just(BOB), 1 => Just(EVE)]
+#[test]
+fn given_a_request_when_it_is_accepted_or_answered_then_it_is_in_the_inbox_once() {
+    let history = [opened(10, ADA, &[BOB]), sent(1, ADA), sent(2, ADA)];
+    let asked = Folded::of(&history);
+    assert_eq!((asked.waits(BOB), asked.inbox.contains_key(&BOB)), ([true; 2], false));
+    assert_eq!(asked.requests[&BOB].1.unread_count, 2);
+    assert!(
+        asked.inbox.contains_key(&ADA) && asked.waits(ADA) == [false; 2],
+        "for who opened it, it is a conversation"
+    );
+    for (acceptance, unread) in [(accepted(20, BOB), 2), (sent(3, BOB), 2)] {
+        let once = [&history[..], std::slice::from_ref(&acceptance)].concat();
+        let folded = Folded::of(&once);
+        assert_eq!((folded.waits(BOB), folded.unread(BOB)), ([false; 2], unread));
+        let twice = [&once[..], &[accepted(21, BOB), declined(22, BOB)]].concat();
+        assert_eq!(Folded::of(&twice).seen(), folded.seen());
+        assert_eq!(folded.inbox[&BOB].1.places.standing()[0].entered, 3, "since it was accepted");
+    }
 }
 
-/// Record ids differ but for messages, whose ids may repeat: a client that repeats itself.
-fn any_history() -> impl Strategy<Value = Vec<Happened>> {
-    let event = prop_oneof![
-        1 => anyone().prop_map(|by| created(0, by)),
-        4 => (0..=MESSAGE_IDS, anyone()).prop_map(|(message, by)| sent(message, by)),
-        3 => (anyone(), 0..8_u64).prop_map(|(by, number)| read(0, by, number)),
-    ];
-    prop::collection::vec(event, 1..30).prop_map(|events| {
-        let with_id = |(n, (id, event)): (u8, Happened)| match event {
-            MessagingEvent::MessageSent(_) => (id, event),
-            _ => (RecordId([100 + n; 16]), event),
-        };
-        (0..).zip(events).map(with_id).collect()
-    })
+#[test]
+fn given_a_request_that_was_declined_when_its_sender_writes_on_then_it_stays_away() {
+    let history = [opened(10, ADA, &[BOB]), sent(1, ADA), declined(20, BOB)];
+    let folded = Folded::of(&[&history[..], &[sent(2, ADA), opened(11, ADA, &[BOB]), declined(21, BOB)]].concat());
+    assert_eq!((folded.waits(BOB), folded.inbox.contains_key(&BOB)), ([false; 2], false));
+    assert_eq!(folded.summary().last_number, 2, "whose sender has it as ever");
+    let accepted = Folded::of(&[&history[..], &[sent(2, ADA), accepted(30, BOB)]].concat());
+    assert_eq!(accepted.unread(BOB), 2);
 }
 
-/// The same, written down as naively as can be: messages in a list, markers in a map.
-fn naive_unread(history: &[Happened], account: RecordId) -> usize {
-    let (mut exists, mut messages, mut markers) = (false, Vec::<&MessageSent>::new(), BTreeMap::<String, usize>::new());
-    for (_, event) in history {
-        match event {
-            MessagingEvent::ConversationCreated(_) => exists = true,
-            MessagingEvent::MessageSent(message) => {
-                let is_member = exists && message.sender_id != EVE.to_string();
-                if is_member && messages.iter().all(|known| known.message_id != message.message_id) {
-                    messages.push(message);
-                }
-            }
-            MessagingEvent::ReadMarkerMoved(moved) => {
-                let marker = markers.entry(moved.account_id.clone()).or_insert(0);
-                *marker = (*marker).max((moved.up_to_number as usize).min(messages.len()));
-            }
-        }
-    }
-    let account = account.to_string();
-    let marker = markers.get(&account).copied().unwrap_or(0);
-    messages.iter().skip(marker).filter(|message| message.sender_id != account).count()
-}
-
-proptest! {
-    #[test]
-    fn unread_counts_are_what_messages_and_markers_give(history in any_history()) {
-        let folded = Folded::of(&history);
-        for account in [ADA, BOB] {
-            prop_assert_eq!(folded.unread(account), naive_unread(&history, account) as i64);
-        }
-        let numbers: Vec<i64> = folded.messages().into_keys().collect();
-        prop_assert_eq!(&numbers, &(1..=folded.summary().last_number).collect::<Vec<_>>(), "dense, from 1");
-        prop_assert!(folded.times().windows(2).all(|pair| pair[0] < pair[1]), "later messages have later times");
-        prop_assert!(!folded.inbox.contains_key(&EVE));
-    }
-
-    #[test]
-    fn a_copy_of_any_record_at_any_later_place_changes_nothing(
-        history in any_history(),
-        copied in any::<prop::sample::Index>(),
-        later in any::<prop::sample::Index>(),
-    ) {
-        let copied = copied.index(history.len());
-        let place = copied + 1 + later.index(history.len() - copied);
-        // Of somebody not yet in it the first copy counts for nothing, so a later one is no copy.
-        let exists = history[..copied].iter().any(|(_, event)| matches!(event, MessagingEvent::ConversationCreated(_)));
-        prop_assume!(exists);
-        let mut with_copy = history.clone();
-        with_copy.insert(place, history[copied].clone());
-        prop_assert_eq!(Folded::of(&with_copy).seen(), Folded::of(&history).seen());
-    }
-
-    #[test]
-    fn spreads_emitted_again_from_the_rows_as_they_stand_leave_the_same(history in any_history()) {
-        let mut folded = Folded::of(&history);
-        let before = folded.seen();
-        for (offset, happened) in (0..).zip(&history) {
-            folded.spread(&record(offset, happened));
-        }
-        prop_assert_eq!(folded.seen(), before.clone());
-        // A process that died before any of them was written.
-        folded.inbox.clear();
-        for (offset, happened) in (0..).zip(&history) {
-            folded.spread(&record(offset, happened));
-        }
-        prop_assert_eq!(folded.seen(), before);
-    }
+#[test]
+fn given_a_request_when_more_messages_come_than_may_wait_then_they_are_none_for_ever() {
+    let full = [opened(10, ADA, &[BOB]), sent(1, ADA), sent(2, ADA), sent(3, ADA), sent(4, ADA)];
+    assert_eq!(Folded::of(&full).messages().len(), 3);
+    let later = [&full[..], &[accepted(20, BOB), sent(4, ADA), sent(5, ADA)]].concat();
+    assert_eq!(Folded::of(&later).messages().into_values().map(|(_, id)| id).collect::<Vec<_>>(), [1, 2, 3, 5]);
 }

@@ -14,7 +14,7 @@ async fn open(world: &World, who: RecordId, with: RecordId, request_id: &str) ->
 #[tokio::test]
 async fn copies_of_one_command_at_once_make_one_conversation_and_get_one_answer() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (one, other) = tokio::join!(open(&world, ADA, BOB, "r-1"), open(&world, ADA, BOB, "r-1"));
     assert_eq!(one, other);
     world.settle().await;
@@ -34,7 +34,7 @@ async fn copies_of_one_command_at_once_make_one_conversation_and_get_one_answer(
 #[tokio::test]
 async fn who_comes_second_is_answered_with_the_first_ones_time() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     for (n, (one, other)) in (70..).zip([(ADA, BOB), (BOB, EVE), (EVE, ADA)]) {
         let at = time::of_us(i64::from(n));
         let created = Messaging::ConversationCreated(ConversationCreated {
@@ -43,6 +43,7 @@ async fn who_comes_second_is_answered_with_the_first_ones_time() {
             member_ids: vec![one.min(other).to_string(), one.max(other).to_string()],
             creator_id: other.to_string(),
             create_time: Some(at),
+            ..ConversationCreated::default()
         });
         world.publish(RecordId([n; 16]), created).await;
         assert_eq!(open(&world, one, other, "r-1").await.create_time, Some(at));
@@ -52,7 +53,7 @@ async fn who_comes_second_is_answered_with_the_first_ones_time() {
 #[tokio::test]
 async fn copies_of_one_message_at_once_are_one_message() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     let hello = || send(&world, ADA, writing(id, "hello", "r-1", &token));

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn who_answers_two_unread_messages_still_has_two() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, mut token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     for (who, text) in [(BOB, "one"), (BOB, "two"), (ADA, "three")] {
@@ -30,7 +30,7 @@ async fn who_answers_two_unread_messages_still_has_two() {
 #[tokio::test]
 async fn messages_that_cross_are_unread_by_both() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id.as_str();
     let say = |who, text| send(&world, who, writing(id, text, "", &token));

@@ -16,7 +16,7 @@ async fn are_incomplete(world: &World, who: RecordId, id: &str) -> [bool; 3] {
 #[tokio::test]
 async fn a_message_that_waits_during_a_pause_makes_no_whole_zero() {
     let world = World::start().await;
-    people(&world).await;
+    friends(&world).await;
     let (conversation, token) = direct(&world, ADA, BOB).await.unwrap();
     let id = conversation.conversation_id;
     world.settle().await;

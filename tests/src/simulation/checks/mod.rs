@@ -13,6 +13,7 @@ use super::model::Model;
 pub use rebuild::rebuild;
 pub use rows::rows;
 
+pub const CONSENT: &str = "consent";
 pub const COPIES: &str = "copies";
 pub const COUNTS: &str = "counts";
 pub const CUT: &str = "cut";

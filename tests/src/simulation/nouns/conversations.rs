@@ -1,14 +1,14 @@
-//! Direct conversations, and the caller's list of them: latest message first.
+//! Direct conversations, and the caller's lists of them: the inbox, latest message first, and the requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use kith_log::{RecordId, topics};
-use kith_messaging::{InboxRow, LEFT_STANDING, PlaceRow};
+use kith_messaging::{InboxRow, LEFT_STANDING, OpenedRow, PlaceRow, RequestRow};
 use kith_proto::Event;
 use kith_proto::messaging::v1::conversation_service_client::ConversationServiceClient;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
-use kith_proto::messaging::v1::{self, GetOrCreateDirectRequest, ListConversationsRequest};
+use kith_proto::messaging::v1::{self, Consent, ConversationList, GetOrCreateDirectRequest, ListConversationsRequest};
 use kith_service::ids::{RequestId, record_id};
 use kith_tables::{Key, Row, RowType, Table, Value};
 use tonic::{Code, Status};
@@ -16,8 +16,8 @@ use tonic::{Code, Status};
 use super::accounts::Handles;
 use super::follows::{another, size};
 use super::lists::{List, There, walk, whole};
-use super::messages::{self, Talk};
-use super::{Draw, Noun};
+use super::talk::{self, Talk};
+use super::{Draw, Noun, consents};
 use crate::simulation::board::{Board, Thing};
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, PLACES, TOKEN};
@@ -36,29 +36,38 @@ impl Noun for Conversations {
         const {
             &[
                 Draw { weight: 3, draw: |scene| Some(op(GetOrCreateDirect { other: another(scene)? })) },
-                Draw { weight: 3, draw: |_| Some(whole(ListConversations)) },
-                Draw { weight: 2, draw: |scene| Some(walk(ListConversations, size(scene))) },
+                Draw { weight: 3, draw: |_| Some(whole(INBOX)) },
+                Draw { weight: 2, draw: |scene| Some(walk(INBOX, size(scene))) },
+                Draw { weight: 2, draw: |_| Some(whole(REQUESTS)) },
+                Draw { weight: 1, draw: |scene| Some(walk(REQUESTS, size(scene))) },
             ]
         }
     }
 
     fn read(&self, model: &mut Model, fact: &Fact) {
         let Event::Messaging(Messaging::ConversationCreated(event)) = &fact.event else { return };
-        messages::change(model, &event.conversation_id, fact, |now| {
+        talk::change(model, &event.conversation_id, fact, |now| {
             if now.members.is_empty() {
                 now.members = event.member_ids.iter().map(|id| (id.clone(), 0)).collect();
                 now.created = fact.at;
+                let asked = event.asked_member_ids.iter().filter(|asked| **asked != event.creator_id);
+                now.asked = asked.filter(|asked| event.member_ids.contains(asked)).cloned().collect();
             }
         });
     }
 
     fn check_rows(&self, _model: &Model, table: &'static Table, all: &[(Key, Row)]) -> Vec<Finding> {
-        if table.name == kith_messaging::INBOX.name { places(all) } else { Vec::new() }
+        match table.name {
+            name if name == kith_messaging::INBOX.name => places(all),
+            name if name == kith_messaging::REQUESTS.name => opened(all),
+            _ => Vec::new(),
+        }
     }
 
     fn questions(&self, model: &Model) -> Vec<(String, Op)> {
         let people = model.state::<Handles>().people();
-        people.flat_map(|person| [1, 100].map(|size| (person.clone(), walk(ListConversations, size)))).collect()
+        let lists = [(INBOX, 1), (INBOX, 100), (REQUESTS, 1), (REQUESTS, 100)];
+        people.flat_map(|person| lists.map(|(list, size)| (person.clone(), walk(list, size)))).collect()
     }
 }
 
@@ -89,7 +98,21 @@ fn places(all: &[(Key, Row)]) -> Vec<Finding> {
     differ.map(finding).collect()
 }
 
-fn client(to: &Callers) -> ConversationServiceClient<Way> {
+/// Rows by time are of the requests that wait, each once.
+fn opened(all: &[(Key, Row)]) -> Vec<Finding> {
+    let id = |row: &Row| row.key.clustering.last().cloned();
+    let of = |section| move |(_, row): &&(Key, Row)| row.key.section == section;
+    let place = |(key, row): &(Key, Row)| (key.clone(), id(row).into_iter().collect());
+    let waits = |(_, row): &&(Key, Row)| row.read::<RequestRow>().is_some_and(|row| row.waits);
+    let told: BTreeSet<At> = all.iter().filter(of(RequestRow::SECTION)).filter(waits).map(place).collect();
+    let there: BTreeSet<At> = all.iter().filter(of(OpenedRow::SECTION)).map(place).collect();
+    let differ = told.symmetric_difference(&there);
+    differ
+        .map(|at| Finding::new(PLACES, format!("a request at {at:?} has no place, or its place was left behind")))
+        .collect()
+}
+
+pub fn client(to: &Callers) -> ConversationServiceClient<Way> {
     ConversationServiceClient::new(to.way(SERVICE))
 }
 
@@ -104,11 +127,13 @@ pub struct SeenTalk {
     created: i64,
     unread: u64,
     read: u64,
+    pub consent: Consent,
 }
 
 impl SeenTalk {
-    fn of(talk: v1::Conversation) -> Self {
+    pub fn of(talk: v1::Conversation) -> Self {
         let (written, created) = (micros(talk.last_message_time.as_ref()), micros(talk.create_time.as_ref()));
+        let consent = talk.consent();
         Self {
             id: talk.conversation_id,
             members: talk.member_ids,
@@ -117,15 +142,17 @@ impl SeenTalk {
             created,
             unread: talk.unread_count,
             read: talk.read_number,
+            consent,
         }
     }
 
     /// Whether it is how the reader saw the conversation then.
-    fn is(&self, reader: &str, now: &Talk) -> bool {
+    pub fn is(&self, reader: &str, now: &Talk) -> bool {
         let read = now.members.get(reader).copied();
         now.members.keys().eq(&self.members)
             && (self.number, self.written, self.created) == (now.last(), now.written(), now.created)
             && (Some(self.read), self.unread) == (read, now.unread(reader))
+            && self.consent == now.consent(reader)
     }
 
     /// What the list is ordered by.
@@ -162,22 +189,23 @@ impl Operation for GetOrCreateDirect {
 
     fn in_effect(&self, model: &Model, call: &Call) -> bool {
         let told = call.reply().and_then(|reply| reply.answer.get::<SeenTalk>());
-        told.is_some_and(|told| messages::last(model, &told.id).is_some_and(|talk| !talk.members.is_empty()))
+        told.is_some_and(|told| talk::last(model, &told.id).is_some_and(|talk| !talk.members.is_empty()))
     }
 
     fn check(&self, model: &Model, call: &Call, told: Result<&SeenTalk, Code>) -> Vec<Finding> {
         let Ok(told) = told else { return Vec::new() };
-        let talk = messages::last(model, &told.id).unwrap_or_default();
+        let talk = talk::last(model, &told.id).unwrap_or_default();
         let members = [&call.actor, &self.other];
         let is_theirs = talk.members.len() == 2 && members.iter().all(|member| talk.members.contains_key(*member));
         if !call.shaken && !is_theirs {
             return vec![Finding::new(EFFECTIVE_ONCE, format!("{} of {} is {talk:?}", call.op, call.actor))];
         }
-        effective(self, model, call).into_iter().collect()
+        let unasked = consents::opened_unasked(self, model, call, &self.other);
+        effective(self, model, call).into_iter().chain(unasked).collect()
     }
 
     fn stands(&self, model: &Model, call: &Call, told: &SeenTalk) -> bool {
-        messages::ever(model, &told.id, |now| told.is(&call.actor, now))
+        talk::ever(model, &told.id, |now| told.is(&call.actor, now))
     }
 
     fn learn(&self, board: &mut Board, actor: &str, told: &SeenTalk) {
@@ -187,8 +215,14 @@ impl Operation for GetOrCreateDirect {
 }
 
 /// The caller's own.
-#[derive(Debug)]
-struct ListConversations;
+#[derive(Debug, Clone, Copy)]
+struct ListConversations {
+    /// What the caller has made of them.
+    consent: Consent,
+}
+
+const INBOX: ListConversations = ListConversations { consent: Consent::Accepted };
+const REQUESTS: ListConversations = ListConversations { consent: Consent::Requested };
 
 #[async_trait]
 impl List for ListConversations {
@@ -198,7 +232,11 @@ impl List for ListConversations {
 
     async fn page(&self, to: &Callers, ask: Ask, page_size: i32) -> Result<Reply<Vec<SeenTalk>>, Status> {
         let Ask { actor, at_least, page_token, .. } = ask;
-        let request = ListConversationsRequest { page_size, page_token, at_least };
+        let list = match self.consent {
+            Consent::Requested => ConversationList::Requests.into(),
+            _ => ConversationList::Inbox.into(),
+        };
+        let request = ListConversationsRequest { page_size, page_token, at_least, list };
         let page = client(to).list_conversations(to.from(&actor, request)).await?.into_inner();
         let answer = page.conversations.into_iter().map(SeenTalk::of).collect();
         Ok(Reply { answer, token: page.as_of, next_page: page.next_page_token })
@@ -206,12 +244,13 @@ impl List for ListConversations {
 
     fn check(&self, model: &Model, call: &Call, rows: &[SeenTalk]) -> Vec<Finding> {
         let mut there = There::default();
-        let talks: BTreeMap<String, Vec<Talk>> = messages::states_of(model, call, &call.actor);
+        let talks: BTreeMap<String, Vec<Talk>> = talk::states_of(model, call, &call.actor);
         for (id, states) in &talks {
-            let is_in = |now: &Talk| now.members.contains_key(&call.actor);
+            let is_in = |now: &Talk| now.is_listed(&call.actor, self.consent);
             // One that rises more often, while its reader walks through the pages, than its places stand may be missed.
             let places: BTreeSet<i64> = states.iter().map(place).collect();
-            let stands = call.pages == 1 || places.len() <= LEFT_STANDING + 1;
+            let is_inbox = self.consent == Consent::Accepted;
+            let stands = call.pages == 1 || !is_inbox || places.len() <= LEFT_STANDING + 1;
             there.put(id, states.iter().any(is_in), states.iter().all(is_in) && stands);
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.id).collect();
@@ -230,7 +269,11 @@ impl List for ListConversations {
         // One that rises meanwhile stands where it stood at the beginning.
         let stays = |row: &&SeenTalk| talks.get(&row.id).into_iter().flatten().all(|now| now.active() == row.active());
         let staying: Vec<&SeenTalk> = rows.iter().filter(stays).collect();
-        if !staying.is_sorted_by(|newer, older| newer.active() >= older.active()) {
+        let in_order = match self.consent {
+            Consent::Requested => rows.is_sorted_by(|later, earlier| later.created >= earlier.created),
+            _ => staying.is_sorted_by(|newer, older| newer.active() >= older.active()),
+        };
+        if !in_order {
             findings.push(Finding::new(LISTS, format!("{} of {} is out of order: {rows:?}", call.op, call.actor)));
         }
         findings

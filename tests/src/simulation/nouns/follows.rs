@@ -63,6 +63,12 @@ pub fn edges(model: &Model, call: &Call, who: &str, whom: &str) -> Vec<Edge> {
     line.map_or_else(|| vec![Edge::default()], |line| line.within(window))
 }
 
+/// Whether `who` followed `whom` after so many records of `who`'s partition.
+pub fn follows_at(model: &Model, who: &str, whom: &str, records: Offset) -> bool {
+    let line = model.state::<Edges>().0.get(&(who.to_owned(), whom.to_owned()));
+    line.is_some_and(|line| line.at(records).following)
+}
+
 /// Whether `who` blocked `whom` the whole time that a call could see.
 pub fn parted_by(model: &Model, call: &Call, who: &str, whom: &str) -> bool {
     who != whom && edges(model, call, who, whom).iter().all(|edge| edge.blocking)

@@ -1,9 +1,9 @@
 //! Messages in conversations, and how much of them is unread.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kith_log::{Offset, RecordId, topics};
+use kith_log::{RecordId, topics};
 use kith_proto::Event;
 use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 use super::conversations::{CONVERSATIONS, SERVICE};
 use super::follows::size;
 use super::lists::{List, There, walk, whole};
+use super::talk::{self, Message, Talk, Talks, change, states, states_of};
 use super::{Draw, Noun};
 use crate::simulation::board::Scene;
 use crate::simulation::callers::{Callers, Way};
@@ -24,114 +25,8 @@ use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, TOKEN, UNREAD, t
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros, said};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
-use crate::simulation::timeline::Timeline;
 
 pub struct Messages;
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Message {
-    id: String,
-    sender: String,
-    text: String,
-    at: i64,
-}
-
-/// Places above one's marker that one has written in before the marker moves to the end of the first of them.
-const OWN_PLACES_MAX: usize = 64;
-
-/// A conversation.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Talk {
-    /// How far each member has read, own messages that follow included.
-    pub members: BTreeMap<String, u64>,
-    pub created: i64,
-    /// In their order.
-    messages: Vec<Message>,
-}
-
-impl Talk {
-    /// The number of the last message.
-    pub fn last(&self) -> u64 {
-        self.messages.len() as u64
-    }
-
-    /// When it was last written in; 0: never.
-    pub fn written(&self) -> i64 {
-        self.messages.last().map_or(0, |message| message.at)
-    }
-
-    pub fn active(&self) -> i64 {
-        if self.messages.is_empty() { self.created } else { self.written() }
-    }
-
-    /// Messages of others that a member has not read.
-    pub fn unread(&self, member: &str) -> u64 {
-        let Some(read) = self.members.get(member) else { return 0 };
-        let numbers = (1..).zip(&self.messages);
-        numbers.filter(|(number, message)| number > read && message.sender != member).count() as u64
-    }
-
-    fn send(&mut self, mut message: Message) {
-        let sender = message.sender.clone();
-        if self.members.contains_key(&sender) {
-            message.at = message.at.max(self.active() + 1);
-            self.messages.push(message);
-            self.read(&sender, 0);
-        }
-    }
-
-    /// A member has read so far. One's own messages are never unread: the marker goes on past those that follow.
-    fn read(&mut self, member: &str, up_to: u64) {
-        let last = self.last();
-        let Some(read) = self.members.get_mut(member) else { return };
-        *read = up_to.min(last).max(*read);
-        let own: Vec<bool> = self.messages.iter().map(|message| message.sender == member).collect();
-        loop {
-            let above = &own[*read as usize..];
-            let begins = |&at: &usize| above[at] && (at == 0 || !above[at - 1]);
-            let places = (0..above.len()).filter(begins).collect::<Vec<usize>>();
-            match places.first() {
-                Some(&first) if first == 0 || places.len() > OWN_PLACES_MAX => *read += first as u64 + 1,
-                _ => return,
-            }
-        }
-    }
-}
-
-/// By id.
-#[derive(Default)]
-struct Talks(BTreeMap<String, Timeline<Talk>>);
-
-/// Takes what a record does to a conversation into the model.
-pub fn change(model: &mut Model, id: &str, fact: &Fact, change: impl FnOnce(&mut Talk)) {
-    if fact.is_new {
-        let line = model.state_mut::<Talks>().0.entry(id.to_owned()).or_default();
-        let mut now = line.last();
-        change(&mut now);
-        line.set(fact.position.offset, now);
-    }
-}
-
-/// A conversation at the end; `None`: there never was one.
-pub fn last(model: &Model, id: &str) -> Option<Talk> {
-    model.state::<Talks>().0.get(id).map(Timeline::last)
-}
-
-/// Whether a conversation ever was so.
-pub fn ever(model: &Model, id: &str, holds: impl Fn(&Talk) -> bool) -> bool {
-    model.state::<Talks>().0.get(id).is_some_and(|line| line.ever((0, Offset::MAX), holds))
-}
-
-fn states(model: &Model, call: &Call, id: &str) -> Vec<Talk> {
-    let window = call.window(model.partition(topics::MESSAGING, id));
-    model.state::<Talks>().0.get(id).map_or_else(|| vec![Talk::default()], |line| line.within(window))
-}
-
-/// All conversations that `member` is ever in, each as it was while a call could see it.
-pub fn states_of(model: &Model, call: &Call, member: &str) -> BTreeMap<String, Vec<Talk>> {
-    let talks = model.state::<Talks>().0.iter().filter(|(_, line)| line.last().members.contains_key(member));
-    talks.map(|(id, _)| (id.clone(), states(model, call, id))).collect()
-}
 
 impl Noun for Messages {
     fn draws(&self) -> &'static [Draw] {
@@ -157,12 +52,14 @@ impl Noun for Messages {
         match &fact.event {
             Event::Messaging(Messaging::MessageSent(event)) => {
                 let text = said::<MessageContent>(event.content.as_ref()).text;
-                if fact.is_new {
+                let (id, sender) = (event.message_id.clone(), event.sender_id.clone());
+                let message = Message { id, sender, text: text.clone(), at: fact.at };
+                change(model, &event.conversation_id, fact, |now| now.send(message));
+                // One that came when no more could wait is none.
+                let is_there = |now: &Talk| now.messages.last().is_some_and(|last| last.id == event.message_id);
+                if fact.is_new && talk::last(model, &event.conversation_id).as_ref().is_some_and(is_there) {
                     model.makes(&event.message_id, Some(&text), fact.position);
                 }
-                let (id, sender) = (event.message_id.clone(), event.sender_id.clone());
-                let message = Message { id, sender, text, at: fact.at };
-                change(model, &event.conversation_id, fact, |now| now.send(message));
             }
             Event::Messaging(Messaging::ReadMarkerMoved(event)) => {
                 change(model, &event.conversation_id, fact, |now| now.read(&event.account_id, event.up_to_number));
@@ -259,7 +156,7 @@ impl Operation for SendMessage {
     }
 
     fn stands(&self, model: &Model, _call: &Call, told: &Message) -> bool {
-        last(model, &self.talk).is_some_and(|talk| talk.messages.contains(told))
+        talk::last(model, &self.talk).is_some_and(|talk| talk.messages.contains(told))
     }
 }
 
@@ -310,6 +207,7 @@ struct SeenUnread {
     total: u64,
     /// Conversations with any.
     talks: u64,
+    requests: u64,
 }
 
 #[async_trait]
@@ -324,7 +222,8 @@ impl Operation for GetUnreadCounts {
         let found = client(to).get_unread_counts(to.from(&ask.actor, request)).await?.into_inner();
         let each = found.counts.into_iter().map(|count| (count.conversation_id, count.unread_count)).collect();
         let (total, talks) = (found.total_unread_count, found.unread_conversation_count);
-        Ok(Reply::new(SeenUnread { each, total, talks }, found.as_of))
+        let requests = found.request_count.into();
+        Ok(Reply::new(SeenUnread { each, total, talks, requests }, found.as_of))
     }
 
     fn check(&self, model: &Model, call: &Call, told: Result<&SeenUnread, Code>) -> Vec<Finding> {
@@ -332,7 +231,7 @@ impl Operation for GetUnreadCounts {
         if !told.each.iter().map(|(talk, _)| talk).eq(&self.talks) {
             return vec![Finding::new(UNREAD, format!("{} was answered for {told:?}", call.op))];
         }
-        let unread = |states: &[Talk]| states.iter().map(|now| now.unread(reader)).collect::<Vec<u64>>();
+        let unread = |states: &[Talk]| states.iter().map(|now| now.unread_in_inbox(reader)).collect::<Vec<u64>>();
         let mut findings = Vec::new();
         for (talk, seen) in &told.each {
             let known = unread(&states(model, call, talk));
@@ -341,14 +240,19 @@ impl Operation for GetUnreadCounts {
             }
         }
         // Of all conversations each is read at a time of its own.
-        let (mut fewest, mut most) = ((0, 0), (0, 0));
-        for known in states_of(model, call, reader).values().map(|states| unread(states)) {
+        let (mut fewest, mut most) = ([0; 3], [0; 3]);
+        for states in states_of(model, call, reader).values() {
+            let known = unread(states);
             let (low, high) = (known.iter().min().copied().unwrap_or(0), known.iter().max().copied().unwrap_or(0));
-            fewest = (fewest.0 + low, fewest.1 + u64::from(low > 0));
-            most = (most.0 + high, most.1 + u64::from(high > 0));
+            let waits: Vec<bool> = states.iter().map(|now| now.asked.contains(reader)).collect();
+            let all = waits.iter().all(|waits| *waits);
+            let any = waits.iter().any(|waits| *waits);
+            let add = |sum: [u64; 3], of: [u64; 3]| [sum[0] + of[0], sum[1] + of[1], sum[2] + of[2]];
+            fewest = add(fewest, [low, u64::from(low > 0), u64::from(all)]);
+            most = add(most, [high, u64::from(high > 0), u64::from(any)]);
         }
-        let within = |seen, low, high| (low..=high).contains(&seen);
-        if !(within(told.total, fewest.0, most.0) && within(told.talks, fewest.1, most.1)) {
+        let seen = [told.total, told.talks, told.requests];
+        if !(0..3).all(|at| (fewest[at]..=most[at]).contains(&seen[at])) {
             let what = format!("{told:?} in all for {reader}, not between {fewest:?} and {most:?}");
             findings.push(Finding::new(UNREAD, what));
         }
@@ -384,7 +288,7 @@ impl List for ListMessages {
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.message.id).collect();
         let mut findings = there.check(call, &ids);
-        let last = last(model, &self.talk).unwrap_or_default();
+        let last = talk::last(model, &self.talk).unwrap_or_default();
         let unlike = rows.iter().filter(|row| !row.is_in(&last));
         findings.extend(unlike.map(|row| Finding::new(TOKEN, format!("{} has {row:?}, not as it is", call.op))));
         if !rows.is_sorted_by(|later, earlier| later.number > earlier.number) {

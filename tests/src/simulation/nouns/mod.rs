@@ -3,6 +3,7 @@
 mod accounts;
 mod bookmarks;
 mod comments;
+mod consents;
 mod conversations;
 mod counts;
 mod edits;
@@ -17,6 +18,7 @@ mod reactions;
 mod services;
 mod sessions;
 mod shares;
+mod talk;
 
 use kith_tables::{Key, Row, Table};
 
@@ -47,12 +49,13 @@ pub const ALL: [&dyn Noun; 16] = [
     &feeds::Feeds,
     &conversations::Conversations,
     &messages::Messages,
+    &consents::Consents,
     &services::Services,
     &identities::Identities,
 ];
 
 /// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 2] = [&conversations::Conversations, &messages::Messages];
+pub const TALKS: [&dyn Noun; 3] = [&conversations::Conversations, &messages::Messages, &consents::Consents];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {

@@ -22,13 +22,14 @@ use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_tables::{Row, Table, Value};
 
+use super::consent::{self, Follows};
 use super::{Planted, inbox};
 use crate::next;
 
 /// The table of the contest of edits.
 const EDIT_CLAIMS: &str = "edit_claims";
 
-pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
+pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Arc<dyn Fold> {
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
     let concerned = match defect {
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
@@ -41,12 +42,20 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>) -> Arc<dyn Fold> {
         Planted::PlacesUncompared | Planted::OldPlaceStays => {
             inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name)
         }
+        Planted::AcceptedStillWaits | Planted::DeclinedComesBack | Planted::UnreadOfRequests => {
+            inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
+        }
+        Planted::ConsentOfNow => {
+            is_of(&kith_relations::follow::FOLLOWS)
+                || inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
+        }
         _ => false,
     };
     if !concerned {
         return inner;
     }
-    Arc::new(PlantedFold { defect, inner, applied: Mutex::default(), unread: Mutex::default() })
+    let (applied, unread, known) = (Mutex::default(), Mutex::default(), known.clone());
+    Arc::new(PlantedFold { defect, inner, applied, unread, known })
 }
 
 struct PlantedFold {
@@ -56,6 +65,8 @@ struct PlantedFold {
     applied: Mutex<Option<Position>>,
     /// Unread messages by inbox row.
     unread: Mutex<BTreeMap<(kith_tables::Key, kith_tables::RowKey), i64>>,
+    /// The follows that the process has folded.
+    known: Follows,
 }
 
 impl Fold for PlantedFold {
@@ -104,6 +115,17 @@ impl Fold for PlantedFold {
                     rows.put(of_id(&event.session_id), SessionRow { used, ..session });
                 }
             }
+            (Planted::ConsentOfNow, Event::Identity(_)) => {
+                self.known.take(record);
+                self.inner.apply(rows, record);
+            }
+            (Planted::ConsentOfNow, Event::Messaging(Messaging::ConversationCreated(event))) => {
+                self.inner.apply(rows, &self.known.judge(record, event));
+            }
+            (Planted::DeclinedComesBack, Event::Messaging(Messaging::MessageSent(event))) => {
+                consent::ask_again(rows, &event.sender_id);
+                self.inner.apply(rows, record);
+            }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
                 self.inner.apply(rows, &next::lost(record, event));
@@ -125,7 +147,7 @@ impl Fold for PlantedFold {
             (Planted::UnreadByIncrement, Event::Messaging(Messaging::MessageSent(_))) => {
                 effects.into_iter().map(|effect| self.counted_up(effect)).collect()
             }
-            (defect, Event::Messaging(_)) => inbox::effects(defect, effects),
+            (defect, Event::Messaging(_)) => consent::effects(defect, rows, inbox::effects(defect, effects)),
             _ => effects,
         }
     }

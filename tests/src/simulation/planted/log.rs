@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kith_fold::FIRST_EVENTS;
+use kith_fold::{EVENTS, FIRST_EVENTS};
 use kith_log::{
     AppendError, EventLog, LogError, LogPartition, Membership, NewRecord, Note, Offset, PartitionIndex, Position,
     Record, RecordReader, Topic, headers,
@@ -94,7 +94,7 @@ fn as_understood(record: Record) -> Record {
 /// Nothing says that a later version of the events was opened.
 fn unopened(record: Record) -> Record {
     match decision(&record) {
-        Some(Ops::EventsOpened(event)) => with(record, EventsOpened { version: 1, ..event }),
+        Some(Ops::EventsOpened(event)) => with(record, EventsOpened { version: event.version.min(EVENTS), ..event }),
         _ => record,
     }
 }

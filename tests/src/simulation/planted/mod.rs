@@ -1,6 +1,7 @@
 //! Deliberate defects, all outside the production code: wrapped ports and folds, and changed calls, that break a rule.
 //! A checker must catch each.
 
+mod consent;
 mod folds;
 mod inbox;
 mod log;
@@ -58,6 +59,10 @@ defects! {
     OldPlaceStays "old-place-stays" "a conversation's old places are not removed"
     PlaceBelieved "place-believed" "a row by place counts without the row by id"
     PlaceOfNow "place-of-now" "a walk asks where conversations stand, not where they stood"
+    AcceptedStillWaits "accepted-still-waits" "a request that was accepted is still among the requests"
+    DeclinedComesBack "declined-comes-back" "a new message brings a declined request back"
+    ConsentOfNow "consent-of-now" "whether a conversation waits is asked of the follows as the fold has them, not as the record says"
+    UnreadOfRequests "unread-of-requests" "unread totals count what waits among the requests"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
@@ -122,10 +127,14 @@ impl Planted {
                 plan.processes = plan.processes.max(2);
             }
             // Few people have few conversations, which move often, and few sessions, whose old tokens are met again.
-            Self::OldPlaceStays | Self::PlaceOfNow => {
+            Self::OldPlaceStays
+            | Self::PlaceOfNow
+            | Self::AcceptedStillWaits
+            | Self::DeclinedComesBack
+            | Self::UnreadOfRequests => {
                 (plan.people, plan.clients, plan.steps, plan.only_talks) = (3, 5, 60, true);
             }
-            Self::ReuseForgiven => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
+            Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide => {
                 (plan.hot, plan.partitions) = (true, 3);
@@ -155,7 +164,8 @@ impl Planted {
     /// The groups of a release. A defect of the later one alone leaves those of this one alone.
     pub fn groups(self, groups: Vec<Group>, release: Release) -> Vec<Group> {
         let wrap = |group: Group| {
-            let folds = group.folds.iter().map(|fold| folds::wrap(self, Arc::clone(fold))).collect();
+            let known = consent::Follows::default();
+            let folds = group.folds.iter().map(|fold| folds::wrap(self, Arc::clone(fold), &known)).collect();
             let folds_version = if self == Self::SameVersion { 1 } else { group.folds_version };
             Group { folds, folds_version, ..group }
         };

@@ -108,6 +108,13 @@ impl World {
         Self { suite, channel }
     }
 
+    /// The process is killed, and comes back.
+    pub async fn crash(&mut self) {
+        let process = self.suite.process("suite").unwrap();
+        process.kill_9().unwrap();
+        process.restart().await.unwrap();
+    }
+
     /// Somebody without a token.
     pub fn anyone(&self) -> Caller {
         let account = Account { account_id: String::new(), bearer: String::new(), token: String::new() };
@@ -249,6 +256,11 @@ calls! {
     counts: EngagementServiceClient.batch_get_counts(engagement::BatchGetCountsRequest) -> engagement::BatchGetCountsResponse;
     direct: ConversationServiceClient.get_or_create_direct(messaging::GetOrCreateDirectRequest) -> messaging::GetOrCreateDirectResponse;
     conversations: ConversationServiceClient.list_conversations(messaging::ListConversationsRequest) -> messaging::ListConversationsResponse;
+    accept: ConversationServiceClient.accept_conversation(messaging::AcceptConversationRequest) -> messaging::AcceptConversationResponse;
+    decline: ConversationServiceClient.decline_conversation(messaging::DeclineConversationRequest) -> messaging::DeclineConversationResponse;
+    set_policy: ConversationServiceClient.set_messaging_policy(messaging::SetMessagingPolicyRequest) -> messaging::SetMessagingPolicyResponse;
+    availability: ConversationServiceClient.get_availability(messaging::GetAvailabilityRequest) -> messaging::GetAvailabilityResponse;
+    unread: MessageServiceClient.get_unread_counts(messaging::GetUnreadCountsRequest) -> messaging::GetUnreadCountsResponse;
     send_message: MessageServiceClient.send_message(messaging::SendMessageRequest) -> messaging::SendMessageResponse;
     followers: GraphServiceClient.list_followers(identity::ListFollowersRequest) -> identity::ListFollowersResponse;
     author_feed: FeedServiceClient.get_author_feed(feeds::GetAuthorFeedRequest) -> feeds::GetAuthorFeedResponse;

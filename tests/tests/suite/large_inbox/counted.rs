@@ -1,4 +1,4 @@
-//! Tables that count how often one of them is read.
+//! Tables that count how often one of them is read, and how many rows are written to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,16 +11,22 @@ pub struct Counted {
     inner: Arc<dyn TableStore>,
     table: &'static Table,
     reads: Arc<AtomicUsize>,
+    rows: Arc<AtomicUsize>,
 }
 
 impl Counted {
     pub fn new(inner: Arc<dyn TableStore>, table: &'static Table) -> Arc<Self> {
-        Arc::new(Self { inner, table, reads: Arc::default() })
+        Arc::new(Self { inner, table, reads: Arc::default(), rows: Arc::default() })
     }
 
     /// Gets and slices since it was last asked.
     pub fn take(&self) -> usize {
         self.reads.swap(0, Ordering::Relaxed)
+    }
+
+    /// Rows written since it was last asked.
+    pub fn take_rows(&self) -> usize {
+        self.rows.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -32,7 +38,8 @@ impl TableStore for Counted {
 
     async fn open(&self, keyspace: &str, tables: &[&'static Table]) -> Result<Arc<dyn Keyspace>, StoreError> {
         let inner = self.inner.open(keyspace, tables).await?;
-        Ok(Arc::new(CountedKeyspace { inner, table: self.table, reads: Arc::clone(&self.reads) }))
+        let (reads, rows) = (Arc::clone(&self.reads), Arc::clone(&self.rows));
+        Ok(Arc::new(CountedKeyspace { inner, table: self.table, reads, rows }))
     }
 
     async fn has_keyspace(&self, keyspace: &str) -> Result<bool, StoreError> {
@@ -64,11 +71,17 @@ struct CountedKeyspace {
     inner: Arc<dyn Keyspace>,
     table: &'static Table,
     reads: Arc<AtomicUsize>,
+    rows: Arc<AtomicUsize>,
 }
 
 impl CountedKeyspace {
     fn count(&self, table: &Table) {
         self.reads.fetch_add(usize::from(table.name == self.table.name), Ordering::Relaxed);
+    }
+
+    fn count_rows(&self, table: &Table, writes: &[Write]) {
+        let rows = if table.name == self.table.name { writes.len() } else { 0 };
+        self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 }
 
@@ -85,10 +98,12 @@ impl Keyspace for CountedKeyspace {
     }
 
     async fn apply(&self, table: &'static Table, partition: &Key, writes: &[Write]) -> Result<(), StoreError> {
+        self.count_rows(table, writes);
         self.inner.apply(table, partition, writes).await
     }
 
     async fn apply_all(&self, all: &[Apply<'_>]) -> Result<(), StoreError> {
+        all.iter().for_each(|apply| self.count_rows(apply.table, apply.writes));
         self.inner.apply_all(all).await
     }
 

@@ -63,6 +63,7 @@ impl Talk {
         let member = self.home.members.get(&ada()).unwrap();
         let effects = inbox::spread(&self.id, &self.home, member, (mark, moved));
         effects
+            .into_iter()
             .map(|effect| match effect {
                 Effect::Put(put) => put.write,
                 _ => unreachable!("a put"),

@@ -1,0 +1,170 @@
+//! Accepting a conversation that waits among one's requests, and declining it.
+
+use async_trait::async_trait;
+use kith_content::Opener;
+use kith_fold::Record;
+use kith_log::{Topic, topics};
+use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
+use kith_proto::messaging::v1::{
+    AcceptConversationRequest, AcceptConversationResponse, Conversation, ConversationAccepted, ConversationDeclined,
+    DeclineConversationRequest, DeclineConversationResponse, rpc,
+};
+use kith_proto::time;
+use kith_service::Failure;
+use kith_service::command::{Answers, Asked, Noun, Standing, Unknown};
+use kith_service::ids::parse_id;
+use kith_service::kit::Seen;
+use kith_tables::StoreError;
+
+use crate::consent::Consent;
+use crate::summary::Summary;
+use crate::{MessagingService, Rejection, conversation, inbox};
+
+/// Accepts, or declines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    pub conversation_id: String,
+    pub accepts: bool,
+}
+
+fn event(asked: &Asked, command: &Command) -> MessagingEvent {
+    let (conversation_id, account_id) = (command.conversation_id.clone(), asked.actor.clone());
+    let create_time = Some(time::of_us(asked.at.0));
+    match command.accepts {
+        true => MessagingEvent::ConversationAccepted(ConversationAccepted { conversation_id, account_id, create_time }),
+        false => {
+            MessagingEvent::ConversationDeclined(ConversationDeclined { conversation_id, account_id, create_time })
+        }
+    }
+}
+
+/// What members make of what waits for them.
+pub struct Acceptances;
+
+#[async_trait]
+impl Noun for Acceptances {
+    type Service = MessagingService;
+    type Command = Command;
+    type State = Summary;
+    type Event = MessagingEvent;
+    type Rejection = Rejection;
+
+    const TOPIC: Topic = topics::MESSAGING;
+
+    fn key(command: &Command) -> &str {
+        &command.conversation_id
+    }
+
+    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
+        let found = conversation::summary(&seen.state, &command.conversation_id).await?;
+        let rests_on = found.row.exists().then_some(found.position);
+        let newest = found.row.activity_time();
+        Ok(Standing::new(found.row, rests_on).after(newest))
+    }
+
+    /// `None`: it is so, or, of a refusal, the conversation is in the inbox for good.
+    fn decide(summary: &Summary, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
+        let member = summary.members.get(&asked.actor).ok_or(Rejection::NotFound)?;
+        let changes = match member.consent {
+            Consent::Asked => true,
+            Consent::Declined => command.accepts,
+            Consent::Given | Consent::Accepted(_) => false,
+        };
+        Ok(changes.then(|| event(asked, command)))
+    }
+
+    fn evolve(summary: &mut Summary, record: &Record) {
+        match conversation::fact(record) {
+            Some(MessagingEvent::ConversationAccepted(event)) => {
+                summary.accept(&event.account_id, record.position.offset);
+            }
+            Some(MessagingEvent::ConversationDeclined(event)) => summary.decline(&event.account_id),
+            _ => {}
+        }
+    }
+}
+
+impl Command {
+    fn parse(conversation_id: String, accepts: bool) -> Result<Self, Failure> {
+        parse_id("conversation_id", &conversation_id)?;
+        Ok(Self { conversation_id, accepts })
+    }
+}
+
+fn present(asked: &Asked, command: &Command, summary: &Summary) -> Result<Option<Conversation>, Failure> {
+    let shown = inbox::seen_by(&asked.actor, &command.conversation_id, summary);
+    Ok(Some(shown.ok_or_else(|| Unknown::defect("a conversation is consented to and not there"))?))
+}
+
+impl Answers<rpc::AcceptConversation> for Acceptances {
+    fn parse(_: &MessagingService, _: &Asked, request: AcceptConversationRequest) -> Result<Command, Failure> {
+        Command::parse(request.conversation_id, true)
+    }
+
+    fn answer(
+        _: &Opener,
+        asked: &Asked,
+        command: Command,
+        summary: Summary,
+    ) -> Result<AcceptConversationResponse, Failure> {
+        let conversation = present(asked, &command, &summary)?;
+        Ok(AcceptConversationResponse { conversation, ..AcceptConversationResponse::default() })
+    }
+}
+
+impl Answers<rpc::DeclineConversation> for Acceptances {
+    fn parse(_: &MessagingService, _: &Asked, request: DeclineConversationRequest) -> Result<Command, Failure> {
+        Command::parse(request.conversation_id, false)
+    }
+
+    fn answer(
+        _: &Opener,
+        asked: &Asked,
+        command: Command,
+        summary: Summary,
+    ) -> Result<DeclineConversationResponse, Failure> {
+        let conversation = present(asked, &command, &summary)?;
+        Ok(DeclineConversationResponse { conversation, ..DeclineConversationResponse::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kith_log::RecordId;
+    use kith_proto::messaging::v1::ConversationCreated;
+    use kith_tables::Timestamp;
+
+    use super::*;
+
+    const ADA: RecordId = RecordId([1; 16]);
+    const BOB: RecordId = RecordId([2; 16]);
+    const EVE: RecordId = RecordId([3; 16]);
+
+    #[test]
+    fn what_is_so_needs_no_record_and_who_is_not_in_it_finds_nothing() {
+        let mut summary = Summary::default();
+        let event = ConversationCreated {
+            member_ids: vec![ADA.to_string(), BOB.to_string()],
+            creator_id: ADA.to_string(),
+            asked_member_ids: vec![BOB.to_string()],
+            ..ConversationCreated::default()
+        };
+        summary.create(&event, Timestamp(1), ADA);
+        let decide = |summary: &Summary, by: RecordId, accepts| {
+            let asked = Asked { id: RecordId([9; 16]), actor: by.to_string(), digest: [1; 32], at: Timestamp(7) };
+            Acceptances::decide(summary, &asked, &Command { conversation_id: String::new(), accepts })
+        };
+        assert!(matches!(decide(&summary, BOB, true), Ok(Some(MessagingEvent::ConversationAccepted(_)))));
+        assert!(matches!(decide(&summary, BOB, false), Ok(Some(MessagingEvent::ConversationDeclined(_)))));
+        assert_eq!([true, false].map(|accepts| decide(&summary, ADA, accepts)), [Ok(None), Ok(None)], "it is hers");
+        assert_eq!(
+            [true, false].map(|accepts| decide(&summary, EVE, accepts)),
+            [const { Err(Rejection::NotFound) }; 2]
+        );
+        summary.decline(&BOB.to_string());
+        assert_eq!(decide(&summary, BOB, false), Ok(None));
+        assert!(matches!(decide(&summary, BOB, true), Ok(Some(_))), "he may change his mind");
+        summary.accept(&BOB.to_string(), 5);
+        assert_eq!([true, false].map(|accepts| decide(&summary, BOB, accepts)), [Ok(None), Ok(None)], "for good");
+    }
+}

@@ -1,0 +1,147 @@
+//! Random histories, and a reader of them that is as naive as can be.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn anyone() -> impl Strategy<Value = RecordId> {
+    prop_oneof![4 => Just(ADA), 4 => Just(BOB), 1 => Just(EVE)]
+}
+
+/// Record ids differ but for messages, whose ids may repeat: a client that repeats itself.
+fn any_history() -> impl Strategy<Value = Vec<Happened>> {
+    let event = prop_oneof![
+        1 => anyone().prop_map(|by| created(0, by)),
+        2 => (anyone(), anyone()).prop_map(|(by, asked)| opened(0, by, &[asked])),
+        1 => anyone().prop_map(|by| accepted(0, by)),
+        1 => anyone().prop_map(|by| declined(0, by)),
+        4 => (0..=MESSAGE_IDS, anyone()).prop_map(|(message, by)| sent(message, by)),
+        3 => (anyone(), 0..8_u64).prop_map(|(by, number)| read(0, by, number)),
+    ];
+    prop::collection::vec(event, 1..30).prop_map(|events| {
+        let with_id = |(n, (id, event)): (u8, Happened)| match event {
+            MessagingEvent::MessageSent(_) => (id, event),
+            _ => (RecordId([100 + n; 16]), event),
+        };
+        (0..).zip(events).map(with_id).collect()
+    })
+}
+
+/// The same, written down as naively as can be: messages in a list, markers in a map.
+#[derive(Default)]
+struct Naive {
+    exists: bool,
+    /// Who is asked, and has not answered; who has declined.
+    asked: BTreeSet<String>,
+    declined: BTreeSet<String>,
+    /// Also those that count for nothing.
+    seen: BTreeSet<String>,
+    senders: Vec<String>,
+    markers: BTreeMap<String, usize>,
+}
+
+impl Naive {
+    fn of(history: &[Happened]) -> Self {
+        let mut naive = Self::default();
+        history.iter().for_each(|(_, event)| naive.take(event));
+        naive
+    }
+
+    fn take(&mut self, event: &MessagingEvent) {
+        match event {
+            MessagingEvent::ConversationCreated(created) => {
+                if !self.exists {
+                    let members = [ADA.to_string(), BOB.to_string()];
+                    let asked = created.asked_member_ids.iter().filter(|asked| **asked != created.creator_id);
+                    self.asked = asked.filter(|asked| members.contains(asked)).cloned().collect();
+                }
+                self.exists = true;
+            }
+            MessagingEvent::MessageSent(message) => {
+                let is_member = self.exists && message.sender_id != EVE.to_string();
+                if !is_member || !self.seen.insert(message.message_id.clone()) {
+                    return;
+                }
+                let mut waiting = self.asked.union(&self.declined);
+                if waiting.any(|other| *other != message.sender_id) && self.senders.len() >= 3 {
+                    return;
+                }
+                self.senders.push(message.sender_id.clone());
+                self.accept(&message.sender_id);
+            }
+            MessagingEvent::ReadMarkerMoved(moved) => {
+                let marker = self.markers.entry(moved.account_id.clone()).or_insert(0);
+                *marker = (*marker).max((moved.up_to_number as usize).min(self.senders.len()));
+            }
+            MessagingEvent::ConversationAccepted(accepted) => self.accept(&accepted.account_id),
+            MessagingEvent::ConversationDeclined(declined) => {
+                self.declined.extend(self.asked.take(&declined.account_id));
+            }
+            MessagingEvent::MessagingPolicySet(_) => {}
+        }
+    }
+
+    fn accept(&mut self, account: &str) {
+        self.asked.remove(account);
+        self.declined.remove(account);
+    }
+
+    fn unread(&self, account: RecordId) -> usize {
+        let account = account.to_string();
+        if self.asked.contains(&account) || self.declined.contains(&account) {
+            return 0;
+        }
+        let marker = self.markers.get(&account).copied().unwrap_or(0);
+        self.senders.iter().skip(marker).filter(|sender| **sender != account).count()
+    }
+}
+
+proptest! {
+    #[test]
+    fn unread_counts_are_what_messages_and_markers_give(history in any_history()) {
+        let folded = Folded::of(&history);
+        let naive = Naive::of(&history);
+        for account in [ADA, BOB] {
+            prop_assert_eq!(folded.unread(account), naive.unread(account) as i64);
+            prop_assert_eq!(folded.waits(account), [naive.asked.contains(&account.to_string()); 2]);
+        }
+        prop_assert_eq!(folded.summary().last_number, naive.senders.len() as i64);
+        let numbers: Vec<i64> = folded.messages().into_keys().collect();
+        prop_assert_eq!(&numbers, &(1..=folded.summary().last_number).collect::<Vec<_>>(), "dense, from 1");
+        prop_assert!(folded.times().windows(2).all(|pair| pair[0] < pair[1]), "later messages have later times");
+        prop_assert!(!folded.inbox.contains_key(&EVE));
+    }
+
+    #[test]
+    fn a_copy_of_any_record_at_any_later_place_changes_nothing(
+        history in any_history(),
+        copied in any::<prop::sample::Index>(),
+        later in any::<prop::sample::Index>(),
+    ) {
+        let copied = copied.index(history.len());
+        let place = copied + 1 + later.index(history.len() - copied);
+        // Of somebody not yet in it the first copy counts for nothing, so a later one is no copy.
+        let exists = history[..copied].iter().any(|(_, event)| matches!(event, MessagingEvent::ConversationCreated(_)));
+        prop_assume!(exists);
+        let alone: Vec<(u64, &Happened)> = (1..).step_by(2).zip(&history).collect();
+        let mut with_copy = alone.clone();
+        with_copy.insert(place, (2 * place as u64, &history[copied]));
+        prop_assert_eq!(Folded::at(with_copy.into_iter()).seen(), Folded::at(alone.into_iter()).seen());
+    }
+
+    #[test]
+    fn spreads_emitted_again_from_the_rows_as_they_stand_leave_the_same(history in any_history()) {
+        let mut folded = Folded::of(&history);
+        let before = folded.seen();
+        for (offset, happened) in (0..).zip(&history) {
+            folded.spread(&record(offset, happened));
+        }
+        prop_assert_eq!(folded.seen(), before.clone());
+        // A process that died before any of them was written.
+        (folded.inbox, folded.requests, folded.opened) = Default::default();
+        for (offset, happened) in (0..).zip(&history) {
+            folded.spread(&record(offset, happened));
+        }
+        prop_assert_eq!(folded.seen(), before);
+    }
+}

@@ -1,0 +1,186 @@
+//! What strangers opened with an account, until it accepts or declines: spread from the conversations.
+//!
+//! A table of its own, so that strangers write nothing where the inbox is read. A request stands where it was opened, whatever
+//! is written in it. The row by id is the truth; the row by time only says where to look, and is removed when the request
+//! ends (ADR 20): one counts if the row by id says that the conversation waits.
+
+use kith_fold::{Effect, Found, State};
+use kith_service::limits;
+use kith_service::query::PageAsk;
+use kith_tables::{
+    Column, Key, MAX_GET_ROWS, MAX_SLICE_ROWS, Order, RowRange, Section, StoreError, Table, Timestamp, Value, row,
+};
+
+use crate::members::Member;
+use crate::summary::Summary;
+
+pub static REQUESTS: Table = Table {
+    name: "requests",
+    partition: &[Column::text("account_id")],
+    clustering: &[Column::timestamp("opened"), Column::text("conversation_id")],
+    order: Order::Descending,
+    sections: &[Section::of::<RequestRow>("request"), Section::removable::<OpenedRow>("opened")],
+    summary: &[],
+};
+
+row! {
+    /// A conversation that waits, as the one who is asked sees it; under time 0. Of one that ended it says only that: what is
+    /// written in it later is not spread to it.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct RequestRow in 0 {
+        pub waits: bool,
+        pub kind: i64,
+        /// Sorted, a space between them.
+        pub member_ids: String,
+        pub last_message_number: i64,
+        pub last_message_time: Timestamp,
+        pub read_number: i64,
+        /// Messages of others above `read_number`.
+        pub unread_count: i64,
+    }
+}
+row! {
+    /// The conversation was opened then, and waits, or has waited.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct OpenedRow in 1 { pub asked: bool }
+}
+
+impl RequestRow {
+    fn of(summary: &Summary, member: &Member) -> Self {
+        Self {
+            waits: true,
+            kind: summary.kind,
+            member_ids: summary.members.account_ids().collect::<Vec<_>>().join(" "),
+            last_message_number: summary.last_number,
+            last_message_time: summary.last_message_time,
+            read_number: member.progress.read_number(),
+            unread_count: summary.unread(member),
+        }
+    }
+}
+
+/// What the record of a conversation that waits for the member writes at `mark`: `opens` if it is the one that created it.
+pub fn waits(conversation_id: &str, summary: &Summary, member: &Member, (mark, opens): (u64, bool)) -> Vec<Effect> {
+    let key = || Key::text(&member.account_id);
+    let row = Effect::put(&REQUESTS, key(), by_id(conversation_id), RequestRow::of(summary, member), mark);
+    let place = [summary.create_time.into(), conversation_id.into()];
+    let opened = opens.then(|| Effect::put(&REQUESTS, key(), place, OpenedRow { asked: true }, mark));
+    std::iter::once(row).chain(opened).collect()
+}
+
+/// It was accepted or declined.
+pub fn ends(conversation_id: &str, summary: &Summary, member: &Member, mark: u64) -> Vec<Effect> {
+    let key = || Key::text(&member.account_id);
+    let place = [summary.create_time.into(), conversation_id.into()];
+    vec![
+        Effect::put(&REQUESTS, key(), by_id(conversation_id), RequestRow::default(), mark),
+        Effect::remove::<OpenedRow>(&REQUESTS, key(), place, mark),
+    ]
+}
+
+/// The clustering of a conversation's `RequestRow`.
+fn by_id(conversation_id: &str) -> [Value; 2] {
+    [Timestamp::default().into(), conversation_id.into()]
+}
+
+/// A request that waits.
+pub struct Request {
+    pub conversation_id: String,
+    pub opened: Timestamp,
+    pub row: RequestRow,
+}
+
+/// A page of requests, latest opened first.
+pub struct Page {
+    pub requests: Vec<Request>,
+    /// Where the next one begins; `None`: this is the last.
+    pub next: Option<Vec<Value>>,
+    /// Of the last: about how many more wait.
+    pub unlisted_at_least: u32,
+}
+
+/// At most [`limits::REQUESTS_LISTED`] in all pages. `None`: no page begins there.
+pub async fn page(state: &State, account_id: &str, page: &PageAsk) -> Result<Option<Page>, StoreError> {
+    const { assert!(limits::REQUESTS_LISTED <= MAX_GET_ROWS && limits::REQUESTS_ESTIMATED <= MAX_SLICE_ROWS) };
+    let (before, after) = match page.after.as_deref() {
+        None => (0, None),
+        Some([Value::BigInt(listed), place @ ..]) => {
+            (usize::try_from(*listed).unwrap_or(usize::MAX), Some(place.to_vec()))
+        }
+        Some(_) => return Ok(None),
+    };
+    let room = limits::REQUESTS_LISTED.saturating_sub(before).min(page.size);
+    let mut places = slice(state, account_id, after, room + 1).await?;
+    let more = places.len() > room;
+    places.truncate(room);
+    let last = places.last().map(|last| last.clustering.clone());
+    let requests = waiting(state, account_id, places).await?;
+    let listed = before.saturating_add(requests.len());
+    match (more, last) {
+        (true, Some(last)) if listed < limits::REQUESTS_LISTED => {
+            let listed = i64::try_from(listed).unwrap_or(i64::MAX);
+            let next = Some([vec![listed.into()], last].concat());
+            Ok(Some(Page { requests, next, unlisted_at_least: 0 }))
+        }
+        (true, last) => {
+            let further = slice(state, account_id, last, limits::REQUESTS_ESTIMATED).await?;
+            Ok(Some(Page { requests, next: None, unlisted_at_least: coarsely(further.len()) }))
+        }
+        (false, _) => Ok(Some(Page { requests, next: None, unlisted_at_least: 0 })),
+    }
+}
+
+/// How many requests wait, at most [`limits::REQUESTS_LISTED`], and whether there are more: by the list's own rows.
+pub async fn count(state: &State, account_id: &str) -> Result<(u32, bool), StoreError> {
+    let mut places = slice(state, account_id, None, limits::REQUESTS_LISTED + 1).await?;
+    let more = places.len() > limits::REQUESTS_LISTED;
+    places.truncate(limits::REQUESTS_LISTED);
+    let requests = waiting(state, account_id, places).await?;
+    Ok((u32::try_from(requests.len()).unwrap_or(u32::MAX), more))
+}
+
+async fn slice(
+    state: &State,
+    account_id: &str,
+    after: Option<Vec<Value>>,
+    limit: usize,
+) -> Result<Vec<Found<OpenedRow>>, StoreError> {
+    let range = RowRange { after, ..RowRange::all::<OpenedRow>() };
+    state.slice(&REQUESTS, &Key::text(account_id), range, limit).await
+}
+
+/// Those of the places whose conversation waits.
+async fn waiting(state: &State, account_id: &str, places: Vec<Found<OpenedRow>>) -> Result<Vec<Request>, StoreError> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = places.iter().map(|place| by_id(place.text(1)).to_vec());
+    let rows = state.rows::<RequestRow>(&REQUESTS, &Key::text(account_id), ids).await?;
+    let request = |(place, row): (Found<OpenedRow>, Option<Found<RequestRow>>)| {
+        let row = row.map(|found| found.row).filter(|row| row.waits)?;
+        Some(Request { conversation_id: place.text(1).to_owned(), opened: place.time(0), row })
+    };
+    Ok(places.into_iter().zip(rows).filter_map(request).collect())
+}
+
+/// A number that says about how many: what it is at least.
+fn coarsely(count: usize) -> u32 {
+    match count {
+        0 => 0,
+        1..10 => 1,
+        10..100 => 10,
+        100..limits::REQUESTS_ESTIMATED => 100,
+        _ => u32::try_from(limits::REQUESTS_ESTIMATED).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_is_told_coarsely() {
+        let told = [0, 1, 9, 10, 99, 100, 799, 800, 801].map(coarsely);
+        assert_eq!(told, [0, 1, 1, 10, 10, 100, 100, 800, 800]);
+    }
+}

@@ -1,0 +1,167 @@
+//! Conversations as the naive model has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kith_log::{Offset, topics};
+use kith_proto::messaging::v1::Consent;
+
+use crate::simulation::history::Call;
+use crate::simulation::model::{Fact, Model};
+use crate::simulation::timeline::Timeline;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    pub id: String,
+    pub sender: String,
+    pub text: String,
+    pub at: i64,
+}
+
+/// Messages that wait until the others have accepted.
+const WAITING_MAX: usize = 3;
+/// Places above one's marker that one has written in before the marker moves to the end of the first of them.
+const OWN_PLACES_MAX: usize = 64;
+
+/// A conversation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Talk {
+    /// How far each member has read, own messages that follow included.
+    pub members: BTreeMap<String, u64>,
+    pub created: i64,
+    /// Among whose requests it waits.
+    pub asked: BTreeSet<String>,
+    pub declined: BTreeSet<String>,
+    /// In their order.
+    pub messages: Vec<Message>,
+}
+
+impl Talk {
+    /// The number of the last message.
+    pub fn last(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
+    /// When it was last written in; 0: never.
+    pub fn written(&self) -> i64 {
+        self.messages.last().map_or(0, |message| message.at)
+    }
+
+    pub fn active(&self) -> i64 {
+        if self.messages.is_empty() { self.created } else { self.written() }
+    }
+
+    /// What a member has made of it.
+    pub fn consent(&self, member: &str) -> Consent {
+        match () {
+            () if self.asked.contains(member) => Consent::Requested,
+            () if self.declined.contains(member) => Consent::Declined,
+            () => Consent::Accepted,
+        }
+    }
+
+    /// Whether it is in a member's list.
+    pub fn is_listed(&self, member: &str, consent: Consent) -> bool {
+        self.members.contains_key(member) && self.consent(member) == consent
+    }
+
+    pub fn accept(&mut self, member: &str) {
+        self.asked.remove(member);
+        self.declined.remove(member);
+    }
+
+    pub fn decline(&mut self, member: &str) {
+        self.declined.extend(self.asked.take(member));
+    }
+
+    /// Whether somebody else than the member has not accepted.
+    pub fn awaits_others(&self, member: &str) -> bool {
+        self.members.keys().any(|other| other != member && self.consent(other) != Consent::Accepted)
+    }
+
+    /// Whether no more messages of a member may wait.
+    pub fn is_full_for(&self, member: &str) -> bool {
+        self.messages.len() >= WAITING_MAX && self.awaits_others(member)
+    }
+
+    /// What is unread in a member's inbox.
+    pub fn unread_in_inbox(&self, member: &str) -> u64 {
+        if self.consent(member) == Consent::Accepted { self.unread(member) } else { 0 }
+    }
+
+    /// Messages of others that a member has not read.
+    pub fn unread(&self, member: &str) -> u64 {
+        let Some(read) = self.members.get(member) else { return 0 };
+        let numbers = (1..).zip(&self.messages);
+        numbers.filter(|(number, message)| number > read && message.sender != member).count() as u64
+    }
+
+    pub fn send(&mut self, mut message: Message) {
+        let sender = message.sender.clone();
+        if self.members.contains_key(&sender) && !self.is_full_for(&sender) {
+            message.at = message.at.max(self.active() + 1);
+            self.messages.push(message);
+            self.accept(&sender);
+            self.read(&sender, 0);
+        }
+    }
+
+    /// A member has read so far. One's own messages are never unread: the marker goes on past those that follow.
+    pub fn read(&mut self, member: &str, up_to: u64) {
+        let last = self.last();
+        let Some(read) = self.members.get_mut(member) else { return };
+        *read = up_to.min(last).max(*read);
+        let own: Vec<bool> = self.messages.iter().map(|message| message.sender == member).collect();
+        loop {
+            let above = &own[*read as usize..];
+            let begins = |&at: &usize| above[at] && (at == 0 || !above[at - 1]);
+            let places = (0..above.len()).filter(begins).collect::<Vec<usize>>();
+            match places.first() {
+                Some(&first) if first == 0 || places.len() > OWN_PLACES_MAX => *read += first as u64 + 1,
+                _ => return,
+            }
+        }
+    }
+}
+
+/// By id.
+#[derive(Default)]
+pub struct Talks(pub BTreeMap<String, Timeline<Talk>>);
+
+/// Takes what a record does to a conversation into the model.
+pub fn change(model: &mut Model, id: &str, fact: &Fact, change: impl FnOnce(&mut Talk)) {
+    if fact.is_new {
+        let line = model.state_mut::<Talks>().0.entry(id.to_owned()).or_default();
+        let mut now = line.last();
+        change(&mut now);
+        line.set(fact.position.offset, now);
+    }
+}
+
+/// A conversation at the end; `None`: there never was one.
+pub fn last(model: &Model, id: &str) -> Option<Talk> {
+    model.state::<Talks>().0.get(id).map(Timeline::last)
+}
+
+/// Whether a conversation ever was so.
+pub fn ever(model: &Model, id: &str, holds: impl Fn(&Talk) -> bool) -> bool {
+    model.state::<Talks>().0.get(id).is_some_and(|line| line.ever((0, Offset::MAX), holds))
+}
+
+/// It, as it was while a call could see it.
+pub fn states(model: &Model, call: &Call, id: &str) -> Vec<Talk> {
+    let window = call.window(model.partition(topics::MESSAGING, id));
+    model.state::<Talks>().0.get(id).map_or_else(|| vec![Talk::default()], |line| line.within(window))
+}
+
+/// All conversations that `member` is ever in, each as it was while a call could see it.
+pub fn states_of(model: &Model, call: &Call, member: &str) -> BTreeMap<String, Vec<Talk>> {
+    let talks = model.state::<Talks>().0.iter().filter(|(_, line)| line.last().members.contains_key(member));
+    talks.map(|(id, _)| (id.clone(), states(model, call, id))).collect()
+}
+
+/// The conversation of two, as it was while a call could see it.
+pub fn states_between(model: &Model, call: &Call, one: &str, other: &str) -> Vec<Talk> {
+    let is_theirs = |talk: &Talk| talk.members.contains_key(one) && talk.members.contains_key(other);
+    let found = model.state::<Talks>().0.iter().find(|(_, line)| is_theirs(&line.last()));
+    found.map_or_else(|| vec![Talk::default()], |(id, _)| states(model, call, id))
+}
