@@ -9,6 +9,8 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kith_log::RecordId;
+use kith_proto::security::v1::SecurityKind;
 use kith_runtime::{Runtime, UnixMillis};
 use kith_service::Failure;
 use kith_service::limits::{
@@ -16,6 +18,7 @@ use kith_service::limits::{
     GUESSES_PER_HOUR, GUESSES_REMEMBERED,
 };
 use kith_service::rate::{Buckets, Rate, Refused};
+use kith_service::security::Happened;
 use kith_service::source::Source;
 use lru::LruCache;
 
@@ -63,6 +66,14 @@ pub struct Guesses {
 /// An account, or a handle that nobody has; and who tries.
 type Pair = (String, Source);
 
+/// Whose password is tried.
+pub struct Target {
+    /// The account's id, or the key of a handle, which may be nobody's.
+    pub key: String,
+    /// `None`: nobody's.
+    pub account_id: Option<RecordId>,
+}
+
 /// A password that is being compared. Counts as wrong unless it is said to be right.
 #[must_use = "it counts as wrong"]
 struct Attempt<'a> {
@@ -83,32 +94,34 @@ impl Guesses {
     /// has to wait.
     pub async fn is_right(
         &self,
-        account: String,
+        target: Target,
         source: &Source,
         compare: impl Future<Output = Result<bool, Failure>>,
     ) -> Result<bool, Failure> {
-        let attempt = self.attempt(account, source)?;
+        let account_id = target.account_id;
+        let attempt = self.attempt(target, source)?;
         let compared = compare.await;
         match compared {
             Ok(true) => attempt.right(),
-            Ok(false) => {}
+            Ok(false) => self.refused.security().note(wrong(account_id).from(source)),
             Err(_) => attempt.withdrawn(),
         }
         compared
     }
 
     /// Before a password is compared, so that guesses at the same moment count too.
-    fn attempt(&self, account: String, source: &Source) -> Result<Attempt<'_>, Failure> {
-        let (now_ms, pair) = (self.runtime.now_ms(), (account, source.clone()));
+    fn attempt(&self, target: Target, source: &Source) -> Result<Attempt<'_>, Failure> {
+        let Target { key, account_id } = target;
+        let (now_ms, pair) = (self.runtime.now_ms(), (key, source.clone()));
         let mut all = locked(&self.failures);
         let failures = all.get(&pair).copied().unwrap_or_default();
         let wait = failures.wait(now_ms, longest(source));
         if wait > Duration::ZERO {
-            return Err(self.refused.failure(QUOTA, wait));
+            return Err(self.refused.failure(QUOTA, (source, account_id), wait));
         }
         let is_at_home = locked(&self.at_home).get(&pair).is_some() || is_of_many(source);
         if !is_at_home {
-            self.wrong.take(source, 1).map_err(|wait| self.refused.failure(QUOTA, wait))?;
+            self.wrong.take(source, 1).map_err(|wait| self.refused.failure(QUOTA, (source, account_id), wait))?;
         }
         all.put(pair.clone(), failures.with_one(now_ms));
         drop(all);
@@ -136,6 +149,13 @@ impl Attempt<'_> {
         if !self.is_at_home {
             self.guesses.wrong.give_back(&self.pair.1, 1);
         }
+    }
+}
+
+fn wrong(account_id: Option<RecordId>) -> Happened {
+    match account_id {
+        Some(account_id) => Happened::new(SecurityKind::LoginRefused, "password").about(account_id),
+        None => Happened::new(SecurityKind::LoginRefused, "handle"),
     }
 }
 
@@ -171,12 +191,16 @@ mod tests {
         Source::of_address(Ipv4Addr::from_bits(n).into())
     }
 
+    fn target(key: &str) -> Target {
+        Target { key: key.to_owned(), account_id: None }
+    }
+
     fn guesses() -> Guesses {
         Guesses::new(Runtime::simulated(1, 1_700_000_000_000), Refused::default())
     }
 
     fn may(guesses: &Guesses, account: &str, source: &Source) -> bool {
-        guesses.attempt(account.to_owned(), source).is_ok()
+        guesses.attempt(target(account), source).is_ok()
     }
 
     /// Wrong guesses that are compared within so many seconds, by one who tries every second.
@@ -222,18 +246,18 @@ mod tests {
         for _ in 1..GUESSES_FREE {
             assert!(may(&guesses, "ada", &source(1)));
         }
-        guesses.attempt("ada".to_owned(), &source(1)).unwrap().right();
+        guesses.attempt(target("ada"), &source(1)).unwrap().right();
         assert_eq!(compared(&guesses, "ada", &source(1), 1).await, FREE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_that_is_wrong_about_many_waits_but_not_where_it_signed_in() {
         let guesses = guesses();
-        guesses.attempt("ada".to_owned(), &source(1)).unwrap().right();
+        guesses.attempt(target("ada"), &source(1)).unwrap().right();
         for n in 0..GUESSES_AT_ONCE {
             assert!(may(&guesses, &n.to_string(), &source(1)), "{n}");
         }
-        let failure = guesses.attempt("one more".to_owned(), &source(1)).err().unwrap();
+        let failure = guesses.attempt(target("one more"), &source(1)).err().unwrap();
         assert_eq!(failure.reason_name(), "RATE_LIMITED");
         assert!(may(&guesses, "ada", &source(1)) && may(&guesses, "one more", &source(2)));
         tokio::time::advance(Duration::from_secs(3_600 / GUESSES_PER_HOUR)).await;
@@ -256,7 +280,7 @@ mod tests {
     async fn what_was_not_compared_does_not_count() {
         let guesses = guesses();
         for _ in 0..100 {
-            guesses.attempt("ada".to_owned(), &source(1)).unwrap().withdrawn();
+            guesses.attempt(target("ada"), &source(1)).unwrap().withdrawn();
         }
         assert_eq!(compared(&guesses, "ada", &source(1), 1).await, FREE);
     }

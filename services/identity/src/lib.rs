@@ -38,6 +38,7 @@ use kith_service::config::SignUp;
 use kith_service::keys::secret::Secret;
 use kith_service::kit::Kit;
 use kith_service::rate::{Rate, Refused};
+use kith_service::security::{Happened, Security};
 use kith_service::{Failure, limited, rpcs};
 use kith_text::handle::ReservedHandles;
 use tonic::service::RoutesBuilder;
@@ -135,7 +136,7 @@ pub struct Deps {
     pub reserved_handles: ReservedHandles,
     /// Who may have accounts made, and how many from one address where anybody may.
     pub sign_up: (SignUp, Rate),
-    /// Counts those who are refused for a rate.
+    /// Counts and notes those who are refused for a rate, and has where all else is noted.
     pub refused: Refused,
 }
 
@@ -153,6 +154,7 @@ struct Shared {
     principals: Principals,
     passwords: PasswordHasher,
     guesses: Guesses,
+    security: Security,
     registration: Registration,
     backfill_window_seconds: u32,
     reserved_handles: ReservedHandles,
@@ -167,6 +169,7 @@ impl IdentityService {
         let rotates_seconds = i64::try_from(deps.refresh_token_rotates_seconds).unwrap_or(i64::MAX);
         let refresh_token_rotates_us = rotates_seconds.saturating_mul(1_000_000);
         let tokens = SessionTokens::new(issuer, refresh_token_key)?;
+        let security = deps.refused.security().clone();
         let guesses = Guesses::new(kit.runtime.clone(), deps.refused.clone());
         let registration = Registration::new(kit.runtime.clone(), deps.sign_up, deps.refused);
         let shared = Shared {
@@ -177,11 +180,17 @@ impl IdentityService {
             principals,
             passwords,
             guesses,
+            security,
             registration,
             backfill_window_seconds,
             reserved_handles,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Notes what concerns security.
+    fn note(&self, happened: Happened) {
+        self.shared.security.note(happened);
     }
 
     /// Adds the service's three gRPC services to those of the process; gives their full names.
