@@ -175,6 +175,8 @@ limits! {
     WAITS_ANONYMOUS: usize = 32;
     /// Subjects of one kind of security events that a process tells apart in a minute; all others of the kind are one record.
     SECURITY_SUBJECTS_PER_MINUTE: usize = 16;
+    /// Slowed guesses that a process tells the others of in a minute; more are only counted, and slowed in this process alone.
+    SECURITY_TOLD_PER_MINUTE: usize = 256;
     /// Security events that wait in a process for the log; more are dropped and counted.
     SECURITY_RECORDS_WAITING: usize = 1_024;
     /// RPCs that one connection may have open at a time.

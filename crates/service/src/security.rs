@@ -14,7 +14,7 @@ use std::time::Duration;
 use kith_fold::Publisher;
 use kith_log::EventLog;
 use kith_proto::security::v1::{SecurityEvent, SecurityKind};
-use kith_runtime::Runtime;
+use kith_runtime::{Runtime, UnixMillis};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -27,7 +27,7 @@ pub use writer::SECURITY_KEY;
 use crate::Failure;
 use crate::keys::secret::{Macs, Secret};
 use crate::metrics::Metrics;
-use ledger::Ledger;
+use ledger::{Entry, Guesses, Ledger};
 
 /// Of a network's digest, in hexadecimal digits: enough to tell networks apart, too few to be a key.
 const DIGEST_DIGITS: usize = 16;
@@ -73,13 +73,28 @@ impl Security {
     /// in [`writer::TRIES`] tries. Lost without a count: what is not written yet when the process is killed, so at most those
     /// records and the sums of one minute.
     pub fn note(&self, happened: Happened) {
+        self.with(happened, Ledger::note);
+    }
+
+    /// Tells all processes of identity of wrong passwords in a row, by a record of its own at once; past
+    /// [`crate::limits::SECURITY_TOLD_PER_MINUTE`] it is only noted. `pair`: a digest of who guesses at which password.
+    pub fn tell(&self, happened: Happened, pair: String, in_a_row: u32) {
+        self.with(happened, |ledger, now_ms, entry| ledger.tell(now_ms, entry, Guesses { pair, in_a_row }));
+    }
+
+    /// Whether anything is noted.
+    pub fn is_noting(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn with(&self, happened: Happened, note: impl FnOnce(&mut Ledger, UnixMillis, Entry)) {
         let Some(shared) = &self.0 else { return };
         shared.noted.get_or_create(&Labels { kind: name_of(happened.kind) }).inc();
         let entry = happened.entry(|address| shared.digest(address));
         let now_ms = shared.runtime.now_ms();
         let (is_waiting, dropped) = {
             let mut ledger = shared.ledger();
-            ledger.note(now_ms, entry);
+            note(&mut ledger, now_ms, entry);
             (ledger.has_waiting(), ledger.take_dropped())
         };
         shared.dropped.inc_by(dropped);

@@ -339,6 +339,8 @@ fn security() -> Event {
         first_time: at(1),
         last_time: at(2),
         others: true,
+        pair: SESSION.into(),
+        in_a_row: 6,
     }
     .into()
 }

@@ -153,7 +153,7 @@ struct Shared {
     verifier: Verifier,
     principals: Principals,
     passwords: PasswordHasher,
-    guesses: Guesses,
+    guesses: Arc<Guesses>,
     security: Security,
     registration: Registration,
     backfill_window_seconds: u32,
@@ -168,9 +168,12 @@ impl IdentityService {
         let Deps { kit, issuer, refresh_token_key, verifier, principals, reserved_handles, .. } = deps;
         let rotates_seconds = i64::try_from(deps.refresh_token_rotates_seconds).unwrap_or(i64::MAX);
         let refresh_token_rotates_us = rotates_seconds.saturating_mul(1_000_000);
-        let tokens = SessionTokens::new(issuer, refresh_token_key)?;
         let security = deps.refused.security().clone();
-        let guesses = Guesses::new(kit.runtime.clone(), deps.refused.clone());
+        let guesses = Arc::new(Guesses::new(kit.runtime.clone(), &refresh_token_key, deps.refused.clone())?);
+        if security.is_noting() {
+            guesses.follow(kit.log());
+        }
+        let tokens = SessionTokens::new(issuer, refresh_token_key)?;
         let registration = Registration::new(kit.runtime.clone(), deps.sign_up, deps.refused);
         let shared = Shared {
             kit,

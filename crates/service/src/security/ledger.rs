@@ -6,7 +6,7 @@ use kith_proto::security::v1::{SecurityEvent, SecurityKind};
 use kith_proto::time;
 use kith_runtime::UnixMillis;
 
-use crate::limits::{SECURITY_RECORDS_WAITING, SECURITY_SUBJECTS_PER_MINUTE};
+use crate::limits::{SECURITY_RECORDS_WAITING, SECURITY_SUBJECTS_PER_MINUTE, SECURITY_TOLD_PER_MINUTE};
 
 /// Of sums.
 const MINUTE_MS: UnixMillis = 60_000;
@@ -26,12 +26,20 @@ pub(super) struct Entry {
     pub source: String,
 }
 
+/// Wrong passwords in a row, of whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Guesses {
+    pub pair: String,
+    pub in_a_row: u32,
+}
+
 /// Bounded: [`SECURITY_SUBJECTS_PER_MINUTE`] subjects of each kind, and [`SECURITY_RECORDS_WAITING`] records.
 #[derive(Default)]
 pub(super) struct Ledger {
     /// When the running minute began; each begins with its first event.
     began_ms: UnixMillis,
     sums: BTreeMap<Key, Sum>,
+    told: usize,
     waiting: VecDeque<SecurityEvent>,
     dropped: u64,
     closed: bool,
@@ -56,9 +64,7 @@ struct Sum {
 impl Ledger {
     pub fn note(&mut self, now_ms: UnixMillis, entry: Entry) {
         self.turn(now_ms);
-        if self.sums.is_empty() {
-            self.began_ms = now_ms;
-        }
+        self.begin(now_ms);
         let key = self.key_of(&entry);
         match self.sums.get_mut(&key) {
             Some(sum) => sum.add(now_ms, entry),
@@ -69,6 +75,19 @@ impl Ledger {
                 self.sums.insert(key, Sum { what, count: 0, first_ms: now_ms, last_ms: now_ms });
             }
         }
+    }
+
+    /// As a record of its own, since others act on it. More of these than may be told in a minute are noted as all else is.
+    pub fn tell(&mut self, now_ms: UnixMillis, entry: Entry, guesses: Guesses) {
+        self.turn(now_ms);
+        if self.told == SECURITY_TOLD_PER_MINUTE {
+            return self.note(now_ms, entry);
+        }
+        self.begin(now_ms);
+        self.told += 1;
+        let Guesses { pair, in_a_row } = guesses;
+        let told = SecurityEvent { pair, in_a_row, ..record(&entry, false, 1, (now_ms, now_ms)) };
+        self.push(told);
     }
 
     /// Ends the minute if it is over, or if the clock was set back: what was counted in it becomes records.
@@ -121,7 +140,14 @@ impl Ledger {
         if taken < SECURITY_SUBJECTS_PER_MINUTE { own } else { Key { kind, told_apart: None } }
     }
 
+    fn begin(&mut self, now_ms: UnixMillis) {
+        if self.sums.is_empty() && self.told == 0 {
+            self.began_ms = now_ms;
+        }
+    }
+
     fn sum_up(&mut self) {
+        self.told = 0;
         for (key, sum) in std::mem::take(&mut self.sums) {
             if sum.count > 0 {
                 let times = (sum.first_ms, sum.last_ms);
@@ -171,6 +197,7 @@ fn record(what: &Entry, others: bool, count: u64, (first_ms, last_ms): (UnixMill
         first_time: Some(time::timestamp(first_ms)),
         last_time: Some(time::timestamp(last_ms)),
         others,
+        ..SecurityEvent::default()
     }
 }
 
@@ -247,6 +274,24 @@ mod tests {
             .note(NOW_MS, Entry { kind: SecurityKind::RightRefused, principal: "web".to_owned(), ..refused("", "s") });
         let [event] = &taken(&mut ledger)[..] else { panic!("not one") };
         assert_eq!((event.kind(), &*event.principal, event.others), (SecurityKind::RightRefused, "web", false));
+    }
+
+    #[test]
+    fn what_others_act_on_is_told_at_once_and_no_more_than_so_often() {
+        let mut ledger = Ledger::default();
+        for n in 0..1_000 {
+            let guesses = Guesses { pair: n.to_string(), in_a_row: 5 };
+            let slowed = Entry { kind: SecurityKind::GuessesSlowed, ..refused("ada", "s") };
+            ledger.tell(NOW_MS + n, slowed, guesses);
+        }
+        let told = taken(&mut ledger);
+        let pairs = told.iter().filter(|event| !event.pair.is_empty()).count();
+        assert_eq!((pairs, told.len()), (SECURITY_TOLD_PER_MINUTE, SECURITY_TOLD_PER_MINUTE + 1));
+        ledger.turn(NOW_MS + MINUTE_MS);
+        let rest = taken(&mut ledger);
+        assert_eq!(rest.iter().map(|event| event.count).sum::<u64>() + told.len() as u64, 1_000);
+        ledger.tell(NOW_MS + MINUTE_MS, refused("ada", "s"), Guesses { pair: "p".to_owned(), in_a_row: 6 });
+        assert_eq!(taken(&mut ledger)[0].in_a_row, 6);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const KIND: &str = "SECURITY_KIND_";
 #[derive(Debug, Args)]
 pub struct AuditOptions {
     /// Only of this kind; may be repeated: login-refused, token-refused, right-refused, limit-met, password-changed, token-reused,
-    /// keys-read, session-ended, operator-decided
+    /// keys-read, session-ended, operator-decided, guesses-slowed
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Vec<SecurityKind>,
     /// Only about this account
@@ -158,12 +158,12 @@ mod tests {
     fn every_kind_is_asked_for_by_its_name_and_is_in_the_help() {
         let help = <AuditOptions as Args>::augment_args(clap::Command::new("audit")).render_long_help().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        for number in 1..=9 {
+        for number in 1..=10 {
             let known = SecurityKind::try_from(number).unwrap();
             assert_eq!(kind(&name_of(known)), Ok(known));
             assert!(help.contains(&name_of(known)), "{known:?}");
         }
-        assert!(SecurityKind::try_from(10).is_err(), "a new kind belongs into the help");
+        assert!(SecurityKind::try_from(11).is_err(), "a new kind belongs into the help");
         for bad in ["", "unspecified", "LOGIN_REFUSED", "login_refused", "logins"] {
             assert!(kind(bad).is_err(), "{bad}");
         }
