@@ -137,3 +137,30 @@ fn offsets_in(bytes: &[u8]) -> Result<[Offset; SOURCES.len()], Failure> {
         _ => Err(Failure::page_token_invalid()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(places: &[(UnixMillis, Offset)], next: Offset, is_all: bool, until_ms: UnixMillis) -> Read {
+        let entry = |offset| AuditEntry { offset, ..AuditEntry::default() };
+        let entries = places.iter().map(|(at_ms, offset)| (*at_ms, entry(*offset))).collect();
+        Read { entries, next, is_all, until_ms, searched: 0 }
+    }
+
+    /// A call may end before it found enough: it read so many records, or for so long.
+    #[test]
+    fn nothing_is_given_before_which_something_unread_can_come() {
+        let rest = || read(&[], 3, true, 7);
+        let all = [read(&[(10, 4)], 9, false, 12), read(&[(5, 0), (11, 1), (20, 2)], 6, true, 30), rest()];
+        let (given, next) = merged(all, 10);
+        assert_eq!(given.iter().map(|entry| entry.offset).collect::<Vec<_>>(), [0, 4, 1]);
+        assert_eq!(next, Some([9, 2, 3]), "what came at 20 is given when the first topic is read until then");
+        let nothing_found = [read(&[], 9, false, 4), read(&[(5, 0)], 6, true, 30), rest()];
+        assert_eq!(merged(nothing_found, 10), (Vec::new(), Some([9, 0, 3])), "it goes on all the same");
+        let (given, next) = merged([read(&[(1, 0)], 1, true, 1), read(&[(2, 0)], 1, true, 2), rest()], 2);
+        assert_eq!((given.len(), next), (2, None));
+        let (given, next) = merged([read(&[(1, 0)], 1, true, 1), read(&[(2, 5)], 6, true, 2), rest()], 1);
+        assert_eq!((given.len(), next), (1, Some([1, 5, 3])));
+    }
+}
