@@ -78,6 +78,7 @@ pub fn log(kafka: &Server, partitions: PartitionIndex) -> Result<Arc<KafkaLog>> 
         bootstrap: kafka.socket(PORT).to_string(),
         client_id: "kith-tests".to_owned(),
         replication_factor: 1,
+        forgetting_ms: -1,
         production: false,
         access: None,
     };

@@ -7,10 +7,10 @@ use kith_log::{EventLog, LogPartition, Offset, Record, Topic, topics};
 
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
-/// Every current record of the services' topics, per partition, without dead letters and operators' decisions.
+/// Every current record of the services' topics, per partition, without dead letters, operators' decisions and security events.
 pub async fn of(log: &dyn EventLog) -> Result<Vec<Record>> {
     let mut all = Vec::new();
-    let of_services = |topic: &Topic| ![topics::DEAD_LETTERS, topics::OPS].contains(topic);
+    let of_services = |topic: &Topic| ![topics::DEAD_LETTERS, topics::OPS, topics::SECURITY].contains(topic);
     for topic in topics::ALL.into_iter().filter(of_services) {
         for (index, head) in (0..).zip(log.heads(topic).await?) {
             all.extend(until(log, LogPartition { topic, index }, head).await?);

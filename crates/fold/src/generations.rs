@@ -15,7 +15,7 @@ use crate::{FoldError, Group};
 pub use decided::{Build, Generation, GenerationError, Generations, WaitsFor};
 pub use estimate::{Estimate, Measured, Rate};
 pub use failures::{DecisionError, Unpromotable};
-pub use operations::{LetterFate, Operations};
+pub use operations::{LetterFate, Operations, THE_SUITE};
 pub use projection::{MakeGroup, Projection};
 
 /// Announces that the first generation belongs to releases with the folds of `first`, if nothing of the group exists yet. Call

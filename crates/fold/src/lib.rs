@@ -32,7 +32,7 @@ pub mod verify;
 pub use error::FoldError;
 pub use generations::{
     Build, DecisionError, Estimate, Generation, GenerationError, Generations, LetterFate, MakeGroup, Measured,
-    Operations, Projection, Rate, Unpromotable, WaitsFor, create_first, found, open_first_events,
+    Operations, Projection, Rate, THE_SUITE, Unpromotable, WaitsFor, create_first, found, open_first_events,
 };
 pub use group::Group;
 pub use positions::{Lag, MAX_TOKEN_BYTES, Progress, Standstill, Token, TokenError, WaitError, Watermarks};

@@ -3,6 +3,7 @@
 //! One process owns the folder; a second one is refused. Appends are committed in groups, one disk sync per group.
 
 mod folder;
+mod forget;
 mod frame;
 mod group;
 mod reader;
@@ -18,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kith_runtime::Runtime;
+use kith_runtime::{Runtime, UnixMillis};
 use tokio::sync::{oneshot, watch};
 
 use crate::reading::Lifetime;
@@ -177,6 +178,22 @@ impl EventLog for EmbeddedLog {
         let partition = self.shared.partition(partition)?;
         let store = Arc::downgrade(&self.store);
         Ok(reader::spawn(&self.runtime, &self.shared, &store, partition, from, lifetime))
+    }
+
+    async fn forget(&self, topic: Topic, before_ms: UnixMillis) -> Result<(), LogError> {
+        self.open_for_reading()?;
+        if !topic.forgets() {
+            return Err(LogError::Contract(format!("{} forgets nothing", topic.name)));
+        }
+        let (store, shared) = (Arc::clone(&self.store), Arc::clone(&self.shared));
+        let forgotten = self.runtime.blocking(move || {
+            (0..shared.partition_count).try_for_each(|index| {
+                let partition = shared.partition(LogPartition { topic, index })?;
+                let head = *partition.head.borrow();
+                store.forget(partition.id, before_ms, head)
+            })
+        });
+        forgotten.await.unwrap_or(Err(LogError::Closed))
     }
 
     async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError> {

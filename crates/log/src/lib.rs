@@ -63,6 +63,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// Reads one partition from `from` on, following the head, outside any group.
     async fn read(&self, partition: LogPartition, from: Offset) -> Result<RecordReader, LogError>;
 
+    /// Deletes what the log took of a topic that forgets ([`Topic::forgets`]) before that time, milliseconds since 1970; the last record
+    /// of each partition stays. Where servers do so by themselves, nothing.
+    async fn forget(&self, _topic: Topic, _before_ms: kith_runtime::UnixMillis) -> Result<(), LogError> {
+        Ok(())
+    }
+
     /// Joins a consumer group over `topics`.
     async fn join(&self, group: &str, topics: &[Topic]) -> Result<Box<dyn Membership>, LogError>;
 

@@ -18,6 +18,11 @@ impl Topic {
         self.name.contains(".private.")
     }
 
+    /// Whether its oldest records are deleted after a time: no state follows from them.
+    pub fn forgets(self) -> bool {
+        self == topics::SECURITY
+    }
+
     /// Whether its values are hidden from operators: secrets and private messages.
     pub fn is_confidential(self) -> bool {
         self.is_private() || self == topics::MESSAGING
@@ -44,7 +49,11 @@ pub mod topics {
     /// Sessions whose access tokens are void; every process follows it. Its records have one key.
     pub const REVOCATIONS: Topic = Topic { id: 12, name: "kith.revocations.v1" };
 
-    pub const ALL: [Topic; 12] = [
+    /// Refused logins, rights and limits, changed keys; every process appends to it, and no fold reads it. Its records have one
+    /// key. The one topic that forgets: see [`Topic::forgets`].
+    pub const SECURITY: Topic = Topic { id: 13, name: "kith.security.v1" };
+
+    pub const ALL: [Topic; 13] = [
         IDENTITY,
         IDENTITY_PRIVATE,
         POSTS,
@@ -57,6 +66,7 @@ pub mod topics {
         DEAD_LETTERS,
         OPS,
         REVOCATIONS,
+        SECURITY,
     ];
 
     /// The topic of that name.

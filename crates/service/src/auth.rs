@@ -4,6 +4,7 @@
 mod asker;
 mod callers_file;
 mod issuer;
+mod operator;
 mod principal;
 mod principals;
 mod refused;
@@ -21,6 +22,8 @@ use kith_proto::errors::v1::Reason;
 
 pub use asker::Asker;
 pub use callers_file::{CallersError, CallersFile};
+pub(crate) use operator::turned_away;
+pub use operator::{Operator, OperatorRules};
 pub use principal::{Accounts, Principal, Refusals, Right};
 pub use principals::{Identity, Principals};
 pub use refused::TokenRefused;

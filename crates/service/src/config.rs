@@ -34,6 +34,7 @@ pub const DEFAULT_FILE: &str = "kith.toml";
 /// Names the file, in the environment; as a flag it is `config`.
 const FILE_VARIABLE: &str = "config";
 const PREFIX: &str = "KITH";
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// All settings; [`KEYS`] gives their meanings. Each value is validated by itself; `merge` has refused other keys.
 #[derive(Debug, Clone, Deserialize)]
@@ -53,6 +54,7 @@ pub struct Settings {
     pub admin_listen: SocketAddr,
     #[serde(deserialize_with = "values::socket_address")]
     pub ops_listen: SocketAddr,
+    security_retention_days: u32,
     pub partitions: u16,
     replication_factor: u16,
     pub cql_local_datacenter: String,
@@ -213,7 +215,17 @@ impl Settings {
 
     /// What holds for all calls.
     pub fn edge_rules(&self) -> EdgeRules {
-        EdgeRules { deadlines: self.deadlines(), proxies: self.trusted_proxies.clone(), rates: self.rates() }
+        EdgeRules {
+            deadlines: self.deadlines(),
+            proxies: self.trusted_proxies.clone(),
+            rates: self.rates(),
+            operators: self.operator_rules(),
+        }
+    }
+
+    /// How long security events are kept, milliseconds; `None`: for ever.
+    pub fn security_retention_ms(&self) -> Option<i64> {
+        (self.security_retention_days > 0).then(|| i64::from(self.security_retention_days) * DAY_MS)
     }
 
     /// Who may have accounts made: in development anybody, in production calling services, unless it is set.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use kith_content::Opener;
 use kith_fold::{Cause, DependsOn, Lag, Projection, Publisher, Standstill, State, Token, WaitError};
-use kith_log::{AppendError, LogPartition, Offset, Position, RecordId, Topic};
+use kith_log::{AppendError, EventLog, LogPartition, Offset, Position, RecordId, Topic};
 use kith_proto::{Event, time};
 use kith_runtime::{Runtime, UnixMillis};
 use kith_tables::{StoreError, Timestamp};
@@ -120,6 +120,11 @@ impl Kit {
         }
         let _turn = self.strangers.take(asker.origin(), 1).ok_or_else(|| Failure::behind_token(None))?;
         Ok(state.at_least(token, deadline.at()).await?)
+    }
+
+    /// The log, for what is in no table.
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.projection.ports().log
     }
 
     /// Whether the group's folds stand still: see [`State::standstill`].

@@ -2,10 +2,10 @@
 
 mod foreign;
 mod observed;
+mod who;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,11 +27,11 @@ use self::foreign::with_reason;
 use self::observed::{Call, code_in, span_of};
 use crate::Failure;
 use crate::admission::{Admission, Who};
-use crate::auth::{self, Authentication, Principals, Verifier};
+use crate::auth::{OperatorRules, Principals, Verifier};
 use crate::deadline::{Deadline, DeadlineRules};
 use crate::limits::{REQUEST_ARRIVES_SECONDS, REQUEST_HEADER_BYTES, STREAMS_OPEN};
 use crate::metrics::{Metrics, RpcMethod, RpcMetrics};
-use crate::peer::{PeerAddress, PeerIdentity};
+use crate::peer::PeerIdentity;
 use crate::rate::{RateLimits, Rates, Refused};
 use crate::response::{Answer, Held, Open, UntakenBytes};
 use crate::share::{Shares, Taken};
@@ -66,6 +66,8 @@ pub struct EdgeRules {
     /// Whose word about their clients' addresses counts.
     pub proxies: Proxies,
     pub rates: Rates,
+    /// Of the port of operators' commands.
+    pub operators: OperatorRules,
 }
 
 struct EdgeShared {
@@ -81,6 +83,8 @@ struct EdgeShared {
     streams: Arc<Shares>,
     untaken: UntakenBytes,
     rates: RateLimits,
+    /// `None`: this is not their port.
+    operators: Option<OperatorRules>,
 }
 
 impl Edge {
@@ -99,7 +103,7 @@ impl Edge {
         ];
         let rpcs = RpcMetrics::register(metrics, &descriptors)?;
         let rates = RateLimits::new(runtime, rules.rates, refused);
-        Ok(Self::with(rpcs, verifier, principals, (rules, rates)))
+        Ok(Self::with(rpcs, verifier, principals, (rules, rates), None))
     }
 
     fn with(
@@ -107,18 +111,22 @@ impl Edge {
         verifier: Verifier,
         principals: Principals,
         (rules, rates): (EdgeRules, RateLimits),
+        operators: Option<OperatorRules>,
     ) -> Self {
         let refusal = Status::from(Failure::overloaded()).into_http::<Body>().into_parts().0.headers;
         let (admission, streams, untaken) = (Admission::new(), Shares::of(STREAMS_OPEN), UntakenBytes::default());
-        let shared = EdgeShared { rpcs, verifier, principals, rules, admission, refusal, streams, untaken, rates };
+        let shared =
+            EdgeShared { rpcs, verifier, principals, rules, admission, refusal, streams, untaken, rates, operators };
         Self { shared: Arc::new(shared) }
     }
 
-    /// The same with separate places, and no rates: callers cannot crowd out operators.
-    pub(crate) fn apart(&self, runtime: &Runtime) -> Self {
-        let EdgeShared { rpcs, verifier, principals, rules, .. } = &*self.shared;
-        let unlimited = RateLimits::new(runtime, Rates::default(), Refused::default());
-        Self::with(rpcs.clone(), verifier.clone(), principals.clone(), (rules.clone(), unlimited))
+    /// The same for the port of operators' commands: with separate places, and no rates, so that callers cannot crowd out operators;
+    /// and for operators only.
+    pub(crate) fn for_operators(&self, runtime: &Runtime) -> Self {
+        let EdgeShared { rpcs, verifier, principals, rules, rates, .. } = &*self.shared;
+        let refused = Refused::counted_nowhere(rates.security());
+        let unlimited = (rules.clone(), RateLimits::new(runtime, Rates::default(), refused));
+        Self::with(rpcs.clone(), verifier.clone(), principals.clone(), unlimited, Some(rules.operators))
     }
 
     pub(crate) fn proxies(&self) -> &Proxies {
@@ -213,12 +221,8 @@ impl EdgeShared {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
         let mut call = Call { rpcs: &self.rpcs, method, started: Instant::now(), code: Code::Cancelled };
-        let authentication = self.authenticate(&request);
-        let (fit, who) = (authentication.fit(), Who::from(&authentication));
-        let sources = self.sources(&request, &authentication);
-        let source = sources.caller.clone();
-        request.extensions_mut().insert(authentication);
-        request.extensions_mut().insert(sources);
+        let (authentication, sources, fit) = self.recognise(&mut request);
+        let (who, source) = (Who::from(&authentication), sources.caller);
         let entered = match fit.and_then(|()| self.rules.deadlines.admit(request.headers())) {
             Ok(deadline) if call.method.is_streaming() => Ok((deadline, None)),
             Ok(deadline) => self.enter(&mut request, deadline, (who, &source), call.method.cost()).await,
@@ -233,17 +237,6 @@ impl EdgeShared {
         }
         let span = span_of(&call.method, &request);
         self.call(call, entered, inner, request).instrument(span).await
-    }
-
-    fn authenticate(&self, request: &Request<Body>) -> Authentication {
-        let peer = request.extensions().get::<PeerIdentity>();
-        auth::authenticate(&self.verifier, &self.principals, request.headers(), peer)
-    }
-
-    fn sources(&self, request: &Request<Body>, authentication: &Authentication) -> Sources {
-        let peer = request.extensions().get().map_or(Ipv4Addr::UNSPECIFIED.into(), |PeerAddress(peer)| *peer);
-        let forwarded = self.rules.proxies.client(peer, request.headers());
-        authentication.sources(peer, forwarded)
     }
 
     /// All of the request, and then a place, if the rate allows the call.

@@ -31,6 +31,7 @@ pub mod rate;
 mod reasons;
 mod response;
 mod rpcs;
+pub mod security;
 pub mod server;
 pub mod share;
 pub mod source;

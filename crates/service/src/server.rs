@@ -153,7 +153,7 @@ pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Resu
         metrics: ConnectionMetrics::default(),
         tls: tls.operators.map(Handshakes::new),
     };
-    let commands = edge.apart(&runtime).layer(commands.prepare());
+    let commands = edge.for_operators(&runtime).layer(commands.prepare());
     let operators = operators.serve(runtime.clone(), commands, ending.clone());
     let operators = runtime.spawn(operators);
     let callers = Port {

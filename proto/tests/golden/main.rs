@@ -106,11 +106,11 @@ fn topic_of(type_name: &str) -> String {
     package.replace("deadletters", "dead-letters")
 }
 
-/// The full names of all messages that stand in a oneof `event`; and of the dead letter, which is its own wire message.
+/// The full names of all messages that stand in a oneof `event`; and of those that are their own wire messages.
 fn event_types() -> BTreeSet<String> {
     let protos = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("a descriptor set");
     let mut types: BTreeSet<String> = protos.file.iter().flat_map(events_of).collect();
-    types.insert("kith.deadletters.v1.DeadLetter".to_owned());
+    types.extend(["kith.deadletters.v1.DeadLetter", "kith.security.v1.SecurityEvent"].map(str::to_owned));
     types
 }
 

@@ -32,6 +32,7 @@ use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{Facet, PostAttributes, PostContent, PostCreated, PostDeleted, PostEdited};
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
+use kith_proto::security::v1::{SecurityEvent, SecurityKind};
 use kith_proto::{Event, time};
 use prost_types::Timestamp;
 
@@ -52,7 +53,8 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo"
 const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 pub fn all() -> Vec<Event> {
-    [identity(), profiles(), sessions(), posts(), engagement(), messaging(), vec![dead_letter()], ops()].concat()
+    let messages = [identity(), profiles(), sessions(), posts(), engagement(), messaging()];
+    [messages.concat(), vec![dead_letter()], ops(), vec![security()]].concat()
 }
 
 fn sessions() -> Vec<Event> {
@@ -371,6 +373,24 @@ fn attributes() -> Option<PostAttributes> {
 /// A moment `step` seconds and 5 ms into 2026.
 fn at(step: i64) -> Option<Timestamp> {
     Some(time::timestamp(1_767_225_600_005 + step * 1_000))
+}
+
+fn security() -> Event {
+    SecurityEvent {
+        kind: SecurityKind::LoginRefused.into(),
+        subject: ADA.into(),
+        account_id: ADA.into(),
+        principal: "web".into(),
+        reason: "password".into(),
+        source: "0123456789abcdef".into(),
+        count: 7,
+        first_time: at(1),
+        last_time: at(2),
+        others: true,
+        pair: SESSION.into(),
+        in_a_row: 6,
+    }
+    .into()
 }
 
 fn ops() -> Vec<Event> {

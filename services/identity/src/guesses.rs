@@ -2,20 +2,28 @@
 //! source that is wrong about many accounts waits too. Nobody else waits for it: whoever calls from elsewhere, or has signed in to
 //! the account from there lately.
 //!
-//! All of it is in the memory of one process. A handle that nobody has is treated as one that somebody has.
+//! All of it is in the memory of a process. Once a source has to wait, each wrong password is told to the other processes of identity,
+//! which apply the wait too. A handle that nobody has is treated as one that somebody has.
+
+mod told;
 
 use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hmac::Mac;
+use kith_log::RecordId;
+use kith_proto::security::v1::SecurityKind;
 use kith_runtime::{Runtime, UnixMillis};
 use kith_service::Failure;
+use kith_service::keys::secret::{Macs, Secret};
 use kith_service::limits::{
     GUESS_WAIT_SECONDS_MAX, GUESS_WAIT_SECONDS_SERVICE, GUESSES_AT_ONCE, GUESSES_FORGOTTEN_SECONDS, GUESSES_FREE,
     GUESSES_PER_HOUR, GUESSES_REMEMBERED,
 };
 use kith_service::rate::{Buckets, Rate, Refused};
+use kith_service::security::Happened;
 use kith_service::source::Source;
 use lru::LruCache;
 
@@ -53,6 +61,7 @@ impl Failures {
 /// What a process keeps in mind of guesses, up to [`GUESSES_REMEMBERED`] of each kind.
 pub struct Guesses {
     runtime: Runtime,
+    macs: Macs,
     failures: Mutex<LruCache<Pair, Failures>>,
     /// Who has signed in to which account.
     at_home: Mutex<LruCache<Pair, ()>>,
@@ -60,22 +69,34 @@ pub struct Guesses {
     refused: Refused,
 }
 
-/// An account, or a handle that nobody has; and who tries.
-type Pair = (String, Source);
+/// Stands for an account, or a handle that nobody has, and for who tries: a digest with a key of identity's, the same in all of its
+/// processes. So neither is in what they tell each other.
+type Pair = [u8; 16];
+
+/// Whose password is tried.
+pub struct Target {
+    /// The account's id, or the key of a handle, which may be nobody's.
+    pub key: String,
+    /// `None`: nobody's.
+    pub account_id: Option<RecordId>,
+}
 
 /// A password that is being compared. Counts as wrong unless it is said to be right.
 #[must_use = "it counts as wrong"]
 struct Attempt<'a> {
     guesses: &'a Guesses,
     pair: Pair,
+    source: &'a Source,
     is_at_home: bool,
 }
 
 impl Guesses {
-    pub fn new(runtime: Runtime, refused: Refused) -> Self {
+    /// `secret`: of which pairs are named to other processes.
+    pub fn new(runtime: Runtime, secret: &Secret, refused: Refused) -> Result<Self, Failure> {
+        let macs = Macs::new(&secret.derived("kith.guesses.v1"))?;
         let rate = Rate { points_per_hour: GUESSES_PER_HOUR, burst: GUESSES_AT_ONCE };
         let (failures, at_home) = (Mutex::new(remembered()), Mutex::new(remembered()));
-        Self { wrong: Buckets::new(runtime.clone(), rate), runtime, failures, at_home, refused }
+        Ok(Self { wrong: Buckets::new(runtime.clone(), rate), runtime, macs, failures, at_home, refused })
     }
 
     /// Whether a password is the account's, as `compare` finds. It counts as a wrong one until that says otherwise, also if the caller
@@ -83,36 +104,60 @@ impl Guesses {
     /// has to wait.
     pub async fn is_right(
         &self,
-        account: String,
+        target: Target,
         source: &Source,
         compare: impl Future<Output = Result<bool, Failure>>,
     ) -> Result<bool, Failure> {
-        let attempt = self.attempt(account, source)?;
+        let account_id = target.account_id;
+        let attempt = self.attempt(target, source)?;
         let compared = compare.await;
         match compared {
             Ok(true) => attempt.right(),
-            Ok(false) => {}
+            Ok(false) => {
+                self.refused.security().note(wrong(account_id).from(source));
+                self.tell(attempt.pair, account_id, source);
+            }
             Err(_) => attempt.withdrawn(),
         }
         compared
     }
 
     /// Before a password is compared, so that guesses at the same moment count too.
-    fn attempt(&self, account: String, source: &Source) -> Result<Attempt<'_>, Failure> {
-        let (now_ms, pair) = (self.runtime.now_ms(), (account, source.clone()));
+    fn attempt<'a>(&'a self, target: Target, source: &'a Source) -> Result<Attempt<'a>, Failure> {
+        let Target { key, account_id } = target;
+        let (now_ms, pair) = (self.runtime.now_ms(), self.pair(&key, source));
         let mut all = locked(&self.failures);
         let failures = all.get(&pair).copied().unwrap_or_default();
         let wait = failures.wait(now_ms, longest(source));
         if wait > Duration::ZERO {
-            return Err(self.refused.failure(QUOTA, wait));
+            return Err(self.refused.failure(QUOTA, (source, account_id), wait));
         }
         let is_at_home = locked(&self.at_home).get(&pair).is_some() || is_of_many(source);
         if !is_at_home {
-            self.wrong.take(source, 1).map_err(|wait| self.refused.failure(QUOTA, wait))?;
+            self.wrong.take(source, 1).map_err(|wait| self.refused.failure(QUOTA, (source, account_id), wait))?;
         }
-        all.put(pair.clone(), failures.with_one(now_ms));
+        all.put(pair, failures.with_one(now_ms));
         drop(all);
-        Ok(Attempt { guesses: self, pair, is_at_home })
+        Ok(Attempt { guesses: self, pair, source, is_at_home })
+    }
+
+    fn pair(&self, key: &str, source: &Source) -> Pair {
+        let (kind, service, who) = match source {
+            Source::Service(name) => ("service", Some(name), Vec::new()),
+            Source::Account { service, id } => ("account", service.as_ref(), id.0.to_vec()),
+            Source::Network { service, address } => ("network", service.as_ref(), address.to_string().into_bytes()),
+        };
+        let service = service.map_or("", |name| &**name);
+        let mac = self.macs.make(|mac| {
+            for part in [key.as_bytes(), kind.as_bytes(), service.as_bytes(), &who] {
+                mac.update(&(part.len() as u64).to_be_bytes());
+                mac.update(part);
+            }
+        });
+        let mut pair = Pair::default();
+        let length = pair.len();
+        pair.copy_from_slice(&mac[..length]);
+        pair
     }
 }
 
@@ -134,8 +179,15 @@ impl Attempt<'_> {
 
     fn did_not_count(&self) {
         if !self.is_at_home {
-            self.guesses.wrong.give_back(&self.pair.1, 1);
+            self.guesses.wrong.give_back(self.source, 1);
         }
+    }
+}
+
+fn wrong(account_id: Option<RecordId>) -> Happened {
+    match account_id {
+        Some(account_id) => Happened::new(SecurityKind::LoginRefused, "password").about(account_id),
+        None => Happened::new(SecurityKind::LoginRefused, "handle"),
     }
 }
 
@@ -171,12 +223,16 @@ mod tests {
         Source::of_address(Ipv4Addr::from_bits(n).into())
     }
 
+    fn target(key: &str) -> Target {
+        Target { key: key.to_owned(), account_id: None }
+    }
+
     fn guesses() -> Guesses {
-        Guesses::new(Runtime::simulated(1, 1_700_000_000_000), Refused::default())
+        Guesses::new(Runtime::simulated(1, 1_700_000_000_000), &Secret::from(&[7; 32]), Refused::default()).unwrap()
     }
 
     fn may(guesses: &Guesses, account: &str, source: &Source) -> bool {
-        guesses.attempt(account.to_owned(), source).is_ok()
+        guesses.attempt(target(account), source).is_ok()
     }
 
     /// Wrong guesses that are compared within so many seconds, by one who tries every second.
@@ -222,18 +278,18 @@ mod tests {
         for _ in 1..GUESSES_FREE {
             assert!(may(&guesses, "ada", &source(1)));
         }
-        guesses.attempt("ada".to_owned(), &source(1)).unwrap().right();
+        guesses.attempt(target("ada"), &source(1)).unwrap().right();
         assert_eq!(compared(&guesses, "ada", &source(1), 1).await, FREE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_that_is_wrong_about_many_waits_but_not_where_it_signed_in() {
         let guesses = guesses();
-        guesses.attempt("ada".to_owned(), &source(1)).unwrap().right();
+        guesses.attempt(target("ada"), &source(1)).unwrap().right();
         for n in 0..GUESSES_AT_ONCE {
             assert!(may(&guesses, &n.to_string(), &source(1)), "{n}");
         }
-        let failure = guesses.attempt("one more".to_owned(), &source(1)).err().unwrap();
+        let failure = guesses.attempt(target("one more"), &source(1)).err().unwrap();
         assert_eq!(failure.reason_name(), "RATE_LIMITED");
         assert!(may(&guesses, "ada", &source(1)) && may(&guesses, "one more", &source(2)));
         tokio::time::advance(Duration::from_secs(3_600 / GUESSES_PER_HOUR)).await;
@@ -256,7 +312,7 @@ mod tests {
     async fn what_was_not_compared_does_not_count() {
         let guesses = guesses();
         for _ in 0..100 {
-            guesses.attempt("ada".to_owned(), &source(1)).unwrap().withdrawn();
+            guesses.attempt(target("ada"), &source(1)).unwrap().withdrawn();
         }
         assert_eq!(compared(&guesses, "ada", &source(1), 1).await, FREE);
     }

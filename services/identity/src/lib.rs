@@ -39,6 +39,7 @@ use kith_service::config::SignUp;
 use kith_service::keys::secret::Secret;
 use kith_service::kit::Kit;
 use kith_service::rate::{Rate, Refused};
+use kith_service::security::{Happened, Security};
 use kith_service::{Failure, limited, rpcs};
 use kith_text::handle::ReservedHandles;
 use tonic::service::RoutesBuilder;
@@ -138,7 +139,7 @@ pub struct Deps {
     pub reserved_handles: ReservedHandles,
     /// Who may have accounts made, and how many from one address where anybody may.
     pub sign_up: (SignUp, Rate),
-    /// Counts those who are refused for a rate.
+    /// Counts and notes those who are refused for a rate, and has where all else is noted.
     pub refused: Refused,
 }
 
@@ -155,7 +156,8 @@ struct Shared {
     verifier: Verifier,
     principals: Principals,
     passwords: PasswordHasher,
-    guesses: Guesses,
+    guesses: Arc<Guesses>,
+    security: Security,
     registration: Registration,
     backfill_window_seconds: u32,
     reserved_handles: ReservedHandles,
@@ -169,8 +171,12 @@ impl IdentityService {
         let Deps { kit, issuer, refresh_token_key, verifier, principals, reserved_handles, .. } = deps;
         let rotates_seconds = i64::try_from(deps.refresh_token_rotates_seconds).unwrap_or(i64::MAX);
         let refresh_token_rotates_us = rotates_seconds.saturating_mul(1_000_000);
+        let security = deps.refused.security().clone();
+        let guesses = Arc::new(Guesses::new(kit.runtime.clone(), &refresh_token_key, deps.refused.clone())?);
+        if security.is_noting() {
+            guesses.follow(kit.log());
+        }
         let tokens = SessionTokens::new(issuer, refresh_token_key)?;
-        let guesses = Guesses::new(kit.runtime.clone(), deps.refused.clone());
         let registration = Registration::new(kit.runtime.clone(), deps.sign_up, deps.refused);
         let shared = Shared {
             kit,
@@ -180,11 +186,17 @@ impl IdentityService {
             principals,
             passwords,
             guesses,
+            security,
             registration,
             backfill_window_seconds,
             reserved_handles,
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Notes what concerns security.
+    fn note(&self, happened: Happened) {
+        self.shared.security.note(happened);
     }
 
     /// Adds the service's three gRPC services to those of the process; gives their full names.

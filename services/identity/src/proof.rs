@@ -1,8 +1,10 @@
 //! The tokens of trusted issuers that prove people.
 
 use kith_proto::errors::v1::Reason;
+use kith_proto::security::v1::SecurityKind;
 use kith_service::Failure;
 use kith_service::auth::{Asker, Identity};
+use kith_service::security::Happened;
 
 use crate::IdentityService;
 
@@ -16,14 +18,17 @@ pub fn identity(service: &IdentityService, asker: &Asker, subject_token: &str) -
     if subject_token.len() > kith_service::limits::ISSUER_TOKEN_BYTES {
         return Err(Failure::field_invalid(FIELD, "is too long"));
     }
-    let refused = |_| invalid("is no valid token of a trusted issuer");
-    let identity = service.shared.principals.identity_of(subject_token).map_err(refused)?;
-    match asker.principal() {
-        Some(principal) if !principal.is_party(identity.party.as_deref()) => {
-            Err(invalid("was issued to another client than the calling service"))
-        }
-        _ => Ok(identity),
-    }
+    let note = || service.note(Happened::new(SecurityKind::LoginRefused, "identity-token").from(asker.source()));
+    let proven = match service.shared.principals.identity_of(subject_token) {
+        Err(_) => Err(invalid("is no valid token of a trusted issuer")),
+        Ok(identity) => match asker.principal() {
+            Some(principal) if !principal.is_party(identity.party.as_deref()) => {
+                Err(invalid("was issued to another client than the calling service"))
+            }
+            _ => Ok(identity),
+        },
+    };
+    proven.inspect_err(|_| note())
 }
 
 fn invalid(why: &'static str) -> Failure {

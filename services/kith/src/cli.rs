@@ -39,6 +39,11 @@ pub enum Command {
         after_help = "Examples:\n  kith events --topic kith.posts.v1 --key 000102030405060708090a0b0c0d0e0f\n  kith events --topic kith.identity.v1 --from-time 2026-11-25T18:00:00Z --limit 500 --json"
     )]
     Events(crate::operator::events::EventsOptions),
+    /// Prints what was refused, what changed about who may do what, and what operators decided; asks a running `kith run`.
+    #[command(
+        after_help = "Examples:\n  kith audit --from-time 2026-11-25T18:00:00Z\n  kith audit --kind login-refused --kind limit-met --account 000102030405060708090a0b0c0d0e0f --json"
+    )]
+    Audit(crate::operator::audit::AuditOptions),
     /// Lists, shows, retries and discards records that could not be decoded; asks a running `kith run`.
     #[command(after_help = "Examples:\n  kith dead-letters\n  kith dead-letters list --open --json")]
     DeadLetters(crate::operator::dead_letters::DeadLettersOptions),
@@ -67,6 +72,7 @@ impl Cli {
             Command::Init(options) => options.settings.given.clone(),
             Command::Doctor(options) => options.settings.given.clone(),
             Command::Events(options) => options.operators.settings(),
+            Command::Audit(options) => options.operators.settings(),
             Command::DeadLetters(options) => options.operators.settings(),
             Command::Projection(command) => command.operators().settings(),
             Command::Keys(options) => options.settings.given.clone(),

@@ -14,6 +14,7 @@ mod operator;
 mod ops;
 mod ports;
 pub mod rights;
+mod security;
 pub mod services;
 mod suite;
 mod upgrade;
@@ -53,6 +54,7 @@ pub fn main(release: Release) -> ExitCode {
             Command::Run(_) => suite::run(settings, release).await,
             Command::Init(options) => init::run(settings, release, options.print).await,
             Command::Events(options) => operator::events::run(options).await,
+            Command::Audit(options) => operator::audit::run(options).await,
             Command::DeadLetters(options) => operator::dead_letters::run(options).await,
             Command::Doctor(options) => operator::doctor::run(settings, release, options).await,
             Command::Projection(command) => command.run().await,

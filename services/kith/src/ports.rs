@@ -93,6 +93,7 @@ pub fn kafka_settings(settings: &Settings, servers: &[String]) -> KafkaSettings 
         bootstrap: servers.join(","),
         client_id: "kith".to_owned(),
         replication_factor: settings.replication_factor(),
+        forgetting_ms: settings.security_retention_ms().unwrap_or(-1),
         production: settings.profile == Profile::Production,
         access: settings.transport.kafka().map(|ServerAccess { ca, identity, login, .. }| KafkaAccess {
             ca,

@@ -6,13 +6,21 @@ use std::fmt::Write as _;
 
 use kith_fold::Generations;
 use kith_log::{Topic, topics};
-use kith_service::config::Settings;
+use kith_service::config::{ServiceName, Settings};
 use kith_tables::cql::keyspace_statement;
 
 use crate::services::{Release, Service};
 
 /// Readers outside groups are clients of this group; they commit nothing in it.
 const READERS: &str = "kith-readers";
+
+/// The service whose processes read security events; all others only append them.
+const AUDITOR: ServiceName = ServiceName::Identity;
+
+/// Whether a process with these settings may read security events.
+pub fn audits(settings: &Settings) -> bool {
+    settings.services.contains(&AUDITOR)
+}
 
 /// What one user of the brokers and one role of the CQL server need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +114,10 @@ fn of(service: &Service, settings: &Settings) -> Rights {
         groups.push(group.name);
     }
     reads.extend([topics::REVOCATIONS, topics::DEAD_LETTERS, topics::OPS]);
-    appends.extend([topics::DEAD_LETTERS, topics::OPS]);
+    if service.name == AUDITOR {
+        reads.push(topics::SECURITY);
+    }
+    appends.extend([topics::DEAD_LETTERS, topics::OPS, topics::SECURITY]);
     for list in [&mut reads, &mut appends] {
         list.sort_unstable();
         list.dedup();
@@ -212,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_service_appends_to_its_own_topics_and_the_common_ones() {
-        let common = [topics::DEAD_LETTERS, topics::OPS];
+        let common = [topics::DEAD_LETTERS, topics::OPS, topics::SECURITY];
         assert_eq!(rights_of("posts").appends, [&[topics::POSTS, topics::POSTS_PRIVATE][..], &common].concat());
         assert_eq!(rights_of("projector").appends, common);
         assert_eq!(rights_of("projector").groups, ["feeds"]);
@@ -229,6 +240,17 @@ mod tests {
         for group in all.iter().flat_map(|rights| &rights.groups) {
             assert_eq!(all.iter().filter(|rights| rights.groups.contains(group)).count(), 1, "{group}");
         }
+    }
+
+    #[test]
+    fn all_append_security_events_and_one_service_reads_them() {
+        let all = RELEASE.rights(&settings());
+        let who = |of: fn(&Rights) -> &Vec<Topic>| {
+            let having = all.iter().filter(|rights| of(rights).contains(&topics::SECURITY));
+            having.map(|rights| rights.who).collect::<Vec<_>>()
+        };
+        assert_eq!(who(|rights| &rights.reads), ["identity"]);
+        assert_eq!(who(|rights| &rights.appends), ServiceName::ALL.map(ServiceName::as_str));
     }
 
     #[test]

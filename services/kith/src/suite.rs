@@ -20,6 +20,7 @@ use kith_service::layers::Edge;
 use kith_service::metrics::Metrics;
 use kith_service::page_token::PageTokens;
 use kith_service::rate::Refused;
+use kith_service::security::Security;
 use kith_service::server::{self, Admin, Serving};
 use kith_service::telemetry::Telemetry;
 use kith_tables::StoreError;
@@ -28,7 +29,7 @@ use tonic::service::{Routes, RoutesBuilder};
 
 use crate::ops::projections::Projections;
 use crate::services::{self, GroupOf, Release, Roles};
-use crate::{init, ops, ports, upgrade};
+use crate::{init, ops, ports, rights, security, upgrade};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const CLOSE_LOG_WITHIN: Duration = Duration::from_secs(5);
@@ -53,10 +54,12 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     let stores = readiness.check("stores");
     let admin = Admin::open(&runtime, admin, &readiness, &metrics).await;
+    let security = security::open(&settings, &runtime, &metrics)?;
     let verifier =
         Verifier::open(settings.jwks_file(), runtime.clone()).context("the keys that tokens are verified with")?;
-    let principals = principals(&settings, &runtime, &metrics)?;
-    let refused = Refused::register(&metrics);
+    verifier.note_in(&security);
+    let principals = principals(&settings, &runtime, (&metrics, &security))?;
+    let refused = Refused::register(&metrics, &security);
     let asked = until_asked();
     tokio::pin!(asked);
     let suite = tokio::select! {
@@ -91,6 +94,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     let mut end = End::Asked;
     let ended = server::serve(serving, async { end = until_end(&suite, asked).await }).await;
     drop(suite);
+    security.close(security::WRITE_WITHIN).await;
     ports.log.close(CLOSE_LOG_WITHIN).await;
     telemetry.flush(&runtime).await;
     ended?;
@@ -100,11 +104,15 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
     }
 }
 
-fn principals(settings: &Settings, runtime: &Runtime, metrics: &Metrics) -> anyhow::Result<Principals> {
+fn principals(
+    settings: &Settings,
+    runtime: &Runtime,
+    (metrics, security): (&Metrics, &Security),
+) -> anyhow::Result<Principals> {
     match settings.callers_file() {
         None => Ok(Principals::default()),
         Some(file) => {
-            let opened = Principals::open(file.to_owned(), runtime.clone(), Refusals::register(metrics));
+            let opened = Principals::open(file.to_owned(), runtime.clone(), Refusals::register(metrics, security));
             opened.context("the services that may call (`callers_file`)")
         }
     }
@@ -176,6 +184,8 @@ impl Suite {
         waits.until("rights", || check_rights(settings, release, ports)).await?;
         let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
         let revocations = Arc::new(waits.until("revocations", || open_revocations(ports)).await?);
+        waits.until("security events", || security::check(ports)).await?;
+        security::write(settings, ports, refused.security());
         let mut routes = RoutesBuilder::default();
         let (mut names, mut all) = (Vec::new(), Vec::new());
         for service in release.here(settings) {
@@ -201,7 +211,9 @@ impl Suite {
         let first = release.first_groups(settings);
         let builds = first.iter().map(|group| (group.name, group.build())).collect();
         let projections = Projections::new(&all, builds, Arc::clone(&operations));
-        let operators = ops::routes(projections, ops::events::service(log, operations, page_tokens, runtime.clone()));
+        let audit = ops::audit::service(Arc::clone(&log), Arc::clone(&page_tokens), rights::audits(settings));
+        let events = ops::events::service(log, operations, page_tokens, runtime.clone());
+        let operators = ops::routes(projections, events, audit);
         Ok(Self { routes: routes.routes(), names, operators, revocations, projections: all, runtime })
     }
 }

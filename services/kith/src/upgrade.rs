@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kith_fold::engine::Running;
-use kith_fold::{DecisionError, FoldError, Generations, Projection, Unpromotable, WaitsFor};
+use kith_fold::{DecisionError, FoldError, Generations, Projection, THE_SUITE, Unpromotable, WaitsFor};
 use tokio::time::Instant;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -74,7 +74,7 @@ async fn begin(own: &Arc<Projection>, now: &Generations) -> Result<(), DecisionE
     // A process that was killed before it announced this number may have left tables with other columns.
     let left = own.group(now.next()).keyspace();
     own.ports().tables.drop_keyspace(&left).await.map_err(FoldError::from)?;
-    let generation = own.begin("").await?;
+    let generation = own.begin("", THE_SUITE).await?;
     let group = own.group_name();
     tracing::info!(group, generation, "this release has other tables: they are filled beside the old ones");
     Ok(())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kith_fold::{DecisionError, Projection};
+use kith_fold::{DecisionError, Projection, THE_SUITE};
 use kith_proto::ops::v1::EventsOpened;
 use kith_proto::ops::v1::ops_event::Event as Ops;
 
@@ -78,7 +78,7 @@ async fn is_opened(world: &World) -> Result<bool, DecisionError> {
     let builds: Vec<_> = all.iter().map(|own| (own.group_name(), own.build())).collect();
     let Some(operations) = all.first().map(|own| own.operations()) else { return Ok(false) };
     if operations.events() < next::EVENTS {
-        operations.open_events(next::EVENTS, &builds).await?;
+        operations.open_events(next::EVENTS, &builds, THE_SUITE).await?;
     }
     Ok(operations.events() == next::EVENTS)
 }
@@ -147,7 +147,7 @@ async fn step(own: &Arc<Projection>) -> Result<bool, DecisionError> {
         return Ok(own.serving_number() == Some(now.live()));
     }
     match now.newest_of(build) {
-        None => drop(own.begin("").await?),
+        None => drop(own.begin("", THE_SUITE).await?),
         Some(number) if own.promotable(number).is_ok() => {
             own.operations().announce(now.promote(group, number, now_ms)?).await?;
         }

@@ -123,6 +123,13 @@ async fn a_dead_letter_is_found_retried_and_discarded_over_kafka() {
     assert_eq!(states, ["DEAD_LETTER_STATE_RETRIED", "DEAD_LETTER_STATE_DISCARDED"]);
     let heads = log.heads(topics::DEAD_LETTERS).await.unwrap();
     assert_eq!(heads.iter().sum::<u64>(), 2, "each letter stands in the log once");
+    let decided = operate(&suite, "identity", &["audit", "--kind", "operator-decided"]).await;
+    let decided: Vec<_> = decided["entries"].as_array().unwrap().iter().map(|entry| &entry["event"]).collect();
+    let reasons: Vec<_> = decided.iter().map(|event| event["reason"].as_str().unwrap()).collect();
+    assert!(reasons.ends_with(&["DeadLetterRetried", "DeadLetterDiscarded"]), "{decided:?}");
+    assert!(decided.iter().rev().take(2).all(|event| event["principal"] == "anyone"), "{decided:?}");
+    let elsewhere = suite.operate("posts", &["audit"]).await.unwrap_err().to_string();
+    assert!(elsewhere.contains("METHOD_UNKNOWN") && elsewhere.contains("identity"), "{elsewhere}");
     let records = operate(&suite, "posts", &["events", "--topic", "kith.posts.v1", "--key", "p"]).await;
     assert_eq!(records["events"].as_array().unwrap().len(), 2);
 }

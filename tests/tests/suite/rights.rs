@@ -1,6 +1,6 @@
 //! Every service with just the rights that `kith init --print` names, over TLS, with a real authorizer on each side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use kith_authority::Authority;
-use kith_tests::kith::{self, ADMIN_PORT, Launch};
+use kith_tests::kith::{self, ADMIN_PORT, Launch, OPS_PORT};
 use kith_tests::secured::Secured;
 use kith_tests::server::Server;
 use kith_tests::suite::{Suite, services};
@@ -159,9 +159,27 @@ async fn the_demo_runs_with_just_these_rights_and_each_that_is_missing_is_named(
         assert!(sound, "{service}: {said}");
     }
 
+    every_process_notes_security_events(&place, &suite).await;
     a_right_taken_away_is_named(&place, &mut suite).await;
     passwords_change_without_a_restart(&mut place, &mut suite).await;
     suite.posts_and_reads_with(20, &place.secured.demo_flags(&caller)).await.unwrap();
+}
+
+/// Each notes which keys it has read, and only identity may read what all have noted.
+async fn every_process_notes_security_events(place: &Place, suite: &Suite) {
+    let operator = place.secured.show(&place.secured.operators, "spiffe://example.org/operator");
+    let audit = async |service: &str| {
+        let mut command = tokio::process::Command::from(kith::command().await.unwrap());
+        let ops = suite.processes[service].socket(OPS_PORT).to_string();
+        command.args(["audit", "--json", "--kind", "keys-read", "--ops", &ops]).envs(place.secured.operator(&operator));
+        let output = command.kill_on_drop(true).output().await.unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        if output.status.success() { Ok(said.concat()) } else { Err(said.concat()) }
+    };
+    let said: serde_json::Value = serde_json::from_str(&audit("identity").await.unwrap()).unwrap();
+    let processes = said["entries"].as_array().unwrap().iter().map(|entry| entry["process"].as_str().unwrap());
+    assert_eq!(processes.collect::<BTreeSet<_>>(), services().into_iter().collect());
+    assert!(audit("projector").await.unwrap_err().contains("METHOD_UNKNOWN"));
 }
 
 async fn a_right_taken_away_is_named(place: &Place, suite: &mut Suite) {

@@ -17,10 +17,10 @@ use super::{Build, DecisionError, Generations};
 use crate::rules::FIRST_EVENTS;
 use crate::{Cause, FoldError, Publisher};
 
-/// The key of every record of the topic, so that all are in one order.
-const KEY: &str = "operators";
 /// `ce_source`: `/kith/ops`.
 const SERVICE: &str = "ops";
+/// Who decides where no operator does: a start over embedded stores, `kith init`. No operator has this name.
+pub const THE_SUITE: &str = "suite";
 /// A decision must be known within this time.
 const KNOWN_WITHIN: Duration = Duration::from_secs(20);
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -63,12 +63,15 @@ pub enum LetterFate {
 }
 
 impl Operations {
+    /// The key of every record of the topic, so that all are in one order.
+    pub const KEY: &str = "operators";
+
     /// Reads all decisions so far, and follows new ones.
     pub async fn open(log: Arc<dyn EventLog>, runtime: Runtime) -> Result<Self, FoldError> {
         log.check_topics(&[topics::OPS]).await?;
-        let partition = LogPartition::of_key(topics::OPS, KEY, log.partition_count());
+        let partition = LogPartition::of_key(topics::OPS, Self::KEY, log.partition_count());
         let publisher = Publisher::new(log, runtime.clone(), SERVICE);
-        let head = publisher.last(topics::OPS, KEY).await?;
+        let head = publisher.last(topics::OPS, Self::KEY).await?;
         let (known, changed) = (Mutex::default(), Notify::new());
         let shared = Arc::new(Shared { runtime, publisher, partition, known, changed });
         let follower = Arc::clone(&shared);
@@ -100,13 +103,13 @@ impl Operations {
 
     /// Opens a version of the events, if no generation of any group is of another release: `builds` is what this release brings to
     /// all groups of the suite. If a generation is begun or promoted at the same time, nothing is opened: [`Self::events`] says it.
-    pub async fn open_events(&self, version: u32, builds: &[(&str, Build)]) -> Result<(), DecisionError> {
+    pub async fn open_events(&self, version: u32, builds: &[(&str, Build)], by: &str) -> Result<(), DecisionError> {
         // Read before the generations: the record is void if it misses a decision that they miss.
         let known_until = self.shared.known().next;
         for (group, build) in builds {
             self.generations(group).may_open_events(group, build.folds_version)?;
         }
-        Ok(self.announce_opened(version, known_until).await?)
+        Ok(self.announce_opened(version, known_until, by).await?)
     }
 
     /// Whether nobody decided anything so far.
@@ -116,14 +119,14 @@ impl Operations {
 
     /// Opens a version of the events on a new log; void if anything is decided at the same time that it would miss.
     pub(super) async fn announce_events(&self, version: u32) -> Result<(), FoldError> {
-        self.announce_opened(version, 0).await
+        self.announce_opened(version, 0, THE_SUITE).await
     }
 
-    async fn announce_opened(&self, version: u32, known_until: Offset) -> Result<(), FoldError> {
+    async fn announce_opened(&self, version: u32, known_until: Offset, by: &str) -> Result<(), FoldError> {
         let open_time = Some(time::timestamp(self.shared.runtime.now_ms()));
         let subject = format!("version {version}");
         let opened = EventsOpened { version, subject, open_time, known_until };
-        self.announce(OpsEvent::EventsOpened(opened)).await
+        self.announce_by(by, OpsEvent::EventsOpened(opened)).await
     }
 
     /// The decision about a dead letter, if there is one.
@@ -144,13 +147,19 @@ impl Operations {
         }
     }
 
-    /// Appends an operator's decision. It is known here when this returns.
+    /// As [`Self::announce_by`], for what the suite decides by itself.
     pub async fn announce(&self, event: OpsEvent) -> Result<(), FoldError> {
+        self.announce_by(THE_SUITE, event).await
+    }
+
+    /// Appends the decision of that operator, who is named in its record. It is known here when this returns.
+    pub async fn announce_by(&self, operator: &str, event: OpsEvent) -> Result<(), FoldError> {
         let mut id = [0; 16];
         let no_randomness = |_| LogError::Unavailable("no random bytes for a record's id".to_owned());
         self.shared.runtime.fill_random(&mut id).map_err(no_randomness)?;
-        let (event, cause) = (Event::Ops(event), Cause::default());
-        let position = self.shared.publisher.append(topics::OPS, KEY, RecordId(id), &event, &cause).await?;
+        let event = Event::Ops(event);
+        let cause = Cause { principal: Some(operator.into()), ..Cause::default() };
+        let position = self.shared.publisher.append(topics::OPS, Self::KEY, RecordId(id), &event, &cause).await?;
         self.shared.until(position).await
     }
 }

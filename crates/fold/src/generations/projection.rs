@@ -175,15 +175,15 @@ impl Projection {
     }
 
     /// Decides on a new generation of this release's folds and makes its tables; gives its number. Not while another is
-    /// filled beside the live one.
-    pub async fn begin(&self, request_id: &str) -> Result<u32, DecisionError> {
+    /// filled beside the live one. The decision's record names `by`.
+    pub async fn begin(&self, request_id: &str, by: &str) -> Result<u32, DecisionError> {
         let decided = self.operations.generations(self.name);
         let now_ms = self.ports.runtime.now_ms();
         let event = decided.start_rebuild(self.name, request_id, self.build, now_ms)?;
         let number = decided.next();
         // Its tables first: once it is said, every process opens them.
         engine::create(&self.ports, &self.group(number)).await?;
-        self.operations.announce(event).await?;
+        self.operations.announce_by(by, event).await?;
         Ok(number)
     }
 

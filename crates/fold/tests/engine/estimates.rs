@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kith_fold::{EVENTS, Generations, Measured};
+use kith_fold::{EVENTS, Generations, Measured, THE_SUITE};
 use tokio::time::Instant;
 
 use crate::generations::{Process, all_of, own, see, until};
@@ -31,7 +31,7 @@ async fn an_estimate_counts_all_records_and_starts_nothing() {
     let next = process.projection.group(process.now().next()).keyspace();
     assert!(!stage.ports.tables.has_keyspace(&next).await.unwrap());
 
-    let number = process.projection.begin("").await.unwrap();
+    let number = process.projection.begin("", THE_SUITE).await.unwrap();
     until(&stage, || process.projection.promotable(number).is_ok()).await;
     let rate = process.projection.estimate(soon()).await.unwrap().rate.unwrap();
     assert_eq!(rate.measured, Measured::Filling);

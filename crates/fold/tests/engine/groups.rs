@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kith_fold::{EVENTS, Generations, Group, MakeGroup, Projection, Token, create_first};
+use kith_fold::{EVENTS, Generations, Group, MakeGroup, Projection, THE_SUITE, Token, create_first};
 use kith_log::topics;
 use kith_proto::ops::v1::ProjectionPaused;
 use kith_proto::ops::v1::ops_event::Event;
@@ -65,7 +65,7 @@ async fn a_rebuild_of_one_group_leaves_the_other_alone() {
     let before = process.live();
     see(&before, &token).await;
 
-    let number = model.begin("").await.unwrap();
+    let number = model.begin("", THE_SUITE).await.unwrap();
     until(&stage, || model.promotable(number).is_ok()).await;
     let now = || process.operations.generations(MODEL);
     process.announce(now().promote(MODEL, number, 1)).await;

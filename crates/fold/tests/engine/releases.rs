@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kith_fold::engine;
-use kith_fold::{Build, EVENTS, FIRST_EVENTS, Group, MakeGroup, Operations, State, WaitsFor, create_first};
+use kith_fold::{Build, EVENTS, FIRST_EVENTS, Group, MakeGroup, Operations, State, THE_SUITE, WaitsFor, create_first};
 use kith_log::topics;
 use kith_proto::ops::v1::EventsOpened;
 use kith_proto::ops::v1::ops_event::Event;
@@ -84,7 +84,7 @@ async fn a_newer_release_answers_once_its_tables_have_the_whole_history() {
     let new = start(&stage, NEW).await;
     let waits_for = || new.now().waits_for(build(NEW));
     assert_eq!((new.projection.serving_number(), waits_for()), (None, Some(WaitsFor::Rebuild)));
-    assert_eq!(new.projection.begin("").await.unwrap(), 2);
+    assert_eq!(new.projection.begin("", THE_SUITE).await.unwrap(), 2);
     until(&stage, || new.projection.generation(2).is_some()).await;
     assert!(old.projection.generation(2).is_none(), "it is none of the older release's");
     assert_eq!((new.projection.serving_number(), waits_for()), (None, Some(WaitsFor::Promotion(2))));
@@ -122,7 +122,7 @@ async fn what_no_release_here_folds_is_not_served() {
     let old = start(&stage, OLD).await;
     react(&mut stage, 3).await;
     let new = start(&stage, NEW).await;
-    new.projection.begin("").await.unwrap();
+    new.projection.begin("", THE_SUITE).await.unwrap();
     until(&stage, || new.projection.generation(2).is_some()).await;
     see(&new.projection.generation(2).unwrap(), &all_of(&stage).await).await;
     new.promote(&stage, 2).await;
@@ -186,7 +186,7 @@ async fn killed_at_every_step_it_goes_on() {
         let new = start(&stage, NEW).await;
         let now = new.now();
         match now.waits_for(build(NEW)) {
-            Some(WaitsFor::Rebuild) => drop(new.projection.begin("").await.unwrap()),
+            Some(WaitsFor::Rebuild) => drop(new.projection.begin("", THE_SUITE).await.unwrap()),
             Some(WaitsFor::Promotion(number)) if steps < 6 => {
                 // It fills for a while, and dies.
                 until(&stage, || new.projection.generation(number).is_some()).await;
@@ -249,7 +249,7 @@ async fn once_later_events_are_open_a_release_that_does_not_read_them_does_nothi
     react(&mut stage, 4).await;
     see(&new.live(), &all_of(&stage).await).await;
     assert_eq!((reactions(&new.live().state, "post").await.0, new.projection.rules()), (7, later));
-    assert!(old.projection.begin("").await.is_err(), "nobody would fill it");
+    assert!(old.projection.begin("", THE_SUITE).await.is_err(), "nobody would fill it");
     // Nor after a start.
     drop(old);
     let old = start(&stage, OLD).await;

@@ -27,10 +27,10 @@ const BLOCK_CACHE_BYTES: u64 = 1024 * 1024;
 const BACKGROUND_THREADS: usize = 1;
 
 pub(super) struct Store {
-    records: Keyspace,
+    pub(super) records: Keyspace,
     /// Topic id u16 BE → name.
     topics: Keyspace,
-    database: Database,
+    pub(super) database: Database,
     persist: PersistMode,
     /// In the memtable, so that we seal it: otherwise fjall 3.1 sends its one worker a request with every write, and a
     /// queue full of such requests deadlocks.
@@ -149,13 +149,17 @@ impl Store {
         }
     }
 
-    /// Records from `from` on, before `head`, one batch of them.
+    /// Records from `from` on, before `head`, one batch of them. `OutOfRange` if those from there are forgotten.
     pub fn read(&self, partition: LogPartition, from: Offset, head: Offset) -> Result<Vec<Record>, LogError> {
         let mut batch = Batch::default();
         let mut expected = from;
         for entry in self.records.range(frame::key(partition, from)..frame::key(partition, head)) {
             let (key, value) = entry.into_inner().map_err(unreadable)?;
-            if frame::offset_of(&key) != Some(expected) {
+            let found = frame::offset_of(&key);
+            if let Some(first) = found.filter(|first| *first > from && expected == from && partition.topic.forgets()) {
+                return Err(LogError::OutOfRange { partition, asked: from, first, next: head });
+            }
+            if found != Some(expected) {
                 break;
             }
             let position = Position { partition, offset: expected };
@@ -172,6 +176,6 @@ impl Store {
     }
 }
 
-fn unreadable(error: fjall::Error) -> LogError {
+pub(super) fn unreadable(error: fjall::Error) -> LogError {
     LogError::Damaged(error.to_string())
 }

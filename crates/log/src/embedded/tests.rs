@@ -165,3 +165,37 @@ async fn damage_is_told_not_skipped() {
     assert!(matches!(reader.next().await, Some(Err(LogError::Damaged(_)))));
     assert!(reader.next().await.is_none());
 }
+
+/// Security events, of one key.
+fn refusal(n: u8) -> NewRecord {
+    NewRecord { topic: topics::SECURITY, key: "security".to_owned(), headers: vec![], value: vec![n].into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_forgets_keeps_its_offsets_and_no_other_forgets() {
+    let dir = TempDir::new().unwrap();
+    let begin_ms = 1_700_000_000_000;
+    let open = |at_ms| EmbeddedLog::open(dir.path(), PARTITIONS, Runtime::simulated(1, at_ms)).unwrap();
+    let log = open(begin_ms);
+    log.create_topics(&topics::ALL).await.unwrap();
+    for n in 0..10 {
+        log.append(refusal(n)).await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let partition = LogPartition::of_key(topics::SECURITY, "security", PARTITIONS);
+    log.forget(topics::SECURITY, begin_ms + 4_000).await.unwrap();
+    assert!(matches!(log.forget(topics::POSTS, i64::MAX).await, Err(LogError::Contract(_))));
+    drop(log);
+    let log = open(begin_ms + 60_000);
+    let read = async |from| {
+        let mut reader = log.read(partition, from).await.unwrap();
+        reader.next().await.unwrap().map(|records| records.iter().map(|record| record.value[0]).collect::<Vec<_>>())
+    };
+    let gone = read(0).await.unwrap_err();
+    assert!(matches!(gone, LogError::OutOfRange { asked: 0, first: 4, next: 10, .. }), "{gone:?}");
+    assert_eq!(read(4).await.unwrap(), (4..10).collect::<Vec<_>>());
+    log.forget(topics::SECURITY, i64::MAX).await.unwrap();
+    assert_eq!(read(9).await.unwrap(), [9], "the last one stays");
+    let position = log.append(refusal(10)).await.unwrap();
+    assert_eq!(position, Position { partition, offset: 10 });
+}

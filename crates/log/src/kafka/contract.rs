@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use kith_finding::{Finding, Weight};
 
-use crate::MAX_RECORD_BYTES;
+use crate::{MAX_RECORD_BYTES, Topic, topics};
 
-/// Every topic's configuration: nothing is ever deleted.
-const EVERYWHERE: [(&str, &str); 4] = [
+/// How long a topic keeps its records.
+const RETENTION: &str = "retention.ms";
+/// Every topic's configuration; beside [`RETENTION`], nothing is ever deleted.
+const EVERYWHERE: [(&str, &str); 3] = [
     ("cleanup.policy", "delete"),
-    ("retention.ms", "-1"),
     ("retention.bytes", "-1"),
     // The broker's clock reveals a writer with a wrong clock.
     ("message.timestamp.type", "LogAppendTime"),
@@ -37,12 +38,16 @@ pub(super) struct Wanted {
     pub partitions: usize,
     pub copies: usize,
     pub production: bool,
+    /// Of the topics that forget; -1: for ever.
+    pub retention_ms: i64,
 }
 
 impl Wanted {
     /// Settings of a topic, for its creation and its checks.
-    pub fn topic_config(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        EVERYWHERE.into_iter().chain(PRODUCTION.into_iter().filter(move |_| self.production))
+    pub fn topic_config(self, topic: &str) -> impl Iterator<Item = (&'static str, String)> {
+        let retention_ms = if forgets(topic) { self.retention_ms } else { -1 };
+        let fixed = EVERYWHERE.into_iter().chain(PRODUCTION.into_iter().filter(move |_| self.production));
+        fixed.map(|(name, value)| (name, value.to_owned())).chain([(RETENTION, retention_ms.to_string())])
     }
 
     /// What prevents the use of a topic: a log on it is refused if anything here is wrong.
@@ -76,9 +81,12 @@ impl Wanted {
 
     fn judge_config(self, topic: &str, config: &Config) -> Vec<Finding> {
         let mut findings: Vec<_> = self
-            .topic_config()
+            .topic_config(topic)
             .map(|(name, wanted)| {
-                Finding::compared(topic, name, (value(config, name), wanted), Weight::Wrong, alter(topic, name, wanted))
+                // Another retention than the setting's of what no state follows from keeps no process from running.
+                let otherwise = if name == RETENTION && forgets(topic) { Weight::Doubtful } else { Weight::Wrong };
+                let fix = alter(topic, name, &wanted);
+                Finding::compared(topic, name, (value(config, name), &*wanted), otherwise, fix)
             })
             .collect();
         let name = "max.message.bytes";
@@ -118,6 +126,10 @@ impl Wanted {
     }
 }
 
+fn forgets(topic: &str) -> bool {
+    topics::by_name(topic).is_some_and(Topic::forgets)
+}
+
 fn value<'a>(config: &'a Config, name: &str) -> &'a str {
     config.get(name).map_or("not told", String::as_str)
 }
@@ -130,8 +142,8 @@ fn alter(topic: &str, name: &str, value: &str) -> String {
 mod tests {
     use super::*;
 
-    const DEVELOPMENT: Wanted = Wanted { partitions: 16, copies: 1, production: false };
-    const STRICT: Wanted = Wanted { partitions: 16, copies: 3, production: true };
+    const DEVELOPMENT: Wanted = Wanted { partitions: 16, copies: 1, production: false, retention_ms: 86_400_000 };
+    const STRICT: Wanted = Wanted { partitions: 16, copies: 3, production: true, retention_ms: 86_400_000 };
 
     fn found() -> Found {
         Found { partitions: 16, copies: 3, leaderless: 0 }
@@ -139,8 +151,8 @@ mod tests {
 
     fn config(changed: &[(&str, &str)]) -> Config {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let others = [("max.message.bytes", "1048588")];
-        let sound = STRICT.topic_config().chain(others).map(owned);
+        let others = [("max.message.bytes", "1048588")].into_iter().map(owned);
+        let sound = STRICT.topic_config("t").map(|(name, value)| (name.to_owned(), value)).chain(others);
         sound.chain(changed.iter().copied().map(owned)).collect()
     }
 
@@ -187,6 +199,21 @@ mod tests {
         assert_eq!(wrong(STRICT, None, &[]), [("topic".to_owned(), Weight::Wrong)]);
         assert_eq!(STRICT.judge_leaders("t", &Found { leaderless: 2, ..found() }).weight, Weight::Wrong);
         assert_eq!(STRICT.judge_cluster(2).weight, Weight::Wrong);
+    }
+
+    #[test]
+    fn only_security_events_are_forgotten_and_for_how_long_refuses_no_start() {
+        let retention = |topic: &str| STRICT.topic_config(topic).find(|(name, _)| *name == RETENTION).unwrap().1;
+        for topic in topics::ALL {
+            assert_eq!(retention(topic.name), if topic == topics::SECURITY { "86400000" } else { "-1" }, "{topic:?}");
+        }
+        let weights = |days: &str| {
+            let findings =
+                STRICT.judge_topic(topics::SECURITY.name, Some(&found()), Some(&config(&[(RETENTION, days)])));
+            findings.into_iter().filter(|finding| finding.weight != Weight::Sound).map(|finding| finding.weight)
+        };
+        assert_eq!(weights("86400000").count(), 0);
+        assert_eq!(weights("-1").collect::<Vec<_>>(), [Weight::Doubtful]);
     }
 
     #[test]

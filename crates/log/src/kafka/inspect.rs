@@ -58,6 +58,7 @@ mod tests {
             bootstrap: "127.0.0.1:1".to_owned(),
             client_id: "test".to_owned(),
             replication_factor: 3,
+            forgetting_ms: -1,
             production: true,
             access: None,
         };

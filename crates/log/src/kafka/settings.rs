@@ -31,6 +31,9 @@ pub struct KafkaSettings {
     pub client_id: String,
     /// Copies of each partition, for topics that are made. At least 3 in production.
     pub replication_factor: u16,
+    /// How long a topic that forgets ([`crate::Topic::forgets`]) keeps its records, milliseconds, where it is made here; -1: for
+    /// ever. Brokers delete whole files of records, so they keep some for longer.
+    pub forgetting_ms: i64,
     /// Refuses what only a test may do: plaintext connections, topics that the loss of one broker can lose.
     pub production: bool,
     /// `None`: plaintext, refused in production.
@@ -222,6 +225,7 @@ mod tests {
             bootstrap: "127.0.0.1:9092".to_owned(),
             client_id: "test".to_owned(),
             replication_factor: 1,
+            forgetting_ms: -1,
             production: false,
             access: None,
         }

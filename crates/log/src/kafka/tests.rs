@@ -19,6 +19,7 @@ fn connected() -> (Broker, Arc<KafkaLog>) {
         bootstrap: broker.bootstrap_servers(),
         client_id: "test".to_owned(),
         replication_factor: 1,
+        forgetting_ms: -1,
         production: false,
         access: None,
     };

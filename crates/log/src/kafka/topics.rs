@@ -86,15 +86,19 @@ impl Topics<'_> {
             partitions: usize::from(self.partitions),
             copies: usize::from(self.settings.replication_factor),
             production: self.settings.production,
+            retention_ms: self.settings.forgetting_ms,
         }
     }
 
     async fn make(&self, admin: &Admin, topics: &[Topic]) -> Result<(), LogError> {
         let copies = i32::from(self.settings.replication_factor);
+        let config = |topic: &Topic| (*topic, self.wanted().topic_config(topic.name).collect::<Vec<_>>());
+        let configs: BTreeMap<_, _> = topics.iter().map(config).collect();
         let new = |topic: &Topic| {
             let copies = TopicReplication::Fixed(copies);
             let new = NewTopic::new(topic.name, i32::from(self.partitions), copies);
-            self.wanted().topic_config().fold(new, |new, (name, value)| new.set(name, value))
+            let config = configs.get(topic).into_iter().flatten();
+            config.fold(new, |new, (name, value)| new.set(name, value))
         };
         let new: Vec<_> = topics.iter().map(new).collect();
         for result in admin.create_topics(&new, &options()).await.map_err(unavailable)? {

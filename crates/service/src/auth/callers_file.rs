@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
+use kith_fold::THE_SUITE;
 use serde::Deserialize;
 
 use super::issuer::{Issuer, KeySource};
-use super::{Accounts, ISSUER, Principal, Refusals, Right};
+use super::{Accounts, ISSUER, Operator, Principal, Refusals, Right};
 
 /// The longest file: thousands of services.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -103,6 +104,12 @@ impl CallersFile {
         (self.issuers.len(), self.by_subject.len() + self.by_peer.len())
     }
 
+    /// How many of them may give operators' commands.
+    pub fn operators(&self) -> usize {
+        let all = self.by_subject.values().chain(self.by_peer.values());
+        all.filter(|principal| principal.has(Right::Operate)).count()
+    }
+
     /// Services without any right.
     pub fn idle(&self) -> impl Iterator<Item = &str> {
         let all = self.by_subject.values().chain(self.by_peer.values());
@@ -134,6 +141,9 @@ impl CallersFile {
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
         if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(is_name) {
             return Err(format!("has a name that is not 1 to {NAME_CHARS_MAX} of a-z, 0-9, `-`, `_` and `.`"));
+        }
+        if [Operator::ANYONE, THE_SUITE].contains(&&*name) {
+            return Err("has the name of whoever is no operator that is known".to_owned());
         }
         let accounts = match (accounts.or_else(|| issuer.clone()), rights.contains(&Right::ActAs)) {
             (Some(any), _) if any == "any" => Accounts::Any,
@@ -235,6 +245,11 @@ mod tests {
         let web = &file.by_subject[&("https://login.example".into(), "web".to_owned())];
         assert!(web.may(Right::ActAs).is_ok() && web.may(Right::Operate).is_err());
         assert_eq!(&**file.by_peer["spiffe://example/app"].name(), "app");
+        assert_eq!(file.operators(), 0);
+        let ops = "[[principal]]\nname = \"ops\"\ntls = \"ops.example\"\nrights = [\"operate\"]\n";
+        assert_eq!(read(ops).unwrap().operators(), 1);
+        let reserved = read(&ops.replace("\"ops\"", "\"anyone\"")).err().unwrap();
+        assert!(reserved.contains("no operator that is known"), "{reserved}");
         assert_eq!(read("").unwrap().counts(), (0, 0));
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use kith_fold::State;
 use kith_proto::errors::v1::Reason;
+use kith_proto::security::v1::SecurityKind;
 use kith_relations::origin;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use super::Caller;
 use crate::Failure;
 use crate::metrics::Metrics;
+use crate::security::{Happened, Security};
 
 /// Between two log lines about refusals of one principal: all are counted.
 const LOG_EVERY_MS: u64 = 1_000;
@@ -76,9 +78,12 @@ pub struct Principal {
     logged_ms: AtomicU64,
 }
 
-/// `kith_rights_refused_total{principal, right}`.
-#[derive(Debug, Clone, Default)]
-pub struct Refusals(Family<RefusalLabels, Counter>);
+/// Where refused rights are counted, as `kith_rights_refused_total{principal, right}`, and noted. The default does so nowhere.
+#[derive(Clone, Default)]
+pub struct Refusals {
+    counter: Family<RefusalLabels, Counter>,
+    security: Security,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RefusalLabels {
@@ -88,11 +93,15 @@ struct RefusalLabels {
 
 impl Refusals {
     /// Registers the counter; once per process.
-    pub fn register(metrics: &Metrics) -> Self {
-        let refusals = Self::default();
+    pub fn register(metrics: &Metrics, security: &Security) -> Self {
+        let refusals = Self { security: security.clone(), ..Self::default() };
         let help = "Calls refused because the calling service lacks a right, or may not act for the account";
-        metrics.registry().register("kith_rights_refused", help, refusals.0.clone());
+        metrics.registry().register("kith_rights_refused", help, refusals.counter.clone());
         refusals
+    }
+
+    pub(super) fn security(&self) -> &Security {
+        &self.security
     }
 }
 
@@ -124,13 +133,17 @@ impl Principal {
         &self.name
     }
 
+    pub(super) fn has(&self, right: Right) -> bool {
+        self.rights.contains(&right)
+    }
+
     pub fn has_rights(&self) -> bool {
         !self.rights.is_empty()
     }
 
     /// Fails PERMISSION_DENIED, RIGHT_MISSING without the right.
     pub fn may(&self, right: Right) -> Result<(), Failure> {
-        if self.rights.contains(&right) { Ok(()) } else { Err(self.refused(right)) }
+        if self.has(right) { Ok(()) } else { Err(self.refused(right, None)) }
     }
 
     /// Fails PERMISSION_DENIED, RIGHT_MISSING unless the principal may act for the account, as the tables know it. An account that
@@ -142,12 +155,17 @@ impl Principal {
             Accounts::Any => origin::is_there(state, &account_id).await?,
             Accounts::OfIssuer(issuer) => origin::is_of_issuer(state, &account_id, issuer).await?,
         };
-        if may { Ok(()) } else { Err(self.refused(Right::ActAs)) }
+        if may { Ok(()) } else { Err(self.refused(Right::ActAs, Some(account))) }
     }
 
-    fn refused(&self, right: Right) -> Failure {
+    fn refused(&self, right: Right, account: Option<Caller>) -> Failure {
         let labels = RefusalLabels { principal: self.name.to_string(), right: right.as_str() };
-        self.refusals.0.get_or_create(&labels).inc();
+        self.refusals.counter.get_or_create(&labels).inc();
+        let refused = Happened::new(SecurityKind::RightRefused, right.as_str()).by(&self.name);
+        self.refusals.security.note(match account {
+            Some(account) => refused.about(account.account_id),
+            None => refused,
+        });
         let (now_ms, last_ms) = (uptime_ms(), self.logged_ms.load(Ordering::Relaxed));
         // If two threads are here, at most both log.
         if last_ms == 0 || now_ms >= last_ms + LOG_EVERY_MS {
@@ -184,7 +202,8 @@ mod tests {
     #[test]
     fn a_right_that_is_not_given_is_refused_and_counted() {
         let metrics = Metrics::default();
-        let web = Principal::new("web", [Right::Read], Accounts::Any, Refusals::register(&metrics));
+        let web =
+            Principal::new("web", [Right::Read], Accounts::Any, Refusals::register(&metrics, &Security::default()));
         assert_eq!(web.may(Right::Read), Ok(()));
         for _ in 0..2 {
             let failure = web.may(Right::CreateAccounts).unwrap_err();

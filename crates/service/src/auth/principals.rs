@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use kith_proto::security::v1::SecurityKind;
 use kith_runtime::{Runtime, UnixMillis};
 use lru::LruCache;
 use sha2::{Digest, Sha256};
@@ -16,7 +17,10 @@ use super::{CallersError, CallersFile, Principal, Refusals, TokenRefused};
 use crate::ids::hash;
 use crate::keys::read_bounded;
 use crate::peer::PeerIdentity;
+use crate::security::Happened;
 
+/// As which word it is noted that the callers' file was read.
+const CALLERS_READ: &str = "callers-file";
 /// How often the files are checked for a change.
 const REREAD_EVERY: Duration = Duration::from_secs(5);
 /// Cached verified tokens: services use each of theirs for long.
@@ -79,6 +83,7 @@ impl Principals {
             known: RwLock::new(Arc::new(known)),
             verified: Mutex::new(verified),
         });
+        shared.refusals.security().note(Happened::new(SecurityKind::KeysRead, CALLERS_READ));
         runtime.clone().spawn(follow(runtime, Arc::downgrade(&shared)));
         Ok(Self { shared: Some(shared) })
     }
@@ -156,6 +161,7 @@ impl Shared {
                 let (issuers, principals) = known.callers.counts();
                 tracing::info!(issuers, principals, "the callers' file was read again");
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+                self.refusals.security().note(Happened::new(SecurityKind::KeysRead, CALLERS_READ));
             }
             Err(error) => tracing::warn!(%error, "calling services stay as they were"),
         }

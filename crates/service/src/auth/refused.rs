@@ -18,6 +18,19 @@ pub enum TokenRefused {
     Unconfirmed,
 }
 
+impl TokenRefused {
+    /// As which word it is noted; `None`: whoever sends such a token tries nothing.
+    pub(crate) fn as_attempt(self) -> Option<&'static str> {
+        match self {
+            Self::Malformed => Some("malformed"),
+            Self::Forged => Some("forged"),
+            Self::Untrusted => Some("untrusted"),
+            Self::Revoked => Some("session-ended"),
+            Self::Expired | Self::Unconfirmed => None,
+        }
+    }
+}
+
 impl From<TokenRefused> for Failure {
     fn from(refused: TokenRefused) -> Self {
         match refused {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use kith_log::RecordId;
+use kith_proto::security::v1::SecurityKind;
 use kith_runtime::{Runtime, UnixMillis};
 use lru::LruCache;
 use sha2::{Digest, Sha256};
@@ -19,7 +20,10 @@ use super::{AUDIENCE, Caller, ISSUER, SessionRef};
 use crate::jwks::JwkSet;
 use crate::keys::{KeyError, read_bounded};
 use crate::limits::BEARER_TOKEN_BYTES;
+use crate::security::{Happened, Security};
 
+/// The ids of so many public keys are noted: during a rotation there are two.
+const KEYS_NOTED: usize = 4;
 /// How often the file is checked for a change.
 const REREAD_EVERY: Duration = Duration::from_secs(5);
 /// Cached verified tokens, about 100 bytes each: a signature costs some 50 µs, a look-up under one.
@@ -39,6 +43,7 @@ struct Shared {
     keys: RwLock<Arc<Keys>>,
     verified: Mutex<LruCache<[u8; 32], Verified>>,
     validation: Validation,
+    security: OnceLock<Security>,
 }
 
 /// The keys of the file at one time.
@@ -86,10 +91,18 @@ impl Verifier {
             keys: RwLock::new(Arc::new(keys)),
             verified: Mutex::new(verified),
             validation,
+            security: OnceLock::new(),
         });
         let weak = Arc::downgrade(&shared);
         runtime.clone().spawn(follow(runtime, weak));
         Ok(Self { shared, revocations: None })
+    }
+
+    /// Notes there which public keys are known now, and again when the file has changed. Once.
+    pub fn note_in(&self, security: &Security) {
+        if self.shared.security.set(security.clone()).is_ok() {
+            self.shared.note_keys();
+        }
     }
 
     /// The same, which refuses the tokens of ended sessions.
@@ -143,6 +156,12 @@ impl Shared {
         self.verified().get(digest).filter(|verified| verified.generation == generation).copied()
     }
 
+    fn note_keys(&self) {
+        let Some(security) = self.security.get() else { return };
+        let kids: Vec<String> = self.keys().set.keys.iter().take(KEYS_NOTED).map(|key| key.kid.clone()).collect();
+        security.note(Happened::new(SecurityKind::KeysRead, kids.join(",")));
+    }
+
     fn reread_if_changed(&self) {
         let now = self.keys();
         if Stamp::of(&self.file).is_ok_and(|stamp| stamp == now.stamp) {
@@ -152,6 +171,7 @@ impl Shared {
             Ok(keys) => {
                 tracing::info!(keys = keys.decoding.len(), "the public keys were read again");
                 *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+                self.note_keys();
             }
             Err(error) => tracing::warn!(%error, "the public keys stay as they were"),
         }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::auth::OperatorRules;
+
 use super::{ConfigError, LogAddress, Profile, Settings, TablesAddress};
 
 /// The settings as they are given; the methods say what they come to. No value is a secret: passwords and keys are in files.
@@ -14,6 +16,8 @@ pub struct Transport {
     tls_client_ca_file: PathBuf,
     tls_client_certificates: ClientCertificates,
     ops_client_ca_file: PathBuf,
+    ops_client_certificates: ClientCertificates,
+    ops_token_file: PathBuf,
     ops_ca_file: PathBuf,
     ops_certificate_file: PathBuf,
     ops_key_file: PathBuf,
@@ -76,7 +80,17 @@ impl Transport {
 
     /// Of the port of operators' commands; `None`: plaintext.
     pub fn operators(&self) -> Option<ListenerFiles> {
-        self.listener(set(&self.ops_client_ca_file).map(|ca| (ca, ClientCertificates::Required)))
+        self.listener(set(&self.ops_client_ca_file).map(|ca| (ca, self.ops_client_certificates)))
+    }
+
+    /// Whether authorities of operators' certificates are set.
+    pub(super) fn knows_operators(&self) -> bool {
+        set(&self.ops_client_ca_file).is_some()
+    }
+
+    /// The token that operators' commands bring; `None`: none.
+    pub fn ops_token_file(&self) -> Option<PathBuf> {
+        set(&self.ops_token_file)
     }
 
     fn listener(&self, clients: Option<(PathBuf, ClientCertificates)>) -> Option<ListenerFiles> {
@@ -157,7 +171,8 @@ impl Settings {
         let asks = callers.is_none_or(|files| files.clients.is_some());
         ask(asks, "tls_client_ca_file", "is empty: no caller would prove which service it is");
         let asks = operators.is_some_and(|files| files.clients.is_some());
-        ask(asks, "ops_client_ca_file", "is empty: anyone who reaches `ops_listen` would be an operator");
+        let asks = asks || self.callers_file().is_some();
+        ask(asks, "ops_client_ca_file", "is empty, and so is `callers_file`: nobody could prove to be an operator");
         if let LogAddress::Kafka(_) = self.log {
             let access = self.transport.kafka();
             ask(access.is_some(), "kafka_ca_file", "is empty: events and the password would go in the clear");
@@ -174,6 +189,12 @@ impl Settings {
             );
         }
         missing
+    }
+
+    /// What the port of operators' commands asks for.
+    pub(super) fn operator_rules(&self) -> OperatorRules {
+        let proven = self.profile == Profile::Production || self.transport.knows_operators();
+        OperatorRules { proven, by_rights: self.callers_file().is_some() }
     }
 
     /// Whether a process may run with these settings. The error names each setting that is missing.
@@ -260,6 +281,25 @@ mod tests {
         let all = load(&[("profile", "production")]).unwrap().fit_to_run().unwrap_err().to_string();
         assert!(all.contains("`tls_certificate_file`") && all.contains("`ops_client_ca_file`"), "{all}");
         assert!(!all.contains("kafka") && !all.contains("cql"), "embedded: {all}");
+    }
+
+    #[test]
+    fn operators_prove_themselves_in_production_and_where_their_authorities_are_known() {
+        let rules = |given: &[(&str, &str)]| load(given).unwrap().operator_rules();
+        assert_eq!(rules(&[]), OperatorRules::default());
+        assert_eq!(rules(&[("callers_file", "c")]), OperatorRules { proven: false, by_rights: true });
+        assert_eq!(rules(&PRODUCTION), OperatorRules { proven: true, by_rights: false });
+        let tls = [("tls_certificate_file", "c"), ("tls_key_file", "k"), ("ops_client_ca_file", "o")];
+        assert!(rules(&tls).proven);
+        let mut by_token = without(&["ops_client_ca_file"]);
+        by_token.push(("callers_file", "c"));
+        load(&by_token).unwrap().fit_to_run().unwrap();
+        assert_eq!(rules(&by_token), OperatorRules { proven: true, by_rights: true });
+        let certificates =
+            |given: &[(&str, &str)]| load(given).unwrap().transport.operators().unwrap().clients.unwrap().1;
+        assert_eq!(certificates(&tls), ClientCertificates::Required);
+        let optional = [&tls[..], &[("ops_client_certificates", "optional")]].concat();
+        assert_eq!(certificates(&optional), ClientCertificates::Optional);
     }
 
     #[test]

@@ -33,6 +33,14 @@ impl From<&[u8; 32]> for Secret {
     }
 }
 
+impl Secret {
+    /// A key for another purpose, of the current one alone.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> Self {
+        Self::from(&crate::ids::hash(purpose, &[&self.current]))
+    }
+}
+
 impl Macs {
     pub fn new(secret: &Secret) -> Result<Self, Failure> {
         let keyed = |key: &[u8; 32]| Hmac::new_from_slice(key).map_err(|_| Failure::internal());

@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use tonic_types::StatusExt;
 use tower::{ServiceExt, service_fn};
 
 use super::*;
-use crate::auth::{Authentication, Principals, SessionRef, TokenIssuer};
+use crate::auth::{Authentication, Operator, Principals, SessionRef, TokenIssuer};
 use crate::deadline::Deadline;
 use crate::keys::{JWKS_FILE, KeyFolder};
 use crate::limits::RPCS_IN_FLIGHT;
@@ -223,7 +224,8 @@ async fn who_has_no_good_token_finds_places_of_their_own() {
 #[tokio::test(start_paused = true)]
 async fn a_rate_is_of_each_source_and_refuses_before_the_handler() {
     let account = Rate { points_per_hour: 3_600, burst: 2 };
-    let suite = suite_with(EdgeRules { rates: Rates { account, ..Rates::default() }, ..EdgeRules::default() });
+    let address = Rate { points_per_hour: 3_600, burst: 1 };
+    let suite = suite_with(EdgeRules { rates: Rates { account, address, ..Rates::default() }, ..EdgeRules::default() });
     let known = [("authorization", &*suite.bearer)];
     for _ in 0..2 {
         assert_eq!(call(&suite.edge, &known, service_fn(ok)).await.code(), Code::Ok);
@@ -233,10 +235,38 @@ async fn a_rate_is_of_each_source_and_refuses_before_the_handler() {
     assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
     assert_eq!(suite.edge.shared.admission.in_flight(), 0);
     assert_eq!(call(&suite.edge, &[], service_fn(ok)).await.code(), Code::Ok, "somebody else");
-    let apart = suite.edge.apart(&Runtime::simulated(1, 0));
-    assert_eq!(call(&apart, &known, service_fn(ok)).await.code(), Code::Ok, "operators have none");
+    let operators = suite.edge.for_operators(&Runtime::simulated(1, 0));
+    for _ in 0..3 {
+        assert_eq!(call(&operators, &[], service_fn(ok)).await.code(), Code::Ok, "operators have none");
+    }
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(call(&suite.edge, &known, service_fn(ok)).await.code(), Code::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_port_of_operators_lets_in_operators_only_and_says_who_they_are() {
+    let proven = OperatorRules { proven: true, by_rights: false };
+    let suite = suite_with(EdgeRules { operators: proven, ..EdgeRules::default() });
+    let operators = suite.edge.for_operators(&Runtime::simulated(1, 0));
+    let called = || service_fn(|_| async { panic!("called") });
+    let known = [("authorization", &*suite.bearer)];
+    for (headers, code, expected) in [
+        (&known[..], Code::PermissionDenied, "RIGHT_MISSING"),
+        (&[], Code::Unauthenticated, "UNAUTHENTICATED"),
+        (&[("authorization", "Bearer a.b.c")], Code::Unauthenticated, "UNAUTHENTICATED"),
+    ] {
+        let status = call(&operators, headers, called()).await;
+        assert_eq!((status.code(), &*reason(&status)), (code, expected));
+    }
+    let name = "spiffe://example/ada";
+    let mut request = request(&[], Body::empty());
+    request.extensions_mut().insert(PeerIdentity { names: vec![name.to_owned()] });
+    let handler = service_fn(move |request: Request<Body>| async move {
+        assert_eq!(request.extensions().get::<Operator>().map(|operator| &**operator.name()), Some(name));
+        Ok(Status::ok("").into_http())
+    });
+    operators.layer(handler).oneshot(request).await.unwrap();
+    assert_eq!(call(&suite.edge, &[], service_fn(ok)).await.code(), Code::Ok, "callers are not asked");
 }
 
 #[tokio::test(start_paused = true)]

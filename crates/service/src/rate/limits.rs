@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kith_log::RecordId;
+use kith_proto::security::v1::SecurityKind;
 use kith_runtime::Runtime;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use super::{Buckets, Rate};
 use crate::Failure;
 use crate::metrics::Metrics;
+use crate::security::{Happened, Security};
 use crate::source::Source;
 
 /// By kind of source.
@@ -27,9 +30,13 @@ impl Default for Rates {
     }
 }
 
-/// `kith_rate_limited_total{kind}`: who was refused for a rate, without names. Clones share the counter.
-#[derive(Debug, Clone, Default)]
-pub struct Refused(Family<Labels, Counter>);
+/// Where it is counted (`kith_rate_limited_total{kind}`, without names) and noted who was refused for a rate. Clones share all; the
+/// default does so nowhere.
+#[derive(Clone, Default)]
+pub struct Refused {
+    counter: Family<Labels, Counter>,
+    security: Security,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -38,16 +45,34 @@ struct Labels {
 
 impl Refused {
     /// Registers the counter; once per process.
-    pub fn register(metrics: &Metrics) -> Self {
-        let refused = Self::default();
+    pub fn register(metrics: &Metrics, security: &Security) -> Self {
+        let refused = Self::counted_nowhere(security);
         let help = "Calls refused because of the rate of an account, a service, an address, of sign-ups, or of guesses";
-        metrics.registry().register("kith_rate_limited", help, refused.0.clone());
+        metrics.registry().register("kith_rate_limited", help, refused.counter.clone());
         refused
     }
 
-    /// Counts a refusal, and says when to come again. `kind`: a fixed name of the quota.
-    pub fn failure(&self, kind: &'static str, wait: Duration) -> Failure {
-        self.0.get_or_create(&Labels { kind }).inc();
+    pub(crate) fn counted_nowhere(security: &Security) -> Self {
+        Self { security: security.clone(), ..Self::default() }
+    }
+
+    /// Where security events of this process are noted.
+    pub fn security(&self) -> &Security {
+        &self.security
+    }
+
+    /// Counts and notes a refusal of that source, which asked for something about `account`, and says when to come again. `kind`: a
+    /// fixed name of the quota.
+    pub fn failure(
+        &self,
+        kind: &'static str,
+        (source, account): (&Source, Option<RecordId>),
+        wait: Duration,
+    ) -> Failure {
+        self.counter.get_or_create(&Labels { kind }).inc();
+        let met = Happened::new(SecurityKind::LimitMet, kind);
+        let met = account.map_or(met.clone(), |account| met.about(account));
+        self.security.note(met.from(source));
         Failure::rate_limited(kind, wait)
     }
 }
@@ -82,10 +107,14 @@ impl RateLimits {
         for (at, level) in levels.iter().enumerate().rev() {
             if let Err(wait) = self.buckets_of(level).take(level, points) {
                 levels[at + 1..].iter().for_each(|below| self.buckets_of(below).give_back(below, points));
-                return Err(self.refused.failure(level.kind(), wait));
+                return Err(self.refused.failure(level.kind(), (level, None), wait));
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn security(&self) -> &Security {
+        self.refused.security()
     }
 
     fn buckets_of(&self, level: &Source) -> &Buckets {
@@ -100,7 +129,6 @@ impl RateLimits {
 
 #[cfg(test)]
 mod tests {
-    use kith_log::RecordId;
     use tonic::{Code, Status};
     use tonic_types::StatusExt;
 
@@ -119,7 +147,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_account_through_a_service_takes_of_both() {
         let metrics = Metrics::default();
-        let limits = RateLimits::new(&Runtime::simulated(1, 0), RATES, Refused::register(&metrics));
+        let limits =
+            RateLimits::new(&Runtime::simulated(1, 0), RATES, Refused::register(&metrics, &Security::default()));
         let quota = |source: &Source| limits.charge(source, 3).map_err(|failure| failure.message().to_owned());
         assert!(quota(&account(None, 1)).is_ok() && quota(&account(None, 1)).is_ok());
         assert!(quota(&account(None, 1)).unwrap_err().contains("account"));

@@ -40,7 +40,7 @@ impl Registration {
         if asker.principal().is_some() {
             return Ok(());
         }
-        self.by_origin.take(asker.origin(), 1).map_err(|wait| self.refused.failure(QUOTA, wait))
+        self.by_origin.take(asker.origin(), 1).map_err(|wait| self.refused.failure(QUOTA, (asker.origin(), None), wait))
     }
 }
 

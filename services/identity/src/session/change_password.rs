@@ -2,13 +2,16 @@
 
 use async_trait::async_trait;
 use kith_fold::Token;
+use kith_log::RecordId;
 use kith_proto::identity::v1::{ChangePasswordRequest, ChangePasswordResponse, rpc};
+use kith_proto::security::v1::SecurityKind;
 use kith_service::Failure;
 use kith_service::auth::Asker;
 use kith_service::call::Call;
 use kith_service::command::{Asked, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::kit::Seen;
+use kith_service::security::Happened;
 
 use super::Account;
 use super::command::{Command, Wish, all_of, load};
@@ -16,6 +19,7 @@ use super::create::credentials_invalid;
 use super::end::until_told;
 use super::fold::Sessions;
 use crate::arbiter::claim;
+use crate::guesses::Target;
 use crate::handle::Handle;
 use crate::password::Password;
 use crate::{IdentityService, read};
@@ -38,9 +42,23 @@ pub async fn change(
         true => None,
         false => Some(given.hashed(service, &seen, &account, &asker).await?),
     };
+    let is_repeat = password_hash.is_none();
     let wish = Wish::ChangePassword { password_hash, password_set_at: Some(account.password_set_at()) };
     let command = Command { account_id: asked.actor.clone(), session_id, wish };
-    contest::enter::<Sessions, rpc::ChangePassword>(&seen, asked, command).await
+    let answer = contest::enter::<Sessions, rpc::ChangePassword>(&seen, asked, command).await?;
+    if !is_repeat {
+        service.note(changed("changed", &asker));
+    }
+    Ok(answer)
+}
+
+/// A password was changed in that way, by or for the account that asks.
+pub fn changed(how: &'static str, asker: &Asker) -> Happened {
+    let changed = Happened::new(SecurityKind::PasswordChanged, how);
+    match asker.caller() {
+        Ok(caller) => changed.about(caller.account_id).from(asker.source()),
+        Err(_) => changed.from(asker.source()),
+    }
 }
 
 struct Passwords {
@@ -69,7 +87,8 @@ impl Passwords {
         let first = first_hash(seen).await?;
         let stored = first.as_deref().map(|first| account.stored_hash(first));
         let compare = passwords.verify(self.current, stored, turn);
-        if !service.shared.guesses.is_right(seen.viewer.clone(), asker.source(), compare).await? {
+        let target = Target { key: seen.viewer.clone(), account_id: RecordId::parse(&seen.viewer) };
+        if !service.shared.guesses.is_right(target, asker.source(), compare).await? {
             return Err(credentials_invalid());
         }
         passwords.hash(self.new, turn).await

@@ -15,6 +15,7 @@ use super::Before;
 use super::command::{Command, Proof, Wish, all_of, load};
 use super::fold::Sessions;
 use crate::arbiter::{ClaimRow, claim};
+use crate::guesses::Target;
 use crate::handle::Handle;
 use crate::password::Password;
 use crate::{IdentityService, read};
@@ -42,7 +43,9 @@ pub async fn create(
     let stored = claim.as_ref().map(|claim| account.stored_hash(&claim.password_hash).to_owned());
     let turn = (asker.origin(), deadline);
     let compare = shared.passwords.verify(password.clone(), stored.as_deref(), turn);
-    let is_right = shared.guesses.is_right(handle.key(), asker.origin(), compare).await?;
+    let owner = claim.as_ref().and_then(|claim| RecordId::parse(&claim.account_id));
+    let target = Target { key: handle.key(), account_id: owner };
+    let is_right = shared.guesses.is_right(target, asker.origin(), compare).await?;
     let stored = stored.filter(|_| is_right).ok_or_else(credentials_invalid)?;
     let password_hash = match shared.passwords.is_weaker(&stored) {
         true => shared.passwords.hash(password, turn).await?,

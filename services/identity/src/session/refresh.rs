@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kith_log::{LogPartition, Position, topics};
+use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::identity::private::v1::SessionEnd;
 use kith_proto::identity::v1::{RefreshSessionRequest, RefreshSessionResponse, rpc};
 use kith_proto::rpc::Rpc;
+use kith_proto::security::v1::SecurityKind;
 use kith_service::Failure;
 use kith_service::auth::Asker;
 use kith_service::command::{self, Asked};
 use kith_service::deadline::Deadline;
 use kith_service::ids;
+use kith_service::security::Happened;
 use kith_tables::Timestamp;
 
 use super::Before;
@@ -29,7 +31,8 @@ pub async fn refresh(
     let kit = &service.shared.kit;
     check_form("refresh_token", &request.refresh_token)?;
     let seen = kit.see_for(&asker, &kit.parse_tokens(&request.at_least)?, deadline).await?;
-    let token = service.shared.tokens.read_refresh(&request.refresh_token)?;
+    let refused = || Happened::new(SecurityKind::LoginRefused, "refresh-token").from(asker.origin());
+    let token = service.shared.tokens.read_refresh(&request.refresh_token).inspect_err(|_| service.note(refused()))?;
     let RefreshToken { account_id, session_id, made_at, number } = token;
     let account_id = account_id.to_string();
     // The session was answered, so it is in the log.
@@ -69,6 +72,8 @@ fn answer(
     let row = before.session.as_ref().filter(|_| before.began()).ok_or_else(invalid)?;
     if row.end == i64::from(i32::from(SessionEnd::TokenReused)) {
         tracing::info!("a refresh token was used after its successor: its session is over");
+        let reused = Happened::new(SecurityKind::TokenReused, "refresh-token");
+        service.note(RecordId::parse(&account_id).map_or(reused.clone(), |account_id| reused.about(account_id)));
     }
     if !before.stands(&session_id) || row.is_idle(asked.at) {
         return Err(Failure::session_ended());

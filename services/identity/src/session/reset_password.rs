@@ -9,6 +9,7 @@ use kith_service::command::{Asked, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::kit::Seen;
 
+use super::change_password::changed;
 use super::command::{Command, Wish, load};
 use super::end::until_told;
 use super::fold::Sessions;
@@ -29,7 +30,9 @@ pub async fn reset(
     let password_hash = Some(service.shared.passwords.hash(new, (asker.origin(), deadline)).await?);
     let wish = Wish::ChangePassword { password_hash, password_set_at: None };
     let command = Command { account_id: asked.actor.clone(), session_id: String::new(), wish };
-    contest::enter::<Sessions, rpc::ResetPassword>(&seen, asked, command).await
+    let answer = contest::enter::<Sessions, rpc::ResetPassword>(&seen, asked, command).await?;
+    service.note(changed("reset", &asker));
+    Ok(answer)
 }
 
 #[async_trait]

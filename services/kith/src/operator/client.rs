@@ -12,6 +12,9 @@ use clap::Args;
 use kith_service::config::{ServerAccess, Settings, Sources};
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
@@ -57,8 +60,11 @@ impl OpsOptions {
     /// Connects; a starting server gets 10 s. Fails if the address comes from settings that cannot be read.
     pub async fn connect(&self) -> anyhow::Result<Process> {
         let address = self.address(None)?;
-        let access =
-            Settings::from_sources(Sources { flags: self.settings(), environment: None })?.transport.ops_access();
+        let transport = Settings::from_sources(Sources { flags: self.settings(), environment: None })?.transport;
+        let (access, bearer) = (transport.ops_access(), Bearer::read(transport.ops_token_file().as_deref())?);
+        if bearer.0.is_some() && access.is_none() && !is_loopback(&address) {
+            bail!("the token would go to {address} in the clear: set `ops_ca_file`, or call over loopback");
+        }
         let endpoint = endpoint(&address, access)?.tcp_nodelay(true);
         let mut problem = String::new();
         let attempts = async {
@@ -73,7 +79,7 @@ impl OpsOptions {
         };
         let connected = saying_that_it_waits(&address, attempts).await;
         match connected {
-            Ok(channel) => Ok(Process { channel, address }),
+            Ok(channel) => Ok(Process { channel: InterceptedService::new(channel, bearer), address }),
             Err(_) => bail!("nobody answers at {address} ({problem}): is `kith run` up, and {IS_IT_THE_PORT}"),
         }
     }
@@ -86,6 +92,11 @@ impl OpsOptions {
         let settings = Settings::from_sources(Sources { flags: self.settings(), environment })?;
         Ok(reachable(settings.ops_listen).to_string())
     }
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_loopback(address: &str) -> bool {
+    address.parse().is_ok_and(|address: SocketAddr| address.ip().is_loopback()) || address.starts_with("localhost:")
 }
 
 /// Over TLS where the settings say whom to trust.
@@ -117,12 +128,40 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 /// A server that accepted the connection.
 #[derive(Debug, Clone)]
 pub struct Process {
-    channel: Channel,
+    channel: Line,
     address: String,
 }
 
+/// A connection on which every call brings the operator's token, if there is one.
+pub type Line = InterceptedService<Channel, Bearer>;
+
+/// Adds a token to calls.
+#[derive(Debug, Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Bearer {
+    /// The token in the file; what follows a line's end there is an editor's.
+    fn read(file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(file) = file else { return Ok(Self(None)) };
+        let named = || format!("the operator's token in {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(named)?;
+        let mut token: MetadataValue<Ascii> = format!("Bearer {}", text.trim()).parse().with_context(named)?;
+        token.set_sensitive(true);
+        Ok(Self(Some(token)))
+    }
+}
+
 impl Process {
-    pub fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Line {
         self.channel.clone()
     }
 
@@ -240,6 +279,26 @@ mod tests {
         std::fs::write(file.path(), "ops_listen = \n").unwrap();
         let error = named.address(environment(&[])).unwrap_err().to_string();
         assert!(error.contains(&*file.path().file_name().unwrap().to_string_lossy()), "{error}");
+    }
+
+    #[test]
+    fn a_token_is_read_from_its_file_and_stays_on_this_machine_without_tls() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "a.b.c\n").unwrap();
+        let mut bearer = Bearer::read(Some(file.path())).unwrap();
+        let request = bearer.call(Request::new(())).unwrap();
+        assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer a.b.c");
+        assert!(Bearer::read(None).unwrap().call(Request::new(())).unwrap().metadata().is_empty());
+        assert!(Bearer::read(Some(Path::new("/nowhere/token"))).is_err());
+        for (address, is_here) in [
+            ("127.0.0.1:1", true),
+            ("[::1]:1", true),
+            ("localhost:1", true),
+            ("10.0.0.1:1", false),
+            ("ops.example:1", false),
+        ] {
+            assert_eq!(is_loopback(address), is_here, "{address}");
+        }
     }
 
     #[test]

@@ -9,9 +9,8 @@ use kith_proto::ops::v1::{
     ListDeadLettersRequest, ListDeadLettersResponse, RetryDeadLetterRequest,
 };
 use serde_json::json;
-use tonic::transport::Channel;
 
-use super::client::{OpsOptions, Process};
+use super::client::{Line, OpsOptions, Process};
 use super::{json as document, table};
 
 /// Letters that one command prints.
@@ -70,7 +69,7 @@ pub async fn run(options: DeadLettersOptions) -> anyhow::Result<()> {
 }
 
 struct Desk {
-    client: EventServiceClient<Channel>,
+    client: EventServiceClient<Line>,
     process: Process,
     json: bool,
 }

@@ -52,7 +52,8 @@ async fn examine(settings: &Settings, release: Release, runtime: &Runtime) -> Ve
     checks.extend(machine::collector(&settings.otlp_endpoint).await);
     checks.extend(keys::examine(settings));
     checks.extend(transport::examine(settings, runtime));
-    checks.extend(settings.callers_file().into_iter().flat_map(callers::examine));
+    let proven = settings.edge_rules().operators.proven;
+    checks.extend(settings.callers_file().into_iter().flat_map(|file| callers::examine(file, proven)));
     if let (LogAddress::Embedded(log), TablesAddress::Embedded(tables)) = (&settings.log, &settings.tables) {
         checks.extend(embedded::apart(log, tables));
     }

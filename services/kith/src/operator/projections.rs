@@ -15,10 +15,9 @@ use kith_proto::ops::v1::projection_service_client::ProjectionServiceClient;
 use kith_runtime::Runtime;
 use kith_service::server::termination;
 use serde_json::json;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::client::{OpsOptions, Process, request};
+use super::client::{Line, OpsOptions, Process, request};
 use opening::OpenEventsOptions;
 use shown::{PAUSED, show_generation, show_projections, show_rebuild, show_verdict};
 
@@ -145,7 +144,7 @@ pub enum ProjectionCommand {
     Resume(GroupOptions),
 }
 
-type Client = ProjectionServiceClient<Channel>;
+type Client = ProjectionServiceClient<Line>;
 
 impl ProjectionCommand {
     /// The called process, and how its answer is printed.

@@ -3,8 +3,8 @@
 mod letters;
 mod page;
 mod retry;
-mod scan;
-mod shown;
+pub(super) mod scan;
+pub(super) mod shown;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use kith_proto::ops::v1::event_service_server::{EventService, EventServiceServer
 use kith_proto::ops::v1::ops_event::Event as Decision;
 use kith_runtime::Runtime;
 use kith_service::Failure;
+use kith_service::auth::Operator;
 use kith_service::deadline::{Deadline, deadline};
 use kith_service::ids::parse_id;
 use kith_service::page_token::PageTokens;
@@ -100,12 +101,12 @@ impl EventService for Events {
         &self,
         request: Request<wire::RetryDeadLetterRequest>,
     ) -> Result<Response<wire::RetryDeadLetterResponse>, Status> {
-        let until = deadline(&request);
+        let (until, operator) = (deadline(&request), Operator::of(&request));
         let id = parse_id("letter_id", &request.get_ref().letter_id)?;
         let letter = self.shared.open_letter(id, until).await?;
         let content = self.shared.letters.content(&letter, until).await?;
         let shared = Arc::clone(&self.shared);
-        let done = self.shared.through(until, async move { shared.retry(letter, content, until).await });
+        let done = self.shared.through(until, async move { shared.retry(letter, content, &operator, until).await });
         Ok(Response::new(done.await?))
     }
 
@@ -113,7 +114,7 @@ impl EventService for Events {
         &self,
         request: Request<wire::DiscardDeadLetterRequest>,
     ) -> Result<Response<wire::DiscardDeadLetterResponse>, Status> {
-        let until = deadline(&request);
+        let (until, operator) = (deadline(&request), Operator::of(&request));
         let wire::DiscardDeadLetterRequest { letter_id, note } = request.into_inner();
         let (id, note) = Failure::both(parse_id("letter_id", &letter_id), parse_note(note))?;
         self.shared.open_letter(id, until).await?;
@@ -121,7 +122,7 @@ impl EventService for Events {
         let event = wire::DeadLetterDiscarded { letter_id, note, discard_time };
         let shared = Arc::clone(&self.shared);
         let decision = Decision::DeadLetterDiscarded(event);
-        self.shared.through(until, async move { shared.announce(decision).await }).await?;
+        self.shared.through(until, async move { shared.announce(decision, &operator).await }).await?;
         Ok(Response::new(wire::DiscardDeadLetterResponse {}))
     }
 }
@@ -144,6 +145,7 @@ impl Shared {
         &self,
         letter: Letter,
         content: letters::Content,
+        operator: &Operator,
         until: Deadline,
     ) -> Result<wire::RetryDeadLetterResponse, Failure> {
         let (record_id, record) = retry::record(&letter, content)?;
@@ -152,7 +154,7 @@ impl Shared {
         let retry_time = Some(kith_proto::time::timestamp(self.runtime.now_ms()));
         let (letter_id, record_id) = (letter.id.to_string(), record_id.to_string());
         let event = wire::DeadLetterRetried { letter_id, record_id: record_id.clone(), retry_time };
-        self.announce(Decision::DeadLetterRetried(event)).await?;
+        self.announce(Decision::DeadLetterRetried(event), operator).await?;
         Ok(wire::RetryDeadLetterResponse {
             record_id,
             topic: position.partition.topic.name.to_owned(),
@@ -161,8 +163,8 @@ impl Shared {
         })
     }
 
-    async fn announce(&self, decision: Decision) -> Result<(), Failure> {
-        self.operations.announce(decision).await.map_err(|error| match error {
+    async fn announce(&self, decision: Decision, operator: &Operator) -> Result<(), Failure> {
+        self.operations.announce_by(operator.name(), decision).await.map_err(|error| match error {
             FoldError::Append(AppendError::Unknown(_)) => not_known(),
             FoldError::Append(error) => error.into(),
             error => {

@@ -13,14 +13,14 @@ pub fn newest(builds: &Builds) -> u32 {
     builds.iter().map(|(_, build)| build.reads).min().unwrap_or_default()
 }
 
-/// Opens `version`, unless it is open: see [`Operations::open_events`].
-pub async fn open(builds: &Builds, operations: &Operations, version: u32) -> Result<(), Failure> {
+/// Opens `version` as the decision of `by`, unless it is open: see [`Operations::open_events`].
+pub async fn open(builds: &Builds, operations: &Operations, version: u32, by: &str) -> Result<(), Failure> {
     let newest = newest(builds);
     if version == 0 || version > newest {
         return Err(Failure::field_invalid("version", &format!("is from 1 to {newest}, which this release reads")));
     }
     if version > operations.events() {
-        operations.open_events(version, builds).await.map_err(undecided)?;
+        operations.open_events(version, builds, by).await.map_err(undecided)?;
     }
     stood(operations.events() >= version)
 }
@@ -46,13 +46,13 @@ mod tests {
         let operations = Operations::open(Arc::clone(&log) as Arc<dyn EventLog>, runtime).await.unwrap();
         let build = |folds_version| Build { folds_version, reads: 2 };
         let builds = vec![("posts", build(2)), ("identity", build(1))];
-        let refused = async |version| format!("{:?}", open(&builds, &operations, version).await.unwrap_err());
+        let refused = async |version| format!("{:?}", open(&builds, &operations, version, "ada").await.unwrap_err());
 
         for none in [0, 3] {
             assert!(refused(none).await.contains("from 1 to 2"));
         }
         assert!(refused(2).await.contains("promote one of this release first"));
-        open(&builds, &operations, 1).await.unwrap();
+        open(&builds, &operations, 1, "ada").await.unwrap();
         let posts = || operations.generations("posts");
         operations.announce(posts().start_rebuild("posts", "", build(2), 5).unwrap()).await.unwrap();
         operations.announce(posts().promote("posts", 2, 6).unwrap()).await.unwrap();
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(operations.events(), 1, "a generation was begun after the look");
         operations.announce(posts().drop("posts", 3, 9).unwrap()).await.unwrap();
         for _ in 0..2 {
-            open(&builds, &operations, 2).await.unwrap();
+            open(&builds, &operations, 2, "ada").await.unwrap();
             assert_eq!(operations.events(), 2);
         }
     }

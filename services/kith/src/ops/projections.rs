@@ -16,6 +16,7 @@ use kith_proto::ops::v1::ops_event::Event;
 use kith_proto::ops::v1::projection_service_server::ProjectionService;
 use kith_proto::time;
 use kith_service::Failure;
+use kith_service::auth::Operator;
 use kith_service::deadline::deadline;
 use kith_service::ids::RequestId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -69,6 +70,7 @@ impl ProjectionService for Projections {
     }
 
     async fn pause(&self, request: Request<proto::PauseRequest>) -> Reply<proto::PauseResponse> {
+        let operator = Operator::of(&request);
         let proto::PauseRequest { service, note } = request.into_inner();
         let projection = self.of(&service)?;
         if note.len() > NOTE_BYTES {
@@ -78,29 +80,32 @@ impl ProjectionService for Projections {
             return Ok(Response::new(proto::PauseResponse {}));
         }
         let pause_time = Some(time::timestamp(now_ms(projection)));
-        announce(projection, Event::ProjectionPaused(proto::ProjectionPaused { service, note, pause_time })).await?;
+        let paused = proto::ProjectionPaused { service, note, pause_time };
+        announce(projection, Event::ProjectionPaused(paused), &operator).await?;
         Ok(Response::new(proto::PauseResponse {}))
     }
 
     async fn resume(&self, request: Request<proto::ResumeRequest>) -> Reply<proto::ResumeResponse> {
+        let operator = Operator::of(&request);
         let service = request.into_inner().service;
         let projection = self.of(&service)?;
         if now(projection).paused().is_none() {
             return Ok(Response::new(proto::ResumeResponse {}));
         }
         let resume_time = Some(time::timestamp(now_ms(projection)));
-        announce(projection, Event::ProjectionResumed(proto::ProjectionResumed { service, resume_time })).await?;
+        let resumed = proto::ProjectionResumed { service, resume_time };
+        announce(projection, Event::ProjectionResumed(resumed), &operator).await?;
         Ok(Response::new(proto::ResumeResponse {}))
     }
 
     async fn start_rebuild(&self, request: Request<proto::StartRebuildRequest>) -> Reply<proto::StartRebuildResponse> {
-        let deadline = deadline(&request);
+        let (deadline, operator) = (deadline(&request), Operator::of(&request));
         let proto::StartRebuildRequest { service, request_id } = request.into_inner();
         let projection = self.of(&service)?;
         let request_id = RequestId::parse("request_id", &request_id, &projection.ports().runtime)?;
         let number = match now(projection).started_by(request_id.as_str()) {
             Some(number) => number,
-            None => start(projection, request_id.as_str()).await?,
+            None => start(projection, request_id.as_str(), &operator).await?,
         };
         while projection.generation(number).is_none() {
             self.look_again(projection, deadline.at()).await?;
@@ -165,21 +170,21 @@ impl ProjectionService for Projections {
     }
 
     async fn promote(&self, request: Request<proto::PromoteRequest>) -> Reply<proto::PromoteResponse> {
-        let deadline = deadline(&request);
+        let (deadline, operator) = (deadline(&request), Operator::of(&request));
         let asked = request.into_inner();
         let projection = self.of(&asked.service)?;
         let number = self.number(projection, asked.generation)?;
         let event = now(projection).promote(&asked.service, number, now_ms(projection)).map_err(refused)?;
         running(projection, number)?;
         projection.promotable(number).map_err(|why| state(why.to_string()))?;
-        announce(projection, event).await?;
+        announce(projection, event, &operator).await?;
         stood(now(projection).live() == number)?;
         self.until_live(projection, number, deadline.at()).await?;
         Ok(Response::new(proto::PromoteResponse { generation: generation(projection, number) }))
     }
 
     async fn rollback(&self, request: Request<proto::RollbackRequest>) -> Reply<proto::RollbackResponse> {
-        let deadline = deadline(&request);
+        let (deadline, operator) = (deadline(&request), Operator::of(&request));
         let service = request.into_inner().service;
         let projection = self.of(&service)?;
         let event = now(projection).roll_back(&service, now_ms(projection)).map_err(refused)?;
@@ -187,15 +192,16 @@ impl ProjectionService for Projections {
         let number = promoted.generation;
         // Only processes of the release that fills it can tell that it is folded on.
         running(projection, number)?;
-        announce(projection, event).await?;
+        announce(projection, event, &operator).await?;
         stood(now(projection).live() == number)?;
         self.until_live(projection, number, deadline.at()).await?;
         Ok(Response::new(proto::RollbackResponse { generation: generation(projection, number) }))
     }
 
     async fn open_events(&self, request: Request<proto::OpenEventsRequest>) -> Reply<proto::OpenEventsResponse> {
+        let operator = Operator::of(&request);
         let version = request.into_inner().version;
-        opening::open(&self.builds, &self.operations, version).await?;
+        opening::open(&self.builds, &self.operations, version, operator.name()).await?;
         tracing::info!(version, "an operator opened events");
         Ok(Response::new(proto::OpenEventsResponse { version: self.operations.events() }))
     }
@@ -204,6 +210,7 @@ impl ProjectionService for Projections {
         &self,
         request: Request<proto::DropGenerationRequest>,
     ) -> Reply<proto::DropGenerationResponse> {
+        let operator = Operator::of(&request);
         let asked = request.into_inner();
         let projection = self.of(&asked.service)?;
         let (generations, number) = (now(projection), asked.generation);
@@ -218,7 +225,7 @@ impl ProjectionService for Projections {
             let wait_s = (kept - since_ms) / 1_000 + 1;
             return Err(state(format!("generation {number} served a moment ago: try again in {wait_s} s")).into());
         }
-        announce(projection, event).await?;
+        announce(projection, event, &operator).await?;
         // Every process ends it, and deletes its tables a little later.
         stood(!now(projection).all().contains_key(&number))?;
         Ok(Response::new(proto::DropGenerationResponse {}))
@@ -286,16 +293,16 @@ fn now_ms(projection: &Projection) -> i64 {
 }
 
 /// Decides on a new generation, creates its tables, appends the decision; returns its number.
-async fn start(projection: &Projection, request_id: &str) -> Result<u32, Failure> {
-    let number = projection.begin(request_id).await.map_err(undecided)?;
+async fn start(projection: &Projection, request_id: &str, operator: &Operator) -> Result<u32, Failure> {
+    let number = projection.begin(request_id, operator.name()).await.map_err(undecided)?;
     tracing::info!(group = projection.group_name(), number, "an operator began a new generation");
     stood(now(projection).started_by(request_id) == Some(number))?;
     Ok(number)
 }
 
-async fn announce(projection: &Projection, event: Event) -> Result<(), Failure> {
+async fn announce(projection: &Projection, event: Event, operator: &Operator) -> Result<(), Failure> {
     tracing::info!(group = projection.group_name(), decision = ?event, "an operator decided");
-    projection.operations().announce(event).await.map_err(failed)
+    projection.operations().announce_by(operator.name(), event).await.map_err(failed)
 }
 
 fn running(projection: &Projection, number: u32) -> Result<Arc<Running>, Failure> {

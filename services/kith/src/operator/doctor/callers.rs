@@ -7,7 +7,8 @@ use kith_service::auth::{CallersFile, Principals};
 
 use super::machine::mode;
 
-pub fn examine(path: &Path) -> Vec<Finding> {
+/// `proven`: operators have to prove themselves.
+pub fn examine(path: &Path, proven: bool) -> Vec<Finding> {
     let subject = path.display().to_string();
     let (name, wanted) = ("calling services", "issuers with their keys, and services with rights");
     match Principals::check(path) {
@@ -22,6 +23,11 @@ pub fn examine(path: &Path) -> Vec<Finding> {
                 let fix = "give it rights, or take its entry out";
                 Finding::judged(subject.clone(), name, found, Weight::Doubtful, fix)
             }));
+            if proven && file.operators() == 0 {
+                let found = ("nobody has the right `operate`", "somebody");
+                let fix = "give it to those who operate: without it nobody is let in to operators' commands";
+                checks.push(Finding::judged(subject, "operators", found, Weight::Doubtful, fix));
+            }
             checks.push(mode(path, 0o644, who_can_change));
             checks
         }
