@@ -3,7 +3,9 @@
 
 mod asker;
 mod callers_file;
+mod fetched;
 mod issuer;
+mod key_url;
 mod principal;
 mod principals;
 mod refused;
@@ -21,8 +23,10 @@ use kith_proto::errors::v1::Reason;
 
 pub use asker::Asker;
 pub use callers_file::{CallersError, CallersFile};
+pub use fetched::{FetchError, KeyFetches};
+pub use key_url::KeyTransport;
 pub use principal::{Accounts, Principal, Refusals, Right};
-pub use principals::{Identity, Principals};
+pub use principals::{CallersMetrics, Identity, Principals};
 pub use refused::TokenRefused;
 pub use revocations::{REVOCATIONS_KEY, Revocations};
 pub use token::{AccessToken, TokenIssuer};

@@ -181,6 +181,16 @@ impl Failure {
         Self::new(Reason::RevocationsBehind, "it is not known at the moment which sessions were ended")
     }
 
+    /// A trusted issuer's keys have not been fetched here yet.
+    pub fn issuer_keys_missing() -> Self {
+        Self::new(Reason::IssuerKeysMissing, "the keys of the token's issuer have not been fetched yet")
+    }
+
+    /// A trusted issuer's keys have not been fetched here for a day.
+    pub fn issuer_keys_stale() -> Self {
+        Self::new(Reason::IssuerKeysStale, "the keys of the token's issuer could not be fetched for too long")
+    }
+
     pub fn request_id_reused() -> Self {
         let description = "was used before with other content".to_owned();
         Self::one_field(Reason::RequestIdReused, "request_id", description)

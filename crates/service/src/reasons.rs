@@ -52,7 +52,9 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::OutcomeUnknown
         | Reason::FoldStopped
         | Reason::TablesBeingFilled
-        | Reason::RevocationsBehind => Code::Unavailable,
+        | Reason::RevocationsBehind
+        | Reason::IssuerKeysMissing
+        | Reason::IssuerKeysStale => Code::Unavailable,
         Reason::Overloaded | Reason::RateLimited => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
@@ -80,6 +82,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::TokenExpired
         | Reason::SessionEnded
         | Reason::RevocationsBehind
+        | Reason::IssuerKeysMissing
+        | Reason::IssuerKeysStale
         | Reason::FieldInvalid
         | Reason::TextEmpty
         | Reason::TextTooLong
@@ -131,7 +135,7 @@ pub(crate) fn retry_delay(reason: Reason) -> Option<Duration> {
         | Reason::TablesBeingFilled
         | Reason::RevocationsBehind
         | Reason::Overloaded => Some(Duration::from_secs(1)),
-        Reason::FoldStopped => Some(Duration::from_secs(30)),
+        Reason::FoldStopped | Reason::IssuerKeysMissing | Reason::IssuerKeysStale => Some(Duration::from_secs(30)),
         _ => None,
     }
 }

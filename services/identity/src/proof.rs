@@ -2,7 +2,7 @@
 
 use kith_proto::errors::v1::Reason;
 use kith_service::Failure;
-use kith_service::auth::{Asker, Identity};
+use kith_service::auth::{Asker, Identity, TokenRefused};
 
 use crate::IdentityService;
 
@@ -16,7 +16,10 @@ pub fn identity(service: &IdentityService, asker: &Asker, subject_token: &str) -
     if subject_token.len() > kith_service::limits::ISSUER_TOKEN_BYTES {
         return Err(Failure::field_invalid(FIELD, "is too long"));
     }
-    let refused = |_| invalid("is no valid token of a trusted issuer");
+    let refused = |refused: TokenRefused| match refused.is_temporary() {
+        true => refused.into(),
+        false => invalid("is no valid token of a trusted issuer"),
+    };
     let identity = service.shared.principals.identity_of(subject_token).map_err(refused)?;
     match asker.principal() {
         Some(principal) if !principal.is_party(identity.party.as_deref()) => {

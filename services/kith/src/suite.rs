@@ -11,7 +11,7 @@ use kith_fold::{FoldError, Generations, MakeGroup, Operations, Projection, Stand
 use kith_log::LogError;
 use kith_log::kafka::check_rights as check_kafka_rights;
 use kith_runtime::Runtime;
-use kith_service::auth::{Principals, Refusals, Revocations, Verifier};
+use kith_service::auth::{CallersMetrics, Principals, Revocations, Verifier};
 use kith_service::config::{LogAddress, LogFormat, Settings};
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
@@ -104,7 +104,8 @@ fn principals(settings: &Settings, runtime: &Runtime, metrics: &Metrics) -> anyh
     match settings.callers_file() {
         None => Ok(Principals::default()),
         Some(file) => {
-            let opened = Principals::open(file.to_owned(), runtime.clone(), Refusals::register(metrics));
+            let metrics = CallersMetrics::register(metrics);
+            let opened = Principals::open(file.to_owned(), settings.issuer_keys_over(), runtime.clone(), metrics);
             opened.context("the services that may call (`callers_file`)")
         }
     }

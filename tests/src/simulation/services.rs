@@ -8,7 +8,7 @@ use kith::services::{RELEASE, Serving};
 use kith_fold::Projection;
 use kith_fold::engine::Ports;
 use kith_runtime::Runtime;
-use kith_service::auth::{Principals, Refusals, Revocations, TokenIssuer, Verifier};
+use kith_service::auth::{CallersMetrics, KeyTransport, Principals, Revocations, TokenIssuer, Verifier};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
@@ -64,7 +64,12 @@ pub fn handlers(
     let verifier = Verifier::open(settings.jwks_file(), ports.runtime.clone())?.heeding(Arc::new(revocations));
     let issuer = TokenIssuer::new(KeyFolder::at(keys.path()).signing_key()?, ports.runtime.clone());
     let kits = projections.iter().map(|of| (of.group_name(), kit(of))).collect();
-    let principals = Principals::open(keys.callers.clone(), ports.runtime.clone(), Refusals::default())?;
+    let principals = Principals::open(
+        keys.callers.clone(),
+        KeyTransport::LoopbackToo,
+        ports.runtime.clone(),
+        CallersMetrics::default(),
+    )?;
     let refused = Refused::default();
     let serving =
         Serving { kits, settings: &settings, verifier: &verifier, principals: &principals, refused: &refused };

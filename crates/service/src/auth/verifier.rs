@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use kith_live::Live;
 use kith_log::RecordId;
 use kith_runtime::{Runtime, UnixMillis};
 use lru::LruCache;
@@ -20,8 +21,6 @@ use crate::jwks::JwkSet;
 use crate::keys::{KeyError, read_bounded};
 use crate::limits::BEARER_TOKEN_BYTES;
 
-/// How often the file is checked for a change.
-const REREAD_EVERY: Duration = Duration::from_secs(5);
 /// Cached verified tokens, about 100 bytes each: a signature costs some 50 µs, a look-up under one.
 const VERIFIED_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
@@ -35,8 +34,7 @@ pub struct Verifier {
 
 struct Shared {
     runtime: Runtime,
-    file: PathBuf,
-    keys: RwLock<Arc<Keys>>,
+    keys: Arc<Live<Keys, KeyError>>,
     verified: Mutex<LruCache<[u8; 32], Verified>>,
     validation: Validation,
 }
@@ -44,16 +42,8 @@ struct Shared {
 /// The keys of the file at one time.
 struct Keys {
     generation: u64,
-    stamp: Stamp,
     set: JwkSet,
     decoding: BTreeMap<String, DecodingKey>,
-}
-
-/// Detects a changed file without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -68,9 +58,15 @@ struct Verified {
 
 impl Verifier {
     /// Reads the keys (inside tokio's runtime), and checks the file for changes every 5 s while a clone of the verifier
-    /// lives. Blocks briefly. If the file becomes unreadable, the keys stay, with a warning.
+    /// lives. Blocks briefly. If the file becomes unreadable, the keys stay, and the log says so.
     pub fn open(file: PathBuf, runtime: Runtime) -> Result<Self, KeyError> {
-        let keys = Keys::read(&file, 0)?;
+        let (read, made) = (file.clone(), AtomicU64::new(0));
+        let keys = Live::open(
+            "the public keys of access tokens",
+            move || Ok(vec![read_bounded(&read)?]),
+            move |contents| Keys::of(&file, contents, made.fetch_add(1, Ordering::Relaxed)),
+        )?;
+        keys.follow(&runtime);
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
@@ -80,15 +76,7 @@ impl Verifier {
         // `new` would allocate all its memory at once.
         let mut verified = LruCache::unbounded();
         verified.resize(VERIFIED_TOKENS);
-        let shared = Arc::new(Shared {
-            runtime: runtime.clone(),
-            file,
-            keys: RwLock::new(Arc::new(keys)),
-            verified: Mutex::new(verified),
-            validation,
-        });
-        let weak = Arc::downgrade(&shared);
-        runtime.clone().spawn(follow(runtime, weak));
+        let shared = Arc::new(Shared { runtime, keys, verified: Mutex::new(verified), validation });
         Ok(Self { shared, revocations: None })
     }
 
@@ -103,7 +91,7 @@ impl Verifier {
         if token.len() > BEARER_TOKEN_BYTES {
             return Err(TokenRefused::Malformed);
         }
-        let keys = self.shared.keys();
+        let keys = self.shared.keys.current();
         let digest: [u8; 32] = Sha256::digest(token).into();
         let verified = match self.shared.remembered(&digest, keys.generation) {
             Some(verified) => verified,
@@ -126,15 +114,11 @@ impl Verifier {
 
     /// The current public keys.
     pub fn public_keys(&self) -> JwkSet {
-        self.shared.keys().set.clone()
+        self.shared.keys.current().set.clone()
     }
 }
 
 impl Shared {
-    fn keys(&self) -> Arc<Keys> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn verified(&self) -> std::sync::MutexGuard<'_, LruCache<[u8; 32], Verified>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,37 +126,13 @@ impl Shared {
     fn remembered(&self, digest: &[u8; 32], generation: u64) -> Option<Verified> {
         self.verified().get(digest).filter(|verified| verified.generation == generation).copied()
     }
-
-    fn reread_if_changed(&self) {
-        let now = self.keys();
-        if Stamp::of(&self.file).is_ok_and(|stamp| stamp == now.stamp) {
-            return;
-        }
-        match Keys::read(&self.file, now.generation + 1) {
-            Ok(keys) => {
-                tracing::info!(keys = keys.decoding.len(), "the public keys were read again");
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-            }
-            Err(error) => tracing::warn!(%error, "the public keys stay as they were"),
-        }
-    }
-}
-
-async fn follow(runtime: Runtime, shared: Weak<Shared>) {
-    loop {
-        runtime.sleep(REREAD_EVERY).await;
-        let Some(shared) = shared.upgrade() else { return };
-        runtime.blocking(move || shared.reread_if_changed()).await;
-    }
 }
 
 impl Keys {
-    fn read(file: &Path, generation: u64) -> Result<Self, KeyError> {
-        // The stamp is read first: a change in between is then detected the next time.
-        let stamp = Stamp::of(file)?;
+    fn of(file: &Path, contents: &[Vec<u8>], generation: u64) -> Result<Self, KeyError> {
         let malformed = || KeyError::Malformed { path: file.to_owned(), expected: "a JWK set with an Ed25519 key" };
-        let set = JwkSet::parse(&read_bounded(file)?).ok_or_else(malformed)?;
-        Ok(Self { generation, stamp, decoding: set.decoding_keys(), set })
+        let set = contents.first().and_then(|json| JwkSet::parse(json)).ok_or_else(malformed)?;
+        Ok(Self { generation, decoding: set.decoding_keys(), set })
     }
 
     fn verify(&self, token: &str, validation: &Validation) -> Result<Verified, TokenRefused> {
@@ -196,16 +156,10 @@ fn millis(seconds: u64) -> UnixMillis {
     UnixMillis::try_from(seconds.saturating_mul(1_000)).unwrap_or(UnixMillis::MAX)
 }
 
-impl Stamp {
-    pub(super) fn of(file: &Path) -> Result<Self, KeyError> {
-        let metadata = std::fs::metadata(file).map_err(|error| KeyError::File { path: file.to_owned(), error })?;
-        Ok(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{EncodingKey, Header, encode};
+    use kith_live::LOOK_EVERY;
     use serde_json::{Value, json};
 
     use super::*;
@@ -337,16 +291,18 @@ mod tests {
         let jwks = suite.folder.path().join(JWKS_FILE);
 
         std::fs::write(&jwks, "{ half a fi").unwrap();
-        tokio::time::sleep(REREAD_EVERY * 2).await;
+        tokio::time::sleep(LOOK_EVERY * 2).await;
         assert!(suite.verifier.verify(&old).is_ok(), "an unreadable file changes nothing");
 
         std::fs::remove_file(&jwks).unwrap();
+        tokio::time::sleep(LOOK_EVERY * 2).await;
+        assert!(suite.verifier.verify(&old).is_ok(), "nor does one that is gone");
         std::fs::remove_file(suite.folder.path().join("signing-key.pem")).unwrap();
         suite.keys.create_missing(&suite.runtime).unwrap();
         let new = TokenIssuer::new(suite.keys.signing_key().unwrap(), suite.runtime.clone());
         let new = new.issue(RecordId([1; 16]), SessionRef { id: RecordId([2; 16]), made_at: 0 }).unwrap().text;
         assert!(suite.verifier.verify(&new).is_err());
-        tokio::time::sleep(REREAD_EVERY * 2).await;
+        tokio::time::sleep(LOOK_EVERY * 2).await;
         assert!(suite.verifier.verify(&new).is_ok());
         assert_eq!(suite.verifier.verify(&old), Err(TokenRefused::Forged), "also though it was remembered");
         assert_eq!(suite.verifier.public_keys().keys.len(), 1);

@@ -52,7 +52,9 @@ async fn examine(settings: &Settings, release: Release, runtime: &Runtime) -> Ve
     checks.extend(machine::collector(&settings.otlp_endpoint).await);
     checks.extend(keys::examine(settings));
     checks.extend(transport::examine(settings, runtime));
-    checks.extend(settings.callers_file().into_iter().flat_map(callers::examine));
+    if let Some(file) = settings.callers_file() {
+        checks.extend(callers::examine(file, settings.issuer_keys_over(), runtime).await);
+    }
     if let (LogAddress::Embedded(log), TablesAddress::Embedded(tables)) = (&settings.log, &settings.tables) {
         checks.extend(embedded::apart(log, tables));
     }

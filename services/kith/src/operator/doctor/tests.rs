@@ -161,6 +161,19 @@ async fn a_folder_of_other_things_is_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn keys_that_do_not_come_from_their_url_are_found() {
+    let place = Place::made();
+    let file = place.path("callers.toml");
+    let issuer = "[[issuer]]\nissuer = \"https://login.example\"\naudience = \"kith\"\nalgorithm = \"EdDSA\"\n";
+    std::fs::write(&file, format!("{issuer}jwks_url = \"http://127.0.0.1:1/keys\"\n")).unwrap();
+    chmod(&file, 0o644);
+    let place = place.set("callers_file", &file.display().to_string());
+    assert_eq!(place.wrong().await, ["keys: an issuer's keys"]);
+    let strict = place.set("profile", "production").wrong().await;
+    assert!(strict.contains(&"callers.toml: calling services".to_owned()), "{strict:?}");
+}
+
+#[tokio::test]
 async fn servers_that_are_down_are_the_findings() {
     let place = Place::made().set("log", "kafka:127.0.0.1:1").set("tables", "cql:127.0.0.1:1");
     assert_eq!(place.wrong().await, ["brokers: answer", "CQL server: answer"]);
