@@ -93,6 +93,8 @@ limits! {
     TOKENS_PER_REQUEST: usize = 8;
     /// Consistency tokens that `MergeTokens` merges into one.
     TOKENS_PER_MERGE: usize = 1_000;
+    /// The longest consistency token, in characters: every partition of every topic takes less, and the tokens of one request fit into one.
+    CONSISTENCY_TOKEN_CHARS: usize = 30 * 1_024;
     /// The longest bearer token that is verified, in bytes.
     BEARER_TOKEN_BYTES: usize = 2_048;
     /// The longest token of a trusted issuer, in bytes.

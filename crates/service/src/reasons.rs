@@ -40,6 +40,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::Blocked
         | Reason::GenerationState
         | Reason::DeadLetterState
+        | Reason::ConsistencyTokenExpired
         | Reason::TokenExchanged => Code::FailedPrecondition,
         Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused | Reason::SignUpClosed => {
             Code::PermissionDenied
@@ -90,6 +91,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::IdMalformed
         | Reason::PageTokenInvalid
         | Reason::ConsistencyTokenInvalid
+        | Reason::ConsistencyTokenExpired
         | Reason::TooManyTokens
         | Reason::BatchTooLong
         | Reason::HandleInvalid

@@ -13,6 +13,7 @@ use kith_log::kafka::check_rights as check_kafka_rights;
 use kith_runtime::Runtime;
 use kith_service::auth::{CallersMetrics, Principals, Revocations, Verifier};
 use kith_service::config::{LogAddress, LogFormat, Settings};
+use kith_service::consistency_token::ConsistencyTokens;
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
@@ -76,7 +77,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
         runtime: runtime.clone(),
         routes: suite.routes.clone(),
         services: suite.names.clone(),
-        partition_count: ports.log.partition_count(),
+        tokens: suite.tokens.clone(),
         callers,
         admin,
         operators: (operators, suite.operators.clone()),
@@ -160,6 +161,7 @@ struct Suite {
     /// Which sessions were ended, for the edge.
     revocations: Arc<Revocations>,
     projections: Vec<Arc<Projection>>,
+    tokens: ConsistencyTokens,
     runtime: Runtime,
 }
 
@@ -174,6 +176,8 @@ impl Suite {
         let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
         let page_tokens = Arc::new(PageTokens::new(keys.page_token_key().context("the page-token key")?)?);
+        let key = keys.consistency_token_key().context("the consistency-token key: `kith init` makes one")?;
+        let tokens = ConsistencyTokens::new(key, ports.log.partition_count(), ports.runtime.clone())?;
         waits.until("rights", || check_rights(settings, release, ports)).await?;
         let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
         let revocations = Arc::new(waits.until("revocations", || open_revocations(ports)).await?);
@@ -189,7 +193,8 @@ impl Suite {
                     ports.runtime.spawn(upgrade::follow(Arc::downgrade(&projection)));
                 }
                 ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::downgrade(&projection), check));
-                let kit = Kit::new(Arc::clone(&projection), Arc::clone(&page_tokens), settings.max_lag_records);
+                let seals = (Arc::clone(&page_tokens), tokens.clone());
+                let kit = Kit::new(Arc::clone(&projection), seals, settings.max_lag_records);
                 kits.insert(projection.group_name(), Arc::new(kit));
                 all.push(projection);
             }
@@ -203,7 +208,7 @@ impl Suite {
         let builds = first.iter().map(|group| (group.name, group.build())).collect();
         let projections = Projections::new(&all, builds, Arc::clone(&operations));
         let operators = ops::routes(projections, ops::events::service(log, operations, page_tokens, runtime.clone()));
-        Ok(Self { routes: routes.routes(), names, operators, revocations, projections: all, runtime })
+        Ok(Self { routes: routes.routes(), names, operators, revocations, projections: all, tokens, runtime })
     }
 }
 

@@ -8,7 +8,9 @@ use std::path::Path;
 use kith_finding::Weight;
 use kith_log::embedded::EmbeddedLog;
 use kith_service::config::Sources;
-use kith_service::keys::{JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
+use kith_service::keys::{
+    CONSISTENCY_TOKEN_KEY_FILE, JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE,
+};
 use kith_tables::embedded::EmbeddedTables;
 
 use super::*;
@@ -93,12 +95,16 @@ async fn nothing_is_wrong_before_the_first_start_and_after_it() {
 #[tokio::test]
 async fn each_misconfiguration_of_a_folder_is_found_by_itself() {
     type Change = fn(&Place);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 14] = [
         ("log: format of the log", |place| std::fs::write(place.path("log/FORMAT"), "kith-log format 9\n").unwrap()),
         ("log: format of the log", |place| std::fs::remove_file(place.path("log/FORMAT")).unwrap()),
         ("tables: format of the tables", |place| std::fs::write(place.path("tables/FORMAT"), "other").unwrap()),
         ("signing-key.pem: mode", |place| chmod(&place.path("keys").join(SIGNING_KEY_FILE), 0o644)),
         ("page-token.key: mode", |place| chmod(&place.path("keys").join(PAGE_TOKEN_KEY_FILE), 0o604)),
+        ("consistency-token.key: mode", |place| chmod(&place.path("keys").join(CONSISTENCY_TOKEN_KEY_FILE), 0o604)),
+        ("consistency-token.key: key", |place| {
+            std::fs::remove_file(place.path("keys").join(CONSISTENCY_TOKEN_KEY_FILE)).unwrap()
+        }),
         ("keys: mode", |place| chmod(&place.path("keys"), 0o777)),
         ("signing-key.pem: key", |place| std::fs::write(place.path("keys").join(SIGNING_KEY_FILE), "no key").unwrap()),
         ("page-token.key: key", |place| std::fs::write(place.path("keys").join(PAGE_TOKEN_KEY_FILE), "short").unwrap()),
@@ -184,7 +190,7 @@ async fn servers_that_are_down_are_the_findings() {
     assert_eq!(strict.wrong().await, [&exposed[..], &servers].concat());
     std::fs::remove_dir_all(strict.path("keys")).unwrap();
     let missing = strict.wrong().await;
-    for key in ["page-token.key: key", "signing-key.pem: key", "jwks.json: public keys"] {
+    for key in ["page-token.key: key", "consistency-token.key: key", "signing-key.pem: key", "jwks.json: public keys"] {
         assert!(missing.contains(&key.to_owned()), "{missing:?}");
     }
 }
