@@ -1,5 +1,6 @@
 //! How old issuers' keys are, and how many fetches failed. An issuer's name is in the callers' file, and nobody's personal data.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -67,14 +68,18 @@ impl fmt::Debug for Ages {
 impl Collector for Ages {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let watched: Vec<Arc<FetchedKeys>> = self.watched().iter().filter_map(Weak::upgrade).collect();
-        if watched.is_empty() {
+        // Where an issuer has got another URL, the keys of the one before may end a moment later: one series each.
+        let ages: BTreeMap<&str, i64> = watched
+            .iter()
+            .map(|keys| (keys.issuer(), i64::try_from(keys.age().as_secs()).unwrap_or(i64::MAX)))
+            .collect();
+        if ages.is_empty() {
             return Ok(());
         }
         let help = "Time since a trusted issuer's keys were fetched; before the first time, since they are wanted";
         let mut family = encoder.encode_descriptor("kith_issuer_keys_age_seconds", help, None, MetricType::Gauge)?;
-        for keys in watched {
-            let age = ConstGauge::new(i64::try_from(keys.age().as_secs()).unwrap_or(i64::MAX));
-            age.encode(family.encode_family(&IssuerLabel { issuer: keys.issuer().to_owned() })?)?;
+        for (issuer, age) in ages {
+            ConstGauge::new(age).encode(family.encode_family(&IssuerLabel { issuer: issuer.to_owned() })?)?;
         }
         Ok(())
     }

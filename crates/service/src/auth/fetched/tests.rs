@@ -293,6 +293,20 @@ async fn the_last_good_keys_live_a_day_whatever_the_server_says_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_issuer_with_another_url_has_one_age() {
+    let world = World::new(Some("k")).await;
+    until("keys", || world.reason() == "OK").await;
+    pass(100).await;
+    let other = world.server.url("http", None);
+    let runtime = Runtime::simulated(1, NOW_MS);
+    let next = FetchedKeys::follow(&issuer(&other), &other, &runtime, &world.keys.metrics);
+    let name = "kith_issuer_keys_age_seconds{";
+    assert_eq!(world.metrics.encode().unwrap().matches(name).count(), 1);
+    assert_eq!(world.metric("kith_issuer_keys_age_seconds"), Some(0));
+    drop(next);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_fetched_for_nobody() {
     let world = World::new(Some("k")).await;
     until("keys", || world.reason() == "OK").await;
