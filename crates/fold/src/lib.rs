@@ -35,7 +35,7 @@ pub use generations::{
     Operations, Projection, Rate, THE_SUITE, Unpromotable, WaitsFor, create_first, found, open_first_events,
 };
 pub use group::Group;
-pub use positions::{Lag, MAX_TOKEN_BYTES, Progress, Standstill, Token, TokenError, WaitError, Watermarks};
+pub use positions::{Lag, Progress, Standstill, Token, WaitError, Watermarks};
 pub use publish::{DependsOn, Publisher};
 pub use rules::{
     APPLIED_IDS_PER_ROW, Append, AppliedIds, Arbiter, CONSENT_EVENTS, Cause, Contest, EVENTS, Effect, FIRST_EVENTS,

@@ -9,6 +9,6 @@ pub(crate) use lag::Fill;
 pub use lag::{Lag, Progress};
 pub(crate) use standstill::Standing;
 pub use standstill::Standstill;
-pub use token::{MAX_TOKEN_BYTES, Token, TokenError};
+pub use token::Token;
 pub(crate) use watermarks::{AppendedRow, Reached, ReachedRow, RestartRow, StoredMarks, WATERMARKS};
 pub use watermarks::{WaitError, Watermarks};

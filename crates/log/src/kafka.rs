@@ -43,9 +43,6 @@ use voice::Voice;
 /// The group of readers outside groups. The library requires a name; it joins and commits nothing with it.
 const READERS_GROUP: &str = "kith-readers";
 
-/// How often the file of the password is compared with what clients have.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
 /// An [`EventLog`] on Kafka brokers.
 pub struct KafkaLog {
     settings: KafkaSettings,
@@ -74,7 +71,7 @@ impl KafkaLog {
         }
         let voice = Voice::new(runtime.clone());
         let login = settings.access.as_ref().and_then(|access| access.login.as_ref());
-        let credentials = login.map(Credentials::read).transpose()?;
+        let credentials = login.map(|login| Credentials::follow(login, &runtime)).transpose()?;
         let heard = || credentials.as_ref().map(Credentials::heard);
         let producer = Producer::new(settings.clone(), heard(), voice.clone(), runtime.clone())?;
         let watermarks = Watermarks::new(&settings.offsets()?, heard(), voice.clone(), runtime.clone())?;
@@ -82,8 +79,9 @@ impl KafkaLog {
         let closed = watch::Sender::new(false);
         let log = Self { settings, credentials, partitions, runtime, voice, producer, readers, closed };
         let log = Arc::new(log);
-        if log.credentials.is_some() {
-            log.runtime.spawn(follow_password(Arc::downgrade(&log)));
+        if let Some(credentials) = &log.credentials {
+            log.producer.renew_password();
+            log.runtime.spawn(renew_passwords(Arc::downgrade(&log), credentials.changes()));
         }
         Ok(log)
     }
@@ -152,25 +150,11 @@ impl EventLog for KafkaLog {
     }
 }
 
-/// Reads the file of the password again, until the log is gone.
-async fn follow_password(log: Weak<KafkaLog>) {
-    let mut said = None;
-    while let Some(log) = log.upgrade() {
-        let runtime = log.runtime.clone();
-        let read = runtime.blocking(move || {
-            let changed = log.credentials.as_ref().map_or(Ok(false), Credentials::reread);
-            log.producer.renew_password();
-            changed
-        });
-        match read.await {
-            Some(Ok(true)) => tracing::info!("the Kafka password that changed is in use"),
-            Some(Err(error)) if said.as_ref() != Some(&error.to_string()) => {
-                tracing::error!(%error, "the Kafka password cannot be read again: the last one stays in use");
-                said = Some(error.to_string());
-            }
-            _ => {}
-        }
-        runtime.sleep(LOOK_EVERY).await;
+/// Gives the producer each other password: it has no loop of its own, as consumers have.
+async fn renew_passwords(log: Weak<KafkaLog>, mut changes: watch::Receiver<Arc<String>>) {
+    while changes.changed().await.is_ok() {
+        let Some(log) = log.upgrade() else { return };
+        log.producer.renew_password();
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod asker;
 mod callers_file;
+mod fetched;
 mod issuer;
+mod key_url;
 mod operator;
 mod principal;
 mod principals;
@@ -22,10 +24,12 @@ use kith_proto::errors::v1::Reason;
 
 pub use asker::Asker;
 pub use callers_file::{CallersError, CallersFile};
+pub use fetched::{FetchError, KeyFetches};
+pub use key_url::KeyTransport;
 pub(crate) use operator::turned_away;
 pub use operator::{Operator, OperatorRules};
 pub use principal::{Accounts, Principal, Refusals, Right};
-pub use principals::{Identity, Principals};
+pub use principals::{CallersMetrics, Identity, Principals};
 pub use refused::TokenRefused;
 pub use revocations::{REVOCATIONS_KEY, Revocations};
 pub use token::{AccessToken, TokenIssuer};

@@ -244,7 +244,7 @@ where
         None => seen.standing(partition, standing.rests_on).await?,
     };
     let mut response = answer(&seen.opener(), &asked, command, standing.state)?;
-    response.set_consistency_token(token.encode());
+    response.set_consistency_token(seen.sealed(&token)?);
     Ok(response)
 }
 

@@ -20,6 +20,7 @@ pub use rates::{RateSetting, SignUp};
 pub use transport::{ClientCertificates, ListenerFiles, Login, ServerAccess, Transport};
 pub use values::{LogAddress, LogFormat, LogLevel, Profile, ProjectorRole, Reflection, ServiceName, TablesAddress};
 
+use crate::auth::KeyTransport;
 use crate::deadline::DeadlineRules;
 use crate::layers::EdgeRules;
 use crate::limits::{
@@ -195,6 +196,14 @@ impl Settings {
     /// The issuers that are trusted and the services that may call; `None`: only accounts call.
     pub fn callers_file(&self) -> Option<&Path> {
         Some(&*self.callers_file).filter(|path| *path != Path::new(""))
+    }
+
+    /// How issuers' keys may come that are at a URL.
+    pub fn issuer_keys_over(&self) -> KeyTransport {
+        match self.profile {
+            Profile::Development => KeyTransport::LoopbackToo,
+            Profile::Production => KeyTransport::TlsOnly,
+        }
     }
 
     /// Whether server reflection is served: in development, unless it is set.

@@ -77,8 +77,10 @@ where
             token.merge(&follows);
             // Rows may say more than this process knows to be folded: then the token's time is not known yet.
             seen.state.at_least(&token, seen.deadline.at()).await?;
-            response.set_consistency_token(seen.dated(token, Timestamp::default()).encode());
-            Ok(response)
+            seen.sealed(&seen.dated(token, Timestamp::default())).map(|token| {
+                response.set_consistency_token(token);
+                response
+            })
         }
     })
 }

@@ -144,6 +144,11 @@ impl Failure {
         Self::one_field(Reason::ConsistencyTokenInvalid, field, "is not a consistency token of this suite".to_owned())
     }
 
+    pub fn consistency_token_expired(field: &str) -> Self {
+        let description = "was sealed with a key that is not in use any more; go on without it".to_owned();
+        Self::one_field(Reason::ConsistencyTokenExpired, field, description)
+    }
+
     pub fn page_token_invalid() -> Self {
         let description = "was not made by this query with this filter".to_owned();
         Self::one_field(Reason::PageTokenInvalid, "page_token", description)
@@ -181,6 +186,16 @@ impl Failure {
         Self::new(Reason::RevocationsBehind, "it is not known at the moment which sessions were ended")
     }
 
+    /// A trusted issuer's keys have not been fetched here yet.
+    pub fn issuer_keys_missing() -> Self {
+        Self::new(Reason::IssuerKeysMissing, "the keys of the token's issuer have not been fetched yet")
+    }
+
+    /// A trusted issuer's keys have not been fetched here for a day.
+    pub fn issuer_keys_stale() -> Self {
+        Self::new(Reason::IssuerKeysStale, "the keys of the token's issuer could not be fetched for too long")
+    }
+
     pub fn request_id_reused() -> Self {
         let description = "was used before with other content".to_owned();
         Self::one_field(Reason::RequestIdReused, "request_id", description)
@@ -200,12 +215,12 @@ impl Failure {
     }
 
     /// The tables did not reach the tokens, or the state for a decision, within the deadline. `records_behind`: how
-    /// many records they lack, if known.
+    /// many records they lack, if known. The caller is told coarsely: the number counts other people's records.
     pub fn behind_token(records_behind: Option<u64>) -> Self {
-        match records_behind {
+        match records_behind.map(coarse) {
             Some(behind) => {
-                Self::new(Reason::BehindToken, format!("the tables are {behind} records behind what was asked for"))
-                    .with("records_behind", behind)
+                let message = format!("the tables are up to {behind} records behind what was asked for");
+                Self::new(Reason::BehindToken, message).with("records_behind", behind)
             }
             None => Self::new(Reason::BehindToken, "the tables are behind what was asked for"),
         }
@@ -296,6 +311,15 @@ impl Failure {
     }
 }
 
+/// The next of 100, 10,000, 1,000,000, ….
+fn coarse(records: u64) -> u64 {
+    let mut bound = 100_u64;
+    while bound < records && bound < u64::MAX {
+        bound = bound.saturating_mul(100);
+    }
+    bound
+}
+
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let mut details = ErrorDetails::new();
@@ -338,6 +362,15 @@ mod tests {
             ("text", "has 501 graphemes, the limit is 500")
         );
         assert!(status.get_details_retry_info().is_none());
+    }
+
+    #[test]
+    fn how_far_behind_tables_are_is_told_coarsely() {
+        let told = |behind| Failure::behind_token(Some(behind)).metadata["records_behind"].clone();
+        assert_eq!([1, 2, 100].map(told), ["100"; 3]);
+        assert_eq!([101, 10_000, 10_001].map(told), ["10000", "10000", "1000000"]);
+        assert_eq!(told(u64::MAX), u64::MAX.to_string());
+        assert!(Failure::behind_token(Some(7)).message().contains("up to 100 records"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The folder of keys: the signing key of access tokens, the keys of refresh tokens and page tokens, and beside them the
-//! public keys.
+//! The folder of keys: the signing key of access tokens, the keys of refresh tokens, page tokens and consistency tokens, and beside
+//! them the public keys.
 //!
 //! Created at the first embedded start and by `kith init`, never overwritten; only a [`rotation`] replaces keys. In Kubernetes it is a
 //! mounted secret.
@@ -26,6 +26,8 @@ pub const JWKS_FILE: &str = "jwks.json";
 pub const SIGNING_KEY_FILE: &str = "signing-key.pem";
 /// The key that page tokens are sealed with, in the folder of keys.
 pub const PAGE_TOKEN_KEY_FILE: &str = "page-token.key";
+/// The key that consistency tokens are sealed with, in the folder of keys.
+pub const CONSISTENCY_TOKEN_KEY_FILE: &str = "consistency-token.key";
 /// The key that refresh tokens are made with, in the folder of keys.
 pub const REFRESH_TOKEN_KEY_FILE: &str = "refresh-token.key";
 const KEY_FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -66,6 +68,7 @@ impl KeyFolder {
         self.create_signing_key(SIGNING_KEY_FILE, runtime)?;
         self.create_secret(PAGE_TOKEN_KEY_FILE, runtime)?;
         self.create_secret(REFRESH_TOKEN_KEY_FILE, runtime)?;
+        self.create_secret(CONSISTENCY_TOKEN_KEY_FILE, runtime)?;
         self.publish(&self.signing_key()?.public)
     }
 
@@ -88,6 +91,11 @@ impl KeyFolder {
     /// Reads the page-token key: 32 bytes, the same for all replicas of all services; and those beside it in a rotation.
     pub fn page_token_key(&self) -> Result<Secret, KeyError> {
         self.secret(PAGE_TOKEN_KEY_FILE)
+    }
+
+    /// Reads the consistency-token key: 32 bytes, the same for all replicas of all services; and those beside it in a rotation.
+    pub fn consistency_token_key(&self) -> Result<Secret, KeyError> {
+        self.secret(CONSISTENCY_TOKEN_KEY_FILE)
     }
 
     /// Reads the refresh-token key: 32 bytes, the same for all replicas of the identity service; and those beside it in a rotation.
@@ -252,7 +260,10 @@ mod tests {
         let keys = KeyFolder::at(&path);
         assert!(keys.signing_key().is_err() && keys.page_token_key().is_err());
         keys.create_missing(&Runtime::system()).unwrap();
-        let secrets = || (keys.page_token_key().unwrap(), keys.refresh_token_key().unwrap());
+        let secrets = || {
+            let pages = (keys.page_token_key().unwrap(), keys.consistency_token_key().unwrap());
+            (pages, keys.refresh_token_key().unwrap())
+        };
         let read = || (keys.signing_key().unwrap().kid().to_owned(), secrets());
         let first = read();
         keys.create_missing(&Runtime::system()).unwrap();
@@ -262,7 +273,8 @@ mod tests {
         names.sort();
         assert_eq!(
             names,
-            [JWKS_FILE, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE].map(|name| path.join(name))
+            [CONSISTENCY_TOKEN_KEY_FILE, JWKS_FILE, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE]
+                .map(|name| path.join(name))
         );
         assert!(names.iter().all(|name| mode(name) == 0o600));
     }

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::Instant;
 
 use crate::auth::{Asker, Principal};
+use crate::consistency_token::ConsistencyTokens;
 use crate::deadline::Deadline;
 use crate::page_token::PageTokens;
 use crate::reasons::may_be_stale;
@@ -35,6 +36,7 @@ const LOG_CLOCK_STEP: Duration = Duration::from_millis(1);
 pub struct Kit {
     pub runtime: Runtime,
     pub page_tokens: Arc<PageTokens>,
+    tokens: ConsistencyTokens,
     projection: Arc<Projection>,
     max_lag_records: u64,
     recent: Mutex<LruCache<RecordId, Recent>>,
@@ -77,13 +79,17 @@ pub(crate) struct Command<'a> {
 }
 
 impl Kit {
-    pub fn new(projection: Arc<Projection>, page_tokens: Arc<PageTokens>, max_lag_records: u64) -> Self {
+    pub fn new(
+        projection: Arc<Projection>,
+        (page_tokens, tokens): (Arc<PageTokens>, ConsistencyTokens),
+        max_lag_records: u64,
+    ) -> Self {
         // `new` would allocate all its memory at once.
         let mut recent = LruCache::unbounded();
         recent.resize(RECENT_COMMANDS);
         let (runtime, time_reads) = (projection.ports().runtime.clone(), Semaphore::new(TIME_READS));
         let (recent, strangers) = (Mutex::new(recent), Shares::of(limits::WAITS_ANONYMOUS));
-        Self { runtime, page_tokens, projection, max_lag_records, recent, time_reads, strangers }
+        Self { runtime, page_tokens, tokens, projection, max_lag_records, recent, time_reads, strangers }
     }
 
     /// Waits until the tables include the token, and returns them as `asker` reads. Every RPC that reads tables gets them here: while
@@ -99,7 +105,7 @@ impl Kit {
         self.reach(&state, asker, token, deadline).await?;
         let (viewer, principal) = (asker.viewer(), asker.principal().cloned());
         if !viewer.is_empty() {
-            // A caller can forge that time: only authenticated callers advance the clock here.
+            // Only authenticated callers advance the clock here.
             self.runtime.observe(token.time());
         }
         if let (Some(principal), Ok(account)) = (&principal, asker.caller()) {
@@ -108,8 +114,8 @@ impl Kit {
         Ok(Seen { state, viewer, principal, deadline, kit: self, publisher, lag })
     }
 
-    /// Waits for the token. Tokens can be forged, and such a wait is as long as the deadline: of callers whom nobody knows, few wait
-    /// at a time, and the others get their answer at once.
+    /// Waits for the token. While folds stand still such a wait is as long as the deadline, and anybody can have a good token: of
+    /// callers whom nobody knows, few wait at a time, and the others get their answer at once.
     async fn reach(&self, state: &State, asker: &Asker, token: &Token, deadline: Deadline) -> Result<(), Failure> {
         if !asker.is_nobody() {
             return Ok(state.at_least(token, deadline.at()).await?);
@@ -161,11 +167,9 @@ impl Kit {
         if at_least.len() > limits::TOKENS_PER_REQUEST {
             return Err(Failure::too_many_tokens(FIELD, at_least.len()));
         }
-        let partition_count = self.projection.ports().log.partition_count();
         let mut all = Token::default();
         for text in at_least {
-            let token = Token::decode(text, partition_count);
-            all.merge(&token.map_err(|_| Failure::consistency_token_invalid(FIELD))?);
+            all.merge(&self.tokens.open(FIELD, text)?);
         }
         Ok(all)
     }
@@ -187,9 +191,14 @@ impl Seen<'_> {
         Opener::new()
     }
 
-    /// The positions that an answer from the current tables includes.
-    pub fn as_of(&self) -> String {
-        self.state.as_of().encode()
+    /// The positions that an answer from the current tables includes, as a token of the caller's.
+    pub fn as_of(&self) -> Result<String, Failure> {
+        self.sealed(&self.state.as_of())
+    }
+
+    /// The token as the caller gets it.
+    pub fn sealed(&self, token: &Token) -> Result<String, Failure> {
+        self.kit.tokens.seal(token)
     }
 
     /// The version of the events that operators opened, as far as this release reads it: records that need a later one must

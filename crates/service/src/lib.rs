@@ -10,6 +10,7 @@ pub mod call;
 pub mod command;
 pub mod config;
 mod connections;
+pub mod consistency_token;
 mod content_type;
 pub mod contest;
 mod cost;

@@ -109,12 +109,26 @@ limits! {
     TOKENS_PER_REQUEST: usize = 8;
     /// Consistency tokens that `MergeTokens` merges into one.
     TOKENS_PER_MERGE: usize = 1_000;
+    /// The longest consistency token, in characters: every partition of every topic takes less, and the tokens of one request fit into one.
+    CONSISTENCY_TOKEN_CHARS: usize = 30 * 1_024;
     /// The longest bearer token that is verified, in bytes.
     BEARER_TOKEN_BYTES: usize = 2_048;
     /// The longest token of a trusted issuer, in bytes.
     ISSUER_TOKEN_BYTES: usize = 8 * 1_024;
     /// How far ahead a trusted issuer's token may expire, in seconds; one that is valid for longer is refused.
     ISSUER_TOKEN_LIFETIME_SECONDS: u64 = 24 * 3_600;
+    /// Keys of one trusted issuer; more than any rotation needs.
+    ISSUER_KEYS: usize = 64;
+    /// A trusted issuer's keys, fetched from its URL, in bytes.
+    ISSUER_KEYS_BYTES: usize = 64 * 1024;
+    /// How long such a fetch may take, in seconds.
+    ISSUER_KEYS_FETCH_SECONDS: u64 = 10;
+    /// How often they are fetched, in seconds; by up to a quarter more seldom, so that processes do not come together.
+    ISSUER_KEYS_EVERY_SECONDS: u64 = 300;
+    /// The least time between two such fetches, in seconds; after each failure twice as long, up to the regular time.
+    ISSUER_KEYS_SOONEST_SECONDS: u64 = 30;
+    /// How long they are used after they were fetched, in seconds; then the issuer's tokens are refused.
+    ISSUER_KEYS_LIVE_SECONDS: u64 = 24 * 3_600;
     /// The longest subject that a trusted issuer names, in bytes.
     SUBJECT_BYTES: usize = 255;
     /// How long an access token is valid, in seconds.

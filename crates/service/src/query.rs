@@ -71,7 +71,7 @@ where
     let wanted = N::parse(request)?;
     let seen = kit.see_for(&asker, &token, deadline).await?;
     // Before the rows are read: they include at least this.
-    let as_of = seen.as_of();
+    let as_of = seen.as_of()?;
     let mut response = N::read(service, &seen, wanted).await?;
     response.set_as_of(as_of);
     Ok(response)
@@ -94,7 +94,7 @@ where
     let token = kit.parse_tokens(request.at_least())?;
     let wanted = N::parse(request)?;
     let seen = kit.see_for(&asker, &token, deadline).await?;
-    let as_of = seen.as_of();
+    let as_of = seen.as_of()?;
     let (mut response, next) = N::page(service, &seen, wanted, &PageAsk { size, after }).await?;
     let next = next.map(|place| kit.page_tokens.seal(R::NAME, &bound, &cursor::encode(&place))).transpose()?;
     response.set_next_page_token(next.unwrap_or_default());

@@ -43,6 +43,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::MessagingNotAllowed
         | Reason::ConversationNotAccepted
         | Reason::EventsNotOpen
+        | Reason::ConsistencyTokenExpired
         | Reason::TokenExchanged => Code::FailedPrecondition,
         Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused | Reason::SignUpClosed => {
             Code::PermissionDenied
@@ -55,7 +56,9 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::OutcomeUnknown
         | Reason::FoldStopped
         | Reason::TablesBeingFilled
-        | Reason::RevocationsBehind => Code::Unavailable,
+        | Reason::RevocationsBehind
+        | Reason::IssuerKeysMissing
+        | Reason::IssuerKeysStale => Code::Unavailable,
         Reason::Overloaded | Reason::RateLimited => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
@@ -85,12 +88,15 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::TokenExpired
         | Reason::SessionEnded
         | Reason::RevocationsBehind
+        | Reason::IssuerKeysMissing
+        | Reason::IssuerKeysStale
         | Reason::FieldInvalid
         | Reason::TextEmpty
         | Reason::TextTooLong
         | Reason::IdMalformed
         | Reason::PageTokenInvalid
         | Reason::ConsistencyTokenInvalid
+        | Reason::ConsistencyTokenExpired
         | Reason::TooManyTokens
         | Reason::BatchTooLong
         | Reason::HandleInvalid
@@ -137,7 +143,7 @@ pub(crate) fn retry_delay(reason: Reason) -> Option<Duration> {
         | Reason::TablesBeingFilled
         | Reason::RevocationsBehind
         | Reason::Overloaded => Some(Duration::from_secs(1)),
-        Reason::FoldStopped => Some(Duration::from_secs(30)),
+        Reason::FoldStopped | Reason::IssuerKeysMissing | Reason::IssuerKeysStale => Some(Duration::from_secs(30)),
         _ => None,
     }
 }

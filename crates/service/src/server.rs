@@ -11,7 +11,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use kith_log::PartitionIndex;
 use kith_proto::tokens::v1::token_service_server::TokenServiceServer;
 use kith_runtime::Runtime;
 use kith_tls::ServerTls;
@@ -24,6 +23,7 @@ use tonic::service::Routes;
 use tower::{Layer, ServiceExt};
 
 use crate::connections::{ConnectionMetrics, Handshakes, Port, Protocol};
+use crate::consistency_token::ConsistencyTokens;
 use crate::descriptors;
 use crate::health::{Health, Readiness};
 use crate::layers::Edge;
@@ -58,8 +58,8 @@ pub struct Serving {
     pub routes: Routes,
     /// The full names of those services (`NamedService::NAME`), for health and reflection.
     pub services: Vec<&'static str>,
-    /// How many partitions every topic has.
-    pub partition_count: PartitionIndex,
+    /// What opens and seals consistency tokens.
+    pub tokens: ConsistencyTokens,
     pub callers: TcpListener,
     pub admin: Admin,
     /// The address of operators' commands, and the services there.
@@ -134,12 +134,12 @@ pub async fn termination() -> Result<(), ServeError> {
 /// Serves until `shutdown` resolves, then drains: health reports NOT_SERVING, no new connections, calls in flight
 /// finish within `drain`. Returns when no caller is served any more; then flush and exit.
 pub async fn serve(serving: Serving, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Serving { runtime, routes, mut services, partition_count, callers, admin, operators, edge, .. } = serving;
+    let Serving { runtime, routes, mut services, tokens, callers, admin, operators, edge, .. } = serving;
     let Serving { readiness, metrics, reflection, connection_age, drain, tls, .. } = serving;
     services.push(TokenServiceServer::<Tokens>::NAME);
     let Admin { mut health, end: end_admin, task: admin } = admin;
     health.add(&services);
-    let routes = routes.add_service(Tokens::server(partition_count));
+    let routes = routes.add_service(Tokens::server(tokens));
     let routes = with_own_services(routes, &health, &services, reflection)?;
     let (end, ending) = watch::channel(false);
 

@@ -19,6 +19,7 @@ use kith_proto::ops::v1::ops_event::Event as OpsEvent;
 use kith_proto::ops::v1::{ProjectionPaused, ProjectionResumed};
 use kith_runtime::Runtime;
 use kith_service::auth::{Authentication, Caller};
+use kith_service::consistency_token::ConsistencyTokens;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
 use kith_tables::embedded::EmbeddedTables;
@@ -117,7 +118,7 @@ impl Stage {
         let topic = topics::ALL.into_iter().find(|topic| topic.name == event.topic_name()).unwrap();
         let publisher = Publisher::new(Arc::clone(&self.ports.log), self.ports.runtime.clone(), "stage");
         let position = publisher.append(topic, event.subject(), id, &event, &Cause::default()).await;
-        Token::from(position.unwrap()).encode()
+        sealed(&position.unwrap().into())
     }
 
     /// Appends the last record of `key`'s partition again, as a producer that repeats itself does; waits until it is
@@ -129,7 +130,7 @@ impl Stage {
         let copy = NewRecord { topic, key: key.to_owned(), headers: record.headers, value: record.value };
         let token = Token::from(self.ports.log.append(copy).await.unwrap());
         self.state().at_least(&token, Instant::now() + PATIENCE).await.unwrap();
-        token.encode()
+        sealed(&token)
     }
 
     /// How many records the partition of `key` has.
@@ -161,8 +162,27 @@ impl Stage {
 async fn at_work(ports: &Ports, group: &Group) -> (Arc<Kit>, Arc<Projection>) {
     create_first(ports, group).await.unwrap();
     let projection = projection(ports, group.clone(), true).await.unwrap();
+    (kit(&projection, ports.log.partition_count(), MAX_LAG_RECORDS), projection)
+}
+
+/// What a service's handlers share, with the keys that all tests have.
+pub fn kit(projection: &Arc<Projection>, partitions: PartitionIndex, max_lag_records: u64) -> Arc<Kit> {
     let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
-    (Arc::new(Kit::new(Arc::clone(&projection), page_tokens, MAX_LAG_RECORDS)), projection)
+    Arc::new(Kit::new(Arc::clone(projection), (page_tokens, tokens(partitions)), max_lag_records))
+}
+
+fn tokens(partitions: PartitionIndex) -> ConsistencyTokens {
+    ConsistencyTokens::new(&[8; 32], partitions, Runtime::system()).unwrap()
+}
+
+/// A token as callers hold it.
+pub fn sealed(token: &Token) -> String {
+    tokens(LogPartition::MAX_COUNT).seal(token).unwrap()
+}
+
+/// What is in a caller's token.
+pub fn opened(token: &str) -> Token {
+    tokens(LogPartition::MAX_COUNT).open("token", token).unwrap()
 }
 
 /// The generations of a group in a process of its own, whose tables were made.
@@ -206,7 +226,7 @@ pub fn by<T>(account_id: RecordId, message: T) -> Request<T> {
 
 /// The places that an answer's token names; the time in it is of later records too.
 pub fn places(token: &str) -> Vec<Position> {
-    Token::decode(token, PARTITIONS).unwrap().positions().collect()
+    opened(token).positions().collect()
 }
 
 /// The code of a refusal, and the reason that it gives.

@@ -2,17 +2,16 @@
 //! that does the same. Only this crate builds a configuration of rustls.
 
 mod client;
-mod live;
 mod pem;
 mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kith_live::Contents;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use client::{ClientFiles, ClientTls};
-pub use live::Live;
 pub use rustls::ClientConfig;
 pub use server::{Accepted, Clients, ServerFiles, ServerTls};
 
@@ -36,6 +35,14 @@ impl TlsError {
     fn unfit(path: &std::path::Path, why: impl ToString) -> Self {
         Self::Unfit { path: path.to_owned(), why: why.to_string() }
     }
+}
+
+/// The contents of these files, in their order.
+fn read(files: &[PathBuf]) -> Result<Contents, TlsError> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path).map_err(|error| TlsError::Unreadable { path: path.clone(), why: error.to_string() })
+    };
+    files.iter().map(read).collect()
 }
 
 fn provider() -> Arc<CryptoProvider> {

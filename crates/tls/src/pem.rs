@@ -9,6 +9,21 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::TlsError;
 
+/// Names the operating system's authorities in errors.
+pub(crate) const SYSTEM: &str = "the authorities of the operating system";
+
+/// The authorities that the operating system trusts. Blocks briefly. Those that do not read are left out.
+pub(crate) fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map_or("there is none".to_owned(), ToString::to_string);
+        return Err(TlsError::unfit(Path::new(SYSTEM), why));
+    }
+    Ok(Arc::new(roots))
+}
+
 /// A file and what it holds.
 #[derive(Clone, Copy)]
 pub(crate) struct File<'a> {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kith_live::Live;
 use kith_runtime::Runtime;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -13,9 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::live::Live;
 use crate::pem::File;
-use crate::{Identity, TlsError, provider};
+use crate::{Identity, TlsError, provider, read};
 
 /// What one connection may hold of bytes that its peer has not taken, beside what the operating system holds.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -39,7 +39,7 @@ pub enum Clients {
 /// TLS 1.3, ALPN `h2`. No session is resumed: each connection proves itself anew, against the files of that moment.
 #[derive(Debug)]
 pub struct ServerTls {
-    config: Arc<Live<ServerConfig>>,
+    config: Arc<Live<ServerConfig, TlsError>>,
 }
 
 /// A connection after its handshake.
@@ -55,7 +55,11 @@ impl ServerTls {
         if let Clients::Optional(ca) | Clients::Required(ca) = &files.clients {
             paths.push(ca.clone());
         }
-        let config = Live::open(paths, move |contents| config(&files, contents))?;
+        let config = Live::open(
+            format!("TLS of a port: {paths:?}"),
+            move || read(&paths),
+            move |contents| config(&files, contents),
+        )?;
         Ok(Arc::new(Self { config }))
     }
 

@@ -42,7 +42,7 @@ impl Place {
 
     fn client(&self, identity: Option<Identity>, server_name: Option<&str>) -> ClientTls {
         let ca = self.ca.write(self.folder.path().join("servers.pem"));
-        ClientTls::open(ClientFiles { ca, identity, server_name: server_name.map(str::to_owned) }).unwrap()
+        ClientTls::open(ClientFiles { ca: Some(ca), identity, server_name: server_name.map(str::to_owned) }).unwrap()
     }
 }
 

@@ -26,9 +26,10 @@ make_secrets() {
         cd "$work/keys"
         env -i PATH="$PATH" "$CLUSTER_BINARIES/kith" init >&2
         kk create secret generic kith-signing-keys --from-file=.kith/keys/signing-key.pem \
-            --from-file=.kith/keys/refresh-token.key --from-file=.kith/keys/page-token.key --from-file=.kith/keys/jwks.json >/dev/null
+            --from-file=.kith/keys/refresh-token.key --from-file=.kith/keys/page-token.key \
+            --from-file=.kith/keys/consistency-token.key --from-file=.kith/keys/jwks.json >/dev/null
         kk create secret generic kith-public-keys --from-file=.kith/keys/page-token.key \
-            --from-file=.kith/keys/jwks.json >/dev/null
+            --from-file=.kith/keys/consistency-token.key --from-file=.kith/keys/jwks.json >/dev/null
     )
 }
 

@@ -18,8 +18,9 @@ pub fn identity(service: &IdentityService, asker: &Asker, subject_token: &str) -
     if subject_token.len() > kith_service::limits::ISSUER_TOKEN_BYTES {
         return Err(Failure::field_invalid(FIELD, "is too long"));
     }
-    let note = || service.note(Happened::new(SecurityKind::LoginRefused, "identity-token").from(asker.source()));
     let proven = match service.shared.principals.identity_of(subject_token) {
+        // That this process lacks the keys is no attempt of anybody.
+        Err(temporary) if temporary.is_temporary() => return Err(temporary.into()),
         Err(_) => Err(invalid("is no valid token of a trusted issuer")),
         Ok(identity) => match asker.principal() {
             Some(principal) if !principal.is_party(identity.party.as_deref()) => {
@@ -28,7 +29,9 @@ pub fn identity(service: &IdentityService, asker: &Asker, subject_token: &str) -
             _ => Ok(identity),
         },
     };
-    proven.inspect_err(|_| note())
+    proven.inspect_err(|_| {
+        service.note(Happened::new(SecurityKind::LoginRefused, "identity-token").from(asker.source()));
+    })
 }
 
 fn invalid(why: &'static str) -> Failure {

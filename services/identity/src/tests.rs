@@ -27,8 +27,6 @@ use kith_service::auth::{Authentication, Caller, Principals, TokenIssuer, Verifi
 use kith_service::config::SignUp;
 use kith_service::deadline::Deadline;
 use kith_service::keys::{JWKS_FILE, KeyFolder};
-use kith_service::kit::Kit;
-use kith_service::page_token::PageTokens;
 use kith_service::rate::{Rate, Refused};
 use kith_tables::Digest;
 use kith_tables::embedded::EmbeddedTables;
@@ -106,8 +104,7 @@ impl World {
     ) -> (Arc<Projection>, IdentityService) {
         let projection = kith_stage::projection(&self.ports, group(1), folding).await.unwrap();
         let runtime = self.ports.runtime.clone();
-        let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
-        let kit = Arc::new(Kit::new(Arc::clone(&projection), page_tokens, 100_000));
+        let kit = kith_stage::kit(&projection, PARTITIONS, 100_000);
         let issuer = TokenIssuer::new(self.keys.signing_key().unwrap(), runtime.clone());
         let verifier = Verifier::open(self.jwks.clone(), runtime).unwrap();
         let deps = Deps {

@@ -63,7 +63,7 @@ pub async fn create(ports: &Ports, settings: &Settings, release: Release) -> any
     Ok(keyspaces)
 }
 
-/// The signing key and the page-token key, where they are missing.
+/// The keys, where they are missing.
 pub fn create_keys(settings: &Settings, runtime: &Runtime) -> anyhow::Result<()> {
     Ok(KeyFolder::at(&settings.keys_dir).create_missing(runtime)?)
 }

@@ -15,7 +15,7 @@ use crate::operator::json;
 
 #[derive(Debug, Args)]
 pub struct KeysOptions {
-    /// Makes the next step of this key's rotation: signing, page-token or refresh-token
+    /// Makes the next step of this key's rotation: signing, page-token, refresh-token or consistency-token
     #[arg(long, value_name = "KEY")]
     rotate: Option<KeyKind>,
     /// Makes the step at once (a stolen key). What the old key made is void then if it is retired
@@ -57,7 +57,7 @@ impl KeysOptions {
             say!("{}", what_to_do(kind, step));
         }
         for (kind, due) in due {
-            say!("{:<14} {:<18} next step: {}", kind.name(), kind.file(), in_full(&due));
+            say!("{:<17} {:<21} next step: {}", kind.name(), kind.file(), in_full(&due));
         }
         Ok(())
     }

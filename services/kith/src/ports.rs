@@ -147,5 +147,5 @@ fn server_files(files: ListenerFiles) -> ServerFiles {
 
 fn client_files(access: &ServerAccess) -> ClientFiles {
     let identity = access.identity.clone().map(|(certificate, key)| Identity { certificate, key });
-    ClientFiles { ca: access.ca.clone(), identity, server_name: access.server_name.clone() }
+    ClientFiles { ca: Some(access.ca.clone()), identity, server_name: access.server_name.clone() }
 }

@@ -11,8 +11,9 @@ use kith_fold::{FoldError, Generations, MakeGroup, Operations, Projection, Stand
 use kith_log::LogError;
 use kith_log::kafka::check_rights as check_kafka_rights;
 use kith_runtime::Runtime;
-use kith_service::auth::{Principals, Refusals, Revocations, Verifier};
+use kith_service::auth::{CallersMetrics, Principals, Revocations, Verifier};
 use kith_service::config::{LogAddress, LogFormat, Settings};
+use kith_service::consistency_token::ConsistencyTokens;
 use kith_service::health::{Readiness, ReadinessCheck};
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
@@ -79,7 +80,7 @@ pub async fn run(settings: Settings, release: Release) -> anyhow::Result<()> {
         runtime: runtime.clone(),
         routes: suite.routes.clone(),
         services: suite.names.clone(),
-        partition_count: ports.log.partition_count(),
+        tokens: suite.tokens.clone(),
         callers,
         admin,
         operators: (operators, suite.operators.clone()),
@@ -112,7 +113,8 @@ fn principals(
     match settings.callers_file() {
         None => Ok(Principals::default()),
         Some(file) => {
-            let opened = Principals::open(file.to_owned(), runtime.clone(), Refusals::register(metrics, security));
+            let metrics = CallersMetrics::register(metrics, security);
+            let opened = Principals::open(file.to_owned(), settings.issuer_keys_over(), runtime.clone(), metrics);
             opened.context("the services that may call (`callers_file`)")
         }
     }
@@ -167,6 +169,7 @@ struct Suite {
     /// Which sessions were ended, for the edge.
     revocations: Arc<Revocations>,
     projections: Vec<Arc<Projection>>,
+    tokens: ConsistencyTokens,
     runtime: Runtime,
 }
 
@@ -181,6 +184,8 @@ impl Suite {
         let waits = Waits { ports, stores, patience: settings.is_embedded().then_some(START_PATIENCE) };
         let keys = KeyFolder::at(&settings.keys_dir);
         let page_tokens = Arc::new(PageTokens::new(keys.page_token_key().context("the page-token key")?)?);
+        let key = keys.consistency_token_key().context("the consistency-token key: `kith init` makes one")?;
+        let tokens = ConsistencyTokens::new(key, ports.log.partition_count(), ports.runtime.clone())?;
         waits.until("rights", || check_rights(settings, release, ports)).await?;
         let operations = Arc::new(waits.until("operations", || open_operations(ports)).await?);
         let revocations = Arc::new(waits.until("revocations", || open_revocations(ports)).await?);
@@ -198,7 +203,8 @@ impl Suite {
                     ports.runtime.spawn(upgrade::follow(Arc::downgrade(&projection)));
                 }
                 ports.runtime.spawn(watch_lag(ports.runtime.clone(), Arc::downgrade(&projection), check));
-                let kit = Kit::new(Arc::clone(&projection), Arc::clone(&page_tokens), settings.max_lag_records);
+                let seals = (Arc::clone(&page_tokens), tokens.clone());
+                let kit = Kit::new(Arc::clone(&projection), seals, settings.max_lag_records);
                 kits.insert(projection.group_name(), Arc::new(kit));
                 all.push(projection);
             }
@@ -214,7 +220,7 @@ impl Suite {
         let audit = ops::audit::service(Arc::clone(&log), Arc::clone(&page_tokens), rights::audits(settings));
         let events = ops::events::service(log, operations, page_tokens, runtime.clone());
         let operators = ops::routes(projections, events, audit);
-        Ok(Self { routes: routes.routes(), names, operators, revocations, projections: all, runtime })
+        Ok(Self { routes: routes.routes(), names, operators, revocations, projections: all, tokens, runtime })
     }
 }
 

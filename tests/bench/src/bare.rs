@@ -30,6 +30,7 @@ use tonic::{Request, Response, Status};
 
 use crate::raw::Raw;
 use crate::template::{Kind, Template};
+use crate::tokens;
 use crate::world::{ACCOUNTS, PARTITIONS};
 use writer::{Command, Writer};
 
@@ -120,6 +121,10 @@ async fn open_log(log: Option<&str>) -> Result<Log> {
     Ok(Log::Kafka(config.create()?))
 }
 
+fn sealed(token: &Token) -> Result<String, Status> {
+    tokens::seal(token).map_err(|error| Status::internal(error.to_string()))
+}
+
 impl Shared {
     /// Appends, hands the rows on, and gives the token.
     async fn command(&self, kind: Kind, key: &str, actor: u64) -> Result<String, Status> {
@@ -144,7 +149,7 @@ impl Shared {
             let subject = u64::from_str_radix(key.get(..12).unwrap_or(key), 16).unwrap_or(n);
             writer.take(usize::from(partition.index), Command { kind, n, actor, subject }).await;
         }
-        Ok(Token::from(position).encode())
+        sealed(&position.into())
     }
 }
 
@@ -302,6 +307,6 @@ impl feeds::feed_service_server::FeedService for Bare {
         if let Some(writer) = &self.0.writer {
             writer.drained().await.map_err(|error| Status::unavailable(error.to_string()))?;
         }
-        Ok(Response::new(feeds::WaitForResponse { as_of: Token::default().encode(), incomplete: false }))
+        Ok(Response::new(feeds::WaitForResponse { as_of: sealed(&Token::default())?, incomplete: false }))
     }
 }

@@ -16,6 +16,7 @@ mod row;
 mod steps;
 mod target;
 mod template;
+mod tokens;
 mod world;
 
 use std::path::PathBuf;

@@ -27,6 +27,7 @@ use tonic::{Code, Request, Status};
 use crate::line::{Connection, Line};
 use crate::load::Call;
 use crate::template::Kind;
+use crate::tokens;
 use crate::world::{self, TEXT, Thing};
 
 /// A connection may have 256 calls open.
@@ -50,6 +51,7 @@ pub type Bearers = Arc<Vec<MetadataValue<Ascii>>>;
 pub fn bearers(keys: &Path, count: u64) -> Result<Bearers> {
     let (folder, runtime) = (KeyFolder::at(keys), Runtime::system());
     folder.create_missing(&runtime)?;
+    tokens::put_key(keys)?;
     let issuer = TokenIssuer::new(folder.signing_key()?, runtime);
     let bearer = |n| {
         let token = issuer
@@ -218,7 +220,7 @@ impl<C: Connection> Target<C> {
     }
 
     async fn folded_within_a_call(&self, token: &Token) -> Result<(), Status> {
-        let at_least = vec![token.encode()];
+        let at_least = vec![tokens::seal(token).map_err(|error| Status::internal(error.to_string()))?];
         let _: WaitForResponse = self.call(WAIT_FOR, 0, WaitForRequest { at_least: at_least.clone() }).await?;
         let posts = BatchGetPostsRequest { post_ids: Vec::new(), at_least: at_least.clone() };
         let _: BatchGetPostsResponse = self.call(BATCH_GET_POSTS, 0, posts).await?;

@@ -7,6 +7,7 @@ use kith_log::{Offset, RecordId};
 use kith_service::auth::{
     self, Accounts, Authentication, Caller, Principal, Principals, Refusals, Right, SessionRef, TokenIssuer, Verifier,
 };
+use kith_service::consistency_token::ConsistencyTokens;
 use tonic::body::Body;
 use tonic::codegen::http;
 use tonic::metadata::MetadataValue;
@@ -24,6 +25,7 @@ pub type Way = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, St
 pub struct Callers {
     ways: Ways,
     identity: Identity,
+    tokens: ConsistencyTokens,
 }
 
 #[derive(Clone)]
@@ -44,17 +46,23 @@ enum Identity {
 
 impl Callers {
     /// Handlers of this process, called without the layers of a server. `verifier` checks what `issuer` signs.
-    pub fn within(routes: Routes, issuer: TokenIssuer, verifier: Verifier) -> Self {
+    pub fn within(routes: Routes, issuer: TokenIssuer, verifier: Verifier, tokens: ConsistencyTokens) -> Self {
         let way = ServiceExt::<http::Request<Body>>::map_err(routes.prepare(), |never| match never {});
-        Self { ways: Ways::One(BoxCloneSyncService::new(way)), identity: Identity::Known(Arc::new(issuer), verifier) }
+        let identity = Identity::Known(Arc::new(issuer), verifier);
+        Self { ways: Ways::One(BoxCloneSyncService::new(way)), identity, tokens }
     }
 
     /// Servers, by the names of services; `issuer` signs as they do.
-    pub fn over(channels: BTreeMap<&'static str, Channel>, issuer: TokenIssuer) -> Self {
+    pub fn over(channels: BTreeMap<&'static str, Channel>, issuer: TokenIssuer, tokens: ConsistencyTokens) -> Self {
         let way =
             |channel: Channel| BoxCloneSyncService::new(channel.map_err(|error| Status::from_error(Box::new(error))));
         let ways = channels.into_iter().map(|(service, channel)| (service, way(channel))).collect();
-        Self { ways: Ways::Each(ways), identity: Identity::Bearer(Arc::new(issuer)) }
+        Self { ways: Ways::Each(ways), identity: Identity::Bearer(Arc::new(issuer)), tokens }
+    }
+
+    /// What seals and opens as the services do.
+    pub fn tokens(&self) -> &ConsistencyTokens {
+        &self.tokens
     }
 
     /// The way to a service.

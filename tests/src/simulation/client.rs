@@ -13,6 +13,7 @@ use super::history::{Call, Outcome};
 use super::hot;
 use super::nouns::{self, Block, CreateAccount, Unblock, create};
 use super::operation::{Ask, Op, Reply, op};
+use super::plain;
 use super::target::Target;
 use crate::simulated::Chance;
 
@@ -250,7 +251,7 @@ impl Client {
 
     fn learn(&mut self, call: &Call) {
         let Some(reply) = call.reply() else { return };
-        let token = Token::decode(&reply.token, self.target.plan().partitions).unwrap_or_default();
+        let token = plain::token(&reply.token).unwrap_or_default();
         if !call.op.is_read() || self.chance.per_mille(500) {
             self.token.merge(&token);
         }
@@ -266,7 +267,7 @@ impl Client {
 
 pub(super) fn ask(call: &Call, page_token: &str) -> Ask {
     let at_least = match call.at_least.positions().next() {
-        Some(_) => vec![call.at_least.encode()],
+        Some(_) => vec![plain::text(&call.at_least)],
         None => Vec::new(),
     };
     let (actor, request_id) = (call.actor.clone(), call.request_id.clone());

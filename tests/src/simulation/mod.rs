@@ -12,6 +12,7 @@ mod model;
 mod nouns;
 mod operation;
 mod people;
+mod plain;
 mod plan;
 pub mod planted;
 mod process;

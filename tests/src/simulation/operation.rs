@@ -13,6 +13,7 @@ use super::callers::Callers;
 use super::checks::{EFFECTIVE_ONCE, Finding};
 use super::history::{Call, Outcome};
 use super::model::Model;
+use super::plain;
 
 /// One request, but for what the operation itself says.
 #[derive(Debug, Clone, Default)]
@@ -150,8 +151,9 @@ impl<O: Operation> AnyOperation for O {
     }
 
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Answer>, Status> {
-        let Reply { answer, token, next_page } = Operation::call(self, to, ask).await?;
-        Ok(Reply { answer: Answer::new(answer), token, next_page })
+        let at_least = ask.at_least.into_iter().map(|token| plain::sealed(to.tokens(), token)).collect();
+        let Reply { answer, token, next_page } = Operation::call(self, to, Ask { at_least, ..ask }).await?;
+        Ok(Reply { answer: Answer::new(answer), token: plain::opened(to.tokens(), token), next_page })
     }
 
     fn record(&self, actor: &str, request_id: &str) -> Option<Appended> {

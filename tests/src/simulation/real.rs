@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use kith_log::{PartitionIndex, Record};
 use kith_runtime::Runtime;
 use kith_service::auth::TokenIssuer;
+use kith_service::consistency_token::ConsistencyTokens;
 use kith_service::keys::KeyFolder;
 use tokio::task::JoinHandle;
 use tonic::transport::Endpoint;
@@ -80,7 +81,9 @@ impl Workload {
         };
         let channels = sockets.iter().map(|(&service, socket)| Ok((service, channel(socket)?)));
         let issuer = TokenIssuer::new(KeyFolder::at(keys).signing_key()?, runtime.clone());
-        let callers = Callers::over(channels.collect::<Result<_>>()?, issuer);
+        let key = KeyFolder::at(keys).consistency_token_key()?;
+        let tokens = ConsistencyTokens::new(key, partitions, runtime.clone())?;
+        let callers = Callers::over(channels.collect::<Result<_>>()?, issuer, tokens);
         let steps = match lasts {
             Lasts::Steps => (people * STEPS_PER_PERSON).div_ceil(CLIENTS),
             Lasts::UntilTold => UNHURRIED_STEPS,

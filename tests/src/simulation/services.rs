@@ -8,7 +8,8 @@ use kith::services::{RELEASE, Serving};
 use kith_fold::Projection;
 use kith_fold::engine::Ports;
 use kith_runtime::Runtime;
-use kith_service::auth::{Principals, Refusals, Revocations, TokenIssuer, Verifier};
+use kith_service::auth::{CallersMetrics, KeyTransport, Principals, Revocations, TokenIssuer, Verifier};
+use kith_service::consistency_token::ConsistencyTokens;
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
@@ -55,7 +56,11 @@ pub fn handlers(
     backfill_window_seconds: u64,
 ) -> Result<Callers> {
     let page_tokens = Arc::new(PageTokens::new(&[7; 32])?);
-    let kit = |of: &Arc<Projection>| Arc::new(Kit::new(Arc::clone(of), Arc::clone(&page_tokens), MAX_LAG_RECORDS));
+    // Nonces are of no seed: nothing that is compared depends on them.
+    let key = KeyFolder::at(keys.path()).consistency_token_key()?;
+    let tokens = ConsistencyTokens::new(key, ports.log.partition_count(), Runtime::system())?;
+    let seals = || (Arc::clone(&page_tokens), tokens.clone());
+    let kit = |of: &Arc<Projection>| Arc::new(Kit::new(Arc::clone(of), seals(), MAX_LAG_RECORDS));
     let mut settings = digests::settings(ONLY_FOLDS_NEED_IT, ports.log.partition_count())?;
     settings.keys_dir = keys.path().to_owned();
     settings.password_memory_kib = PASSWORD_MEMORY_KIB;
@@ -64,7 +69,12 @@ pub fn handlers(
     let verifier = Verifier::open(settings.jwks_file(), ports.runtime.clone())?.heeding(Arc::new(revocations));
     let issuer = TokenIssuer::new(KeyFolder::at(keys.path()).signing_key()?, ports.runtime.clone());
     let kits = projections.iter().map(|of| (of.group_name(), kit(of))).collect();
-    let principals = Principals::open(keys.callers.clone(), ports.runtime.clone(), Refusals::default())?;
+    let principals = Principals::open(
+        keys.callers.clone(),
+        KeyTransport::LoopbackToo,
+        ports.runtime.clone(),
+        CallersMetrics::default(),
+    )?;
     let refused = Refused::default();
     let serving =
         Serving { kits, settings: &settings, verifier: &verifier, principals: &principals, refused: &refused };
@@ -72,5 +82,5 @@ pub fn handlers(
     for service in RELEASE.0 {
         (service.add_to)(&mut routes, &serving)?;
     }
-    Ok(Callers::within(routes.routes(), issuer, verifier))
+    Ok(Callers::within(routes.routes(), issuer, verifier, tokens))
 }

@@ -1,5 +1,6 @@
 //! Calling services, through the wire: what each may do, for whom, and what is said of it in the log.
 
+mod by_url;
 pub mod issuer;
 
 use std::time::Duration;

@@ -2,17 +2,20 @@
 //! served meanwhile.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream;
-use kith_fold::Token;
 use kith_log::{LogPartition, Position, topics};
 use kith_proto::feeds::v1::GetHomeFeedRequest;
 use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
 use kith_proto::identity::v1::session_service_client::SessionServiceClient;
 use kith_proto::identity::v1::{CreateAccountRequest, CreateSessionRequest, CreateSessionResponse};
+use kith_runtime::Runtime;
+use kith_service::consistency_token::ConsistencyTokens;
+use kith_service::keys::KeyFolder;
+use kith_service::keys::secret::Secret;
 use kith_service::limits::{
     ADMIN_CONNECTIONS, CANCELLED_UNSEEN_PER_CONNECTION, CONNECTIONS, GUESSES_FREE, RPCS_IN_FLIGHT,
     RPCS_IN_FLIGHT_ANONYMOUS, STREAMS_PER_CONNECTION, WAITS_ANONYMOUS,
@@ -41,6 +44,7 @@ struct World {
     suite: Suite,
     callers: SocketAddr,
     admin: SocketAddr,
+    keys: tempfile::TempDir,
 }
 
 impl World {
@@ -49,11 +53,18 @@ impl World {
     }
 
     async fn with(settings: &[(&str, &str)]) -> Self {
-        let launch = settings.iter().fold(Launch::run("suite"), |launch, (key, value)| launch.set(key, *value));
+        let keys = tempfile::tempdir().unwrap();
+        let launch = Launch::run("suite").set("keys_dir", keys.path().display().to_string());
+        let launch = settings.iter().fold(launch, |launch, (key, value)| launch.set(key, *value));
         let suite = Suite::of("suite", launch).await.unwrap();
         let socket = |port| suite.processes["suite"].socket(port);
         let (callers, admin) = (socket(PORT), socket(ADMIN_PORT));
-        Self { suite, callers, admin }
+        Self { suite, callers, admin, keys }
+    }
+
+    /// A good token of what the tables will not have for long: as if the folds were far behind.
+    fn token_of_the_future(&self) -> String {
+        seal(KeyFolder::at(self.keys.path()).consistency_token_key().unwrap())
     }
 
     fn channel(&self, host: u8) -> Channel {
@@ -86,6 +97,12 @@ impl World {
     async fn log_lines(&mut self) -> usize {
         self.suite.process("suite").unwrap().process().unwrap().output().unwrap().lines().count()
     }
+}
+
+/// Of a place far behind the end of the log.
+fn seal(key: impl Into<Secret>) -> String {
+    let far = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset: 1_000_000_000 };
+    ConsistencyTokens::new(key, 16, Runtime::system()).unwrap().seal(&far.into()).unwrap()
 }
 
 /// The token of the new account.
@@ -131,10 +148,27 @@ async fn bodies_that_never_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn made_up_tokens() {
+    let world = World::new().await;
+    let hostile = world.channel(HOSTILE);
+    let good = sign_up(&hostile, "known").await.unwrap();
+    let end = if good.ends_with('A') { "B" } else { "A" };
+    let changed = format!("{}{end}", &good[..good.len() - 1]);
+    for (made_up, why) in [(seal(&[7; 32]), "CONSISTENCY_TOKEN_EXPIRED"), (changed, "CONSISTENCY_TOKEN_INVALID")] {
+        let began = Instant::now();
+        for _ in 0..2 * WAITS_ANONYMOUS {
+            assert_eq!(reason(&sign_in(&hostile, "known", PASSWORD, &made_up).await.unwrap_err()), why);
+        }
+        // Not one of them waited.
+        assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
+    }
+    world.serves_others("honest").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_the_future() {
     let world = World::new().await;
-    let far = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset: 1_000_000_000 };
-    let (far, hostile) = (Token::from(far).encode(), world.channel(HOSTILE));
+    let (far, hostile) = (world.token_of_the_future(), world.channel(HOSTILE));
     let waits = stream::iter(0..2 * RPCS_IN_FLIGHT_ANONYMOUS).map(|_| sign_in(&hostile, "nobody", "a guess", &far));
     let mut waits = Box::pin(waits.buffer_unordered(2 * RPCS_IN_FLIGHT_ANONYMOUS));
     // Most are answered at once: those that find no turn to wait.

@@ -41,7 +41,7 @@ impl Holder {
 
     async fn is_served(&self) {
         self.person.reads(&self.session.access_token).await.unwrap();
-        self.page("").await.unwrap();
+        self.page(&self.session.consistency_token).await.unwrap();
         let refreshed = self.person.refresh(&self.session.refresh_token).await.unwrap();
         self.person.reads(&refreshed.access_token).await.unwrap();
     }
@@ -90,11 +90,13 @@ async fn keys_follow_each_other_and_nobody_notices() {
     let refused = |answer: Result<(), Status>| reason(&answer.unwrap_err());
     assert_eq!(refused(person.reads(&first.session.access_token).await), "UNAUTHENTICATED");
     assert_eq!(refused(person.refresh(&first.session.refresh_token).await.map(drop)), "REFRESH_TOKEN_INVALID");
-    let second = Holder::new(person.clone(), &created).await;
+    let second = Holder::new(person.clone(), "").await;
     second.is_served().await;
+    let expired = second.page(&first.session.consistency_token).await;
+    assert_eq!(refused(expired.map(drop)), "CONSISTENCY_TOKEN_EXPIRED");
     let stale = Holder { page_token: first.page_token, ..second };
     assert_eq!(refused(stale.page("").await.map(drop)), "PAGE_TOKEN_INVALID");
     let said = keys(&mut suite, &[]).await.unwrap();
     let next: Vec<&Value> = said["keys"].as_array().unwrap().iter().map(|key| &key["next_step"]).collect();
-    assert_eq!(next, ["prepare"; 3]);
+    assert_eq!(next, ["prepare"; 4]);
 }

@@ -92,7 +92,7 @@ impl Place {
 
     async fn cql(&self, statements: &[String]) {
         let identity = Identity { certificate: self.file("kith.pem"), key: self.file("kith.key") };
-        let files = ClientFiles { ca: self.file("servers-ca.pem"), identity: Some(identity), server_name: None };
+        let files = ClientFiles { ca: Some(self.file("servers-ca.pem")), identity: Some(identity), server_name: None };
         cassandra_server::execute(&self.cassandra, files, statements).await.unwrap();
     }
 

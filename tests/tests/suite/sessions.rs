@@ -61,7 +61,7 @@ impl Person {
             handle: HANDLE.into(),
             password: password.into(),
             client: ClientClass::Browser.into(),
-            at_least: vec![at_least.to_owned()],
+            at_least: Some(at_least.to_owned()).filter(|token| !token.is_empty()).into_iter().collect(),
             ..Default::default()
         };
         Ok(self.sessions().create_session(request).await?.into_inner())

@@ -3,6 +3,8 @@
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
+use kith_live::Live;
+use kith_runtime::Runtime;
 use rdkafka::ClientContext;
 use rdkafka::bindings::{rd_kafka_error_destroy, rd_kafka_error_string, rd_kafka_sasl_set_credentials};
 use rdkafka::client::Client;
@@ -11,38 +13,38 @@ use tokio::sync::watch;
 use super::settings::KafkaLogin;
 use crate::LogError;
 
-/// The user's password as it was last read.
+/// The user's password as its file was last read.
 pub(super) struct Credentials {
-    login: KafkaLogin,
-    password: watch::Sender<String>,
+    user: Arc<str>,
+    password: Arc<Live<String, LogError>>,
 }
 
 /// One client's view of it.
 pub(super) struct Heard {
     user: Arc<str>,
-    password: watch::Receiver<String>,
+    password: watch::Receiver<Arc<String>>,
 }
 
 impl Credentials {
-    pub fn read(login: &KafkaLogin) -> Result<Self, LogError> {
-        Ok(Self { login: login.clone(), password: watch::Sender::new(login.password()?) })
-    }
-
-    /// Reads the file again; whether the password is another one.
-    pub fn reread(&self) -> Result<bool, LogError> {
-        let now = self.login.password()?;
-        Ok(self.password.send_if_modified(|known| {
-            let differs = *known != now;
-            *known = now;
-            differs
-        }))
+    /// Reads the file, and reads it again while there are credentials.
+    pub fn follow(login: &KafkaLogin, runtime: &Runtime) -> Result<Self, LogError> {
+        let (file, text) = (login.clone(), login.clone());
+        let make = move |contents: &[Vec<u8>]| text.password_in(contents.first().map_or(&[], Vec::as_slice));
+        let password = Live::open("the Kafka password", move || Ok(vec![file.read()?]), make)?;
+        password.follow(runtime);
+        Ok(Self { user: login.user.as_str().into(), password })
     }
 
     pub fn heard(&self) -> Heard {
         let mut password = self.password.subscribe();
         // The client has read the file by itself, perhaps a moment before it changed.
         password.mark_changed();
-        Heard { user: self.login.user.as_str().into(), password }
+        Heard { user: Arc::clone(&self.user), password }
+    }
+
+    /// Tells of each other password, until the credentials are gone.
+    pub fn changes(&self) -> watch::Receiver<Arc<String>> {
+        self.password.subscribe()
     }
 }
 
@@ -52,7 +54,7 @@ impl Heard {
         if !self.password.has_changed().unwrap_or(false) {
             return;
         }
-        let password = self.password.borrow_and_update().clone();
+        let password = self.password.borrow_and_update().to_string();
         if let Err(why) = set_password(client, &self.user, password) {
             tracing::error!(why, "a changed password could not be given to a Kafka client: it needs a new start");
         }

@@ -65,12 +65,23 @@ pub struct KafkaLogin {
 impl KafkaLogin {
     /// The password as the file has it now, without the line end of an editor.
     pub(super) fn password(&self) -> Result<String, LogError> {
-        let refused = |why: String| LogError::Contract(format!("{}: {why}", self.password_file.display()));
-        let text = std::fs::read_to_string(&self.password_file).map_err(|error| refused(error.to_string()))?;
+        self.password_in(&self.read()?)
+    }
+
+    pub(super) fn read(&self) -> Result<Vec<u8>, LogError> {
+        std::fs::read(&self.password_file).map_err(|error| self.refused(error.to_string()))
+    }
+
+    pub(super) fn password_in(&self, contents: &[u8]) -> Result<String, LogError> {
+        let text = std::str::from_utf8(contents).map_err(|error| self.refused(error.to_string()))?;
         match text.trim_end_matches(['\r', '\n']) {
-            "" => Err(refused("it holds no password".to_owned())),
+            "" => Err(self.refused("it holds no password".to_owned())),
             password => Ok(password.to_owned()),
         }
+    }
+
+    fn refused(&self, why: String) -> LogError {
+        LogError::Contract(format!("{}: {why}", self.password_file.display()))
     }
 }
 

@@ -10,6 +10,7 @@ use kith_fold::THE_SUITE;
 use serde::Deserialize;
 
 use super::issuer::{Issuer, KeySource};
+use super::key_url::{KeyTransport, KeyUrl};
 use super::{Accounts, ISSUER, Operator, Principal, Refusals, Right};
 
 /// The longest file: thousands of services.
@@ -59,7 +60,10 @@ struct IssuerText {
     issuer: String,
     audience: String,
     algorithm: AlgorithmText,
-    jwks_file: PathBuf,
+    jwks_file: Option<PathBuf>,
+    jwks_url: Option<String>,
+    /// Of the server at `jwks_url`.
+    ca_file: Option<PathBuf>,
     subject_claim: Option<String>,
     leeway_seconds: Option<u32>,
 }
@@ -87,15 +91,23 @@ struct PrincipalText {
 }
 
 impl CallersFile {
-    /// Reads and checks the file; blocks briefly. Not the keys that it names.
-    pub fn read(path: &Path, refusals: &Refusals) -> Result<Self, CallersError> {
-        let text = read_bounded(path)?;
-        let text: FileText =
-            toml::from_str(&text).map_err(|error| CallersError::Toml { path: path.to_owned(), error })?;
-        Self::of(text, refusals).map_err(|(entry, problem)| CallersError::Entry {
+    /// What the text of the file at `path` says; not the keys that it names. The files that it names are as it names them, beside it.
+    pub fn parse(path: &Path, text: &[u8], over: KeyTransport, refusals: &Refusals) -> Result<Self, CallersError> {
+        let toml = |error| CallersError::Toml { path: path.to_owned(), error };
+        let text: FileText = toml::from_slice(text).map_err(toml)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::of(text, &Place { folder, over }, refusals).map_err(|(entry, problem)| CallersError::Entry {
             path: path.to_owned(),
             entry,
             problem,
+        })
+    }
+
+    /// The issuers whose keys are at a URL.
+    pub fn by_url(&self) -> impl Iterator<Item = (&Issuer, &KeyUrl)> {
+        self.issuers.values().filter_map(|issuer| match &issuer.keys {
+            KeySource::Url(url) => Some((issuer, url)),
+            KeySource::File(_) => None,
         })
     }
 
@@ -116,11 +128,11 @@ impl CallersFile {
         all.filter(|principal| !principal.has_rights()).map(|principal| &**principal.name())
     }
 
-    fn of(text: FileText, refusals: &Refusals) -> Result<Self, Wrong> {
+    fn of(text: FileText, place: &Place<'_>, refusals: &Refusals) -> Result<Self, Wrong> {
         let mut file = Self { issuers: BTreeMap::new(), by_subject: BTreeMap::new(), by_peer: BTreeMap::new() };
         for issuer in text.issuer {
             let entry = format!("issuer `{}`", issuer.issuer);
-            let issuer = issuer.parse().map_err(|problem| (entry.clone(), problem))?;
+            let issuer = issuer.parse(place).map_err(|problem| (entry.clone(), problem))?;
             if file.issuers.insert(Arc::clone(&issuer.name), issuer).is_some() {
                 return Err((entry, "stands twice".to_owned()));
             }
@@ -172,9 +184,16 @@ impl CallersFile {
 /// The entry, and what is wrong with it.
 type Wrong = (String, String);
 
+/// Where the file is, and how the keys that it names may come.
+struct Place<'a> {
+    folder: &'a Path,
+    over: KeyTransport,
+}
+
 impl IssuerText {
-    fn parse(self) -> Result<Issuer, String> {
-        let Self { issuer, audience, algorithm, jwks_file, subject_claim, leeway_seconds } = self;
+    fn parse(self, place: &Place<'_>) -> Result<Issuer, String> {
+        let keys = self.keys(place)?;
+        let Self { issuer, audience, algorithm, subject_claim, leeway_seconds, .. } = self;
         if issuer.is_empty() || issuer.len() > ISSUER_BYTES_MAX || issuer == ISSUER || issuer == "any" {
             return Err(format!("is not 1 to {ISSUER_BYTES_MAX} bytes long, or is one of `{ISSUER}` and `any`"));
         }
@@ -196,16 +215,28 @@ impl IssuerText {
             AlgorithmText::ES256 => Algorithm::ES256,
             AlgorithmText::RS256 => Algorithm::RS256,
         };
-        let keys = KeySource::File(jwks_file);
         Ok(Issuer { name: issuer.into(), audience, algorithm, keys, subject_claim, leeway_seconds })
+    }
+
+    fn keys(&self, place: &Place<'_>) -> Result<KeySource, String> {
+        let beside = |file: &PathBuf| place.folder.join(file);
+        match (&self.jwks_file, &self.jwks_url, &self.ca_file) {
+            (Some(file), None, None) => Ok(KeySource::File(beside(file))),
+            (None, Some(url), ca) => {
+                let url = KeyUrl::parse(url, ca.as_ref().map(beside), place.over);
+                Ok(KeySource::Url(url.map_err(|why| format!("has a `jwks_url` that {why}"))?))
+            }
+            _ => Err("needs either `jwks_file`, or `jwks_url` and perhaps `ca_file`".to_owned()),
+        }
     }
 }
 
-fn read_bounded(path: &Path) -> Result<String, CallersError> {
+/// The bytes of the callers' file at `path`. Blocks briefly.
+pub fn read(path: &Path) -> Result<Vec<u8>, CallersError> {
     let unreadable = |error| CallersError::File { path: path.to_owned(), error };
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(CallersError::TooLong { path: path.to_owned() });
     }
@@ -228,8 +259,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("callers.toml");
         std::fs::write(&path, text).unwrap();
-        let read = CallersFile::read(&path, &Refusals::default());
-        read.map_err(|error| error.to_string().replace(&*folder.path().to_string_lossy(), ""))
+        let parse = |text: Vec<u8>| CallersFile::parse(&path, &text, KeyTransport::LoopbackToo, &Refusals::default());
+        super::read(&path)
+            .and_then(parse)
+            .map_err(|error| error.to_string().replace(&*folder.path().to_string_lossy(), ""))
     }
 
     fn principal(rest: &str) -> Result<CallersFile, String> {
@@ -274,10 +307,29 @@ mod tests {
             ("https://login.example", "kith", "one of `kith` and `any`"),
             ("jwks_file", "subject_claim = \"email\"\njwks_file", "given to another person"),
             ("jwks_file", "leeway_seconds = 301\njwks_file", "over 300"),
+            ("jwks_file = \"login.json\"", "", "needs either `jwks_file`, or `jwks_url`"),
+            ("jwks_file", "jwks_url = \"https://login.example/keys\"\njwks_file", "needs either"),
+            ("jwks_file", "ca_file = \"ca.pem\"\njwks_file", "needs either"),
+            ("jwks_file = \"", "jwks_url = \"", "is not `https://`"),
             ("audience = \"kith\"", "audience = \"\"", "no `audience`"),
         ] {
             let error = read(&ISSUERS.replace(from, to)).err().unwrap();
             assert!(error.contains(wrong), "{to}: {error}");
+        }
+        for (over, url, is_fit) in [
+            (KeyTransport::TlsOnly, "https://login.example/keys", true),
+            (KeyTransport::TlsOnly, "https://login.example:8443", true),
+            (KeyTransport::LoopbackToo, "http://127.0.0.1:80/keys", true),
+            (KeyTransport::LoopbackToo, "http://[::1]:80/keys", true),
+            (KeyTransport::TlsOnly, "http://127.0.0.1:80/keys", false),
+            (KeyTransport::LoopbackToo, "http://login.example/keys", false),
+            (KeyTransport::LoopbackToo, "http://localhost/keys", false),
+            (KeyTransport::LoopbackToo, "https://user@login.example/keys", false),
+            (KeyTransport::LoopbackToo, "https:///keys", false),
+            (KeyTransport::LoopbackToo, "file:///keys", false),
+            (KeyTransport::LoopbackToo, "", false),
+        ] {
+            assert_eq!(KeyUrl::parse(url, None, over).is_ok(), is_fit, "{over:?} {url}");
         }
         assert!(read(&"#".repeat(FILE_BYTES_MAX as usize + 1)).err().unwrap().contains("longer than"));
     }

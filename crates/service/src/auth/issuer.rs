@@ -13,10 +13,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::TokenRefused;
-use crate::limits::{ISSUER_TOKEN_BYTES, ISSUER_TOKEN_LIFETIME_SECONDS, SUBJECT_BYTES};
+use super::key_url::KeyUrl;
+use crate::limits::{ISSUER_KEYS, ISSUER_TOKEN_BYTES, ISSUER_TOKEN_LIFETIME_SECONDS, SUBJECT_BYTES};
 
-/// More keys than any rotation needs.
-const KEYS_MAX: usize = 64;
 /// The shortest RSA modulus.
 const RSA_BYTES_MIN: usize = 256;
 
@@ -39,6 +38,7 @@ pub struct Issuer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     File(PathBuf),
+    Url(KeyUrl),
 }
 
 /// An issuer's public keys that fit its algorithm.
@@ -90,12 +90,17 @@ impl IssuerKeys {
     /// The keys of a JWK set (RFC 7517) that fit the algorithm; `None`: it is no set, has no such key, or too many.
     pub fn parse(json: &[u8], algorithm: Algorithm) -> Option<Self> {
         let set: JwkSetText = serde_json::from_slice(json).ok()?;
-        if set.keys.len() > KEYS_MAX {
+        if set.keys.len() > ISSUER_KEYS {
             return None;
         }
         let keys = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
         let keys: Vec<IssuerKey> = keys.filter_map(|jwk| key(&jwk, algorithm)).collect();
         (!keys.is_empty()).then_some(Self(keys))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// The key that the token names. A token may name none while there is one key.
@@ -156,7 +161,8 @@ impl Issuer {
         if head.crit.is_some() {
             return Err((TokenRefused::Untrusted, "it has an extension that is critical"));
         }
-        let key = keys.find(head.kid.as_deref()).ok_or((TokenRefused::Untrusted, "its key is none of the issuer's"))?;
+        let key =
+            keys.find(head.kid.as_deref()).ok_or((TokenRefused::KeyUnknown, "its key is none of the issuer's"))?;
         let mut validation = Validation::new(self.algorithm);
         // All claims are checked here: the library would ask the machine's clock.
         (validation.validate_exp, validation.validate_aud) = (false, false);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use kith_live::Live;
 use kith_log::RecordId;
 use kith_proto::security::v1::SecurityKind;
 use kith_runtime::{Runtime, UnixMillis};
@@ -24,8 +25,6 @@ use crate::security::{Happened, Security};
 
 /// The ids of so many public keys are noted: during a rotation there are two.
 const KEYS_NOTED: usize = 4;
-/// How often the file is checked for a change.
-const REREAD_EVERY: Duration = Duration::from_secs(5);
 /// Cached verified tokens, about 100 bytes each: a signature costs some 50 µs, a look-up under one.
 const VERIFIED_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
@@ -39,26 +38,18 @@ pub struct Verifier {
 
 struct Shared {
     runtime: Runtime,
-    file: PathBuf,
-    keys: RwLock<Arc<Keys>>,
+    keys: Arc<Live<Keys, KeyError>>,
     verified: Mutex<LruCache<[u8; 32], Verified>>,
     validation: Validation,
-    security: OnceLock<Security>,
+    /// Where it is noted which keys are known.
+    security: Arc<OnceLock<Security>>,
 }
 
 /// The keys of the file at one time.
 struct Keys {
     generation: u64,
-    stamp: Stamp,
     set: JwkSet,
     decoding: BTreeMap<String, DecodingKey>,
-}
-
-/// Detects a changed file without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -73,9 +64,21 @@ struct Verified {
 
 impl Verifier {
     /// Reads the keys (inside tokio's runtime), and checks the file for changes every 5 s while a clone of the verifier
-    /// lives. Blocks briefly. If the file becomes unreadable, the keys stay, with a warning.
+    /// lives. Blocks briefly. If the file becomes unreadable, the keys stay, and the log says so.
     pub fn open(file: PathBuf, runtime: Runtime) -> Result<Self, KeyError> {
-        let keys = Keys::read(&file, 0)?;
+        let (read, made) = (file.clone(), AtomicU64::new(0));
+        let security = Arc::<OnceLock<Security>>::default();
+        let noted_in = Arc::clone(&security);
+        let keys = Live::open(
+            "the public keys of access tokens",
+            move || Ok(vec![read_bounded(&read)?]),
+            move |contents| {
+                let keys = Keys::of(&file, contents, made.fetch_add(1, Ordering::Relaxed))?;
+                noted_in.get().into_iter().for_each(|security| keys.note(security));
+                Ok(keys)
+            },
+        )?;
+        keys.follow(&runtime);
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
@@ -85,23 +88,15 @@ impl Verifier {
         // `new` would allocate all its memory at once.
         let mut verified = LruCache::unbounded();
         verified.resize(VERIFIED_TOKENS);
-        let shared = Arc::new(Shared {
-            runtime: runtime.clone(),
-            file,
-            keys: RwLock::new(Arc::new(keys)),
-            verified: Mutex::new(verified),
-            validation,
-            security: OnceLock::new(),
-        });
-        let weak = Arc::downgrade(&shared);
-        runtime.clone().spawn(follow(runtime, weak));
+        let shared = Shared { runtime, keys, verified: Mutex::new(verified), validation, security };
+        let shared = Arc::new(shared);
         Ok(Self { shared, revocations: None })
     }
 
     /// Notes there which public keys are known now, and again when the file has changed. Once.
     pub fn note_in(&self, security: &Security) {
         if self.shared.security.set(security.clone()).is_ok() {
-            self.shared.note_keys();
+            self.shared.keys.current().note(security);
         }
     }
 
@@ -116,7 +111,7 @@ impl Verifier {
         if token.len() > BEARER_TOKEN_BYTES {
             return Err(TokenRefused::Malformed);
         }
-        let keys = self.shared.keys();
+        let keys = self.shared.keys.current();
         let digest: [u8; 32] = Sha256::digest(token).into();
         let verified = match self.shared.remembered(&digest, keys.generation) {
             Some(verified) => verified,
@@ -139,15 +134,11 @@ impl Verifier {
 
     /// The current public keys.
     pub fn public_keys(&self) -> JwkSet {
-        self.shared.keys().set.clone()
+        self.shared.keys.current().set.clone()
     }
 }
 
 impl Shared {
-    fn keys(&self) -> Arc<Keys> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn verified(&self) -> std::sync::MutexGuard<'_, LruCache<[u8; 32], Verified>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -155,44 +146,18 @@ impl Shared {
     fn remembered(&self, digest: &[u8; 32], generation: u64) -> Option<Verified> {
         self.verified().get(digest).filter(|verified| verified.generation == generation).copied()
     }
-
-    fn note_keys(&self) {
-        let Some(security) = self.security.get() else { return };
-        let kids: Vec<String> = self.keys().set.keys.iter().take(KEYS_NOTED).map(|key| key.kid.clone()).collect();
-        security.note(Happened::new(SecurityKind::KeysRead, kids.join(",")));
-    }
-
-    fn reread_if_changed(&self) {
-        let now = self.keys();
-        if Stamp::of(&self.file).is_ok_and(|stamp| stamp == now.stamp) {
-            return;
-        }
-        match Keys::read(&self.file, now.generation + 1) {
-            Ok(keys) => {
-                tracing::info!(keys = keys.decoding.len(), "the public keys were read again");
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-                self.note_keys();
-            }
-            Err(error) => tracing::warn!(%error, "the public keys stay as they were"),
-        }
-    }
-}
-
-async fn follow(runtime: Runtime, shared: Weak<Shared>) {
-    loop {
-        runtime.sleep(REREAD_EVERY).await;
-        let Some(shared) = shared.upgrade() else { return };
-        runtime.blocking(move || shared.reread_if_changed()).await;
-    }
 }
 
 impl Keys {
-    fn read(file: &Path, generation: u64) -> Result<Self, KeyError> {
-        // The stamp is read first: a change in between is then detected the next time.
-        let stamp = Stamp::of(file)?;
+    fn note(&self, security: &Security) {
+        let kids: Vec<&str> = self.set.keys.iter().take(KEYS_NOTED).map(|key| &*key.kid).collect();
+        security.note(Happened::new(SecurityKind::KeysRead, kids.join(",")));
+    }
+
+    fn of(file: &Path, contents: &[Vec<u8>], generation: u64) -> Result<Self, KeyError> {
         let malformed = || KeyError::Malformed { path: file.to_owned(), expected: "a JWK set with an Ed25519 key" };
-        let set = JwkSet::parse(&read_bounded(file)?).ok_or_else(malformed)?;
-        Ok(Self { generation, stamp, decoding: set.decoding_keys(), set })
+        let set = contents.first().and_then(|json| JwkSet::parse(json)).ok_or_else(malformed)?;
+        Ok(Self { generation, decoding: set.decoding_keys(), set })
     }
 
     fn verify(&self, token: &str, validation: &Validation) -> Result<Verified, TokenRefused> {
@@ -216,16 +181,10 @@ fn millis(seconds: u64) -> UnixMillis {
     UnixMillis::try_from(seconds.saturating_mul(1_000)).unwrap_or(UnixMillis::MAX)
 }
 
-impl Stamp {
-    pub(super) fn of(file: &Path) -> Result<Self, KeyError> {
-        let metadata = std::fs::metadata(file).map_err(|error| KeyError::File { path: file.to_owned(), error })?;
-        Ok(Self { modified: metadata.modified().ok(), bytes: metadata.len() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{EncodingKey, Header, encode};
+    use kith_live::LOOK_EVERY;
     use serde_json::{Value, json};
 
     use super::*;
@@ -357,16 +316,18 @@ mod tests {
         let jwks = suite.folder.path().join(JWKS_FILE);
 
         std::fs::write(&jwks, "{ half a fi").unwrap();
-        tokio::time::sleep(REREAD_EVERY * 2).await;
+        tokio::time::sleep(LOOK_EVERY * 2).await;
         assert!(suite.verifier.verify(&old).is_ok(), "an unreadable file changes nothing");
 
         std::fs::remove_file(&jwks).unwrap();
+        tokio::time::sleep(LOOK_EVERY * 2).await;
+        assert!(suite.verifier.verify(&old).is_ok(), "nor does one that is gone");
         std::fs::remove_file(suite.folder.path().join("signing-key.pem")).unwrap();
         suite.keys.create_missing(&suite.runtime).unwrap();
         let new = TokenIssuer::new(suite.keys.signing_key().unwrap(), suite.runtime.clone());
         let new = new.issue(RecordId([1; 16]), SessionRef { id: RecordId([2; 16]), made_at: 0 }).unwrap().text;
         assert!(suite.verifier.verify(&new).is_err());
-        tokio::time::sleep(REREAD_EVERY * 2).await;
+        tokio::time::sleep(LOOK_EVERY * 2).await;
         assert!(suite.verifier.verify(&new).is_ok());
         assert_eq!(suite.verifier.verify(&old), Err(TokenRefused::Forged), "also though it was remembered");
         assert_eq!(suite.verifier.public_keys().keys.len(), 1);

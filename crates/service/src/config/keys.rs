@@ -71,7 +71,7 @@ pub const KEYS: &[Key] = &[
     key(
         "keys_dir",
         "./.kith/keys",
-        "the folder of the signing key and of the keys of refresh tokens and page tokens, mode 0700",
+        "the folder of the signing key and of the keys of refresh tokens, page tokens and consistency tokens, mode 0700",
     ),
     key("jwks_file", "", "the public keys that access tokens are verified with; empty: `jwks.json` in `keys_dir`"),
     key(

@@ -15,8 +15,8 @@ use std::{fs, io};
 use kith_runtime::Runtime;
 
 use super::{
-    KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE, read_bounded, replace,
-    sync_folder,
+    CONSISTENCY_TOKEN_KEY_FILE, KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE,
+    read_bounded, replace, sync_folder,
 };
 use crate::limits::{ACCESS_TOKEN_LIFETIME_SECONDS, SESSION_IDLE_SECONDS};
 
@@ -38,6 +38,8 @@ pub enum KeyKind {
     PageToken,
     /// Makes refresh tokens.
     RefreshToken,
+    /// Seals consistency tokens.
+    ConsistencyToken,
 }
 
 /// A step of a rotation.
@@ -66,7 +68,7 @@ pub enum RotationError {
 }
 
 impl KeyKind {
-    pub const ALL: [Self; 3] = [Self::Signing, Self::PageToken, Self::RefreshToken];
+    pub const ALL: [Self; 4] = [Self::Signing, Self::PageToken, Self::RefreshToken, Self::ConsistencyToken];
 
     /// As commands name it.
     pub const fn name(self) -> &'static str {
@@ -74,6 +76,7 @@ impl KeyKind {
             Self::Signing => "signing",
             Self::PageToken => "page-token",
             Self::RefreshToken => "refresh-token",
+            Self::ConsistencyToken => "consistency-token",
         }
     }
 
@@ -82,6 +85,7 @@ impl KeyKind {
             Self::Signing => SIGNING_KEY_FILE,
             Self::PageToken => PAGE_TOKEN_KEY_FILE,
             Self::RefreshToken => REFRESH_TOKEN_KEY_FILE,
+            Self::ConsistencyToken => CONSISTENCY_TOKEN_KEY_FILE,
         }
     }
 
@@ -91,11 +95,11 @@ impl KeyKind {
     }
 
     /// For how long what the key made is used after another one makes: the longest life of an access token, a walk through pages of
-    /// a day, a session that is not used and a day for the turn of its token.
+    /// a day, a client that reads a day after it wrote, a session that is not used and a day for the turn of its token.
     pub const fn used_for(self) -> Duration {
         match self {
             Self::Signing => Duration::from_secs(ACCESS_TOKEN_LIFETIME_SECONDS).saturating_add(CLOCKS_DIFFER),
-            Self::PageToken => DAY,
+            Self::PageToken | Self::ConsistencyToken => DAY,
             Self::RefreshToken => Duration::from_secs(SESSION_IDLE_SECONDS).saturating_add(DAY),
         }
     }
@@ -149,7 +153,9 @@ impl KeyFolder {
                 self.create_signing_key(&next, runtime)?;
                 self.publish(&self.signing_key_of(&next)?.public)
             }
-            KeyKind::PageToken | KeyKind::RefreshToken => self.create_secret(&next, runtime),
+            KeyKind::PageToken | KeyKind::RefreshToken | KeyKind::ConsistencyToken => {
+                self.create_secret(&next, runtime)
+            }
         }
     }
 
@@ -245,10 +251,11 @@ mod tests {
 
     #[test]
     fn at_each_step_each_process_accepts_what_any_other_makes() {
-        for kind in [KeyKind::PageToken, KeyKind::RefreshToken] {
+        for kind in [KeyKind::PageToken, KeyKind::RefreshToken, KeyKind::ConsistencyToken] {
             let (_folder, keys) = folder();
             let read = || match kind {
                 KeyKind::PageToken => Macs::new(&keys.page_token_key().unwrap()).unwrap(),
+                KeyKind::ConsistencyToken => Macs::new(&keys.consistency_token_key().unwrap()).unwrap(),
                 _ => Macs::new(&keys.refresh_token_key().unwrap()).unwrap(),
             };
             let accepts = |process: &Macs, maker: &Macs| process.accept(content, &maker.make(content));

@@ -1,4 +1,4 @@
-//! Keys of 32 random bytes that authenticate what a process gives out and gets back, and their rotation's overlap.
+//! Keys of 32 random bytes that authenticate or seal what a process gives out and gets back, and their rotation's overlap.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use crate::Failure;
 /// A secret key, and those that are accepted beside it while one key follows another. Hidden in logs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
-    pub(super) current: [u8; 32],
-    pub(super) beside: Vec<[u8; 32]>,
+    pub(crate) current: [u8; 32],
+    pub(crate) beside: Vec<[u8; 32]>,
 }
 
 /// HMACs (RFC 2104, SHA-256) by a [`Secret`]: made with the current key, accepted of each of its keys.

@@ -128,7 +128,7 @@ async fn start_with(tls: ListenersTls, rules: EdgeRules) -> Running {
         runtime: runtime.clone(),
         routes: Routes::new(crate::limited!(SessionServiceServer::new(sessions.clone()))),
         services: vec![SessionServiceServer::<Sessions>::NAME],
-        partition_count: 16,
+        tokens: consistency_tokens(),
         callers,
         admin: Admin::open(&runtime, admin, &readiness, &metrics).await,
         operators: (bind("ops_listen", "127.0.0.1:0".parse().unwrap()).await.unwrap(), Routes::default()),
@@ -145,6 +145,11 @@ async fn start_with(tls: ListenersTls, rules: EdgeRules) -> Running {
         let _ = ended.await;
     }));
     Running { callers: addresses.0, admin: addresses.1, sessions, log, issuer, end, served, _keys: folder }
+}
+
+/// With the key that the tests' server has.
+fn consistency_tokens() -> ConsistencyTokens {
+    ConsistencyTokens::new(&[1; 32], 16, Runtime::system()).unwrap()
 }
 
 async fn channel(address: SocketAddr) -> Channel {

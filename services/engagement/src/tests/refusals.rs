@@ -47,7 +47,10 @@ async fn bad_reactions_are_refused() {
         (ReactRequest { kind: 7, ..good.clone() }, "FIELD_INVALID"),
         (ReactRequest { request_id: "r".repeat(65), ..good.clone() }, "FIELD_INVALID"),
         (ReactRequest { at_least: vec!["no token".into()], ..good.clone() }, "CONSISTENCY_TOKEN_INVALID"),
-        (ReactRequest { at_least: vec![suite.state().as_of().encode(); 9], ..good.clone() }, "TOO_MANY_TOKENS"),
+        (
+            ReactRequest { at_least: vec![kith_stage::sealed(&suite.state().as_of()); 9], ..good.clone() },
+            "TOO_MANY_TOKENS",
+        ),
     ] {
         assert_eq!(reason(suite.service.react(by(BOB, bad.clone())).await), expected, "{bad:?}");
     }

@@ -79,7 +79,7 @@ async fn a_replica_that_lags_neither_refreshes_what_is_over_nor_lets_an_old_pass
     let refused = replica.change_password(with(&suite, &two, change)).await.unwrap_err();
     assert_eq!(reason(&refused), "CREDENTIALS_INVALID");
     let heads = suite.settled().await;
-    let list = by(id, ListSessionsRequest { at_least: vec![heads.encode()], ..Default::default() });
+    let list = by(id, ListSessionsRequest { at_least: vec![kith_stage::sealed(&heads)], ..Default::default() });
     let listed = suite.service.list_sessions(list).await.unwrap().into_inner().sessions;
     assert_eq!(listed.iter().map(|session| &session.session_id).collect::<Vec<_>>(), [&two.session_id]);
 }

@@ -52,8 +52,10 @@ async fn examine(settings: &Settings, release: Release, runtime: &Runtime) -> Ve
     checks.extend(machine::collector(&settings.otlp_endpoint).await);
     checks.extend(keys::examine(settings));
     checks.extend(transport::examine(settings, runtime));
-    let proven = settings.edge_rules().operators.proven;
-    checks.extend(settings.callers_file().into_iter().flat_map(|file| callers::examine(file, proven)));
+    if let Some(file) = settings.callers_file() {
+        let (over, proven) = (settings.issuer_keys_over(), settings.edge_rules().operators.proven);
+        checks.extend(callers::examine(file, over, (runtime, proven)).await);
+    }
     if let (LogAddress::Embedded(log), TablesAddress::Embedded(tables)) = (&settings.log, &settings.tables) {
         checks.extend(embedded::apart(log, tables));
     }

@@ -15,8 +15,6 @@ use kith_proto::feeds::v1::{
 use kith_runtime::Runtime;
 use kith_service::auth::{Authentication, Caller};
 use kith_service::deadline::Deadline;
-use kith_service::kit::Kit;
-use kith_service::page_token::PageTokens;
 use kith_tables::embedded::EmbeddedTables;
 use kith_tables::{Digest, TableStore};
 use tempfile::TempDir;
@@ -138,8 +136,7 @@ impl Suite {
     }
 
     pub fn feeds_of(projection: &Arc<Projection>) -> Feeds {
-        let page_tokens = Arc::new(PageTokens::new(&[7; 32]).unwrap());
-        Feeds::new(Arc::new(Kit::new(Arc::clone(projection), page_tokens, 1_000)))
+        Feeds::new(kith_stage::kit(projection, PARTITIONS, 1_000))
     }
 
     /// The tables, as they now are.

@@ -9,8 +9,6 @@ use anyhow::{Context, Result, ensure};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kith_proto::feeds::v1::GetHomeFeedRequest;
 use kith_proto::feeds::v1::feed_service_server::FeedService;
-use kith_service::kit::Kit;
-use kith_service::page_token::PageTokens;
 use prost::Message;
 use tonic::Status;
 
@@ -109,8 +107,7 @@ async fn noted(live: Option<&mut Live>, world: World) -> Result<(Vec<Noted>, Vec
     // Embedded tables are read by the process that folds them: what it has stored of how far it is may be a moment old.
     let projection = kith_stage::projection(ports, group, is_embedded).await?;
     projection.serving().context("no generation serves")?.lag.caught_up().await;
-    let page_tokens = Arc::new(PageTokens::new(&[7; 32])?);
-    let feeds = kith_projector::Feeds::new(Arc::new(Kit::new(projection, page_tokens, u64::MAX)));
+    let feeds = kith_projector::Feeds::new(kith_stage::kit(&projection, PARTITIONS, u64::MAX));
     let mut pages = Vec::new();
     for reader in 0..world.accounts {
         let message = GetHomeFeedRequest { include_shares: true, page_size: 50, ..GetHomeFeedRequest::default() };

@@ -52,7 +52,7 @@ pub fn told(model: &Model, history: &[Call], last: &[Call]) -> Vec<Finding> {
     let mut findings = acknowledged::acknowledged(model, history);
     let reads = history.iter().filter(|call| call.op.is_read()).chain(last);
     findings.extend(reads.filter(|call| !call.shaken).flat_map(|call| call.op.check(model, call)));
-    findings.extend(order::order(history, model.partitions()));
+    findings.extend(order::order(history));
     findings.extend(copies::copies(model, history));
     findings.extend(times::later_than_what_was_seen(model, history));
     findings.extend(unanswered(last));

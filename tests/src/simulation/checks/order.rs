@@ -6,13 +6,14 @@ use kith_fold::Token;
 
 use super::{Finding, WATERMARKS};
 use crate::simulation::history::Call;
+use crate::simulation::plain;
 
-pub fn order(history: &[Call], partitions: u16) -> Vec<Finding> {
+pub fn order(history: &[Call]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut reads: Vec<(&Call, Token)> = Vec::new();
     for call in history.iter().filter(|call| call.op.is_read() && call.attempts == 1) {
         let Some(reply) = call.reply() else { continue };
-        let Ok(seen) = Token::decode(&reply.token, partitions) else {
+        let Some(seen) = plain::token(&reply.token) else {
             findings.push(Finding::new(WATERMARKS, format!("{} was answered with {:?}", call.op, reply.token)));
             continue;
         };

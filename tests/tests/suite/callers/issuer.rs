@@ -28,14 +28,23 @@ impl Issuer {
         self.folder.path().join("callers.toml")
     }
 
+    /// Its public keys, as a JWK set.
+    pub fn public_keys(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(JWKS_FILE)).unwrap()
+    }
+
     /// Writes the callers' file: two issuers with the same keys, and these entries.
     pub fn trust(&self, principals: &str) {
-        let issuer = |name: &str| {
-            format!(
-                "[[issuer]]\nissuer = \"{name}\"\naudience = \"{AUDIENCE}\"\nalgorithm = \"EdDSA\"\njwks_file = \"{JWKS_FILE}\"\n"
-            )
+        let file = format!("jwks_file = \"{JWKS_FILE}\"");
+        self.trust_by([&file, &file], principals);
+    }
+
+    /// The same, with the entries that say where the keys of [`STAFF`] and of [`PEOPLE`] are.
+    pub fn trust_by(&self, [staff, people]: [&str; 2], principals: &str) {
+        let issuer = |name: &str, keys: &str| {
+            format!("[[issuer]]\nissuer = \"{name}\"\naudience = \"{AUDIENCE}\"\nalgorithm = \"EdDSA\"\n{keys}\n")
         };
-        let text = format!("{}{}{principals}", issuer(STAFF), issuer(PEOPLE));
+        let text = format!("{}{}{principals}", issuer(STAFF, staff), issuer(PEOPLE, people));
         // As an operator's tool does: at once, or a half-written file may be read.
         let new = self.folder.path().join("callers.new");
         std::fs::write(&new, text).unwrap();

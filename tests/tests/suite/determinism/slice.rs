@@ -22,6 +22,7 @@ use kith_proto::posts::v1 as posts;
 use kith_proto::posts::v1::post_service_server::PostService;
 use kith_service::auth::{Authentication, Caller, Principals, TokenIssuer, Verifier};
 use kith_service::config::SignUp;
+use kith_service::consistency_token::ConsistencyTokens;
 use kith_service::keys::KeyFolder;
 use kith_service::kit::Kit;
 use kith_service::page_token::PageTokens;
@@ -43,9 +44,11 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
     let keys = KeyFolder::at(folder.path());
     keys.create_missing(&ports.runtime).unwrap();
     let page_tokens = Arc::new(PageTokens::new(keys.page_token_key().unwrap()).unwrap());
+    let key = keys.consistency_token_key().unwrap();
+    let tokens = ConsistencyTokens::new(key, ports.log.partition_count(), ports.runtime.clone()).unwrap();
     let kit = |group: &str| {
         let of = running.iter().find(|projection| projection.group_name() == group).unwrap();
-        Arc::new(Kit::new(Arc::clone(of), Arc::clone(&page_tokens), 1_000))
+        Arc::new(Kit::new(Arc::clone(of), (Arc::clone(&page_tokens), tokens.clone()), 1_000))
     };
     let deps = Deps {
         kit: kit(kith_identity::GROUP),

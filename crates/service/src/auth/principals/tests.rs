@@ -1,7 +1,11 @@
+use std::time::Duration;
+
 use jsonwebtoken::Algorithm;
+use kith_live::LOOK_EVERY;
 use serde_json::{Value, json};
 
 use super::super::Right;
+use super::super::fetched::tests::{Server, hold_the_clock, pass, until};
 use super::super::issuer::tests::{NAME, NOW_MS, Signer};
 use super::*;
 
@@ -27,7 +31,7 @@ impl World {
         std::fs::write(folder.path().join("callers.toml"), callers("\"read\"")).unwrap();
         let runtime = Runtime::simulated(1, NOW_MS);
         let file = folder.path().join("callers.toml");
-        let principals = Principals::open(file, runtime, Refusals::default()).unwrap();
+        let principals = Principals::open(file, KeyTransport::LoopbackToo, runtime, CallersMetrics::default()).unwrap();
         Self { folder, signer, principals }
     }
 
@@ -75,25 +79,56 @@ async fn rights_and_keys_are_read_again_when_a_file_changes() {
     let may = |right| world.principals.of_token(&world.signer.token(&[])).unwrap().unwrap().may(right).is_ok();
     assert!(may(Right::Read) && !may(Right::ActAs));
     world.write("callers.toml", "[[principal]]");
-    tokio::time::sleep(REREAD_EVERY * 2).await;
+    tokio::time::sleep(LOOK_EVERY * 2).await;
     assert!(may(Right::Read), "a file that does not read changes nothing");
     world.write("callers.toml", &callers("\"act-as\""));
-    tokio::time::sleep(REREAD_EVERY * 2).await;
+    tokio::time::sleep(LOOK_EVERY * 2).await;
     assert!(!may(Right::Read) && may(Right::ActAs));
 
     world.write("login.json", &world.signer.set("another"));
-    tokio::time::sleep(REREAD_EVERY * 2).await;
-    assert_eq!(world.of(&[]), Some(Err(TokenRefused::Untrusted)), "also though it was remembered");
+    tokio::time::sleep(LOOK_EVERY * 2).await;
+    assert_eq!(world.of(&[]), Some(Err(TokenRefused::KeyUnknown)), "also though it was remembered");
 }
 
 #[test]
 fn a_file_or_a_key_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("callers.toml");
-    let error = |file: &Path| Principals::check(file).err().unwrap().to_string();
+    let error = |file: &Path| Principals::check(file, KeyTransport::LoopbackToo).err().unwrap().to_string();
     assert!(error(&file).contains("callers.toml"));
     std::fs::write(&file, callers("")).unwrap();
     assert!(error(&file).contains("login.json"));
     std::fs::write(folder.path().join("login.json"), Signer::of(Algorithm::RS256).set("k")).unwrap();
     assert!(error(&file).contains("no JWK set with a key for ES256"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_verified_is_good_no_longer_than_the_fetched_keys() {
+    let _clock = hold_the_clock();
+    let (world, server) = (World::new(), Server::start(None).await);
+    let by_url =
+        |url: &str| callers("\"read\"").replace("jwks_file = \"login.json\"", &format!("jwks_url = \"{url}\""));
+    world.write("callers.toml", &by_url(&format!("http://{}/keys", server.address)));
+    server.has_keys(&world.signer.set("k"));
+    // Valid for longer than keys live.
+    let token = [("exp", json!(NOW_MS / 1_000 + 24 * 3_600))];
+    pass(6).await;
+    until("the fetched keys", || server.asked() == 1 && world.of(&token) == Some(Ok("web".to_owned()))).await;
+    // Another name for the file's other entries: the keys are not fetched anew.
+    let text = by_url(&format!("http://{}/keys", server.address)).replace("mesh", "mash");
+    world.write("callers.toml", &text);
+    pass(6).await;
+    assert_eq!((world.of(&token), server.asked()), (Some(Ok("web".to_owned())), 1));
+
+    server.has_keys(&world.signer.set("another"));
+    pass(375).await;
+    until("the other keys", || world.of(&token) == Some(Err(TokenRefused::KeyUnknown))).await;
+    server.has_keys(&world.signer.set("k"));
+    pass(31).await;
+    until("the first keys", || world.of(&token) == Some(Ok("web".to_owned()))).await;
+    server.answers("");
+    pass(24 * 3_600 - 500).await;
+    assert_eq!(world.of(&token), Some(Ok("web".to_owned())));
+    pass(500).await;
+    assert_eq!(world.of(&token), Some(Err(TokenRefused::KeysStale)), "also though it was remembered");
 }

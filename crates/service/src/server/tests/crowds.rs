@@ -127,11 +127,11 @@ async fn tokens_are_merged_for_whoever_is_known() {
         partition: kith_log::LogPartition { topic: kith_log::topics::POSTS, index },
         offset,
     };
-    let token = |index, offset| kith_fold::Token::from(position(index, offset)).encode();
+    let token = |index, offset| consistency_tokens().seal(&position(index, offset).into()).unwrap();
     let tokens: Vec<String> = (0..900).map(|n| token(n % 16, u64::from(n))).collect();
     let merged = client.merge_tokens(as_somebody(&running, MergeTokensRequest { tokens })).await.unwrap();
     let expected: kith_fold::Token = (0..16).map(|index| position(index, last_of(index))).collect();
-    assert_eq!(merged.into_inner().token, expected.encode());
+    assert_eq!(consistency_tokens().open("", &merged.into_inner().token), Ok(expected));
 
     let request = || MergeTokensRequest { tokens: vec![token(0, 1), "AQ".into()] };
     let status = client.merge_tokens(request()).await.unwrap_err();

@@ -6,7 +6,8 @@ use kith_finding::{Finding, Weight};
 use kith_service::config::{ServiceName, Settings};
 use kith_service::jwks::JwkSet;
 use kith_service::keys::{
-    JWKS_FILE, KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE,
+    CONSISTENCY_TOKEN_KEY_FILE, JWKS_FILE, KeyError, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE,
+    SIGNING_KEY_FILE,
 };
 
 use super::machine::mode;
@@ -27,9 +28,12 @@ pub fn examine(settings: &Settings) -> Vec<Finding> {
     }
     let mut checks = vec![folder_mode(folder)];
     let keys = KeyFolder::at(folder);
-    let page_tokens = keys.page_token_key().map(drop);
-    checks.push(readable(&folder.join(PAGE_TOKEN_KEY_FILE), page_tokens.err()));
-    checks.push(key_mode(&folder.join(PAGE_TOKEN_KEY_FILE)));
+    for (file, key) in
+        [(PAGE_TOKEN_KEY_FILE, keys.page_token_key()), (CONSISTENCY_TOKEN_KEY_FILE, keys.consistency_token_key())]
+    {
+        checks.push(readable(&folder.join(file), key.err()));
+        checks.push(key_mode(&folder.join(file)));
+    }
     let signing = settings.services.contains(&ServiceName::Identity).then(|| keys.signing_key());
     let kid = signing.as_ref().and_then(|key| key.as_ref().ok()).map(|key| key.kid().to_owned());
     if let Some(signing) = signing {
@@ -47,7 +51,7 @@ pub fn examine(settings: &Settings) -> Vec<Finding> {
 
 /// Whether it holds a key, or nothing yet. Another program's folder must not be changed for keys.
 fn is_for_keys(folder: &Path) -> bool {
-    let keys = [SIGNING_KEY_FILE, REFRESH_TOKEN_KEY_FILE, PAGE_TOKEN_KEY_FILE, JWKS_FILE];
+    let keys = [SIGNING_KEY_FILE, REFRESH_TOKEN_KEY_FILE, PAGE_TOKEN_KEY_FILE, CONSISTENCY_TOKEN_KEY_FILE, JWKS_FILE];
     match std::fs::read_dir(folder) {
         Ok(mut entries) => entries.next().is_none() || keys.iter().any(|key| folder.join(key).exists()),
         // It may still be one whose files can be opened by their names.

@@ -8,7 +8,9 @@ use std::path::Path;
 use kith_finding::Weight;
 use kith_log::embedded::EmbeddedLog;
 use kith_service::config::Sources;
-use kith_service::keys::{JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE};
+use kith_service::keys::{
+    CONSISTENCY_TOKEN_KEY_FILE, JWKS_FILE, KeyFolder, PAGE_TOKEN_KEY_FILE, REFRESH_TOKEN_KEY_FILE, SIGNING_KEY_FILE,
+};
 use kith_tables::embedded::EmbeddedTables;
 
 use super::*;
@@ -93,12 +95,16 @@ async fn nothing_is_wrong_before_the_first_start_and_after_it() {
 #[tokio::test]
 async fn each_misconfiguration_of_a_folder_is_found_by_itself() {
     type Change = fn(&Place);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 14] = [
         ("log: format of the log", |place| std::fs::write(place.path("log/FORMAT"), "kith-log format 9\n").unwrap()),
         ("log: format of the log", |place| std::fs::remove_file(place.path("log/FORMAT")).unwrap()),
         ("tables: format of the tables", |place| std::fs::write(place.path("tables/FORMAT"), "other").unwrap()),
         ("signing-key.pem: mode", |place| chmod(&place.path("keys").join(SIGNING_KEY_FILE), 0o644)),
         ("page-token.key: mode", |place| chmod(&place.path("keys").join(PAGE_TOKEN_KEY_FILE), 0o604)),
+        ("consistency-token.key: mode", |place| chmod(&place.path("keys").join(CONSISTENCY_TOKEN_KEY_FILE), 0o604)),
+        ("consistency-token.key: key", |place| {
+            std::fs::remove_file(place.path("keys").join(CONSISTENCY_TOKEN_KEY_FILE)).unwrap()
+        }),
         ("keys: mode", |place| chmod(&place.path("keys"), 0o777)),
         ("signing-key.pem: key", |place| std::fs::write(place.path("keys").join(SIGNING_KEY_FILE), "no key").unwrap()),
         ("page-token.key: key", |place| std::fs::write(place.path("keys").join(PAGE_TOKEN_KEY_FILE), "short").unwrap()),
@@ -161,6 +167,19 @@ async fn a_folder_of_other_things_is_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn keys_that_do_not_come_from_their_url_are_found() {
+    let place = Place::made();
+    let file = place.path("callers.toml");
+    let issuer = "[[issuer]]\nissuer = \"https://login.example\"\naudience = \"kith\"\nalgorithm = \"EdDSA\"\n";
+    std::fs::write(&file, format!("{issuer}jwks_url = \"http://127.0.0.1:1/keys\"\n")).unwrap();
+    chmod(&file, 0o644);
+    let place = place.set("callers_file", &file.display().to_string());
+    assert_eq!(place.wrong().await, ["keys: an issuer's keys"]);
+    let strict = place.set("profile", "production").wrong().await;
+    assert!(strict.contains(&"callers.toml: calling services".to_owned()), "{strict:?}");
+}
+
+#[tokio::test]
 async fn servers_that_are_down_are_the_findings() {
     let place = Place::made().set("log", "kafka:127.0.0.1:1").set("tables", "cql:127.0.0.1:1");
     assert_eq!(place.wrong().await, ["brokers: answer", "CQL server: answer"]);
@@ -171,7 +190,7 @@ async fn servers_that_are_down_are_the_findings() {
     assert_eq!(strict.wrong().await, [&exposed[..], &servers].concat());
     std::fs::remove_dir_all(strict.path("keys")).unwrap();
     let missing = strict.wrong().await;
-    for key in ["page-token.key: key", "signing-key.pem: key", "jwks.json: public keys"] {
+    for key in ["page-token.key: key", "consistency-token.key: key", "signing-key.pem: key", "jwks.json: public keys"] {
         assert!(missing.contains(&key.to_owned()), "{missing:?}");
     }
 }
