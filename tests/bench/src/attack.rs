@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::tokens;
+
 /// 127.0.0.`n`.
 const HOSTILE: u8 = 66;
 /// Calls that one connection has open;.
@@ -42,7 +44,7 @@ pub enum Attack {
     Bodies,
     /// Answers that an account does not read.
     Unread,
-    /// Waits for what has not happened.
+    /// Waits for what has not happened, with a token that the suite takes for its own.
     Future,
     Guesses,
     SignUps,
@@ -120,7 +122,7 @@ impl Attackers {
             }
             Attack::Future => {
                 let partition = LogPartition { topic: topics::IDENTITY, index: 0 };
-                let far = Token::from(Position { partition, offset: 1_000_000_000 }).encode();
+                let far = tokens::seal(&Token::from(Position { partition, offset: 1_000_000_000 }))?;
                 let channel = hostile(address)?;
                 self.keep_up((RPCS_IN_FLIGHT, PAUSE), move || sign_in(channel.clone(), "nobody", vec![far.clone()]));
             }

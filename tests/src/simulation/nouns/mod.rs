@@ -34,7 +34,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 16] = [
+pub const ALL: [&dyn Noun; 17] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &sessions::Sessions,
