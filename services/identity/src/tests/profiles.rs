@@ -72,5 +72,5 @@ async fn a_profile_that_is_refused_changes_nothing() {
     assert_eq!(reason(&nobody), "ACCOUNT_NOT_FOUND");
     let from_the_future = suite.updated(ada, update("", 7, "u-2")).await.unwrap_err();
     assert_eq!(reason(&from_the_future), "REVISION_STALE");
-    assert_eq!(suite.seen(ada, &heads.encode()).await.profile_revision, 1);
+    assert_eq!(suite.seen(ada, &kith_stage::sealed(&heads)).await.profile_revision, 1);
 }
