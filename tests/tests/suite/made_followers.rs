@@ -87,7 +87,8 @@ impl Author {
         let (post_id, author_id) = (id(5, self.posts).to_string(), id(2, 0).to_string());
         let create_time = Some(time::of_us(3_000 + i64::from(self.posts)));
         let event = PostCreated { post_id, author_id, create_time, ..PostCreated::default() };
-        (self.home.take_rows(), self.followers.take());
+        self.home.take_rows();
+        self.followers.take();
         self.stage.publish(id(6, self.posts), Posts::PostCreated(event)).await;
         self.folded().await;
         (self.home.take_rows(), self.followers.take())
