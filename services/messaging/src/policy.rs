@@ -162,16 +162,15 @@ impl Noun for Policies {
 
     /// `None`: it stands, or this very command was applied before.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
-        let account_id = command.account_id.clone();
-        let (policy, create_time) = (command.policy.into(), Some(time::of_us(asked.at.0)));
-        match () {
-            () if before.row.applied.contains(asked.id) || before.row.policy() == command.policy => Ok(None),
-            () if !before.is_open => Err(Rejection::EventsNotOpen),
-            () => {
-                let event = MessagingPolicySet { account_id, policy, create_time };
-                Ok(Some(MessagingEvent::MessagingPolicySet(event)))
-            }
+        if before.row.applied.contains(asked.id) || before.row.policy() == command.policy {
+            return Ok(None);
         }
+        if !before.is_open {
+            return Err(Rejection::EventsNotOpen);
+        }
+        let (account_id, policy) = (command.account_id.clone(), command.policy.into());
+        let create_time = Some(time::of_us(asked.at.0));
+        Ok(Some(MessagingEvent::MessagingPolicySet(MessagingPolicySet { account_id, policy, create_time })))
     }
 
     fn evolve(before: &mut Before, record: &Record) {

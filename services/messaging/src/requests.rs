@@ -5,6 +5,7 @@
 //! ends (ADR 20): one counts if the row by id says that the conversation waits.
 
 use kith_fold::{Effect, Found, State};
+use kith_relations::sight::Viewer;
 use kith_service::limits;
 use kith_service::query::PageAsk;
 use kith_tables::{
@@ -56,6 +57,11 @@ impl RequestRow {
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
         }
+    }
+
+    /// Who is in it beside this one.
+    fn others<'r>(&'r self, account_id: &'r str) -> impl Iterator<Item = &'r str> {
+        self.member_ids.split_terminator(' ').filter(move |member| *member != account_id)
     }
 }
 
@@ -149,7 +155,7 @@ async fn slice(
     state.slice(&REQUESTS, &Key::text(account_id), range, limit).await
 }
 
-/// Those of the places whose conversation waits.
+/// Those of the places whose conversation waits, but for those with a block between the two.
 async fn waiting(state: &State, account_id: &str, places: Vec<Found<OpenedRow>>) -> Result<Vec<Request>, StoreError> {
     if places.is_empty() {
         return Ok(Vec::new());
@@ -160,7 +166,11 @@ async fn waiting(state: &State, account_id: &str, places: Vec<Found<OpenedRow>>)
         let row = row.map(|found| found.row).filter(|row| row.waits)?;
         Some(Request { conversation_id: place.text(1).to_owned(), opened: place.time(0), row })
     };
-    Ok(places.into_iter().zip(rows).filter_map(request).collect())
+    let requests: Vec<Request> = places.into_iter().zip(rows).filter_map(request).collect();
+    let others = requests.iter().flat_map(|request| request.row.others(account_id));
+    let sights = Viewer::new(state, account_id).sights(others).await?;
+    let is_clear = |request: &Request| request.row.others(account_id).all(|other| sights.of(other).is_clear());
+    Ok(requests.into_iter().filter(is_clear).collect())
 }
 
 /// A number that says about how many: what it is at least.

@@ -211,12 +211,18 @@ async fn a_policy_is_asked_at_the_opening_and_until_the_acceptance() {
 }
 
 #[tokio::test]
-async fn a_block_by_the_other_is_told_nowhere() {
+async fn a_block_takes_a_request_off_the_list_and_is_told_nowhere() {
     let world = World::start().await;
     people(&world).await;
-    let block = Blocked { actor_id: ADA.to_string(), target_id: BOB.to_string(), create_time: None };
-    world.publish(RecordId([60; 16]), Identity::Blocked(block)).await;
+    for who in [BOB, EVE] {
+        direct(&world, who, ADA).await.unwrap();
+    }
     world.settle().await;
+    assert_eq!(counts(&world, ADA, &direct(&world, BOB, ADA).await.unwrap().1).await.0, (2, false));
+    let block = Blocked { actor_id: ADA.to_string(), target_id: BOB.to_string(), create_time: None };
+    let token = world.publish(RecordId([60; 16]), Identity::Blocked(block)).await;
+    world.settle().await;
+    assert_eq!((counts(&world, ADA, &token).await.0, requests(&world, ADA, 0, &token).await.0.len()), ((1, false), 1));
     let stranger = RecordId([77; 16]);
     assert_eq!(availability(&world, BOB, ADA).await, availability(&world, BOB, stranger).await);
     assert_eq!(availability(&world, BOB, ADA).await, refused(Code::NotFound, "ACCOUNT_NOT_FOUND"));

@@ -275,13 +275,13 @@ struct GetAvailability {
 /// What a caller is told who is not blocked.
 fn availability(now: &Talk, actor: &str, policy: i32, follows: bool) -> Availability {
     let exists = !now.members.is_empty();
-    match () {
-        () if exists && !now.awaits_others(actor) => Availability::Open,
-        () if policy == 3 => Availability::Nobody,
-        () if !admits(policy, follows) => Availability::FollowedOnly,
-        () if now.is_full_for(actor) => Availability::AwaitsAcceptance,
-        () if !exists && follows => Availability::Open,
-        () => Availability::AsRequest,
+    match policy {
+        _ if exists && !now.awaits_others(actor) => Availability::Open,
+        3 => Availability::Nobody,
+        2 if !follows => Availability::FollowedOnly,
+        _ if now.is_full_for(actor) => Availability::AwaitsAcceptance,
+        _ if !exists && follows => Availability::Open,
+        _ => Availability::AsRequest,
     }
 }
 

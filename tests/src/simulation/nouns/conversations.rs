@@ -251,7 +251,10 @@ impl List for ListConversations {
             let places: BTreeSet<i64> = states.iter().map(place).collect();
             let is_inbox = self.consent == Consent::Accepted;
             let stands = call.pages == 1 || !is_inbox || places.len() <= LEFT_STANDING + 1;
-            there.put(id, states.iter().any(is_in), states.iter().all(is_in) && stands);
+            // What is between two in a block is among no requests.
+            let (never, at_times) =
+                if is_inbox { (false, false) } else { talk::parted(model, call, &call.actor, states) };
+            there.put(id, states.iter().any(is_in) && !never, states.iter().all(is_in) && stands && !at_times);
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.id).collect();
         let mut findings = there.check(call, &ids);

@@ -245,8 +245,9 @@ impl Operation for GetUnreadCounts {
             let known = unread(states);
             let (low, high) = (known.iter().min().copied().unwrap_or(0), known.iter().max().copied().unwrap_or(0));
             let waits: Vec<bool> = states.iter().map(|now| now.asked.contains(reader)).collect();
-            let all = waits.iter().all(|waits| *waits);
-            let any = waits.iter().any(|waits| *waits);
+            let (never, at_times) = talk::parted(model, call, reader, states);
+            let all = waits.iter().all(|waits| *waits) && !at_times;
+            let any = waits.iter().any(|waits| *waits) && !never;
             let add = |sum: [u64; 3], of: [u64; 3]| [sum[0] + of[0], sum[1] + of[1], sum[2] + of[2]];
             fewest = add(fewest, [low, u64::from(low > 0), u64::from(all)]);
             most = add(most, [high, u64::from(high > 0), u64::from(any)]);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kith_log::{Offset, topics};
 use kith_proto::messaging::v1::Consent;
 
+use super::follows::{always_parted, ever_parted};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model};
 use crate::simulation::timeline::Timeline;
@@ -52,10 +53,10 @@ impl Talk {
 
     /// What a member has made of it.
     pub fn consent(&self, member: &str) -> Consent {
-        match () {
-            () if self.asked.contains(member) => Consent::Requested,
-            () if self.declined.contains(member) => Consent::Declined,
-            () => Consent::Accepted,
+        match (self.asked.contains(member), self.declined.contains(member)) {
+            (true, _) => Consent::Requested,
+            (false, true) => Consent::Declined,
+            (false, false) => Consent::Accepted,
         }
     }
 
@@ -164,4 +165,12 @@ pub fn states_between(model: &Model, call: &Call, one: &str, other: &str) -> Vec
     let is_theirs = |talk: &Talk| talk.members.contains_key(one) && talk.members.contains_key(other);
     let found = model.state::<Talks>().0.iter().find(|(_, line)| is_theirs(&line.last()));
     found.map_or_else(|| vec![Talk::default()], |(id, _)| states(model, call, id))
+}
+
+/// Whether a block stood all the time between a member and another one, and whether it did at some time.
+pub fn parted(model: &Model, call: &Call, member: &str, states: &[Talk]) -> (bool, bool) {
+    let members = states.last().into_iter().flat_map(|now| now.members.keys());
+    let others: Vec<&String> = members.filter(|other| *other != member).collect();
+    let always = others.iter().any(|other| always_parted(model, call, member, other));
+    (always, others.iter().any(|other| ever_parted(model, call, member, other)))
 }
