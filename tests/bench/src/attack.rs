@@ -111,9 +111,7 @@ impl Attackers {
                 self.held(move || hold(address, true, calls.clone()));
             }
             Attack::Connections => {
-                for _ in 0..CONNECTIONS {
-                    self.keep_up((1, RECONNECT_PAUSE), move || hold(address, false, Vec::new()));
-                }
+                self.keep_up((CONNECTIONS, RECONNECT_PAUSE), move || hold(address, false, Vec::new()));
             }
             Attack::Cancelled => {
                 let calls = 8 * CANCELLED_UNSEEN_PER_CONNECTION;
@@ -146,14 +144,17 @@ impl Attackers {
         self.keep_up((RPCS_IN_FLIGHT.div_ceil(OPEN), RECONNECT_PAUSE), make);
     }
 
-    /// So many at a time, each again and again with a pause.
+    /// So many at a time, each again and again with a pause. They begin one after the other, so that those who are refused do not come
+    /// back all at once.
     fn keep_up<F>(&mut self, (at_once, pause): (usize, Duration), make: impl Fn() -> F + Clone + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        for _ in 0..at_once {
+        for n in 0..at_once {
             let (make, made) = (make.clone(), Arc::clone(&self.made));
+            let first = pause.mul_f64(n as f64 / at_once as f64);
             self.tasks.spawn(async move {
+                tokio::time::sleep(first).await;
                 loop {
                     made.fetch_add(1, Ordering::Relaxed);
                     make().await;
