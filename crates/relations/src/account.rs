@@ -44,6 +44,8 @@ row! {
         pub updates: i64,
         /// The update whose intent comes next: one more than the offset of the last one applied.
         pub update_intent_next: i64,
+        /// When it had its last other one.
+        pub update_time: Timestamp,
     }
 }
 row! {
@@ -68,11 +70,17 @@ impl AccountRow {
         signed(intent_offset) >= self.update_intent_next
     }
 
-    fn update(&mut self, event: &ProfileUpdated) {
+    /// When the account last changed.
+    pub fn newest(&self) -> Timestamp {
+        self.create_time.max(self.update_time)
+    }
+
+    fn update(&mut self, event: &ProfileUpdated, at: Timestamp) {
         if self.takes_update(event.intent_offset) {
             self.profile = event.content.clone().unwrap_or_default();
             self.updates = i64::from(event.revision).saturating_sub(1);
             self.update_intent_next = signed(event.intent_offset).saturating_add(1);
+            self.update_time = at;
         }
     }
 
@@ -120,7 +128,7 @@ impl Fold for Accounts {
         }
         if let (Some(event), Some(account)) = (updated(record), known) {
             let mut after = account.clone();
-            after.update(event);
+            after.update(event, record.time);
             if after != account {
                 rows.put([], after);
             }

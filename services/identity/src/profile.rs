@@ -235,7 +235,7 @@ impl Noun for Profiles {
             let _ = reached(seen, account_id, revision).await;
         }
         let account = read::found(state, account_id).await?;
-        let newest = account.as_ref().map(|account| account.row.create_time).unwrap_or_default();
+        let newest = account.as_ref().map(|account| account.row.newest()).unwrap_or_default();
         let rests_on = claim.as_ref().map(|claim| claim.position);
         let is_open = seen.events_open() >= PROFILE_EVENTS;
         let (account, claim) = (account.map(|found| found.row), claim.map(|claim| claim.row));

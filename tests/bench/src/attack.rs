@@ -23,7 +23,7 @@ use crate::tokens;
 
 /// 127.0.0.`n`.
 const HOSTILE: u8 = 66;
-/// Calls that one connection has open;.
+/// Calls that one connection has open.
 const OPEN: usize = STREAMS_PER_CONNECTION as usize - 1;
 /// Guesses and sign-ups on their way.
 const IN_FLIGHT: usize = 16;

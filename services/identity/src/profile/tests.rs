@@ -1,4 +1,5 @@
 use kith_content::Content;
+use kith_tables::Timestamp;
 
 use super::*;
 
@@ -25,6 +26,31 @@ fn of_updates_from_one_revision_the_first_wins() {
     assert_eq!(judged(3), (true, 4));
     let nothing = ProfileRequested { content: None, ..requested(0) };
     assert!(!verdict(&mut summary, &nothing).won);
+}
+
+#[test]
+fn only_what_has_lost_for_certain_is_refused_before_it_is_asked_for() {
+    let asked = Asked { id: RecordId([1; 16]), actor: "ada".into(), digest: [7; 32], at: Timestamp(9) };
+    let command =
+        |expected_revision| Command { account_id: "ada".into(), profile: profile("counts"), expected_revision };
+    let account = Some(AccountRow::default());
+    let before = Before { account, claim: None, revision: 3, is_open: true };
+    let decide = |before: &Before, expected| Profiles::decide(before, &asked, &command(expected));
+    for expected in [0, 3, 4] {
+        let decided = decide(&before, expected).unwrap();
+        let Some(Private::ProfileRequested(intent)) = decided else { panic!("{decided:?}") };
+        assert_eq!((intent.expected_revision, &intent.payload_digest[..]), (expected, &[7; 32][..]));
+    }
+    for expected in [1, 2] {
+        assert_eq!(decide(&before, expected), Err(Rejection::RevisionStale { current: 3 }));
+    }
+    let shut = Before { is_open: false, ..before.clone() };
+    assert_eq!(decide(&shut, 0), Err(Rejection::EventsNotOpen));
+    let judged = |digest: u8| Some(ClaimRow { payload_digest: vec![digest; 32].into(), ..ClaimRow::default() });
+    // A repeat is answered whatever is open now.
+    assert_eq!(decide(&Before { claim: judged(7), ..shut }, 1), Ok(None));
+    assert_eq!(decide(&Before { claim: judged(8), ..before.clone() }, 1), Err(Rejection::RequestIdReused));
+    assert_eq!(decide(&Before { account: None, ..before }, 0), Err(Rejection::NotFound));
 }
 
 #[test]
