@@ -82,13 +82,15 @@ where
                 clock.sleep(LOOK_EVERY).await;
                 let Some(live) = weak.upgrade() else { return };
                 let what = live.what.clone();
-                // Without a result the process ends.
-                let Some(reloaded) = clock.blocking(move || live.reload()).await else { return };
+                let reloaded = match clock.blocking(move || live.reload()).await {
+                    Some(reloaded) => reloaded.map_err(|error| error.to_string()),
+                    // Where the process ends instead, this task does too.
+                    None => Err("they could not be read: a defect".to_owned()),
+                };
                 match reloaded {
                     Ok(true) => tracing::info!(what, "files that changed are in use"),
-                    Ok(false) => continue,
+                    Ok(false) => {}
                     Err(error) => {
-                        let error = error.to_string();
                         if said.as_ref() != Some(&error) {
                             tracing::error!(what, error, "files that changed are not in use: the last good ones are");
                         }
@@ -154,6 +156,27 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(live.reload().is_err());
         assert!(Arc::ptr_eq(&first, &live.current()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_ends_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("number");
+        fs::write(&file, "1").unwrap();
+        let read = move || fs::read(&file).map(|bytes| vec![bytes]).map_err(|error| error.to_string());
+        let make = |contents: &[Vec<u8>]| match &contents[0][..] {
+            b"2" => panic!("a defect"),
+            number => Ok(number.to_vec()),
+        };
+        let live = Live::open("a number", read, make).unwrap();
+        let (runtime, mut changed) = (Runtime::system(), live.subscribe());
+        live.follow(&runtime);
+        for number in ["2", "3"] {
+            fs::write(folder.path().join("number"), number).unwrap();
+            tokio::time::sleep(LOOK_EVERY * 2).await;
+        }
+        tokio::time::timeout(LOOK_EVERY * 2, changed.changed()).await.unwrap().unwrap();
+        assert_eq!(**changed.borrow(), b"3".to_vec());
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ pub mod end;
 pub mod fold;
 pub mod keys;
 pub mod list;
+mod noted;
 pub mod refresh;
 mod refresh_token;
 pub mod reset_password;

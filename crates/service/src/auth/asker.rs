@@ -44,10 +44,12 @@ impl Asker {
     }
 
     /// For RPCs that also serve without a token. A bad or expired one counts as none, so that a client whose token has expired can
-    /// make a new session with it attached.
+    /// make a new session with it attached. Fails UNAVAILABLE while it is not known whether the token is good: the same request would
+    /// mean another one later.
     pub fn anyone<T>(request: &Request<T>) -> Result<Self, Failure> {
         match request.extensions().get::<Authentication>() {
-            None | Some(Authentication::Anonymous | Authentication::Refused(_)) => Ok(Self::nobody(request)),
+            None | Some(Authentication::Anonymous) => Ok(Self::nobody(request)),
+            Some(Authentication::Refused(refused)) if !refused.is_temporary() => Ok(Self::nobody(request)),
             Some(_) => Self::known(request),
         }
     }
@@ -186,6 +188,17 @@ mod tests {
         assert!(Asker::anyone(&Request::new(())).is_ok());
         let unfit = || request(Authentication::Unfit(Unfit::OnBehalfOfByNoService));
         assert_eq!(reason(Asker::anyone(&unfit())), "ON_BEHALF_OF_REFUSED");
+    }
+
+    #[test]
+    fn whoever_cannot_be_known_at_the_moment_is_not_nobody() {
+        for (refused, told) in [
+            (TokenRefused::KeysMissing, "ISSUER_KEYS_MISSING"),
+            (TokenRefused::KeysStale, "ISSUER_KEYS_STALE"),
+            (TokenRefused::Unconfirmed, "REVOCATIONS_BEHIND"),
+        ] {
+            assert_eq!(reason(Asker::anyone(&request(Authentication::Refused(refused)))), told);
+        }
     }
 
     #[test]

@@ -326,6 +326,10 @@ mod tests {
             (KeyTransport::LoopbackToo, "http://localhost/keys", false),
             (KeyTransport::LoopbackToo, "https://user@login.example/keys", false),
             (KeyTransport::LoopbackToo, "https:///keys", false),
+            (KeyTransport::TlsOnly, "https://login.example:65536/keys", false),
+            (KeyTransport::TlsOnly, "https://login.example:0/keys", false),
+            (KeyTransport::TlsOnly, "https://[2001:db8::1]:65979/keys", false),
+            (KeyTransport::TlsOnly, "https://[2001:db8::1]/keys", true),
             (KeyTransport::LoopbackToo, "file:///keys", false),
             (KeyTransport::LoopbackToo, "", false),
         ] {

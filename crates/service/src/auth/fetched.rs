@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
+use kith_proto::security::v1::SecurityKind;
 use kith_runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ use super::TokenRefused;
 use super::issuer::{Issuer, IssuerKeys};
 use super::key_url::KeyUrl;
 use crate::limits::ISSUER_KEYS_LIVE_SECONDS;
+use crate::security::{Happened, Security};
 
 pub use get::FetchError;
 pub use metrics::KeyFetches;
@@ -38,6 +40,8 @@ pub struct FetchedKeys {
     /// Somebody has a token whose key is not among them.
     wanted: Notify,
     metrics: KeyFetches,
+    /// Where it is noted that the keys are other ones.
+    security: Security,
 }
 
 struct State {
@@ -55,11 +59,18 @@ struct Fetched {
 
 impl FetchedKeys {
     /// Fetches them from now on (inside tokio's runtime), while somebody holds them.
-    pub fn follow(issuer: &Issuer, url: &KeyUrl, runtime: &Runtime, metrics: &KeyFetches) -> Arc<Self> {
+    pub fn follow(
+        issuer: &Issuer,
+        url: &KeyUrl,
+        runtime: &Runtime,
+        metrics: &KeyFetches,
+        security: &Security,
+    ) -> Arc<Self> {
         let place = Place { issuer: Arc::clone(&issuer.name), algorithm: issuer.algorithm, url: url.clone() };
         let state = RwLock::new(State { opened: Instant::now(), last: None, version: 0 });
-        let keys = Arc::new(Self { place, state, wanted: Notify::new(), metrics: metrics.clone() });
-        metrics.watch(&keys);
+        let (metrics, security) = (metrics.clone(), security.clone());
+        let keys = Arc::new(Self { place, state, wanted: Notify::new(), metrics, security });
+        keys.metrics.watch(&keys);
         runtime.spawn(follow(Arc::downgrade(&keys), runtime.clone()));
         keys
     }
@@ -105,6 +116,7 @@ impl FetchedKeys {
             Some(last) if last.json == json => last.at = at,
             last => {
                 tracing::info!(issuer = self.issuer(), keys = keys.count(), "an issuer's other keys were fetched");
+                self.security.note(Happened::new(SecurityKind::KeysRead, keys.ids()));
                 *last = Some(Fetched { keys: Arc::new(keys), json, at });
                 *version += 1;
             }

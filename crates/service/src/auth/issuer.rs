@@ -18,6 +18,9 @@ use crate::limits::{ISSUER_KEYS, ISSUER_TOKEN_BYTES, ISSUER_TOKEN_LIFETIME_SECON
 
 /// The shortest RSA modulus.
 const RSA_BYTES_MIN: usize = 256;
+/// The ids of so many keys are noted, and of each so many characters: a record holds them.
+const KEYS_NOTED: usize = 4;
+const ID_CHARS_NOTED: usize = 64;
 
 /// An issuer of tokens, as the callers' file describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +104,16 @@ impl IssuerKeys {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// The ids of the first ones, as they are noted: cut off, and without what a terminal would act on. `-` stands for none.
+    pub(super) fn ids(&self) -> String {
+        let shown = |kid: &str| -> String {
+            let chars = kid.chars().take(ID_CHARS_NOTED);
+            chars.map(|char| if char.is_ascii_graphic() { char } else { '?' }).collect()
+        };
+        let ids = self.0.iter().take(KEYS_NOTED).map(|key| key.kid.as_deref().map_or_else(|| "-".to_owned(), shown));
+        ids.collect::<Vec<_>>().join(",")
     }
 
     /// The key that the token names. A token may name none while there is one key.

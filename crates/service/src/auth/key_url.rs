@@ -36,6 +36,9 @@ impl KeyUrl {
         if url.host().is_empty() || url.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err("names no host, or a user");
         }
+        if !url.uri.authority().is_some_and(|authority| has_fit_port(authority.as_str())) {
+            return Err("has no port from 1 to 65535 behind its `:`");
+        }
         let is_here = url.host().parse().is_ok_and(|address: IpAddr| address.is_loopback());
         match url.uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => Ok(url),
@@ -69,6 +72,12 @@ impl KeyUrl {
     pub fn ca(&self) -> Option<&Path> {
         self.ca.as_deref()
     }
+}
+
+/// An URI's own port is none where it is no number of 16 bits.
+fn has_fit_port(authority: &str) -> bool {
+    let behind_host = authority.rsplit_once(']').map_or(authority, |(_, behind)| behind);
+    behind_host.split_once(':').is_none_or(|(_, port)| port.parse().is_ok_and(|port: u16| port > 0))
 }
 
 impl fmt::Display for KeyUrl {

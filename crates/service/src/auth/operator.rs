@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kith_fold::THE_SUITE;
 use kith_proto::errors::v1::Reason;
 use kith_proto::security::v1::SecurityKind;
 use tonic::Request;
@@ -13,6 +14,8 @@ use crate::security::Happened;
 
 /// Of a name in a certificate, bytes: the rest is cut off. A record of the log holds it.
 const NAME_BYTES: usize = 255;
+/// All certificates without a DNS name or a URI have this one.
+const UNNAMED: &str = "certificate without a name";
 
 /// Whoever gives an operators' command, in the extensions of each request to that port: the name of a principal with the right
 /// `operate`, or, where no file gives rights, the first name of a certificate.
@@ -87,8 +90,11 @@ fn not_an_operator(why: &'static str) -> Failure {
 }
 
 fn name_in(peer: &PeerIdentity) -> Arc<str> {
-    let name = peer.names.first().map_or("certificate without a name", String::as_str);
-    name[..name.floor_char_boundary(NAME_BYTES)].into()
+    match peer.names.first().map_or(UNNAMED, String::as_str) {
+        // A certificate may have any name, and is none of these.
+        reserved @ (Operator::ANYONE | THE_SUITE) => format!("certificate {reserved}").into(),
+        name => name[..name.floor_char_boundary(NAME_BYTES)].into(),
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +141,10 @@ mod tests {
         let nobody = Authentication::Anonymous;
         assert_eq!(admitted(RIGHTS, &nobody, shown), Err("RIGHT_MISSING"));
         assert_eq!(admitted(CERTIFICATES, &nobody, shown), Ok("spiffe://example/ada".to_owned()));
+        for reserved in [Operator::ANYONE, THE_SUITE] {
+            let named = Ok(format!("certificate {reserved}"));
+            assert_eq!(admitted(CERTIFICATES, &nobody, Some(reserved)), named, "its decisions are not the suite's own");
+        }
         let long = "é".repeat(NAME_BYTES);
         assert_eq!(admitted(CERTIFICATES, &nobody, Some(&long)).unwrap().len(), NAME_BYTES - 1);
     }

@@ -248,7 +248,10 @@ impl Maker {
         for (issuer, url) in callers.by_url() {
             let fetched = match before.get(&issuer.name) {
                 Some(Keys::Fetched(keys)) if keys.are_of(issuer, url) => Arc::clone(keys),
-                _ => FetchedKeys::follow(issuer, url, &self.runtime, &self.metrics.fetches),
+                _ => {
+                    let CallersMetrics { refusals, fetches } = &self.metrics;
+                    FetchedKeys::follow(issuer, url, &self.runtime, fetches, refusals.security())
+                }
             };
             keys.insert(Arc::clone(&issuer.name), Keys::Fetched(fetched));
         }

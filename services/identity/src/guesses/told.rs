@@ -7,8 +7,7 @@ use std::time::Duration;
 use kith_log::{EventLog, LogError, LogPartition, Offset, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::security::v1::{SecurityEvent, SecurityKind};
-use kith_proto::time::unix_ms;
-use kith_runtime::Runtime;
+use kith_runtime::{Runtime, UnixMillis};
 use kith_service::limits::GUESSES_FREE;
 use kith_service::security::{Happened, SECURITY_KEY};
 use kith_service::source::Source;
@@ -37,13 +36,14 @@ impl Guesses {
     }
 
     /// Total. What is known here already stays, where it is more.
-    fn learn(&self, event: &SecurityEvent) {
+    fn learn(&self, event: &SecurityEvent, logged_ms: UnixMillis) {
         let Some(RecordId(pair)) = RecordId::parse(&event.pair).filter(|_| event.kind() == SecurityKind::GuessesSlowed)
         else {
             return;
         };
-        // By the other's clock, and never in the future of this one: that would be a longer wait.
-        let last_ms = unix_ms(event.last_time.as_ref()).min(self.runtime.now_ms());
+        // By the log's clock: the other's own may be behind, and the wait would be over when it arrives. Never in the future of this
+        // one: that would be a longer wait.
+        let last_ms = logged_ms.min(self.runtime.now_ms());
         let mut all = locked(&self.failures);
         let known = all.get(&pair).copied().unwrap_or_default();
         let (count, last_ms) = (known.count.max(event.in_a_row), known.last_ms.max(last_ms));
@@ -86,7 +86,7 @@ async fn read(log: Arc<dyn EventLog>, guesses: &Weak<Guesses>, next: &mut Option
         for record in records {
             *next = Some(record.position.offset + 1);
             match Event::decode(topics::SECURITY.name, &record.value) {
-                Ok(Event::SecurityEvent(event)) => guesses.learn(&event),
+                Ok(Event::SecurityEvent(event)) => guesses.learn(&event, record.logged_ms),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(position = %record.position, %error, "a security event that does not read")
@@ -199,24 +199,25 @@ mod tests {
     async fn what_is_told_neither_shortens_a_wait_nor_fills_the_memory() {
         let desk = desk().await;
         let process = desk.process();
-        let event = |n: u128, in_a_row, last_ms| SecurityEvent {
+        let event = |n: u128, in_a_row| SecurityEvent {
             kind: SecurityKind::GuessesSlowed.into(),
             pair: RecordId(n.to_be_bytes()).to_string(),
             in_a_row,
-            last_time: Some(kith_proto::time::timestamp(last_ms)),
+            // Of a teller whose clock is an hour behind.
+            last_time: Some(kith_proto::time::timestamp(desk.runtime.now_ms() - 3_600_000)),
             ..SecurityEvent::default()
         };
         let (now_ms, of) = (desk.runtime.now_ms(), |n: u128| *locked(&process.failures).get(&n.to_be_bytes()).unwrap());
-        process.learn(&event(1, 9, now_ms - 5));
-        process.learn(&event(1, 6, now_ms - 9));
+        process.learn(&event(1, 9), now_ms - 5);
+        process.learn(&event(1, 6), now_ms - 9);
         assert_eq!(of(1), Failures { count: 9, last_ms: now_ms - 5 });
-        process.learn(&event(2, 6, now_ms + 1_000_000));
+        process.learn(&event(2, 6), now_ms + 1_000_000);
         assert_eq!(of(2), Failures { count: 6, last_ms: now_ms });
-        process.learn(&SecurityEvent { pair: "no pair".to_owned(), ..event(3, 6, now_ms) });
-        process.learn(&SecurityEvent { kind: SecurityKind::LimitMet.into(), ..event(3, 6, now_ms) });
+        process.learn(&SecurityEvent { pair: "no pair".to_owned(), ..event(3, 6) }, now_ms);
+        process.learn(&SecurityEvent { kind: SecurityKind::LimitMet.into(), ..event(3, 6) }, now_ms);
         assert_eq!(locked(&process.failures).len(), 2);
         for n in 0..GUESSES_REMEMBERED as u128 + 10 {
-            process.learn(&event(n, 6, now_ms));
+            process.learn(&event(n, 6), now_ms);
         }
         assert_eq!(locked(&process.failures).len(), GUESSES_REMEMBERED);
     }

@@ -4,20 +4,19 @@ use async_trait::async_trait;
 use kith_fold::Token;
 use kith_log::RecordId;
 use kith_proto::identity::v1::{ChangePasswordRequest, ChangePasswordResponse, rpc};
-use kith_proto::security::v1::SecurityKind;
 use kith_service::Failure;
 use kith_service::auth::Asker;
 use kith_service::call::Call;
 use kith_service::command::{Asked, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::kit::Seen;
-use kith_service::security::Happened;
 
 use super::Account;
 use super::command::{Command, Wish, all_of, load};
 use super::create::credentials_invalid;
 use super::end::until_told;
 use super::fold::Sessions;
+use super::noted::{CHANGED, noted};
 use crate::arbiter::claim;
 use crate::guesses::Target;
 use crate::handle::Handle;
@@ -45,20 +44,8 @@ pub async fn change(
     let is_repeat = password_hash.is_none();
     let wish = Wish::ChangePassword { password_hash, password_set_at: Some(account.password_set_at()) };
     let command = Command { account_id: asked.actor.clone(), session_id, wish };
-    let answer = contest::enter::<Sessions, rpc::ChangePassword>(&seen, asked, command).await?;
-    if !is_repeat {
-        service.note(changed("changed", &asker));
-    }
-    Ok(answer)
-}
-
-/// A password was changed in that way, by or for the account that asks.
-pub fn changed(how: &'static str, asker: &Asker) -> Happened {
-    let changed = Happened::new(SecurityKind::PasswordChanged, how);
-    match asker.caller() {
-        Ok(caller) => changed.about(caller.account_id).from(asker.source()),
-        Err(_) => changed.from(asker.source()),
-    }
+    let change = contest::enter::<Sessions, rpc::ChangePassword>(&seen, asked, command);
+    if is_repeat { change.await } else { noted(&service.shared.security, CHANGED, &asker, change).await }
 }
 
 struct Passwords {

@@ -50,6 +50,7 @@ pub async fn refresh(
         Command { account_id, session_id: session_id.to_string(), wish: Wish::Refresh { number, rotates_us } };
     let overtaken = AtomicBool::new(false);
     let answer = |_: &_, asked: &Asked, command: Command, before: Before| {
+        note_reuse(service, &asker, asked, &before);
         answer(service, (number, &overtaken), asked, command, &before)
     };
     let first = command::enter::<Sessions, _>(&seen, asked.clone(), command.clone(), answer).await;
@@ -58,6 +59,20 @@ pub async fn refresh(
     }
     // On tables that know of the successor's use this one ends the session.
     command::enter::<Sessions, _>(&seen, asked, command, answer).await
+}
+
+/// Where this use ended the session. A later one of the same session finds its end, and is none.
+fn note_reuse(service: &IdentityService, asker: &Asker, asked: &Asked, before: &Before) {
+    let Some(account_id) = RecordId::parse(&asked.actor).filter(|_| was_reused(before, asked.at)) else { return };
+    tracing::info!("a refresh token was used after its successor: its session is over");
+    let reused = Happened::new(SecurityKind::TokenReused, "refresh-token").about(account_id);
+    service.note(reused.from(asker.origin()));
+}
+
+/// Whether a use at that time ended the session. Each use is later than what it finds.
+pub(super) fn was_reused(before: &Before, at: Timestamp) -> bool {
+    let ended = before.session.as_ref().filter(|row| row.end == i64::from(i32::from(SessionEnd::TokenReused)));
+    ended.is_some_and(|row| row.end_time == at)
 }
 
 /// By the session as it is with this use.
@@ -70,11 +85,6 @@ fn answer(
 ) -> Result<RefreshSessionResponse, Failure> {
     let Command { account_id, session_id, .. } = command;
     let row = before.session.as_ref().filter(|_| before.began()).ok_or_else(invalid)?;
-    if row.end == i64::from(i32::from(SessionEnd::TokenReused)) {
-        tracing::info!("a refresh token was used after its successor: its session is over");
-        let reused = Happened::new(SecurityKind::TokenReused, "refresh-token");
-        service.note(RecordId::parse(&account_id).map_or(reused.clone(), |account_id| reused.about(account_id)));
-    }
     if !before.stands(&session_id) || row.is_idle(asked.at) {
         return Err(Failure::session_ended());
     }

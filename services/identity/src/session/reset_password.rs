@@ -9,10 +9,10 @@ use kith_service::command::{Asked, Unknown};
 use kith_service::contest::{self, Settles, Verdict};
 use kith_service::kit::Seen;
 
-use super::change_password::changed;
 use super::command::{Command, Wish, load};
 use super::end::until_told;
 use super::fold::Sessions;
+use super::noted::{RESET, noted};
 use crate::IdentityService;
 use crate::password::Password;
 
@@ -27,12 +27,13 @@ pub async fn reset(
     asker.as_service()?.may(Right::ResetPasswords)?;
     let asked = Asked::of::<rpc::ResetPassword>(&asker, &request, kit)?;
     let seen = kit.see_for(&asker, &kit.parse_tokens(&request.at_least)?, deadline).await?;
+    let account = load(&seen.state, &asked.actor, "").await?.before.account;
+    let is_repeat = account.applied.contains(asked.id);
     let password_hash = Some(service.shared.passwords.hash(new, (asker.origin(), deadline)).await?);
     let wish = Wish::ChangePassword { password_hash, password_set_at: None };
     let command = Command { account_id: asked.actor.clone(), session_id: String::new(), wish };
-    let answer = contest::enter::<Sessions, rpc::ResetPassword>(&seen, asked, command).await?;
-    service.note(changed("reset", &asker));
-    Ok(answer)
+    let reset = contest::enter::<Sessions, rpc::ResetPassword>(&seen, asked, command);
+    if is_repeat { reset.await } else { noted(&service.shared.security, RESET, &asker, reset).await }
 }
 
 #[async_trait]

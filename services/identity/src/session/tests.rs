@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::command::{Command, Turn, Wish, turn};
 use super::fold::Sessions;
+use super::refresh::was_reused;
 use super::*;
 
 const DAY_US: i64 = 86_400_000_000;
@@ -224,6 +225,10 @@ fn a_refresh_token_is_followed_after_a_day_and_voided_by_the_use_of_the_next() {
     let Some(Private::SessionEnded(stolen)) = uses(&history.before(1), 1, at) else { panic!("accepted again") };
     assert_eq!(stolen.reason(), SessionEnd::TokenReused);
     history.append(Private::SessionEnded(stolen));
+    let ended = history.before(1);
+    let end_time = ended.session.as_ref().unwrap().end_time;
+    let noted = [end_time.0, end_time.0 + 1].map(|at| was_reused(&ended, Timestamp(at)));
+    assert_eq!(noted, [true, false], "a later use finds the end, and is none");
     assert_eq!(history.standing(), [0; 0]);
     for number in 1..=3 {
         assert_eq!(uses(&history.before(1), number, at), None);

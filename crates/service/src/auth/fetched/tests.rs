@@ -13,6 +13,7 @@ use super::super::issuer::tests::{NAME, NOW_MS, Signer};
 use super::super::key_url::KeyTransport;
 use super::*;
 use crate::Failure;
+use crate::keys::secret::Secret;
 use crate::limits::{ISSUER_KEYS_BYTES, ISSUER_KEYS_EVERY_SECONDS};
 use crate::metrics::Metrics;
 
@@ -201,6 +202,7 @@ struct World {
     url: KeyUrl,
     keys: Arc<FetchedKeys>,
     metrics: Metrics,
+    security: Security,
     _clock: Held,
 }
 
@@ -211,8 +213,9 @@ impl World {
         answer.into_iter().for_each(|kid| server.has_keys(&signer.set(kid)));
         let (url, metrics) = (server.url("http", None), Metrics::default());
         let runtime = Runtime::simulated(1, NOW_MS);
-        let keys = FetchedKeys::follow(&issuer(&url), &url, &runtime, &KeyFetches::register(&metrics));
-        Self { server, signer, url, keys, metrics, _clock: clock }
+        let security = Security::open(&runtime, &Secret::from(&[7; 32]), &metrics).unwrap();
+        let keys = FetchedKeys::follow(&issuer(&url), &url, &runtime, &KeyFetches::register(&metrics), &security);
+        Self { server, signer, url, keys, metrics, security, _clock: clock }
     }
 
     async fn until_asked(&self, times: usize) {
@@ -226,6 +229,13 @@ impl World {
     fn verified(&self) -> Result<(), TokenRefused> {
         let (keys, _) = self.keys.current()?;
         issuer(&self.url).verify(&keys, &self.signer.token(&[]), NOW_MS).map(drop)
+    }
+
+    /// How often it was noted that keys were read.
+    fn noted(&self) -> u64 {
+        let text = self.metrics.encode().unwrap();
+        let line = text.lines().find(|line| line.starts_with("kith_security_events_total{kind=\"KEYS_READ\"}"));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
     fn metric(&self, name: &str) -> Option<u64> {
@@ -256,6 +266,7 @@ async fn keys_that_never_came_are_missing_and_then_there() {
 async fn an_unknown_key_is_fetched_early_and_not_too_early() {
     let world = World::new(Some("old")).await;
     until("keys", || world.reason() == "OK").await;
+    assert_eq!((world.noted(), world.keys.current().unwrap().0.ids()), (1, "old".to_owned()));
     assert_eq!(world.verified(), Err(TokenRefused::KeyUnknown));
     world.server.has_keys(&world.signer.set("k"));
     for _ in 0..29 {
@@ -269,6 +280,7 @@ async fn an_unknown_key_is_fetched_early_and_not_too_early() {
     // What was wanted is there: the next fetch but one has its regular time.
     pass(ISSUER_KEYS_EVERY_SECONDS - 1).await;
     assert!(world.server.asked() <= 3);
+    assert_eq!(world.noted(), 2, "the same keys are noted once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,7 +311,7 @@ async fn an_issuer_with_another_url_has_one_age() {
     pass(100).await;
     let other = world.server.url("http", None);
     let runtime = Runtime::simulated(1, NOW_MS);
-    let next = FetchedKeys::follow(&issuer(&other), &other, &runtime, &world.keys.metrics);
+    let next = FetchedKeys::follow(&issuer(&other), &other, &runtime, &world.keys.metrics, &world.security);
     let name = "kith_issuer_keys_age_seconds{";
     assert_eq!(world.metrics.encode().unwrap().matches(name).count(), 1);
     assert_eq!(world.metric("kith_issuer_keys_age_seconds"), Some(0));

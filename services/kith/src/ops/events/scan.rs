@@ -104,9 +104,12 @@ impl Partition<'_> {
             let Some(reader) = &mut self.reader else { continue };
             match reader.next().await.unwrap_or(Err(LogError::Closed)) {
                 Ok(records) => return Ok(records),
-                // Someone has deleted the oldest records.
-                Err(LogError::OutOfRange { first, .. }) if self.at.offset < first && first < self.head => {
-                    (self.at.offset, self.reader) = (first, None);
+                // Someone has deleted the oldest records, perhaps all that were there at the start.
+                Err(LogError::OutOfRange { first, .. }) if self.at.offset < first => {
+                    (self.at.offset, self.reader) = (first.min(self.head), None);
+                    if self.at.offset == self.head {
+                        return Ok(Vec::new());
+                    }
                 }
                 Err(error) => return Err(unavailable(error)),
             }
@@ -122,3 +125,6 @@ fn unavailable(error: LogError) -> Failure {
     tracing::warn!(%error, "the log cannot be read for an operator");
     Failure::log_unavailable()
 }
+
+#[cfg(test)]
+mod tests;
