@@ -1,5 +1,7 @@
 //! Consent: what strangers open waits, apart from the inbox and its numbers, until it is accepted or declined.
 
+use kith_fold::{FIRST_EVENTS, Group};
+
 use super::*;
 
 pub async fn requests(world: &World, who: RecordId, page_size: i32, token: &str) -> (Vec<Conversation>, u32) {
@@ -208,6 +210,16 @@ async fn a_policy_is_asked_at_the_opening_and_until_the_acceptance() {
     assert_eq!(availability(&world, ADA, ADA).await, Ok(Availability::Self_));
     let unknown = set(&world, ADA, MessagingPolicy::Unspecified, "").await;
     assert_eq!(unknown, refused(Code::InvalidArgument, "FIELD_INVALID"));
+}
+
+#[tokio::test]
+async fn before_requests_are_open_a_stranger_is_told_that_he_comes_into_the_inbox() {
+    let world = World::of(Group { reads: FIRST_EVENTS, ..crate::group(1) }).await;
+    people(&world).await;
+    assert_eq!(availability(&world, BOB, ADA).await, Ok(Availability::Open));
+    let token = direct(&world, BOB, ADA).await.unwrap().1;
+    assert_eq!((inbox(&world, ADA, 0, &token).await.len(), counts(&world, ADA, &token).await), (1, ((0, false), 0)));
+    assert_eq!(availability(&world, BOB, ADA).await, Ok(Availability::Open));
 }
 
 #[tokio::test]
