@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use futures::try_join;
+use kith_fold::CONSENT_EVENTS;
 use kith_log::RecordId;
 use kith_proto::messaging::v1::{Availability, GetAvailabilityRequest, GetAvailabilityResponse, MessagingPolicy, rpc};
 use kith_relations::account;
@@ -16,15 +17,16 @@ use crate::policy::Door;
 use crate::summary::Summary;
 use crate::{MessagingService, Rejection, conversation};
 
-/// How an account may be written to. What it has declined looks like what it has not answered.
-fn availability(summary: &Summary, caller: &str, door: &Door) -> Availability {
+/// How an account may be written to. What it has declined looks like what it has not answered. Before the events are open by
+/// which a conversation can wait (`may_wait`), a stranger's comes into the inbox.
+fn availability(summary: &Summary, caller: &str, door: &Door, may_wait: bool) -> Availability {
     let exists = summary.exists();
     match door.policy {
         _ if exists && !summary.awaits_others(caller) => Availability::Open,
         MessagingPolicy::Followed if !door.admits() => Availability::FollowedOnly,
         MessagingPolicy::Nobody => Availability::Nobody,
         _ if summary.is_full_for(caller) => Availability::AwaitsAcceptance,
-        _ if !exists && door.follows.stands => Availability::Open,
+        _ if !exists && (door.follows.stands || !may_wait) => Availability::Open,
         _ => Availability::AsRequest,
     }
 }
@@ -66,7 +68,10 @@ impl Reads<rpc::GetAvailability> for Availabilities {
         match known.map(|_| sight) {
             None | Some(Sight::BlockedBy) => Err(Rejection::AccountNotFound.into()),
             Some(Sight::Blocks) => Ok(told(Availability::Blocked)),
-            Some(Sight::Clear) => Ok(told(availability(&found.row, &seen.viewer, &door))),
+            Some(Sight::Clear) => {
+                let may_wait = seen.events_open() >= CONSENT_EVENTS;
+                Ok(told(availability(&found.row, &seen.viewer, &door, may_wait)))
+            }
         }
     }
 }
@@ -103,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_stranger_may_ask_and_then_waits() {
-        let to = |summary: &Summary, door| availability(summary, &ADA.to_string(), &door);
+        let to = |summary: &Summary, door| availability(summary, &ADA.to_string(), &door, true);
         let everyone = |follows| door(MessagingPolicy::Everyone, follows);
         assert_eq!(to(&Summary::default(), everyone(true)), Availability::Open);
         assert_eq!(to(&Summary::default(), everyone(false)), Availability::AsRequest);
@@ -116,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_policy_keeps_out_until_a_conversation_is_accepted() {
-        let to = |summary: &Summary, door| availability(summary, &ADA.to_string(), &door);
+        let to = |summary: &Summary, door| availability(summary, &ADA.to_string(), &door, true);
         for summary in [Summary::default(), waiting(1), waiting(3)] {
             assert_eq!(to(&summary, door(MessagingPolicy::Nobody, true)), Availability::Nobody);
             assert_eq!(to(&summary, door(MessagingPolicy::Followed, false)), Availability::FollowedOnly);
@@ -126,7 +131,7 @@ mod tests {
         accepted.accept(&BOB.to_string(), 9);
         assert_eq!(to(&accepted, door(MessagingPolicy::Nobody, false)), Availability::Open);
         assert_eq!(
-            availability(&waiting(3), &BOB.to_string(), &door(MessagingPolicy::Nobody, false)),
+            availability(&waiting(3), &BOB.to_string(), &door(MessagingPolicy::Nobody, false), true),
             Availability::Open
         );
     }

@@ -101,48 +101,87 @@ pub struct Page {
     pub requests: Vec<Request>,
     /// Where the next one begins; `None`: this is the last.
     pub next: Option<Vec<Value>>,
-    /// Of the last: about how many more wait.
+    /// Of the last: about how many more wait, as [`count`] counts them.
     pub unlisted_at_least: u32,
 }
 
-/// At most [`limits::REQUESTS_LISTED`] in all pages. `None`: no page begins there.
+/// Places that are looked at for one account, the newest, whatever is found there: so many blocks and answered requests cost
+/// no more. What is behind them is neither listed nor counted.
+const PLACES_LOOKED_AT: usize = limits::REQUESTS_LISTED + limits::REQUESTS_ESTIMATED;
+
+/// The requests among the places that are looked at, at most [`limits::REQUESTS_LISTED`] in all pages. `None`: no page begins
+/// there.
 pub async fn page(state: &State, account_id: &str, page: &PageAsk) -> Result<Option<Page>, StoreError> {
-    const { assert!(limits::REQUESTS_LISTED <= MAX_GET_ROWS && limits::REQUESTS_ESTIMATED <= MAX_SLICE_ROWS) };
-    let (before, after) = match page.after.as_deref() {
-        None => (0, None),
-        Some([Value::BigInt(listed), place @ ..]) => {
-            (usize::try_from(*listed).unwrap_or(usize::MAX), Some(place.to_vec()))
+    let (before, mut look) = match page.after.as_deref() {
+        None => (0, Look::from_newest(state, account_id)),
+        Some([Value::BigInt(listed), Value::BigInt(places), after @ ..]) => {
+            let [listed, places] = [*listed, *places].map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+            (listed, Look { places, after: Some(after.to_vec()), ..Look::from_newest(state, account_id) })
         }
         Some(_) => return Ok(None),
     };
-    let room = limits::REQUESTS_LISTED.saturating_sub(before).min(page.size);
-    let mut places = slice(state, account_id, after, room + 1).await?;
-    let more = places.len() > room;
-    places.truncate(room);
-    let last = places.last().map(|last| last.clustering.clone());
-    let requests = waiting(state, account_id, places).await?;
+    let requests = look.on(limits::REQUESTS_LISTED.saturating_sub(before).min(page.size)).await?;
     let listed = before.saturating_add(requests.len());
-    match (more, last) {
-        (true, Some(last)) if listed < limits::REQUESTS_LISTED => {
-            let listed = i64::try_from(listed).unwrap_or(i64::MAX);
-            let next = Some([vec![listed.into()], last].concat());
+    match &look.after {
+        Some(after) if !look.ended && listed < limits::REQUESTS_LISTED => {
+            let counts = [listed, look.places].map(|count| i64::try_from(count).unwrap_or(i64::MAX).into());
+            let next = Some([&counts[..], after.as_slice()].concat());
             Ok(Some(Page { requests, next, unlisted_at_least: 0 }))
         }
-        (true, last) => {
-            let further = slice(state, account_id, last, limits::REQUESTS_ESTIMATED).await?;
-            Ok(Some(Page { requests, next: None, unlisted_at_least: coarsely(further.len()) }))
+        _ => {
+            let further = look.count(limits::REQUESTS_ESTIMATED).await?;
+            Ok(Some(Page { requests, next: None, unlisted_at_least: coarsely(further) }))
         }
-        (false, _) => Ok(Some(Page { requests, next: None, unlisted_at_least: 0 })),
     }
 }
 
-/// How many requests wait, at most [`limits::REQUESTS_LISTED`], and whether there are more: by the list's own rows.
+/// How many requests all pages list, and whether there are more among the places that are looked at.
 pub async fn count(state: &State, account_id: &str) -> Result<(u32, bool), StoreError> {
-    let mut places = slice(state, account_id, None, limits::REQUESTS_LISTED + 1).await?;
-    let more = places.len() > limits::REQUESTS_LISTED;
-    places.truncate(limits::REQUESTS_LISTED);
-    let requests = waiting(state, account_id, places).await?;
-    Ok((u32::try_from(requests.len()).unwrap_or(u32::MAX), more))
+    let found = Look::from_newest(state, account_id).count(limits::REQUESTS_LISTED + 1).await?;
+    let listed = u32::try_from(found.min(limits::REQUESTS_LISTED)).unwrap_or(u32::MAX);
+    Ok((listed, found > limits::REQUESTS_LISTED))
+}
+
+/// A look at the places of an account's requests, from the newest on.
+struct Look<'a> {
+    state: &'a State,
+    account_id: &'a str,
+    /// Looked at so far.
+    places: usize,
+    /// The last of them.
+    after: Option<Vec<Value>>,
+    /// Whether there are no further places, or none that are looked at.
+    ended: bool,
+}
+
+impl<'a> Look<'a> {
+    fn from_newest(state: &'a State, account_id: &'a str) -> Self {
+        Self { state, account_id, places: 0, after: None, ended: false }
+    }
+
+    /// The requests at the next places, of which there are at most `places`.
+    async fn on(&mut self, places: usize) -> Result<Vec<Request>, StoreError> {
+        const { assert!(limits::REQUESTS_LISTED < MAX_GET_ROWS && MAX_GET_ROWS < MAX_SLICE_ROWS) };
+        let room = PLACES_LOOKED_AT.saturating_sub(self.places).min(places).min(MAX_GET_ROWS);
+        let mut found = slice(self.state, self.account_id, self.after.clone(), room + 1).await?;
+        let more = found.len() > room;
+        found.truncate(room);
+        self.places = self.places.saturating_add(found.len());
+        self.ended = !more || self.places >= PLACES_LOOKED_AT;
+        if let Some(last) = found.last() {
+            self.after = Some(last.clustering.clone());
+        }
+        waiting(self.state, self.account_id, found).await
+    }
+
+    /// How many requests there are from here on, if fewer than `enough`.
+    async fn count(mut self, enough: usize) -> Result<usize, StoreError> {
+        let mut found = 0;
+        while !self.ended && found < enough {
+            found += self.on(enough).await?.len();
+        }
+        Ok(found.min(enough))
+    }
 }
 
 async fn slice(

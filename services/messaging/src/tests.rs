@@ -3,6 +3,7 @@
 mod copies;
 mod crossing;
 mod harness;
+mod listed;
 mod requests;
 mod standstill;
 

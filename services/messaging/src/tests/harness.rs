@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use kith_fold::Group;
 use kith_log::RecordId;
 use kith_stage::Stage;
 
@@ -26,7 +27,11 @@ impl Deref for World {
 
 impl World {
     pub async fn start() -> Self {
-        let stage = Stage::start(crate::group(1)).await;
+        Self::of(crate::group(1)).await
+    }
+
+    pub async fn of(group: Group) -> Self {
+        let stage = Stage::start(group).await;
         Self { messaging: MessagingService::new(stage.kit.clone()), stage }
     }
 

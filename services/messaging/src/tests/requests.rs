@@ -1,8 +1,10 @@
 //! Consent: what strangers open waits, apart from the inbox and its numbers, until it is accepted or declined.
 
+use kith_fold::{FIRST_EVENTS, Group};
+
 use super::*;
 
-async fn requests(world: &World, who: RecordId, page_size: i32, token: &str) -> (Vec<Conversation>, u32) {
+pub async fn requests(world: &World, who: RecordId, page_size: i32, token: &str) -> (Vec<Conversation>, u32) {
     let (mut all, mut page_token) = (Vec::new(), String::new());
     loop {
         let (list, at_least) = (ConversationList::Requests.into(), vec![token.to_owned()]);
@@ -17,7 +19,7 @@ async fn requests(world: &World, who: RecordId, page_size: i32, token: &str) -> 
 }
 
 /// How many requests wait, and whether there are more; what is unread in the inbox.
-async fn counts(world: &World, who: RecordId, token: &str) -> ((u32, bool), u64) {
+pub async fn counts(world: &World, who: RecordId, token: &str) -> ((u32, bool), u64) {
     let request = GetUnreadCountsRequest { conversation_ids: Vec::new(), at_least: vec![token.into()] };
     let answer = world.messaging.get_unread_counts(by(who, request)).await.unwrap().into_inner();
     ((answer.request_count, answer.has_more_requests), answer.total_unread_count)
@@ -31,7 +33,7 @@ async fn accept(world: &World, who: RecordId, id: &str, request_id: &str) -> Res
     Ok((answer.conversation.unwrap().consent(), answer.consistency_token))
 }
 
-async fn decline(world: &World, who: RecordId, id: &str, request_id: &str) -> Result<(Consent, String), Refused> {
+pub async fn decline(world: &World, who: RecordId, id: &str, request_id: &str) -> Result<(Consent, String), Refused> {
     let (conversation_id, request_id) = (id.to_owned(), request_id.to_owned());
     let request = DeclineConversationRequest { conversation_id, request_id, at_least: Vec::new() };
     let answer = world.messaging.decline_conversation(by(who, request)).await.map_err(|status| refusal(&status))?;
@@ -211,6 +213,16 @@ async fn a_policy_is_asked_at_the_opening_and_until_the_acceptance() {
 }
 
 #[tokio::test]
+async fn before_requests_are_open_a_stranger_is_told_that_he_comes_into_the_inbox() {
+    let world = World::of(Group { reads: FIRST_EVENTS, ..crate::group(1) }).await;
+    people(&world).await;
+    assert_eq!(availability(&world, BOB, ADA).await, Ok(Availability::Open));
+    let token = direct(&world, BOB, ADA).await.unwrap().1;
+    assert_eq!((inbox(&world, ADA, 0, &token).await.len(), counts(&world, ADA, &token).await), (1, ((0, false), 0)));
+    assert_eq!(availability(&world, BOB, ADA).await, Ok(Availability::Open));
+}
+
+#[tokio::test]
 async fn a_block_takes_a_request_off_the_list_and_is_told_nowhere() {
     let world = World::start().await;
     people(&world).await;
@@ -227,45 +239,4 @@ async fn a_block_takes_a_request_off_the_list_and_is_told_nowhere() {
     assert_eq!(availability(&world, BOB, ADA).await, availability(&world, BOB, stranger).await);
     assert_eq!(availability(&world, BOB, ADA).await, refused(Code::NotFound, "ACCOUNT_NOT_FOUND"));
     assert_eq!(availability(&world, ADA, BOB).await, Ok(Availability::Blocked));
-}
-
-#[tokio::test]
-async fn only_the_newest_requests_are_listed_and_the_rest_is_told_coarsely() {
-    use kith_proto::messaging::v1::messaging_event::Event as Messaging;
-    let world = World::start().await;
-    people(&world).await;
-    let id = |kind: u8, n: u32| {
-        let mut id = RecordId([kind; 16]);
-        id.0[..4].copy_from_slice(&n.to_be_bytes());
-        id
-    };
-    let opened = |n: u32| {
-        Messaging::ConversationCreated(ConversationCreated {
-            conversation_id: id(120, n).to_string(),
-            kind: ConversationKind::Direct.into(),
-            member_ids: vec![ADA.to_string(), id(121, n).to_string()],
-            creator_id: id(121, n).to_string(),
-            create_time: Some(kith_proto::time::of_us(1_000 + i64::from(n))),
-            asked_member_ids: vec![ADA.to_string()],
-            seen_identity_offset: 0,
-        })
-    };
-    let mut token = String::new();
-    for (from, until, counted, unlisted) in [(0, 200, false, 0), (200, 201, true, 1), (201, 215, true, 10)] {
-        for n in from..until {
-            token = world.publish(id(122, n), opened(n)).await;
-        }
-        world.settle().await;
-        assert_eq!(counts(&world, ADA, &token).await, ((200, counted), 0));
-        for page_size in [7, 100] {
-            let (listed, more) = requests(&world, ADA, page_size, &token).await;
-            assert_eq!((listed.len(), more), (200, unlisted));
-            let newest: Vec<String> = (0..until).rev().take(200).map(|n| id(120, n).to_string()).collect();
-            assert!(listed.iter().map(|of| &of.conversation_id).eq(&newest), "latest opened first, each once");
-        }
-    }
-    let (_, token) = decline(&world, ADA, &id(120, 214).to_string(), "").await.unwrap();
-    let (listed, _) = requests(&world, ADA, 100, &token).await;
-    assert_eq!(listed[0].conversation_id, id(120, 213).to_string());
-    assert_eq!(listed.len(), 200, "filled up from those behind");
 }

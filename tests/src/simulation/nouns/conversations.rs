@@ -238,7 +238,9 @@ impl List for ListConversations {
         };
         let request = ListConversationsRequest { page_size, page_token, at_least, list };
         let page = client(to).list_conversations(to.from(&actor, request)).await?.into_inner();
-        let answer = page.conversations.into_iter().map(SeenTalk::of).collect();
+        // No history has more requests than are listed: if there are said to be, that is a row of no conversation.
+        let unlisted = (page.unlisted_at_least > 0).then(v1::Conversation::default);
+        let answer = page.conversations.into_iter().chain(unlisted).map(SeenTalk::of).collect();
         Ok(Reply { answer, token: page.as_of, next_page: page.next_page_token })
     }
 

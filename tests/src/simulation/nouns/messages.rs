@@ -207,6 +207,7 @@ struct SeenUnread {
     total: u64,
     /// Conversations with any.
     talks: u64,
+    /// One more if there are said to be more, which no history has.
     requests: u64,
 }
 
@@ -222,7 +223,7 @@ impl Operation for GetUnreadCounts {
         let found = client(to).get_unread_counts(to.from(&ask.actor, request)).await?.into_inner();
         let each = found.counts.into_iter().map(|count| (count.conversation_id, count.unread_count)).collect();
         let (total, talks) = (found.total_unread_count, found.unread_conversation_count);
-        let requests = found.request_count.into();
+        let requests = u64::from(found.request_count) + u64::from(found.has_more_requests);
         Ok(Reply::new(SeenUnread { each, total, talks, requests }, found.as_of))
     }
 
