@@ -1,5 +1,5 @@
 //! Consistency tokens as callers hold them: sealed, so that nobody reads in one how many records others made, and nobody makes one up
-//! (ADR 27). Every service opens what any other has sealed.
+//! (ADR 26). Every service opens what any other has sealed.
 //!
 //! A token is base64url of: the format (1 byte), the key's id (4), a nonce (12), the sealed content, a tag (16). The content is its
 //! length (2), the token's bytes, and zeros up to the next of a few sizes.
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(reason(fewer.open("at_least", &sealed)), "CONSISTENCY_TOKEN_INVALID");
     }
 
-    /// `cargo test --release -p kith-service -- --ignored --nocapture sealing`: the figures of ADR 27.
+    /// `cargo test --release -p kith-service -- --ignored --nocapture sealing`: the figures of ADR 26.
     #[test]
     #[ignore = "it measures, and says nothing about right or wrong"]
     fn what_sealing_costs() {
