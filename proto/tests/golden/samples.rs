@@ -1,20 +1,13 @@
 //! One event of each type, with values chosen by hand: no field is left at its default, so that a lost one is noticed.
 
+mod people;
+
 use kith_content::Content;
 use kith_proto::deadletters::v1::{DeadLetter, dead_letter::Header};
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{
     BookmarkRemoved, Bookmarked, CommentContent, CommentCreated, Reacted, ReactionKind, Shared, Subject, Unreacted,
     Unshared,
-};
-use kith_proto::identity::private::v1::{
-    AccountRequested, ExchangeRequested, IdentityRequested, PasswordChanged, ProfileRequested, RefreshTokenUsed,
-    SessionCreated, SessionEnd, SessionEnded, SessionsEnded, identity_private_event::Event as IdentityPrivate,
-};
-use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{
-    AccountContent, AccountCreated, Blocked, ClientClass, FollowCut, Followed, IdentityLinked, IdentityUnlinked,
-    Profile, ProfileUpdated, Unblocked, Unfollowed,
 };
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{
@@ -30,8 +23,6 @@ use kith_proto::posts::private::v1::{EditRequested, post_private_event::Event as
 use kith_proto::posts::v1::facet::{Feature, Hashtag, Link, Mention};
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{Facet, PostAttributes, PostContent, PostCreated, PostDeleted, PostEdited};
-use kith_proto::revocations::v1::revocation_event::Event as Revocation;
-use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use kith_proto::security::v1::{SecurityEvent, SecurityKind};
 use kith_proto::{Event, time};
 use prost_types::Timestamp;
@@ -53,143 +44,8 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo"
 const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 pub fn all() -> Vec<Event> {
-    let messages = [identity(), profiles(), sessions(), posts(), engagement(), messaging()];
+    let messages = [people::all(), posts(), engagement(), messaging()];
     [messages.concat(), vec![dead_letter()], ops(), vec![security()]].concat()
-}
-
-fn sessions() -> Vec<Event> {
-    let (session_id, account_id) = (|| SESSION.to_owned(), || ADA.to_owned());
-    let created = SessionCreated {
-        session_id: session_id(),
-        account_id: account_id(),
-        client: ClientClass::Mobile.into(),
-        create_time: at(1),
-        password_set_at: 7,
-        password_hash: HASH.into(),
-        by_identity: true,
-        principal: "web".into(),
-    };
-    let used = RefreshTokenUsed { session_id: session_id(), account_id: account_id(), number: 2, use_time: at(2) };
-    let ended = SessionEnded {
-        session_id: session_id(),
-        account_id: account_id(),
-        reason: SessionEnd::TokenReused.into(),
-        end_time: at(3),
-    };
-    let all_ended = SessionsEnded { account_id: account_id(), kept_session_id: session_id(), end_time: at(4) };
-    let changed = PasswordChanged {
-        account_id: account_id(),
-        session_id: session_id(),
-        password_hash: HASH.into(),
-        password_set_at: 7,
-        change_time: at(5),
-        is_reset: true,
-    };
-    let revoked = SessionRevoked { session_id: session_id(), account_id: account_id(), revoke_time: at(3) };
-    let all_revoked = AccountSessionsRevoked {
-        account_id: account_id(),
-        before: 42,
-        kept_session_id: session_id(),
-        revoke_time: at(4),
-    };
-    vec![
-        IdentityPrivate::SessionCreated(created).into(),
-        IdentityPrivate::RefreshTokenUsed(used).into(),
-        IdentityPrivate::SessionEnded(ended).into(),
-        IdentityPrivate::SessionsEnded(all_ended).into(),
-        IdentityPrivate::PasswordChanged(changed).into(),
-        Revocation::SessionRevoked(revoked).into(),
-        Revocation::AccountSessionsRevoked(all_revoked).into(),
-    ]
-}
-
-fn identity() -> Vec<Event> {
-    let created = AccountCreated {
-        account_id: ADA.into(),
-        handle_key: "ada_l".into(),
-        content: account_content(),
-        create_time: at(1),
-        intent_offset: 41,
-        issuer: ISSUER.into(),
-        identity_key: KEY.into(),
-    };
-    let followed = Followed {
-        follower_id: BOB.into(),
-        target_id: ADA.into(),
-        shows_shares: true,
-        notify: true,
-        create_time: at(2),
-        seen_target_offset: 300,
-        backfill_window_seconds: 604_800,
-    };
-    let cut = FollowCut { follower_id: BOB.into(), target_id: ADA.into(), block_offset: 301, create_time: at(4) };
-    let requested = AccountRequested {
-        account_id: ADA.into(),
-        handle_key: "ada_l".into(),
-        content: account_content(),
-        password_hash: HASH.into(),
-        create_time: at(1),
-        payload_digest: DIGEST.into(),
-        rules: 1,
-        issuer: ISSUER.into(),
-        identity_key: KEY.into(),
-    };
-    let linked = IdentityLinked {
-        account_id: ADA.into(),
-        issuer: ISSUER.into(),
-        identity_key: KEY.into(),
-        create_time: at(6),
-        intent_offset: 42,
-    };
-    let unlinked = IdentityUnlinked {
-        account_id: ADA.into(),
-        issuer: ISSUER.into(),
-        identity_key: KEY.into(),
-        create_time: at(7),
-        intent_offset: 43,
-    };
-    let wanted = IdentityRequested {
-        account_id: ADA.into(),
-        issuer: ISSUER.into(),
-        identity_key: KEY.into(),
-        unlinks: true,
-        create_time: at(7),
-        payload_digest: DIGEST.into(),
-        rules: 1,
-    };
-    let exchange = ExchangeRequested { account_id: ADA.into(), token_key: KEY.into(), create_time: at(8), rules: 1 };
-    vec![
-        Identity::IdentityLinked(linked).into(),
-        Identity::IdentityUnlinked(unlinked).into(),
-        IdentityPrivate::IdentityRequested(wanted).into(),
-        IdentityPrivate::ExchangeRequested(exchange).into(),
-        Identity::AccountCreated(created).into(),
-        Identity::Followed(followed).into(),
-        Identity::Unfollowed(Unfollowed { follower_id: BOB.into(), target_id: ADA.into(), create_time: at(3) }).into(),
-        Identity::FollowCut(cut).into(),
-        Identity::Blocked(Blocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: at(4) }).into(),
-        Identity::Unblocked(Unblocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: at(5) }).into(),
-        IdentityPrivate::AccountRequested(requested).into(),
-    ]
-}
-
-fn profiles() -> Vec<Event> {
-    let updated = ProfileUpdated {
-        account_id: ADA.into(),
-        revision: 2,
-        content: profile_content(),
-        update_time: at(9),
-        intent_offset: 44,
-    };
-    let update = ProfileRequested {
-        account_id: ADA.into(),
-        expected_revision: 1,
-        content: profile_content(),
-        request_time: at(9),
-        payload_digest: DIGEST.into(),
-        rules: 1,
-    };
-    vec![Identity::ProfileUpdated(updated).into(), IdentityPrivate::ProfileRequested(update).into()]
 }
 
 fn posts() -> Vec<Event> {
@@ -328,25 +184,6 @@ fn dead_letter() -> Event {
         record_time: at(40),
     };
     letter.into()
-}
-
-fn account_content() -> Option<Content> {
-    let (display_name, bio) = ("Ada Łovelace".into(), "Numbers, and what they can't say.".into());
-    let profile = Profile { display_name, bio, ..Profile::default() };
-    Some(Content::close(&AccountContent { handle: "ada_l".into(), profile: Some(profile) }))
-}
-
-fn profile_content() -> Option<Content> {
-    let profile = Profile {
-        display_name: "Ada Łovelace".into(),
-        bio: "Numbers, and what they can say.".into(),
-        pronouns: "she/her".into(),
-        language: "en-GB".into(),
-        avatar_media_id: "img_17".into(),
-        banner_media_id: "img_18".into(),
-        links: vec!["https://example.org/notes".into()],
-    };
-    Some(Content::close(&profile))
 }
 
 fn subject() -> Option<Subject> {
