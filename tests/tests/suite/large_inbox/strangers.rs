@@ -10,6 +10,7 @@ const STRANGERS: usize = 20_000;
 const FEWER_STRANGERS: usize = 2_000;
 const FRIENDS: usize = 150;
 const LISTED: usize = 200;
+/// Of each page of 50 at most; a process that remembers rows takes fewer.
 const READS_OF_REQUESTS: [usize; 4] = [2, 2, 2, 6];
 
 /// Opened by a stranger; and two messages in it.
@@ -84,7 +85,8 @@ async fn costs_the_inbox_nothing(strangers: usize, tables: impl FnOnce(&std::pat
     let (request_count, has_more_requests) = (200, true);
     assert_eq!(counts(&inbox).await, GetUnreadCountsResponse { request_count, has_more_requests, ..unread });
     let (reads, listed, unlisted) = walk(&inbox, &requests, ConversationList::Requests).await;
-    assert_eq!(reads, READS_OF_REQUESTS);
+    assert_eq!(reads.len(), READS_OF_REQUESTS.len());
+    assert!(reads.iter().zip(READS_OF_REQUESTS).all(|(reads, most)| *reads <= most), "{reads:?}");
     assert_eq!((listed.len(), unlisted), (LISTED, 800));
     let newest: Vec<String> = (0..strangers).rev().take(LISTED).map(|n| id(12, n).to_string()).collect();
     assert!(listed.iter().map(|of| &of.conversation_id).eq(&newest));
