@@ -1,11 +1,14 @@
 //! Addresses of web pages that stand alone, not in a text.
 
-/// Whether this is `http://` or `https://`, a host name of lower-case ASCII with a dot, and perhaps more of printable ASCII. Other
+/// What may follow the host name besides letters and digits (RFC 3986): nothing that ends an attribute or a tag of HTML.
+const MARKS: &str = "-._~:/?#@!$&'()*+,;=%";
+
+/// Whether this is `http://` or `https://`, a host name of lower-case ASCII with a dot, and perhaps a path, a query and a fragment. Other
 /// scripts are written as browsers send them: `xn--`, `%`.
 pub fn is_web_address(written: &str) -> bool {
     let Some(rest) = written.strip_prefix("https://").or_else(|| written.strip_prefix("http://")) else { return false };
     let (host, more) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    is_host_name(host) && more.bytes().all(|byte| byte.is_ascii_graphic())
+    is_host_name(host) && more.chars().all(|c| c.is_ascii_alphanumeric() || MARKS.contains(c))
 }
 
 /// Labels of letters, digits and hyphens; the last one begins with a letter, so that no number is taken for a name.
@@ -49,6 +52,8 @@ mod tests {
             "https://me@kith.example/",
             "https://kith.example:8443/",
             "https://kith.example/a b",
+            "https://kith.example/\"><script>",
+            "https://kith.example/\\evil.example",
             "https://kith.example/é",
             "https://kith.example\\@evil.example",
             "javascript:alert(1)",

@@ -124,10 +124,15 @@ fn parse_language(language: String) -> Result<String, Failure> {
 
 fn parse_media_id(field: &str, id: String) -> Result<String, Failure> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
-    if id.len() <= limits::MEDIA_ID_CHARS && id.chars().all(fits) {
+    // Whoever puts it into a path must not meet `..`.
+    let begins_well = !id.starts_with(['.', '_', '~', '-']);
+    if id.len() <= limits::MEDIA_ID_CHARS && begins_well && id.chars().all(fits) {
         return Ok(id);
     }
-    Err(Failure::field_invalid(field, "is not at most 128 characters of A-Z, a-z, 0-9, `.`, `_`, `~`, `-`"))
+    Err(Failure::field_invalid(
+        field,
+        "is not at most 128 characters of A-Z, a-z, 0-9, `.`, `_`, `~`, `-`, the first a letter or a digit",
+    ))
 }
 
 fn parse_links(links: Vec<String>) -> Result<Vec<String>, Failure> {

@@ -6,7 +6,9 @@ use kith_proto::security::v1::{SecurityEvent, SecurityKind};
 use kith_proto::time;
 use kith_runtime::UnixMillis;
 
-use crate::limits::{SECURITY_RECORDS_WAITING, SECURITY_SUBJECTS_PER_MINUTE, SECURITY_TOLD_PER_MINUTE};
+use crate::limits::{
+    SECURITY_CHANGES_PER_MINUTE, SECURITY_RECORDS_WAITING, SECURITY_SUBJECTS_PER_MINUTE, SECURITY_TOLD_PER_MINUTE,
+};
 
 /// Of sums.
 const MINUTE_MS: UnixMillis = 60_000;
@@ -33,7 +35,8 @@ pub(super) struct Guesses {
     pub in_a_row: u32,
 }
 
-/// Bounded: [`SECURITY_SUBJECTS_PER_MINUTE`] subjects of each kind, and [`SECURITY_RECORDS_WAITING`] records.
+/// Bounded: [`SECURITY_SUBJECTS_PER_MINUTE`] subjects of each kind that have no principal and as many that have one, of changed
+/// passwords [`SECURITY_CHANGES_PER_MINUTE`], and [`SECURITY_RECORDS_WAITING`] records.
 #[derive(Default)]
 pub(super) struct Ledger {
     /// When the running minute began; each begins with its first event.
@@ -49,6 +52,8 @@ pub(super) struct Ledger {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     kind: i32,
+    /// Strangers crowd out nobody who proved a name.
+    has_principal: bool,
     /// `None`: all others of the kind.
     told_apart: Option<(String, String)>,
 }
@@ -131,13 +136,14 @@ impl Ledger {
 
     /// A kind has places of its own: a flood of one hides no other.
     fn key_of(&self, entry: &Entry) -> Key {
-        let kind = entry.kind.into();
-        let own = Key { kind, told_apart: Some((entry.subject.clone(), entry.reason.clone())) };
+        let (kind, has_principal) = (entry.kind.into(), !entry.principal.is_empty());
+        let own = Key { kind, has_principal, told_apart: Some((entry.subject.clone(), entry.reason.clone())) };
         if self.sums.contains_key(&own) {
             return own;
         }
-        let taken = self.sums.keys().filter(|key| key.kind == kind && key.told_apart.is_some()).count();
-        if taken < SECURITY_SUBJECTS_PER_MINUTE { own } else { Key { kind, told_apart: None } }
+        let is_beside = |key: &&Key| (key.kind, key.has_principal) == (kind, has_principal) && key.told_apart.is_some();
+        let taken = self.sums.keys().filter(is_beside).count();
+        if taken < places(entry.kind) { own } else { Key { kind, has_principal, told_apart: None } }
     }
 
     fn begin(&mut self, now_ms: UnixMillis) {
@@ -162,6 +168,14 @@ impl Ledger {
         } else {
             self.dropped = self.dropped.saturating_add(event.count);
         }
+    }
+}
+
+/// How many subjects of a kind are told apart. A changed password is a fact that somebody proved, not an attempt of anybody.
+fn places(kind: SecurityKind) -> usize {
+    match kind {
+        SecurityKind::PasswordChanged => SECURITY_CHANGES_PER_MINUTE,
+        _ => SECURITY_SUBJECTS_PER_MINUTE,
     }
 }
 
@@ -274,6 +288,25 @@ mod tests {
             .note(NOW_MS, Entry { kind: SecurityKind::RightRefused, principal: "web".to_owned(), ..refused("", "s") });
         let [event] = &taken(&mut ledger)[..] else { panic!("not one") };
         assert_eq!((event.kind(), &*event.principal, event.others), (SecurityKind::RightRefused, "web", false));
+    }
+
+    #[test]
+    fn strangers_hide_no_principal_and_no_changed_password_hides_another() {
+        let mut ledger = Ledger::default();
+        let right = |principal: &str, source: &str| Entry {
+            kind: SecurityKind::RightRefused,
+            principal: principal.to_owned(),
+            ..refused("", source)
+        };
+        (0..100).for_each(|n: u32| ledger.note(NOW_MS, right("", &n.to_string())));
+        taken(&mut ledger);
+        ledger.note(NOW_MS, right("noop", "s"));
+        assert!(matches!(&taken(&mut ledger)[..], [event] if event.principal == "noop" && !event.others));
+        let changed = |n: usize| Entry { kind: SecurityKind::PasswordChanged, ..refused(&n.to_string(), "s") };
+        (0..SECURITY_CHANGES_PER_MINUTE).for_each(|n| ledger.note(NOW_MS, changed(n)));
+        assert!(taken(&mut ledger).iter().all(|event| !event.others));
+        ledger.note(NOW_MS, changed(SECURITY_CHANGES_PER_MINUTE));
+        assert!(taken(&mut ledger)[0].others);
     }
 
     #[test]

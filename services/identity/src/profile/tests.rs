@@ -75,7 +75,7 @@ fn a_profile_is_bounded_and_all_that_is_wrong_is_named() {
         display_name: "Ada\u{2067}".into(),
         pronouns: "\u{1b}".into(),
         language: "e".into(),
-        avatar_media_id: "../secret".into(),
+        avatar_media_id: "..".into(),
         banner_media_id: "x".repeat(129),
         links: vec!["https://kith.example/".into(), "javascript:alert(1)".into()],
         ..Profile::default()

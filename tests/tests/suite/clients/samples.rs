@@ -32,6 +32,7 @@ const KILLED_AFTER: usize = 60;
 const WANTED: &str = "grace";
 /// The calling service, by its certificate.
 const WEB: &str = "spiffe://example.org/web";
+const OPERATOR: &str = "spiffe://example.org/operator";
 const REPLICAS: [&str; 2] = ["posts", "posts-2"];
 /// Its packages are fetched and built in it the first time, beside other builds.
 const SAMPLE_WITHIN: Duration = Duration::from_secs(900);
@@ -56,7 +57,8 @@ impl World {
         let (secured, issuer, keys) = (Secured::new().unwrap(), Issuer::new(), tempfile::tempdir().unwrap());
         issuer.trust(&format!(
             "[[principal]]\nname = \"web\"\ntls = \"{WEB}\"\nrights = [\"read\", \"act-as\", \"create-accounts\"]\n\
-             accounts = \"{PEOPLE}\"\nclient_id = \"web-app\"\n"
+             accounts = \"{PEOPLE}\"\nclient_id = \"web-app\"\n\
+             [[principal]]\nname = \"operator\"\ntls = \"{OPERATOR}\"\nrights = [\"operate\"]\n"
         ));
         suite::init(&kafka, &cassandra, keys.path()).await.unwrap();
         let callers = issuer.file().display().to_string();
@@ -69,7 +71,7 @@ impl World {
         let processes = try_join_all(REPLICAS.map(|name| (name, "posts")).into_iter().chain(others).map(start));
         let suite = Suite { processes: processes.await.unwrap().into_iter().collect() };
         let web = secured.show(&secured.callers, WEB);
-        let operator = secured.show(&secured.operators, "spiffe://example.org/operator");
+        let operator = secured.show(&secured.operators, OPERATOR);
         Some(Self { suite, secured, issuer, web, operator, _keys: keys, _servers: (kafka, cassandra) })
     }
 
