@@ -8,7 +8,7 @@ use kith_proto::identity::v1::{Account, AccountContent, AccountCreated, Profile,
 use kith_proto::{Event, time};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
 
-use crate::are_ids;
+use crate::{are_ids, revision, signed};
 
 /// A handle is 3 to 30 ASCII characters; one in a record that is longer was not made by us.
 const HANDLE_BYTES_MAX: usize = 30;
@@ -67,7 +67,7 @@ impl AccountRow {
 
     /// Whether the update whose intent has that offset applies: only if it is later than the last one.
     pub fn takes_update(&self, intent_offset: Offset) -> bool {
-        signed(intent_offset) >= self.update_intent_next
+        revision::takes(self.update_intent_next, intent_offset)
     }
 
     /// When the account last changed.
@@ -79,14 +79,14 @@ impl AccountRow {
         if self.takes_update(event.intent_offset) {
             self.profile = event.content.clone().unwrap_or_default();
             self.updates = i64::from(event.revision).saturating_sub(1);
-            self.update_intent_next = signed(event.intent_offset).saturating_add(1);
+            self.update_intent_next = revision::intent_after(event.intent_offset);
             self.update_time = at;
         }
     }
 
     /// The first profile is revision 1.
     pub fn profile_revision(&self) -> u32 {
-        u32::try_from(self.updates.saturating_add(1)).unwrap_or(u32::MAX)
+        revision::after(self.updates)
     }
 
     /// The account as callers see it.
@@ -174,11 +174,6 @@ fn updated(record: &Record) -> Option<&ProfileUpdated> {
         Event::Identity(Identity::ProfileUpdated(event)) => are_ids(&[&event.account_id]).then_some(event),
         _ => None,
     }
-}
-
-/// Offsets come from our own log, where none is that large; a hostile one is cut.
-fn signed(offset: Offset) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
 /// A record whose ids can be no keys concerns nobody.

@@ -6,6 +6,7 @@ use kith_log::{LogPartition, Offset, topics};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, row};
 
 use crate::edge::{Change, Edge, Turn};
+use crate::signed;
 
 pub static FOLLOWS: Table = Table {
     name: "follows",
@@ -45,7 +46,7 @@ impl FollowRow {
             Turn::Stays => {}
             Turn::Follows(event) => {
                 self.following = true;
-                self.seen_target_offset = i64::try_from(event.seen_target_offset).unwrap_or(i64::MAX);
+                self.seen_target_offset = signed(event.seen_target_offset);
             }
             Turn::EndsFollow => self.following = false,
             Turn::Blocks => (self.following, self.blocking) = (false, true),

@@ -12,10 +12,16 @@ pub mod hold;
 pub mod origin;
 pub mod post;
 pub mod reaction;
+pub mod revision;
 pub mod share;
 pub mod sight;
 
-use kith_log::RecordId;
+use kith_log::{Offset, RecordId};
+
+/// An offset as a column holds it. Offsets come from our own log, where none is too large; a hostile one is cut.
+pub fn signed(offset: Offset) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
 
 /// Whether all of these are ids. What an event names otherwise can be in no key: the event concerns nobody.
 pub fn are_ids(ids: &[&str]) -> bool {

@@ -8,7 +8,7 @@ use kith_proto::posts::v1::{Post, PostAttributes, PostContent, PostCreated, Post
 use kith_proto::{Event, time};
 use kith_tables::Timestamp;
 
-use crate::are_ids;
+use crate::{are_ids, revision};
 
 /// A record that creates, edits or deletes a post.
 #[derive(Debug, Clone, Copy)]
@@ -46,12 +46,7 @@ pub fn attributes(event: &PostEvent) -> Option<&PostAttributes> {
 
 /// Whether an edit whose intent has that offset applies to a post with these columns: only if it is later than the last edit.
 pub fn takes_edit(deleted: bool, edit_intent_next: i64, intent_offset: Offset) -> bool {
-    !deleted && signed(intent_offset) >= edit_intent_next
-}
-
-/// Offsets come from our own log, where none is that large; a hostile one is cut.
-fn signed(offset: Offset) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
+    !deleted && revision::takes(edit_intent_next, intent_offset)
 }
 
 /// BCP 47 tags from their column.
@@ -91,7 +86,7 @@ impl Columns<'_> {
             {
                 *self.revision = event.revision.into();
                 *self.edit_time = at;
-                *self.edit_intent_next = signed(event.intent_offset).saturating_add(1);
+                *self.edit_intent_next = revision::intent_after(event.intent_offset);
                 event.content.clone()
             }
             PostEvent::PostDeleted(_) if is_there && !*self.deleted => {

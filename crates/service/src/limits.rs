@@ -203,9 +203,9 @@ limits! {
     SIGN_UPS_AT_ONCE: u64 = 10;
     /// Calls without an account that wait at a time for what a consistency token names; more are answered at once.
     WAITS_ANONYMOUS: usize = 32;
-    /// Subjects of one kind of security events that a process tells apart in a minute, and as many with a principal; all others of the kind are one record each.
+    /// How many subjects of one kind of security events a process tells apart per minute: so many without a principal, and so many with one. All others share one record.
     SECURITY_SUBJECTS_PER_MINUTE: usize = 16;
-    /// The same of changed passwords.
+    /// The same for changed passwords.
     SECURITY_CHANGES_PER_MINUTE: usize = 256;
     /// Slowed guesses that a process tells the others of in a minute; more are only counted, and slowed in this process alone.
     SECURITY_TOLD_PER_MINUTE: usize = 256;

@@ -4,6 +4,7 @@
 use kith_fold::{AppliedIds, Record};
 use kith_proto::identity::v1::Followed;
 use kith_relations::edge::{Change, Edge, Turn, cuts};
+use kith_relations::signed;
 use kith_tables::{Timestamp, row};
 
 row! {
@@ -95,10 +96,6 @@ impl EdgeRow {
 /// `count`, when what it counts was there `before` and is there `after`.
 pub fn recount(count: i64, before: bool, after: bool) -> i64 {
     count + i64::from(after) - i64::from(before)
-}
-
-fn signed(offset: u64) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

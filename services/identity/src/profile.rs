@@ -12,7 +12,7 @@ use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{Profile, ProfileUpdated, UpdateProfileRequest, UpdateProfileResponse, rpc};
 use kith_proto::{Event, time};
 use kith_relations::account::{ACCOUNTS, AccountRow};
-use kith_relations::are_ids;
+use kith_relations::{are_ids, revision};
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{Contests, Settles, Verdict};
 use kith_service::kit::Seen;
@@ -187,14 +187,8 @@ impl Contest for Profiles {
 
 /// What the intents so far make of this one.
 fn verdict(summary: &mut UpdatesSummary, event: &ProfileRequested) -> ClaimRow {
-    let current = summary.updates.saturating_add(1);
-    let expected = i64::from(event.expected_revision);
-    // Without content there is nothing that the profile could say.
-    let won = event.content.is_some() && (expected == 0 || expected == current);
-    if won {
-        summary.updates = current;
-    }
-    let revision = current.saturating_add(i64::from(won));
+    let has_content = event.content.is_some();
+    let (won, revision) = revision::judge(&mut summary.updates, event.expected_revision, has_content);
     ClaimRow { won, revision, payload_digest: event.payload_digest.clone() }
 }
 
@@ -202,7 +196,7 @@ fn verdict(summary: &mut UpdatesSummary, event: &ProfileRequested) -> ClaimRow {
 fn won(event: &ProfileRequested, claim: &ClaimRow, record: &Record) -> Append {
     let fact = ProfileUpdated {
         account_id: event.account_id.clone(),
-        revision: revision(claim.revision),
+        revision: revision::shown(claim.revision),
         content: event.content.clone(),
         update_time: Some(time::of_us(record.time.0)),
         intent_offset: record.position.offset,
@@ -234,7 +228,7 @@ impl Noun for Profiles {
         let (state, account_id) = (&seen.state, &*command.account_id);
         let claim = claim(state, account_id, asked.id).await?;
         let revision = current_revision(state, account_id).await?;
-        if (1..revision).contains(&command.expected_revision) {
+        if revision::has_lost(command.expected_revision, revision) {
             // Who is told that the revision is stale and reads again is to see the update that won. If that takes too long it is
             // told all the same.
             let _ = reached(seen, account_id, revision).await;
@@ -256,7 +250,7 @@ impl Noun for Profiles {
             (Some(_), Some(claim)) if claim.payload_digest[..] == asked.digest[..] => Ok(None),
             (Some(_), Some(_)) => Err(Rejection::RequestIdReused),
             (Some(_), None) if !before.is_open => Err(Rejection::EventsNotOpen),
-            (Some(_), None) if (1..before.revision).contains(&command.expected_revision) => {
+            (Some(_), None) if revision::has_lost(command.expected_revision, before.revision) => {
                 Err(Rejection::RevisionStale { current: before.revision })
             }
             (Some(_), None) => Ok(Some(Private::ProfileRequested(ProfileRequested {
@@ -292,7 +286,7 @@ impl Settles<rpc::UpdateProfile> for Profiles {
         let account_id = &*command.account_id;
         let claim = claim(&seen.state, account_id, asked.id).await?;
         let claim = claim.ok_or_else(|| Unknown::defect("a folded update has no verdict"))?.row;
-        let revision = revision(claim.revision);
+        let revision = revision::shown(claim.revision);
         let reached = reached(seen, account_id, revision).await;
         if !claim.won {
             return Ok(Verdict::Lost(Rejection::RevisionStale { current: revision }.into()));
@@ -323,11 +317,7 @@ async fn claim(state: &State, account_id: &str, intent: RecordId) -> Result<Opti
 async fn current_revision(state: &State, account_id: &str) -> Result<u32, StoreError> {
     let owner = (topics::IDENTITY_PRIVATE, account_id);
     let summary = state.summary::<UpdatesSummary>(&PROFILE_CLAIMS, &Key::text(account_id), owner).await?;
-    Ok(revision(summary.map_or(0, |found| found.row.updates).saturating_add(1)))
-}
-
-fn revision(stored: i64) -> u32 {
-    u32::try_from(stored).unwrap_or(u32::MAX)
+    Ok(revision::after(summary.map_or(0, |found| found.row.updates)))
 }
 
 #[cfg(test)]

@@ -56,10 +56,7 @@ impl Noun for Acceptances {
     }
 
     async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
-        let found = conversation::summary(&seen.state, &command.conversation_id).await?;
-        let rests_on = found.row.exists().then_some(found.position);
-        let newest = found.row.activity_time();
-        Ok(Standing::new(found.row, rests_on).after(newest))
+        conversation::standing(&seen.state, &command.conversation_id).await
     }
 
     /// `None`: it is so, or, of a refusal, the conversation is in the inbox for good.

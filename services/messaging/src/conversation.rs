@@ -7,6 +7,7 @@ use kith_log::{Offset, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::messaging::v1::MessageSent;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
+use kith_service::command::Standing;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
 
 use crate::consent::Consent;
@@ -170,6 +171,14 @@ pub async fn summary(state: &State, conversation_id: &str) -> Result<Found<Summa
     let key = Key::text(conversation_id);
     let found = state.summary::<Summary>(&CONVERSATIONS, &key, (topics::MESSAGING, conversation_id)).await?;
     Ok(found.unwrap_or(Found { clustering: Vec::new(), position: 0, row: Summary::default() }))
+}
+
+/// The same, as a command finds it.
+pub async fn standing(state: &State, conversation_id: &str) -> Result<Standing<Summary>, StoreError> {
+    let found = summary(state, conversation_id).await?;
+    let rests_on = found.row.exists().then_some(found.position);
+    let newest = found.row.activity_time();
+    Ok(Standing::new(found.row, rests_on).after(newest))
 }
 
 pub fn fact(record: &Record) -> Option<&MessagingEvent> {

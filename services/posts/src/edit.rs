@@ -12,8 +12,8 @@ use kith_proto::posts::private::v1::post_private_event::Event as PrivateEvent;
 use kith_proto::posts::v1::post_event::Event as PostEvent;
 use kith_proto::posts::v1::{EditPostRequest, EditPostResponse, PostEdited, rpc};
 use kith_proto::{Event, time};
-use kith_relations::are_ids;
 use kith_relations::post::{languages, takes_edit};
+use kith_relations::{are_ids, revision};
 use kith_service::Failure;
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{Contests, Settles, Verdict};
@@ -112,14 +112,8 @@ impl Contest for Edits {
 
 /// What the intents so far make of this one.
 fn verdict(summary: &mut EditsSummary, event: &EditRequested) -> ClaimRow {
-    let current = summary.edits.saturating_add(1);
-    let expected = i64::from(event.expected_revision);
-    // Without content there is nothing that the post could say.
-    let won = event.content.is_some() && (expected == 0 || expected == current);
-    if won {
-        summary.edits = current;
-    }
-    let revision = current.saturating_add(i64::from(won));
+    let has_content = event.content.is_some();
+    let (won, revision) = revision::judge(&mut summary.edits, event.expected_revision, has_content);
     ClaimRow { won, revision, payload_digest: event.payload_digest.clone() }
 }
 
@@ -128,7 +122,7 @@ fn won(event: &EditRequested, claim: &ClaimRow, record: &Record) -> Append {
     let fact = PostEdited {
         post_id: event.post_id.clone(),
         author_id: event.author_id.clone(),
-        revision: revision(claim.revision),
+        revision: revision::shown(claim.revision),
         content: event.content.clone(),
         post_create_time: event.post_create_time,
         edit_time: Some(time::of_us(record.time.0)),
@@ -162,7 +156,7 @@ impl Noun for Edits {
         let (state, post_id) = (&seen.state, &*command.post_id);
         let claim = claim(state, post_id, asked.id).await?;
         let revision = current_revision(state, post_id).await?;
-        if (1..revision).contains(&command.expected_revision) {
+        if revision::has_lost(command.expected_revision, revision) {
             // Who is told that the revision is stale and reads again is to see the edit that won. If that takes too long
             // it is told all the same.
             let _ = reached(seen, post_id, revision).await;
@@ -185,7 +179,7 @@ impl Noun for Edits {
             (Some(_), Some(claim)) if claim.payload_digest[..] == asked.digest[..] => Ok(None),
             (Some(_), Some(_)) => Err(Rejection::RequestIdReused),
             (Some(post), None) if post.deleted => Err(Rejection::NotFound),
-            (Some(_), None) if (1..state.revision).contains(&command.expected_revision) => {
+            (Some(_), None) if revision::has_lost(command.expected_revision, state.revision) => {
                 Err(Rejection::RevisionStale { current: state.revision })
             }
             (Some(post), None) => Ok(Some(EditRequested {
@@ -221,7 +215,7 @@ impl Settles<rpc::EditPost> for Edits {
         let post_id = &*command.post_id;
         let claim = claim(&seen.state, post_id, asked.id).await?;
         let claim = claim.ok_or_else(|| Unknown::defect("a folded edit has no verdict"))?.row;
-        let revision = revision(claim.revision);
+        let revision = revision::shown(claim.revision);
         let reached = reached(seen, post_id, revision).await;
         if !claim.won {
             return Ok(Verdict::Lost(Rejection::RevisionStale { current: revision }.into()));
@@ -255,11 +249,7 @@ async fn claim(state: &State, post_id: &str, intent: RecordId) -> Result<Option<
 async fn current_revision(state: &State, post_id: &str) -> Result<u32, StoreError> {
     let owner = (topics::POSTS_PRIVATE, post_id);
     let summary = state.summary::<EditsSummary>(&EDIT_CLAIMS, &Key::text(post_id), owner).await?;
-    Ok(revision(summary.map_or(0, |found| found.row.edits).saturating_add(1)))
-}
-
-fn revision(stored: i64) -> u32 {
-    u32::try_from(stored).unwrap_or(u32::MAX)
+    Ok(revision::after(summary.map_or(0, |found| found.row.edits)))
 }
 
 #[cfg(test)]

@@ -21,11 +21,7 @@ pub mod home;
 pub mod pulls;
 
 use kith_log::Offset;
-
-/// An offset as a column holds it.
-fn signed(offset: Offset) -> i64 {
-    i64::try_from(offset).unwrap_or(i64::MAX)
-}
+use kith_relations::signed;
 
 /// An offset read from a column.
 fn unsigned(offset: i64) -> Offset {

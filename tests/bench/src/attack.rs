@@ -29,10 +29,10 @@ const OPEN: usize = STREAMS_PER_CONNECTION as usize - 1;
 const IN_FLIGHT: usize = 16;
 const CREATE_SESSION: &str = "/kith.identity.v1.SessionService/CreateSession";
 const GET_HOME_FEED: &str = "/kith.feeds.v1.FeedService/GetHomeFeed";
-/// Before a call that is over is made again. Who attacks shares the cores with who is attacked: without it the bench would measure
-/// how they share them.
+/// How long an attacker waits before it repeats a call. Attackers run on the cores of the suite: without a pause the bench would
+/// measure how the two share them.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The same of a connection that was refused or closed.
+/// How long it waits before it replaces a connection that was refused or closed.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(10);
 /// The longest that a call, or a connection, is waited for.

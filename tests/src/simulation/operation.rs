@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kith_log::{RecordId, Topic};
+use kith_runtime::Runtime;
+use kith_service::ids::{self, RequestId};
 use tonic::{Code, Status};
 
 use super::board::Board;
@@ -50,6 +52,12 @@ impl<A> Reply<A> {
     pub fn new(answer: A, token: String) -> Self {
         Self { answer, token, next_page: String::new() }
     }
+}
+
+/// The id of the record that an account's command makes, if it makes one.
+pub fn record_id(actor: &str, rpc: &str, request_id: &str) -> Option<RecordId> {
+    let request_id = RequestId::parse("request_id", request_id, &Runtime::system()).ok()?;
+    Some(ids::record_id(RecordId::parse(actor)?, rpc, &request_id))
 }
 
 /// The record that a command appends, if it changes anything.

@@ -104,18 +104,8 @@ impl Found {
 
     /// It contains decisions as JSON, not as text.
     fn document(&self) -> anyhow::Result<Value> {
-        let mut entries = Vec::with_capacity(self.entries.len());
-        for entry in &self.entries {
-            let mut shown = document::of("kith.ops.v1.AuditEntry", entry)?;
-            shown["decision"] = match &*entry.decision_json {
-                "" => Value::Null,
-                json => serde_json::from_str(json)?,
-            };
-            if let Some(fields) = shown.as_object_mut() {
-                fields.remove("decisionJson");
-            }
-            entries.push(shown);
-        }
+        let unfolded = |entry| document::unfolded("kith.ops.v1.AuditEntry", entry, ("decisionJson", "decision"));
+        let entries = self.entries.iter().map(unfolded).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(json!({"entries": entries, "recordsSearched": self.searched, "more": self.more}))
     }
 }
@@ -123,7 +113,6 @@ impl Found {
 fn row(entry: &AuditEntry) -> Vec<String> {
     let nothing = SecurityEvent::default();
     let event = entry.event.as_ref().unwrap_or(&nothing);
-    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let time = jiff::Timestamp::from_millisecond(unix_ms(event.first_time.as_ref()));
     let time = time.map_or_else(|_| "-".to_owned(), |time| time.to_string());
     let others = if event.others { " (others)" } else { "" };
@@ -133,7 +122,7 @@ fn row(entry: &AuditEntry) -> Vec<String> {
     };
     let kind = format!("{}{others}", name_of(event.kind()));
     let [by, account, from, process] =
-        [&event.principal, &event.account_id, &event.source, &entry.process].map(|text| or_dash(text));
+        [&event.principal, &event.account_id, &event.source, &entry.process].map(|text| table::or_dash(text));
     vec![time, kind, event.count.to_string(), by, account, from, process, what]
 }
 

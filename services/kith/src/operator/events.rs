@@ -136,18 +136,8 @@ impl Found {
 
     /// It contains the events' JSON as JSON, not as text.
     fn document(&self) -> anyhow::Result<Value> {
-        let mut events = Vec::with_capacity(self.events.len());
-        for event in &self.events {
-            let mut event_document = document::of("kith.ops.v1.LoggedEvent", event)?;
-            event_document["event"] = match &*event.event_json {
-                "" => Value::Null,
-                json => serde_json::from_str(json)?,
-            };
-            if let Some(fields) = event_document.as_object_mut() {
-                fields.remove("eventJson");
-            }
-            events.push(event_document);
-        }
+        let unfolded = |event| document::unfolded("kith.ops.v1.LoggedEvent", event, ("eventJson", "event"));
+        let events = self.events.iter().map(unfolded).collect::<anyhow::Result<Vec<_>>>()?;
         Ok(json!({"events": events, "recordsSearched": self.searched, "more": self.more}))
     }
 }
@@ -158,10 +148,9 @@ fn row(event: &LoggedEvent) -> Vec<String> {
         "" => format!("({})", event.undecoded_reason),
         json => json.to_owned(),
     };
-    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let place = format!("{}@{}", event.partition, event.offset);
-    let [time, kind, key] = [&event.record_time, short_type, &event.key].map(or_dash);
-    vec![place, time, kind, key, or_dash(&event.record_id), or_dash(&event.principal), what]
+    let [time, kind, key] = [&event.record_time, short_type, &event.key].map(table::or_dash);
+    vec![place, time, kind, key, table::or_dash(&event.record_id), table::or_dash(&event.principal), what]
 }
 
 #[cfg(test)]

@@ -14,6 +14,17 @@ pub fn of(name: &str, message: &impl Message) -> anyhow::Result<Value> {
     Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
+/// The same with the JSON in its field `from` as JSON under `to`, not as text; null where it is empty.
+pub fn unfolded(name: &str, message: &impl Message, (from, to): (&str, &str)) -> anyhow::Result<Value> {
+    let mut document = of(name, message)?;
+    let text = document.as_object_mut().and_then(|fields| fields.remove(from));
+    document[to] = match text.as_ref().and_then(Value::as_str).unwrap_or_default() {
+        "" => Value::Null,
+        json => serde_json::from_str(json)?,
+    };
+    Ok(document)
+}
+
 /// The one document of a command.
 pub fn print(document: &Value) {
     say!("{document:#}");

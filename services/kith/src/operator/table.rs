@@ -23,6 +23,11 @@ pub fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
     lines.iter().map(line).collect()
 }
 
+/// The cell of a text that may be empty.
+pub fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
 fn is_number(cell: &str) -> bool {
     !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
 }

@@ -10,7 +10,6 @@ use kith_proto::messaging::v1::{
     AcceptConversationRequest, Availability, Consent, DeclineConversationRequest, GetAvailabilityRequest,
     MessagingPolicy, SetMessagingPolicyRequest,
 };
-use kith_service::ids::{RequestId, record_id};
 use tonic::{Code, Status};
 
 use super::accounts::Handles;
@@ -23,7 +22,7 @@ use crate::simulation::callers::Callers;
 use crate::simulation::checks::{CONSENT, Finding, HIDDEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model};
-use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op};
+use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op, record_id};
 use crate::simulation::timeline::Timeline;
 
 pub struct Consents;
@@ -131,9 +130,8 @@ fn policy(scene: &Scene<'_>) -> MessagingPolicy {
 }
 
 fn id_of(actor: &str, method: &str, request_id: &str) -> Option<RecordId> {
-    let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
     let rpc = format!("kith.messaging.v1.ConversationService/{method}");
-    Some(record_id(RecordId::parse(actor)?, &rpc, &request_id))
+    record_id(actor, &rpc, request_id)
 }
 
 fn policies(model: &Model, call: &Call, account: &str) -> Vec<i32> {

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use kith_log::{RecordId, topics};
+use kith_log::topics;
 use kith_messaging::{InboxRow, LEFT_STANDING, OpenedRow, PlaceRow, RequestRow};
 use kith_proto::Event;
 use kith_proto::messaging::v1::conversation_service_client::ConversationServiceClient;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{self, Consent, ConversationList, GetOrCreateDirectRequest, ListConversationsRequest};
-use kith_service::ids::{RequestId, record_id};
 use kith_tables::{Key, Row, RowType, Table, Value};
 use tonic::{Code, Status};
 
@@ -23,7 +22,7 @@ use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, PLACES, TOKEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros};
-use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op};
+use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op, record_id};
 use crate::simulation::world::PLACE;
 
 pub const CONVERSATIONS: &str = "conversations";
@@ -181,9 +180,8 @@ impl Operation for GetOrCreateDirect {
     }
 
     fn record(&self, actor: &str, request_id: &str) -> Option<Appended> {
-        let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
         let rpc = "kith.messaging.v1.ConversationService/GetOrCreateDirect";
-        let id = record_id(RecordId::parse(actor)?, rpc, &request_id);
+        let id = record_id(actor, rpc, request_id)?;
         Some(Appended { topic: topics::MESSAGING, key: self.other.clone(), id })
     }
 

@@ -74,7 +74,8 @@ impl Noun for Edits {
 
     fn check_rows(&self, model: &Model, table: &'static Table, all: &[(Key, Row)]) -> Vec<Finding> {
         let verdicts = all.iter().filter(|(_, row)| table.name == CLAIMS && row.key.section == 0);
-        verdicts.filter_map(|(_, row)| misjudged(model, row)).collect()
+        let won = &model.state::<Verdicts>().ids;
+        verdicts.filter_map(|(_, row)| misjudged("the edit", won, row)).collect()
     }
 
     fn check(&self, model: &Model) -> Vec<Finding> {
@@ -90,10 +91,11 @@ impl Noun for Edits {
     }
 }
 
-/// A verdict of the tables that is not the log's.
-fn misjudged(model: &Model, row: &Row) -> Option<Finding> {
+/// A verdict of the tables that is not the log's; `what` is judged.
+pub fn misjudged(what: &str, won: &BTreeSet<RecordId>, row: &Row) -> Option<Finding> {
     let Value::Text(id) = row.key.clustering.first()? else { return None };
-    let is_right = row.columns.first() == Some(&Value::Bool(won(model, RecordId::parse(id)?)));
-    (!is_right)
-        .then(|| Finding::new(EFFECTIVE_ONCE, format!("the verdict on {id} is not the log's: {:?}", row.columns)))
+    let is_right = row.columns.first() == Some(&Value::Bool(won.contains(&RecordId::parse(id)?)));
+    let finding =
+        || Finding::new(EFFECTIVE_ONCE, format!("the verdict on {what} {id} is not the log's: {:?}", row.columns));
+    (!is_right).then(finding)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use kith_log::{Offset, RecordId, topics};
+use kith_log::{Offset, topics};
 use kith_proto::Event;
 use kith_proto::identity::v1::graph_service_client::GraphServiceClient;
 use kith_proto::identity::v1::identity_event::Event as Identity;
@@ -11,7 +11,6 @@ use kith_proto::identity::v1::{
     BatchGetRelationshipsRequest, BlockRequest, FollowEntry, FollowRequest, ListFollowersRequest, ListFollowingRequest,
     UnblockRequest, UnfollowRequest,
 };
-use kith_service::ids::{RequestId, record_id};
 use kith_service::limits;
 use kith_tables::{Row, RowType};
 use tonic::{Code, Status};
@@ -24,7 +23,7 @@ use crate::simulation::callers::Callers;
 use crate::simulation::checks::{CUT, Finding, LISTS, TOKEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model};
-use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
+use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op, record_id};
 use crate::simulation::timeline::Timeline;
 
 const SERVICE: &str = "identity";
@@ -216,9 +215,8 @@ const _: () = assert!(<kith_identity::edge::EdgeRow as RowType>::SECTION == 0);
 
 /// The record of an RPC of the graph: it is keyed by who acts.
 fn own_record(actor: &str, rpc: &str, request_id: &str) -> Option<Appended> {
-    let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
     let rpc = format!("kith.identity.v1.GraphService/{rpc}");
-    let id = record_id(RecordId::parse(actor)?, &rpc, &request_id);
+    let id = record_id(actor, &rpc, request_id)?;
     Some(Appended { topic: topics::IDENTITY, key: actor.to_owned(), id })
 }
 

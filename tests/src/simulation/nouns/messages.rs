@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use kith_log::{RecordId, topics};
+use kith_log::topics;
 use kith_proto::Event;
 use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{
     self, GetUnreadCountsRequest, ListMessagesRequest, MarkReadRequest, MessageContent, SendMessageRequest,
 };
-use kith_service::ids::{RequestId, record_id};
 use kith_service::limits;
 use tonic::{Code, Status};
 
@@ -24,7 +23,7 @@ use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, TOKEN, UNREAD, times};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros, said};
-use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
+use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op, record_id};
 
 pub struct Messages;
 
@@ -183,8 +182,7 @@ impl Operation for MarkRead {
     }
 
     fn record(&self, actor: &str, request_id: &str) -> Option<Appended> {
-        let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
-        let id = record_id(RecordId::parse(actor)?, "kith.messaging.v1.MessageService/MarkRead", &request_id);
+        let id = record_id(actor, "kith.messaging.v1.MessageService/MarkRead", request_id)?;
         Some(Appended { topic: topics::MESSAGING, key: self.talk.clone(), id })
     }
 

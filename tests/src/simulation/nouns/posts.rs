@@ -8,7 +8,6 @@ use kith_proto::Event;
 use kith_proto::posts::v1::post_event::Event as Posted;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use kith_proto::posts::v1::{self, CreatePostRequest, DeletePostRequest, EditPostRequest, GetPostRequest, PostContent};
-use kith_service::ids::{RequestId, record_id};
 use tonic::{Code, Status};
 
 use super::follows::{always_parted, ever_parted};
@@ -18,7 +17,7 @@ use crate::simulation::callers::Callers;
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, TOKEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros, said};
-use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
+use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op, record_id};
 use crate::simulation::timeline::Timeline;
 
 pub const POSTS: &str = "posts";
@@ -243,8 +242,7 @@ impl Operation for CreatePost {
 impl EditPost {
     /// The id of its intent.
     fn intent(&self, call: &Call) -> Option<RecordId> {
-        let request_id = RequestId::parse("request_id", &call.request_id, &kith_runtime::Runtime::system()).ok()?;
-        Some(record_id(RecordId::parse(&call.actor)?, "kith.posts.v1.PostService/EditPost", &request_id))
+        record_id(&call.actor, "kith.posts.v1.PostService/EditPost", &call.request_id)
     }
 }
 
@@ -299,8 +297,7 @@ impl Operation for DeletePost {
     }
 
     fn record(&self, actor: &str, request_id: &str) -> Option<Appended> {
-        let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
-        let id = record_id(RecordId::parse(actor)?, "kith.posts.v1.PostService/DeletePost", &request_id);
+        let id = record_id(actor, "kith.posts.v1.PostService/DeletePost", request_id)?;
         Some(Appended { topic: topics::POSTS, key: self.post_id.clone(), id })
     }
 

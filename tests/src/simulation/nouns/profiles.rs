@@ -9,10 +9,10 @@ use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{Account, GetAccountRequest, Profile, UpdateProfileRequest};
-use kith_service::ids::{RequestId, record_id};
-use kith_tables::{Key, Row, Table, Value};
+use kith_tables::{Key, Row, Table};
 use tonic::{Code, Status};
 
+use super::edits::misjudged;
 use super::follows::{ever_parted, parted_by};
 use super::{ACCOUNTS, Draw, Noun};
 use crate::simulation::board::Board;
@@ -20,7 +20,7 @@ use crate::simulation::callers::Callers;
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, TOKEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, said};
-use crate::simulation::operation::{Ask, Op, Operation, Reply, op};
+use crate::simulation::operation::{Ask, Op, Operation, Reply, op, record_id};
 use crate::simulation::timeline::Timeline;
 
 const SERVICE: &str = "identity";
@@ -107,7 +107,7 @@ impl Noun for Profiles {
 
     fn check_rows(&self, model: &Model, table: &'static Table, all: &[(Key, Row)]) -> Vec<Finding> {
         let verdicts = all.iter().filter(|(_, row)| table.name == CLAIMS && row.key.section == 0);
-        verdicts.filter_map(|(_, row)| misjudged(&model.state::<Read>().won, row)).collect()
+        verdicts.filter_map(|(_, row)| misjudged("the update", &model.state::<Read>().won, row)).collect()
     }
 
     fn check(&self, model: &Model) -> Vec<Finding> {
@@ -130,14 +130,6 @@ impl Noun for Profiles {
         let own = |id: &String| (id.clone(), op(GetAccount { account_id: id.clone() }));
         model.state::<Read>().shown.keys().map(own).collect()
     }
-}
-
-/// A verdict of the tables that is not the log's.
-fn misjudged(won: &BTreeSet<RecordId>, row: &Row) -> Option<Finding> {
-    let Value::Text(id) = row.key.clustering.first()? else { return None };
-    let is_right = row.columns.first() == Some(&Value::Bool(won.contains(&RecordId::parse(id)?)));
-    let what = || format!("the verdict on the update {id} is not the log's: {:?}", row.columns);
-    (!is_right).then(|| Finding::new(EFFECTIVE_ONCE, what()))
 }
 
 /// Of the account that acts.
@@ -166,8 +158,7 @@ fn was(model: &Model, account_id: &str, holds: impl Fn(&Shown) -> bool) -> bool 
 impl UpdateProfile {
     /// The id of its intent.
     fn intent(call: &Call) -> Option<RecordId> {
-        let request_id = RequestId::parse("request_id", &call.request_id, &kith_runtime::Runtime::system()).ok()?;
-        Some(record_id(RecordId::parse(&call.actor)?, "kith.identity.v1.AccountService/UpdateProfile", &request_id))
+        record_id(&call.actor, "kith.identity.v1.AccountService/UpdateProfile", &call.request_id)
     }
 }
 

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use kith_log::{RecordId, topics};
+use kith_log::topics;
 use kith_proto::Event;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::reaction_service_client::ReactionServiceClient;
 use kith_proto::engagement::v1::{self, ReactRequest, UnreactRequest};
-use kith_service::ids::{RequestId, record_id};
 use kith_tables::Row;
 use tonic::Status;
 
@@ -19,7 +18,7 @@ use crate::simulation::board::Scene;
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros};
-use crate::simulation::operation::{Appended, Ask, Operation, Reply, op};
+use crate::simulation::operation::{Appended, Ask, Operation, Reply, op, record_id};
 use crate::simulation::timeline::Timeline;
 
 pub const SERVICE: &str = "engagement";
@@ -145,8 +144,7 @@ fn client(to: &Callers) -> ReactionServiceClient<Way> {
 
 /// The record of an RPC around a post.
 pub fn record_around(actor: &str, post_id: &str, rpc: &str, request_id: &str) -> Option<Appended> {
-    let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
-    let id = record_id(RecordId::parse(actor)?, rpc, &request_id);
+    let id = record_id(actor, rpc, request_id)?;
     Some(Appended { topic: topics::ENGAGEMENT, key: post_id.to_owned(), id })
 }
 

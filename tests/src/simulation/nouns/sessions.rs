@@ -13,7 +13,6 @@ use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::session_service_client::SessionServiceClient;
 use kith_proto::identity::v1::{CreateSessionRequest, ListSessionsRequest, RefreshSessionRequest};
 use kith_service::auth::SessionRef;
-use kith_service::ids::{RequestId, record_id};
 use kith_service::limits::REVOCATIONS_KNOWN_SECONDS;
 use tonic::{Code, Status};
 
@@ -27,7 +26,7 @@ use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, REVOKED};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model};
-use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op};
+use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op, record_id};
 use crate::simulation::timeline::Timeline;
 
 const SESSIONS: &str = "sessions";
@@ -206,13 +205,8 @@ fn meanwhile(model: &Model, call: &Call, session_id: &str) -> Vec<Standing> {
     line.map(|(_, line)| line.within(window)).unwrap_or_default()
 }
 
-fn id_of(actor: &str, rpc: &str, request_id: &str) -> Option<RecordId> {
-    let request_id = RequestId::parse("request_id", request_id, &kith_runtime::Runtime::system()).ok()?;
-    Some(record_id(RecordId::parse(actor)?, rpc, &request_id))
-}
-
 fn record(actor: &str, rpc: &str, request_id: &str) -> Option<Appended> {
-    let id = id_of(actor, rpc, request_id)?;
+    let id = record_id(actor, rpc, request_id)?;
     Some(Appended { topic: topics::IDENTITY_PRIVATE, key: actor.to_owned(), id })
 }
 

@@ -9,13 +9,13 @@ use kith_service::auth::{Accounts, SessionRef};
 use kith_service::ids;
 use tonic::{Code, Status};
 
-use super::{PASSWORD, People, SERVICE, client, id_of, meanwhile, record};
+use super::{PASSWORD, People, SERVICE, client, meanwhile, record};
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::Finding;
 use crate::simulation::history::Call;
 use crate::simulation::model::Model;
 use crate::simulation::nouns::services::WEB;
-use crate::simulation::operation::{Appended, Ask, Operation, Reply, effective};
+use crate::simulation::operation::{Appended, Ask, Operation, Reply, effective, record_id};
 
 #[derive(Debug)]
 pub struct End {
@@ -97,7 +97,7 @@ impl Operation for ChangePassword {
     }
 
     fn in_effect(&self, model: &Model, call: &Call) -> bool {
-        let id = id_of(&call.actor, "kith.identity.v1.SessionService/ChangePassword", &call.request_id);
+        let id = record_id(&call.actor, "kith.identity.v1.SessionService/ChangePassword", &call.request_id);
         id.is_some_and(|id| has_changed(model, &call.actor, id))
     }
 }
@@ -126,7 +126,7 @@ impl Operation for ResetPassword {
     }
 
     fn in_effect(&self, model: &Model, call: &Call) -> bool {
-        let id = id_of(&call.actor, "kith.identity.v1.SessionService/ResetPassword", &call.request_id);
+        let id = record_id(&call.actor, "kith.identity.v1.SessionService/ResetPassword", &call.request_id);
         id.is_some_and(|id| has_changed(model, &call.actor, ids::by_principal(WEB, id)))
     }
 }
