@@ -156,8 +156,12 @@ async fn step(own: &Arc<Projection>) -> Result<bool, DecisionError> {
     Ok(false)
 }
 
-/// Faults are over: every process is of the release that is wanted, and it serves.
+/// Faults are over: every process is of the release that is wanted, and it serves. The end of the faults may have cut operators off in
+/// `kith init`, without which a new group never starts: they finish it first.
 pub async fn settle(world: &World, within: Duration) -> Result<()> {
+    if world.plan.upgrades {
+        world.init(world.goal()).await?;
+    }
     tokio::time::timeout(within, lead_over(world))
         .await
         .context("the release that operators want does not come to serve")
