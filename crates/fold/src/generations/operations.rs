@@ -37,6 +37,8 @@ struct Shared {
     partition: LogPartition,
     known: Mutex<Known>,
     changed: Notify,
+    /// Why the topic could not be read the last time, for who waits for it in vain.
+    failed: Mutex<Option<String>>,
 }
 
 /// The state after the records so far. There are few records: all of it is kept.
@@ -72,13 +74,14 @@ impl Operations {
         let partition = LogPartition::of_key(topics::OPS, Self::KEY, log.partition_count());
         let publisher = Publisher::new(log, runtime.clone(), SERVICE);
         let head = publisher.last(topics::OPS, Self::KEY).await?;
-        let (known, changed) = (Mutex::default(), Notify::new());
-        let shared = Arc::new(Shared { runtime, publisher, partition, known, changed });
+        let (known, changed, failed) = (Mutex::default(), Notify::new(), Mutex::default());
+        let shared = Arc::new(Shared { runtime, publisher, partition, known, changed, failed });
         let follower = Arc::clone(&shared);
         let following = shared.runtime.spawn(async move {
             loop {
                 if let Err(error) = follower.follow().await {
                     tracing::warn!(%error, "what operators decide cannot be followed; reading again");
+                    *follower.failed() = Some(error.to_string());
                 }
                 follower.runtime.sleep(READ_AGAIN_AFTER).await;
             }
@@ -182,7 +185,10 @@ impl Shared {
                 changed.await;
             }
         };
-        let late = |_| LogError::Unavailable(format!("{position} cannot be read: what operators decided is not known"));
+        let late = |_| {
+            let why = self.failed().clone().unwrap_or_else(|| "no answer".to_owned());
+            LogError::Unavailable(format!("{position} cannot be read: what operators decided is not known ({why})"))
+        };
         Ok(tokio::time::timeout(KNOWN_WITHIN, known).await.map_err(late)?)
     }
 
@@ -194,6 +200,10 @@ impl Shared {
             self.changed.notify_waiters();
         }
         Ok(())
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<String>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
