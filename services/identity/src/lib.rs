@@ -1,11 +1,12 @@
-//! The identity service: accounts and their unique handles, sessions, follows and blocks.
+//! The identity service: accounts and their unique handles, sessions, follows, blocks and mutes.
 //!
 //! Commands append one record each: facts to `kith.identity.v1`, the intent to own a handle to
-//! `kith.identity.private.v1`, whose fold decides who wins; sessions and passwords go there too. What a follow and a block make of each other, which live
+//! `kith.identity.private.v1`, whose fold decides who wins; sessions and passwords go there too. What a follow and a block or a removal make of each other, which live
 //! under two keys, is settled by a process manager ([`graph::Edges`]).
 
 mod account;
 pub mod arbiter;
+mod counts;
 pub mod edge;
 mod exchange;
 pub mod followers;
@@ -14,6 +15,7 @@ mod guesses;
 mod handle;
 pub mod link;
 mod lists;
+mod mute;
 mod password;
 mod profile;
 mod proof;
@@ -32,6 +34,7 @@ use kith_proto::identity::v1::rpc;
 use kith_proto::identity::v1::session_service_server::{self, SessionServiceServer};
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::mute::Mutes;
 use kith_relations::origin::Origins;
 use kith_service::auth::{Principals, TokenIssuer, Verifier};
 use kith_service::call::Handlers;
@@ -82,8 +85,14 @@ rpcs! {
         contest block: rpc::Block => relationship::Relationships,
         command unblock: rpc::Unblock => relationship::Relationships,
         read batch_get_relationships: rpc::BatchGetRelationships => relationship::Relationships,
-        list list_followers: rpc::ListFollowers => lists::Follows,
-        list list_following: rpc::ListFollowing => lists::Follows,
+        list list_followers: rpc::ListFollowers => lists::Graph,
+        list list_following: rpc::ListFollowing => lists::Graph,
+        contest remove_follower: rpc::RemoveFollower => relationship::Relationships,
+        command mute: rpc::Mute => mute::Muting,
+        command unmute: rpc::Unmute => mute::Muting,
+        list list_mutes: rpc::ListMutes => lists::Graph,
+        list list_blocks: rpc::ListBlocks => lists::Graph,
+        list list_mutuals: rpc::ListMutuals => lists::Graph,
     }
 }
 
@@ -95,7 +104,7 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 3,
+        folds_version: 4,
         reads: EVENTS,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE, topics::REVOCATIONS],
         folds: vec![
@@ -111,6 +120,7 @@ pub fn group(generation: u32) -> Group {
             Arc::new(followers::Followers),
             Arc::new(Blocks),
             Arc::new(BlockedBy),
+            Arc::new(Mutes),
             Arc::new(session::fold::Sessions),
             Arc::new(session::revoked::Revoked),
         ],

@@ -79,11 +79,15 @@ pub const CONSENT_EVENTS: u32 = 2;
 /// The version with updates of profiles, which no older reader knows.
 pub const PROFILE_EVENTS: u32 = 2;
 
+/// The version with mutes and removed followers, which no older reader knows.
+pub const GRAPH_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
         Event::Messaging(event) if is_of_consent(event) => CONSENT_EVENTS,
         Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
+        Event::Identity(Identity::Muted(_) | Identity::Unmuted(_) | Identity::FollowerRemoved(_)) => GRAPH_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
         _ => FIRST_EVENTS,
     };

@@ -8,8 +8,8 @@ use kith_proto::identity::private::v1::{
 };
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
-    AccountContent, AccountCreated, Blocked, ClientClass, FollowCut, Followed, IdentityLinked, IdentityUnlinked,
-    Profile, ProfileUpdated, Unblocked, Unfollowed,
+    AccountContent, AccountCreated, Blocked, ClientClass, FollowCut, Followed, FollowerRemoved, IdentityLinked,
+    IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, Unblocked, Unfollowed, Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -17,7 +17,22 @@ use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use super::{ADA, BOB, DIGEST, HASH, ISSUER, KEY, SESSION, at};
 
 pub fn all() -> Vec<Event> {
-    [identity(), profiles(), sessions()].concat()
+    [identity(), profiles(), sessions(), graph()].concat()
+}
+
+fn graph() -> Vec<Event> {
+    let (actor_id, target_id) = (|| ADA.to_owned(), || BOB.to_owned());
+    let scopes = MuteScopes { posts: true, shares: true, replies: true, notifications: true, conversations: true };
+    let muted = Muted {
+        actor_id: actor_id(),
+        target_id: target_id(),
+        scopes: Some(scopes),
+        end_time: at(9),
+        create_time: at(6),
+    };
+    let unmuted = Unmuted { actor_id: actor_id(), target_id: target_id(), create_time: at(7) };
+    let removed = FollowerRemoved { actor_id: actor_id(), follower_id: target_id(), create_time: at(8) };
+    vec![Identity::Muted(muted).into(), Identity::Unmuted(unmuted).into(), Identity::FollowerRemoved(removed).into()]
 }
 
 fn sessions() -> Vec<Event> {

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bookmarks;
+mod circles;
 mod comments;
 mod consents;
 mod conversations;
@@ -12,6 +13,7 @@ mod follows;
 mod identities;
 mod lists;
 mod messages;
+mod mutes;
 mod posts;
 mod profiles;
 mod reactions;
@@ -28,17 +30,19 @@ use super::model::{Fact, Model};
 use super::operation::Op;
 
 pub use accounts::{ACCOUNTS, CONTENDED, CreateAccount, create};
-pub use follows::{Block, Follow, Unblock, Unfollow};
+pub use follows::{Block, Follow, RemoveFollower, Unblock, Unfollow};
 pub use posts::POSTS;
 pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 17] = [
+pub const ALL: [&dyn Noun; 19] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &sessions::Sessions,
     &follows::Follows,
+    &circles::Circles,
+    &mutes::Mutes,
     &posts::Posts,
     &edits::Edits,
     &reactions::Reactions,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
 use kith_fold::{AppliedIds, Effect, Fold, Put, Record, Rows, Scope};
 use kith_identity::arbiter::{CLAIMS, ClaimRow};
-use kith_identity::graph::EDGES;
+use kith_identity::graph::{EDGES, EdgesSummary};
 use kith_identity::session::{SESSIONS, SessionRow, of_id};
 use kith_log::Position;
 use kith_projector::views::author_feed::AUTHOR_FEED;
@@ -20,20 +20,23 @@ use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_relations::mute::MUTES;
+use kith_runtime::Runtime;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, inbox};
+use super::{Planted, inbox, mutes};
 use crate::next;
 
 /// The table of the contest of edits.
 const EDIT_CLAIMS: &str = "edit_claims";
 
-pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Arc<dyn Fold> {
+pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runtime: &Runtime) -> Arc<dyn Fold> {
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
     let concerned = match defect {
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
-        Planted::CutFromOneSide => is_of(&EDGES),
+        Planted::CutFromOneSide | Planted::CutUncounted => is_of(&EDGES),
+        Planted::MuteEndedInFold => is_of(&MUTES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
         Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold => is_of(&SESSIONS),
@@ -55,7 +58,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Ar
         return inner;
     }
     let (applied, unread, known) = (Mutex::default(), Mutex::default(), known.clone());
-    Arc::new(PlantedFold { defect, inner, applied, unread, known })
+    Arc::new(PlantedFold { defect, inner, applied, unread, known, runtime: runtime.clone() })
 }
 
 struct PlantedFold {
@@ -67,6 +70,7 @@ struct PlantedFold {
     unread: Mutex<BTreeMap<(kith_tables::Key, kith_tables::RowKey), i64>>,
     /// The follows that the process has folded.
     known: Follows,
+    runtime: Runtime,
 }
 
 impl Fold for PlantedFold {
@@ -127,6 +131,13 @@ impl Fold for PlantedFold {
                 self.inner.apply(rows, record);
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
+            (Planted::CutUncounted, Event::Identity(Identity::FollowCut(_))) => {
+                let counts = rows.summary::<EdgesSummary>();
+                self.inner.apply(rows, record);
+                rows.set_summary(counts);
+            }
+            (Planted::MuteEndedInFold, Event::Identity(Identity::Muted(event)))
+                if mutes::has_ended(event, &self.runtime) => {}
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
                 self.inner.apply(rows, &next::lost(record, event));
             }
