@@ -133,6 +133,11 @@ impl Kit {
         &self.projection.ports().log
     }
 
+    /// The tables that serve now; `None`: none do.
+    pub(crate) fn state(&self) -> Option<State> {
+        Some(self.projection.serving()?.state.clone())
+    }
+
     /// Whether the group's folds stand still: see [`State::standstill`].
     pub fn standstill(&self) -> Option<Standstill> {
         self.projection.serving()?.state.standstill()
@@ -174,6 +179,16 @@ impl Kit {
         Ok(all)
     }
 
+    /// The token of one field.
+    pub fn parse_token(&self, field: &str, text: &str) -> Result<Token, Failure> {
+        self.tokens.open(field, text)
+    }
+
+    /// The token as the caller gets it.
+    pub fn sealed(&self, token: &Token) -> Result<String, Failure> {
+        self.tokens.seal(token)
+    }
+
     fn recent(&self) -> MutexGuard<'_, LruCache<RecordId, Recent>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,7 +213,7 @@ impl Seen<'_> {
 
     /// The token as the caller gets it.
     pub fn sealed(&self, token: &Token) -> Result<String, Failure> {
-        self.kit.tokens.seal(token)
+        self.kit.sealed(token)
     }
 
     /// The version of the events that operators opened, as far as this release reads it: records that need a later one must

@@ -218,9 +218,15 @@ limits! {
     /// Streams that the server resets in the life of one connection (more open than allowed, bytes after the answer); with more it is closed (ENHANCE_YOUR_CALM).
     RESETS_PER_CONNECTION: usize = 16_384;
     /// Long-lived streams (watches, reflection) that one process has open at a time; more are shed.
-    STREAMS_OPEN: usize = 256;
+    STREAMS_OPEN: usize = 5_120;
     /// Long-lived streams that one connection has open at a time; more are shed.
-    STREAMS_OPEN_PER_CONNECTION: usize = 16;
+    STREAMS_OPEN_PER_CONNECTION: usize = 128;
+    /// How often it is checked whether the caller of a long-lived stream may still call, in seconds.
+    STREAM_CHECKED_SECONDS: u64 = 5;
+    /// Changes that wait for one caller of a stream to read them; with more it is ended.
+    CHANGES_WAITING: usize = 256;
+    /// Changes that a caller who comes back to a stream is told one by one; who missed more reads what changed.
+    CHANGES_MISSED: usize = 1_024;
     /// Connections of callers to one process, if the limit of open files allows it; more are closed at once.
     CONNECTIONS: usize = 4_096;
     /// Connections to the operators' port; more are closed at once.

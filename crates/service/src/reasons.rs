@@ -59,7 +59,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::RevocationsBehind
         | Reason::IssuerKeysMissing
         | Reason::IssuerKeysStale => Code::Unavailable,
-        Reason::Overloaded | Reason::RateLimited => Code::ResourceExhausted,
+        Reason::Overloaded | Reason::RateLimited | Reason::StreamTooSlow => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
@@ -126,6 +126,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::TablesBeingFilled
         | Reason::Overloaded
         | Reason::RateLimited
+        | Reason::StreamTooSlow
         | Reason::SignUpClosed
         | Reason::MethodUnknown
         | Reason::CompressionUnknown

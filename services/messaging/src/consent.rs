@@ -29,6 +29,11 @@ impl Consent {
         matches!(self, Self::Given | Self::Accepted(_))
     }
 
+    /// Whether the member is told what others write.
+    pub fn is_told(self) -> bool {
+        self != Self::Declined
+    }
+
     /// The record that put it into the inbox, unless it was there from the beginning.
     pub fn accepted_at(self) -> Option<Offset> {
         match self {

@@ -188,6 +188,11 @@ pub fn fact(record: &Record) -> Option<&MessagingEvent> {
     }
 }
 
+/// The conversation that the event is about, if it is about one.
+pub fn of(event: &MessagingEvent) -> Option<&str> {
+    Some(conversation_id(event)).filter(|id| !id.is_empty())
+}
+
 fn conversation_id(event: &MessagingEvent) -> &str {
     match event {
         MessagingEvent::ConversationCreated(event) => &event.conversation_id,

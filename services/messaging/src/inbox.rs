@@ -4,7 +4,7 @@
 //! The row by id is the truth: it says what the conversation is like, and its places. Rows by place only say where to look
 //! (ADR 20): one counts if the row by id has the conversation in that place.
 
-mod walk;
+pub mod walk;
 
 use async_trait::async_trait;
 use futures::try_join;

@@ -19,6 +19,7 @@ mod progress;
 mod rejection;
 mod requests;
 mod summary;
+mod updates;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +29,14 @@ use kith_log::topics;
 use kith_proto::messaging::v1::conversation_service_server::{self, ConversationServiceServer};
 use kith_proto::messaging::v1::message_service_server::{self, MessageServiceServer};
 use kith_proto::messaging::v1::rpc;
+use kith_proto::messaging::v1::update_service_server::{self, UpdateServiceServer};
 use kith_relations::account::Accounts;
 use kith_relations::block::{BlockedBy, Blocks};
 use kith_relations::follow::Follows;
 use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
+use kith_service::tail::Tail;
 use kith_service::{limited, rpcs};
 use tonic::service::RoutesBuilder;
 
@@ -44,6 +47,7 @@ pub use places::{LEFT_STANDING, Place, Places};
 use rejection::Rejection;
 pub use requests::{OpenedRow, REQUESTS, RequestRow};
 pub use summary::Summary;
+use updates::Changes;
 
 rpcs! {
     conversation_service_server::ConversationService => MessagingService {
@@ -66,7 +70,11 @@ rpcs! {
 }
 
 /// The gRPC services that [`MessagingService::add_to`] adds.
-pub const SERVICES: [&str; 2] = [conversation_service_server::SERVICE_NAME, message_service_server::SERVICE_NAME];
+pub const SERVICES: [&str; 3] = [
+    conversation_service_server::SERVICE_NAME,
+    message_service_server::SERVICE_NAME,
+    update_service_server::SERVICE_NAME,
+];
 
 /// How wide a place in an inbox is. A conversation that is written in all the time leaves one behind each time.
 const PLACE: Duration = Duration::from_secs(60 * 60);
@@ -103,22 +111,30 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
     }
 }
 
-/// The handlers of both gRPC services; cheap to clone.
+/// The handlers of all gRPC services; cheap to clone.
 #[derive(Clone)]
 pub struct MessagingService {
     kit: Arc<Kit>,
+    updates: Arc<Tail<Changes>>,
 }
 
 impl MessagingService {
     pub fn new(kit: Arc<Kit>) -> Self {
-        Self { kit }
+        let updates = Arc::new(Tail::new(Arc::clone(&kit), Changes));
+        Self { kit, updates }
     }
 
-    /// Adds both gRPC services.
+    /// What is told to those who stream.
+    fn updates(&self) -> &Tail<Changes> {
+        &self.updates
+    }
+
+    /// Adds all gRPC services.
     pub fn add_to(&self, routes: &mut RoutesBuilder) {
         routes
             .add_service(limited!(ConversationServiceServer::new(self.clone())))
-            .add_service(limited!(MessageServiceServer::new(self.clone())));
+            .add_service(limited!(MessageServiceServer::new(self.clone())))
+            .add_service(limited!(UpdateServiceServer::new(self.clone())));
     }
 }
 

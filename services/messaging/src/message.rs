@@ -193,7 +193,7 @@ impl Lists<rpc::ListMessages> for Messages {
     }
 }
 
-fn present(opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> Message {
+pub fn present(opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> Message {
     let number = match found.clustering.first() {
         Some(Value::BigInt(number)) => number.unsigned_abs(),
         _ => 0,

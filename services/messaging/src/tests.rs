@@ -6,6 +6,7 @@ mod harness;
 mod listed;
 mod requests;
 mod standstill;
+mod updates;
 
 use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;

@@ -30,6 +30,7 @@ mod table_contract;
 mod tidy;
 mod torture;
 mod traces;
+mod updates;
 mod upgrades;
 mod waiting;
 

@@ -33,6 +33,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
+use super::rules;
 use crate::embedded;
 
 const PASSWORD: &str = "correct horse";
@@ -276,12 +277,19 @@ impl Caller {
         Self { on_behalf_of: Some(account_id.to_owned()), ..self.clone() }
     }
 
-    /// Calls `method`, by its service's full name and its own, with these bytes as its message.
+    /// Calls `method`, by its service's full name and its own, with these bytes as its message. Of a stream the first answer.
     pub async fn raw(&self, method: &str, bytes: &[u8]) -> Answer<Bytes> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         client.ready().await.unwrap();
         let path: PathAndQuery = format!("/{method}").parse().unwrap();
-        Answer(client.unary(self.request(Bytes::copy_from_slice(bytes)), path, Raw).await)
+        let request = self.request(Bytes::copy_from_slice(bytes));
+        if !rules::is_streaming(method) {
+            return Answer(client.unary(request, path, Raw).await);
+        }
+        match client.server_streaming(request, path, Raw).await {
+            Ok(answers) => Answer(answers.into_inner().message().await.map(|first| Response::new(first.unwrap()))),
+            Err(status) => Answer(Err(status)),
+        }
     }
 
     /// Has every service see what the token names, in a query of its own.
