@@ -241,7 +241,12 @@ impl<I> Listener<I> {
         }
     }
 
-    /// Whether all was told that the tables had when it came.
+    /// It is not caught up before it is told all up to there.
+    pub fn awaits(&mut self, position: Position) {
+        self.had.add(position);
+    }
+
+    /// Whether all was told that the tables had when it came, and what it awaits.
     pub fn is_caught_up(&mut self) -> bool {
         let told = self.heard();
         self.had.positions().all(|had| told.offset(had.partition) >= Some(had.offset))

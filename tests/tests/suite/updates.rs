@@ -13,6 +13,7 @@ use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::messaging::v1::stream_updates_response::Update;
 use kith_proto::messaging::v1::update_service_client::UpdateServiceClient;
 use kith_proto::messaging::v1::{GetOrCreateDirectRequest, SendMessageRequest, StreamUpdatesRequest};
+use kith_runtime::Runtime;
 use kith_tests::kith::PORT;
 use kith_tests::servers;
 use kith_tests::suite::Suite;
@@ -163,7 +164,7 @@ async fn told_over_a_kill(suite: &mut Suite, identity: SocketAddr, names: &[&str
         let (one, mut other) = (processes.clone(), processes.clone());
         other.reverse();
         let processes = if person.account_id == people[0].account_id { one } else { other };
-        tokio::spawn(tokio::time::timeout(PATIENCE, listen(person, processes)))
+        Runtime::system().spawn(tokio::time::timeout(PATIENCE, listen(person, processes)))
     });
     for number in 1..=MESSAGES {
         if number == MESSAGES / 3 {

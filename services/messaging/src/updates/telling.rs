@@ -45,7 +45,17 @@ pub struct Telling {
     /// The conversations that were told at the beginning, with what of the log they had: it is not told again.
     shown: BTreeMap<String, Position>,
     ready: VecDeque<StreamUpdatesResponse>,
-    caught_up: bool,
+    /// `None`: it was told that all is told that was before.
+    begins: Option<Begins>,
+}
+
+/// How a stream begins.
+#[derive(Debug, Clone, Copy)]
+enum Begins {
+    /// With what the caller missed: each has a cursor.
+    Missed,
+    /// With conversations as they are. No cursor is good before all that they have is told, or left out.
+    Conversations { incomplete: bool },
 }
 
 /// What is told of conversations before the changes.
@@ -67,11 +77,10 @@ impl Telling {
         let seen = kit.see_for(&asker, &token, deadline).await?;
         let account = asker.caller()?.account_id;
         let (listener, is_whole) = service.updates().listen(&seen, account, since.as_ref()).await?;
-        let (shown, ready) = (BTreeMap::new(), VecDeque::new());
-        let mut own = Self { service: service.clone(), asker, listener, shown, ready, caught_up: false };
+        let (shown, ready, begins) = (BTreeMap::new(), VecDeque::new(), Some(Begins::Missed));
+        let mut own = Self { service: service.clone(), asker, listener, shown, ready, begins };
         if !is_whole {
-            let beginning = beginning(&seen, since.as_ref()).await?;
-            own.tell_beginning(&seen, beginning)?;
+            own.begin_with(beginning(&seen, since.as_ref()).await?);
         }
         Ok(own)
     }
@@ -82,18 +91,19 @@ impl Telling {
             if let Some(update) = self.ready.pop_front() {
                 return Ok(update);
             }
-            if !self.caught_up && self.listener.is_caught_up() {
-                self.caught_up = true;
-                return self.alone(Some(Update::CaughtUp(CaughtUp { incomplete: false })));
+            if let Some(begins) = self.begins.filter(|_| self.listener.is_caught_up()) {
+                self.begins = None;
+                let incomplete = matches!(begins, Begins::Conversations { incomplete: true });
+                return self.alone(Some(Update::CaughtUp(CaughtUp { incomplete })));
             }
-            let within = if self.caught_up { QUIET } else { CATCHES_UP };
+            let within = if self.begins.is_some() { CATCHES_UP } else { QUIET };
             let changes = self.listener.next(TOGETHER, within).await.map_err(|ended| match ended {
                 Ended::TooSlow => Failure::stream_too_slow(),
                 Ended::Jumped => Failure::log_unavailable(),
             })?;
             if !changes.is_empty() {
                 self.ready = self.read(&changes).await?;
-            } else if self.caught_up {
+            } else if self.begins.is_none() {
                 return self.alone(None);
             }
         }
@@ -106,18 +116,14 @@ impl Telling {
         Ok(StreamUpdatesResponse { cursor: self.service.kit().sealed(&cursor)?, update })
     }
 
-    fn tell_beginning(&mut self, seen: &Seen<'_>, beginning: Beginning) -> Result<(), Failure> {
-        let Beginning { conversations, incomplete } = beginning;
+    fn begin_with(&mut self, Beginning { conversations, incomplete }: Beginning) {
         for (position, conversation) in conversations {
             self.shown.insert(conversation.conversation_id.clone(), position);
+            self.listener.awaits(position);
             let update = Some(Update::Conversation(conversation));
             self.ready.push_back(StreamUpdatesResponse { cursor: String::new(), update });
         }
-        let cursor = seen.sealed(&self.listener.place())?;
-        let update = Some(Update::CaughtUp(CaughtUp { incomplete }));
-        self.ready.push_back(StreamUpdatesResponse { cursor, update });
-        self.caught_up = true;
-        Ok(())
+        self.begins = Some(Begins::Conversations { incomplete });
     }
 
     /// What the changes are to the caller, by the tables as they are now.
@@ -131,9 +137,13 @@ impl Telling {
         let last = changes.len() - 1;
         for (at, (change, update)) in changes.iter().zip(updates).enumerate() {
             self.listener.told(change.position);
-            let cursor = if at == last { self.listener.heard() } else { self.listener.place() };
+            let place = if at == last { self.listener.heard() } else { self.listener.place() };
+            let cursor = match self.begins {
+                Some(Begins::Conversations { .. }) => String::new(),
+                Some(Begins::Missed) | None => seen.sealed(&place)?,
+            };
             if update.is_some() {
-                ready.push_back(StreamUpdatesResponse { cursor: seen.sealed(&cursor)?, update });
+                ready.push_back(StreamUpdatesResponse { cursor, update });
             }
         }
         drop(seen);

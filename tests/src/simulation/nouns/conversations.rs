@@ -118,10 +118,10 @@ pub fn client(to: &Callers) -> ConversationServiceClient<Way> {
 /// A conversation as its reader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenTalk {
-    id: String,
+    pub id: String,
     members: Vec<String>,
     /// Of the last message.
-    number: u64,
+    pub number: u64,
     written: i64,
     created: i64,
     unread: u64,

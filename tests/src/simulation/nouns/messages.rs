@@ -102,18 +102,18 @@ fn client(to: &Callers) -> MessageServiceClient<Way> {
 /// A message as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenMessage {
-    number: u64,
+    pub number: u64,
     message: Message,
 }
 
 impl SeenMessage {
-    fn of(message: v1::Message) -> Self {
+    pub fn of(message: v1::Message) -> Self {
         let at = micros(message.create_time.as_ref());
         let v1::Message { message_id: id, sender_id: sender, text, number, .. } = message;
         Self { number, message: Message { id, sender, text, at } }
     }
 
-    fn is_in(&self, talk: &Talk) -> bool {
+    pub fn is_in(&self, talk: &Talk) -> bool {
         let place = talk.messages.iter().position(|message| *message == self.message);
         place.is_some_and(|place| self.number == place as u64 + 1)
     }

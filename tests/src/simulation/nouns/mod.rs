@@ -19,6 +19,7 @@ mod services;
 mod sessions;
 mod shares;
 mod talk;
+mod updates;
 
 use kith_tables::{Key, Row, Table};
 
@@ -34,7 +35,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 17] = [
+pub const ALL: [&dyn Noun; 18] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &sessions::Sessions,
@@ -50,12 +51,14 @@ pub const ALL: [&dyn Noun; 17] = [
     &conversations::Conversations,
     &messages::Messages,
     &consents::Consents,
+    &updates::Updates,
     &services::Services,
     &identities::Identities,
 ];
 
 /// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 3] = [&conversations::Conversations, &messages::Messages, &consents::Consents];
+pub const TALKS: [&dyn Noun; 4] =
+    [&conversations::Conversations, &messages::Messages, &consents::Consents, &updates::Updates];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {

@@ -84,6 +84,7 @@ defects! {
     NewerFolded "newer-folded" "a release folds events that only a later one reads"
     ServicesAreOne "services-are-one" "two calling services count as one"
     AccountsOfAll "accounts-of-all" "a calling service acts for accounts of other issuers"
+    CursorIsNow "cursor-is-now" "a stream goes on from now, not from its cursor"
     RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 
@@ -131,7 +132,8 @@ impl Planted {
             | Self::PlaceOfNow
             | Self::AcceptedStillWaits
             | Self::DeclinedComesBack
-            | Self::UnreadOfRequests => {
+            | Self::UnreadOfRequests
+            | Self::CursorIsNow => {
                 (plan.people, plan.clients, plan.steps, plan.only_talks) = (3, 5, 60, true);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
@@ -230,6 +232,7 @@ impl Planted {
             Self::TokenIgnored => Ask { at_least: Vec::new(), ..ask },
             Self::ServicesAreOne => Ask { confusion: Some(Confusion::ServicesAreOne), ..ask },
             Self::AccountsOfAll => Ask { confusion: Some(Confusion::AccountsOfAll), ..ask },
+            Self::CursorIsNow => Ask { confusion: Some(Confusion::CursorIsNow), ..ask },
             Self::RequestIdIgnored => Ask { request_id: format!("{} {attempt}", ask.request_id), ..ask },
             _ => ask,
         }
