@@ -23,6 +23,7 @@ mod operators;
 mod rebuild;
 mod registry;
 mod rights;
+mod rpc_table;
 mod secured;
 mod sessions;
 mod simulation;
