@@ -9,6 +9,7 @@ mod counts;
 mod edits;
 mod feeds;
 mod follows;
+mod groups;
 mod identities;
 mod lists;
 mod messages;
@@ -34,7 +35,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 17] = [
+pub const ALL: [&dyn Noun; 18] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &sessions::Sessions,
@@ -50,12 +51,14 @@ pub const ALL: [&dyn Noun; 17] = [
     &conversations::Conversations,
     &messages::Messages,
     &consents::Consents,
+    &groups::Groups,
     &services::Services,
     &identities::Identities,
 ];
 
 /// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 3] = [&conversations::Conversations, &messages::Messages, &consents::Consents];
+pub const TALKS: [&dyn Noun; 4] =
+    [&conversations::Conversations, &messages::Messages, &consents::Consents, &groups::Groups];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {
