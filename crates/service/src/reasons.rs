@@ -35,6 +35,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::SessionNotFound
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
+        | Reason::MemberNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
         Reason::SelfNotAllowed
         | Reason::Blocked
@@ -43,11 +44,16 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::MessagingNotAllowed
         | Reason::ConversationNotAccepted
         | Reason::EventsNotOpen
+        | Reason::GroupFull
+        | Reason::LastOwner
+        | Reason::NotAGroup
         | Reason::ConsistencyTokenExpired
         | Reason::TokenExchanged => Code::FailedPrecondition,
-        Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused | Reason::SignUpClosed => {
-            Code::PermissionDenied
-        }
+        Reason::NotTheAuthor
+        | Reason::RightMissing
+        | Reason::RoleMissing
+        | Reason::OnBehalfOfRefused
+        | Reason::SignUpClosed => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::BehindToken
@@ -82,6 +88,10 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::RightMissing
         | Reason::IdentityTaken
         | Reason::IdentityNotFound
+        | Reason::GroupFull
+        | Reason::RoleMissing
+        | Reason::LastOwner
+        | Reason::MemberNotFound
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated
@@ -111,6 +121,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::SelfNotAllowed
         | Reason::GenerationState
         | Reason::DeadLetterState
+        | Reason::NotAGroup
         | Reason::NotTheAuthor
         | Reason::OnBehalfOfRefused
         | Reason::IdentityTokenInvalid

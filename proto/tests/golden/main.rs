@@ -140,6 +140,7 @@ fn an_intent_says_by_which_rules_it_is_judged() {
             "kith.identity.private.v1.ExchangeRequested",
             "kith.identity.private.v1.IdentityRequested",
             "kith.identity.private.v1.ProfileRequested",
+            "kith.messaging.private.v1.GroupChangeRequested",
             "kith.posts.private.v1.EditRequested"
         ]
     );

@@ -34,6 +34,11 @@ impl Consent {
         self != Self::Declined
     }
 
+    /// Whether the conversation is among the member's requests.
+    pub fn waits(self) -> bool {
+        self == Self::Asked
+    }
+
     /// The record that put it into the inbox, unless it was there from the beginning.
     pub fn accepted_at(self) -> Option<Offset> {
         match self {

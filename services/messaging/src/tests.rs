@@ -2,6 +2,7 @@
 
 mod copies;
 mod crossing;
+mod groups;
 mod harness;
 mod listed;
 mod requests;

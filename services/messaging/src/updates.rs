@@ -81,17 +81,30 @@ async fn number_of(state: &State, told: Told<'_>, sent: &MessageSent) -> Result<
     Ok(made.filter(|&number| number > 0))
 }
 
-/// Who hears of the record: of messages those who have not declined, of what one makes of a conversation that one alone.
+/// Who hears of the record: of what one makes of a conversation, or is made of it, that one alone; of all else the members, and who
+/// has just gone.
 fn hearers(summary: &Summary, id: RecordId, event: &MessagingEvent) -> Vec<RecordId> {
     let hears = |account_id: &str| match event {
         MessagingEvent::ConversationCreated(_) => summary.creation_id == id.to_string(),
-        MessagingEvent::MessageSent(_) => true,
+        MessagingEvent::MessageSent(_)
+        | MessagingEvent::GroupCreated(_)
+        | MessagingEvent::MembersAdded(_)
+        | MessagingEvent::MemberRemoved(_)
+        | MessagingEvent::MemberLeft(_)
+        | MessagingEvent::GroupUpdated(_) => true,
+        MessagingEvent::MemberRoleSet(set) => set.account_id == account_id,
         MessagingEvent::ReadMarkerMoved(moved) => moved.account_id == account_id,
         MessagingEvent::ConversationAccepted(accepted) => accepted.account_id == account_id,
         MessagingEvent::ConversationDeclined(declined) => declined.account_id == account_id,
         MessagingEvent::MessagingPolicySet(_) => false,
     };
-    summary.members.account_ids().filter(|id| hears(id)).filter_map(RecordId::parse).collect()
+    let gone = match event {
+        MessagingEvent::MemberRemoved(removed) => Some(removed.account_id.as_str()),
+        MessagingEvent::MemberLeft(left) => Some(left.account_id.as_str()),
+        _ => None,
+    };
+    let members = summary.members.account_ids().filter(|id| hears(id));
+    members.chain(gone).filter_map(RecordId::parse).collect()
 }
 
 #[tonic::async_trait]

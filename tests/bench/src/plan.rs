@@ -28,7 +28,7 @@ const WORLD: World =
 
 /// What `--quick` leaves out.
 pub const NOT_QUICK: &str = "everything over Kafka and Cassandra; commands at 512 in flight, CreatePost, SendMessage and one \
-    hot post alone; post to home feed; fan-out; Zipf subjects; cold pages; growth; memory; overload; attacks";
+    hot post alone; post to home feed; fan-out; messages in groups; Zipf subjects; cold pages; growth; memory; overload; attacks";
 
 /// Six rows, embedded.
 pub async fn quick() -> Result<Vec<Row>> {
@@ -59,13 +59,14 @@ fn replayed() -> World {
 }
 
 /// The groups of rows, in order.
-const GROUPS: [&str; 11] = [
+const GROUPS: [&str; 12] = [
     "pages",
     "commands",
     "visible",
     "overload",
     "memory",
     "reactions",
+    "group-messages",
     "replay",
     "fan-out",
     "follows",
@@ -142,6 +143,7 @@ async fn take(group: &str, mut live: Option<&mut Live>) -> Result<Vec<Row>> {
             let zipf = folds::reactions(live, Spread::Zipf, reactions, ROUNDS).await?;
             vec![uniform, zipf]
         }
+        "group-messages" => vec![folds::group_messages(live, 50, 2_000, ROUNDS).await?],
         "fan-out" => {
             let mut rows = Vec::new();
             for (followers, posts) in [(20, 1_000), (400, 50), (10_000, 2)] {

@@ -43,6 +43,9 @@ const HISTORIES: &[(&str, u64)] = &[
     ("16", 16),
     ("18", 31),
     ("17", 94),
+    ("groups-1", 203),
+    ("groups-2", 209),
+    ("groups-3", 215),
 ];
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;

@@ -12,6 +12,7 @@ mod doctor;
 mod embedded;
 mod faithful;
 mod golden;
+mod groups;
 mod harness;
 mod hostile;
 mod keys;

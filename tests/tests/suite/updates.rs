@@ -122,7 +122,7 @@ async fn listen_at(
                 assert!(is_new && numbers.is_empty(), "{conversation:?}");
                 numbers.extend(1..=conversation.last_message_number);
             }
-            Some(Update::CaughtUp(_)) | None => {}
+            Some(Update::CaughtUp(_) | Update::Left(_)) | None => {}
         }
     }
     Ok(())

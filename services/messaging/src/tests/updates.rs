@@ -28,6 +28,7 @@ fn shown(update: Update) -> String {
             format!("{consent} {} unread {}", conversation.last_message_number, conversation.unread_count)
         }
         Update::CaughtUp(_) => "caught up".to_owned(),
+        Update::Left(_) => "left".to_owned(),
     }
 }
 

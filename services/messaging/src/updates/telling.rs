@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::Token;
 use kith_log::{LogPartition, Position, topics};
 use kith_proto::messaging::v1::stream_updates_response::Update;
-use kith_proto::messaging::v1::{CaughtUp, Conversation, Message, StreamUpdatesResponse, rpc};
+use kith_proto::messaging::v1::{CaughtUp, Conversation, Left, Message, StreamUpdatesResponse, rpc};
 use kith_relations::sight::Viewer;
 use kith_service::Failure;
 use kith_service::auth::Asker;
@@ -22,6 +22,7 @@ use kith_tables::Key;
 use super::{Change, What};
 use crate::conversation::{self, CONVERSATIONS, MessageRow};
 use crate::inbox::walk::{Reader, Walk};
+use crate::members::Member;
 use crate::{MessagingService, inbox, message, requests};
 
 /// After so long without a change, the cursor alone is told.
@@ -159,13 +160,17 @@ impl Telling {
             return Ok(None);
         }
         let found = conversation::summary(&seen.state, conversation_id).await?;
-        let Some(member) = found.row.members.get(&seen.viewer) else { return Ok(None) };
-        match what {
-            What::Conversation => {
-                Ok(inbox::seen_by(&seen.viewer, conversation_id, &found.row).map(Update::Conversation))
+        let member = found.row.members.get(&seen.viewer);
+        match (what, member) {
+            (What::Conversation, None) => Ok(Some(Update::Left(Left { conversation_id: conversation_id.clone() }))),
+            (What::Conversation, Some(_)) => {
+                let seen_by = inbox::seen_by(&seen.opener(), &seen.viewer, conversation_id, &found.row);
+                Ok(seen_by.map(Update::Conversation))
             }
-            What::Message { .. } if !member.consent.is_told() => Ok(None),
-            What::Message { message_id, number } => {
+            (What::Message { number, .. }, member) if !member.is_some_and(|member| is_told(member, *number)) => {
+                Ok(None)
+            }
+            (What::Message { message_id, number }, _) => {
                 let message = message_as_seen(seen, conversation_id, (*number, message_id)).await?;
                 Ok(message.map(Update::Message))
             }
@@ -177,6 +182,15 @@ impl Telling {
         let listener = &self.listener;
         self.shown.retain(|_, position| !listener.has_told(*position));
     }
+}
+
+/// Whether the member is told the message of that number: it has not declined, and was there.
+fn is_told(member: &Member, number: i64) -> bool {
+    let was_there = member.seat.as_ref().is_none_or(|seat| {
+        let before = seat.before.iter().any(|window| window.from < number && number <= window.to);
+        seat.from < number || before
+    });
+    member.consent.is_told() && was_there
 }
 
 /// `None`: it is not there, or is out of the caller's sight.
@@ -219,5 +233,6 @@ async fn as_it_is(seen: &Seen<'_>, conversation_id: String) -> Result<Option<(Po
     let found = conversation::summary(&seen.state, &conversation_id).await?;
     let partition = LogPartition::of_key(topics::MESSAGING, &conversation_id, seen.state.partition_count());
     let position = Position { partition, offset: found.position };
-    Ok(inbox::seen_by(&seen.viewer, &conversation_id, &found.row).map(|conversation| (position, conversation)))
+    Ok(inbox::seen_by(&seen.opener(), &seen.viewer, &conversation_id, &found.row)
+        .map(|conversation| (position, conversation)))
 }

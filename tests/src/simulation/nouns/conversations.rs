@@ -127,6 +127,10 @@ pub struct SeenTalk {
     unread: u64,
     read: u64,
     pub consent: Consent,
+    title: String,
+    count: u32,
+    role: i32,
+    revision: u32,
 }
 
 impl SeenTalk {
@@ -142,14 +146,31 @@ impl SeenTalk {
             unread: talk.unread_count,
             read: talk.read_number,
             consent,
+            title: talk.title,
+            count: talk.member_count,
+            role: talk.role,
+            revision: talk.revision,
         }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision.into()
     }
 
     /// Whether it is how the reader saw the conversation then.
     pub fn is(&self, reader: &str, now: &Talk) -> bool {
         let read = now.members.get(reader).copied();
-        now.members.keys().eq(&self.members)
-            && (self.number, self.written, self.created) == (now.last(), now.written(), now.created)
+        let (number, written) = now.last_for(reader);
+        let named: Vec<&String> = now.members.keys().filter(|_| !now.is_group).collect();
+        let count = if now.is_group { now.members.len() } else { 0 };
+        let role = now.roles.get(reader).copied().unwrap_or(0);
+        self.members.iter().eq(named)
+            && (self.count as usize, self.role, self.revision, &self.title) == (count, role, now.revision, &now.title)
+            && (self.number, self.written, self.created) == (number, written, now.created)
             && (Some(self.read), self.unread) == (read, now.unread(reader))
             && self.consent == now.consent(reader)
     }
@@ -273,7 +294,17 @@ impl List for ListConversations {
         let stays = |row: &&SeenTalk| talks.get(&row.id).into_iter().flatten().all(|now| now.active() == row.active());
         let staying: Vec<&SeenTalk> = rows.iter().filter(stays).collect();
         let in_order = match self.consent {
-            Consent::Requested => rows.is_sorted_by(|later, earlier| later.created >= earlier.created),
+            // A group stands where it was opened for the reader.
+            Consent::Requested => {
+                let opened = |row: &SeenTalk| {
+                    let states = talks.get(&row.id).into_iter().flatten();
+                    let all: BTreeSet<i64> =
+                        states.map(|now| now.seats.get(&call.actor).map_or(now.created, |(_, at, _)| *at)).collect();
+                    all.first().copied().filter(|_| all.len() == 1)
+                };
+                let known: Vec<i64> = rows.iter().filter_map(opened).collect();
+                known.is_sorted_by(|later, earlier| later >= earlier)
+            }
             _ => staying.is_sorted_by(|newer, older| newer.active() >= older.active()),
         };
         if !in_order {

@@ -9,6 +9,7 @@ mod counts;
 mod edits;
 mod feeds;
 mod follows;
+mod groups;
 mod identities;
 mod lists;
 mod messages;
@@ -35,7 +36,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 18] = [
+pub const ALL: [&dyn Noun; 19] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &sessions::Sessions,
@@ -52,13 +53,14 @@ pub const ALL: [&dyn Noun; 18] = [
     &messages::Messages,
     &consents::Consents,
     &updates::Updates,
+    &groups::Groups,
     &services::Services,
     &identities::Identities,
 ];
 
 /// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 4] =
-    [&conversations::Conversations, &messages::Messages, &consents::Consents, &updates::Updates];
+pub const TALKS: [&dyn Noun; 5] =
+    [&conversations::Conversations, &messages::Messages, &consents::Consents, &updates::Updates, &groups::Groups];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {

@@ -90,7 +90,7 @@ impl Operation for StreamUpdates {
                 Some(Update::Conversation(_)) if is_now => {}
                 Some(Update::Conversation(conversation)) => answer.push(Said::Talk(SeenTalk::of(conversation))),
                 Some(Update::CaughtUp(_)) => answer.push(Said::CaughtUp),
-                None => {}
+                Some(Update::Left(_)) | None => {}
             }
         }
         let next_page = if left > 1 { format!("{}{BEFORE_CURSOR}{cursor}", left - 1) } else { String::new() };
@@ -133,7 +133,7 @@ fn message<'s>(
 ) -> Vec<Finding> {
     let (reader, now) = (&call.actor, talk::last(model, id).unwrap_or_default());
     let mut findings = Vec::new();
-    if !seen.is_in(&now) || !now.members.contains_key(reader) {
+    if !seen.is_in(&now) || !now.shows(reader, seen.number) {
         findings.push(Finding::new(UPDATES, format!("{reader} was told of {id} {seen:?}, not as it is")));
     }
     let expected = next.entry(id).or_insert(1);
@@ -145,8 +145,11 @@ fn message<'s>(
     findings
 }
 
-/// Whether the reader is not told everything: it declined, or a block stood.
+/// Whether the reader is not told everything: it declined, came later to a group, or a block stood.
 fn may_skip(model: &Model, call: &Call, id: &str, now: &Talk) -> bool {
+    if now.is_group {
+        return true;
+    }
     let declined = talk::ever(model, id, |talk| talk.declined.contains(&call.actor));
     declined || talk::parted(model, call, &call.actor, std::slice::from_ref(now)).1
 }

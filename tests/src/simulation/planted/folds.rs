@@ -23,7 +23,7 @@ use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, inbox};
+use super::{Planted, groups, inbox};
 use crate::next;
 
 /// The table of the contest of edits.
@@ -45,6 +45,8 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Ar
         Planted::AcceptedStillWaits | Planted::DeclinedComesBack | Planted::UnreadOfRequests => {
             inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
         }
+        Planted::SeatGivenTwice => is_of(&kith_messaging::GROUP_CLAIMS),
+        Planted::OlderMessagesShown => inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name),
         Planted::ConsentOfNow => {
             is_of(&kith_relations::follow::FOLLOWS)
                 || inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
@@ -114,6 +116,14 @@ impl Fold for PlantedFold {
                     let used = session.used + 1;
                     rows.put(of_id(&event.session_id), SessionRow { used, ..session });
                 }
+            }
+            (Planted::SeatGivenTwice, Event::MessagingPrivate(_)) => {
+                groups::one_seat_more(rows, record);
+                self.inner.apply(rows, record);
+            }
+            (Planted::OlderMessagesShown, Event::Messaging(Messaging::MembersAdded(event))) => {
+                self.inner.apply(rows, record);
+                groups::show_all(rows, event);
             }
             (Planted::ConsentOfNow, Event::Identity(_)) => {
                 self.known.take(record);

@@ -3,6 +3,7 @@
 
 mod consent;
 mod folds;
+mod groups;
 mod inbox;
 mod log;
 mod tables;
@@ -63,6 +64,8 @@ defects! {
     DeclinedComesBack "declined-comes-back" "a new message brings a declined request back"
     ConsentOfNow "consent-of-now" "whether a conversation waits is asked of the follows as the fold has them, not as the record says"
     UnreadOfRequests "unread-of-requests" "unread totals count what waits among the requests"
+    SeatGivenTwice "seat-given-twice" "the arbiter counts a seat more than a group has"
+    OlderMessagesShown "older-messages-shown" "a new member sees what was written before it came"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
@@ -133,7 +136,9 @@ impl Planted {
             | Self::AcceptedStillWaits
             | Self::DeclinedComesBack
             | Self::UnreadOfRequests
-            | Self::CursorIsNow => {
+            | Self::CursorIsNow
+            | Self::SeatGivenTwice
+            | Self::OlderMessagesShown => {
                 (plan.people, plan.clients, plan.steps, plan.only_talks) = (3, 5, 60, true);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),

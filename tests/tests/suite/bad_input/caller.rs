@@ -261,6 +261,13 @@ calls! {
     decline: ConversationServiceClient.decline_conversation(messaging::DeclineConversationRequest) -> messaging::DeclineConversationResponse;
     set_policy: ConversationServiceClient.set_messaging_policy(messaging::SetMessagingPolicyRequest) -> messaging::SetMessagingPolicyResponse;
     availability: ConversationServiceClient.get_availability(messaging::GetAvailabilityRequest) -> messaging::GetAvailabilityResponse;
+    create_group: ConversationServiceClient.create_group(messaging::CreateGroupRequest) -> messaging::CreateGroupResponse;
+    add_members: ConversationServiceClient.add_members(messaging::AddMembersRequest) -> messaging::AddMembersResponse;
+    remove_member: ConversationServiceClient.remove_member(messaging::RemoveMemberRequest) -> messaging::RemoveMemberResponse;
+    set_role: ConversationServiceClient.set_role(messaging::SetRoleRequest) -> messaging::SetRoleResponse;
+    leave: ConversationServiceClient.leave_conversation(messaging::LeaveConversationRequest) -> messaging::LeaveConversationResponse;
+    members: ConversationServiceClient.list_members(messaging::ListMembersRequest) -> messaging::ListMembersResponse;
+    messages: MessageServiceClient.list_messages(messaging::ListMessagesRequest) -> messaging::ListMessagesResponse;
     unread: MessageServiceClient.get_unread_counts(messaging::GetUnreadCountsRequest) -> messaging::GetUnreadCountsResponse;
     send_message: MessageServiceClient.send_message(messaging::SendMessageRequest) -> messaging::SendMessageResponse;
     followers: GraphServiceClient.list_followers(identity::ListFollowersRequest) -> identity::ListFollowersResponse;
