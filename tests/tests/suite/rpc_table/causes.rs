@@ -18,7 +18,7 @@ pub const CAUSES: &[(&str, &[&str])] = &[
     ("SessionService/LinkIdentity", &["IdentityRequested", "IdentityLinked"]),
     ("SessionService/UnlinkIdentity", &["IdentityUnlinked"]),
     ("SessionService/ExchangeToken", &["ExchangeRequested", "SessionCreated"]),
-    ("GraphService/Follow", &["Followed", "FollowCut", "FollowedAuthor"]),
+    ("GraphService/Follow", &["Followed", "FollowCut"]),
     ("GraphService/Unfollow", &["Unfollowed"]),
     ("GraphService/Block", &["Blocked", "FollowCut"]),
     ("GraphService/Unblock", &["Unblocked"]),
