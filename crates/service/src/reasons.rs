@@ -44,6 +44,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::ConversationNotAccepted
         | Reason::EventsNotOpen
         | Reason::ConsistencyTokenExpired
+        | Reason::AccountDeactivated
         | Reason::TokenExchanged => Code::FailedPrecondition,
         Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused | Reason::SignUpClosed => {
             Code::PermissionDenied
@@ -82,6 +83,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::RightMissing
         | Reason::IdentityTaken
         | Reason::IdentityNotFound
+        | Reason::AccountDeactivated
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated

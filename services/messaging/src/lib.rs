@@ -29,6 +29,7 @@ use kith_proto::messaging::v1::conversation_service_server::{self, ConversationS
 use kith_proto::messaging::v1::message_service_server::{self, MessageServiceServer};
 use kith_proto::messaging::v1::rpc;
 use kith_relations::account::Accounts;
+use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
 use kith_relations::follow::Follows;
 use kith_relations::origin::Origins;
@@ -87,6 +88,7 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
         Arc::new(conversations),
         Arc::new(policy::PolicyFold),
         Arc::new(Accounts),
+        Arc::new(Away),
         Arc::new(Origins),
         Arc::new(Blocks),
         Arc::new(BlockedBy),
@@ -95,7 +97,7 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 4,
+        folds_version: 5,
         reads: EVENTS,
         topics: vec![topics::MESSAGING, topics::IDENTITY],
         folds,

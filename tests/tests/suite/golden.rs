@@ -43,6 +43,7 @@ const HISTORIES: &[(&str, u64)] = &[
     ("16", 16),
     ("18", 31),
     ("17", 94),
+    ("19", 209),
 ];
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;

@@ -15,11 +15,12 @@ use tonic::{Code, Status};
 use super::accounts::Handles;
 use super::follows::{another, size};
 use super::lists::{List, There, walk, whole};
+use super::presences::{always_away, ever_away};
 use super::talk::{self, Talk};
 use super::{Draw, Noun, consents};
 use crate::simulation::board::{Board, Thing};
 use crate::simulation::callers::{Callers, Way};
-use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, PLACES, TOKEN};
+use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, LISTS, PLACES, TOKEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op, record_id};
@@ -148,10 +149,18 @@ impl SeenTalk {
     /// Whether it is how the reader saw the conversation then.
     pub fn is(&self, reader: &str, now: &Talk) -> bool {
         let read = now.members.get(reader).copied();
-        now.members.keys().eq(&self.members)
+        self.members.iter().all(|member| now.members.contains_key(member))
             && (self.number, self.written, self.created) == (now.last(), now.written(), now.created)
             && (Some(self.read), self.unread) == (read, now.unread(reader))
             && self.consent == now.consent(reader)
+    }
+
+    /// Members that are missed though they were there, or shown though they were away.
+    fn wrong_members(&self, model: &Model, call: &Call, now: &Talk) -> Option<Finding> {
+        let missed = now.members.keys().find(|id| !self.members.contains(id) && !ever_away(model, call, id));
+        let shown = self.members.iter().find(|id| always_away(model, call, id));
+        let missed = missed.map(|id| Finding::new(TOKEN, format!("{} lacks its member {id}", self.id)));
+        missed.or_else(|| shown.map(|id| Finding::new(HIDDEN, format!("{} shows {id}, who is away", self.id))))
     }
 
     /// What the list is ordered by.
@@ -269,6 +278,8 @@ impl List for ListConversations {
             )
         };
         findings.extend(unlike.map(finding));
+        let last = |id: &String| talks.get(id).and_then(|states| states.last());
+        findings.extend(rows.iter().filter_map(|row| row.wrong_members(model, call, last(&row.id)?)));
         // One that rises meanwhile stands where it stood at the beginning.
         let stays = |row: &&SeenTalk| talks.get(&row.id).into_iter().flatten().all(|now| now.active() == row.active());
         let staying: Vec<&SeenTalk> = rows.iter().filter(stays).collect();

@@ -13,6 +13,7 @@ mod identities;
 mod lists;
 mod messages;
 mod posts;
+mod presences;
 mod profiles;
 mod reactions;
 mod services;
@@ -34,9 +35,10 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 17] = [
+pub const ALL: [&dyn Noun; 18] = [
     &accounts::Accounts,
     &profiles::Profiles,
+    &presences::Presences,
     &sessions::Sessions,
     &follows::Follows,
     &posts::Posts,
