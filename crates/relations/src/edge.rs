@@ -72,6 +72,8 @@ impl<'a> Change<'a> {
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id, Step::Unblock),
             Identity::AccountCreated(_)
             | Identity::ProfileUpdated(_)
+            | Identity::AccountDeactivated(_)
+            | Identity::AccountReactivated(_)
             | Identity::IdentityLinked(_)
             | Identity::IdentityUnlinked(_) => return None,
         };

@@ -48,6 +48,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::LastOwner
         | Reason::NotAGroup
         | Reason::ConsistencyTokenExpired
+        | Reason::AccountDeactivated
         | Reason::TokenExchanged => Code::FailedPrecondition,
         Reason::NotTheAuthor
         | Reason::RightMissing
@@ -73,6 +74,7 @@ pub fn code_of(reason: Reason) -> Code {
 
 /// Whether a refusal depends on rows that the tables lack or still have, so that stale tables may refuse what the log
 /// allows. Irreversible states, and violations by the request alone, are refused whatever the tables lack.
+#[allow(clippy::too_many_lines, reason = "one line per reason")]
 pub(crate) fn may_be_stale(reason: Reason) -> bool {
     match reason {
         Reason::CredentialsInvalid
@@ -92,6 +94,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::RoleMissing
         | Reason::LastOwner
         | Reason::MemberNotFound
+        | Reason::AccountDeactivated
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated

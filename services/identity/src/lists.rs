@@ -7,7 +7,6 @@ use kith_proto::identity::v1::{
 };
 use kith_proto::time;
 use kith_relations::account::AccountRow;
-use kith_relations::sight::Viewer;
 use kith_service::Failure;
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
@@ -108,7 +107,7 @@ async fn follows(
 async fn present(seen: &Seen<'_>, follows: &[Found<EdgeRow>]) -> Result<Vec<FollowEntry>, StoreError> {
     let ids: Vec<String> = follows.iter().map(|found| found.text(0).to_owned()).collect();
     let accounts = read::batch(&seen.state, &ids).await?;
-    let sights = Viewer::new(&seen.state, &seen.viewer).sights(ids.iter().map(String::as_str)).await?;
+    let sights = read::sights(seen, &ids, &accounts).await?;
     let opener = seen.opener();
     let entry = |(found, account): (&Found<EdgeRow>, Option<AccountRow>)| {
         let account = account.filter(|_| sights.of(found.text(0)).is_clear())?.present(&opener, found.text(0));

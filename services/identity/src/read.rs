@@ -1,5 +1,7 @@
 //! Reading accounts: hydrate, then the rules (sight) as of now.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kith_fold::{Found, State};
@@ -9,7 +11,7 @@ use kith_proto::identity::v1::{
     ResolveHandleRequest, ResolveHandleResponse, rpc,
 };
 use kith_relations::account::{ACCOUNTS, AccountRow, account, by_handle};
-use kith_relations::sight::Viewer;
+use kith_relations::sight::{Sights, Viewer};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::Reads;
@@ -92,13 +94,26 @@ pub async fn visible(seen: &Seen<'_>, account_id: String) -> Result<Account, Fai
 /// As [`visible`], for a batch; aligned with the ids.
 async fn entries(seen: &Seen<'_>, account_ids: Vec<String>) -> Result<Vec<AccountEntry>, StoreError> {
     let accounts = batch(&seen.state, &account_ids).await?;
-    let sights = Viewer::new(&seen.state, &seen.viewer).sights(account_ids.iter().map(String::as_str)).await?;
+    let sights = sights(seen, &account_ids, &accounts).await?;
     let opener = seen.opener();
     let entry = |(account_id, row): (String, Option<AccountRow>)| {
         let row = row.filter(|_| sights.of(&account_id).shows_account());
         AccountEntry { account: row.map(|row| row.present(&opener, &account_id)), account_id }
     };
     Ok(account_ids.into_iter().zip(accounts).map(entry).collect())
+}
+
+/// How the viewer sees these accounts, whose rows say who of them is away.
+pub async fn sights(
+    seen: &Seen<'_>,
+    account_ids: &[String],
+    accounts: &[Option<AccountRow>],
+) -> Result<Sights, StoreError> {
+    let blocks = Viewer::new(&seen.state, &seen.viewer).blocks(account_ids.iter().map(String::as_str)).await?;
+    let is_away = |row: &Option<AccountRow>| row.as_ref().is_some_and(|row| row.away);
+    let away: BTreeSet<&str> =
+        account_ids.iter().zip(accounts).filter(|(_, row)| is_away(row)).map(|(id, _)| &**id).collect();
+    Ok(blocks.without(|account| away.contains(account)))
 }
 
 /// An account with the position of the fact that made it.

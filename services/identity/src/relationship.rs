@@ -13,6 +13,7 @@ use kith_proto::identity::v1::{
     UnfollowResponse, Unfollowed, rpc,
 };
 use kith_proto::time;
+use kith_relations::away;
 use kith_relations::edge::Change;
 use kith_relations::sight::Sight;
 use kith_service::Failure;
@@ -49,6 +50,7 @@ pub enum Wish {
 #[derive(Debug, Clone, Default)]
 pub struct Before {
     pub pair: Pair,
+    /// Also not while it is away.
     pub target_exists: bool,
     /// How many records of the target's partition are in `pair`, at least.
     pub seen_target_offset: u64,
@@ -145,7 +147,7 @@ impl Noun for Relationships {
         let created = account.as_ref().map(|found| found.row.create_time).unwrap_or_default();
         let newest = pair.mine.newest().max(pair.theirs.newest()).max(created);
         let rests_on = pair.mine_position;
-        let before = Before { pair, target_exists: account.is_some(), seen_target_offset };
+        let before = Before { pair, target_exists: account.is_some_and(|found| !found.row.away), seen_target_offset };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
@@ -192,7 +194,7 @@ impl Answers<rpc::Follow> for Relationships {
     }
 
     fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<FollowResponse, Failure> {
-        let relationship = Some(before.pair.present(command.target));
+        let relationship = Some(before.present(command.target));
         Ok(FollowResponse { relationship, ..FollowResponse::default() })
     }
 }
@@ -203,7 +205,7 @@ impl Answers<rpc::Unfollow> for Relationships {
     }
 
     fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<UnfollowResponse, Failure> {
-        let relationship = Some(before.pair.present(command.target));
+        let relationship = Some(before.present(command.target));
         Ok(UnfollowResponse { relationship, ..UnfollowResponse::default() })
     }
 }
@@ -214,7 +216,7 @@ impl Answers<rpc::Unblock> for Relationships {
     }
 
     fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<UnblockResponse, Failure> {
-        let relationship = Some(before.pair.present(command.target));
+        let relationship = Some(before.present(command.target));
         Ok(UnblockResponse { relationship, ..UnblockResponse::default() })
     }
 }
@@ -260,8 +262,13 @@ impl Reads<rpc::BatchGetRelationships> for Relationships {
         target_ids: Vec<String>,
     ) -> Result<BatchGetRelationshipsResponse, Failure> {
         let others: Vec<&str> = target_ids.iter().map(String::as_str).collect();
-        let pairs = pairs(&seen.state, &seen.viewer, &others).await?;
-        let relationships = pairs.iter().zip(target_ids).map(|(pair, id)| pair.present(id)).collect();
+        let (pairs, away) =
+            try_join!(pairs(&seen.state, &seen.viewer, &others), away::among(&seen.state, others.iter().copied()),)?;
+        let one = |(pair, id): (&Pair, String)| match away.contains(&id) {
+            true => Relationship { target_id: id, ..Relationship::default() },
+            false => pair.present(id),
+        };
+        let relationships = pairs.iter().zip(target_ids).map(one).collect();
         Ok(BatchGetRelationshipsResponse { relationships, ..BatchGetRelationshipsResponse::default() })
     }
 }
@@ -279,6 +286,16 @@ async fn pairs(state: &State, actor: &str, others: &[&str]) -> Result<Vec<Pair>,
     let theirs = state.rows::<EdgeRow>(&FOLLOWERS, &key, clusterings());
     let (mine, theirs) = try_join!(mine, theirs)?;
     Ok(mine.into_iter().zip(theirs).map(|(mine, theirs)| Pair::of(mine, theirs)).collect())
+}
+
+impl Before {
+    /// As callers see it: nothing of an account that is not there.
+    fn present(&self, target_id: String) -> Relationship {
+        match self.target_exists {
+            true => self.pair.present(target_id),
+            false => Relationship { target_id, ..Relationship::default() },
+        }
+    }
 }
 
 impl Pair {

@@ -67,8 +67,10 @@ impl Noun for Acceptances {
         &command.conversation_id
     }
 
-    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
-        conversation::standing(&seen.state, &command.conversation_id).await
+    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
+        let found = conversation::standing(&seen.state, &command.conversation_id).await?;
+        let state = conversation::without_absent(&seen.state, &asked.actor, found.state).await?;
+        Ok(Standing { state, ..found })
     }
 
     /// `None`: it is so, or, of a refusal, the conversation is in the inbox for good.

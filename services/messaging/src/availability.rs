@@ -66,7 +66,7 @@ impl Reads<rpc::GetAvailability> for Availabilities {
             Door::of(state, &account_id, &seen.viewer),
         )?;
         match known.map(|_| sight) {
-            None | Some(Sight::BlockedBy) => Err(Rejection::AccountNotFound.into()),
+            None | Some(Sight::BlockedBy | Sight::Away) => Err(Rejection::AccountNotFound.into()),
             Some(Sight::Blocks) => Ok(told(Availability::Blocked)),
             Some(Sight::Clear) => {
                 let may_wait = seen.events_open() >= CONSENT_EVENTS;

@@ -7,6 +7,7 @@ use kith_log::{Offset, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::messaging::v1::MessageSent;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
+use kith_relations::away;
 use kith_service::command::Standing;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
 
@@ -205,6 +206,18 @@ pub async fn standing(state: &State, conversation_id: &str) -> Result<Standing<S
     let rests_on = found.row.exists().then_some(found.position);
     let newest = found.row.activity_time();
     Ok(Standing::new(found.row, rests_on).after(newest))
+}
+
+/// The conversation as answers to the caller show it: without other members that are away. Those of a group keep their seats, and
+/// answers name none of them.
+pub async fn without_absent(state: &State, caller: &str, mut summary: Summary) -> Result<Summary, StoreError> {
+    if summary.is_group() {
+        return Ok(summary);
+    }
+    let others = summary.members.others(caller).map(|member| &*member.account_id);
+    let away = away::among(state, others).await?;
+    summary.members.leave_out(|account_id| away.contains(account_id));
+    Ok(summary)
 }
 
 pub fn fact(record: &Record) -> Option<&MessagingEvent> {

@@ -15,7 +15,7 @@ use kith_proto::messaging::v1::{
     GroupTitle, ListConversationsRequest, ListConversationsResponse, MemberRole, UnreadCount, rpc,
 };
 use kith_proto::time;
-use kith_relations::revision;
+use kith_relations::{away, revision};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::{Lists, PageAsk, Reads};
@@ -192,9 +192,24 @@ impl Lists<rpc::ListConversations> for Inboxes {
         let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer };
         let (found, next) = inbox.page(walk, page.size).await?;
         let conversations = found.into_iter().map(|(id, row)| row.present(&seen.opener(), &id)).collect();
+        let conversations = without_absent(state, &seen.viewer, conversations).await?;
         let response = ListConversationsResponse { conversations, ..ListConversationsResponse::default() };
         Ok((response, next.map(Walk::into_values)))
     }
+}
+
+/// The same without members that are away, but for the caller.
+async fn without_absent(
+    state: &State,
+    caller: &str,
+    mut conversations: Vec<Conversation>,
+) -> Result<Vec<Conversation>, StoreError> {
+    let members = conversations.iter().flat_map(|conversation| &conversation.member_ids);
+    let away = away::among(state, members.map(String::as_str).filter(|member| *member != caller)).await?;
+    for conversation in &mut conversations {
+        conversation.member_ids.retain(|member| !away.contains(member));
+    }
+    Ok(conversations)
 }
 
 async fn page_of_requests(

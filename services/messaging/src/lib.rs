@@ -42,6 +42,7 @@ use kith_proto::messaging::v1::message_service_server::{self, MessageServiceServ
 use kith_proto::messaging::v1::rpc;
 use kith_proto::messaging::v1::update_service_server::{self, UpdateServiceServer};
 use kith_relations::account::Accounts;
+use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
 use kith_relations::follow::Follows;
 use kith_relations::origin::Origins;
@@ -117,6 +118,7 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
         Arc::new(Arbiter(group::Groups)),
         Arc::new(policy::PolicyFold),
         Arc::new(Accounts),
+        Arc::new(Away),
         Arc::new(Origins),
         Arc::new(Blocks),
         Arc::new(BlockedBy),

@@ -124,6 +124,11 @@ impl Members {
         self.0.iter().map(|member| member.account_id.as_str())
     }
 
+    /// All but those, for answers: folds never leave anybody out.
+    pub fn leave_out(&mut self, is_away: impl Fn(&str) -> bool) {
+        self.0.retain(|member| !is_away(&member.account_id));
+    }
+
     fn place(&self, account_id: &str) -> Option<usize> {
         self.0.binary_search_by(|member| member.account_id.as_str().cmp(account_id)).ok()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kith_fold::{Found, State};
 use kith_log::{LogPartition, Position, Topic, topics};
 use kith_proto::feeds::v1::{CitedFor, FeedOutcome};
-use kith_relations::sight::{Sight, Sights, Viewer};
+use kith_relations::sight::{Sights, Viewer};
 use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, StoreError};
 
 use crate::entry::{Entry, Kind};
@@ -60,11 +60,11 @@ pub async fn explain(
     // Of a deleted post only those are told in whose feeds it may have been: to others it is as for the posts' service.
     let mut may_know = !post.deleted;
     let sights = Viewer::new(state, reader).sights(ways.iter().map(|way| &*way.account)).await?;
-    let hides = |account: &str| sights.of(account) == Sight::BlockedBy;
+    let hides = |account: &str| !sights.of(account).shows_account();
     if hides(author) {
         return Ok(None);
     }
-    // Whoever blocks the reader is not there.
+    // Whoever blocks the reader, or is away, is not there.
     for way in ways.iter().filter(|way| !hides(&way.account)) {
         let Some(made) = author_feed::made(state, &way.account, &way.item_id).await? else { continue };
         may_know |= way.follow.is_some();

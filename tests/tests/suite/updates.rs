@@ -103,7 +103,7 @@ async fn listen_at(
     let mut client = UpdateServiceClient::new(channel(process));
     let request = StreamUpdatesRequest { cursor: cursor.clone(), at_least: Vec::new() };
     let mut updates = client.stream_updates(person.asks(request)).await?.into_inner();
-    let mut told = 0;
+    let (mut told, mut caught_up) = (0, false);
     while told < TOLD_PER_STREAM {
         let Some(update) = updates.message().await? else { return Ok(()) };
         if !update.cursor.is_empty() {
@@ -117,12 +117,15 @@ async fn listen_at(
                     return Ok(());
                 }
             }
+            // It is new, or was read: its messages are told by themselves.
+            Some(Update::Conversation(_)) if caught_up => {}
             Some(Update::Conversation(conversation)) => {
                 // What is told as a conversation is not told as messages. Nobody is away for so long that it is told later.
                 assert!(is_new && numbers.is_empty(), "{conversation:?}");
                 numbers.extend(1..=conversation.last_message_number);
             }
-            Some(Update::CaughtUp(_) | Update::Left(_)) | None => {}
+            Some(Update::CaughtUp(_)) => caught_up = true,
+            Some(Update::Left(_)) | None => {}
         }
     }
     Ok(())

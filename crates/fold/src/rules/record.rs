@@ -65,7 +65,8 @@ pub(crate) enum Decoded {
     Newer(String),
 }
 
-/// The version of the events of this release: with consent in messaging and updates of profiles. A release raises it when an event gets
+/// The version of the events of this release: with consent in messaging, updates of profiles and accounts that
+/// leave. A release raises it when an event gets
 /// a type, a field or a value that an older build would fold wrongly, or a contest gets other rules. Records that need more than the
 /// first version name it in a header, and processes append them only once operators opened it.
 pub const EVENTS: u32 = CONSENT_EVENTS;
@@ -82,6 +83,9 @@ pub const PROFILE_EVENTS: u32 = 2;
 /// The version with groups in messaging, which no older reader knows.
 pub const GROUP_EVENTS: u32 = 2;
 
+/// The version with accounts that are away: who reads less would show them.
+pub const AWAY_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
@@ -90,6 +94,8 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::MessagingPrivate(_) => GROUP_EVENTS,
         Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
+        Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
+        Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)

@@ -40,7 +40,7 @@ impl Invited {
 
     pub fn may_be_added(&self) -> Result<(), Rejection> {
         let why = match self.sight {
-            None | Some(Sight::BlockedBy) => Unaddable::NotFound,
+            None | Some(Sight::BlockedBy | Sight::Away) => Unaddable::NotFound,
             Some(Sight::Blocks) => Unaddable::Blocked,
             Some(Sight::Clear) if !self.door.admits() => Unaddable::NotAllowed,
             Some(Sight::Clear) => return Ok(()),

@@ -164,7 +164,8 @@ impl Telling {
         match (what, member) {
             (What::Conversation, None) => Ok(Some(Update::Left(Left { conversation_id: conversation_id.clone() }))),
             (What::Conversation, Some(_)) => {
-                let seen_by = inbox::seen_by(&seen.opener(), &seen.viewer, conversation_id, &found.row);
+                let summary = conversation::without_absent(&seen.state, &seen.viewer, found.row).await?;
+                let seen_by = inbox::seen_by(&seen.opener(), &seen.viewer, conversation_id, &summary);
                 Ok(seen_by.map(Update::Conversation))
             }
             (What::Message { number, .. }, member) if !member.is_some_and(|member| is_told(member, *number)) => {
@@ -233,6 +234,7 @@ async fn as_it_is(seen: &Seen<'_>, conversation_id: String) -> Result<Option<(Po
     let found = conversation::summary(&seen.state, &conversation_id).await?;
     let partition = LogPartition::of_key(topics::MESSAGING, &conversation_id, seen.state.partition_count());
     let position = Position { partition, offset: found.position };
-    Ok(inbox::seen_by(&seen.opener(), &seen.viewer, &conversation_id, &found.row)
+    let summary = conversation::without_absent(&seen.state, &seen.viewer, found.row).await?;
+    Ok(inbox::seen_by(&seen.opener(), &seen.viewer, &conversation_id, &summary)
         .map(|conversation| (position, conversation)))
 }

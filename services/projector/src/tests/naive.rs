@@ -105,7 +105,11 @@ impl Naive {
             Identity::FollowCut(event) => (&event.follower_id, &event.target_id),
             Identity::Blocked(event) => (&event.actor_id, &event.target_id),
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id),
-            Identity::ProfileUpdated(_) | Identity::IdentityLinked(_) | Identity::IdentityUnlinked(_) => return,
+            Identity::ProfileUpdated(_)
+            | Identity::IdentityLinked(_)
+            | Identity::IdentityUnlinked(_)
+            | Identity::AccountDeactivated(_)
+            | Identity::AccountReactivated(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {

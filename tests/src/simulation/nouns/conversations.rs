@@ -15,11 +15,12 @@ use tonic::{Code, Status};
 use super::accounts::Handles;
 use super::follows::{another, size};
 use super::lists::{List, There, walk, whole};
+use super::presences::{always_away, ever_away};
 use super::talk::{self, Talk};
 use super::{Draw, Noun, consents};
 use crate::simulation::board::{Board, Thing};
 use crate::simulation::callers::{Callers, Way};
-use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, PLACES, TOKEN};
+use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, LISTS, PLACES, TOKEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op, record_id};
@@ -165,14 +166,22 @@ impl SeenTalk {
     pub fn is(&self, reader: &str, now: &Talk) -> bool {
         let read = now.members.get(reader).copied();
         let (number, written) = now.last_for(reader);
-        let named: Vec<&String> = now.members.keys().filter(|_| !now.is_group).collect();
         let count = if now.is_group { now.members.len() } else { 0 };
         let role = now.roles.get(reader).copied().unwrap_or(0);
-        self.members.iter().eq(named)
+        // Those who are away are left out.
+        self.members.iter().all(|member| !now.is_group && now.members.contains_key(member))
             && (self.count as usize, self.role, self.revision, &self.title) == (count, role, now.revision, &now.title)
             && (self.number, self.written, self.created) == (number, written, now.created)
             && (Some(self.read), self.unread) == (read, now.unread(reader))
             && self.consent == now.consent(reader)
+    }
+
+    /// Members that are missed though they were there, or shown though they were away.
+    fn wrong_members(&self, model: &Model, call: &Call, now: &Talk) -> Option<Finding> {
+        let missed = now.members.keys().find(|id| !self.members.contains(id) && !ever_away(model, call, id));
+        let shown = self.members.iter().find(|id| always_away(model, call, id));
+        let missed = missed.map(|id| Finding::new(TOKEN, format!("{} lacks its member {id}", self.id)));
+        missed.or_else(|| shown.map(|id| Finding::new(HIDDEN, format!("{} shows {id}, who is away", self.id))))
     }
 
     /// What the list is ordered by.
@@ -290,6 +299,8 @@ impl List for ListConversations {
             )
         };
         findings.extend(unlike.map(finding));
+        let last = |id: &String| talks.get(id).and_then(|states| states.last());
+        findings.extend(rows.iter().filter_map(|row| row.wrong_members(model, call, last(&row.id)?)));
         // One that rises meanwhile stands where it stood at the beginning.
         let stays = |row: &&SeenTalk| talks.get(&row.id).into_iter().flatten().all(|now| now.active() == row.active());
         let staying: Vec<&SeenTalk> = rows.iter().filter(stays).collect();

@@ -17,6 +17,7 @@ use tonic::{Code, Status};
 
 use super::accounts::{ACCOUNTS, Handles};
 use super::lists::{List, There, walk, whole};
+use super::presences::{always_away, ever_away};
 use super::{Counted, Draw, Noun};
 use crate::simulation::board::Scene;
 use crate::simulation::callers::Callers;
@@ -68,20 +69,22 @@ pub fn follows_at(model: &Model, who: &str, whom: &str, records: Offset) -> bool
     line.is_some_and(|line| line.at(records).following)
 }
 
-/// Whether `who` blocked `whom` the whole time that a call could see.
+/// Whether `who` blocked `whom`, or was away, the whole time that a call could see.
 pub fn parted_by(model: &Model, call: &Call, who: &str, whom: &str) -> bool {
-    who != whom && edges(model, call, who, whom).iter().all(|edge| edge.blocking)
+    let blocks = || edges(model, call, who, whom).iter().all(|edge| edge.blocking);
+    who != whom && (blocks() || always_away(model, call, who))
 }
 
-/// Whether a block stood between two the whole time that a call could see.
+/// Whether a block stood between two, or one was away, the whole time that a call could see.
 pub fn always_parted(model: &Model, call: &Call, one: &str, other: &str) -> bool {
     parted_by(model, call, one, other) || parted_by(model, call, other, one)
 }
 
-/// Whether a block stood between two at some time that a call could see.
+/// Whether a block stood between two, or one was away, at some time that a call could see.
 pub fn ever_parted(model: &Model, call: &Call, one: &str, other: &str) -> bool {
     let blocks = |who, whom| edges(model, call, who, whom).iter().any(|edge| edge.blocking);
-    one != other && (blocks(one, other) || blocks(other, one))
+    let away = |who| ever_away(model, call, who);
+    one != other && (blocks(one, other) || blocks(other, one) || away(one) || away(other))
 }
 
 impl Noun for Follows {
@@ -387,7 +390,10 @@ impl Operation for Relationships {
                 && (theirs.iter().any(|edge| edge.following == *followed_by)
                     || (!followed_by && is_cut(&theirs, &mine)))
                 && theirs.iter().any(|edge| edge.blocking == *blocked_by);
-            !fits
+            let is_nothing = [following, shows_shares, followed_by, blocking, blocked_by].iter().all(|is| !**is);
+            let hidden = is_nothing && ever_away(model, call, target);
+            let told_of_absent = !is_nothing && always_away(model, call, target);
+            told_of_absent || !(fits || hidden)
         });
         wrong.map(|(target, now)| Finding::new(TOKEN, format!("{} and {target} are {now:?}", call.actor))).collect()
     }

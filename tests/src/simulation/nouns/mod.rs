@@ -14,6 +14,7 @@ mod identities;
 mod lists;
 mod messages;
 mod posts;
+mod presences;
 mod profiles;
 mod reactions;
 mod services;
@@ -36,9 +37,10 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 19] = [
+pub const ALL: [&dyn Noun; 20] = [
     &accounts::Accounts,
     &profiles::Profiles,
+    &presences::Presences,
     &sessions::Sessions,
     &follows::Follows,
     &posts::Posts,

@@ -36,7 +36,9 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Ar
         Planted::CutFromOneSide => is_of(&EDGES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
-        Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold => is_of(&SESSIONS),
+        Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold | Planted::LeaverStays => {
+            is_of(&SESSIONS)
+        }
         Planted::LaterRules => inner.tables().first().is_some_and(|first| first.name == EDIT_CLAIMS),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
         Planted::PlacesUncompared | Planted::OldPlaceStays => {
@@ -110,6 +112,7 @@ impl Fold for PlantedFold {
             }
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
                 if event.reason() == SessionEnd::TokenReused => {}
+            (Planted::LeaverStays, Event::IdentityPrivate(Private::AccountStateRequested(_))) => {}
             (Planted::RotationDoubled, Event::IdentityPrivate(Private::RefreshTokenUsed(event))) => {
                 self.inner.apply(rows, record);
                 if let Some(session) = rows.get::<SessionRow>(of_id(&event.session_id)) {

@@ -68,6 +68,8 @@ defects! {
     OlderMessagesShown "older-messages-shown" "a new member sees what was written before it came"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
+    AbsentShown "absent-shown" "reads do not ask who is away"
+    LeaverStays "leaver-stays" "the sessions of an account that leaves go on"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
     AnswerBeforeClaim "answer-before-claim" "an account is answered before its claim is folded"
     RebuildAppends "rebuild-appends" "a fold anew appends facts without looking whether they are there"
@@ -205,6 +207,7 @@ impl Planted {
             | Self::WatermarkReadAhead
             | Self::FollowersBeforePost
             | Self::NoBlockFilter
+            | Self::AbsentShown
             | Self::PlaceBelieved
             | Self::PlaceOfNow
             | Self::PageSkips => tables::wrap(self, ports.tables, runtime.clone()),

@@ -11,7 +11,8 @@ use super::rules::{self, Rules};
 use super::spoil::{self, Size};
 
 /// RPCs that anyone may call; all others need a bearer token.
-const WITHOUT_BEARER: [&str; 4] = ["CreateAccount", "CreateSession", "RefreshSession", "GetSigningKeys"];
+const WITHOUT_BEARER: [&str; 5] =
+    ["CreateAccount", "ReactivateAccount", "CreateSession", "RefreshSession", "GetSigningKeys"];
 /// RPCs that only calling services call.
 const FOR_SERVICES: [&str; 2] = ["ExchangeToken", "ResetPassword"];
 /// Not a message of any type: a field number that is cut off.
@@ -55,8 +56,9 @@ async fn every_rpc_refuses_what_its_proto_rules_out() {
             // No one has the passwords and the refresh token that the request makes up.
             let is_secret = ["CreateSession", "RefreshSession", "ChangePassword"].contains(&rpc.name());
             let is_nobody = is_secret && code == Code::Unauthenticated;
-            // No trusted issuer made the token that the request makes up, and no account may exchange one.
-            let is_by_token = ["LinkIdentity", "ExchangeToken", "ResetPassword"].contains(&rpc.name());
+            // No trusted issuer made the token that the request makes up, and no account may exchange one, or name another.
+            let is_by_token =
+                ["LinkIdentity", "ExchangeToken", "ResetPassword", "ReactivateAccount"].contains(&rpc.name());
             assert!(
                 is_nobody || is_by_token || [Code::Ok, Code::NotFound].contains(&code),
                 "{}: {code:?}",

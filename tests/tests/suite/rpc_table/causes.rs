@@ -7,6 +7,8 @@ pub const CAUSES: &[(&str, &[&str])] = &[
     ("AccountService/BatchGetAccounts", &[]),
     ("AccountService/ResolveHandle", &[]),
     ("AccountService/UpdateProfile", &["ProfileRequested", "ProfileUpdated"]),
+    ("AccountService/DeactivateAccount", &["AccountStateRequested", "AccountDeactivated", "AccountSessionsRevoked"]),
+    ("AccountService/ReactivateAccount", &["AccountStateRequested", "AccountReactivated"]),
     ("SessionService/CreateSession", &["SessionCreated"]),
     ("SessionService/RefreshSession", &["RefreshTokenUsed", "SessionEnded", "SessionRevoked"]),
     ("SessionService/ListSessions", &[]),
