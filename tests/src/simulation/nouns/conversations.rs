@@ -178,7 +178,9 @@ impl SeenTalk {
 
     /// Members that are missed though they were there, or shown though they were away.
     fn wrong_members(&self, model: &Model, call: &Call, now: &Talk) -> Option<Finding> {
-        let missed = now.members.keys().find(|id| !self.members.contains(id) && !ever_away(model, call, id));
+        // Of a group none are named.
+        let mut named = now.members.keys().filter(|_| !now.is_group);
+        let missed = named.find(|id| !self.members.contains(id) && !ever_away(model, call, id));
         let shown = self.members.iter().find(|id| always_away(model, call, id));
         let missed = missed.map(|id| Finding::new(TOKEN, format!("{} lacks its member {id}", self.id)));
         missed.or_else(|| shown.map(|id| Finding::new(HIDDEN, format!("{} shows {id}, who is away", self.id))))

@@ -13,6 +13,7 @@ use crate::simulation::model::{Model, micros};
 use crate::simulation::nouns::conversations::{SERVICE, client};
 use crate::simulation::nouns::follows::{edges, parted_by};
 use crate::simulation::nouns::lists::{List, There};
+use crate::simulation::nouns::presences::{always_away, ever_away};
 use crate::simulation::nouns::talk;
 use crate::simulation::operation::{Ask, Reply};
 
@@ -49,7 +50,12 @@ impl List for ListMembers {
         let mut there = There::default();
         for id in ids {
             let blocks = edges(model, call, id, &call.actor).iter().any(|edge| edge.blocking) && *id != call.actor;
-            there.put(id, true, states.iter().all(|now| now.members.contains_key(id)) && !blocks);
+            let hides = blocks || ever_away(model, call, id);
+            there.put(
+                id,
+                !always_away(model, call, id),
+                states.iter().all(|now| now.members.contains_key(id)) && !hides,
+            );
         }
         let listed: Vec<&str> = rows.iter().map(|(id, ..)| id.as_str()).collect();
         let mut findings = there.check(call, &listed);
