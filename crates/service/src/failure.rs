@@ -178,10 +178,6 @@ impl Failure {
         Self::new(Reason::Unauthenticated, message)
     }
 
-    pub fn stream_too_slow() -> Self {
-        Self::new(Reason::StreamTooSlow, "the stream was not read fast enough; come back with its last cursor")
-    }
-
     pub fn token_expired() -> Self {
         Self::new(Reason::TokenExpired, "the bearer token has expired")
     }

@@ -36,10 +36,10 @@ pub async fn reactivate(
         }
         false => {
             let asker = asker.without_account();
-            let password = Password::given("password", password)?;
-            let handle = Handle::parse("handle", &request.handle)?;
             RequestId::parse("request_id", &request.request_id, &kit.runtime)?;
-            let seen = kit.see_for(&asker, &kit.parse_tokens(&request.at_least)?, deadline).await?;
+            let token = kit.parse_tokens(&request.at_least)?;
+            let (handle, password) = credentials(&request.handle, password)?;
+            let seen = kit.see_for(&asker, &token, deadline).await?;
             let account_id = proven(service, &seen, &handle, password, &asker).await?.account_id;
             let owner = Asker::of(Caller::of(account_id_of(&account_id)?));
             let mut asked = Asked::of::<rpc::ReactivateAccount>(&owner, &request, kit)?;
@@ -49,6 +49,13 @@ pub async fn reactivate(
     };
     let command = Command { account_id: asked.actor.clone(), deactivates: false };
     contest::enter::<Presences, rpc::ReactivateAccount>(&seen, asked, command).await
+}
+
+/// Both are needed. What is wrong with one that is given is told before what is missing.
+fn credentials(handle: &str, password: String) -> Result<(Handle, Password), Failure> {
+    let handle = (!handle.is_empty()).then(|| Handle::parse("handle", handle)).transpose()?;
+    let password = Password::given("password", password)?;
+    Ok((handle.ok_or_else(|| Failure::field_missing("handle"))?, password))
 }
 
 #[async_trait]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::Token;
 use kith_log::{LogPartition, Position, topics};
+use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::stream_updates_response::Update;
 use kith_proto::messaging::v1::{CaughtUp, Conversation, Left, Message, StreamUpdatesResponse, rpc};
 use kith_relations::sight::Viewer;
@@ -25,6 +26,7 @@ use crate::inbox::walk::{Reader, Walk};
 use crate::members::Member;
 use crate::{MessagingService, inbox, message, requests};
 
+const TOO_SLOW: &str = "the stream was not read fast enough; come back with its last cursor";
 /// After so long without a change, the cursor alone is told.
 const QUIET: Duration = Duration::from_secs(25);
 /// Between two looks whether all was told that was before.
@@ -99,7 +101,7 @@ impl Telling {
             }
             let within = if self.begins.is_some() { CATCHES_UP } else { QUIET };
             let changes = self.listener.next(TOGETHER, within).await.map_err(|ended| match ended {
-                Ended::TooSlow => Failure::stream_too_slow(),
+                Ended::TooSlow => Failure::new(Reason::StreamTooSlow, TOO_SLOW),
                 Ended::Jumped => Failure::log_unavailable(),
             })?;
             if !changes.is_empty() {

@@ -29,6 +29,7 @@ use super::board::Scene;
 use super::checks::Finding;
 use super::model::{Fact, Model};
 use super::operation::Op;
+use super::plan::Draws;
 
 pub use accounts::{ACCOUNTS, CONTENDED, CreateAccount, create};
 pub use follows::{Block, Follow, Unblock, Unfollow};
@@ -60,8 +61,18 @@ pub const ALL: [&dyn Noun; 20] = [
     &identities::Identities,
 ];
 
-/// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 5] =
+/// What people do.
+pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
+    match draws {
+        Draws::All => &ALL,
+        Draws::Talks => &TALKS,
+        Draws::Posts => &POSTING,
+    }
+}
+
+const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
+
+const TALKS: [&dyn Noun; 5] =
     [&conversations::Conversations, &messages::Messages, &consents::Consents, &updates::Updates, &groups::Groups];
 
 /// A noun of the suite, for clients and checks.

@@ -15,7 +15,7 @@ use kith_fold::engine::Ports;
 
 use super::nouns::CreateAccount;
 use super::operation::{Answer, Ask, Confusion, Op, Reply};
-use super::plan::{Forgets, Plan};
+use super::plan::{Draws, Forgets, Plan};
 use super::upgrade::Release;
 
 macro_rules! defects {
@@ -141,7 +141,7 @@ impl Planted {
             | Self::CursorIsNow
             | Self::SeatGivenTwice
             | Self::OlderMessagesShown => {
-                (plan.people, plan.clients, plan.steps, plan.only_talks) = (3, 5, 60, true);
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Talks);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
@@ -160,7 +160,7 @@ impl Planted {
             // Both releases fold one generation; there is time for edits after the opening.
             Self::NewerFolded | Self::RulesUnopened => {
                 (plan.upgrades, plan.later_views, plan.processes) = (true, false, plan.processes.max(2));
-                (plan.people, plan.clients, plan.steps) = (3, 5, 80);
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 80, Draws::Posts);
             }
             _ => {}
         }
