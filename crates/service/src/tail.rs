@@ -103,14 +103,11 @@ impl<S: Says> Tail<S> {
         // Before the tables are read for what it does not know.
         let has = seen.state.as_of();
         let joined = lock(&began.hub).join(account, since, &has);
-        let Joined { number, queue, ended, places, missed } = joined;
+        let Joined { number, queue, ended, places, told, missed } = joined;
         let (missed, is_whole) = match missed {
             Missed::These(all) => (all, true),
             Missed::Unknown => (VecDeque::new(), false),
         };
-        let known = if is_whole { since.unwrap_or(&has) } else { &has };
-        let of = |partition| known.offset(partition).map_or(0, |offset| offset + 1);
-        let told = lock(&began.hub).partitions().map(of).collect();
         let (hub, topic) = (Arc::clone(&began.hub), S::TOPIC);
         let had = has.positions().filter(|position| position.partition.topic == topic).collect();
         Ok((Listener { hub, account, number, queue, ended, topic, places, missed, told, had }, is_whole))

@@ -6,8 +6,8 @@ mod back;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::try_join;
-use kith_fold::{AWAY_EVENTS, Append, Contest, Found, Record, State, Token, WaitError};
-use kith_log::{LogPartition, Offset, Position, RecordId, Topic, topics};
+use kith_fold::{AWAY_EVENTS, Append, Contest, Found, Record, State, WaitError};
+use kith_log::{Offset, Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::AccountStateRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
@@ -242,21 +242,15 @@ impl Settles<rpc::DeactivateAccount> for Presences {
         };
         let revocations = (topics::REVOCATIONS, kith_service::auth::REVOCATIONS_KEY);
         seen.state.until(revocations, seen.deadline.at(), told).await?;
-        Ok(Verdict::Won(DeactivateAccountResponse::default(), place))
+        Ok(Verdict::Won(DeactivateAccountResponse::default(), place.into()))
     }
 }
 
 /// Waits until the fact of the last intent that changed anything is folded; gives the account and the fact's place. A command that
 /// finds another's change in effect is answered with that one's.
-async fn reached(seen: &Seen<'_>, account_id: &str) -> Result<(AccountRow, Token), WaitError> {
+async fn reached(seen: &Seen<'_>, account_id: &str) -> Result<(AccountRow, Position), WaitError> {
     let since = summary(&seen.state, account_id).await?.row.since_next;
-    let look = || async {
-        let found = read::found(&seen.state, account_id).await?;
-        Ok(found.filter(|found| found.row.away_intent_next >= since))
-    };
-    let found = seen.state.until((topics::IDENTITY, account_id), seen.deadline.at(), look).await?;
-    let partition = LogPartition::of_key(topics::IDENTITY, account_id, seen.state.partition_count());
-    Ok((found.row, Position { partition, offset: found.position }.into()))
+    read::until(seen, account_id, |account| account.away_intent_next >= since).await
 }
 
 /// What the intents so far come to.

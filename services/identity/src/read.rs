@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use kith_fold::{Found, State};
+use kith_fold::{Found, State, WaitError};
+use kith_log::{LogPartition, Position, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::v1::{
     Account, AccountEntry, BatchGetAccountsRequest, BatchGetAccountsResponse, GetAccountRequest, GetAccountResponse,
@@ -119,6 +120,18 @@ pub async fn sights(
 /// An account with the position of the fact that made it.
 pub async fn found(state: &State, account_id: &str) -> Result<Option<Found<AccountRow>>, StoreError> {
     state.row::<AccountRow>(&ACCOUNTS, &Key::text(account_id), []).await
+}
+
+/// Waits until the account's row is so; gives it and the place of the fact that made it.
+pub async fn until(
+    seen: &Seen<'_>,
+    account_id: &str,
+    is_so: impl Fn(&AccountRow) -> bool,
+) -> Result<(AccountRow, Position), WaitError> {
+    let look = || async { Ok(found(&seen.state, account_id).await?.filter(|found| is_so(&found.row))) };
+    let found = seen.state.until((topics::IDENTITY, account_id), seen.deadline.at(), look).await?;
+    let partition = LogPartition::of_key(topics::IDENTITY, account_id, seen.state.partition_count());
+    Ok((found.row, Position { partition, offset: found.position }))
 }
 
 /// The accounts of these ids, aligned with them.

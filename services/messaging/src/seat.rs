@@ -27,6 +27,11 @@ pub struct Seat {
 }
 
 impl Seat {
+    /// Whether the member sees the message of that number: it was written in this time, or in one before.
+    pub fn shows(&self, number: i64) -> bool {
+        self.from < number || self.before.iter().any(|window| window.from < number && number <= window.to)
+    }
+
     /// Reads what [`fmt::Display`] shows; `None`: it is not of this form.
     pub fn parse(shown: &str) -> Option<Self> {
         let (shown, before) = shown.split_once('~').unwrap_or((shown, ""));
@@ -82,7 +87,8 @@ mod tests {
         seat.added_by = "ada".to_owned();
         seat.before.close(Window { from: 1, to: 3, joined: Timestamp(9), asked: true, listed: false });
         assert_eq!(seat.to_string(), "m8.12.1700.55^ada~1-3@9?");
-        assert_eq!(Seat::parse(&seat.to_string()), Some(seat));
+        assert_eq!(Seat::parse(&seat.to_string()), Some(seat.clone()));
+        assert_eq!([1, 2, 3, 4, 12, 13].map(|number| seat.shows(number)), [false, true, true, false, false, true]);
         for damaged in ["", "x1.2.3.4", "m1.2.3", "m1.2.3.4.5", "m1.-2.3.4", "ma.2.3.4", "m1.2.3.4~x", "é1.2.3.4"] {
             assert_eq!(Seat::parse(damaged), None, "{damaged}");
         }

@@ -74,6 +74,8 @@ pub(super) struct Joined<I> {
     pub ended: Arc<OnceLock<Ended>>,
     /// Per log partition the offset before which it needs nothing.
     pub places: Vec<Offset>,
+    /// Per log partition the offset before which all was told, or is in the tables.
+    pub told: Vec<Offset>,
     pub missed: Missed<I>,
 }
 
@@ -133,8 +135,9 @@ impl<I> Hub<I> {
             Missed::These(_) => since.unwrap_or(seen),
             Missed::Unknown => seen,
         };
-        let places = self.partitions().map(|partition| self.next(partition).max(after(known, partition))).collect();
-        Joined { number, queue, ended, places, missed }
+        let told: Vec<Offset> = self.partitions().map(|partition| after(known, partition)).collect();
+        let places = self.said().zip(&told).map(|(said, told)| said.max(*told)).collect();
+        Joined { number, queue, ended, places, told, missed }
     }
 
     pub fn leave(&mut self, account: RecordId, number: u64) {

@@ -67,6 +67,6 @@ impl Settles<rpc::ReactivateAccount> for Presences {
     ) -> Result<Verdict<ReactivateAccountResponse>, Unknown> {
         let (account, place) = reached(seen, &command.account_id).await?;
         let account = Some(account.present(&seen.opener(), &command.account_id));
-        Ok(Verdict::Won(ReactivateAccountResponse { account, ..ReactivateAccountResponse::default() }, place))
+        Ok(Verdict::Won(ReactivateAccountResponse { account, ..ReactivateAccountResponse::default() }, place.into()))
     }
 }

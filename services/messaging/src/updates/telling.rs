@@ -189,11 +189,7 @@ impl Telling {
 
 /// Whether the member is told the message of that number: it has not declined, and was there.
 fn is_told(member: &Member, number: i64) -> bool {
-    let was_there = member.seat.as_ref().is_none_or(|seat| {
-        let before = seat.before.iter().any(|window| window.from < number && number <= window.to);
-        seat.from < number || before
-    });
-    member.consent.is_told() && was_there
+    member.consent.is_told() && member.seat.as_ref().is_none_or(|seat| seat.shows(number))
 }
 
 /// `None`: it is not there, or is out of the caller's sight.
