@@ -43,6 +43,7 @@ pub struct Verdict {
     pub follow_counts: usize,
     pub unread_counts: usize,
     pub request_counts: usize,
+    pub groups: usize,
     pub posts: usize,
     /// One line each.
     pub differences: Vec<String>,
@@ -89,6 +90,9 @@ impl Checker<'_> {
         let requests = self.each(0..self.plan.people, |person| self.requests(person)).await?;
         verdict.differences.extend(requests.into_iter().flatten());
         verdict.request_counts = self.plan.people;
+        let groups = self.each(0..self.plan.groups.len(), |group| self.group(group)).await?;
+        verdict.differences.extend(groups.into_iter().flatten());
+        verdict.groups = self.plan.groups.len();
         Ok(verdict)
     }
 

@@ -32,6 +32,7 @@ pub struct Loaded {
     /// Post ids, with the token of each one's creation.
     pub posts: Vec<(String, String)>,
     pub conversations: Vec<String>,
+    pub groups: Vec<String>,
     /// Every consistency token that was answered, by who answered.
     pub tokens: Tokens,
 }
@@ -64,11 +65,16 @@ impl Loader<'_> {
             .extend(self.each("follow", &self.plan.follows, |n, &pair| self.follow(&people, n, pair)).await?);
         let posts = self.each("post", &self.plan.posts, |n, post| self.post(&people, n, post)).await?;
         tokens.posts.extend(posts.iter().map(|(_, token)| token.clone()));
-        let mut loaded = Loaded { people, posts, conversations: Vec::new(), tokens };
+        let mut loaded = Loaded { people, posts, conversations: Vec::new(), groups: Vec::new(), tokens };
         self.engage(&mut loaded).await?;
         let talks = self.each("talk", &self.plan.conversations, |n, talk| self.converse(&loaded, n, talk)).await?;
         for (id, answered) in talks {
             loaded.conversations.push(id);
+            loaded.tokens.messaging.extend(answered);
+        }
+        let groups = self.each("group", &self.plan.groups, |n, group| self.gather(&loaded, n, group)).await?;
+        for (id, answered) in groups {
+            loaded.groups.push(id);
             loaded.tokens.messaging.extend(answered);
         }
         self.change(&mut loaded).await?;
@@ -123,7 +129,7 @@ impl Loader<'_> {
         steps.try_collect().await.with_context(|| format!("phase `{phase}`"))
     }
 
-    fn id(&self, phase: &str, n: usize) -> String {
+    pub fn id(&self, phase: &str, n: usize) -> String {
         format!("{}-{phase}-{n}", self.run)
     }
 

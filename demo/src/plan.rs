@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kith_proto::engagement::v1::ReactionKind;
 
 use crate::graph::Graph;
+use crate::groups::Group;
 
 const KINDS: [ReactionKind; 6] = [
     ReactionKind::Like,
@@ -30,6 +31,7 @@ const WRITES_TO: u64 = 30;
 const WRITES_TO_A_STRANGER: u64 = 300;
 const REMOVES: u64 = 6;
 const MUTES: u64 = 12;
+const MAKES_A_GROUP: u64 = 100;
 
 /// The handle of person `number`.
 pub fn handle(number: usize) -> String {
@@ -47,6 +49,7 @@ pub struct Plan {
     pub comments: Vec<(usize, usize, String)>,
     pub shares: Vec<(usize, usize)>,
     pub conversations: Vec<Conversation>,
+    pub groups: Vec<Group>,
     pub second_reactions: Vec<(usize, usize, ReactionKind)>,
     pub unreactions: Vec<(usize, usize)>,
     pub unshares: Vec<(usize, usize)>,
@@ -140,12 +143,14 @@ impl Plan {
         plan.change(graph, &mut dice);
         plan.ask_strangers(graph, &mut dice);
         plan.withdraw(&mut dice);
+        plan.gather(graph, &mut dice);
         plan
     }
 
     /// Steps in all phases together.
     pub fn steps(&self) -> usize {
         let lines: usize = self.conversations.iter().map(|conversation| conversation.lines.len() + 1).sum();
+        let groups: usize = self.groups.iter().map(Group::steps).sum();
         let engagement = self.reactions.len() + self.comments.len() + self.shares.len() + self.second_reactions.len();
         let undone = self.unreactions.len() + self.unshares.len() + self.unfollows.len() + self.deletes.len();
         self.people * 2
@@ -154,6 +159,7 @@ impl Plan {
             + engagement
             + undone
             + lines
+            + groups
             + self.edits.len()
             + self.blocks.len()
             + self.removals.len()
@@ -196,6 +202,13 @@ impl Plan {
             if dice.hits(WRITES_TO_A_STRANGER) && !knows && asked.insert(pair) {
                 self.conversations.push(request(person, stranger, dice));
             }
+        }
+    }
+
+    fn gather(&mut self, graph: &Graph, dice: &mut Dice) {
+        for (person, friends) in graph.friends.iter().enumerate() {
+            let group = Group::of(person, friends, self.groups.len()).filter(|_| dice.hits(MAKES_A_GROUP));
+            self.groups.extend(group);
         }
     }
 
@@ -324,6 +337,7 @@ mod tests {
             ("requests that wait", fates(&plan, Fate::Waits)),
             ("requests that are accepted", fates(&plan, Fate::Accepted)),
             ("requests that are declined", fates(&plan, Fate::Declined)),
+            ("groups", plan.groups.len()),
             ("unfollows", plan.unfollows.len()),
             ("blocks", plan.blocks.len()),
             ("deletes", plan.deletes.len()),

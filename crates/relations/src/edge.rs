@@ -78,6 +78,8 @@ impl<'a> Change<'a> {
             | Identity::ProfileUpdated(_)
             | Identity::Muted(_)
             | Identity::Unmuted(_)
+            | Identity::AccountDeactivated(_)
+            | Identity::AccountReactivated(_)
             | Identity::IdentityLinked(_)
             | Identity::IdentityUnlinked(_) => return None,
         };

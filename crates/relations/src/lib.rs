@@ -4,6 +4,7 @@
 //! Each group folds them into its own tables, as everything that it needs of another service.
 
 pub mod account;
+pub mod away;
 pub mod block;
 pub mod comment;
 pub mod edge;

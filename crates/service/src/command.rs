@@ -57,6 +57,9 @@ pub trait Noun: Send + Sync + 'static {
     /// Whether the fold dates its records later than all earlier ones of the noun under the same key.
     const TIMES_RISE: bool = false;
 
+    /// Whether its answers show what records of others under the key do, too: then each is read from the tables that have its record.
+    const SHOWS_OTHERS: bool = false;
+
     /// Loads the state for the decision. Called again if the first load may have been too early.
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Self::Command)
     -> Result<Standing<Self::State>, StoreError>;
@@ -238,8 +241,9 @@ where
     let rested_on = standing.newest;
     let partition = LogPartition::of_key(N::TOPIC, &key, seen.state.partition_count());
     if let Some(appended) = appended
-        && !(seen.stands_as_made(appended.position, appended.next, asked.at)
-            && (!N::TIMES_RISE || appended.is_dated_behind(rested_on, asked.at)))
+        && (N::SHOWS_OTHERS
+            || !(seen.stands_as_made(appended.position, appended.next, asked.at)
+                && (!N::TIMES_RISE || appended.is_dated_behind(rested_on, asked.at))))
     {
         // A copy of it, or another command of the actor about the same, may precede it, or this process's clock may be
         // ahead: the state is known once it is folded.

@@ -35,6 +35,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::SessionNotFound
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
+        | Reason::MemberNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
         Reason::SelfNotAllowed
         | Reason::Blocked
@@ -43,11 +44,17 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::MessagingNotAllowed
         | Reason::ConversationNotAccepted
         | Reason::EventsNotOpen
+        | Reason::GroupFull
+        | Reason::LastOwner
+        | Reason::NotAGroup
         | Reason::ConsistencyTokenExpired
+        | Reason::AccountDeactivated
         | Reason::TokenExchanged => Code::FailedPrecondition,
-        Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused | Reason::SignUpClosed => {
-            Code::PermissionDenied
-        }
+        Reason::NotTheAuthor
+        | Reason::RightMissing
+        | Reason::RoleMissing
+        | Reason::OnBehalfOfRefused
+        | Reason::SignUpClosed => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::BehindToken
@@ -59,7 +66,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::RevocationsBehind
         | Reason::IssuerKeysMissing
         | Reason::IssuerKeysStale => Code::Unavailable,
-        Reason::Overloaded | Reason::RateLimited => Code::ResourceExhausted,
+        Reason::Overloaded | Reason::RateLimited | Reason::StreamTooSlow => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
@@ -67,6 +74,7 @@ pub fn code_of(reason: Reason) -> Code {
 
 /// Whether a refusal depends on rows that the tables lack or still have, so that stale tables may refuse what the log
 /// allows. Irreversible states, and violations by the request alone, are refused whatever the tables lack.
+#[allow(clippy::too_many_lines, reason = "one line per reason")]
 pub(crate) fn may_be_stale(reason: Reason) -> bool {
     match reason {
         Reason::CredentialsInvalid
@@ -82,6 +90,11 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::RightMissing
         | Reason::IdentityTaken
         | Reason::IdentityNotFound
+        | Reason::GroupFull
+        | Reason::RoleMissing
+        | Reason::LastOwner
+        | Reason::MemberNotFound
+        | Reason::AccountDeactivated
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated
@@ -111,6 +124,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::SelfNotAllowed
         | Reason::GenerationState
         | Reason::DeadLetterState
+        | Reason::NotAGroup
         | Reason::NotTheAuthor
         | Reason::OnBehalfOfRefused
         | Reason::IdentityTokenInvalid
@@ -126,6 +140,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::TablesBeingFilled
         | Reason::Overloaded
         | Reason::RateLimited
+        | Reason::StreamTooSlow
         | Reason::SignUpClosed
         | Reason::MethodUnknown
         | Reason::CompressionUnknown

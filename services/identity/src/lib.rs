@@ -17,6 +17,7 @@ pub mod link;
 mod lists;
 mod mute;
 mod password;
+mod presence;
 mod profile;
 mod proof;
 mod read;
@@ -33,6 +34,7 @@ use kith_proto::identity::v1::graph_service_server::{self, GraphServiceServer};
 use kith_proto::identity::v1::rpc;
 use kith_proto::identity::v1::session_service_server::{self, SessionServiceServer};
 use kith_relations::account::{Accounts, Handles};
+use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
 use kith_relations::mute::Mutes;
 use kith_relations::origin::Origins;
@@ -59,6 +61,8 @@ rpcs! {
         read batch_get_accounts: rpc::BatchGetAccounts => read::Accounts,
         read resolve_handle: rpc::ResolveHandle => read::Accounts,
         contest update_profile: rpc::UpdateProfile => profile::Profiles,
+        called deactivate_account: rpc::DeactivateAccount => presence::deactivate,
+        anyone reactivate_account: rpc::ReactivateAccount => presence::reactivate,
     }
 }
 
@@ -110,10 +114,12 @@ pub fn group(generation: u32) -> Group {
         folds: vec![
             Arc::new(Arbiter(arbiter::Claims)),
             Arc::new(Arbiter(profile::Profiles)),
+            Arc::new(Arbiter(presence::Presences)),
             Arc::new(Arbiter(link::Links)),
             Arc::new(sign_up::SignUps),
             Arc::new(Arbiter(exchange::Exchanges)),
             Arc::new(Accounts),
+            Arc::new(Away),
             Arc::new(Handles),
             Arc::new(Origins),
             Arc::new(graph::Edges),

@@ -14,7 +14,7 @@ use kith_proto::identity::v1::{
 use kith_proto::time;
 use kith_relations::account::AccountRow;
 use kith_relations::mute::{ListedRow, MUTES, MuteRow, of_target};
-use kith_relations::sight::{Sight, Viewer};
+use kith_relations::sight::Sight;
 use kith_service::Failure;
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
@@ -263,7 +263,7 @@ async fn present<T>(
 ) -> Result<(Vec<T>, u32), StoreError> {
     let ids: Vec<String> = places.iter().map(|place| place.account_id.clone()).collect();
     let accounts = read::batch(&seen.state, &ids).await?;
-    let sights = Viewer::new(&seen.state, &seen.viewer).sights(ids.iter().map(String::as_str)).await?;
+    let sights = read::sights(seen, &ids, &accounts).await?;
     let opener: Opener = seen.opener();
     let shown = places.iter().zip(accounts).filter_map(|(place, account): (&Place, Option<AccountRow>)| {
         let account = account.filter(|_| shows(sights.of(&place.account_id)))?;

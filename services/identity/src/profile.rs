@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use kith_fold::{Append, Contest, Found, PROFILE_EVENTS, Record, State, WaitError};
-use kith_log::{LogPartition, Position, RecordId, Topic, topics};
+use kith_log::{Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::ProfileRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
@@ -300,13 +300,7 @@ impl Settles<rpc::UpdateProfile> for Profiles {
 
 /// Waits until the account's profile is at `revision`: the fact of the update that made it so is folded.
 async fn reached(seen: &Seen<'_>, account_id: &str, revision: u32) -> Result<(AccountRow, Position), WaitError> {
-    let look = || async {
-        let found = read::found(&seen.state, account_id).await?;
-        Ok(found.filter(|found| found.row.profile_revision() >= revision))
-    };
-    let found = seen.state.until((topics::IDENTITY, account_id), seen.deadline.at(), look).await?;
-    let partition = LogPartition::of_key(topics::IDENTITY, account_id, seen.state.partition_count());
-    Ok((found.row, Position { partition, offset: found.position }))
+    read::until(seen, account_id, |account| account.profile_revision() >= revision).await
 }
 
 /// The verdict on an intent, if it is folded; its position is the intent's.

@@ -1,15 +1,18 @@
 //! Reading accounts: hydrate, then the rules (sight) as of now.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use kith_fold::{Found, State};
+use kith_fold::{Found, State, WaitError};
+use kith_log::{LogPartition, Position, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::v1::{
     Account, AccountEntry, BatchGetAccountsRequest, BatchGetAccountsResponse, GetAccountRequest, GetAccountResponse,
     ResolveHandleRequest, ResolveHandleResponse, rpc,
 };
 use kith_relations::account::{ACCOUNTS, AccountRow, account, by_handle};
-use kith_relations::sight::Viewer;
+use kith_relations::sight::{Sights, Viewer};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::Reads;
@@ -105,7 +108,7 @@ async fn visible_counted(seen: &Seen<'_>, account_id: String) -> Result<Account,
 /// These accounts as the viewer is shown them; aligned with the ids.
 async fn shown(seen: &Seen<'_>, account_ids: &[String]) -> Result<Vec<Option<Account>>, StoreError> {
     let accounts = batch(&seen.state, account_ids).await?;
-    let sights = Viewer::new(&seen.state, &seen.viewer).sights(account_ids.iter().map(String::as_str)).await?;
+    let sights = sights(seen, account_ids, &accounts).await?;
     let opener = seen.opener();
     let present = |(account_id, row): (&String, Option<AccountRow>)| {
         let row = row.filter(|_| sights.of(account_id).shows_account());
@@ -114,9 +117,34 @@ async fn shown(seen: &Seen<'_>, account_ids: &[String]) -> Result<Vec<Option<Acc
     Ok(account_ids.iter().zip(accounts).map(present).collect())
 }
 
+/// How the viewer sees these accounts, whose rows say who of them is away.
+pub async fn sights(
+    seen: &Seen<'_>,
+    account_ids: &[String],
+    accounts: &[Option<AccountRow>],
+) -> Result<Sights, StoreError> {
+    let blocks = Viewer::new(&seen.state, &seen.viewer).blocks(account_ids.iter().map(String::as_str)).await?;
+    let is_away = |row: &Option<AccountRow>| row.as_ref().is_some_and(|row| row.away);
+    let away: BTreeSet<&str> =
+        account_ids.iter().zip(accounts).filter(|(_, row)| is_away(row)).map(|(id, _)| &**id).collect();
+    Ok(blocks.without(|account| away.contains(account)))
+}
+
 /// An account with the position of the fact that made it.
 pub async fn found(state: &State, account_id: &str) -> Result<Option<Found<AccountRow>>, StoreError> {
     state.row::<AccountRow>(&ACCOUNTS, &Key::text(account_id), []).await
+}
+
+/// Waits until the account's row is so; gives it and the place of the fact that made it.
+pub async fn until(
+    seen: &Seen<'_>,
+    account_id: &str,
+    is_so: impl Fn(&AccountRow) -> bool,
+) -> Result<(AccountRow, Position), WaitError> {
+    let look = || async { Ok(found(&seen.state, account_id).await?.filter(|found| is_so(&found.row))) };
+    let found = seen.state.until((topics::IDENTITY, account_id), seen.deadline.at(), look).await?;
+    let partition = LogPartition::of_key(topics::IDENTITY, account_id, seen.state.partition_count());
+    Ok((found.row, Position { partition, offset: found.position }))
 }
 
 /// The accounts of these ids, aligned with them.

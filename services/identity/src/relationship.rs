@@ -13,6 +13,7 @@ use kith_proto::identity::v1::{
     UnblockRequest, UnblockResponse, Unblocked, UnfollowRequest, UnfollowResponse, Unfollowed, rpc,
 };
 use kith_proto::time;
+use kith_relations::away;
 use kith_relations::edge::Change;
 use kith_relations::mute::{MUTES, MuteRow, of_target};
 use kith_relations::sight::Sight;
@@ -56,6 +57,7 @@ pub enum Wish {
 #[derive(Debug, Clone, Default)]
 pub struct Before {
     pub pair: Pair,
+    /// Also not while it is away.
     pub target_exists: bool,
     /// Whether the version of the events is open that has removals.
     pub is_open: bool,
@@ -172,7 +174,8 @@ impl Noun for Relationships {
         let newest = pair.mine.newest().max(pair.theirs.newest()).max(created);
         let rests_on = pair.mine_position;
         let is_open = seen.events_open() >= GRAPH_EVENTS;
-        let before = Before { pair, target_exists: account.is_some(), is_open, seen_target_offset };
+        let target_exists = account.is_some_and(|found| !found.row.away);
+        let before = Before { pair, target_exists, is_open, seen_target_offset };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
@@ -223,7 +226,7 @@ impl Answers<rpc::Follow> for Relationships {
     }
 
     fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<FollowResponse, Failure> {
-        let relationship = Some(before.pair.present(command.target, asked.at));
+        let relationship = Some(before.present(command.target, asked.at));
         Ok(FollowResponse { relationship, ..FollowResponse::default() })
     }
 }
@@ -234,7 +237,7 @@ impl Answers<rpc::Unfollow> for Relationships {
     }
 
     fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<UnfollowResponse, Failure> {
-        let relationship = Some(before.pair.present(command.target, asked.at));
+        let relationship = Some(before.present(command.target, asked.at));
         Ok(UnfollowResponse { relationship, ..UnfollowResponse::default() })
     }
 }
@@ -245,7 +248,7 @@ impl Answers<rpc::Unblock> for Relationships {
     }
 
     fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<UnblockResponse, Failure> {
-        let relationship = Some(before.pair.present(command.target, asked.at));
+        let relationship = Some(before.present(command.target, asked.at));
         Ok(UnblockResponse { relationship, ..UnblockResponse::default() })
     }
 }
@@ -313,9 +316,14 @@ impl Reads<rpc::BatchGetRelationships> for Relationships {
         target_ids: Vec<String>,
     ) -> Result<BatchGetRelationshipsResponse, Failure> {
         let others: Vec<&str> = target_ids.iter().map(String::as_str).collect();
-        let pairs = pairs(&seen.state, &seen.viewer, &others).await?;
+        let (pairs, away) =
+            try_join!(pairs(&seen.state, &seen.viewer, &others), away::among(&seen.state, others.iter().copied()),)?;
         let now = seen.now();
-        let relationships = pairs.iter().zip(target_ids).map(|(pair, id)| pair.present(id, now)).collect();
+        let one = |(pair, id): (&Pair, String)| match away.contains(&id) {
+            true => Relationship { target_id: id, ..Relationship::default() },
+            false => pair.present(id, now),
+        };
+        let relationships = pairs.iter().zip(target_ids).map(one).collect();
         Ok(BatchGetRelationshipsResponse { relationships, ..BatchGetRelationshipsResponse::default() })
     }
 }
@@ -335,6 +343,16 @@ async fn pairs(state: &State, actor: &str, others: &[&str]) -> Result<Vec<Pair>,
     let (mine, theirs, mutes) = try_join!(mine, theirs, mutes)?;
     let edges = mine.into_iter().zip(theirs);
     Ok(edges.zip(mutes).map(|((mine, theirs), mute)| Pair::of(mine, theirs, mute)).collect())
+}
+
+impl Before {
+    /// As callers see it: nothing of an account that is not there.
+    fn present(&self, target_id: String, now: Timestamp) -> Relationship {
+        match self.target_exists {
+            true => self.pair.present(target_id, now),
+            false => Relationship { target_id, ..Relationship::default() },
+        }
+    }
 }
 
 impl Pair {

@@ -27,14 +27,23 @@ pub struct Command {
     pub accepts: bool,
 }
 
-fn event(asked: &Asked, command: &Command) -> MessagingEvent {
+/// `seat`: the number of the caller's seat in a group, or 0.
+fn event(asked: &Asked, command: &Command, seat: u64) -> MessagingEvent {
     let (conversation_id, account_id) = (command.conversation_id.clone(), asked.actor.clone());
     let create_time = Some(time::of_us(asked.at.0));
     match command.accepts {
-        true => MessagingEvent::ConversationAccepted(ConversationAccepted { conversation_id, account_id, create_time }),
-        false => {
-            MessagingEvent::ConversationDeclined(ConversationDeclined { conversation_id, account_id, create_time })
-        }
+        true => MessagingEvent::ConversationAccepted(ConversationAccepted {
+            conversation_id,
+            account_id,
+            create_time,
+            seat,
+        }),
+        false => MessagingEvent::ConversationDeclined(ConversationDeclined {
+            conversation_id,
+            account_id,
+            create_time,
+            seat,
+        }),
     }
 }
 
@@ -51,12 +60,17 @@ impl Noun for Acceptances {
 
     const TOPIC: Topic = topics::MESSAGING;
 
+    /// The conversation has a last message, which others write.
+    const SHOWS_OTHERS: bool = true;
+
     fn key(command: &Command) -> &str {
         &command.conversation_id
     }
 
-    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
-        conversation::standing(&seen.state, &command.conversation_id).await
+    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
+        let found = conversation::standing(&seen.state, &command.conversation_id).await?;
+        let state = conversation::without_absent(&seen.state, &asked.actor, found.state).await?;
+        Ok(Standing { state, ..found })
     }
 
     /// `None`: it is so, or, of a refusal, the conversation is in the inbox for good.
@@ -67,15 +81,15 @@ impl Noun for Acceptances {
             Consent::Declined => command.accepts,
             Consent::Given | Consent::Accepted(_) => false,
         };
-        Ok(changes.then(|| event(asked, command)))
+        Ok(changes.then(|| event(asked, command, member.seat_number())))
     }
 
     fn evolve(summary: &mut Summary, record: &Record) {
         match conversation::fact(record) {
             Some(MessagingEvent::ConversationAccepted(event)) => {
-                summary.accept(&event.account_id, record.position.offset);
+                summary.accept(&event.account_id, event.seat, record.position.offset);
             }
-            Some(MessagingEvent::ConversationDeclined(event)) => summary.decline(&event.account_id),
+            Some(MessagingEvent::ConversationDeclined(event)) => summary.decline(&event.account_id, event.seat),
             _ => {}
         }
     }
@@ -88,8 +102,17 @@ impl Command {
     }
 }
 
-fn present(asked: &Asked, command: &Command, summary: &Summary) -> Result<Option<Conversation>, Failure> {
-    let shown = inbox::seen_by(&asked.actor, &command.conversation_id, summary);
+/// Who was removed from a group before the record is not in it.
+fn present(
+    opener: &Opener,
+    asked: &Asked,
+    command: &Command,
+    summary: &Summary,
+) -> Result<Option<Conversation>, Failure> {
+    if summary.is_left_by(&asked.actor) {
+        return Err(Rejection::NotFound.into());
+    }
+    let shown = inbox::seen_by(opener, &asked.actor, &command.conversation_id, summary);
     Ok(Some(shown.ok_or_else(|| Unknown::defect("a conversation is consented to and not there"))?))
 }
 
@@ -99,12 +122,12 @@ impl Answers<rpc::AcceptConversation> for Acceptances {
     }
 
     fn answer(
-        _: &Opener,
+        opener: &Opener,
         asked: &Asked,
         command: Command,
         summary: Summary,
     ) -> Result<AcceptConversationResponse, Failure> {
-        let conversation = present(asked, &command, &summary)?;
+        let conversation = present(opener, asked, &command, &summary)?;
         Ok(AcceptConversationResponse { conversation, ..AcceptConversationResponse::default() })
     }
 }
@@ -115,12 +138,12 @@ impl Answers<rpc::DeclineConversation> for Acceptances {
     }
 
     fn answer(
-        _: &Opener,
+        opener: &Opener,
         asked: &Asked,
         command: Command,
         summary: Summary,
     ) -> Result<DeclineConversationResponse, Failure> {
-        let conversation = present(asked, &command, &summary)?;
+        let conversation = present(opener, asked, &command, &summary)?;
         Ok(DeclineConversationResponse { conversation, ..DeclineConversationResponse::default() })
     }
 }
@@ -158,10 +181,10 @@ mod tests {
             [true, false].map(|accepts| decide(&summary, EVE, accepts)),
             [const { Err(Rejection::NotFound) }; 2]
         );
-        summary.decline(&BOB.to_string());
+        summary.decline(&BOB.to_string(), 0);
         assert_eq!(decide(&summary, BOB, false), Ok(None));
         assert!(matches!(decide(&summary, BOB, true), Ok(Some(_))), "he may change his mind");
-        summary.accept(&BOB.to_string(), 5);
+        summary.accept(&BOB.to_string(), 0, 5);
         assert_eq!([true, false].map(|accepts| decide(&summary, BOB, accepts)), [Ok(None), Ok(None)], "for good");
     }
 }

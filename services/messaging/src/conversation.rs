@@ -7,21 +7,28 @@ use kith_log::{Offset, RecordId, topics};
 use kith_proto::Event;
 use kith_proto::messaging::v1::MessageSent;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
+use kith_relations::away;
 use kith_service::command::Standing;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
 
 use crate::consent::Consent;
+use crate::facts::{FormerRow, GroupRow};
 use crate::members::Member;
 use crate::summary::Summary;
-use crate::{inbox, requests};
+use crate::{facts, former, inbox, requests};
 
-/// Newest first. Section 0 is kept for members, should they one day be more than a summary row can hold.
+/// Newest first.
 pub static CONVERSATIONS: Table = Table {
     name: "conversations",
     partition: &[Column::text("conversation_id")],
     clustering: &[Column::bigint("number"), Column::text("id")],
     order: Order::Descending,
-    sections: &[Section::of::<MessageRow>("message"), Section::of::<MessageIdRow>("message_id")],
+    sections: &[
+        Section::of::<MessageRow>("message"),
+        Section::of::<MessageIdRow>("message_id"),
+        Section::of::<FormerRow>("former"),
+        Section::of::<GroupRow>("group"),
+    ],
     summary: Summary::COLUMNS,
 };
 
@@ -37,7 +44,7 @@ row! {
 }
 row! {
     /// Which number the message of this `id` has; under number 0. 0: it came when no more could wait for the others'
-    /// acceptance, and is none for ever.
+    /// acceptance, or its sender was not in the group, and is none for ever.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct MessageIdRow in 2 { pub message_number: i64 }
 }
@@ -81,6 +88,7 @@ impl Fold for Conversations {
             | MessagingEvent::ConversationAccepted(_)
             | MessagingEvent::ConversationDeclined(_) => Some(scope),
             MessagingEvent::MessagingPolicySet(_) => None,
+            _ => Some(facts::with_rows(scope, event)),
         }
     }
 
@@ -90,14 +98,16 @@ impl Fold for Conversations {
         match event {
             MessagingEvent::ConversationCreated(event) => summary.create(event, record.time, record.id),
             MessagingEvent::ReadMarkerMoved(event) => summary.read(event, record.id),
-            MessagingEvent::ConversationAccepted(event) => summary.accept(&event.account_id, record.position.offset),
-            MessagingEvent::ConversationDeclined(event) => summary.decline(&event.account_id),
+            MessagingEvent::ConversationAccepted(event) => {
+                summary.accept(&event.account_id, event.seat, record.position.offset);
+            }
+            MessagingEvent::ConversationDeclined(event) => summary.decline(&event.account_id, event.seat),
             MessagingEvent::MessagingPolicySet(_) => return,
             MessagingEvent::MessageSent(event) => {
                 if rows.get::<MessageIdRow>(under_id(&event.message_id)).is_some() {
                     return;
                 }
-                if summary.is_full_for(&event.sender_id) {
+                if summary.is_full_for(&event.sender_id) || summary.is_left_by(&event.sender_id) {
                     // Remembered, so that no copy of it counts later.
                     return rows.put(under_id(&event.message_id), MessageIdRow::default());
                 }
@@ -108,8 +118,19 @@ impl Fold for Conversations {
                 );
                 rows.put(under_id(&event.message_id), MessageIdRow { message_number: number });
             }
+            group => {
+                if !facts::apply(rows, &mut summary, group, record) {
+                    return;
+                }
+            }
         }
-        let is_active = matches!(event, MessagingEvent::ConversationCreated(_) | MessagingEvent::MessageSent(_));
+        let is_active = matches!(
+            event,
+            MessagingEvent::ConversationCreated(_)
+                | MessagingEvent::MessageSent(_)
+                | MessagingEvent::GroupCreated(_)
+                | MessagingEvent::MembersAdded(_)
+        );
         if summary.exists() && is_active {
             let active = summary.activity_time();
             summary.places.be_active(active.0.div_euclid(self.place_us), active, record.position.offset);
@@ -123,7 +144,12 @@ impl Fold for Conversations {
         let (Some(event), Some(mark)) = (fact(record), rows.mark()) else { return Vec::new() };
         let summary = rows.summary::<Summary>();
         let concerned = summary.members.iter().filter(|member| concerns(event, &member.account_id));
-        concerned.flat_map(|member| spread(event, &summary, member, (mark, record.position.offset))).collect()
+        let spread = concerned.flat_map(|member| spread(event, &summary, member, (mark, record.position.offset)));
+        let about = facts::about(rows, &summary, event);
+        let cleared = about
+            .iter()
+            .flat_map(|(account, before)| former::clear(conversation_id(event), &summary, (account, before), mark));
+        spread.chain(cleared).collect()
     }
 }
 
@@ -132,8 +158,9 @@ fn concerns(event: &MessagingEvent, account_id: &str) -> bool {
         MessagingEvent::ReadMarkerMoved(moved) => moved.account_id == account_id,
         MessagingEvent::ConversationAccepted(accepted) => accepted.account_id == account_id,
         MessagingEvent::ConversationDeclined(declined) => declined.account_id == account_id,
-        MessagingEvent::ConversationCreated(_) | MessagingEvent::MessageSent(_) => true,
+        MessagingEvent::MemberRoleSet(set) => set.account_id == account_id,
         MessagingEvent::MessagingPolicySet(_) => false,
+        _ => true,
     }
 }
 
@@ -143,7 +170,7 @@ fn spread(event: &MessagingEvent, summary: &Summary, member: &Member, (mark, off
     match member.consent {
         Consent::Given | Consent::Accepted(_) => {
             let accepts = member.consent.accepted_at() == Some(offset);
-            let moved = accepts || summary.places.is_move(offset);
+            let moved = accepts || member.began_at(offset) || summary.places.is_move(offset);
             let mut all = inbox::spread(conversation_id, summary, member, (mark, moved));
             if accepts {
                 all.extend(requests::ends(conversation_id, summary, member, mark));
@@ -151,7 +178,7 @@ fn spread(event: &MessagingEvent, summary: &Summary, member: &Member, (mark, off
             all
         }
         Consent::Asked => {
-            let opens = matches!(event, MessagingEvent::ConversationCreated(_));
+            let opens = matches!(event, MessagingEvent::ConversationCreated(_)) || member.began_at(offset);
             requests::waits(conversation_id, summary, member, (mark, opens))
         }
         Consent::Declined if matches!(event, MessagingEvent::ConversationDeclined(_)) => {
@@ -181,11 +208,28 @@ pub async fn standing(state: &State, conversation_id: &str) -> Result<Standing<S
     Ok(Standing::new(found.row, rests_on).after(newest))
 }
 
+/// The conversation as answers to the caller show it: without other members that are away. Those of a group keep their seats, and
+/// answers name none of them.
+pub async fn without_absent(state: &State, caller: &str, mut summary: Summary) -> Result<Summary, StoreError> {
+    if summary.is_group() {
+        return Ok(summary);
+    }
+    let others = summary.members.others(caller).map(|member| &*member.account_id);
+    let away = away::among(state, others).await?;
+    summary.members.leave_out(|account_id| away.contains(account_id));
+    Ok(summary)
+}
+
 pub fn fact(record: &Record) -> Option<&MessagingEvent> {
     match &record.event {
         Event::Messaging(event) => Some(event),
         _ => None,
     }
+}
+
+/// The conversation that the event is about, if it is about one.
+pub fn of(event: &MessagingEvent) -> Option<&str> {
+    Some(conversation_id(event)).filter(|id| !id.is_empty())
 }
 
 fn conversation_id(event: &MessagingEvent) -> &str {
@@ -195,6 +239,12 @@ fn conversation_id(event: &MessagingEvent) -> &str {
         MessagingEvent::ReadMarkerMoved(event) => &event.conversation_id,
         MessagingEvent::ConversationAccepted(event) => &event.conversation_id,
         MessagingEvent::ConversationDeclined(event) => &event.conversation_id,
+        MessagingEvent::GroupCreated(event) => &event.conversation_id,
+        MessagingEvent::MembersAdded(event) => &event.conversation_id,
+        MessagingEvent::MemberRemoved(event) => &event.conversation_id,
+        MessagingEvent::MemberLeft(event) => &event.conversation_id,
+        MessagingEvent::MemberRoleSet(event) => &event.conversation_id,
+        MessagingEvent::GroupUpdated(event) => &event.conversation_id,
         // Is about none.
         MessagingEvent::MessagingPolicySet(_) => "",
     }

@@ -4,16 +4,18 @@
 //! The row by id is the truth: it says what the conversation is like, and its places. Rows by place only say where to look
 //! (ADR 20): one counts if the row by id has the conversation in that place.
 
-mod walk;
+pub mod walk;
 
 use async_trait::async_trait;
 use futures::try_join;
+use kith_content::{Content, Opener};
 use kith_fold::{Effect, Found, State};
 use kith_proto::messaging::v1::{
     Consent, Conversation, ConversationKind, ConversationList, GetUnreadCountsRequest, GetUnreadCountsResponse,
-    ListConversationsRequest, ListConversationsResponse, UnreadCount, rpc,
+    GroupTitle, ListConversationsRequest, ListConversationsResponse, MemberRole, UnreadCount, rpc,
 };
 use kith_proto::time;
+use kith_relations::{away, revision};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::{Lists, PageAsk, Reads};
@@ -23,7 +25,8 @@ use kith_tables::{Column, Key, MAX_SLICE_ROWS, Order, RowRange, Section, StoreEr
 use crate::MessagingService;
 use crate::members::Member;
 use crate::places::{Place, Places};
-use crate::requests::{self, Page, Request, RequestRow};
+use crate::requests::{self, Page, Request};
+use crate::role;
 use crate::summary::Summary;
 use walk::{Reader, Walk};
 
@@ -44,7 +47,7 @@ row! {
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct InboxRow in 0 {
         pub kind: i64,
-        /// Sorted, a space between them. Nothing of how far others have read: their markers leave this row alone.
+        /// Sorted, a space between them; of a group none. Nothing of how far others have read: their markers leave this row alone.
         pub member_ids: String,
         pub create_time: Timestamp,
         pub last_message_number: i64,
@@ -54,8 +57,14 @@ row! {
         pub read_number: i64,
         /// Messages of others above `read_number`.
         pub unread_count: i64,
-        /// Those in which its rows by place stand.
+        /// Those in which its rows by place stand; none: it is not in the inbox any more.
         pub places: Places,
+        /// Of a group, as the member's role is; the four here are empty for another one.
+        pub title: Content,
+        pub member_count: i64,
+        pub revision: i64,
+        /// A `MemberRole`.
+        pub role: i64,
     }
 }
 row! {
@@ -70,22 +79,28 @@ row! {
 impl InboxRow {
     /// What a member sees of the conversation.
     pub fn of(summary: &Summary, member: &Member) -> Self {
+        let (last_message_number, last_message_time) = summary.last_seen_by(member);
         Self {
             kind: summary.kind,
-            member_ids: summary.members.account_ids().collect::<Vec<_>>().join(" "),
+            member_ids: summary.members_shown(),
             create_time: summary.create_time,
-            last_message_number: summary.last_number,
-            last_message_time: summary.last_message_time,
+            last_message_number,
+            last_message_time,
             activity_time: summary.activity_time(),
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
-            places: summary.places.since(member.consent.accepted_at()).for_readers(),
+            places: summary.places.since(member.listed_since()).for_readers(),
+            title: summary.title.clone(),
+            member_count: summary.member_count(),
+            revision: summary.revision(),
+            role: i64::from(i32::from(member.role())),
         }
     }
 
-    pub fn present(self, conversation_id: &str) -> Conversation {
+    pub fn present(self, opener: &Opener, conversation_id: &str) -> Conversation {
         let has_messages = self.last_message_number > 0;
         let kind = i32::try_from(self.kind).ok().and_then(|kind| ConversationKind::try_from(kind).ok());
+        let role = i32::try_from(self.role).ok().and_then(role::of).unwrap_or(MemberRole::Unspecified);
         Conversation {
             conversation_id: conversation_id.to_owned(),
             kind: kind.unwrap_or_default().into(),
@@ -96,15 +111,19 @@ impl InboxRow {
             read_number: self.read_number.unsigned_abs(),
             create_time: Some(time::of_us(self.create_time.0)),
             consent: Consent::Accepted.into(),
+            title: opener.open::<GroupTitle>(&self.title).title,
+            member_count: u32::try_from(self.member_count).unwrap_or_default(),
+            role: role.into(),
+            revision: revision::shown(self.revision),
         }
     }
 }
 
 /// The conversation as one of its members sees it, wherever it stands for that one; `None`: it is not in it.
-pub fn seen_by(account_id: &str, conversation_id: &str, summary: &Summary) -> Option<Conversation> {
+pub fn seen_by(opener: &Opener, account_id: &str, conversation_id: &str, summary: &Summary) -> Option<Conversation> {
     let member = summary.members.get(account_id)?;
     let consent = member.consent.present().into();
-    Some(Conversation { consent, ..InboxRow::of(summary, member).present(conversation_id) })
+    Some(Conversation { consent, ..InboxRow::of(summary, member).present(opener, conversation_id) })
 }
 
 /// The rows of one member's inbox. The conversation's log partition is their one source: `mark` is an offset there.
@@ -115,13 +134,23 @@ pub fn spread(conversation_id: &str, summary: &Summary, member: &Member, (mark, 
     let key = || Key::text(&member.account_id);
     let at = |place: &Place| [place.hour.into(), conversation_id.into()];
     let row = Effect::put(&INBOX, key(), by_id(conversation_id), InboxRow::of(summary, member), mark);
-    let places = if moved { summary.places.since(member.consent.accepted_at()) } else { Places::default() };
+    let places = if moved { summary.places.since(member.listed_since()) } else { Places::default() };
     let stands = places.standing().iter().map(|place| {
         let entered_offset = i64::try_from(place.entered).unwrap_or(i64::MAX);
         Effect::put(&INBOX, key(), at(place), PlaceRow { entered_offset }, mark)
     });
-    let goes = places.gone().iter().map(|place| Effect::remove::<PlaceRow>(&INBOX, key(), at(place), mark));
+    let goes = places.gone().iter().map(|place| leaves(&member.account_id, conversation_id, place.hour, mark));
     std::iter::once(row).chain(stands).chain(goes).collect()
+}
+
+/// It does not stand in that hour.
+pub fn leaves(account_id: &str, conversation_id: &str, hour: i64, mark: u64) -> Effect {
+    Effect::remove::<PlaceRow>(&INBOX, Key::text(account_id), [hour.into(), conversation_id.into()], mark)
+}
+
+/// It is not in the inbox any more. A row stays that says so, for a late writer of an older one.
+pub fn ends(account_id: &str, conversation_id: &str, mark: u64) -> Effect {
+    Effect::put(&INBOX, Key::text(account_id), by_id(conversation_id), InboxRow::default(), mark)
 }
 
 /// The clustering of a conversation's `InboxRow`.
@@ -162,10 +191,25 @@ impl Lists<rpc::ListConversations> for Inboxes {
         };
         let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer };
         let (found, next) = inbox.page(walk, page.size).await?;
-        let conversations = found.into_iter().map(|(id, row)| row.present(&id)).collect();
+        let conversations = found.into_iter().map(|(id, row)| row.present(&seen.opener(), &id)).collect();
+        let conversations = without_absent(state, &seen.viewer, conversations).await?;
         let response = ListConversationsResponse { conversations, ..ListConversationsResponse::default() };
         Ok((response, next.map(Walk::into_values)))
     }
+}
+
+/// The same without members that are away, but for the caller.
+async fn without_absent(
+    state: &State,
+    caller: &str,
+    mut conversations: Vec<Conversation>,
+) -> Result<Vec<Conversation>, StoreError> {
+    let members = conversations.iter().flat_map(|conversation| &conversation.member_ids);
+    let away = away::among(state, members.map(String::as_str).filter(|member| *member != caller)).await?;
+    for conversation in &mut conversations {
+        conversation.member_ids.retain(|member| !away.contains(member));
+    }
+    Ok(conversations)
 }
 
 async fn page_of_requests(
@@ -174,26 +218,27 @@ async fn page_of_requests(
 ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
     let found = requests::page(&seen.state, &seen.viewer, page).await?.ok_or_else(Failure::page_token_invalid)?;
     let Page { requests, next, unlisted_at_least } = found;
-    let conversations = requests.into_iter().map(of_request).collect();
+    let conversations = requests.into_iter().map(|request| of_request(&seen.opener(), request)).collect();
     Ok((ListConversationsResponse { conversations, unlisted_at_least, ..ListConversationsResponse::default() }, next))
 }
 
-fn of_request(request: Request) -> Conversation {
-    let Request { conversation_id, opened: create_time, row } = request;
-    let RequestRow { kind, member_ids, last_message_number, last_message_time, read_number, unread_count, .. } = row;
-    let places = Places::default();
+fn of_request(opener: &Opener, Request { conversation_id, row }: Request) -> Conversation {
     let row = InboxRow {
-        kind,
-        member_ids,
-        create_time,
-        last_message_number,
-        last_message_time,
-        activity_time: last_message_time.max(create_time),
-        read_number,
-        unread_count,
-        places,
+        kind: row.kind,
+        member_ids: row.member_ids,
+        create_time: row.create_time,
+        last_message_number: row.last_message_number,
+        last_message_time: row.last_message_time,
+        activity_time: row.last_message_time.max(row.create_time),
+        read_number: row.read_number,
+        unread_count: row.unread_count,
+        places: Places::default(),
+        title: row.title,
+        member_count: row.member_count,
+        revision: row.revision,
+        role: row.role,
     };
-    Conversation { consent: Consent::Requested.into(), ..row.present(&conversation_id) }
+    Conversation { consent: Consent::Requested.into(), ..row.present(opener, &conversation_id) }
 }
 
 #[async_trait]

@@ -78,8 +78,12 @@ impl Answers<rpc::MarkRead> for Markers {
         Ok(Command { conversation_id, up_to_number })
     }
 
-    /// Another record may have moved the marker further before this one; it never is behind the number here.
+    /// Another record may have moved the marker further before this one; it never is behind the number here. Who was removed
+    /// from a group before it has none.
     fn answer(_: &Opener, asked: &Asked, command: Command, summary: Summary) -> Result<MarkReadResponse, Failure> {
+        if summary.is_left_by(&asked.actor) {
+            return Err(Rejection::NotFound.into());
+        }
         let member = summary.members.get(&asked.actor);
         let read_number = member.map_or(0, |member| member.progress.read_number().unsigned_abs());
         let conversation_id = command.conversation_id;

@@ -1,18 +1,20 @@
 //! Who is in a conversation, how far each has read, and what each has made of it.
 
-use kith_log::RecordId;
+use kith_log::{Offset, RecordId};
+use kith_proto::messaging::v1::MemberRole;
 use kith_tables::{Cell, Kind, Value};
 
 use crate::consent::Consent;
 use crate::progress::Progress;
+use crate::seat::Seat;
 
 /// The most members of a conversation.
-pub const MEMBERS_MAX: usize = 100;
+pub const MEMBERS_MAX: usize = kith_service::limits::GROUP_MEMBERS;
 /// Of an account's id.
 const ID_CHARS: usize = 32;
 
 /// Sorted by account, each once. In its column it reads `account:progress account:progress`, with what is to be
-/// said of its consent behind the account.
+/// said of its consent behind the account, and of its seat in a group behind its progress: `account:progress/seat`.
 ///
 /// It stands in the summary row, not in rows of its own: what a message changes in every member's inbox is then a
 /// function of the one row that is loaded in any case, at its mark. Rows read from the store for it could be later than
@@ -25,6 +27,41 @@ pub struct Member {
     pub account_id: String,
     pub progress: Progress,
     pub consent: Consent,
+    /// `None`: in a direct conversation.
+    pub seat: Option<Seat>,
+}
+
+impl Member {
+    /// Number of the last message before those that the member sees now.
+    pub fn from(&self) -> i64 {
+        self.seat.as_ref().map_or(0, |seat| seat.from)
+    }
+
+    /// The record since which the conversation is in the member's inbox; `None`: since the beginning.
+    pub fn listed_since(&self) -> Option<Offset> {
+        self.consent.accepted_at().or(self.seat.as_ref().map(|seat| seat.began))
+    }
+
+    /// Unspecified: in a direct conversation.
+    pub fn role(&self) -> MemberRole {
+        self.seat.as_ref().map_or(MemberRole::Unspecified, |seat| seat.role)
+    }
+
+    /// The number of the member's seat in a group; 0: in a direct conversation.
+    pub fn seat_number(&self) -> u64 {
+        self.seat.as_ref().map_or(0, |seat| seat.number.unsigned_abs())
+    }
+
+    /// The member accepts, by the record at `offset`. Who added it is of no use from then on.
+    pub fn accept(&mut self, offset: Offset) {
+        self.consent.accept(offset);
+        self.seat.iter_mut().for_each(|seat| seat.added_by.clear());
+    }
+
+    /// Whether the record at `offset` put the member into the conversation.
+    pub fn began_at(&self, offset: Offset) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.began == offset)
+    }
 }
 
 impl Members {
@@ -36,8 +73,29 @@ impl Members {
         let mut sorted = account_ids.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let member = |account_id| Member { account_id, progress: Progress::default(), consent: Consent::default() };
+        let member =
+            |account_id| Member { account_id, progress: Progress::default(), consent: Consent::default(), seat: None };
         (sorted.len() >= 2).then(|| Self(sorted.into_iter().map(member).collect()))
+    }
+
+    /// One more. False if it is in already, if there are [`MEMBERS_MAX`], or if its id is none.
+    pub fn insert(&mut self, member: Member) -> bool {
+        let place = self.0.binary_search_by(|other| other.account_id.cmp(&member.account_id));
+        let Some(place) = place.err().filter(|_| self.0.len() < MEMBERS_MAX) else { return false };
+        let is_id = RecordId::parse(&member.account_id).is_some();
+        if is_id {
+            self.0.insert(place, member);
+        }
+        is_id
+    }
+
+    pub fn remove(&mut self, account_id: &str) -> Option<Member> {
+        let place = self.place(account_id)?;
+        Some(self.0.remove(place))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -66,6 +124,11 @@ impl Members {
         self.0.iter().map(|member| member.account_id.as_str())
     }
 
+    /// All but those, for answers: folds never leave anybody out.
+    pub fn leave_out(&mut self, is_away: impl Fn(&str) -> bool) {
+        self.0.retain(|member| !is_away(&member.account_id));
+    }
+
     fn place(&self, account_id: &str) -> Option<usize> {
         self.0.binary_search_by(|member| member.account_id.as_str().cmp(account_id)).ok()
     }
@@ -75,7 +138,10 @@ impl Cell for Members {
     const KIND: Kind = Kind::Text;
 
     fn into_value(self) -> Value {
-        let shown = |member: &Member| format!("{}{}:{}", member.account_id, member.consent, member.progress);
+        let shown = |member: &Member| {
+            let seat = member.seat.as_ref().map(|seat| format!("/{seat}")).unwrap_or_default();
+            format!("{}{}:{}{seat}", member.account_id, member.consent, member.progress)
+        };
         Value::Text(self.0.iter().map(shown).collect::<Vec<_>>().join(" "))
     }
 
@@ -84,8 +150,10 @@ impl Cell for Members {
         let member = |shown: &str| {
             let (who, progress) = shown.split_once(':')?;
             let (account_id, consent) = who.split_at_checked(ID_CHARS).unwrap_or((who, ""));
+            let (progress, seat) = progress.split_once('/').map_or((progress, None), |(rest, seat)| (rest, Some(seat)));
+            let seat = seat.map_or(Some(None), |seat| Seat::parse(seat).map(Some))?;
             let (progress, consent) = (Progress::parse(progress)?, Consent::parse(consent)?);
-            Some(Member { account_id: account_id.to_owned(), progress, consent })
+            Some(Member { account_id: account_id.to_owned(), progress, consent, seat })
         };
         text.split_terminator(' ').map(member).collect::<Option<Vec<_>>>().map(Self)
     }
@@ -115,9 +183,14 @@ mod tests {
             assert_eq!(members.clone().into_value(), column);
             assert_eq!(Members::from_value(column), Some(members.clone()));
         }
+        members.get_mut(&id(1)).unwrap().seat = Seat::parse("o3.0.77.5");
+        let column = Value::Text(format!("{}:0:9-9/o3.0.77.5 {}+12:7", id(1), id(2)));
+        assert_eq!(members.clone().into_value(), column);
+        assert_eq!(Members::from_value(column), Some(members.clone()));
         assert_eq!(Members::from_value(Value::Text(String::new())), Some(Members::default()));
         let unknown = format!("{}x:0", id(1));
-        for damaged in ["a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str()] {
+        let no_seat = format!("{}:0/x", id(1));
+        for damaged in ["a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str(), no_seat.as_str()] {
             assert_eq!(Members::from_value(Value::Text(damaged.into())), None, "{damaged}");
         }
     }

@@ -25,7 +25,7 @@ use kith_tables::{Key, StoreError, Value};
 use crate::conversation::{self, CONVERSATIONS, MessageIdRow, MessageRow, under_id};
 use crate::policy::Door;
 use crate::summary::Summary;
-use crate::{MessagingService, Rejection};
+use crate::{MessagingService, Rejection, visible};
 
 /// Asks to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +89,7 @@ impl Noun for Messages {
 
     /// Where only so many may wait, a message stands or not by those before it.
     fn about<'c>(command: &'c Command, before: &Before) -> &'c str {
-        let waits = before.summary.members.iter().any(|member| !member.consent.stands());
-        if waits { &command.conversation_id } else { &command.message_id }
+        if before.summary.waits() { &command.conversation_id } else { &command.message_id }
     }
 
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
@@ -114,10 +113,11 @@ impl Noun for Messages {
     /// `None`: the message was written before.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
         match &before.written {
-            _ if before.summary.members.get(&asked.actor).is_none() => Err(Rejection::NotFound),
+            // Also of one who has left the group since.
             Some(Written::Stands(row)) if row.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
             Some(Written::Stands(_)) => Ok(None),
-            Some(Written::Void) => Err(Rejection::NotAccepted),
+            _ if before.summary.members.get(&asked.actor).is_none() => Err(Rejection::NotFound),
+            Some(Written::Void) => Err(void(&before.summary)),
             None if before.blocked => Err(Rejection::Blocked),
             None if before.shut => Err(Rejection::NotAllowed),
             None if before.summary.is_full_for(&asked.actor) => Err(Rejection::NotAccepted),
@@ -131,7 +131,8 @@ impl Noun for Messages {
         if before.written.is_some() {
             return;
         }
-        let is_void = before.summary.is_full_for(&event.sender_id);
+        let (summary, sender) = (&before.summary, &event.sender_id);
+        let is_void = summary.is_full_for(sender) || summary.is_left_by(sender);
         if before.summary.send(event, record.time, record.position.offset).is_some() {
             before.written = Some(Written::Stands(MessageRow::of(event, before.summary.last_message_time)));
         } else if is_void {
@@ -153,8 +154,8 @@ impl Answers<rpc::SendMessage> for Messages {
         let Command { conversation_id, message_id, .. } = command;
         let row = match before.written {
             Some(Written::Stands(row)) => row,
-            // Others of the caller came before it.
-            Some(Written::Void) => return Err(Rejection::NotAccepted.into()),
+            // Others of the caller came before it, or its removal did.
+            Some(Written::Void) => return Err(void(&before.summary).into()),
             None => return Err(Unknown::defect("a message is in the log and not there").into()),
         };
         let MessageRow { sender_id, content, create_time, .. } = row;
@@ -181,19 +182,14 @@ impl Lists<rpc::ListMessages> for Messages {
         conversation_id: String,
         page: &PageAsk,
     ) -> Result<(ListMessagesResponse, Option<Vec<Value>>), Failure> {
-        let key = Key::text(&conversation_id);
-        let (found, (rows, next)) = try_join!(
-            conversation::summary(&seen.state, &conversation_id),
-            page.rows::<MessageRow>(seen, &CONVERSATIONS, &key, Vec::new()),
-        )?;
-        found.row.members.get(&seen.viewer).ok_or(Rejection::NotFound)?;
+        let (rows, next) = visible::page(seen, &conversation_id, page).await?;
         let opener = seen.opener();
         let messages = rows.into_iter().map(|row| present(&opener, row, &conversation_id)).collect();
         Ok((ListMessagesResponse { messages, ..ListMessagesResponse::default() }, next))
     }
 }
 
-fn present(opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> Message {
+pub fn present(opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> Message {
     let number = match found.clustering.first() {
         Some(Value::BigInt(number)) => number.unsigned_abs(),
         _ => 0,
@@ -222,10 +218,14 @@ async fn by_id(
     Ok(found.map(|found: Found<MessageRow>| (found.position, Written::Stands(found.row))))
 }
 
+/// Why a message is none.
+fn void(summary: &Summary) -> Rejection {
+    if summary.is_group() { Rejection::NotFound } else { Rejection::NotAccepted }
+}
+
 /// Whether the policy of one who has not accepted keeps the caller out.
 async fn is_shut(state: &State, caller: &str, summary: &Summary) -> Result<bool, StoreError> {
-    let waiting = summary.members.others(caller).filter(|other| !other.consent.stands());
-    let doors = waiting.map(|other| Door::of(state, &other.account_id, caller));
+    let doors = summary.waiting_for(caller).map(|other| Door::of(state, &other.account_id, caller));
     Ok(try_join_all(doors).await?.iter().any(|door| !door.admits()))
 }
 
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(Messages::decide(&before, &asked(ADA), &command()), Err(Rejection::NotAccepted));
         send(&mut before, ADA, 4);
         assert_eq!((&before.written, before.summary.last_number), (&Some(Written::Void), 3));
-        before.summary.decline(&BOB.to_string());
+        before.summary.decline(&BOB.to_string(), 0);
         assert_eq!(Messages::decide(&before, &asked(ADA), &command()), Err(Rejection::NotAccepted), "nothing is told");
         send(&mut before, BOB, 5);
         assert_eq!(before.summary.last_number, 4, "writing back accepts");

@@ -4,6 +4,7 @@
 //! is written in it. The row by id is the truth; the row by time only says where to look, and is removed when the request
 //! ends (ADR 20): one counts if the row by id says that the conversation waits.
 
+use kith_content::Content;
 use kith_fold::{Effect, Found, State};
 use kith_relations::sight::Viewer;
 use kith_service::limits;
@@ -38,6 +39,16 @@ row! {
         pub read_number: i64,
         /// Messages of others above `read_number`.
         pub unread_count: i64,
+        /// Of the conversation.
+        pub create_time: Timestamp,
+        /// Of a group; the five here are empty for another one.
+        pub title: Content,
+        pub member_count: i64,
+        pub revision: i64,
+        /// A `MemberRole`: who is asked may have been given another one by then.
+        pub role: i64,
+        /// Who put the account into the group.
+        pub added_by: String,
     }
 }
 row! {
@@ -48,40 +59,56 @@ row! {
 
 impl RequestRow {
     fn of(summary: &Summary, member: &Member) -> Self {
+        let (last_message_number, last_message_time) = summary.last_seen_by(member);
         Self {
             waits: true,
             kind: summary.kind,
-            member_ids: summary.members.account_ids().collect::<Vec<_>>().join(" "),
-            last_message_number: summary.last_number,
-            last_message_time: summary.last_message_time,
+            member_ids: summary.members_shown(),
+            last_message_number,
+            last_message_time,
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
+            create_time: summary.create_time,
+            title: summary.title.clone(),
+            member_count: summary.member_count(),
+            revision: summary.revision(),
+            role: i64::from(i32::from(member.role())),
+            added_by: member.seat.as_ref().map(|seat| seat.added_by.clone()).unwrap_or_default(),
         }
     }
 
-    /// Who is in it beside this one.
+    /// A block between these and the account hides it: who is in it beside this one, of a group who put the account there.
     fn others<'r>(&'r self, account_id: &'r str) -> impl Iterator<Item = &'r str> {
-        self.member_ids.split_terminator(' ').filter(move |member| *member != account_id)
+        let others = self.member_ids.split_terminator(' ').filter(move |member| *member != account_id);
+        others.chain(Some(self.added_by.as_str()).filter(|by| !by.is_empty()))
     }
 }
 
-/// What the record of a conversation that waits for the member writes at `mark`: `opens` if it is the one that created it.
+/// What the record of a conversation that waits for the member writes at `mark`: `opens` if it is the one that created it, or added
+/// the member to it.
 pub fn waits(conversation_id: &str, summary: &Summary, member: &Member, (mark, opens): (u64, bool)) -> Vec<Effect> {
     let key = || Key::text(&member.account_id);
     let row = Effect::put(&REQUESTS, key(), by_id(conversation_id), RequestRow::of(summary, member), mark);
-    let place = [summary.create_time.into(), conversation_id.into()];
+    let place = [summary.opened(member).into(), conversation_id.into()];
     let opened = opens.then(|| Effect::put(&REQUESTS, key(), place, OpenedRow { asked: true }, mark));
     std::iter::once(row).chain(opened).collect()
 }
 
 /// It was accepted or declined.
 pub fn ends(conversation_id: &str, summary: &Summary, member: &Member, mark: u64) -> Vec<Effect> {
-    let key = || Key::text(&member.account_id);
-    let place = [summary.create_time.into(), conversation_id.into()];
-    vec![
-        Effect::put(&REQUESTS, key(), by_id(conversation_id), RequestRow::default(), mark),
-        Effect::remove::<OpenedRow>(&REQUESTS, key(), place, mark),
-    ]
+    let account_id = &member.account_id;
+    vec![is_over(account_id, conversation_id, mark), leaves(account_id, conversation_id, summary.opened(member), mark)]
+}
+
+/// Nothing waits there any more.
+pub fn is_over(account_id: &str, conversation_id: &str, mark: u64) -> Effect {
+    Effect::put(&REQUESTS, Key::text(account_id), by_id(conversation_id), RequestRow::default(), mark)
+}
+
+/// It does not stand where it was opened then.
+pub fn leaves(account_id: &str, conversation_id: &str, opened: Timestamp, mark: u64) -> Effect {
+    let place = [opened.into(), conversation_id.into()];
+    Effect::remove::<OpenedRow>(&REQUESTS, Key::text(account_id), place, mark)
 }
 
 /// The clustering of a conversation's `RequestRow`.
@@ -92,7 +119,6 @@ fn by_id(conversation_id: &str) -> [Value; 2] {
 /// A request that waits.
 pub struct Request {
     pub conversation_id: String,
-    pub opened: Timestamp,
     pub row: RequestRow,
 }
 
@@ -203,7 +229,7 @@ async fn waiting(state: &State, account_id: &str, places: Vec<Found<OpenedRow>>)
     let rows = state.rows::<RequestRow>(&REQUESTS, &Key::text(account_id), ids).await?;
     let request = |(place, row): (Found<OpenedRow>, Option<Found<RequestRow>>)| {
         let row = row.map(|found| found.row).filter(|row| row.waits)?;
-        Some(Request { conversation_id: place.text(1).to_owned(), opened: place.time(0), row })
+        Some(Request { conversation_id: place.text(1).to_owned(), row })
     };
     let requests: Vec<Request> = places.into_iter().zip(rows).filter_map(request).collect();
     let others = requests.iter().flat_map(|request| request.row.others(account_id));

@@ -2,10 +2,12 @@
 
 mod copies;
 mod crossing;
+mod groups;
 mod harness;
 mod listed;
 mod requests;
 mod standstill;
+mod updates;
 
 use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;

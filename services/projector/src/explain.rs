@@ -6,7 +6,7 @@ use kith_fold::{Found, State};
 use kith_log::{LogPartition, Position, Topic, topics};
 use kith_proto::feeds::v1::{CitedFor, FeedOutcome};
 use kith_relations::mute::Muting;
-use kith_relations::sight::{Sight, Sights, Viewer};
+use kith_relations::sight::{Sights, Viewer};
 use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, StoreError, Timestamp};
 
 use crate::entry::{Entry, Kind};
@@ -64,11 +64,11 @@ pub async fn explain(
     let accounts = || ways.iter().map(|way| &*way.account);
     let viewer = Viewer::new(state, reader);
     let (sights, muting) = futures::try_join!(viewer.sights(accounts()), Muting::read(state, reader, accounts(), now))?;
-    let hides = |account: &str| sights.of(account) == Sight::BlockedBy;
+    let hides = |account: &str| !sights.of(account).shows_account();
     if hides(author) {
         return Ok(None);
     }
-    // Whoever blocks the reader is not there.
+    // Whoever blocks the reader, or is away, is not there.
     for way in ways.iter().filter(|way| !hides(&way.account)) {
         let Some(made) = author_feed::made(state, &way.account, &way.item_id).await? else { continue };
         may_know |= way.follow.is_some();

@@ -29,7 +29,7 @@ use kith_fold::{EVENTS, Fold, Group};
 use kith_log::{PartitionIndex, topics};
 use kith_proto::feeds::v1::feed_service_server::{self, FeedServiceServer, SERVICE_NAME};
 use kith_proto::feeds::v1::rpc;
-use kith_relations::{account::Accounts, block, mute, origin::Origins};
+use kith_relations::{account::Accounts, away::Away, block, mute, origin::Origins};
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
 use kith_service::rpcs;
@@ -82,6 +82,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
     let Settings { push_threshold, partition_count } = settings;
     let folds: Vec<Arc<dyn Fold>> = vec![
         Arc::new(Accounts),
+        Arc::new(Away),
         Arc::new(Origins),
         Arc::new(block::Blocks),
         Arc::new(block::BlockedBy),

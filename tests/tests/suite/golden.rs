@@ -44,6 +44,10 @@ const HISTORIES: &[(&str, u64)] = &[
     ("18", 31),
     ("17", 94),
     ("graph", 140),
+    ("groups-1", 203),
+    ("groups-2", 209),
+    ("groups-3", 215),
+    ("19", 209),
 ];
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;
@@ -99,7 +103,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
 }
 
-fn writes() -> bool {
+pub fn writes() -> bool {
     std::env::var_os(WRITE).is_some()
 }
 
@@ -216,6 +220,12 @@ async fn fold(group: &Group, history: &History, push_threshold: u64) -> BTreeMap
     running.end().await;
     assert_eq!(log.dump().len(), before, "the folds of {} appended to history {}", group.name, history.name);
     digests
+}
+
+/// Every recorded history: how many partitions its log has, and its records.
+pub fn recorded_histories() -> Vec<(u16, Vec<NewRecord>)> {
+    let histories = HISTORIES.iter().map(|(name, seed)| history(name, *seed));
+    histories.map(|history| (history.partitions, history.records)).collect()
 }
 
 #[test]

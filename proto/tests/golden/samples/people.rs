@@ -3,13 +3,15 @@
 use kith_content::Content;
 use kith_proto::Event;
 use kith_proto::identity::private::v1::{
-    AccountRequested, ExchangeRequested, IdentityRequested, PasswordChanged, ProfileRequested, RefreshTokenUsed,
-    SessionCreated, SessionEnd, SessionEnded, SessionsEnded, identity_private_event::Event as IdentityPrivate,
+    AccountRequested, AccountStateRequested, ExchangeRequested, IdentityRequested, PasswordChanged, ProfileRequested,
+    RefreshTokenUsed, SessionCreated, SessionEnd, SessionEnded, SessionsEnded,
+    identity_private_event::Event as IdentityPrivate,
 };
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
-    AccountContent, AccountCreated, Blocked, ClientClass, FollowCut, Followed, FollowerRemoved, IdentityLinked,
-    IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, Unblocked, Unfollowed, Unmuted,
+    AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut, Followed,
+    FollowerRemoved, IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, Unblocked,
+    Unfollowed, Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -17,7 +19,7 @@ use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use super::{ADA, BOB, DIGEST, HASH, ISSUER, KEY, SESSION, at};
 
 pub fn all() -> Vec<Event> {
-    [identity(), profiles(), sessions(), graph()].concat()
+    [identity(), profiles(), presences(), sessions(), graph()].concat()
 }
 
 fn graph() -> Vec<Event> {
@@ -168,6 +170,23 @@ fn profiles() -> Vec<Event> {
         rules: 1,
     };
     vec![Identity::ProfileUpdated(updated).into(), IdentityPrivate::ProfileRequested(update).into()]
+}
+
+fn presences() -> Vec<Event> {
+    let away = AccountDeactivated { account_id: ADA.into(), deactivate_time: at(9), intent_offset: 45 };
+    let back = AccountReactivated { account_id: ADA.into(), reactivate_time: at(9), intent_offset: 46 };
+    let wanted = AccountStateRequested {
+        account_id: ADA.into(),
+        deactivates: true,
+        request_time: at(9),
+        payload_digest: DIGEST.into(),
+        rules: 1,
+    };
+    vec![
+        Identity::AccountDeactivated(away).into(),
+        Identity::AccountReactivated(back).into(),
+        IdentityPrivate::AccountStateRequested(wanted).into(),
+    ]
 }
 
 fn account_content() -> Option<Content> {

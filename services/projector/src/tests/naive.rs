@@ -113,7 +113,11 @@ impl Naive {
             Identity::Unmuted(event) => (&event.actor_id, &event.target_id),
             // The cut that follows says it.
             Identity::FollowerRemoved(_) => return,
-            Identity::ProfileUpdated(_) | Identity::IdentityLinked(_) | Identity::IdentityUnlinked(_) => return,
+            Identity::ProfileUpdated(_)
+            | Identity::IdentityLinked(_)
+            | Identity::IdentityUnlinked(_)
+            | Identity::AccountDeactivated(_)
+            | Identity::AccountReactivated(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {

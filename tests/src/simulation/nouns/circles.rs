@@ -14,6 +14,7 @@ use super::accounts::Handles;
 use super::follows::{Edge, Edges, SERVICE, always_parted, another, edges, ever_parted, parted_by, size, someone};
 use super::lists::{List, There, walk, whole};
 use super::mutes::{self, Mute};
+use super::presences::{always_away, ever_away};
 use super::{Draw, Noun};
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{COUNTS, Finding, HIDDEN, LISTS, TOKEN};
@@ -186,10 +187,11 @@ impl Listed {
                 let always = back.iter().all(|edge| edge.following) && !ever_parted(model, call, actor, other);
                 (ever, always)
             }
-            // Whoever blocks the caller too is not there.
+            // Whoever blocks the caller too, or is away, is not there.
             Self::Blocks => {
                 let back = edges(model, call, other, actor);
-                (!parted_by(model, call, other, actor), back.iter().all(|edge| !edge.blocking))
+                let always = back.iter().all(|edge| !edge.blocking) && !ever_away(model, call, other);
+                (!parted_by(model, call, other, actor), always)
             }
         }
     }
@@ -284,6 +286,11 @@ impl Standing {
         (of.target_id, standing)
     }
 
+    /// As of an account that is not there.
+    fn is_nothing(&self) -> bool {
+        *self == Self { follows: None, followed: None, blocks: None, blocked_by: false, mute: None }
+    }
+
     /// Whether each fact was so at some time that the call could see.
     fn fits(&self, model: &Model, call: &Call, target: &str) -> bool {
         let (mine, theirs) = (edges(model, call, &call.actor, target), edges(model, call, target, &call.actor));
@@ -323,7 +330,10 @@ impl Operation for Relationships {
         if !told.iter().map(|(target, _)| target).eq(&self.targets) {
             return vec![Finding::new(LISTS, format!("{} was answered for {told:?}", call.op))];
         }
-        let wrong = told.iter().filter(|(target, standing)| !standing.fits(model, call, target));
+        let wrong = told.iter().filter(|(target, standing)| match standing.is_nothing() {
+            true => !(standing.fits(model, call, target) || ever_away(model, call, target)),
+            false => always_away(model, call, target) || !standing.fits(model, call, target),
+        });
         wrong.map(|(target, now)| Finding::new(TOKEN, format!("{} and {target} are {now:?}", call.actor))).collect()
     }
 }

@@ -13,6 +13,7 @@ use kith_tables::{Row, RowType};
 use tonic::Status;
 
 use super::accounts::ACCOUNTS;
+use super::presences::{always_away, ever_away};
 use super::{Counted, Draw, Noun};
 use crate::simulation::board::Scene;
 use crate::simulation::callers::Callers;
@@ -70,20 +71,22 @@ pub fn follows_at(model: &Model, who: &str, whom: &str, records: Offset) -> bool
     line.is_some_and(|line| line.at(records).following)
 }
 
-/// Whether `who` blocked `whom` the whole time that a call could see.
+/// Whether `who` blocked `whom`, or was away, the whole time that a call could see.
 pub fn parted_by(model: &Model, call: &Call, who: &str, whom: &str) -> bool {
-    who != whom && edges(model, call, who, whom).iter().all(|edge| edge.blocking)
+    let blocks = || edges(model, call, who, whom).iter().all(|edge| edge.blocking);
+    who != whom && (blocks() || always_away(model, call, who))
 }
 
-/// Whether a block stood between two the whole time that a call could see.
+/// Whether a block stood between two, or one was away, the whole time that a call could see.
 pub fn always_parted(model: &Model, call: &Call, one: &str, other: &str) -> bool {
     parted_by(model, call, one, other) || parted_by(model, call, other, one)
 }
 
-/// Whether a block stood between two at some time that a call could see.
+/// Whether a block stood between two, or one was away, at some time that a call could see.
 pub fn ever_parted(model: &Model, call: &Call, one: &str, other: &str) -> bool {
     let blocks = |who, whom| edges(model, call, who, whom).iter().any(|edge| edge.blocking);
-    one != other && (blocks(one, other) || blocks(other, one))
+    let away = |who| ever_away(model, call, who);
+    one != other && (blocks(one, other) || blocks(other, one) || away(one) || away(other))
 }
 
 impl Noun for Follows {

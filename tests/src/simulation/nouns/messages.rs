@@ -14,7 +14,7 @@ use kith_service::limits;
 use tonic::{Code, Status};
 
 use super::conversations::{CONVERSATIONS, SERVICE};
-use super::follows::size;
+use super::follows::{always_parted, ever_parted, size};
 use super::lists::{List, There, walk, whole};
 use super::talk::{self, Message, Talk, Talks, change, states, states_of};
 use super::{Draw, Noun};
@@ -102,18 +102,18 @@ fn client(to: &Callers) -> MessageServiceClient<Way> {
 /// A message as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenMessage {
-    number: u64,
+    pub number: u64,
     message: Message,
 }
 
 impl SeenMessage {
-    fn of(message: v1::Message) -> Self {
+    pub fn of(message: v1::Message) -> Self {
         let at = micros(message.create_time.as_ref());
         let v1::Message { message_id: id, sender_id: sender, text, number, .. } = message;
         Self { number, message: Message { id, sender, text, at } }
     }
 
-    fn is_in(&self, talk: &Talk) -> bool {
+    pub fn is_in(&self, talk: &Talk) -> bool {
         let place = talk.messages.iter().position(|message| *message == self.message);
         place.is_some_and(|place| self.number == place as u64 + 1)
     }
@@ -260,6 +260,11 @@ impl Operation for GetUnreadCounts {
     }
 }
 
+/// All of a conversation.
+pub fn messages_of(talk: &str) -> impl List {
+    ListMessages { talk: talk.to_owned() }
+}
+
 /// Newest first.
 #[derive(Debug)]
 struct ListMessages {
@@ -283,8 +288,14 @@ impl List for ListMessages {
     fn check(&self, model: &Model, call: &Call, rows: &[SeenMessage]) -> Vec<Finding> {
         let states = states(model, call, &self.talk);
         let mut there = There::default();
-        for Message { id, .. } in states.iter().flat_map(|now| &now.messages) {
-            there.put(id, true, states.iter().all(|now| now.messages.iter().any(|message| message.id == *id)));
+        let reader = &call.actor;
+        for Message { id, sender, .. } in states.iter().flat_map(|now| now.shown(reader)) {
+            // In a group each of a block is hidden from the other.
+            let is_group = states.iter().any(|now| now.is_group);
+            let always = states.iter().all(|now| now.shown(reader).any(|message| message.id == *id));
+            let (hidden, at_times) =
+                (always_parted(model, call, reader, sender), ever_parted(model, call, reader, sender));
+            there.put(id, !(is_group && hidden), always && !(is_group && at_times));
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.message.id).collect();
         let mut findings = there.check(call, &ids);

@@ -10,17 +10,20 @@ mod counts;
 mod edits;
 mod feeds;
 mod follows;
+mod groups;
 mod identities;
 mod lists;
 mod messages;
 mod mutes;
 mod posts;
+mod presences;
 mod profiles;
 mod reactions;
 mod services;
 mod sessions;
 mod shares;
 mod talk;
+mod updates;
 
 use kith_tables::{Key, Row, Table};
 
@@ -28,6 +31,7 @@ use super::board::Scene;
 use super::checks::Finding;
 use super::model::{Fact, Model};
 use super::operation::Op;
+use super::plan::Draws;
 
 pub use accounts::{ACCOUNTS, CONTENDED, CreateAccount, create};
 pub use follows::{Block, Follow, RemoveFollower, Unblock, Unfollow};
@@ -36,9 +40,10 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 19] = [
+pub const ALL: [&dyn Noun; 22] = [
     &accounts::Accounts,
     &profiles::Profiles,
+    &presences::Presences,
     &sessions::Sessions,
     &follows::Follows,
     &circles::Circles,
@@ -54,12 +59,25 @@ pub const ALL: [&dyn Noun; 19] = [
     &conversations::Conversations,
     &messages::Messages,
     &consents::Consents,
+    &updates::Updates,
+    &groups::Groups,
     &services::Services,
     &identities::Identities,
 ];
 
-/// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 3] = [&conversations::Conversations, &messages::Messages, &consents::Consents];
+/// What people do.
+pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
+    match draws {
+        Draws::All => &ALL,
+        Draws::Talks => &TALKS,
+        Draws::Posts => &POSTING,
+    }
+}
+
+const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
+
+const TALKS: [&dyn Noun; 5] =
+    [&conversations::Conversations, &messages::Messages, &consents::Consents, &updates::Updates, &groups::Groups];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {

@@ -14,6 +14,7 @@ use tonic::Status;
 use super::accounts::Handles;
 use super::follows::{SERVICE, another, edges, own_record, parted_by, size};
 use super::lists::{List, There, walk, whole};
+use super::presences::ever_away;
 use super::{Draw, Noun};
 use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::{Callers, Way};
@@ -285,8 +286,9 @@ impl List for OfCaller {
         let mut there = There::default();
         for (_, target) in model.state::<Muted>().0.keys().filter(|(who, _)| *who == call.actor) {
             let states = states(model, call, target);
-            // Whoever blocks the caller is not there.
-            let is_shown = edges(model, call, target, &call.actor).iter().all(|edge| !edge.blocking);
+            // Whoever blocks the caller, or is away, is not there.
+            let is_shown = edges(model, call, target, &call.actor).iter().all(|edge| !edge.blocking)
+                && !ever_away(model, call, target);
             for mute in states.iter().flatten() {
                 let stayed = states.iter().all(|now| now.as_ref() == Some(mute));
                 let ever = !parted_by(model, call, target, &call.actor);

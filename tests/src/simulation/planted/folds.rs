@@ -25,7 +25,7 @@ use kith_runtime::Runtime;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, inbox, mutes};
+use super::{Planted, groups, inbox, mutes};
 use crate::next;
 
 /// The table of the contest of edits.
@@ -39,7 +39,9 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runti
         Planted::MuteEndedInFold => is_of(&MUTES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
-        Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold => is_of(&SESSIONS),
+        Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold | Planted::LeaverStays => {
+            is_of(&SESSIONS)
+        }
         Planted::LaterRules => inner.tables().first().is_some_and(|first| first.name == EDIT_CLAIMS),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
         Planted::PlacesUncompared | Planted::OldPlaceStays => {
@@ -48,6 +50,8 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runti
         Planted::AcceptedStillWaits | Planted::DeclinedComesBack | Planted::UnreadOfRequests => {
             inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
         }
+        Planted::SeatGivenTwice => is_of(&kith_messaging::GROUP_CLAIMS),
+        Planted::OlderMessagesShown => inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name),
         Planted::ConsentOfNow => {
             is_of(&kith_relations::follow::FOLLOWS)
                 || inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
@@ -112,12 +116,21 @@ impl Fold for PlantedFold {
             }
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
                 if event.reason() == SessionEnd::TokenReused => {}
+            (Planted::LeaverStays, Event::IdentityPrivate(Private::AccountStateRequested(_))) => {}
             (Planted::RotationDoubled, Event::IdentityPrivate(Private::RefreshTokenUsed(event))) => {
                 self.inner.apply(rows, record);
                 if let Some(session) = rows.get::<SessionRow>(of_id(&event.session_id)) {
                     let used = session.used + 1;
                     rows.put(of_id(&event.session_id), SessionRow { used, ..session });
                 }
+            }
+            (Planted::SeatGivenTwice, Event::MessagingPrivate(_)) => {
+                groups::one_seat_more(rows, record);
+                self.inner.apply(rows, record);
+            }
+            (Planted::OlderMessagesShown, Event::Messaging(Messaging::MembersAdded(event))) => {
+                self.inner.apply(rows, record);
+                groups::show_all(rows, event);
             }
             (Planted::ConsentOfNow, Event::Identity(_)) => {
                 self.known.take(record);

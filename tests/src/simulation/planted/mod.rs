@@ -3,6 +3,7 @@
 
 mod consent;
 mod folds;
+mod groups;
 mod inbox;
 mod log;
 mod mutes;
@@ -16,7 +17,7 @@ use kith_runtime::Runtime;
 
 use super::nouns::CreateAccount;
 use super::operation::{Answer, Ask, Confusion, Op, Reply};
-use super::plan::{Forgets, Plan};
+use super::plan::{Draws, Forgets, Plan};
 use super::upgrade::Release;
 
 macro_rules! defects {
@@ -67,8 +68,12 @@ defects! {
     DeclinedComesBack "declined-comes-back" "a new message brings a declined request back"
     ConsentOfNow "consent-of-now" "whether a conversation waits is asked of the follows as the fold has them, not as the record says"
     UnreadOfRequests "unread-of-requests" "unread totals count what waits among the requests"
+    SeatGivenTwice "seat-given-twice" "the arbiter counts a seat more than a group has"
+    OlderMessagesShown "older-messages-shown" "a new member sees what was written before it came"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
+    AbsentShown "absent-shown" "reads do not ask who is away"
+    LeaverStays "leaver-stays" "the sessions of an account that leaves go on"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
     AnswerBeforeClaim "answer-before-claim" "an account is answered before its claim is folded"
     RebuildAppends "rebuild-appends" "a fold anew appends facts without looking whether they are there"
@@ -88,6 +93,7 @@ defects! {
     NewerFolded "newer-folded" "a release folds events that only a later one reads"
     ServicesAreOne "services-are-one" "two calling services count as one"
     AccountsOfAll "accounts-of-all" "a calling service acts for accounts of other issuers"
+    CursorIsNow "cursor-is-now" "a stream goes on from now, not from its cursor"
     RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 
@@ -135,8 +141,11 @@ impl Planted {
             | Self::PlaceOfNow
             | Self::AcceptedStillWaits
             | Self::DeclinedComesBack
-            | Self::UnreadOfRequests => {
-                (plan.people, plan.clients, plan.steps, plan.only_talks) = (3, 5, 60, true);
+            | Self::UnreadOfRequests
+            | Self::CursorIsNow
+            | Self::SeatGivenTwice
+            | Self::OlderMessagesShown => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Talks);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
@@ -155,7 +164,7 @@ impl Planted {
             // Both releases fold one generation; there is time for edits after the opening.
             Self::NewerFolded | Self::RulesUnopened => {
                 (plan.upgrades, plan.later_views, plan.processes) = (true, false, plan.processes.max(2));
-                (plan.people, plan.clients, plan.steps) = (3, 5, 80);
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 80, Draws::Posts);
             }
             _ => {}
         }
@@ -202,6 +211,7 @@ impl Planted {
             | Self::WatermarkReadAhead
             | Self::FollowersBeforePost
             | Self::NoBlockFilter
+            | Self::AbsentShown
             | Self::PlaceBelieved
             | Self::PlaceOfNow
             | Self::PageSkips => tables::wrap(self, ports.tables, runtime.clone()),
@@ -234,6 +244,7 @@ impl Planted {
             Self::TokenIgnored => Ask { at_least: Vec::new(), ..ask },
             Self::ServicesAreOne => Ask { confusion: Some(Confusion::ServicesAreOne), ..ask },
             Self::AccountsOfAll => Ask { confusion: Some(Confusion::AccountsOfAll), ..ask },
+            Self::CursorIsNow => Ask { confusion: Some(Confusion::CursorIsNow), ..ask },
             Self::RequestIdIgnored => Ask { request_id: format!("{} {attempt}", ask.request_id), ..ask },
             _ => ask,
         }

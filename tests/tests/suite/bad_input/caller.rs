@@ -33,6 +33,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
+use super::rules;
 use crate::embedded;
 
 const PASSWORD: &str = "correct horse";
@@ -265,6 +266,13 @@ calls! {
     decline: ConversationServiceClient.decline_conversation(messaging::DeclineConversationRequest) -> messaging::DeclineConversationResponse;
     set_policy: ConversationServiceClient.set_messaging_policy(messaging::SetMessagingPolicyRequest) -> messaging::SetMessagingPolicyResponse;
     availability: ConversationServiceClient.get_availability(messaging::GetAvailabilityRequest) -> messaging::GetAvailabilityResponse;
+    create_group: ConversationServiceClient.create_group(messaging::CreateGroupRequest) -> messaging::CreateGroupResponse;
+    add_members: ConversationServiceClient.add_members(messaging::AddMembersRequest) -> messaging::AddMembersResponse;
+    remove_member: ConversationServiceClient.remove_member(messaging::RemoveMemberRequest) -> messaging::RemoveMemberResponse;
+    set_role: ConversationServiceClient.set_role(messaging::SetRoleRequest) -> messaging::SetRoleResponse;
+    leave: ConversationServiceClient.leave_conversation(messaging::LeaveConversationRequest) -> messaging::LeaveConversationResponse;
+    members: ConversationServiceClient.list_members(messaging::ListMembersRequest) -> messaging::ListMembersResponse;
+    messages: MessageServiceClient.list_messages(messaging::ListMessagesRequest) -> messaging::ListMessagesResponse;
     unread: MessageServiceClient.get_unread_counts(messaging::GetUnreadCountsRequest) -> messaging::GetUnreadCountsResponse;
     send_message: MessageServiceClient.send_message(messaging::SendMessageRequest) -> messaging::SendMessageResponse;
     followers: GraphServiceClient.list_followers(identity::ListFollowersRequest) -> identity::ListFollowersResponse;
@@ -281,12 +289,19 @@ impl Caller {
         Self { on_behalf_of: Some(account_id.to_owned()), ..self.clone() }
     }
 
-    /// Calls `method`, by its service's full name and its own, with these bytes as its message.
+    /// Calls `method`, by its service's full name and its own, with these bytes as its message. Of a stream the first answer.
     pub async fn raw(&self, method: &str, bytes: &[u8]) -> Answer<Bytes> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         client.ready().await.unwrap();
         let path: PathAndQuery = format!("/{method}").parse().unwrap();
-        Answer(client.unary(self.request(Bytes::copy_from_slice(bytes)), path, Raw).await)
+        let request = self.request(Bytes::copy_from_slice(bytes));
+        if !rules::is_streaming(method) {
+            return Answer(client.unary(request, path, Raw).await);
+        }
+        match client.server_streaming(request, path, Raw).await {
+            Ok(answers) => Answer(answers.into_inner().message().await.map(|first| Response::new(first.unwrap()))),
+            Err(status) => Answer(Err(status)),
+        }
     }
 
     /// Has every service see what the token names, in a query of its own.

@@ -77,7 +77,8 @@ impl Naive {
             MessagingEvent::ConversationDeclined(declined) => {
                 self.declined.extend(self.asked.take(&declined.account_id));
             }
-            MessagingEvent::MessagingPolicySet(_) => {}
+            // Not of a conversation of two.
+            _ => {}
         }
     }
 
