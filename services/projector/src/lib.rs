@@ -97,7 +97,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 4,
+        folds_version: 5,
         reads: EVENTS,
         topics,
         folds,
