@@ -9,6 +9,7 @@ pub mod arbiter;
 mod counts;
 pub mod edge;
 mod exchange;
+mod followed_tag;
 pub mod followers;
 pub mod graph;
 mod guesses;
@@ -97,6 +98,9 @@ rpcs! {
         list list_mutes: rpc::ListMutes => lists::Graph,
         list list_blocks: rpc::ListBlocks => lists::Graph,
         list list_mutuals: rpc::ListMutuals => lists::Graph,
+        command follow_tag: rpc::FollowTag => followed_tag::FollowedTags,
+        command unfollow_tag: rpc::UnfollowTag => followed_tag::FollowedTags,
+        list list_followed_tags: rpc::ListFollowedTags => followed_tag::FollowedTags,
     }
 }
 
@@ -124,6 +128,7 @@ pub fn group(generation: u32) -> Group {
             Arc::new(Origins),
             Arc::new(graph::Edges),
             Arc::new(followers::Followers),
+            Arc::new(followed_tag::FollowedTags),
             Arc::new(Blocks),
             Arc::new(BlockedBy),
             Arc::new(Mutes),

@@ -117,7 +117,9 @@ impl Naive {
             | Identity::IdentityLinked(_)
             | Identity::IdentityUnlinked(_)
             | Identity::AccountDeactivated(_)
-            | Identity::AccountReactivated(_) => return,
+            | Identity::AccountReactivated(_)
+            | Identity::TagFollowed(_)
+            | Identity::TagUnfollowed(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {

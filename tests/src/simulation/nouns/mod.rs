@@ -22,6 +22,7 @@ mod reactions;
 mod services;
 mod sessions;
 mod shares;
+mod tags;
 mod talk;
 mod updates;
 
@@ -40,7 +41,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 22] = [
+pub const ALL: [&dyn Noun; 23] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &presences::Presences,
@@ -48,6 +49,7 @@ pub const ALL: [&dyn Noun; 22] = [
     &follows::Follows,
     &circles::Circles,
     &mutes::Mutes,
+    &tags::Tags,
     &posts::Posts,
     &edits::Edits,
     &reactions::Reactions,
