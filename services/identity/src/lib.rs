@@ -9,6 +9,7 @@ pub mod arbiter;
 mod counts;
 pub mod edge;
 mod exchange;
+mod followed;
 mod followed_tag;
 pub mod followers;
 pub mod graph;
@@ -23,6 +24,7 @@ mod profile;
 mod proof;
 mod read;
 mod relationship;
+mod search;
 pub mod session;
 pub mod sign_up;
 
@@ -53,6 +55,7 @@ use tonic::service::RoutesBuilder;
 use account::Registration;
 use guesses::Guesses;
 use password::PasswordHasher;
+use search::filling::Names;
 use session::tokens::SessionTokens;
 
 rpcs! {
@@ -61,6 +64,7 @@ rpcs! {
         read get_account: rpc::GetAccount => read::Accounts,
         read batch_get_accounts: rpc::BatchGetAccounts => read::Accounts,
         read resolve_handle: rpc::ResolveHandle => read::Accounts,
+        list search_accounts: rpc::SearchAccounts => search::Search,
         contest update_profile: rpc::UpdateProfile => profile::Profiles,
         called deactivate_account: rpc::DeactivateAccount => presence::deactivate,
         anyone reactivate_account: rpc::ReactivateAccount => presence::reactivate,
@@ -182,6 +186,7 @@ struct Shared {
     registration: Registration,
     backfill_window_seconds: u32,
     reserved_handles: ReservedHandles,
+    names: Names,
 }
 
 impl IdentityService {
@@ -199,6 +204,7 @@ impl IdentityService {
         }
         let tokens = SessionTokens::new(issuer, refresh_token_key)?;
         let registration = Registration::new(kit.runtime.clone(), deps.sign_up, deps.refused);
+        let names = Names::new(Arc::clone(&kit));
         let shared = Shared {
             kit,
             tokens,
@@ -211,6 +217,7 @@ impl IdentityService {
             registration,
             backfill_window_seconds,
             reserved_handles,
+            names,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -241,7 +248,9 @@ impl Handlers for IdentityService {
 
 /// Adds the service's RPCs to those of the process; gives the full names of its gRPC services.
 pub fn add_to(routes: &mut RoutesBuilder, deps: Deps) -> Result<Vec<&'static str>, Failure> {
-    Ok(IdentityService::new(deps)?.add_to(routes))
+    let service = IdentityService::new(deps)?;
+    service.shared.names.begin();
+    Ok(service.add_to(routes))
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub enum Confusion {
     AccountsOfAll,
     /// Now for the place that a cursor names.
     CursorIsNow,
+    /// Who searches for nobody in particular.
+    NobodyAsks,
 }
 
 /// What was answered.

@@ -19,6 +19,7 @@ mod posts;
 mod presences;
 mod profiles;
 mod reactions;
+mod search;
 mod services;
 mod sessions;
 mod shares;
@@ -41,9 +42,10 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 23] = [
+pub const ALL: [&dyn Noun; 24] = [
     &accounts::Accounts,
     &profiles::Profiles,
+    &search::Search,
     &presences::Presences,
     &sessions::Sessions,
     &follows::Follows,

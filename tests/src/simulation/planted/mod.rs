@@ -94,6 +94,7 @@ defects! {
     ServicesAreOne "services-are-one" "two calling services count as one"
     AccountsOfAll "accounts-of-all" "a calling service acts for accounts of other issuers"
     CursorIsNow "cursor-is-now" "a stream goes on from now, not from its cursor"
+    BlockedFound "blocked-found" "a search does not ask who searches, and finds accounts in a block with it"
     RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 
@@ -244,6 +245,7 @@ impl Planted {
             Self::TokenIgnored => Ask { at_least: Vec::new(), ..ask },
             Self::ServicesAreOne => Ask { confusion: Some(Confusion::ServicesAreOne), ..ask },
             Self::AccountsOfAll => Ask { confusion: Some(Confusion::AccountsOfAll), ..ask },
+            Self::BlockedFound => Ask { confusion: Some(Confusion::NobodyAsks), ..ask },
             Self::CursorIsNow => Ask { confusion: Some(Confusion::CursorIsNow), ..ask },
             Self::RequestIdIgnored => Ask { request_id: format!("{} {attempt}", ask.request_id), ..ask },
             _ => ask,

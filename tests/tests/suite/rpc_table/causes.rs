@@ -6,6 +6,7 @@ pub const CAUSES: &[(&str, &[&str])] = &[
     ("AccountService/GetAccount", &[]),
     ("AccountService/BatchGetAccounts", &[]),
     ("AccountService/ResolveHandle", &[]),
+    ("AccountService/SearchAccounts", &[]),
     ("AccountService/UpdateProfile", &["ProfileRequested", "ProfileUpdated"]),
     ("AccountService/DeactivateAccount", &["AccountStateRequested", "AccountDeactivated", "AccountSessionsRevoked"]),
     ("AccountService/ReactivateAccount", &["AccountStateRequested", "AccountReactivated"]),
