@@ -39,6 +39,6 @@ pub use positions::{Lag, Progress, Standstill, Token, WaitError, Watermarks};
 pub use publish::{DependsOn, Publisher};
 pub use rules::{
     APPLIED_IDS_PER_ROW, Append, AppliedIds, Arbiter, CONSENT_EVENTS, Cause, Contest, EVENTS, Effect, FIRST_EVENTS,
-    Fold, PROFILE_EVENTS, Put, Record, Rows, Scope, Step, Then, Unless, Walk,
+    Fold, MESSAGE_EVENTS, PROFILE_EVENTS, Put, Record, Rows, Scope, Step, Then, Unless, Walk,
 };
 pub use state::{Found, State};

@@ -9,6 +9,7 @@ pub mod comment;
 pub mod edge;
 pub mod follow;
 pub mod hold;
+pub mod mention;
 pub mod origin;
 pub mod post;
 pub mod reaction;

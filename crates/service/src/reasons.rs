@@ -32,6 +32,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::PostNotFound
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
+        | Reason::MessageNotFound
         | Reason::SessionNotFound
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
@@ -42,6 +43,9 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::DeadLetterState
         | Reason::MessagingNotAllowed
         | Reason::ConversationNotAccepted
+        | Reason::MessageUnsent
+        | Reason::EditTooLate
+        | Reason::ReactionsTooMany
         | Reason::EventsNotOpen
         | Reason::ConsistencyTokenExpired
         | Reason::TokenExchanged => Code::FailedPrecondition,
@@ -74,6 +78,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::PostNotFound
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
+        | Reason::MessageNotFound
+        | Reason::ReactionsTooMany
         | Reason::SessionNotFound
         | Reason::RefreshTokenInvalid
         | Reason::Blocked
@@ -116,6 +122,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::IdentityTokenInvalid
         | Reason::TokenExchanged
         | Reason::EventsNotOpen
+        | Reason::MessageUnsent
+        | Reason::EditTooLate
         | Reason::DeadlineTooShort
         | Reason::DeadlineExceeded
         | Reason::BehindToken

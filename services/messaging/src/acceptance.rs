@@ -1,24 +1,27 @@
 //! Accepting a conversation that waits among one's requests, and declining it.
+//!
+//! The answer shows the conversation, which others write in meanwhile: so it is read once the record is folded.
 
 use async_trait::async_trait;
-use kith_content::Opener;
 use kith_fold::Record;
 use kith_log::{Topic, topics};
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_proto::messaging::v1::{
-    AcceptConversationRequest, AcceptConversationResponse, Conversation, ConversationAccepted, ConversationDeclined,
+    AcceptConversationRequest, AcceptConversationResponse, ConversationAccepted, ConversationDeclined,
     DeclineConversationRequest, DeclineConversationResponse, rpc,
 };
 use kith_proto::time;
 use kith_service::Failure;
-use kith_service::command::{Answers, Asked, Noun, Standing, Unknown};
+use kith_service::command::{Asked, Noun, Standing, Unknown};
+use kith_service::contest::{Contests, Settles, Verdict};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_tables::StoreError;
 
 use crate::consent::Consent;
 use crate::summary::Summary;
-use crate::{MessagingService, Rejection, conversation, inbox};
+use crate::viewing::shown;
+use crate::{MessagingService, Rejection, conversation};
 
 /// Accepts, or declines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,40 +91,43 @@ impl Command {
     }
 }
 
-fn present(asked: &Asked, command: &Command, summary: &Summary) -> Result<Option<Conversation>, Failure> {
-    let shown = inbox::seen_by(&asked.actor, &command.conversation_id, summary);
-    Ok(Some(shown.ok_or_else(|| Unknown::defect("a conversation is consented to and not there"))?))
-}
-
-impl Answers<rpc::AcceptConversation> for Acceptances {
+impl Contests<rpc::AcceptConversation> for Acceptances {
     fn parse(_: &MessagingService, _: &Asked, request: AcceptConversationRequest) -> Result<Command, Failure> {
         Command::parse(request.conversation_id, true)
     }
+}
 
-    fn answer(
-        _: &Opener,
+#[async_trait]
+impl Settles<rpc::AcceptConversation> for Acceptances {
+    async fn settle(
+        seen: &Seen<'_>,
         asked: &Asked,
-        command: Command,
-        summary: Summary,
-    ) -> Result<AcceptConversationResponse, Failure> {
-        let conversation = present(asked, &command, &summary)?;
-        Ok(AcceptConversationResponse { conversation, ..AcceptConversationResponse::default() })
+        command: &Command,
+    ) -> Result<Verdict<AcceptConversationResponse>, Unknown> {
+        let (conversation, place) = shown(seen, asked, &command.conversation_id).await?;
+        let conversation = Some(conversation);
+        let response = AcceptConversationResponse { conversation, ..AcceptConversationResponse::default() };
+        Ok(Verdict::Won(response, place.into()))
     }
 }
 
-impl Answers<rpc::DeclineConversation> for Acceptances {
+impl Contests<rpc::DeclineConversation> for Acceptances {
     fn parse(_: &MessagingService, _: &Asked, request: DeclineConversationRequest) -> Result<Command, Failure> {
         Command::parse(request.conversation_id, false)
     }
+}
 
-    fn answer(
-        _: &Opener,
+#[async_trait]
+impl Settles<rpc::DeclineConversation> for Acceptances {
+    async fn settle(
+        seen: &Seen<'_>,
         asked: &Asked,
-        command: Command,
-        summary: Summary,
-    ) -> Result<DeclineConversationResponse, Failure> {
-        let conversation = present(asked, &command, &summary)?;
-        Ok(DeclineConversationResponse { conversation, ..DeclineConversationResponse::default() })
+        command: &Command,
+    ) -> Result<Verdict<DeclineConversationResponse>, Unknown> {
+        let (conversation, place) = shown(seen, asked, &command.conversation_id).await?;
+        let conversation = Some(conversation);
+        let response = DeclineConversationResponse { conversation, ..DeclineConversationResponse::default() };
+        Ok(Verdict::Won(response, place.into()))
     }
 }
 

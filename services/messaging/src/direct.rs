@@ -144,7 +144,7 @@ impl Settles<rpc::GetOrCreateDirect> for Directs {
     ) -> Result<Verdict<GetOrCreateDirectResponse>, Unknown> {
         let conversation_id = &command.conversation_id;
         let found = conversation::summary(&seen.state, conversation_id).await?;
-        let conversation = inbox::seen_by(&asked.actor, conversation_id, &found.row);
+        let conversation = inbox::seen_by(&seen.opener(), (&asked.actor, asked.at), conversation_id, &found.row);
         if conversation.is_none() {
             return Err(Unknown::defect("a conversation of two is folded and not there"));
         }

@@ -8,12 +8,14 @@ mod walk;
 
 use async_trait::async_trait;
 use futures::try_join;
+use kith_content::{Content, Opener};
 use kith_fold::{Effect, Found, State};
 use kith_proto::messaging::v1::{
     Consent, Conversation, ConversationKind, ConversationList, GetUnreadCountsRequest, GetUnreadCountsResponse,
-    ListConversationsRequest, ListConversationsResponse, UnreadCount, rpc,
+    LastMessage, ListConversationsRequest, ListConversationsResponse, MessagePreview, UnreadCount, rpc,
 };
 use kith_proto::time;
+use kith_service::call::Handlers;
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::{Lists, PageAsk, Reads};
@@ -23,8 +25,9 @@ use kith_tables::{Column, Key, MAX_SLICE_ROWS, Order, RowRange, Section, StoreEr
 use crate::MessagingService;
 use crate::members::Member;
 use crate::places::{Place, Places};
-use crate::requests::{self, Page, Request, RequestRow};
+use crate::requests::{self, Page, Request};
 use crate::summary::Summary;
+use crate::view::{FOR_EVER, View};
 use walk::{Reader, Walk};
 
 /// Conversations of one account whose unread messages are counted; more than these are left out, and the answer says so.
@@ -52,10 +55,17 @@ row! {
         /// When it was last written in, or created.
         pub activity_time: Timestamp,
         pub read_number: i64,
-        /// Messages of others above `read_number`.
+        /// Messages of others above `read_number` that were not unsent.
         pub unread_count: i64,
         /// Those in which its rows by place stand.
         pub places: Places,
+        pub last_message_id: String,
+        pub last_sender_id: String,
+        /// How the last message begins; nothing if it was unsent.
+        pub last_preview: Content,
+        pub last_unsent: bool,
+        /// What the member makes of it.
+        pub own_view: View,
     }
 }
 row! {
@@ -80,10 +90,33 @@ impl InboxRow {
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
             places: summary.places.since(member.consent.accepted_at()).for_readers(),
+            last_message_id: summary.last_message_id.clone(),
+            last_sender_id: summary.last_sender_id.clone(),
+            last_preview: summary.last_preview.clone(),
+            last_unsent: summary.last_unsent,
+            own_view: member.view,
         }
     }
 
-    pub fn present(self, conversation_id: &str) -> Conversation {
+    /// In which part of the account's conversations it is at that time: each is in one.
+    pub fn part(&self, at: Timestamp) -> Part {
+        match &self.own_view {
+            view if view.is_archived(self.last_message_number, at.0) => Part::Archive,
+            view if view.is_muted(at.0) => Part::Muted,
+            _ => Part::Inbox,
+        }
+    }
+
+    /// Whether it has what was not read, or is to look so.
+    fn is_unread(&self) -> bool {
+        self.unread_count > 0 || self.own_view.is_marked()
+    }
+
+    /// As it is seen at that time.
+    pub fn present(self, opener: &Opener, conversation_id: &str, at: Timestamp) -> Conversation {
+        let (archived, muted) = (self.part(at) == Part::Archive, self.own_view.is_muted(at.0));
+        let muted_until_us = self.own_view.muted_until_us;
+        let ends = muted && muted_until_us != FOR_EVER;
         let has_messages = self.last_message_number > 0;
         let kind = i32::try_from(self.kind).ok().and_then(|kind| ConversationKind::try_from(kind).ok());
         Conversation {
@@ -96,15 +129,40 @@ impl InboxRow {
             read_number: self.read_number.unsigned_abs(),
             create_time: Some(time::of_us(self.create_time.0)),
             consent: Consent::Accepted.into(),
+            last_message: has_messages.then(|| LastMessage {
+                message_id: self.last_message_id,
+                sender_id: self.last_sender_id,
+                preview: opener.open::<MessagePreview>(&self.last_preview).text,
+                unsent: self.last_unsent,
+            }),
+            muted,
+            muted_until: ends.then(|| time::of_us(muted_until_us)),
+            archived,
+            marked_unread: self.own_view.is_marked(),
         }
     }
 }
 
+/// A part of an account's conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Inbox,
+    /// In the inbox, and silent.
+    Muted,
+    /// Put away.
+    Archive,
+}
+
 /// The conversation as one of its members sees it, wherever it stands for that one; `None`: it is not in it.
-pub fn seen_by(account_id: &str, conversation_id: &str, summary: &Summary) -> Option<Conversation> {
+pub fn seen_by(
+    opener: &Opener,
+    (account_id, at): (&str, Timestamp),
+    conversation_id: &str,
+    summary: &Summary,
+) -> Option<Conversation> {
     let member = summary.members.get(account_id)?;
     let consent = member.consent.present().into();
-    Some(Conversation { consent, ..InboxRow::of(summary, member).present(conversation_id) })
+    Some(Conversation { consent, ..InboxRow::of(summary, member).present(opener, conversation_id, at) })
 }
 
 /// The rows of one member's inbox. The conversation's log partition is their one source: `mark` is an offset there.
@@ -142,13 +200,14 @@ impl Lists<rpc::ListConversations> for Inboxes {
     }
 
     async fn page(
-        _: &MessagingService,
+        service: &MessagingService,
         seen: &Seen<'_>,
         list: ConversationList,
         page: &PageAsk,
     ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
+        let at = now(service);
         if list == ConversationList::Requests {
-            return page_of_requests(seen, page).await;
+            return page_of_requests(seen, page, at).await;
         }
         let (state, partitions) = (&seen.state, seen.state.partition_count());
         let walk = match page.after.as_deref() {
@@ -160,40 +219,53 @@ impl Lists<rpc::ListConversations> for Inboxes {
             }
             None => Walk::new(&state.as_of(), partitions),
         };
-        let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer };
+        let archive = list == ConversationList::Archive;
+        let shows = |row: &InboxRow| (row.part(at) == Part::Archive) == archive;
+        let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer, shows: &shows };
         let (found, next) = inbox.page(walk, page.size).await?;
-        let conversations = found.into_iter().map(|(id, row)| row.present(&id)).collect();
+        let opener = seen.opener();
+        let conversations = found.into_iter().map(|(id, row)| row.present(&opener, &id, at)).collect();
         let response = ListConversationsResponse { conversations, ..ListConversationsResponse::default() };
         Ok((response, next.map(Walk::into_values)))
     }
 }
 
+/// The time of a call: what a mute's end is compared with.
+fn now(service: &MessagingService) -> Timestamp {
+    Timestamp(service.kit().runtime.now_ms().saturating_mul(1_000))
+}
+
 async fn page_of_requests(
     seen: &Seen<'_>,
     page: &PageAsk,
+    at: Timestamp,
 ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
     let found = requests::page(&seen.state, &seen.viewer, page).await?.ok_or_else(Failure::page_token_invalid)?;
     let Page { requests, next, unlisted_at_least } = found;
-    let conversations = requests.into_iter().map(of_request).collect();
+    let opener = seen.opener();
+    let conversations = requests.into_iter().map(|request| of_request(&opener, request, at)).collect();
     Ok((ListConversationsResponse { conversations, unlisted_at_least, ..ListConversationsResponse::default() }, next))
 }
 
-fn of_request(request: Request) -> Conversation {
+fn of_request(opener: &Opener, request: Request, at: Timestamp) -> Conversation {
     let Request { conversation_id, opened: create_time, row } = request;
-    let RequestRow { kind, member_ids, last_message_number, last_message_time, read_number, unread_count, .. } = row;
-    let places = Places::default();
     let row = InboxRow {
-        kind,
-        member_ids,
+        kind: row.kind,
+        member_ids: row.member_ids,
         create_time,
-        last_message_number,
-        last_message_time,
-        activity_time: last_message_time.max(create_time),
-        read_number,
-        unread_count,
-        places,
+        last_message_number: row.last_message_number,
+        last_message_time: row.last_message_time,
+        activity_time: row.last_message_time.max(create_time),
+        read_number: row.read_number,
+        unread_count: row.unread_count,
+        places: Places::default(),
+        last_message_id: row.last_message_id,
+        last_sender_id: row.last_sender_id,
+        last_preview: row.last_preview,
+        last_unsent: row.last_unsent,
+        own_view: row.own_view,
     };
-    Conversation { consent: Consent::Requested.into(), ..row.present(&conversation_id) }
+    Conversation { consent: Consent::Requested.into(), ..row.present(opener, &conversation_id, at) }
 }
 
 #[async_trait]
@@ -212,10 +284,11 @@ impl Reads<rpc::GetUnreadCounts> for Inboxes {
     }
 
     async fn read(
-        _: &MessagingService,
+        service: &MessagingService,
         seen: &Seen<'_>,
         conversation_ids: Vec<String>,
     ) -> Result<GetUnreadCountsResponse, Failure> {
+        let at = now(service);
         let clusterings = conversation_ids.iter().map(|id| by_id(id).to_vec());
         let key = Key::text(&seen.viewer);
         let asked = seen.state.rows::<InboxRow>(&INBOX, &key, clusterings);
@@ -223,14 +296,33 @@ impl Reads<rpc::GetUnreadCounts> for Inboxes {
         let (rows, inbox, (request_count, has_more_requests)) =
             try_join!(asked, whole(&seen.state, &seen.viewer), waiting)?;
         let counts = conversation_ids.into_iter().zip(rows).map(|(conversation_id, found)| {
-            let unread_count = found.map_or(0, |found| found.row.unread_count.unsigned_abs());
-            UnreadCount { conversation_id, unread_count }
+            let row = found.map(|found| found.row).unwrap_or_default();
+            UnreadCount {
+                conversation_id,
+                unread_count: row.unread_count.unsigned_abs(),
+                muted: row.own_view.is_muted(at.0),
+                archived: row.part(at) == Part::Archive,
+                marked_unread: row.own_view.is_marked(),
+            }
         });
-        let unread = || inbox.conversations.iter().map(|found| found.row.unread_count.unsigned_abs());
+        let sums = |part| {
+            let of_part = inbox.conversations.iter().map(|found| &found.row).filter(move |row| row.part(at) == part);
+            let unread = of_part.filter(|row| row.is_unread());
+            unread.fold((0_u64, 0_u64), |(messages, conversations), row| {
+                (messages.saturating_add(row.unread_count.unsigned_abs()), conversations + 1)
+            })
+        };
+        let (total_unread_count, unread_conversation_count) = sums(Part::Inbox);
+        let (muted_unread_count, muted_unread_conversation_count) = sums(Part::Muted);
+        let (archived_unread_count, archived_unread_conversation_count) = sums(Part::Archive);
         Ok(GetUnreadCountsResponse {
             counts: counts.collect(),
-            total_unread_count: unread().sum(),
-            unread_conversation_count: unread().filter(|&count| count > 0).count() as u64,
+            total_unread_count,
+            unread_conversation_count,
+            muted_unread_count,
+            muted_unread_conversation_count,
+            archived_unread_count,
+            archived_unread_conversation_count,
             request_count,
             has_more_requests,
             incomplete: inbox.incomplete,

@@ -5,6 +5,7 @@ use kith_tables::{Cell, Kind, Value};
 
 use crate::consent::Consent;
 use crate::progress::Progress;
+use crate::view::View;
 
 /// The most members of a conversation.
 pub const MEMBERS_MAX: usize = 100;
@@ -12,7 +13,7 @@ pub const MEMBERS_MAX: usize = 100;
 const ID_CHARS: usize = 32;
 
 /// Sorted by account, each once. In its column it reads `account:progress account:progress`, with what is to be
-/// said of its consent behind the account.
+/// said of its consent behind the account, and of its view behind a semicolon.
 ///
 /// It stands in the summary row, not in rows of its own: what a message changes in every member's inbox is then a
 /// function of the one row that is loaded in any case, at its mark. Rows read from the store for it could be later than
@@ -25,6 +26,7 @@ pub struct Member {
     pub account_id: String,
     pub progress: Progress,
     pub consent: Consent,
+    pub view: View,
 }
 
 impl Members {
@@ -36,8 +38,18 @@ impl Members {
         let mut sorted = account_ids.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let member = |account_id| Member { account_id, progress: Progress::default(), consent: Consent::default() };
+        let member = |account_id| Member {
+            account_id,
+            progress: Progress::default(),
+            consent: Consent::default(),
+            view: View::default(),
+        };
         (sorted.len() >= 2).then(|| Self(sorted.into_iter().map(member).collect()))
+    }
+
+    /// Number up to which all have read.
+    pub fn read_by_all(&self) -> i64 {
+        self.0.iter().map(|member| member.progress.read_number()).min().unwrap_or(0)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -75,17 +87,23 @@ impl Cell for Members {
     const KIND: Kind = Kind::Text;
 
     fn into_value(self) -> Value {
-        let shown = |member: &Member| format!("{}{}:{}", member.account_id, member.consent, member.progress);
+        let shown = |member: &Member| {
+            let view = if member.view == View::default() { String::new() } else { format!(";{}", member.view) };
+            format!("{}{}:{}{view}", member.account_id, member.consent, member.progress)
+        };
         Value::Text(self.0.iter().map(shown).collect::<Vec<_>>().join(" "))
     }
 
     fn from_value(value: Value) -> Option<Self> {
         let text = String::from_value(value)?;
         let member = |shown: &str| {
+            let (shown, view) = shown.split_once(';').map_or((shown, None), |(shown, view)| (shown, Some(view)));
+            let view =
+                view.map_or(Some(View::default()), |view| View::parse(view).filter(|view| *view != View::default()))?;
             let (who, progress) = shown.split_once(':')?;
             let (account_id, consent) = who.split_at_checked(ID_CHARS).unwrap_or((who, ""));
             let (progress, consent) = (Progress::parse(progress)?, Consent::parse(consent)?);
-            Some(Member { account_id: account_id.to_owned(), progress, consent })
+            Some(Member { account_id: account_id.to_owned(), progress, consent, view })
         };
         text.split_terminator(' ').map(member).collect::<Option<Vec<_>>>().map(Self)
     }
@@ -116,8 +134,12 @@ mod tests {
             assert_eq!(Members::from_value(column), Some(members.clone()));
         }
         assert_eq!(Members::from_value(Value::Text(String::new())), Some(Members::default()));
+        members.get_mut(&id(2)).unwrap().view.archived_at = Some(3);
+        let column = Value::Text(format!("{}:0:9-9 {}+12:7;0,3,0,0", id(1), id(2)));
+        assert_eq!(members.clone().into_value(), column);
+        assert_eq!(Members::from_value(column), Some(members.clone()));
         let unknown = format!("{}x:0", id(1));
-        for damaged in ["a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str()] {
+        for damaged in ["a:1;", "a:1;x", "a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str()] {
             assert_eq!(Members::from_value(Value::Text(damaged.into())), None, "{damaged}");
         }
     }

@@ -4,6 +4,7 @@
 //! is written in it. The row by id is the truth; the row by time only says where to look, and is removed when the request
 //! ends (ADR 20): one counts if the row by id says that the conversation waits.
 
+use kith_content::Content;
 use kith_fold::{Effect, Found, State};
 use kith_relations::sight::Viewer;
 use kith_service::limits;
@@ -14,6 +15,7 @@ use kith_tables::{
 
 use crate::members::Member;
 use crate::summary::Summary;
+use crate::view::View;
 
 pub static REQUESTS: Table = Table {
     name: "requests",
@@ -36,8 +38,15 @@ row! {
         pub last_message_number: i64,
         pub last_message_time: Timestamp,
         pub read_number: i64,
-        /// Messages of others above `read_number`.
+        /// Messages of others above `read_number` that were not unsent.
         pub unread_count: i64,
+        pub last_message_id: String,
+        pub last_sender_id: String,
+        /// How the last message begins; nothing if it was unsent.
+        pub last_preview: Content,
+        pub last_unsent: bool,
+        /// What the member makes of it.
+        pub own_view: View,
     }
 }
 row! {
@@ -56,6 +65,11 @@ impl RequestRow {
             last_message_time: summary.last_message_time,
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
+            last_message_id: summary.last_message_id.clone(),
+            last_sender_id: summary.last_sender_id.clone(),
+            last_preview: summary.last_preview.clone(),
+            last_unsent: summary.last_unsent,
+            own_view: member.view,
         }
     }
 

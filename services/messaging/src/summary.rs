@@ -1,14 +1,16 @@
 //! A conversation without its messages, and what each event makes of it. Pure.
 
+use kith_content::Content;
 use kith_fold::AppliedIds;
 use kith_log::{Offset, RecordId};
-use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved};
+use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved, ReadVisibility};
 use kith_service::limits;
 use kith_tables::{Timestamp, row};
 
 use crate::consent::Consent;
 use crate::members::{Member, Members};
 use crate::places::Places;
+use crate::unsent::Unsent;
 
 /// Clocks may be ten minutes apart (ADR 18).
 const OUT_OF_ORDER_MAX_US: i64 = 10 * 60 * 1_000_000;
@@ -32,6 +34,12 @@ row! {
         pub places: Places,
         /// Records that asked for a marker past the last message: a copy of one, later, must not get further.
         pub cut_markers: AppliedIds,
+        pub last_sender_id: String,
+        /// How the last message begins, as it is now; nothing if it was unsent.
+        pub last_preview: Content,
+        pub last_unsent: bool,
+        /// Messages that are unread by nobody.
+        pub unsent: Unsent,
     }
 }
 
@@ -49,9 +57,9 @@ impl Summary {
         self.kind == ConversationKind::Direct as i64
     }
 
-    /// Messages of others that the member has not read.
+    /// Messages of others that the member has not read and that were not unsent.
     pub fn unread(&self, member: &Member) -> i64 {
-        member.progress.unread(self.last_number)
+        member.progress.unread(self.last_number, &self.unsent)
     }
 
     /// Whether another one has not accepted what the member writes.
@@ -97,9 +105,28 @@ impl Summary {
         sender.progress.write(self.last_number);
         sender.consent.accept(offset);
         self.last_message_id = event.message_id.clone();
+        self.last_sender_id = event.sender_id.clone();
+        self.last_preview = event.preview.clone().unwrap_or_default();
+        self.last_unsent = false;
         let is_near = after.0.saturating_sub(at.0) <= OUT_OF_ORDER_MAX_US;
         self.last_message_time = if is_near { at.max(after) } else { at };
         Some(self.last_number)
+    }
+
+    /// A message begins otherwise.
+    pub fn edit(&mut self, message_id: &str, preview: Content) {
+        if self.last_message_id == message_id {
+            self.last_preview = preview;
+        }
+    }
+
+    /// A message, which was not unsent before, says nothing any more.
+    pub fn unsend(&mut self, message_id: &str, number: i64) {
+        self.unsent.insert(number, self.members.read_by_all());
+        if self.last_message_id == message_id {
+            self.last_preview = Content::default();
+            self.last_unsent = true;
+        }
     }
 
     /// A member accepts, by the record at `offset`.
@@ -124,6 +151,11 @@ impl Summary {
             let _ = self.cut_markers.insert(id);
         }
         member.progress.read_up_to(up_to.min(self.last_number));
+        if event.visibility() == ReadVisibility::Public {
+            member.progress.show(up_to.min(self.last_number));
+        }
+        member.view.clear(signed(event.clears_mark));
+        self.unsent.forget(self.members.read_by_all());
     }
 }
 

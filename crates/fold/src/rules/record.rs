@@ -76,13 +76,16 @@ pub const FIRST_EVENTS: u32 = 1;
 /// The version with requests, their acceptance and policies in messaging: who reads less would put requests into inboxes.
 pub const CONSENT_EVENTS: u32 = 2;
 
+/// The version with edits, unsending and reactions in messaging, and one's own view of a conversation.
+pub const MESSAGE_EVENTS: u32 = 2;
+
 /// The version with updates of profiles, which no older reader knows.
 pub const PROFILE_EVENTS: u32 = 2;
 
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
-        Event::Messaging(event) if is_of_consent(event) => CONSENT_EVENTS,
+        Event::Messaging(event) => of_messaging(event),
         Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
         _ => FIRST_EVENTS,
@@ -90,13 +93,23 @@ pub(crate) fn needs(event: &Event) -> u32 {
     event.rules().unwrap_or_default().max(of_type)
 }
 
-fn is_of_consent(event: &Messaging) -> bool {
+fn of_messaging(event: &Messaging) -> u32 {
     match event {
-        Messaging::ConversationCreated(event) => !event.asked_member_ids.is_empty(),
-        Messaging::MessageSent(_) | Messaging::ReadMarkerMoved(_) => false,
-        Messaging::ConversationAccepted(_) | Messaging::ConversationDeclined(_) | Messaging::MessagingPolicySet(_) => {
-            true
-        }
+        Messaging::ConversationCreated(event) if event.asked_member_ids.is_empty() => FIRST_EVENTS,
+        Messaging::MessageSent(_) | Messaging::ReadMarkerMoved(_) => FIRST_EVENTS,
+        Messaging::ConversationCreated(_)
+        | Messaging::ConversationAccepted(_)
+        | Messaging::ConversationDeclined(_)
+        | Messaging::MessagingPolicySet(_) => CONSENT_EVENTS,
+        Messaging::MessageEdited(_)
+        | Messaging::MessageUnsent(_)
+        | Messaging::MessageReactionAdded(_)
+        | Messaging::MessageReactionRemoved(_)
+        | Messaging::ConversationMuted(_)
+        | Messaging::ConversationUnmuted(_)
+        | Messaging::ConversationArchived(_)
+        | Messaging::ConversationUnarchived(_)
+        | Messaging::ConversationMarkedUnread(_) => MESSAGE_EVENTS,
     }
 }
 
@@ -144,7 +157,8 @@ mod tests {
     use bytes::Bytes;
     use kith_log::{Header, LogPartition, topics};
     use kith_proto::messaging::v1::{
-        ConversationAccepted, ConversationCreated, ConversationDeclined, MessageSent, MessagingPolicySet,
+        ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationMuted, MessageEdited,
+        MessageReactionRemoved, MessageSent, MessagingPolicySet,
     };
     use kith_proto::posts::private::v1::EditRequested;
     use kith_proto::posts::v1::PostDeleted;
@@ -192,6 +206,12 @@ mod tests {
             Messaging::MessagingPolicySet(MessagingPolicySet::default()).into(),
         ];
         assert_eq!(later.map(|event| needs(&event)), [CONSENT_EVENTS; 4]);
+        let of_messages: [Event; 3] = [
+            Messaging::MessageEdited(MessageEdited::default()).into(),
+            Messaging::MessageReactionRemoved(MessageReactionRemoved::default()).into(),
+            Messaging::ConversationMuted(ConversationMuted::default()).into(),
+        ];
+        assert_eq!(of_messages.map(|event| needs(&event)), [MESSAGE_EVENTS; 3]);
         let first: [Event; 2] = [
             Messaging::ConversationCreated(created(&[])).into(),
             Messaging::MessageSent(MessageSent::default()).into(),

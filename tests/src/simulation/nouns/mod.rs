@@ -1,6 +1,7 @@
 //! The nouns: operations, model and checks, one file per noun. To add one, add a file, and a line here.
 
 mod accounts;
+mod amends;
 mod bookmarks;
 mod comments;
 mod consents;
@@ -18,7 +19,9 @@ mod reactions;
 mod services;
 mod sessions;
 mod shares;
+mod shown;
 mod talk;
+mod views;
 
 use kith_tables::{Key, Row, Table};
 
@@ -34,7 +37,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 17] = [
+pub const ALL: [&dyn Noun; 19] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &sessions::Sessions,
@@ -50,12 +53,15 @@ pub const ALL: [&dyn Noun; 17] = [
     &conversations::Conversations,
     &messages::Messages,
     &consents::Consents,
+    &amends::Amends,
+    &views::Views,
     &services::Services,
     &identities::Identities,
 ];
 
 /// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 3] = [&conversations::Conversations, &messages::Messages, &consents::Consents];
+pub const TALKS: [&dyn Noun; 5] =
+    [&conversations::Conversations, &messages::Messages, &consents::Consents, &amends::Amends, &views::Views];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {

@@ -14,8 +14,90 @@ use crate::simulation::timeline::Timeline;
 pub struct Message {
     pub id: String,
     pub sender: String,
+    /// As it is now; empty: it was unsent.
     pub text: String,
     pub at: i64,
+    /// What it replies to; empty: nothing.
+    pub replies_to: String,
+    /// When it was edited last, and how often; when it was unsent. 0: never.
+    pub edited: i64,
+    pub edits: usize,
+    pub unsent: i64,
+    /// Who reacted, and how.
+    pub reactions: BTreeSet<(String, String)>,
+}
+
+/// The caller's own view of a conversation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct View {
+    /// Microseconds; 0: it is not muted, [`FOR_EVER`]: until it is unmuted.
+    pub muted_until: i64,
+    /// The last number when it was put away.
+    pub archived_at: Option<u64>,
+    pub marks: u64,
+    pub cleared: u64,
+}
+
+/// Of a mute without an end.
+pub const FOR_EVER: i64 = i64::MAX;
+/// Edits of one message that count.
+const EDITS_MAX: usize = 16;
+/// Reactions of one member to one message, and different ones of all.
+const OWN_REACTIONS_MAX: usize = 5;
+const REACTIONS_MAX: usize = 20;
+
+impl Message {
+    pub fn own_reactions(&self, member: &str) -> Vec<String> {
+        self.reactions.iter().filter(|(who, _)| who == member).map(|(_, grapheme)| grapheme.clone()).collect()
+    }
+
+    pub fn edit(&mut self, by: &str, text: String, at: i64, window_us: i64) {
+        if self.sender == by && self.unsent == 0 && at - self.at <= window_us && self.edits < EDITS_MAX {
+            self.text = text;
+            self.edited = at.max(self.edited).max(self.at);
+            self.edits += 1;
+        }
+    }
+
+    pub fn unsend(&mut self, by: &str, at: i64) {
+        if self.sender == by && self.unsent == 0 {
+            self.text.clear();
+            self.reactions.clear();
+            self.unsent = at.max(self.at).max(1);
+        }
+    }
+
+    pub fn react(&mut self, by: &str, grapheme: &str, adds: bool) {
+        let reaction = (by.to_owned(), grapheme.to_owned());
+        if !adds {
+            self.reactions.remove(&reaction);
+            return;
+        }
+        let different: BTreeSet<&String> = self.reactions.iter().map(|(_, grapheme)| grapheme).collect();
+        let fits = different.len() < REACTIONS_MAX || different.contains(&reaction.1);
+        if self.unsent == 0 && self.own_reactions(by).len() < OWN_REACTIONS_MAX && fits {
+            self.reactions.insert(reaction);
+        }
+    }
+}
+
+impl View {
+    /// Whether it may be muted while a call is answered: clocks differ, so of a mute with an end both may be.
+    pub fn muted(&self) -> Vec<bool> {
+        match self.muted_until {
+            0 => vec![false],
+            FOR_EVER => vec![true],
+            _ => vec![false, true],
+        }
+    }
+
+    pub fn is_archived(&self, last: u64, muted: bool) -> bool {
+        self.archived_at.is_some_and(|at| last <= at || muted)
+    }
+
+    pub fn is_marked(&self) -> bool {
+        self.marks > self.cleared
+    }
 }
 
 /// Messages that wait until the others have accepted.
@@ -34,6 +116,9 @@ pub struct Talk {
     pub declined: BTreeSet<String>,
     /// In their order.
     pub messages: Vec<Message>,
+    /// How far members say to all that they have read.
+    pub shown: BTreeMap<String, u64>,
+    pub views: BTreeMap<String, View>,
 }
 
 impl Talk {
@@ -84,16 +169,35 @@ impl Talk {
         self.messages.len() >= WAITING_MAX && self.awaits_others(member)
     }
 
-    /// What is unread in a member's inbox.
-    pub fn unread_in_inbox(&self, member: &str) -> u64 {
-        if self.consent(member) == Consent::Accepted { self.unread(member) } else { 0 }
+    pub fn view(&self, member: &str) -> View {
+        self.views.get(member).copied().unwrap_or_default()
     }
 
-    /// Messages of others that a member has not read.
+    /// The message of that id and number, if there is one.
+    pub fn message_mut(&mut self, id: &str, number: u64) -> Option<&mut Message> {
+        let at = (number as usize).checked_sub(1)?;
+        self.messages.get_mut(at).filter(|message| message.id == id)
+    }
+
+    pub fn message(&self, id: &str) -> Option<&Message> {
+        self.messages.iter().find(|message| message.id == id)
+    }
+
+    /// A member tells the others how far it has read.
+    pub fn show(&mut self, member: &str, up_to: u64) {
+        let last = self.last();
+        if self.members.contains_key(member) {
+            let shown = self.shown.entry(member.to_owned()).or_default();
+            *shown = up_to.min(last).max(*shown);
+        }
+    }
+
+    /// Messages of others that a member has not read and that were not unsent.
     pub fn unread(&self, member: &str) -> u64 {
         let Some(read) = self.members.get(member) else { return 0 };
         let numbers = (1..).zip(&self.messages);
-        numbers.filter(|(number, message)| number > read && message.sender != member).count() as u64
+        let unread = numbers.filter(|(number, message)| number > read && message.sender != member);
+        unread.filter(|(_, message)| message.unsent == 0).count() as u64
     }
 
     pub fn send(&mut self, mut message: Message) {

@@ -10,6 +10,7 @@ use kith_identity::arbiter::{CLAIMS, ClaimRow};
 use kith_identity::graph::EDGES;
 use kith_identity::session::{SESSIONS, SessionRow, of_id};
 use kith_log::Position;
+use kith_messaging::Summary;
 use kith_projector::views::author_feed::AUTHOR_FEED;
 use kith_projector::views::cards::CARDS;
 use kith_proto::Event;
@@ -23,7 +24,7 @@ use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, inbox};
+use super::{Planted, inbox, messages};
 use crate::next;
 
 /// The table of the contest of edits.
@@ -42,9 +43,13 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Ar
         Planted::PlacesUncompared | Planted::OldPlaceStays => {
             inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name)
         }
-        Planted::AcceptedStillWaits | Planted::DeclinedComesBack | Planted::UnreadOfRequests => {
-            inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
-        }
+        Planted::AcceptedStillWaits
+        | Planted::DeclinedComesBack
+        | Planted::UnreadOfRequests
+        | Planted::LateEditWins
+        | Planted::UnsentUnread
+        | Planted::UnsentStaysInInbox
+        | Planted::PrivateMarkerTold => inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name),
         Planted::ConsentOfNow => {
             is_of(&kith_relations::follow::FOLLOWS)
                 || inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
@@ -125,6 +130,17 @@ impl Fold for PlantedFold {
             (Planted::DeclinedComesBack, Event::Messaging(Messaging::MessageSent(event))) => {
                 consent::ask_again(rows, &event.sender_id);
                 self.inner.apply(rows, record);
+            }
+            (
+                Planted::LateEditWins
+                | Planted::UnsentUnread
+                | Planted::UnsentStaysInInbox
+                | Planted::PrivateMarkerTold,
+                Event::Messaging(event),
+            ) => {
+                let before = rows.summary::<Summary>();
+                self.inner.apply(rows, &messages::distorted(self.defect, rows, record, event));
+                messages::after(self.defect, rows, &before, event);
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {

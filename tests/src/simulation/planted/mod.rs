@@ -5,6 +5,7 @@ mod consent;
 mod folds;
 mod inbox;
 mod log;
+mod messages;
 mod tables;
 
 use std::sync::Arc;
@@ -63,6 +64,10 @@ defects! {
     DeclinedComesBack "declined-comes-back" "a new message brings a declined request back"
     ConsentOfNow "consent-of-now" "whether a conversation waits is asked of the follows as the fold has them, not as the record says"
     UnreadOfRequests "unread-of-requests" "unread totals count what waits among the requests"
+    LateEditWins "late-edit-wins" "an edit that came too late counts"
+    UnsentUnread "unsent-unread" "unread numbers count messages that were unsent"
+    UnsentStaysInInbox "unsent-stays-in-inbox" "what was unsent is still an inbox's last message"
+    PrivateMarkerTold "private-marker-told" "a private read marker is shown to the others"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
@@ -131,7 +136,11 @@ impl Planted {
             | Self::PlaceOfNow
             | Self::AcceptedStillWaits
             | Self::DeclinedComesBack
-            | Self::UnreadOfRequests => {
+            | Self::UnreadOfRequests
+            | Self::LateEditWins
+            | Self::UnsentUnread
+            | Self::UnsentStaysInInbox
+            | Self::PrivateMarkerTold => {
                 (plan.people, plan.clients, plan.steps, plan.only_talks) = (3, 5, 60, true);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
