@@ -52,8 +52,8 @@ check: ## the inner loop, without Kafka and Cassandra: unit tests, contracts and
 	LIVE_TESTS=no tests/slowest 10 --workspace --lib --bins --tests -- --skip simulation:: --skip torture::
 	cargo run --quiet --bin simulate -- --seeds $(CHECK_SEEDS) --jobs $$(nproc)
 
-golden: ## write anew what the folds make of recorded histories, for each group whose folds_version was raised
-	WRITE_GOLDEN=yes cargo test -p kith-tests --test suite golden
+golden: ## write anew what the folds make of recorded histories, for each group whose folds_version was raised, and docs/rpcs.md
+	WRITE_GOLDEN=yes cargo test -p kith-tests --test suite -- golden rpc_table
 
 SEEDS ?= 10000
 simulate: ## the whole suite in one thread against an adversary, 10,000 seeds (SEEDS=…); then every planted defect

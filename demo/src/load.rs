@@ -1,5 +1,7 @@
 //! Carries the plan out, phase by phase, many steps at once.
 
+mod relate;
+
 use std::future::Future;
 
 use anyhow::Context;
@@ -29,6 +31,7 @@ pub struct Loaded {
     /// Post ids, with the token of each one's creation.
     pub posts: Vec<(String, String)>,
     pub conversations: Vec<String>,
+    pub groups: Vec<String>,
     /// Every consistency token that was answered, by who answered.
     pub tokens: Tokens,
 }
@@ -61,11 +64,16 @@ impl Loader<'_> {
             .extend(self.each("follow", &self.plan.follows, |n, &pair| self.follow(&people, n, pair)).await?);
         let posts = self.each("post", &self.plan.posts, |n, post| self.post(&people, n, post)).await?;
         tokens.posts.extend(posts.iter().map(|(_, token)| token.clone()));
-        let mut loaded = Loaded { people, posts, conversations: Vec::new(), tokens };
+        let mut loaded = Loaded { people, posts, conversations: Vec::new(), groups: Vec::new(), tokens };
         self.engage(&mut loaded).await?;
         let talks = self.each("talk", &self.plan.conversations, |n, talk| self.converse(&loaded, n, talk)).await?;
         for (id, answered) in talks {
             loaded.conversations.push(id);
+            loaded.tokens.messaging.extend(answered);
+        }
+        let groups = self.each("group", &self.plan.groups, |n, group| self.gather(&loaded, n, group)).await?;
+        for (id, answered) in groups {
+            loaded.groups.push(id);
             loaded.tokens.messaging.extend(answered);
         }
         self.change(&mut loaded).await?;
@@ -89,11 +97,13 @@ impl Loader<'_> {
         let edits = self.each("edit", &self.plan.edits, |n, step| self.edit(loaded, n, step)).await?;
         let unfollows = self.each("unfollow", &self.plan.unfollows, |n, step| self.unfollow(loaded, n, *step)).await?;
         let blocks = self.each("block", &self.plan.blocks, |n, step| self.block(loaded, n, *step)).await?;
+        let removals = self.each("remove", &self.plan.removals, |n, step| self.remove(loaded, n, *step)).await?;
+        let mutes = self.each("mute", &self.plan.mutes, |n, step| self.mute(loaded, n, *step)).await?;
         let deletes = self.each("delete", &self.plan.deletes, |n, step| self.delete(loaded, n, *step)).await?;
         let tokens = &mut loaded.tokens;
         tokens.engagement.extend([again, unreacted, unshared].into_iter().flatten());
         tokens.posts.extend([edits, deletes].into_iter().flatten());
-        tokens.identity.extend([unfollows, blocks].into_iter().flatten());
+        tokens.identity.extend([unfollows, blocks, removals, mutes].into_iter().flatten());
         Ok(())
     }
 
@@ -118,7 +128,7 @@ impl Loader<'_> {
         steps.try_collect().await.with_context(|| format!("phase `{phase}`"))
     }
 
-    fn id(&self, phase: &str, n: usize) -> String {
+    pub fn id(&self, phase: &str, n: usize) -> String {
         format!("{}-{phase}-{n}", self.run)
     }
 
@@ -260,20 +270,6 @@ impl Loader<'_> {
             }
             answer => answer,
         }
-    }
-
-    async fn unfollow(&self, loaded: &Loaded, n: usize, (a, b): (usize, usize)) -> anyhow::Result<String> {
-        let graph = GraphServiceClient::new(self.services.identity.clone());
-        let target_id = loaded.people[b].account_id.clone();
-        let request = identity::UnfollowRequest { target_id, request_id: self.id("unfollow", n), at_least: Vec::new() };
-        Ok(ask!(graph.unfollow(loaded.people[a], request)).await?.consistency_token)
-    }
-
-    async fn block(&self, loaded: &Loaded, n: usize, (a, b): (usize, usize)) -> anyhow::Result<String> {
-        let graph = GraphServiceClient::new(self.services.identity.clone());
-        let target_id = loaded.people[b].account_id.clone();
-        let request = identity::BlockRequest { target_id, request_id: self.id("block", n), at_least: Vec::new() };
-        Ok(ask!(graph.block(loaded.people[a], request)).await?.consistency_token)
     }
 
     /// One conversation, line by line: what is said next depends on what was said.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kith_proto::engagement::v1::ReactionKind;
 
 use crate::graph::Graph;
+use crate::groups::Group;
 
 const KINDS: [ReactionKind; 6] = [
     ReactionKind::Like,
@@ -28,8 +29,11 @@ const DELETES: u64 = 40;
 const EDITS: u64 = 60;
 const WRITES_TO: u64 = 30;
 const WRITES_TO_A_STRANGER: u64 = 300;
+const REMOVES: u64 = 6;
+const MUTES: u64 = 12;
 const AMENDS: u64 = 250;
-const MUTES: u64 = 150;
+const SILENCES: u64 = 150;
+const MAKES_A_GROUP: u64 = 100;
 
 /// The handle of person `number`.
 pub fn handle(number: usize) -> String {
@@ -47,6 +51,7 @@ pub struct Plan {
     pub comments: Vec<(usize, usize, String)>,
     pub shares: Vec<(usize, usize)>,
     pub conversations: Vec<Conversation>,
+    pub groups: Vec<Group>,
     pub second_reactions: Vec<(usize, usize, ReactionKind)>,
     pub unreactions: Vec<(usize, usize)>,
     pub unshares: Vec<(usize, usize)>,
@@ -54,6 +59,18 @@ pub struct Plan {
     pub unfollows: Vec<(usize, usize)>,
     pub blocks: Vec<(usize, usize)>,
     pub deletes: Vec<usize>,
+    /// (follower, who removes it).
+    pub removals: Vec<(usize, usize)>,
+    pub mutes: Vec<Mute>,
+}
+
+/// What `who` mutes of `whom`; at least one of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mute {
+    pub who: usize,
+    pub whom: usize,
+    pub posts: bool,
+    pub shares: bool,
 }
 
 #[derive(Debug)]
@@ -144,12 +161,15 @@ impl Plan {
         plan.converse(graph, &mut dice);
         plan.change(graph, &mut dice);
         plan.ask_strangers(graph, &mut dice);
+        plan.withdraw(&mut dice);
+        plan.gather(graph, &mut dice);
         plan
     }
 
     /// Steps in all phases together.
     pub fn steps(&self) -> usize {
         let lines: usize = self.conversations.iter().map(|conversation| conversation.lines.len() + 1).sum();
+        let groups: usize = self.groups.iter().map(Group::steps).sum();
         let engagement = self.reactions.len() + self.comments.len() + self.shares.len() + self.second_reactions.len();
         let undone = self.unreactions.len() + self.unshares.len() + self.unfollows.len() + self.deletes.len();
         self.people * 2
@@ -158,8 +178,11 @@ impl Plan {
             + engagement
             + undone
             + lines
+            + groups
             + self.edits.len()
             + self.blocks.len()
+            + self.removals.len()
+            + self.mutes.len()
     }
 
     fn engage(&mut self, graph: &Graph, dice: &mut Dice) {
@@ -201,6 +224,13 @@ impl Plan {
         }
     }
 
+    fn gather(&mut self, graph: &Graph, dice: &mut Dice) {
+        for (person, friends) in graph.friends.iter().enumerate() {
+            let group = Group::of(person, friends, self.groups.len()).filter(|_| dice.hits(MAKES_A_GROUP));
+            self.groups.extend(group);
+        }
+    }
+
     fn change(&mut self, graph: &Graph, dice: &mut Dice) {
         for &(actor, post, _) in &self.reactions {
             if dice.hits(CHANGES_REACTION) {
@@ -231,6 +261,22 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Follows that end by whom is followed, and follows that stand and are muted.
+    fn withdraw(&mut self, dice: &mut Dice) {
+        let parted = |a: usize, b: usize| self.blocks.contains(&(a, b)) || self.blocks.contains(&(b, a));
+        let stands = |&(a, b): &(usize, usize)| !self.unfollows.contains(&(a, b)) && !parted(a, b);
+        for (who, whom) in self.follows.iter().copied().filter(stands) {
+            if dice.hits(REMOVES) {
+                self.removals.push((who, whom));
+            } else if dice.hits(MUTES) {
+                let posts = dice.hits(600);
+                self.mutes.push(Mute { who, whom, posts, shares: !posts || dice.hits(500) });
+            }
+        }
+    }
+}
+
 fn conversation(a: usize, b: usize, dice: &mut Dice) -> Conversation {
     let mut lines = Vec::new();
     let mut said = 0;
@@ -255,7 +301,7 @@ fn conversation(a: usize, b: usize, dice: &mut Dice) -> Conversation {
         }
     }
     lines.extend(amends);
-    if dice.hits(MUTES) {
+    if dice.hits(SILENCES) {
         lines.push(Line::Mutes { by: a });
     }
     Conversation { between: (a, b), is_request: false, lines }
@@ -328,6 +374,7 @@ mod tests {
             ("requests that wait", fates(&plan, Fate::Waits)),
             ("requests that are accepted", fates(&plan, Fate::Accepted)),
             ("requests that are declined", fates(&plan, Fate::Declined)),
+            ("groups", plan.groups.len()),
             ("unfollows", plan.unfollows.len()),
             ("blocks", plan.blocks.len()),
             ("deletes", plan.deletes.len()),
@@ -335,7 +382,10 @@ mod tests {
             ("edited messages", lines(&plan, |line| matches!(line, Line::Amends { how: Amend::Edits(_), .. }))),
             ("unsent messages", lines(&plan, |line| matches!(line, Line::Amends { how: Amend::Unsends, .. }))),
             ("reactions to messages", lines(&plan, |line| matches!(line, Line::Amends { how: Amend::Reacts, .. }))),
-            ("mutes", lines(&plan, |line| matches!(line, Line::Mutes { .. }))),
+            ("silenced talks", lines(&plan, |line| matches!(line, Line::Mutes { .. }))),
+            ("removals", plan.removals.len()),
+            ("mutes of posts", plan.mutes.iter().filter(|mute| mute.posts).count()),
+            ("mutes of shares", plan.mutes.iter().filter(|mute| mute.shares).count()),
         ] {
             assert!(count > 0, "{what}");
         }

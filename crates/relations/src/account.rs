@@ -1,4 +1,5 @@
-//! Who an account is: `accounts` (by id) and `handles` (by handle), from `AccountCreated` and `ProfileUpdated`.
+//! Who an account is: `accounts` (by id) and `handles` (by handle), from `AccountCreated`, `ProfileUpdated`,
+//! `AccountDeactivated` and `AccountReactivated`.
 
 use kith_content::{Content, Opener};
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
@@ -8,6 +9,7 @@ use kith_proto::identity::v1::{Account, AccountContent, AccountCreated, Profile,
 use kith_proto::{Event, time};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, Timestamp, row};
 
+use crate::away::{self, AwayRow};
 use crate::{are_ids, revision, signed};
 
 /// A handle is 3 to 30 ASCII characters; one in a record that is longer was not made by us.
@@ -46,6 +48,10 @@ row! {
         pub update_intent_next: i64,
         /// When it had its last other one.
         pub update_time: Timestamp,
+        /// Whether it is away: nobody is to see it.
+        pub away: bool,
+        /// As `update_intent_next`, of the intents by which it is away, or back.
+        pub away_intent_next: i64,
     }
 }
 row! {
@@ -84,6 +90,18 @@ impl AccountRow {
         }
     }
 
+    /// Whether that it is away, or back, by the intent at that offset, applies: only if it is later than the last one.
+    pub fn takes_away(&self, intent_offset: Offset) -> bool {
+        revision::takes(self.away_intent_next, intent_offset)
+    }
+
+    fn leave_or_return(&mut self, change: &away::Change<'_>) {
+        let known = AwayRow { away: self.away, intent_next: self.away_intent_next };
+        if let Some(AwayRow { away, intent_next }) = known.after(change) {
+            (self.away, self.away_intent_next) = (away, intent_next);
+        }
+    }
+
     /// The first profile is revision 1.
     pub fn profile_revision(&self) -> u32 {
         revision::after(self.updates)
@@ -101,6 +119,7 @@ impl AccountRow {
             profile: Some(profile),
             create_time: Some(time::of_us(self.create_time.0)),
             profile_revision,
+            counts: None,
         }
     }
 }
@@ -114,8 +133,9 @@ impl Fold for Accounts {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let account_id = match updated(record) {
-            Some(event) => &event.account_id,
+        let change = away::Change::of(record).map(|change| change.account_id);
+        let account_id = match change.or_else(|| Some(&*updated(record)?.account_id)) {
+            Some(account_id) => account_id,
             None => &created(record)?.account_id,
         };
         Some(Scope::new(&ACCOUNTS, Key::text(account_id)).with::<AccountRow>([]))
@@ -126,12 +146,16 @@ impl Fold for Accounts {
         if let (Some(event), None) = (created(record), &known) {
             rows.put([], AccountRow::created(event, record.time));
         }
-        if let (Some(event), Some(account)) = (updated(record), known) {
-            let mut after = account.clone();
+        let Some(account) = known else { return };
+        let mut after = account.clone();
+        if let Some(event) = updated(record) {
             after.update(event, record.time);
-            if after != account {
-                rows.put([], after);
-            }
+        }
+        if let Some(change) = away::Change::of(record) {
+            after.leave_or_return(&change);
+        }
+        if after != account {
+            rows.put([], after);
         }
     }
 }

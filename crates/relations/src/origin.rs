@@ -1,5 +1,5 @@
 //! Where an account comes from: that it exists, and the identities of trusted issuers that are linked to it. From `AccountCreated`,
-//! `IdentityLinked` and `IdentityUnlinked`. Every group folds it, so that every service knows for which accounts a calling service
+//! `IdentityLinked`, `IdentityUnlinked`, `AccountDeactivated` and `AccountReactivated`. Every group folds it, so that every service knows for which accounts a calling service
 //! may act.
 
 use kith_fold::{Fold, Found, Record, Rows, Scope, State};
@@ -8,10 +8,10 @@ use kith_proto::Event;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_tables::{Column, Key, Order, RowRange, Section, StoreError, Table, Value, row};
 
-use crate::are_ids;
+use crate::{are_ids, away, revision};
 
-/// Rows of one account that are looked through: identities that are, or ever were, linked to it.
-const IDENTITIES_MAX: usize = 64;
+/// Rows of one account that are looked through: the account's own, and identities that are, or ever were, linked to it.
+const IDENTITIES_MAX: usize = 65;
 /// Longer names would be no keys; one in a record that is longer was not made by us.
 const ISSUER_BYTES_MAX: usize = 255;
 const IDENTITY_KEY_CHARS: usize = 64;
@@ -26,7 +26,7 @@ pub static ORIGINS: Table = Table {
 };
 
 row! {
-    /// Under no issuer: that the account exists. Under an issuer: whether that identity of it is linked to the account.
+    /// Under no issuer: that the account exists, and whether it is there or away. Under an issuer: whether that identity of it is linked to the account.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct OriginRow in 0 {
         pub stands: bool,
@@ -38,6 +38,7 @@ row! {
 /// What a record says of an account.
 enum Change<'a> {
     Created,
+    Away(away::Change<'a>),
     Linked { issuer: &'a str, identity_key: &'a str, stands: bool, intent_offset: Offset },
 }
 
@@ -58,7 +59,13 @@ impl Fold for Origins {
         let Some((_, change)) = change(record) else { return };
         let known = rows.get::<OriginRow>(change.place()).unwrap_or_default();
         let now = match change {
+            // A late copy brings nobody back.
+            Change::Created if known != OriginRow::default() => return,
             Change::Created => OriginRow { stands: true, intent_next: 0 },
+            Change::Away(change) if takes(&known, change.intent_offset) => {
+                OriginRow { stands: !change.away, intent_next: revision::intent_after(change.intent_offset) }
+            }
+            Change::Away(_) => return,
             Change::Linked { stands, intent_offset, .. } if takes(&known, intent_offset) => {
                 let intent_next = i64::try_from(intent_offset).map_or(i64::MAX, |offset| offset.saturating_add(1));
                 OriginRow { stands, intent_next }
@@ -69,10 +76,16 @@ impl Fold for Origins {
     }
 }
 
+impl Presence {
+    fn of(row: &OriginRow) -> Self {
+        if row.stands { Self::Here } else { Self::Away }
+    }
+}
+
 impl Change<'_> {
     fn place(&self) -> [Value; 2] {
         match self {
-            Self::Created => place("", ""),
+            Self::Created | Self::Away(_) => place("", ""),
             Self::Linked { issuer, identity_key, .. } => place(issuer, identity_key),
         }
     }
@@ -94,17 +107,28 @@ pub fn is_identity(issuer: &str, identity_key: &str) -> bool {
     (1..=ISSUER_BYTES_MAX).contains(&issuer.len()) && identity_key.len() == IDENTITY_KEY_CHARS && is_hex(identity_key)
 }
 
-/// Whether there is such an account.
-pub async fn is_there(state: &State, account_id: &str) -> Result<bool, StoreError> {
-    let found = state.row::<OriginRow>(&ORIGINS, &Key::text(account_id), place("", "")).await?;
-    Ok(found.is_some_and(|found| found.row.stands))
+/// What a calling service is to know of an account before it acts for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// There is no such account, or none of the issuer.
+    None,
+    Here,
+    Away,
 }
 
-/// Whether an identity of the issuer is linked to the account.
-pub async fn is_of_issuer(state: &State, account_id: &str, issuer: &str) -> Result<bool, StoreError> {
-    let range = RowRange { prefix: vec![issuer.into()], ..RowRange::all::<OriginRow>() };
+/// Whether there is such an account.
+pub async fn presence(state: &State, account_id: &str) -> Result<Presence, StoreError> {
+    let found = state.row::<OriginRow>(&ORIGINS, &Key::text(account_id), place("", "")).await?;
+    Ok(found.map_or(Presence::None, |found| Presence::of(&found.row)))
+}
+
+/// Whether there is such an account and an identity of the issuer is linked to it. One read, as of the account alone.
+pub async fn presence_of_issuer(state: &State, account_id: &str, issuer: &str) -> Result<Presence, StoreError> {
+    let range = RowRange::all::<OriginRow>();
     let found: Vec<Found<OriginRow>> = state.slice(&ORIGINS, &Key::text(account_id), range, IDENTITIES_MAX).await?;
-    Ok(found.iter().any(|found| found.row.stands))
+    let is_linked = found.iter().any(|found| found.text(0) == issuer && found.row.stands);
+    let own = found.iter().find(|found| found.text(0).is_empty()).filter(|_| is_linked);
+    Ok(own.map_or(Presence::None, |found| Presence::of(&found.row)))
 }
 
 /// The account's row of that identity.
@@ -122,6 +146,10 @@ fn change(record: &Record) -> Option<(&str, Change<'_>)> {
     let Event::Identity(event) = &record.event else { return None };
     let (account_id, change) = match event {
         Identity::AccountCreated(event) => (&event.account_id, Change::Created),
+        Identity::AccountDeactivated(_) | Identity::AccountReactivated(_) => {
+            let change = away::Change::of(record)?;
+            return Some((change.account_id, Change::Away(change)));
+        }
         Identity::IdentityLinked(event) => {
             let (issuer, identity_key) = (&*event.issuer, &*event.identity_key);
             let intent_offset = event.intent_offset;
@@ -135,7 +163,7 @@ fn change(record: &Record) -> Option<(&str, Change<'_>)> {
         _ => return None,
     };
     let fits = match change {
-        Change::Created => true,
+        Change::Created | Change::Away(_) => true,
         Change::Linked { issuer, identity_key, .. } => is_identity(issuer, identity_key),
     };
     (fits && are_ids(&[account_id])).then_some((&**account_id, change))

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::try_join;
 use kith_fold::{Found, State};
 use kith_log::Offset;
 use kith_tables::{Key, StoreError};
 
+use crate::away;
 use crate::block::{BLOCKED_BY, BLOCKS, BlockRow};
 
 /// How a viewer sees an account, and with it what the account says and does.
@@ -17,6 +19,8 @@ pub enum Sight {
     Blocks,
     /// The account blocks the viewer, who may do the same: it looks as if it were not there.
     BlockedBy,
+    /// The account is away: to everybody it looks as if it were not there.
+    Away,
 }
 
 impl Sight {
@@ -35,7 +39,10 @@ impl Sight {
 
     /// Whether the viewer is shown that the account is there.
     pub fn shows_account(self) -> bool {
-        self != Self::BlockedBy
+        match self {
+            Self::Clear | Self::Blocks => true,
+            Self::BlockedBy | Self::Away => false,
+        }
     }
 }
 
@@ -51,9 +58,18 @@ impl<'a> Viewer<'a> {
         Self { state, account_id }
     }
 
-    /// How the viewer sees each of these accounts, at most 512 of them: two reads, however many there are. None for the
-    /// viewer alone.
+    /// How the viewer sees each of these accounts, at most 512 of them: two reads of blocks, and one for each table partition of `away`
+    /// that they lie in, at most [`away::AWAY_BUCKETS`], side by side, however many accounts there are. None for the viewer alone, who
+    /// sees itself.
     pub async fn sights(&self, accounts: impl IntoIterator<Item = &str>) -> Result<Sights, StoreError> {
+        let others: BTreeSet<&str> = accounts.into_iter().filter(|&id| id != self.account_id).collect();
+        let blocks = self.blocks(others.iter().copied());
+        let (sights, away) = try_join!(blocks, away::among(self.state, others.iter().copied()))?;
+        Ok(sights.without(|account| away.contains(account)))
+    }
+
+    /// As [`Self::sights`], but for who is away: for whoever reads the accounts' rows beside it, and says so by [`Sights::without`].
+    pub async fn blocks(&self, accounts: impl IntoIterator<Item = &str>) -> Result<Sights, StoreError> {
         let others: BTreeSet<&str> = accounts.into_iter().filter(|&id| id != self.account_id).collect();
         let viewer = self.account_id.to_owned();
         if others.is_empty() {
@@ -103,6 +119,15 @@ impl Sights {
         Self { viewer: viewer.to_owned(), others: others.into_iter().map(seen).collect() }
     }
 
+    /// The same, with these accounts away.
+    #[must_use]
+    pub fn without(mut self, is_away: impl Fn(&str) -> bool) -> Self {
+        for (_, seen) in self.others.iter_mut().filter(|(account, _)| is_away(account)) {
+            seen.sight = Sight::Away;
+        }
+        self
+    }
+
     /// An account that was not asked for looks as if it were not there; the viewer is always clear.
     pub fn of(&self, account: &str) -> Sight {
         match self.others.get(account) {
@@ -129,6 +154,16 @@ mod tests {
             (sight.is_clear(), sight.shows_account())
         });
         assert_eq!(shown, [(true, true), (false, true), (false, false), (false, false)]);
+    }
+
+    #[test]
+    fn who_is_away_is_there_for_nobody_but_itself() {
+        for sight in [Sight::Clear, Sight::Blocks, Sight::BlockedBy] {
+            let sights = Sights::new("me", [("ada", sight), ("bob", Sight::Clear)]).without(|id| id == "ada");
+            assert_eq!((sights.of("ada"), sights.of("bob")), (Sight::Away, Sight::Clear));
+            assert!(!sights.of("ada").shows_account() && !sights.of("ada").is_clear());
+        }
+        assert_eq!(Sights::new("me", []).without(|id| id == "me").of("me"), Sight::Clear);
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl Failure {
         Self::one_field(Reason::IdMalformed, field, "is not an id: 32 characters of 0-9a-f".to_owned())
     }
 
+    /// Told to the owner of the account alone, and to a service that may act for it.
+    pub fn account_deactivated() -> Self {
+        Self::new(Reason::AccountDeactivated, "the account was deactivated: bring it back first")
+    }
+
     pub fn request_id_malformed(field: &str) -> Self {
         Self::field_invalid(field, "is longer than 64 characters or not printable ASCII")
     }

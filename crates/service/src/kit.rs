@@ -94,8 +94,26 @@ impl Kit {
 
     /// Waits until the tables include the token, and returns them as `asker` reads. Every RPC that reads tables gets them here: while
     /// they are refilled (they were deleted, or this process was away for long) nothing may be decided on them, nor read. Fails
-    /// PERMISSION_DENIED for a calling service that may not act for its account, as the tables with the token know it.
+    /// PERMISSION_DENIED for a calling service that may not act for its account, as the tables with the token know it, and
+    /// FAILED_PRECONDITION for one whose account is away.
     pub async fn see_for(&self, asker: &Asker, token: &Token, deadline: Deadline) -> Result<Seen<'_>, Failure> {
+        let seen = self.see(asker, token, deadline).await?;
+        if let (Some(principal), Ok(account)) = (&seen.principal, asker.caller()) {
+            principal.may_act_for(&seen.state, account).await?;
+        }
+        Ok(seen)
+    }
+
+    /// As [`Self::see_for`], also for an account that is away.
+    pub async fn see_for_absent(&self, asker: &Asker, token: &Token, deadline: Deadline) -> Result<Seen<'_>, Failure> {
+        let seen = self.see(asker, token, deadline).await?;
+        if let (Some(principal), Ok(account)) = (&seen.principal, asker.caller()) {
+            principal.may_act_for_absent(&seen.state, account).await?;
+        }
+        Ok(seen)
+    }
+
+    async fn see(&self, asker: &Asker, token: &Token, deadline: Deadline) -> Result<Seen<'_>, Failure> {
         let running = self.projection.serving().ok_or_else(Failure::tables_being_filled)?;
         let (state, publisher, lag) = (running.state.clone(), running.publisher.clone(), Arc::clone(&running.lag));
         // Its folds end with the generation, not with the requests that still read its tables.
@@ -107,9 +125,6 @@ impl Kit {
         if !viewer.is_empty() {
             // Only authenticated callers advance the clock here.
             self.runtime.observe(token.time());
-        }
-        if let (Some(principal), Ok(account)) = (&principal, asker.caller()) {
-            principal.may_act_for(&state, account).await?;
         }
         Ok(Seen { state, viewer, principal, deadline, kit: self, publisher, lag })
     }
@@ -131,6 +146,11 @@ impl Kit {
     /// The log, for what is in no table.
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.projection.ports().log
+    }
+
+    /// The tables that serve now; `None`: none do.
+    pub(crate) fn state(&self) -> Option<State> {
+        Some(self.projection.serving()?.state.clone())
     }
 
     /// Whether the group's folds stand still: see [`State::standstill`].
@@ -174,6 +194,16 @@ impl Kit {
         Ok(all)
     }
 
+    /// The token of one field.
+    pub fn parse_token(&self, field: &str, text: &str) -> Result<Token, Failure> {
+        self.tokens.open(field, text)
+    }
+
+    /// The token as the caller gets it.
+    pub fn sealed(&self, token: &Token) -> Result<String, Failure> {
+        self.tokens.seal(token)
+    }
+
     fn recent(&self) -> MutexGuard<'_, LruCache<RecordId, Recent>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,9 +226,14 @@ impl Seen<'_> {
         self.sealed(&self.state.as_of())
     }
 
+    /// The time of this process's clock, in whole milliseconds: what has an end is compared with it.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.kit.runtime.now_ms().saturating_mul(1_000))
+    }
+
     /// The token as the caller gets it.
     pub fn sealed(&self, token: &Token) -> Result<String, Failure> {
-        self.kit.tokens.seal(token)
+        self.kit.sealed(token)
     }
 
     /// The version of the events that operators opened, as far as this release reads it: records that need a later one must

@@ -31,9 +31,10 @@ use crate::auth::{OperatorRules, Principals, Verifier};
 use crate::deadline::{Deadline, DeadlineRules};
 use crate::limits::{REQUEST_ARRIVES_SECONDS, REQUEST_HEADER_BYTES, STREAMS_OPEN};
 use crate::metrics::{Metrics, RpcMethod, RpcMetrics};
+use crate::open::{Open, Places, StreamMetrics, Watch};
 use crate::peer::PeerIdentity;
 use crate::rate::{RateLimits, Rates, Refused};
-use crate::response::{Answer, Held, Open, UntakenBytes};
+use crate::response::{Answer, Held, UntakenBytes};
 use crate::share::{Shares, Taken};
 use crate::source::{Proxies, Source, Sources};
 use crate::{arriving, content_type, cost};
@@ -80,7 +81,7 @@ struct EdgeShared {
     /// The answer to a shed call: made once, since a refusal must be cheap.
     refusal: HeaderMap,
     /// The places of streaming methods, which may run for ever.
-    streams: Arc<Shares>,
+    streams: (Arc<Shares>, StreamMetrics),
     untaken: UntakenBytes,
     rates: RateLimits,
     /// `None`: this is not their port.
@@ -103,18 +104,20 @@ impl Edge {
         ];
         let rpcs = RpcMetrics::register(metrics, &descriptors)?;
         let rates = RateLimits::new(runtime, rules.rates, refused);
-        Ok(Self::with(rpcs, verifier, principals, (rules, rates), None))
+        let streams = StreamMetrics::register(metrics);
+        Ok(Self::with((rpcs, streams), verifier, principals, (rules, rates), None))
     }
 
     fn with(
-        rpcs: RpcMetrics,
+        (rpcs, opened): (RpcMetrics, StreamMetrics),
         verifier: Verifier,
         principals: Principals,
         (rules, rates): (EdgeRules, RateLimits),
         operators: Option<OperatorRules>,
     ) -> Self {
         let refusal = Status::from(Failure::overloaded()).into_http::<Body>().into_parts().0.headers;
-        let (admission, streams, untaken) = (Admission::new(), Shares::of(STREAMS_OPEN), UntakenBytes::default());
+        let (admission, untaken) = (Admission::new(), UntakenBytes::default());
+        let streams = (Shares::of(STREAMS_OPEN), opened);
         let shared =
             EdgeShared { rpcs, verifier, principals, rules, admission, refusal, streams, untaken, rates, operators };
         Self { shared: Arc::new(shared) }
@@ -123,10 +126,16 @@ impl Edge {
     /// The same for the port of operators' commands: with separate places, and no rates, so that callers cannot crowd out operators;
     /// and for operators only.
     pub(crate) fn for_operators(&self, runtime: &Runtime) -> Self {
-        let EdgeShared { rpcs, verifier, principals, rules, rates, .. } = &*self.shared;
+        let EdgeShared { rpcs, streams, verifier, principals, rules, rates, .. } = &*self.shared;
         let refused = Refused::counted_nowhere(rates.security());
         let unlimited = (rules.clone(), RateLimits::new(runtime, Rates::default(), refused));
-        Self::with(rpcs.clone(), verifier.clone(), principals.clone(), unlimited, Some(rules.operators))
+        Self::with(
+            (rpcs.clone(), streams.1.clone()),
+            verifier.clone(),
+            principals.clone(),
+            unlimited,
+            Some(rules.operators),
+        )
     }
 
     pub(crate) fn proxies(&self) -> &Proxies {
@@ -289,7 +298,7 @@ impl EdgeShared {
         response
     }
 
-    /// A stream: it keeps its place until its end, and starts within the deadline.
+    /// A stream: it keeps its place until its end, and starts within the deadline. It ends once its caller may not call any more.
     async fn open<S>(
         &self,
         deadline: Deadline,
@@ -300,9 +309,12 @@ impl EdgeShared {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     {
         let own = connection_of(&request).open_stream().ok_or_else(Failure::overloaded)?;
-        let place = self.streams.take(&source_of(&request), 1).ok_or_else(Failure::overloaded)?;
+        let (streams, metrics) = &self.streams;
+        let place = streams.take(&source_of(&request), 1).ok_or_else(Failure::overloaded)?;
+        let places = Places::new((own, place), metrics);
+        let watch = Watch::of((&self.verifier, &self.principals), &request);
         let response = with_reason(handle(deadline, inner, request).await?);
-        Ok((code_in(response.headers()), response.map(|body| Body::new(Open { body, _places: (own, place) }))))
+        Ok((code_in(response.headers()), response.map(|body| Body::new(Open::new(body, watch, places)))))
     }
 
     /// One answer: complete within the deadline, and in memory only until its caller has read it.

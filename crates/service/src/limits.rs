@@ -97,10 +97,20 @@ limits! {
     REQUESTS_LISTED: usize = 200;
     /// Further requests that are looked for, so that the list can say coarsely how many there are.
     REQUESTS_ESTIMATED: usize = 800;
+    /// The most members of a group.
+    GROUP_MEMBERS: usize = 100;
+    /// The longest title of a group, in graphemes.
+    GROUP_TITLE_GRAPHEMES: usize = 100;
+    /// The longest title of a group, in bytes of UTF-8.
+    GROUP_TITLE_BYTES: usize = 1_000;
+    /// How often an account may leave a group and be added again until the messages of its first time there are lost to it.
+    GROUP_WINDOWS_PER_ACCOUNT: usize = 16;
     /// Mentions, hashtags and links that are found in one text; further ones stay text.
     FACETS_PER_TEXT: usize = facets::FACETS_PER_TEXT;
     /// The longest hashtag, in characters, as written and as normalised; a longer one stays text.
     HASHTAG_CHARS_MAX: usize = facets::HASHTAG_CHARS_MAX;
+    /// Hashtags that one account follows.
+    FOLLOWED_TAGS: usize = 200;
     /// Languages of one post.
     LANGUAGES_PER_POST: usize = 3;
     /// The longest language tag, in characters.
@@ -238,9 +248,15 @@ limits! {
     /// Streams that the server resets in the life of one connection (more open than allowed, bytes after the answer); with more it is closed (ENHANCE_YOUR_CALM).
     RESETS_PER_CONNECTION: usize = 16_384;
     /// Long-lived streams (watches, reflection) that one process has open at a time; more are shed.
-    STREAMS_OPEN: usize = 256;
+    STREAMS_OPEN: usize = 5_120;
     /// Long-lived streams that one connection has open at a time; more are shed.
-    STREAMS_OPEN_PER_CONNECTION: usize = 16;
+    STREAMS_OPEN_PER_CONNECTION: usize = 128;
+    /// How often it is checked whether the caller of a long-lived stream may still call, in seconds.
+    STREAM_CHECKED_SECONDS: u64 = 5;
+    /// Changes that wait for one caller of a stream to read them; with more it is ended.
+    CHANGES_WAITING: usize = 256;
+    /// Changes that a caller who comes back to a stream is told one by one; who missed more reads what changed.
+    CHANGES_MISSED: usize = 1_024;
     /// Connections of callers to one process, if the limit of open files allows it; more are closed at once.
     CONNECTIONS: usize = 4_096;
     /// Connections to the operators' port; more are closed at once.
@@ -270,6 +286,7 @@ pub const BIO: TextLimit = TextLimit { graphemes: BIO_GRAPHEMES, bytes: BIO_BYTE
 pub const PRONOUNS: TextLimit = TextLimit { graphemes: PRONOUNS_GRAPHEMES, bytes: PRONOUNS_BYTES };
 pub const POST: TextLimit = TextLimit { graphemes: POST_GRAPHEMES, bytes: POST_BYTES };
 pub const COMMENT: TextLimit = TextLimit { graphemes: COMMENT_GRAPHEMES, bytes: COMMENT_BYTES };
+pub const GROUP_TITLE: TextLimit = TextLimit { graphemes: GROUP_TITLE_GRAPHEMES, bytes: GROUP_TITLE_BYTES };
 pub const MESSAGE: TextLimit = TextLimit { graphemes: MESSAGE_GRAPHEMES, bytes: MESSAGE_BYTES };
 pub const MESSAGE_PREVIEW: TextLimit = TextLimit { graphemes: MESSAGE_PREVIEW_GRAPHEMES, bytes: MESSAGE_PREVIEW_BYTES };
 pub const MESSAGE_REACTION: TextLimit = TextLimit { graphemes: 1, bytes: MESSAGE_REACTION_BYTES };
@@ -289,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_longest_texts_fit_into_a_record() {
-        for limit in [DISPLAY_NAME, BIO, PRONOUNS, POST, COMMENT, MESSAGE] {
+        for limit in [DISPLAY_NAME, BIO, PRONOUNS, POST, COMMENT, MESSAGE, GROUP_TITLE] {
             assert!(limit.bytes >= limit.graphemes && limit.bytes < RECORD_BYTES / 2, "{limit:?}");
         }
         assert_eq!(RECORD_BYTES, kith_log::MAX_RECORD_BYTES);

@@ -36,6 +36,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::SessionNotFound
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
+        | Reason::MemberNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
         Reason::SelfNotAllowed
         | Reason::Blocked
@@ -47,11 +48,18 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::EditTooLate
         | Reason::ReactionsTooMany
         | Reason::EventsNotOpen
+        | Reason::GroupFull
+        | Reason::LastOwner
+        | Reason::NotAGroup
+        | Reason::FollowedTagsFull
         | Reason::ConsistencyTokenExpired
+        | Reason::AccountDeactivated
         | Reason::TokenExchanged => Code::FailedPrecondition,
-        Reason::NotTheAuthor | Reason::RightMissing | Reason::OnBehalfOfRefused | Reason::SignUpClosed => {
-            Code::PermissionDenied
-        }
+        Reason::NotTheAuthor
+        | Reason::RightMissing
+        | Reason::RoleMissing
+        | Reason::OnBehalfOfRefused
+        | Reason::SignUpClosed => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::BehindToken
@@ -63,7 +71,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::RevocationsBehind
         | Reason::IssuerKeysMissing
         | Reason::IssuerKeysStale => Code::Unavailable,
-        Reason::Overloaded | Reason::RateLimited => Code::ResourceExhausted,
+        Reason::Overloaded | Reason::RateLimited | Reason::StreamTooSlow => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::CompressionUnknown | Reason::ContentTypeUnknown => Code::Unimplemented,
         Reason::Internal | Reason::Unspecified => Code::Internal,
     }
@@ -71,6 +79,7 @@ pub fn code_of(reason: Reason) -> Code {
 
 /// Whether a refusal depends on rows that the tables lack or still have, so that stale tables may refuse what the log
 /// allows. Irreversible states, and violations by the request alone, are refused whatever the tables lack.
+#[allow(clippy::too_many_lines, reason = "one line per reason")]
 pub(crate) fn may_be_stale(reason: Reason) -> bool {
     match reason {
         Reason::CredentialsInvalid
@@ -88,6 +97,12 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::RightMissing
         | Reason::IdentityTaken
         | Reason::IdentityNotFound
+        | Reason::GroupFull
+        | Reason::RoleMissing
+        | Reason::LastOwner
+        | Reason::MemberNotFound
+        | Reason::FollowedTagsFull
+        | Reason::AccountDeactivated
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated
@@ -117,6 +132,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::SelfNotAllowed
         | Reason::GenerationState
         | Reason::DeadLetterState
+        | Reason::NotAGroup
         | Reason::NotTheAuthor
         | Reason::OnBehalfOfRefused
         | Reason::IdentityTokenInvalid
@@ -134,6 +150,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::TablesBeingFilled
         | Reason::Overloaded
         | Reason::RateLimited
+        | Reason::StreamTooSlow
         | Reason::SignUpClosed
         | Reason::MethodUnknown
         | Reason::CompressionUnknown

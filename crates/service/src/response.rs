@@ -180,36 +180,12 @@ impl HttpBody for Taking {
     }
 }
 
-/// A long-lived body, with its place among the open streams.
-pub(crate) struct Open {
-    pub body: Body,
-    /// Among the connection's, and among the process's.
-    pub _places: (OpenStream, Taken),
-}
-
 /// One stream of a connection.
 pub(crate) struct OpenStream(Arc<Held>);
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.waiting().streams -= 1;
-    }
-}
-
-impl HttpBody for Open {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

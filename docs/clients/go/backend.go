@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +20,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/resolver"
@@ -41,6 +43,8 @@ const (
 	// How often another handle is tried.
 	handles  = 10
 	pageSize = 100
+	// Before a stream that ended is opened again.
+	streamAgain = 100 * time.Millisecond
 )
 
 type config struct {
@@ -54,6 +58,7 @@ type config struct {
 	Handle            string            `json:"handle"`
 	Job               string            `json:"job"`
 	Posts             int               `json:"posts"`
+	Messages          int               `json:"messages"`
 }
 
 // connect gives a way to all replicas of a service, by mTLS. A process makes it once: it connects, and connects again, by itself.
@@ -177,6 +182,62 @@ func authorFeed(ctx context.Context, service feeds.FeedServiceClient, accountID,
 	}
 }
 
+// follow gives the numbers of the messages in the person's one conversation, each as it is told, over all replicas, and the last
+// cursor. It accepts a request.
+func follow(ctx context.Context, connection *grpc.ClientConn, c config, accountToken string) ([]uint64, string, error) {
+	updates, conversations := messaging.NewUpdateServiceClient(connection), messaging.NewConversationServiceClient(connection)
+	told, request := []uint64{}, &messaging.StreamUpdatesRequest{AtLeast: []string{accountToken}}
+	for len(told) < c.Messages {
+		err := followOnce(ctx, updates, conversations, request, c, &told)
+		switch status.Code(err) {
+		case codes.OK:
+		// Opened again where it was: its replica went away, or this job did not read fast enough.
+		case codes.Unavailable, codes.ResourceExhausted, codes.Canceled, codes.Unknown:
+			time.Sleep(streamAgain)
+		default:
+			return nil, "", err
+		}
+	}
+	return told, request.Cursor, nil
+}
+
+// followOnce reads one stream until all is told or the stream ends, and leaves its place in the request.
+func followOnce(ctx context.Context, updates messaging.UpdateServiceClient, conversations messaging.ConversationServiceClient,
+	request *messaging.StreamUpdatesRequest, c config, told *[]uint64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := updates.StreamUpdates(ctx, request)
+	if err != nil {
+		return err
+	}
+	for len(*told) < c.Messages {
+		update, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if update.Cursor != "" {
+			request.Cursor = update.Cursor
+		}
+		if message := update.GetMessage(); message != nil {
+			*told = append(*told, message.Number)
+			fmt.Fprintln(os.Stderr, "told", len(*told))
+		}
+		if conversation := update.GetConversation(); conversation != nil {
+			// Before anything else is told a conversation stands for all its messages.
+			for number := uint64(1); len(*told) < int(conversation.LastMessageNumber) && request.Cursor == ""; number++ {
+				*told = append(*told, number)
+			}
+			if conversation.Consent == messaging.Consent_CONSENT_REQUESTED {
+				accept := &messaging.AcceptConversationRequest{ConversationId: conversation.ConversationId}
+				if _, err := call(ctx, conversations.AcceptConversation, accept); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func run(c config) (map[string]any, error) {
 	ctx := context.Background()
 	to := map[string]*grpc.ClientConn{}
@@ -236,14 +297,19 @@ func run(c config) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reaction: %w", err)
 	}
-	inbox := &messaging.ListConversationsRequest{AtLeast: []string{made.ConsistencyToken}}
+	told, cursor, err := follow(ctx, to["messaging"], c, made.ConsistencyToken)
+	if err != nil {
+		return nil, fmt.Errorf("updates: %w", err)
+	}
+	// What was told is there, at every replica that is asked with its cursor.
+	inbox := &messaging.ListConversationsRequest{AtLeast: []string{cmp.Or(cursor, made.ConsistencyToken)}}
 	listed, err := call(ctx, messaging.NewConversationServiceClient(to["messaging"]).ListConversations, inbox)
 	if err != nil {
 		return nil, fmt.Errorf("conversations: %w", err)
 	}
 	return map[string]any{
 		"account_id": account.AccountId, "handle": account.Handle, "same_account_again": proto.Equal(again.Account, account),
-		"refused": refused, "posts": ids, "in_feed": inFeed, "liked": last.Post.PostId, "conversations": len(listed.Conversations),
+		"refused": refused, "posts": ids, "in_feed": inFeed, "liked": last.Post.PostId, "conversations": len(listed.Conversations), "told": told,
 	}, nil
 }
 

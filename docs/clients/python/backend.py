@@ -6,6 +6,7 @@ so what was done is not done twice. Prints what it did as one line of JSON, and 
 
 import json
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import grpc
@@ -32,6 +33,9 @@ CALLS_AT_A_TIME = 8
 # How often another handle is tried.
 HANDLES = 10
 PAGE = 100
+# A stream that ends so is opened again where it was: its replica went away, or this job did not read fast enough.
+STREAM_ENDS = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
+STREAM_AGAIN_SECONDS = 0.1
 
 
 def file(path):
@@ -108,6 +112,34 @@ def author_feed(feed_service, account_id, token, metadata):
             return found
 
 
+def follow(updates, conversations, config, metadata, account_token):
+    """The numbers of the messages in the person's one conversation, each as it is told, over all replicas, and the last cursor. Accepts a request."""
+    told, cursor = [], ""
+    while len(told) < config["messages"]:
+        request = messaging.StreamUpdatesRequest(cursor=cursor, at_least=[account_token])
+        try:
+            for update in updates.StreamUpdates(request, metadata=metadata):
+                what = update.WhichOneof("update")
+                if what == "message":
+                    told.append(update.message.number)
+                    print(f"told {len(told)}", file=sys.stderr, flush=True)
+                elif what == "conversation":
+                    # Before anything else is told a conversation stands for all its messages.
+                    if not told and not cursor:
+                        told = list(range(1, update.conversation.last_message_number + 1))
+                    if update.conversation.consent == messaging.CONSENT_REQUESTED:
+                        accept = messaging.AcceptConversationRequest(conversation_id=update.conversation.conversation_id)
+                        conversations.AcceptConversation(accept, metadata=metadata, timeout=DEADLINE_SECONDS)
+                cursor = update.cursor or cursor
+                if len(told) >= config["messages"]:
+                    break
+        except grpc.RpcError as error:
+            if error.code() not in STREAM_ENDS:
+                raise
+            time.sleep(STREAM_AGAIN_SECONDS)
+    return told, cursor
+
+
 def main(config):
     to = {service: channel(config, service) for service in config["services"]}
     accounts = identity_grpc.AccountServiceStub(to["identity"])
@@ -135,8 +167,11 @@ def main(config):
         at_least=[last.consistency_token],
     )
     engagement_grpc.ReactionServiceStub(to["engagement"]).React(react, metadata=metadata, timeout=DEADLINE_SECONDS)
-    inbox = messaging.ListConversationsRequest(at_least=[made.consistency_token])
     conversations = messaging_grpc.ConversationServiceStub(to["messaging"])
+    updates = messaging_grpc.UpdateServiceStub(to["messaging"])
+    told, cursor = follow(updates, conversations, config, metadata, made.consistency_token)
+    # What was told is there, at every replica that is asked with its cursor.
+    inbox = messaging.ListConversationsRequest(at_least=[cursor or made.consistency_token])
     listed = conversations.ListConversations(inbox, metadata=metadata, timeout=DEADLINE_SECONDS)
 
     did = {
@@ -148,6 +183,7 @@ def main(config):
         "in_feed": in_feed,
         "liked": last.post.post_id,
         "conversations": len(listed.conversations),
+        "told": told,
     }
     print(json.dumps(did))
 

@@ -5,7 +5,8 @@
 
 import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
-import { credentials, Metadata } from "@grpc/grpc-js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { credentials, Metadata, status as codes } from "@grpc/grpc-js";
 import type { CallOptions, ChannelCredentials, ClientOptions, ClientUnaryCall, ServiceError } from "@grpc/grpc-js";
 
 import { ErrorInfo } from "./google/rpc/error_details.js";
@@ -16,7 +17,15 @@ import { FeedServiceClient, GetAuthorFeedRequest } from "./kith/feeds/v1/service
 import type { GetAuthorFeedResponse } from "./kith/feeds/v1/service.js";
 import { AccountServiceClient, CreateAccountRequest } from "./kith/identity/v1/service.js";
 import type { CreateAccountResponse } from "./kith/identity/v1/service.js";
-import { ConversationServiceClient, ListConversationsRequest } from "./kith/messaging/v1/service.js";
+import {
+  AcceptConversationRequest,
+  Consent,
+  ConversationServiceClient,
+  ListConversationsRequest,
+  StreamUpdatesRequest,
+  UpdateServiceClient,
+} from "./kith/messaging/v1/service.js";
+import type { StreamUpdatesResponse } from "./kith/messaging/v1/service.js";
 import { CreatePostRequest, PostServiceClient } from "./kith/posts/v1/service.js";
 import type { CreatePostResponse } from "./kith/posts/v1/service.js";
 import { TokenServiceClient } from "./kith/tokens/v1/service.js";
@@ -34,6 +43,7 @@ interface Config {
   handle: string;
   job: string;
   posts: number;
+  messages: number;
 }
 
 // For a call with all its attempts. Without a deadline a call to a process that hangs never ends.
@@ -42,6 +52,9 @@ const CALLS_AT_A_TIME = 8;
 // How often another handle is tried.
 const HANDLES = 10;
 const PAGE = 100;
+// A stream that ends so is opened again where it was: its replica went away, or this job did not read fast enough.
+const STREAM_ENDS = [codes.UNAVAILABLE, codes.RESOURCE_EXHAUSTED, codes.CANCELLED, codes.UNKNOWN];
+const STREAM_AGAIN_MS = 100;
 
 type Client<T> = new (address: string, credentials: ChannelCredentials, options: ClientOptions) => T;
 
@@ -124,6 +137,42 @@ async function authorFeed(service: FeedServiceClient, accountId: string, token: 
   return found;
 }
 
+// The numbers of the messages in the person's one conversation, each as it is told, over all replicas, and the last cursor. Accepts a request.
+async function follow(updates: UpdateServiceClient, conversations: ConversationServiceClient, config: Config, metadata: Metadata, token: string) {
+  let told: number[] = [];
+  let cursor = "";
+  while (told.length < config.messages) {
+    const stream = updates.streamUpdates(StreamUpdatesRequest.fromPartial({ cursor, atLeast: [token] }), metadata);
+    try {
+      for await (const update of stream as AsyncIterable<StreamUpdatesResponse>) {
+        if (update.message) {
+          told.push(update.message.number);
+          console.error(`told ${told.length}`);
+        }
+        if (update.conversation) {
+          const { conversationId, lastMessageNumber, consent } = update.conversation;
+          // Before anything else is told a conversation stands for all its messages.
+          if (!cursor && !told.length) told = Array.from({ length: lastMessageNumber }, (_, index) => index + 1);
+          if (consent === Consent.CONSENT_REQUESTED) {
+            const accept = AcceptConversationRequest.fromPartial({ conversationId });
+            await call(conversations, conversations.acceptConversation, accept, metadata);
+          }
+        }
+        cursor = update.cursor || cursor;
+        if (told.length >= config.messages) break;
+      }
+    } catch (error) {
+      if (!STREAM_ENDS.includes((error as ServiceError).code)) throw error;
+      await sleep(STREAM_AGAIN_MS);
+    } finally {
+      // The stream reports its own end as an error, also when nobody reads it any more.
+      stream.on("error", () => {});
+      stream.cancel();
+    }
+  }
+  return [told, cursor] as const;
+}
+
 const config: Config = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const accounts = connect(config, "identity", AccountServiceClient);
 const subjectToken = readFileSync(config.subject_token_file, "utf8").trim();
@@ -151,8 +200,11 @@ const [requestId, atLeast] = [`${config.job}/like`, [last.consistencyToken]];
 const reactions = connect(config, "engagement", ReactionServiceClient);
 await call(reactions, reactions.react, { subject, kind: ReactionKind.REACTION_KIND_LIKE, requestId, atLeast }, metadata);
 
-const inbox = ListConversationsRequest.fromPartial({ atLeast: [made.consistencyToken] });
 const conversations = connect(config, "messaging", ConversationServiceClient);
+const updates = connect(config, "messaging", UpdateServiceClient);
+const [told, cursor] = await follow(updates, conversations, config, metadata, made.consistencyToken);
+// What was told is there, at every replica that is asked with its cursor.
+const inbox = ListConversationsRequest.fromPartial({ atLeast: [cursor || made.consistencyToken] });
 const listed = await call(conversations, conversations.listConversations, inbox, metadata);
 
 const did = {
@@ -164,5 +216,6 @@ const did = {
   in_feed: inFeed,
   liked: postId,
   conversations: listed.conversations.length,
+  told,
 };
 console.log(JSON.stringify(did));

@@ -137,9 +137,11 @@ fn an_intent_says_by_which_rules_it_is_judged() {
         Vec::from_iter(intents),
         [
             "kith.identity.private.v1.AccountRequested",
+            "kith.identity.private.v1.AccountStateRequested",
             "kith.identity.private.v1.ExchangeRequested",
             "kith.identity.private.v1.IdentityRequested",
             "kith.identity.private.v1.ProfileRequested",
+            "kith.messaging.private.v1.GroupChangeRequested",
             "kith.posts.private.v1.EditRequested"
         ]
     );

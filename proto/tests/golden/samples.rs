@@ -1,5 +1,6 @@
 //! One event of each type, with values chosen by hand: no field is left at its default, so that a lost one is noticed.
 
+mod groups;
 mod people;
 
 use kith_content::Content;
@@ -46,7 +47,7 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo"
 const DIGEST: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 pub fn all() -> Vec<Event> {
-    let messages = [people::all(), posts(), engagement(), messaging()];
+    let messages = [people::all(), posts(), engagement(), messaging(), groups::all()];
     [messages.concat(), vec![dead_letter()], ops(), vec![security()]].concat()
 }
 
@@ -163,9 +164,9 @@ fn messaging() -> Vec<Event> {
         clears_mark: 2,
     };
     let (conversation_id, account_id) = (CONVERSATION.to_owned(), ADA.to_owned());
-    let accepted = ConversationAccepted { conversation_id, account_id, create_time: at(33) };
+    let accepted = ConversationAccepted { conversation_id, account_id, create_time: at(33), seat: 8 };
     let (conversation_id, account_id) = (CONVERSATION.to_owned(), ADA.to_owned());
-    let declined = ConversationDeclined { conversation_id, account_id, create_time: at(34) };
+    let declined = ConversationDeclined { conversation_id, account_id, create_time: at(34), seat: 8 };
     let policy = MessagingPolicy::Followed.into();
     let set = MessagingPolicySet { account_id: ADA.into(), policy, create_time: at(35) };
     vec![

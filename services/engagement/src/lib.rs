@@ -19,6 +19,7 @@ use std::sync::Arc;
 use kith_fold::{EVENTS, Fold, Group};
 use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
+use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
 use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
@@ -52,13 +53,14 @@ pub fn group(generation: u32) -> Group {
         Arc::new(Blocks),
         Arc::new(BlockedBy),
         Arc::new(Origins),
+        Arc::new(Away),
         Arc::new(reaction::Reactions),
         Arc::new(discussion::Comments),
         Arc::new(share::Shares),
         Arc::new(bookmark::Bookmarks),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
-    Group { name: GROUP, generation, folds_version: 2, reads: EVENTS, topics, folds, shown: None }
+    Group { name: GROUP, generation, folds_version: 3, reads: EVENTS, topics, folds, shown: None }
 }
 
 /// The handlers; cheap to clone.

@@ -22,6 +22,7 @@ use kith_service::kit::Seen;
 use kith_tables::{StoreError, Timestamp};
 
 use crate::arbiter::{ClaimRow, Claims, claim};
+use crate::counts::counted;
 use crate::handle::Handle;
 use crate::password::Password;
 use crate::{IdentityService, link, profile, proof, read, sign_up};
@@ -267,7 +268,7 @@ impl Settles<rpc::CreateAccount> for Claims {
                 None => return Ok(Verdict::Lost(Rejection::IdentityTaken.into())),
             }
         }
-        let account = Some(account.present(&seen.opener(), &claim.account_id));
+        let account = Some(counted(&seen.state, account.present(&seen.opener(), &claim.account_id)).await?);
         Ok(Verdict::Won(CreateAccountResponse { account, ..CreateAccountResponse::default() }, follows))
     }
 }

@@ -1,20 +1,24 @@
-//! The identity service: accounts and their unique handles, sessions, follows and blocks.
+//! The identity service: accounts and their unique handles, sessions, follows, blocks and mutes.
 //!
 //! Commands append one record each: facts to `kith.identity.v1`, the intent to own a handle to
-//! `kith.identity.private.v1`, whose fold decides who wins; sessions and passwords go there too. What a follow and a block make of each other, which live
+//! `kith.identity.private.v1`, whose fold decides who wins; sessions and passwords go there too. What a follow and a block or a removal make of each other, which live
 //! under two keys, is settled by a process manager ([`graph::Edges`]).
 
 mod account;
 pub mod arbiter;
+mod counts;
 pub mod edge;
 mod exchange;
+mod followed_tag;
 pub mod followers;
 pub mod graph;
 mod guesses;
 mod handle;
 pub mod link;
 mod lists;
+mod mute;
 mod password;
+mod presence;
 mod profile;
 mod proof;
 mod read;
@@ -31,7 +35,9 @@ use kith_proto::identity::v1::graph_service_server::{self, GraphServiceServer};
 use kith_proto::identity::v1::rpc;
 use kith_proto::identity::v1::session_service_server::{self, SessionServiceServer};
 use kith_relations::account::{Accounts, Handles};
+use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::mute::Mutes;
 use kith_relations::origin::Origins;
 use kith_service::auth::{Principals, TokenIssuer, Verifier};
 use kith_service::call::Handlers;
@@ -56,6 +62,8 @@ rpcs! {
         read batch_get_accounts: rpc::BatchGetAccounts => read::Accounts,
         read resolve_handle: rpc::ResolveHandle => read::Accounts,
         contest update_profile: rpc::UpdateProfile => profile::Profiles,
+        called deactivate_account: rpc::DeactivateAccount => presence::deactivate,
+        anyone reactivate_account: rpc::ReactivateAccount => presence::reactivate,
     }
 }
 
@@ -82,8 +90,17 @@ rpcs! {
         contest block: rpc::Block => relationship::Relationships,
         command unblock: rpc::Unblock => relationship::Relationships,
         read batch_get_relationships: rpc::BatchGetRelationships => relationship::Relationships,
-        list list_followers: rpc::ListFollowers => lists::Follows,
-        list list_following: rpc::ListFollowing => lists::Follows,
+        list list_followers: rpc::ListFollowers => lists::Graph,
+        list list_following: rpc::ListFollowing => lists::Graph,
+        contest remove_follower: rpc::RemoveFollower => relationship::Relationships,
+        command mute: rpc::Mute => mute::Muting,
+        command unmute: rpc::Unmute => mute::Muting,
+        list list_mutes: rpc::ListMutes => lists::Graph,
+        list list_blocks: rpc::ListBlocks => lists::Graph,
+        list list_mutuals: rpc::ListMutuals => lists::Graph,
+        command follow_tag: rpc::FollowTag => followed_tag::FollowedTags,
+        command unfollow_tag: rpc::UnfollowTag => followed_tag::FollowedTags,
+        list list_followed_tags: rpc::ListFollowedTags => followed_tag::FollowedTags,
     }
 }
 
@@ -95,22 +112,26 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 3,
+        folds_version: 5,
         reads: EVENTS,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE, topics::REVOCATIONS],
         folds: vec![
             Arc::new(Arbiter(arbiter::Claims)),
             Arc::new(Arbiter(profile::Profiles)),
+            Arc::new(Arbiter(presence::Presences)),
             Arc::new(Arbiter(link::Links)),
             Arc::new(sign_up::SignUps),
             Arc::new(Arbiter(exchange::Exchanges)),
             Arc::new(Accounts),
+            Arc::new(Away),
             Arc::new(Handles),
             Arc::new(Origins),
             Arc::new(graph::Edges),
             Arc::new(followers::Followers),
+            Arc::new(followed_tag::FollowedTags),
             Arc::new(Blocks),
             Arc::new(BlockedBy),
+            Arc::new(Mutes),
             Arc::new(session::fold::Sessions),
             Arc::new(session::revoked::Revoked),
         ],

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use kith_fold::{Append, Contest, Found, PROFILE_EVENTS, Record, State, WaitError};
-use kith_log::{LogPartition, Position, RecordId, Topic, topics};
+use kith_log::{Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::ProfileRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
@@ -22,6 +22,7 @@ use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, row};
 use kith_text::address::is_web_address;
 use kith_text::language::is_language_tag;
 
+use crate::counts::counted;
 use crate::{IdentityService, read};
 
 pub static PROFILE_CLAIMS: Table = Table {
@@ -283,20 +284,14 @@ impl Settles<rpc::UpdateProfile> for Profiles {
             return Ok(Verdict::Lost(Rejection::RevisionStale { current: revision }.into()));
         }
         let (account, place) = reached?;
-        let account = Some(account.present(&seen.opener(), account_id));
+        let account = Some(counted(&seen.state, account.present(&seen.opener(), account_id)).await?);
         Ok(Verdict::Won(UpdateProfileResponse { account, ..UpdateProfileResponse::default() }, place.into()))
     }
 }
 
 /// Waits until the account's profile is at `revision`: the fact of the update that made it so is folded.
 async fn reached(seen: &Seen<'_>, account_id: &str, revision: u32) -> Result<(AccountRow, Position), WaitError> {
-    let look = || async {
-        let found = read::found(&seen.state, account_id).await?;
-        Ok(found.filter(|found| found.row.profile_revision() >= revision))
-    };
-    let found = seen.state.until((topics::IDENTITY, account_id), seen.deadline.at(), look).await?;
-    let partition = LogPartition::of_key(topics::IDENTITY, account_id, seen.state.partition_count());
-    Ok((found.row, Position { partition, offset: found.position }))
+    read::until(seen, account_id, |account| account.profile_revision() >= revision).await
 }
 
 /// The verdict on an intent, if it is folded; its position is the intent's.

@@ -21,7 +21,7 @@ use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_service::limits::SESSION_IDLE_SECONDS;
 use kith_tables::{Column, Order, RowType, Section, Table, Timestamp, Value, row};
 
-/// The password of a session that never began was changed while it was compared.
+/// The password of a session that never began was changed while it was compared, or its account was away.
 const NEVER_BEGAN: i64 = -1;
 pub const STANDS: i64 = SessionEnd::Unspecified as i64;
 const IDLE_US: i64 = SESSION_IDLE_SECONDS as i64 * 1_000_000;
@@ -48,6 +48,8 @@ row! {
         /// The number of records up to the one that set the password; 0: the account has its first.
         pub password_set_at: i64,
         pub applied: AppliedIds,
+        /// No session begins while the account is away.
+        pub away: bool,
     }
 }
 row! {
@@ -121,7 +123,8 @@ impl Before {
             | Private::IdentityRequested(_)
             | Private::ExchangeRequested(_) => {}
             Private::SessionCreated(event) if self.session.is_none() => {
-                let is_of_now = event.by_identity || number(event.password_set_at) == self.account.password_set_at;
+                let is_proven = event.by_identity || number(event.password_set_at) == self.account.password_set_at;
+                let is_of_now = is_proven && !self.account.away;
                 self.session = Some(SessionRow {
                     made_at: number(record.position.offset),
                     client: event.client.into(),
@@ -150,6 +153,14 @@ impl Before {
             Private::SessionsEnded(event) => {
                 if self.account.applied.insert(record.id) {
                     self.end_all_but(&event.kept_session_id, next);
+                }
+            }
+            Private::AccountStateRequested(event) => {
+                if self.account.applied.insert(record.id) && self.account.away != event.deactivates {
+                    self.account.away = event.deactivates;
+                    if event.deactivates {
+                        self.end_all_but("", next);
+                    }
                 }
             }
             Private::PasswordChanged(event) => {

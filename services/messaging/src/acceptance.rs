@@ -20,7 +20,7 @@ use kith_tables::StoreError;
 
 use crate::consent::Consent;
 use crate::summary::Summary;
-use crate::viewing::shown;
+use crate::viewing::{shown, verdict};
 use crate::{MessagingService, Rejection, conversation};
 
 /// Accepts, or declines.
@@ -30,14 +30,23 @@ pub struct Command {
     pub accepts: bool,
 }
 
-fn event(asked: &Asked, command: &Command) -> MessagingEvent {
+/// `seat`: the number of the caller's seat in a group, or 0.
+fn event(asked: &Asked, command: &Command, seat: u64) -> MessagingEvent {
     let (conversation_id, account_id) = (command.conversation_id.clone(), asked.actor.clone());
     let create_time = Some(time::of_us(asked.at.0));
     match command.accepts {
-        true => MessagingEvent::ConversationAccepted(ConversationAccepted { conversation_id, account_id, create_time }),
-        false => {
-            MessagingEvent::ConversationDeclined(ConversationDeclined { conversation_id, account_id, create_time })
-        }
+        true => MessagingEvent::ConversationAccepted(ConversationAccepted {
+            conversation_id,
+            account_id,
+            create_time,
+            seat,
+        }),
+        false => MessagingEvent::ConversationDeclined(ConversationDeclined {
+            conversation_id,
+            account_id,
+            create_time,
+            seat,
+        }),
     }
 }
 
@@ -70,15 +79,15 @@ impl Noun for Acceptances {
             Consent::Declined => command.accepts,
             Consent::Given | Consent::Accepted(_) => false,
         };
-        Ok(changes.then(|| event(asked, command)))
+        Ok(changes.then(|| event(asked, command, member.seat_number())))
     }
 
     fn evolve(summary: &mut Summary, record: &Record) {
         match conversation::fact(record) {
             Some(MessagingEvent::ConversationAccepted(event)) => {
-                summary.accept(&event.account_id, record.position.offset);
+                summary.accept(&event.account_id, event.seat, record.position.offset);
             }
-            Some(MessagingEvent::ConversationDeclined(event)) => summary.decline(&event.account_id),
+            Some(MessagingEvent::ConversationDeclined(event)) => summary.decline(&event.account_id, event.seat),
             _ => {}
         }
     }
@@ -104,10 +113,11 @@ impl Settles<rpc::AcceptConversation> for Acceptances {
         asked: &Asked,
         command: &Command,
     ) -> Result<Verdict<AcceptConversationResponse>, Unknown> {
-        let (conversation, place) = shown(seen, asked, &command.conversation_id).await?;
-        let conversation = Some(conversation);
-        let response = AcceptConversationResponse { conversation, ..AcceptConversationResponse::default() };
-        Ok(Verdict::Won(response, place.into()))
+        let shown = shown(seen, asked, &command.conversation_id).await?;
+        Ok(verdict(shown, |conversation| AcceptConversationResponse {
+            conversation,
+            ..AcceptConversationResponse::default()
+        }))
     }
 }
 
@@ -124,10 +134,11 @@ impl Settles<rpc::DeclineConversation> for Acceptances {
         asked: &Asked,
         command: &Command,
     ) -> Result<Verdict<DeclineConversationResponse>, Unknown> {
-        let (conversation, place) = shown(seen, asked, &command.conversation_id).await?;
-        let conversation = Some(conversation);
-        let response = DeclineConversationResponse { conversation, ..DeclineConversationResponse::default() };
-        Ok(Verdict::Won(response, place.into()))
+        let shown = shown(seen, asked, &command.conversation_id).await?;
+        Ok(verdict(shown, |conversation| DeclineConversationResponse {
+            conversation,
+            ..DeclineConversationResponse::default()
+        }))
     }
 }
 
@@ -164,10 +175,10 @@ mod tests {
             [true, false].map(|accepts| decide(&summary, EVE, accepts)),
             [const { Err(Rejection::NotFound) }; 2]
         );
-        summary.decline(&BOB.to_string());
+        summary.decline(&BOB.to_string(), 0);
         assert_eq!(decide(&summary, BOB, false), Ok(None));
         assert!(matches!(decide(&summary, BOB, true), Ok(Some(_))), "he may change his mind");
-        summary.accept(&BOB.to_string(), 5);
+        summary.accept(&BOB.to_string(), 0, 5);
         assert_eq!([true, false].map(|accepts| decide(&summary, BOB, accepts)), [Ok(None), Ok(None)], "for good");
     }
 }

@@ -9,18 +9,18 @@ use kith_service::command::{Asked, Standing, Unknown};
 use kith_service::kit::Seen;
 use kith_tables::{Key, StoreError};
 
-use crate::Rejection;
 use crate::conversation::{self, CONVERSATIONS, MessageIdRow, under_id};
 use crate::kept::MessageRow;
 use crate::members::Member;
 use crate::policy::Door;
 use crate::summary::Summary;
+use crate::{Rejection, visible};
 
 /// What a command about a message is decided on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Addressed {
     pub summary: Summary,
-    /// With its number; `None`: there is no such message, or it came when no more could wait.
+    /// With its number; `None`: there is no such message, it came when no more could wait, or the caller does not see it.
     pub message: Option<(i64, MessageRow)>,
     /// One of the two in a direct conversation blocks the other.
     pub blocked: bool,
@@ -43,7 +43,13 @@ impl Addressed {
         let (blocked, shut) =
             try_join!(is_blocked(state, &asked.actor, &summary), is_shut(state, &asked.actor, &summary))?;
         let rests_on = message.as_ref().map(|(_, found)| found.position);
-        let message = message.map(|(number, found)| (number, found.row));
+        let message = match message {
+            Some((number, found)) => {
+                let sees = visible::sees(state, &asked.actor, &summary, (number, &found.row.sender_id)).await?;
+                Some((number, found.row)).filter(|_| sees)
+            }
+            None => None,
+        };
         let row = message.as_ref().map(|(_, row)| row.create_time.max(row.edit_time).max(row.unsend_time));
         let newest = row.unwrap_or_default().max(summary.activity_time());
         let is_open = seen.events_open() >= MESSAGE_EVENTS;
@@ -73,22 +79,36 @@ pub async fn stored(
     Ok(found.map(|found| (number, found)))
 }
 
-/// The same, once a record about it is folded; and the place that its row says.
-pub async fn settled(
+/// The same; no read if the id is empty.
+pub async fn stored_or_none(
     state: &State,
     conversation_id: &str,
     message_id: &str,
-) -> Result<(i64, MessageRow, Position), Unknown> {
-    let found = stored(state, conversation_id, message_id).await?;
+) -> Result<Option<(i64, Found<MessageRow>)>, StoreError> {
+    if message_id.is_empty() { Ok(None) } else { stored(state, conversation_id, message_id).await }
+}
+
+/// A message once a record about it is folded, and its conversation.
+pub struct Settled {
+    pub summary: Summary,
+    pub number: i64,
+    pub row: MessageRow,
+    /// What its row says.
+    pub place: Position,
+}
+
+pub async fn settled(state: &State, conversation_id: &str, message_id: &str) -> Result<Settled, Unknown> {
+    let (conversation, found) =
+        try_join!(conversation::summary(state, conversation_id), stored(state, conversation_id, message_id))?;
     let (number, found) = found.ok_or_else(|| Unknown::defect("a message that something was done to is not there"))?;
     let partition = LogPartition::of_key(topics::MESSAGING, conversation_id, state.partition_count());
-    Ok((number, found.row, Position { partition, offset: found.position }))
+    let place = Position { partition, offset: found.position };
+    Ok(Settled { summary: conversation.row, number, row: found.row, place })
 }
 
 /// Whether the policy of one who has not accepted keeps the caller out.
 pub async fn is_shut(state: &State, caller: &str, summary: &Summary) -> Result<bool, StoreError> {
-    let waiting = summary.members.others(caller).filter(|other| !other.consent.stands());
-    let doors = waiting.map(|other| Door::of(state, &other.account_id, caller));
+    let doors = summary.waiting_for(caller).map(|other| Door::of(state, &other.account_id, caller));
     Ok(try_join_all(doors).await?.iter().any(|door| !door.admits()))
 }
 

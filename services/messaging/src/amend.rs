@@ -16,7 +16,7 @@ use crate::tally::Tally;
 row! {
     /// The reactions of one member to one message.
     #[derive(Debug, Clone, Default, PartialEq)]
-    pub struct ReactionRow in 3 {
+    pub struct ReactionRow in 4 {
         /// A line each, in order.
         pub graphemes: String,
         pub applied: AppliedIds,
@@ -94,6 +94,11 @@ fn target(event: &MessagingEvent) -> Option<Target<'_>> {
     })
 }
 
+/// The message that such an event is about, with its number; `None`: it is another event, or its ids can be in no key.
+pub fn message_of(event: &MessagingEvent) -> Option<(&str, i64)> {
+    target(event).map(|target| (target.message_id, target.number))
+}
+
 /// With the rows that the event changes; `None`: its ids can be in no key.
 pub fn scope(scope: Scope, event: &MessagingEvent) -> Option<Scope> {
     let Target { message_id, number, reacts } = target(event)?;
@@ -110,6 +115,8 @@ pub fn apply(rows: &mut Rows, summary: &mut Summary, record: &Record, event: &Me
     let key = || [number.into(), message_id.into()];
     let Some(mut message) = rows.get::<MessageRow>(key()) else { return };
     let changed = match event {
+        // Who has left a group takes back what it said, and says nothing else.
+        MessagingEvent::MessageEdited(event) if summary.is_left_by(&event.sender_id) => false,
         MessagingEvent::MessageEdited(event) => {
             let edited = message.edit(event, record, edit_window_us);
             if edited {

@@ -66,7 +66,7 @@ impl Reads<rpc::GetAvailability> for Availabilities {
             Door::of(state, &account_id, &seen.viewer),
         )?;
         match known.map(|_| sight) {
-            None | Some(Sight::BlockedBy) => Err(Rejection::AccountNotFound.into()),
+            None | Some(Sight::BlockedBy | Sight::Away) => Err(Rejection::AccountNotFound.into()),
             Some(Sight::Blocks) => Ok(told(Availability::Blocked)),
             Some(Sight::Clear) => {
                 let may_wait = seen.events_open() >= CONSENT_EVENTS;
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(to(&waiting(0), everyone(true)), Availability::AsRequest, "it stays a request");
         assert_eq!(to(&waiting(3), everyone(false)), Availability::AwaitsAcceptance);
         let mut declined = waiting(3);
-        declined.decline(&BOB.to_string());
+        declined.decline(&BOB.to_string(), 0);
         assert_eq!(to(&declined, everyone(false)), Availability::AwaitsAcceptance, "nothing is told");
     }
 
@@ -128,7 +128,7 @@ mod tests {
         }
         assert_eq!(to(&Summary::default(), door(MessagingPolicy::Followed, true)), Availability::Open);
         let mut accepted = waiting(3);
-        accepted.accept(&BOB.to_string(), 9);
+        accepted.accept(&BOB.to_string(), 0, 9);
         assert_eq!(to(&accepted, door(MessagingPolicy::Nobody, false)), Availability::Open);
         assert_eq!(
             availability(&waiting(3), &BOB.to_string(), &door(MessagingPolicy::Nobody, false), true),

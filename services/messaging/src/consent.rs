@@ -29,6 +29,16 @@ impl Consent {
         matches!(self, Self::Given | Self::Accepted(_))
     }
 
+    /// Whether the member is told what others write.
+    pub fn is_told(self) -> bool {
+        self != Self::Declined
+    }
+
+    /// Whether the conversation is among the member's requests.
+    pub fn waits(self) -> bool {
+        self == Self::Asked
+    }
+
     /// The record that put it into the inbox, unless it was there from the beginning.
     pub fn accepted_at(self) -> Option<Offset> {
         match self {

@@ -9,12 +9,13 @@ use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Value
 
 use crate::amend::{self, ReactionRow};
 use crate::consent::Consent;
+use crate::facts::{FormerRow, GroupRow};
 use crate::kept::MessageRow;
 use crate::members::Member;
 use crate::summary::Summary;
-use crate::{inbox, requests};
+use crate::{facts, former, inbox, requests};
 
-/// Newest first. Section 0 is kept for members, should they one day be more than a summary row can hold.
+/// Newest first.
 pub static CONVERSATIONS: Table = Table {
     name: "conversations",
     partition: &[Column::text("conversation_id")],
@@ -23,6 +24,8 @@ pub static CONVERSATIONS: Table = Table {
     sections: &[
         Section::of::<MessageRow>("message"),
         Section::of::<MessageIdRow>("message_id"),
+        Section::of::<FormerRow>("former"),
+        Section::of::<GroupRow>("group"),
         Section::of::<ReactionRow>("reaction"),
         Section::of::<ViewIdsRow>("view_ids"),
     ],
@@ -32,11 +35,11 @@ pub static CONVERSATIONS: Table = Table {
 row! {
     /// The last changes of a member's own view; under number 0.
     #[derive(Debug, Clone, Default, PartialEq)]
-    pub struct ViewIdsRow in 4 { pub applied: AppliedIds }
+    pub struct ViewIdsRow in 5 { pub applied: AppliedIds }
 }
 row! {
     /// Which number the message of this `id` has; under number 0. 0: it came when no more could wait for the others'
-    /// acceptance, and is none for ever.
+    /// acceptance, or its sender was not in the group, and is none for ever.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct MessageIdRow in 2 { pub message_number: i64 }
 }
@@ -82,6 +85,7 @@ impl Fold for Conversations {
             | MessagingEvent::MessageReactionAdded(_)
             | MessagingEvent::MessageReactionRemoved(_) => amend::scope(scope, event),
             MessagingEvent::MessagingPolicySet(_) => None,
+            _ => Some(facts::with_rows(scope, event)),
         }
     }
 
@@ -91,8 +95,10 @@ impl Fold for Conversations {
         match event {
             MessagingEvent::ConversationCreated(event) => summary.create(event, record.time, record.id),
             MessagingEvent::ReadMarkerMoved(event) => summary.read(event, record.id),
-            MessagingEvent::ConversationAccepted(event) => summary.accept(&event.account_id, record.position.offset),
-            MessagingEvent::ConversationDeclined(event) => summary.decline(&event.account_id),
+            MessagingEvent::ConversationAccepted(event) => {
+                summary.accept(&event.account_id, event.seat, record.position.offset);
+            }
+            MessagingEvent::ConversationDeclined(event) => summary.decline(&event.account_id, event.seat),
             MessagingEvent::MessagingPolicySet(_) => return,
             MessagingEvent::MessageEdited(_)
             | MessagingEvent::MessageUnsent(_)
@@ -109,7 +115,7 @@ impl Fold for Conversations {
                 if rows.get::<MessageIdRow>(under_id(&event.message_id)).is_some() {
                     return;
                 }
-                if summary.is_full_for(&event.sender_id) {
+                if summary.is_full_for(&event.sender_id) || summary.is_left_by(&event.sender_id) {
                     // Remembered, so that no copy of it counts later.
                     return rows.put(under_id(&event.message_id), MessageIdRow::default());
                 }
@@ -120,8 +126,19 @@ impl Fold for Conversations {
                 );
                 rows.put(under_id(&event.message_id), MessageIdRow { message_number: number });
             }
+            group => {
+                if !facts::apply(rows, &mut summary, group, record) {
+                    return;
+                }
+            }
         }
-        let is_active = matches!(event, MessagingEvent::ConversationCreated(_) | MessagingEvent::MessageSent(_));
+        let is_active = matches!(
+            event,
+            MessagingEvent::ConversationCreated(_)
+                | MessagingEvent::MessageSent(_)
+                | MessagingEvent::GroupCreated(_)
+                | MessagingEvent::MembersAdded(_)
+        );
         if summary.exists() && is_active {
             let active = summary.activity_time();
             summary.places.be_active(active.0.div_euclid(self.place_us), active, record.position.offset);
@@ -135,25 +152,32 @@ impl Fold for Conversations {
         let (Some(event), Some(mark)) = (fact(record), rows.mark()) else { return Vec::new() };
         let summary = rows.summary::<Summary>();
         let concerned = summary.members.iter().filter(|member| concerns(event, &summary, &member.account_id));
-        concerned.flat_map(|member| spread(event, &summary, member, (mark, record.position.offset))).collect()
+        let spread = concerned.flat_map(|member| spread(event, &summary, member, (mark, record.position.offset)));
+        let about = facts::about(rows, &summary, event);
+        let cleared = about
+            .iter()
+            .flat_map(|(account, before)| former::clear(conversation_id(event), &summary, (account, before), mark));
+        spread.chain(cleared).collect()
     }
 }
 
-/// What one member makes of the conversation. A copy changes nothing.
+/// What one member makes of the conversation. A copy changes nothing, also of a record that came when its account was in the
+/// group no more.
 fn view(rows: &mut Rows, summary: &mut Summary, record: &Record, event: &MessagingEvent) {
-    let last_number = summary.last_number;
-    let Some((account_id, member)) = viewer_id(event).and_then(|id| Some((id, summary.members.get_mut(id)?))) else {
+    let Some(account_id) = viewer_id(event) else { return };
+    let is_in = summary.members.get(account_id).is_some();
+    if !is_in && !summary.is_group() {
         return;
-    };
+    }
     let mut ids: ViewIdsRow = rows.get(under_id(account_id)).unwrap_or_default();
     if ids.applied.insert(record.id) {
         rows.put(under_id(account_id), ids);
-        member.view.change(event, last_number);
+        summary.view(account_id, event);
     }
 }
 
 /// Whose own view of the conversation the event changes.
-fn viewer_id(event: &MessagingEvent) -> Option<&str> {
+pub fn viewer_id(event: &MessagingEvent) -> Option<&str> {
     match event {
         MessagingEvent::ConversationMuted(event) => Some(&event.account_id),
         MessagingEvent::ConversationUnmuted(event) => Some(&event.account_id),
@@ -171,9 +195,7 @@ fn concerns(event: &MessagingEvent, summary: &Summary, account_id: &str) -> bool
         MessagingEvent::ReadMarkerMoved(moved) => moved.account_id == account_id,
         MessagingEvent::ConversationAccepted(accepted) => accepted.account_id == account_id,
         MessagingEvent::ConversationDeclined(declined) => declined.account_id == account_id,
-        MessagingEvent::ConversationCreated(_) | MessagingEvent::MessageSent(_) | MessagingEvent::MessageUnsent(_) => {
-            true
-        }
+        MessagingEvent::MemberRoleSet(set) => set.account_id == account_id,
         MessagingEvent::MessageEdited(edited) => summary.last_message_id == edited.message_id,
         MessagingEvent::ConversationMuted(_)
         | MessagingEvent::ConversationUnmuted(_)
@@ -183,6 +205,14 @@ fn concerns(event: &MessagingEvent, summary: &Summary, account_id: &str) -> bool
         MessagingEvent::MessagingPolicySet(_)
         | MessagingEvent::MessageReactionAdded(_)
         | MessagingEvent::MessageReactionRemoved(_) => false,
+        MessagingEvent::ConversationCreated(_)
+        | MessagingEvent::MessageSent(_)
+        | MessagingEvent::MessageUnsent(_)
+        | MessagingEvent::GroupCreated(_)
+        | MessagingEvent::MembersAdded(_)
+        | MessagingEvent::MemberRemoved(_)
+        | MessagingEvent::MemberLeft(_)
+        | MessagingEvent::GroupUpdated(_) => true,
     }
 }
 
@@ -192,7 +222,7 @@ fn spread(event: &MessagingEvent, summary: &Summary, member: &Member, (mark, off
     match member.consent {
         Consent::Given | Consent::Accepted(_) => {
             let accepts = member.consent.accepted_at() == Some(offset);
-            let moved = accepts || summary.places.is_move(offset);
+            let moved = accepts || member.began_at(offset) || summary.places.is_move(offset);
             let mut all = inbox::spread(conversation_id, summary, member, (mark, moved));
             if accepts {
                 all.extend(requests::ends(conversation_id, summary, member, mark));
@@ -200,7 +230,7 @@ fn spread(event: &MessagingEvent, summary: &Summary, member: &Member, (mark, off
             all
         }
         Consent::Asked => {
-            let opens = matches!(event, MessagingEvent::ConversationCreated(_));
+            let opens = matches!(event, MessagingEvent::ConversationCreated(_)) || member.began_at(offset);
             requests::waits(conversation_id, summary, member, (mark, opens))
         }
         Consent::Declined if matches!(event, MessagingEvent::ConversationDeclined(_)) => {
@@ -237,6 +267,11 @@ pub fn fact(record: &Record) -> Option<&MessagingEvent> {
     }
 }
 
+/// The conversation that the event is about, if it is about one.
+pub fn of(event: &MessagingEvent) -> Option<&str> {
+    Some(conversation_id(event)).filter(|id| !id.is_empty())
+}
+
 fn conversation_id(event: &MessagingEvent) -> &str {
     match event {
         MessagingEvent::ConversationCreated(event) => &event.conversation_id,
@@ -253,6 +288,12 @@ fn conversation_id(event: &MessagingEvent) -> &str {
         MessagingEvent::ConversationArchived(event) => &event.conversation_id,
         MessagingEvent::ConversationUnarchived(event) => &event.conversation_id,
         MessagingEvent::ConversationMarkedUnread(event) => &event.conversation_id,
+        MessagingEvent::GroupCreated(event) => &event.conversation_id,
+        MessagingEvent::MembersAdded(event) => &event.conversation_id,
+        MessagingEvent::MemberRemoved(event) => &event.conversation_id,
+        MessagingEvent::MemberLeft(event) => &event.conversation_id,
+        MessagingEvent::MemberRoleSet(event) => &event.conversation_id,
+        MessagingEvent::GroupUpdated(event) => &event.conversation_id,
         // Is about none.
         MessagingEvent::MessagingPolicySet(_) => "",
     }

@@ -109,7 +109,7 @@ impl Noun for Directs {
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
         match before.other {
             _ if before.summary.creation_id == asked.id.to_string() => Ok(None),
-            None | Some(Sight::BlockedBy) => Err(Rejection::AccountNotFound),
+            None | Some(Sight::BlockedBy | Sight::Away) => Err(Rejection::AccountNotFound),
             Some(Sight::Blocks) => Err(Rejection::AccountBlocked),
             Some(Sight::Clear) if before.summary.exists() => Ok(None),
             Some(Sight::Clear) if !before.door.admits() => Err(Rejection::NotAllowed),
@@ -144,7 +144,8 @@ impl Settles<rpc::GetOrCreateDirect> for Directs {
     ) -> Result<Verdict<GetOrCreateDirectResponse>, Unknown> {
         let conversation_id = &command.conversation_id;
         let found = conversation::summary(&seen.state, conversation_id).await?;
-        let conversation = inbox::seen_by(&seen.opener(), (&asked.actor, asked.at), conversation_id, &found.row);
+        let viewer = (asked.actor.as_str(), asked.at);
+        let conversation = inbox::seen_by(&seen.state, &seen.opener(), viewer, (conversation_id, &found.row)).await?;
         if conversation.is_none() {
             return Err(Unknown::defect("a conversation of two is folded and not there"));
         }
@@ -219,6 +220,7 @@ mod tests {
             for (other, refused) in [
                 (None, Rejection::AccountNotFound),
                 (Some(Sight::BlockedBy), Rejection::AccountNotFound),
+                (Some(Sight::Away), Rejection::AccountNotFound),
                 (Some(Sight::Blocks), Rejection::AccountBlocked),
             ] {
                 let before = Before { summary: summary.clone(), other, ..Before::default() };

@@ -18,7 +18,7 @@ use kith_service::kit::Seen;
 use kith_service::limits::MESSAGE_EDIT_SECONDS;
 use kith_tables::StoreError;
 
-use crate::addressed::{Addressed, settled};
+use crate::addressed::{Addressed, Settled, settled};
 use crate::said::{Said, preview};
 use crate::{MessagingService, Rejection};
 
@@ -113,9 +113,14 @@ impl Settles<rpc::EditMessage> for Edits {
         asked: &Asked,
         command: &Command,
     ) -> Result<Verdict<EditMessageResponse>, Unknown> {
-        let (_, row, place) = settled(&seen.state, &command.conversation_id, &command.message_id).await?;
+        let Settled { summary, row, place, .. } =
+            settled(&seen.state, &command.conversation_id, &command.message_id).await?;
         if !row.edits.contains(asked.id) {
-            let why = if row.is_unsent() { Rejection::Unsent } else { Rejection::EditTooLate };
+            let why = match () {
+                () if summary.is_left_by(&asked.actor) => Rejection::NotFound,
+                () if row.is_unsent() => Rejection::Unsent,
+                () => Rejection::EditTooLate,
+            };
             return Ok(Verdict::Lost(why.into()));
         }
         let MessageContent { text, facets, media_ids } = seen.opener().open(&row.content);

@@ -4,7 +4,8 @@
 //! The row by id is the truth: it says what the conversation is like, and its places. Rows by place only say where to look
 //! (ADR 20): one counts if the row by id has the conversation in that place.
 
-mod walk;
+mod shown;
+pub mod walk;
 
 use async_trait::async_trait;
 use futures::try_join;
@@ -12,9 +13,11 @@ use kith_content::{Content, Opener};
 use kith_fold::{Effect, Found, State};
 use kith_proto::messaging::v1::{
     Consent, Conversation, ConversationKind, ConversationList, GetUnreadCountsRequest, GetUnreadCountsResponse,
-    LastMessage, ListConversationsRequest, ListConversationsResponse, MessagePreview, UnreadCount, rpc,
+    GroupTitle, LastMessage, ListConversationsRequest, ListConversationsResponse, MemberRole, MessagePreview,
+    UnreadCount, rpc,
 };
 use kith_proto::time;
+use kith_relations::revision;
 use kith_service::call::Handlers;
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
@@ -26,8 +29,11 @@ use crate::MessagingService;
 use crate::members::Member;
 use crate::places::{Place, Places};
 use crate::requests::{self, Page, Request};
+use crate::role;
 use crate::summary::Summary;
 use crate::view::{FOR_EVER, View};
+use shown::in_sight;
+pub use shown::seen_by;
 use walk::{Reader, Walk};
 
 /// Conversations of one account whose unread messages are counted; more than these are left out, and the answer says so.
@@ -47,7 +53,7 @@ row! {
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct InboxRow in 0 {
         pub kind: i64,
-        /// Sorted, a space between them. Nothing of how far others have read: their markers leave this row alone.
+        /// Sorted, a space between them; of a group none. Nothing of how far others have read: their markers leave this row alone.
         pub member_ids: String,
         pub create_time: Timestamp,
         pub last_message_number: i64,
@@ -57,8 +63,14 @@ row! {
         pub read_number: i64,
         /// Messages of others above `read_number` that were not unsent.
         pub unread_count: i64,
-        /// Those in which its rows by place stand.
+        /// Those in which its rows by place stand; none: it is not in the inbox any more.
         pub places: Places,
+        /// Of a group, as the member's role is; the four here are empty for another one.
+        pub title: Content,
+        pub member_count: i64,
+        pub revision: i64,
+        /// A `MemberRole`.
+        pub role: i64,
         pub last_message_id: String,
         pub last_sender_id: String,
         /// How the last message begins; nothing if it was unsent.
@@ -80,20 +92,26 @@ row! {
 impl InboxRow {
     /// What a member sees of the conversation.
     pub fn of(summary: &Summary, member: &Member) -> Self {
+        let (last_message_number, last_message_time) = summary.last_seen_by(member);
+        let last = summary.last_shown_to(member);
         Self {
             kind: summary.kind,
-            member_ids: summary.members.account_ids().collect::<Vec<_>>().join(" "),
+            member_ids: summary.members_shown(),
             create_time: summary.create_time,
-            last_message_number: summary.last_number,
-            last_message_time: summary.last_message_time,
+            last_message_number,
+            last_message_time,
             activity_time: summary.activity_time(),
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
-            places: summary.places.since(member.consent.accepted_at()).for_readers(),
-            last_message_id: summary.last_message_id.clone(),
-            last_sender_id: summary.last_sender_id.clone(),
-            last_preview: summary.last_preview.clone(),
-            last_unsent: summary.last_unsent,
+            places: summary.places.since(member.listed_since()).for_readers(),
+            title: summary.title.clone(),
+            member_count: summary.member_count(),
+            revision: summary.revision(),
+            role: i64::from(i32::from(member.role())),
+            last_message_id: last.id,
+            last_sender_id: last.sender_id,
+            last_preview: last.preview,
+            last_unsent: last.unsent,
             own_view: member.view,
         }
     }
@@ -119,6 +137,7 @@ impl InboxRow {
         let ends = muted && muted_until_us != FOR_EVER;
         let has_messages = self.last_message_number > 0;
         let kind = i32::try_from(self.kind).ok().and_then(|kind| ConversationKind::try_from(kind).ok());
+        let role = i32::try_from(self.role).ok().and_then(role::of).unwrap_or(MemberRole::Unspecified);
         Conversation {
             conversation_id: conversation_id.to_owned(),
             kind: kind.unwrap_or_default().into(),
@@ -129,6 +148,10 @@ impl InboxRow {
             read_number: self.read_number.unsigned_abs(),
             create_time: Some(time::of_us(self.create_time.0)),
             consent: Consent::Accepted.into(),
+            title: opener.open::<GroupTitle>(&self.title).title,
+            member_count: u32::try_from(self.member_count).unwrap_or_default(),
+            role: role.into(),
+            revision: revision::shown(self.revision),
             last_message: has_messages.then(|| LastMessage {
                 message_id: self.last_message_id,
                 sender_id: self.last_sender_id,
@@ -153,18 +176,6 @@ pub enum Part {
     Archive,
 }
 
-/// The conversation as one of its members sees it, wherever it stands for that one; `None`: it is not in it.
-pub fn seen_by(
-    opener: &Opener,
-    (account_id, at): (&str, Timestamp),
-    conversation_id: &str,
-    summary: &Summary,
-) -> Option<Conversation> {
-    let member = summary.members.get(account_id)?;
-    let consent = member.consent.present().into();
-    Some(Conversation { consent, ..InboxRow::of(summary, member).present(opener, conversation_id, at) })
-}
-
 /// The rows of one member's inbox. The conversation's log partition is their one source: `mark` is an offset there.
 ///
 /// Rows by place are written, and those of places left long ago removed, for each record that `moved` the conversation: as
@@ -173,13 +184,23 @@ pub fn spread(conversation_id: &str, summary: &Summary, member: &Member, (mark, 
     let key = || Key::text(&member.account_id);
     let at = |place: &Place| [place.hour.into(), conversation_id.into()];
     let row = Effect::put(&INBOX, key(), by_id(conversation_id), InboxRow::of(summary, member), mark);
-    let places = if moved { summary.places.since(member.consent.accepted_at()) } else { Places::default() };
+    let places = if moved { summary.places.since(member.listed_since()) } else { Places::default() };
     let stands = places.standing().iter().map(|place| {
         let entered_offset = i64::try_from(place.entered).unwrap_or(i64::MAX);
         Effect::put(&INBOX, key(), at(place), PlaceRow { entered_offset }, mark)
     });
-    let goes = places.gone().iter().map(|place| Effect::remove::<PlaceRow>(&INBOX, key(), at(place), mark));
+    let goes = places.gone().iter().map(|place| leaves(&member.account_id, conversation_id, place.hour, mark));
     std::iter::once(row).chain(stands).chain(goes).collect()
+}
+
+/// It does not stand in that hour.
+pub fn leaves(account_id: &str, conversation_id: &str, hour: i64, mark: u64) -> Effect {
+    Effect::remove::<PlaceRow>(&INBOX, Key::text(account_id), [hour.into(), conversation_id.into()], mark)
+}
+
+/// It is not in the inbox any more. A row stays that says so, for a late writer of an older one.
+pub fn ends(account_id: &str, conversation_id: &str, mark: u64) -> Effect {
+    Effect::put(&INBOX, Key::text(account_id), by_id(conversation_id), InboxRow::default(), mark)
 }
 
 /// The clustering of a conversation's `InboxRow`.
@@ -225,13 +246,14 @@ impl Lists<rpc::ListConversations> for Inboxes {
         let (found, next) = inbox.page(walk, page.size).await?;
         let opener = seen.opener();
         let conversations = found.into_iter().map(|(id, row)| row.present(&opener, &id, at)).collect();
+        let conversations = in_sight(state, &seen.viewer, conversations).await?;
         let response = ListConversationsResponse { conversations, ..ListConversationsResponse::default() };
         Ok((response, next.map(Walk::into_values)))
     }
 }
 
 /// The time of a call: what a mute's end is compared with.
-fn now(service: &MessagingService) -> Timestamp {
+pub fn now(service: &MessagingService) -> Timestamp {
     Timestamp(service.kit().runtime.now_ms().saturating_mul(1_000))
 }
 
@@ -244,21 +266,25 @@ async fn page_of_requests(
     let Page { requests, next, unlisted_at_least } = found;
     let opener = seen.opener();
     let conversations = requests.into_iter().map(|request| of_request(&opener, request, at)).collect();
+    let conversations = in_sight(&seen.state, &seen.viewer, conversations).await?;
     Ok((ListConversationsResponse { conversations, unlisted_at_least, ..ListConversationsResponse::default() }, next))
 }
 
-fn of_request(opener: &Opener, request: Request, at: Timestamp) -> Conversation {
-    let Request { conversation_id, opened: create_time, row } = request;
+fn of_request(opener: &Opener, Request { conversation_id, row }: Request, at: Timestamp) -> Conversation {
     let row = InboxRow {
         kind: row.kind,
         member_ids: row.member_ids,
-        create_time,
+        create_time: row.create_time,
         last_message_number: row.last_message_number,
         last_message_time: row.last_message_time,
-        activity_time: row.last_message_time.max(create_time),
+        activity_time: row.last_message_time.max(row.create_time),
         read_number: row.read_number,
         unread_count: row.unread_count,
         places: Places::default(),
+        title: row.title,
+        member_count: row.member_count,
+        revision: row.revision,
+        role: row.role,
         last_message_id: row.last_message_id,
         last_sender_id: row.last_sender_id,
         last_preview: row.last_preview,

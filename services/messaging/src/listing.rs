@@ -25,9 +25,11 @@ use kith_text::beginning;
 
 use crate::addressed::stored;
 use crate::amend::{ReactionRow, reaction_of};
-use crate::conversation::{self, CONVERSATIONS};
+use crate::conversation::CONVERSATIONS;
 use crate::kept::MessageRow;
+use crate::members::Member;
 use crate::summary::Summary;
+use crate::visible::{self, Page};
 use crate::{MessagingService, Rejection};
 
 /// Rows of reactions read at once.
@@ -66,18 +68,15 @@ impl Lists<rpc::ListMessages> for Listing {
         wanted: Wanted,
         page: &PageAsk,
     ) -> Result<(ListMessagesResponse, Option<Vec<Value>>), Failure> {
-        let (state, conversation_id) = (&seen.state, wanted.conversation_id.as_str());
-        let key = Key::text(conversation_id);
+        let conversation_id = wanted.conversation_id.as_str();
         let begins = page.after.is_none() && !wanted.from_id.is_empty();
-        let (summary, (rows, next)) = if begins {
-            let summary = member_of(seen, conversation_id).await?;
-            let page = beginning_at(state, &wanted, page).await?;
-            (summary, page.rows::<MessageRow>(seen, &CONVERSATIONS, &key, Vec::new()).await?)
+        let Page { summary, rows, next } = if begins {
+            let (number, sender_id, page) = beginning_at(seen, &wanted, page).await?;
+            visible::page(seen, conversation_id, &page, Some((number, &sender_id))).await?
         } else {
-            let rows = page.rows::<MessageRow>(seen, &CONVERSATIONS, &key, Vec::new());
-            try_join!(member_of(seen, conversation_id), async { Ok(rows.await?) })?
+            visible::page(seen, conversation_id, page, None).await?
         };
-        let around = Around::of(seen, &key, &summary, &rows).await?;
+        let around = Around::of(seen, conversation_id, &summary, &rows).await?;
         let opener = seen.opener();
         let messages = rows.into_iter().map(|found| around.present(&opener, found, conversation_id)).collect();
         let public_markers = around.markers(&summary);
@@ -85,30 +84,29 @@ impl Lists<rpc::ListMessages> for Listing {
     }
 }
 
-/// The conversation, if the viewer is in it.
-async fn member_of(seen: &Seen<'_>, conversation_id: &str) -> Result<Summary, Failure> {
-    let summary = conversation::summary(&seen.state, conversation_id).await?.row;
-    summary.members.get(&seen.viewer).ok_or(Rejection::NotFound)?;
-    Ok(summary)
-}
-
-/// The page that begins with a message, or has it in its middle.
-async fn beginning_at(state: &State, wanted: &Wanted, page: &PageAsk) -> Result<PageAsk, Failure> {
-    let found = stored(state, &wanted.conversation_id, &wanted.from_id).await?;
-    let (number, _) = found.ok_or(Rejection::MessageNotFound)?;
+/// The page that begins with a message, or has it in its middle; with the message's number and sender.
+async fn beginning_at(seen: &Seen<'_>, wanted: &Wanted, page: &PageAsk) -> Result<(i64, String, PageAsk), Failure> {
+    let (state, conversation_id) = (&seen.state, wanted.conversation_id.as_str());
+    let Some((number, found)) = stored(state, conversation_id, &wanted.from_id).await? else {
+        // Who is not in the conversation is told only that.
+        visible::page(seen, conversation_id, &PageAsk { size: 1, after: None }, None).await?;
+        return Err(Rejection::MessageNotFound.into());
+    };
     let newer = if wanted.centered { i64::try_from(page.size / 2).unwrap_or(0) } else { 0 };
     let above = number.saturating_add(newer).saturating_add(1);
-    Ok(PageAsk { size: page.size, after: Some(vec![above.into()]) })
+    Ok((number, found.row.sender_id, PageAsk { size: page.size, after: Some(vec![above.into()]) }))
 }
 
 /// An account, and the number and id of a message.
 type Reactor<'a> = (&'a str, &'a (i64, String));
 
-/// What is shown with the messages of a page.
-struct Around {
+/// What is shown with messages.
+pub struct Around {
     viewer: String,
+    /// Whether the viewer is in the conversation now.
+    is_member: bool,
     /// What they reply to, by id.
-    replied: BTreeMap<String, MessageRow>,
+    replied: BTreeMap<String, (i64, MessageRow)>,
     /// The viewer's reactions, by message.
     own: BTreeMap<String, ReactionRow>,
     /// Reactions that a block hides, by message.
@@ -117,12 +115,37 @@ struct Around {
 }
 
 impl Around {
-    async fn of(seen: &Seen<'_>, key: &Key, summary: &Summary, rows: &[Found<MessageRow>]) -> Result<Self, StoreError> {
-        let (state, viewer) = (&seen.state, seen.viewer.as_str());
+    /// Of a conversation as it stands now, with how far others have read.
+    async fn of(
+        seen: &Seen<'_>,
+        conversation_id: &str,
+        summary: &Summary,
+        rows: &[Found<MessageRow>],
+    ) -> Result<Self, StoreError> {
+        let is_told = summary.members.others(&seen.viewer).any(|other| other.progress.shown_number() > 0);
+        Self::read(seen, (conversation_id, summary), rows, is_told).await
+    }
+
+    /// The same, of messages alone.
+    pub async fn of_messages(
+        seen: &Seen<'_>,
+        conversation_id: &str,
+        summary: &Summary,
+        rows: &[Found<MessageRow>],
+    ) -> Result<Self, StoreError> {
+        Self::read(seen, (conversation_id, summary), rows, false).await
+    }
+
+    async fn read(
+        seen: &Seen<'_>,
+        (conversation_id, summary): (&str, &Summary),
+        rows: &[Found<MessageRow>],
+        is_told: bool,
+    ) -> Result<Self, StoreError> {
+        let (state, viewer, key) = (&seen.state, seen.viewer.as_str(), &Key::text(conversation_id));
         let replies = rows.iter().map(|found| (&found.row.reply_to_id, found.row.reply_to_number));
         let replies: BTreeSet<_> = replies.filter(|(id, _)| !id.is_empty()).collect();
         let reacted: Vec<_> = rows.iter().filter(|found| !found.row.reactions.is_empty()).map(place).collect();
-        let is_told = summary.members.others(viewer).any(|other| other.progress.shown_number() > 0);
         let asks_who = !reacted.is_empty() || is_told;
         let others = summary.members.account_ids().filter(|_| asks_who);
         let looks = Viewer::new(state, viewer);
@@ -139,11 +162,15 @@ impl Around {
         for (message_id, row) in reactions(state, key, of_blocked).await? {
             hidden.entry(message_id).or_default().push(row);
         }
-        let viewer = viewer.to_owned();
-        Ok(Self { viewer, replied, own: own.into_iter().collect(), hidden, sights })
+        let mut replied = replied;
+        let shown = replied.values().map(|(number, row)| (*number, row.sender_id.as_str()));
+        let shown = visible::only_seen(seen, conversation_id, summary, shown).await?;
+        replied.retain(|_, (number, _)| shown.contains(number));
+        let (viewer, is_member) = (viewer.to_owned(), summary.members.get(viewer).is_some());
+        Ok(Self { viewer, is_member, replied, own: own.into_iter().collect(), hidden, sights })
     }
 
-    fn present(&self, opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> Message {
+    pub fn present(&self, opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> Message {
         let (number, message_id) = place(&found);
         let row = found.row;
         let MessageContent { text, facets, media_ids } = opener.open(&row.content);
@@ -165,7 +192,7 @@ impl Around {
     }
 
     fn quote(&self, opener: &Opener, row: &MessageRow) -> Option<MessageQuote> {
-        let replied = self.replied.get(&row.reply_to_id).filter(|_| !row.is_unsent())?;
+        let (_, replied) = self.replied.get(&row.reply_to_id).filter(|_| !row.is_unsent())?;
         let MessageContent { text, .. } = opener.open(&replied.content);
         Some(MessageQuote {
             message_id: row.reply_to_id.clone(),
@@ -191,17 +218,29 @@ impl Around {
         counts
     }
 
-    /// A stranger is not told what waits unread, or read.
     fn markers(&self, summary: &Summary) -> Vec<PublicMarker> {
-        let others = summary.members.others(&self.viewer).filter(|other| other.consent.stands());
-        let told =
-            others.filter(|other| other.progress.shown_number() > 0 && self.sights.of(&other.account_id).is_clear());
-        let marker = |account_id: &String, number: i64| PublicMarker {
-            account_id: account_id.clone(),
-            read_number: number.unsigned_abs(),
-        };
-        told.map(|other| marker(&other.account_id, other.progress.shown_number())).collect()
+        let others = summary.members.others(&self.viewer).filter(|_| self.is_member);
+        let in_sight = others.filter(|other| self.sights.of(&other.account_id).is_clear());
+        in_sight.filter_map(marker).collect()
     }
+}
+
+/// How far a member says to have read. A stranger is not told what waits unread, or read.
+fn marker(member: &Member) -> Option<PublicMarker> {
+    let number = member.progress.shown_number();
+    let is_told = number > 0 && member.consent.stands();
+    is_told.then(|| PublicMarker { account_id: member.account_id.clone(), read_number: number.unsigned_abs() })
+}
+
+/// How far that member says to have read, if the caller sees it.
+pub async fn marker_of(
+    seen: &Seen<'_>,
+    summary: &Summary,
+    account_id: &str,
+) -> Result<Option<PublicMarker>, StoreError> {
+    let Some(marker) = summary.members.get(account_id).and_then(marker) else { return Ok(None) };
+    let sight = Viewer::new(&seen.state, &seen.viewer).sight(account_id).await?;
+    Ok(Some(marker).filter(|_| sight.is_clear()))
 }
 
 fn place(found: &Found<MessageRow>) -> (i64, String) {
@@ -217,14 +256,14 @@ async fn quoted(
     state: &State,
     key: &Key,
     replies: BTreeSet<(&String, i64)>,
-) -> Result<BTreeMap<String, MessageRow>, StoreError> {
+) -> Result<BTreeMap<String, (i64, MessageRow)>, StoreError> {
     if replies.is_empty() {
         return Ok(BTreeMap::new());
     }
     let clusterings = replies.iter().map(|(id, number)| vec![(*number).into(), id.as_str().into()]);
     let rows = state.rows::<MessageRow>(&CONVERSATIONS, key, clusterings).await?;
-    let ids = replies.iter().map(|(id, _)| (*id).clone());
-    Ok(ids.zip(rows).filter_map(|(id, found)| Some((id, found?.row))).collect())
+    let quoted = replies.iter().zip(rows);
+    Ok(quoted.filter_map(|((id, number), found)| Some(((*id).clone(), (*number, found?.row)))).collect())
 }
 
 /// The reactions of these accounts to these messages, by message.

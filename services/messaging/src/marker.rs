@@ -30,19 +30,21 @@ impl Command {
     /// Whether the member has read so far, has told the others if they are to be told, and has no mark as unread.
     fn is_so(&self, member: &Member) -> bool {
         let up_to = signed(self.up_to_number);
-        let is_told = self.visibility != ReadVisibility::Public || up_to <= member.progress.shown_number();
+        let shown = member.progress.shown_number().max(member.from());
+        let is_told = self.visibility != ReadVisibility::Public || up_to <= shown;
         up_to <= member.progress.read_number() && is_told && !member.view.is_marked()
     }
 }
 
 fn moved(asked: &Asked, command: &Command, member: &Member) -> MessagingEvent {
+    let marks = member.marks_from().saturating_add(member.view.marks);
     MessagingEvent::ReadMarkerMoved(ReadMarkerMoved {
         conversation_id: command.conversation_id.clone(),
         account_id: asked.actor.clone(),
         up_to_number: command.up_to_number,
         create_time: Some(time::of_us(asked.at.0)),
         visibility: command.visibility.into(),
-        clears_mark: if member.view.is_marked() { member.view.marks.unsigned_abs() } else { 0 },
+        clears_mark: if member.view.is_marked() { marks.unsigned_abs() } else { 0 },
     })
 }
 
@@ -104,8 +106,12 @@ impl Answers<rpc::MarkRead> for Markers {
         Ok(Command { conversation_id, up_to_number, visibility })
     }
 
-    /// Another record may have moved the marker further before this one; it never is behind the number here.
+    /// Another record may have moved the marker further before this one; it never is behind the number here. Who was removed
+    /// from a group before it has none.
     fn answer(_: &Opener, asked: &Asked, command: Command, summary: Summary) -> Result<MarkReadResponse, Failure> {
+        if summary.is_left_by(&asked.actor) {
+            return Err(Rejection::NotFound.into());
+        }
         let member = summary.members.get(&asked.actor);
         let read_number = member.map_or(0, |member| member.progress.read_number().unsigned_abs());
         let conversation_id = command.conversation_id;

@@ -1,19 +1,22 @@
 //! Who is in a conversation, how far each has read, and what each has made of it.
 
-use kith_log::RecordId;
+use kith_log::{Offset, RecordId};
+use kith_proto::messaging::v1::MemberRole;
 use kith_tables::{Cell, Kind, Value};
 
 use crate::consent::Consent;
 use crate::progress::Progress;
+use crate::seat::Seat;
 use crate::view::View;
 
 /// The most members of a conversation.
-pub const MEMBERS_MAX: usize = 100;
+pub const MEMBERS_MAX: usize = kith_service::limits::GROUP_MEMBERS;
 /// Of an account's id.
 const ID_CHARS: usize = 32;
 
 /// Sorted by account, each once. In its column it reads `account:progress account:progress`, with what is to be
-/// said of its consent behind the account, and of its view behind a semicolon.
+/// said of its consent behind the account, and of its seat in a group behind its progress: `account:progress/seat`; of its view
+/// behind a semicolon.
 ///
 /// It stands in the summary row, not in rows of its own: what a message changes in every member's inbox is then a
 /// function of the one row that is loaded in any case, at its mark. Rows read from the store for it could be later than
@@ -27,6 +30,58 @@ pub struct Member {
     pub progress: Progress,
     pub consent: Consent,
     pub view: View,
+    /// `None`: in a direct conversation.
+    pub seat: Option<Seat>,
+}
+
+impl Member {
+    /// Who has read nothing and made nothing of the conversation.
+    pub fn new(account_id: String, seat: Option<Seat>) -> Self {
+        let (progress, consent, view) = (Progress::default(), Consent::default(), View::default());
+        Self { account_id, progress, consent, view, seat }
+    }
+
+    /// Number of the last message before those that the member sees now.
+    pub fn from(&self) -> i64 {
+        self.seat.as_ref().map_or(0, |seat| seat.from)
+    }
+
+    /// Whether the member sees the message of that number.
+    pub fn sees(&self, number: i64) -> bool {
+        self.seat.as_ref().is_none_or(|seat| seat.shows(number))
+    }
+
+    /// Marks as unread are numbered in events from the record on that the membership began with. So no event of a membership
+    /// before has a number of this one's: each mark is a record of its own.
+    pub fn marks_from(&self) -> i64 {
+        self.seat.as_ref().map_or(0, |seat| i64::try_from(seat.began).unwrap_or(i64::MAX))
+    }
+
+    /// The record since which the conversation is in the member's inbox; `None`: since the beginning.
+    pub fn listed_since(&self) -> Option<Offset> {
+        self.consent.accepted_at().or(self.seat.as_ref().map(|seat| seat.began))
+    }
+
+    /// Unspecified: in a direct conversation.
+    pub fn role(&self) -> MemberRole {
+        self.seat.as_ref().map_or(MemberRole::Unspecified, |seat| seat.role)
+    }
+
+    /// The number of the member's seat in a group; 0: in a direct conversation.
+    pub fn seat_number(&self) -> u64 {
+        self.seat.as_ref().map_or(0, |seat| seat.number.unsigned_abs())
+    }
+
+    /// The member accepts, by the record at `offset`. Who added it is of no use from then on.
+    pub fn accept(&mut self, offset: Offset) {
+        self.consent.accept(offset);
+        self.seat.iter_mut().for_each(|seat| seat.added_by.clear());
+    }
+
+    /// Whether the record at `offset` put the member into the conversation.
+    pub fn began_at(&self, offset: Offset) -> bool {
+        self.seat.as_ref().is_some_and(|seat| seat.began == offset)
+    }
 }
 
 impl Members {
@@ -38,18 +93,33 @@ impl Members {
         let mut sorted = account_ids.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let member = |account_id| Member {
-            account_id,
-            progress: Progress::default(),
-            consent: Consent::default(),
-            view: View::default(),
-        };
+        let member = |account_id| Member::new(account_id, None);
         (sorted.len() >= 2).then(|| Self(sorted.into_iter().map(member).collect()))
     }
 
     /// Number up to which all have read.
     pub fn read_by_all(&self) -> i64 {
         self.0.iter().map(|member| member.progress.read_number()).min().unwrap_or(0)
+    }
+
+    /// One more. False if it is in already, if there are [`MEMBERS_MAX`], or if its id is none.
+    pub fn insert(&mut self, member: Member) -> bool {
+        let place = self.0.binary_search_by(|other| other.account_id.cmp(&member.account_id));
+        let Some(place) = place.err().filter(|_| self.0.len() < MEMBERS_MAX) else { return false };
+        let is_id = RecordId::parse(&member.account_id).is_some();
+        if is_id {
+            self.0.insert(place, member);
+        }
+        is_id
+    }
+
+    pub fn remove(&mut self, account_id: &str) -> Option<Member> {
+        let place = self.place(account_id)?;
+        Some(self.0.remove(place))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -88,8 +158,9 @@ impl Cell for Members {
 
     fn into_value(self) -> Value {
         let shown = |member: &Member| {
+            let seat = member.seat.as_ref().map(|seat| format!("/{seat}")).unwrap_or_default();
             let view = if member.view == View::default() { String::new() } else { format!(";{}", member.view) };
-            format!("{}{}:{}{view}", member.account_id, member.consent, member.progress)
+            format!("{}{}:{}{seat}{view}", member.account_id, member.consent, member.progress)
         };
         Value::Text(self.0.iter().map(shown).collect::<Vec<_>>().join(" "))
     }
@@ -102,8 +173,10 @@ impl Cell for Members {
                 view.map_or(Some(View::default()), |view| View::parse(view).filter(|view| *view != View::default()))?;
             let (who, progress) = shown.split_once(':')?;
             let (account_id, consent) = who.split_at_checked(ID_CHARS).unwrap_or((who, ""));
+            let (progress, seat) = progress.split_once('/').map_or((progress, None), |(rest, seat)| (rest, Some(seat)));
+            let seat = seat.map_or(Some(None), |seat| Seat::parse(seat).map(Some))?;
             let (progress, consent) = (Progress::parse(progress)?, Consent::parse(consent)?);
-            Some(Member { account_id: account_id.to_owned(), progress, consent, view })
+            Some(Member { account_id: account_id.to_owned(), progress, consent, view, seat })
         };
         text.split_terminator(' ').map(member).collect::<Option<Vec<_>>>().map(Self)
     }
@@ -133,13 +206,19 @@ mod tests {
             assert_eq!(members.clone().into_value(), column);
             assert_eq!(Members::from_value(column), Some(members.clone()));
         }
+        members.get_mut(&id(1)).unwrap().seat = Seat::parse("o3.0.77.5");
+        let column = Value::Text(format!("{}:0:9-9/o3.0.77.5 {}+12:7", id(1), id(2)));
+        assert_eq!(members.clone().into_value(), column);
+        assert_eq!(Members::from_value(column), Some(members.clone()));
         assert_eq!(Members::from_value(Value::Text(String::new())), Some(Members::default()));
         members.get_mut(&id(2)).unwrap().view.archived_at = Some(3);
-        let column = Value::Text(format!("{}:0:9-9 {}+12:7;0,3,0,0", id(1), id(2)));
+        let column = Value::Text(format!("{}:0:9-9/o3.0.77.5 {}+12:7;0,3,0,0", id(1), id(2)));
         assert_eq!(members.clone().into_value(), column);
         assert_eq!(Members::from_value(column), Some(members.clone()));
         let unknown = format!("{}x:0", id(1));
-        for damaged in ["a:1;", "a:1;x", "a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str()] {
+        let no_seat = format!("{}:0/x", id(1));
+        let damaged = ["a:1;", "a:1;x", "a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str(), no_seat.as_str()];
+        for damaged in damaged {
             assert_eq!(Members::from_value(Value::Text(damaged.into())), None, "{damaged}");
         }
     }

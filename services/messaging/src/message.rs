@@ -17,12 +17,12 @@ use kith_service::ids::{self, parse_id};
 use kith_service::kit::Seen;
 use kith_tables::{Key, StoreError};
 
-use crate::addressed::{is_blocked, is_shut, stored};
+use crate::addressed::{is_blocked, is_shut, stored_or_none};
 use crate::conversation::{self, CONVERSATIONS, MessageIdRow, under_id};
 use crate::kept::MessageRow;
 use crate::said::{Said, preview};
 use crate::summary::Summary;
-use crate::{MessagingService, Rejection};
+use crate::{MessagingService, Rejection, visible};
 
 /// Asks to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,16 @@ pub enum Replied {
     Unsent,
     /// It has that number.
     Stands(i64),
+}
+
+impl Replied {
+    fn of(number: i64, row: &MessageRow, sees: bool) -> Self {
+        match () {
+            () if !sees => Self::Missing,
+            () if row.is_unsent() => Self::Unsent,
+            () => Self::Stands(number),
+        }
+    }
 }
 
 /// What became of a message.
@@ -107,8 +117,7 @@ impl Noun for Messages {
 
     /// Where only so many may wait, a message stands or not by those before it.
     fn about<'c>(command: &'c Command, before: &Before) -> &'c str {
-        let waits = before.summary.members.iter().any(|member| !member.consent.stands());
-        if waits { &command.conversation_id } else { &command.message_id }
+        if before.summary.waits() { &command.conversation_id } else { &command.message_id }
     }
 
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
@@ -117,11 +126,19 @@ impl Noun for Messages {
             conversation::summary(state, conversation_id),
             by_id(state, conversation_id, &command.message_id),
             command.said.compose(state, &asked.actor),
-            replied(state, conversation_id, &command.reply_to_id),
+            stored_or_none(state, conversation_id, &command.reply_to_id),
         )?;
         let summary = found.row;
         let (blocked, shut) =
             try_join!(is_blocked(state, &asked.actor, &summary), is_shut(state, &asked.actor, &summary))?;
+        let replied = match (command.reply_to_id.as_str(), replied) {
+            ("", _) => None,
+            (_, None) => Some(Replied::Missing),
+            (_, Some((number, found))) => {
+                let sees = visible::sees(state, &asked.actor, &summary, (number, &found.row.sender_id)).await?;
+                Some(Replied::of(number, &found.row, sees))
+            }
+        };
         let rests_on = written.as_ref().map(|(position, _)| *position);
         let written = written.map(|(_, written)| written);
         let newest = match &written {
@@ -134,11 +151,12 @@ impl Noun for Messages {
     /// `None`: the message was written before. Of one that was unsent nothing is left that another content could be told from.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
         match &before.written {
-            _ if before.summary.members.get(&asked.actor).is_none() => Err(Rejection::NotFound),
             Some(Written::Stands(row)) if row.is_unsent() => Ok(None),
+            // Also of one who has left the group since.
             Some(Written::Stands(row)) if row.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
             Some(Written::Stands(_)) => Ok(None),
-            Some(Written::Void) => Err(Rejection::NotAccepted),
+            _ if before.summary.members.get(&asked.actor).is_none() => Err(Rejection::NotFound),
+            Some(Written::Void) => Err(void(&before.summary)),
             None if before.blocked => Err(Rejection::Blocked),
             None if before.shut => Err(Rejection::NotAllowed),
             None if before.summary.is_full_for(&asked.actor) => Err(Rejection::NotAccepted),
@@ -156,7 +174,8 @@ impl Noun for Messages {
         if before.written.is_some() {
             return;
         }
-        let is_void = before.summary.is_full_for(&event.sender_id);
+        let (summary, sender) = (&before.summary, &event.sender_id);
+        let is_void = summary.is_full_for(sender) || summary.is_left_by(sender);
         if before.summary.send(event, record.time, record.position.offset).is_some() {
             before.written = Some(Written::Stands(MessageRow::of(event, before.summary.last_message_time)));
         } else if is_void {
@@ -181,8 +200,8 @@ impl Answers<rpc::SendMessage> for Messages {
         let Command { conversation_id, message_id, .. } = command;
         let row = match before.written {
             Some(Written::Stands(row)) => row,
-            // Others of the caller came before it.
-            Some(Written::Void) => return Err(Rejection::NotAccepted.into()),
+            // Others of the caller came before it, or its removal did.
+            Some(Written::Void) => return Err(void(&before.summary).into()),
             None => return Err(Unknown::defect("a message is in the log and not there").into()),
         };
         let MessageRow { sender_id, content, create_time, reply_to_id: reply_to_message_id, .. } = row;
@@ -219,16 +238,9 @@ async fn by_id(
     Ok(found.map(|found: Found<MessageRow>| (found.position, Written::Stands(found.row))))
 }
 
-/// The message of that id, as one to reply to; no read if the id is empty.
-async fn replied(state: &State, conversation_id: &str, message_id: &str) -> Result<Option<Replied>, StoreError> {
-    if message_id.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(match stored(state, conversation_id, message_id).await? {
-        None => Replied::Missing,
-        Some((_, found)) if found.row.is_unsent() => Replied::Unsent,
-        Some((number, _)) => Replied::Stands(number),
-    }))
+/// Why a message is none.
+fn void(summary: &Summary) -> Rejection {
+    if summary.is_group() { Rejection::NotFound } else { Rejection::NotAccepted }
 }
 
 #[cfg(test)]
@@ -296,7 +308,7 @@ mod tests {
         assert_eq!(Messages::decide(&before, &asked(ADA), &command()), Err(Rejection::NotAccepted));
         send(&mut before, ADA, 4);
         assert_eq!((&before.written, before.summary.last_number), (&Some(Written::Void), 3));
-        before.summary.decline(&BOB.to_string());
+        before.summary.decline(&BOB.to_string(), 0);
         assert_eq!(Messages::decide(&before, &asked(ADA), &command()), Err(Rejection::NotAccepted), "nothing is told");
         send(&mut before, BOB, 5);
         assert_eq!(before.summary.last_number, 4, "writing back accepts");

@@ -75,6 +75,11 @@ impl Places {
         &self.0[..self.left_behind()]
     }
 
+    /// All that are known, the present one last.
+    pub fn remembered(&self) -> &[Place] {
+        &self.0
+    }
+
     /// What an inbox needs of them.
     pub fn for_readers(&self) -> Self {
         Self(self.standing().to_vec())

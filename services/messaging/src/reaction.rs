@@ -18,7 +18,7 @@ use kith_service::text::parse_text;
 use kith_service::{Failure, limits};
 use kith_tables::{Key, StoreError};
 
-use crate::addressed::{Addressed, settled};
+use crate::addressed::{Addressed, Settled, settled};
 use crate::amend::{ReactionRow, reaction_of};
 use crate::conversation::CONVERSATIONS;
 use crate::{MessagingService, Rejection};
@@ -140,7 +140,11 @@ impl Command {
 /// What the account's reactions are, and where the log has that; or why the record counts for nothing.
 async fn verdict(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Verdict<Vec<String>>, Unknown> {
     let Command { conversation_id, message_id, .. } = command;
-    let (number, row, place) = settled(&seen.state, conversation_id, message_id).await?;
+    let Settled { summary, number, row, place } = settled(&seen.state, conversation_id, message_id).await?;
+    if summary.is_left_by(&asked.actor) {
+        // Before the record, or after it: it sees nothing of the group any more.
+        return Ok(Verdict::Lost(Rejection::NotFound.into()));
+    }
     if row.is_unsent() {
         return Ok(Verdict::Lost(Rejection::Unsent.into()));
     }

@@ -1,5 +1,8 @@
+use kith_log::RecordId;
 use kith_proto::errors::v1::Reason;
 use kith_service::Failure;
+
+use crate::roster::Refusal;
 
 /// Why something that is asked of a conversation is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +38,59 @@ pub enum Rejection {
     ReactionsTooMany,
     #[error("operators have not opened the events that this makes")]
     EventsNotOpen,
+    #[error("the account cannot be put into a group by the caller")]
+    CannotAdd(Unaddable, RecordId),
+    #[error("the conversation is not a group")]
+    NotAGroup,
+    #[error("one leaves a group by LeaveConversation")]
+    RemovingOneself,
+    #[error("the caller's role does not allow this")]
+    RoleMissing,
+    #[error("there are not as many seats left in the group")]
+    GroupFull,
+    #[error("the group would have members and no owner")]
+    LastOwner,
+    #[error("the account is not in the group")]
+    MemberNotFound,
+    #[error("the group is at revision {current}: read it again, then decide")]
+    RevisionStale { current: u32 },
+}
+
+/// Why an account cannot be put into a group by somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unaddable {
+    /// There is none, or it blocks who asks.
+    NotFound,
+    /// Who asks blocks it.
+    Blocked,
+    /// Its policy does not let who asks write.
+    NotAllowed,
+}
+
+impl Rejection {
+    /// Of a change of a group that is, or was, refused; `revision`: of its title.
+    pub fn of(refusal: Refusal, revision: u32) -> Self {
+        match refusal {
+            Refusal::NotInIt | Refusal::Void => Self::NotFound,
+            Refusal::RoleMissing => Self::RoleMissing,
+            Refusal::Full => Self::GroupFull,
+            Refusal::LastOwner => Self::LastOwner,
+            Refusal::NoSuchMember => Self::MemberNotFound,
+            Refusal::Stale => Self::RevisionStale { current: revision },
+        }
+    }
+}
+
+impl Unaddable {
+    fn failure(self) -> Failure {
+        match self {
+            Self::NotFound => Failure::not_found(Reason::AccountNotFound, "account"),
+            Self::Blocked => Failure::new(Reason::Blocked, "the caller blocks the account"),
+            Self::NotAllowed => {
+                Failure::new(Reason::MessagingNotAllowed, "the account's policy does not let the caller write")
+            }
+        }
+    }
 }
 
 impl From<Rejection> for Failure {
@@ -54,6 +110,16 @@ impl From<Rejection> for Failure {
             }
             Rejection::EventsNotOpen => {
                 Self::new(Reason::EventsNotOpen, "operators have not opened the events that this makes")
+            }
+            Rejection::CannotAdd(why, account_id) => why.failure().with("account_id", account_id),
+            Rejection::NotAGroup => Self::new(Reason::NotAGroup, rejection.to_string()),
+            Rejection::RemovingOneself => Self::new(Reason::SelfNotAllowed, rejection.to_string()),
+            Rejection::RoleMissing => Self::new(Reason::RoleMissing, rejection.to_string()),
+            Rejection::GroupFull => Self::new(Reason::GroupFull, rejection.to_string()),
+            Rejection::LastOwner => Self::new(Reason::LastOwner, rejection.to_string()),
+            Rejection::MemberNotFound => Self::not_found(Reason::MemberNotFound, "member"),
+            Rejection::RevisionStale { current } => {
+                Self::new(Reason::RevisionStale, rejection.to_string()).with("current_revision", current)
             }
             Rejection::MessageNotFound => Self::not_found(Reason::MessageNotFound, "message"),
             Rejection::NotTheAuthor => Self::new(Reason::NotTheAuthor, "only its sender may do this to a message"),

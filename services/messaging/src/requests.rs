@@ -40,6 +40,16 @@ row! {
         pub read_number: i64,
         /// Messages of others above `read_number` that were not unsent.
         pub unread_count: i64,
+        /// Of the conversation.
+        pub create_time: Timestamp,
+        /// Of a group; the five here are empty for another one.
+        pub title: Content,
+        pub member_count: i64,
+        pub revision: i64,
+        /// A `MemberRole`: who is asked may have been given another one by then.
+        pub role: i64,
+        /// Who put the account into the group.
+        pub added_by: String,
         pub last_message_id: String,
         pub last_sender_id: String,
         /// How the last message begins; nothing if it was unsent.
@@ -57,45 +67,62 @@ row! {
 
 impl RequestRow {
     fn of(summary: &Summary, member: &Member) -> Self {
+        let (last_message_number, last_message_time) = summary.last_seen_by(member);
+        let last = summary.last_shown_to(member);
         Self {
             waits: true,
             kind: summary.kind,
-            member_ids: summary.members.account_ids().collect::<Vec<_>>().join(" "),
-            last_message_number: summary.last_number,
-            last_message_time: summary.last_message_time,
+            member_ids: summary.members_shown(),
+            last_message_number,
+            last_message_time,
             read_number: member.progress.read_number(),
             unread_count: summary.unread(member),
-            last_message_id: summary.last_message_id.clone(),
-            last_sender_id: summary.last_sender_id.clone(),
-            last_preview: summary.last_preview.clone(),
-            last_unsent: summary.last_unsent,
+            create_time: summary.create_time,
+            title: summary.title.clone(),
+            member_count: summary.member_count(),
+            revision: summary.revision(),
+            role: i64::from(i32::from(member.role())),
+            added_by: member.seat.as_ref().map(|seat| seat.added_by.clone()).unwrap_or_default(),
+            last_message_id: last.id,
+            last_sender_id: last.sender_id,
+            last_preview: last.preview,
+            last_unsent: last.unsent,
             own_view: member.view,
         }
     }
 
-    /// Who is in it beside this one.
+    /// A block between these and the account hides it: who is in it beside this one, of a group who put the account there.
     fn others<'r>(&'r self, account_id: &'r str) -> impl Iterator<Item = &'r str> {
-        self.member_ids.split_terminator(' ').filter(move |member| *member != account_id)
+        let others = self.member_ids.split_terminator(' ').filter(move |member| *member != account_id);
+        others.chain(Some(self.added_by.as_str()).filter(|by| !by.is_empty()))
     }
 }
 
-/// What the record of a conversation that waits for the member writes at `mark`: `opens` if it is the one that created it.
+/// What the record of a conversation that waits for the member writes at `mark`: `opens` if it is the one that created it, or added
+/// the member to it.
 pub fn waits(conversation_id: &str, summary: &Summary, member: &Member, (mark, opens): (u64, bool)) -> Vec<Effect> {
     let key = || Key::text(&member.account_id);
     let row = Effect::put(&REQUESTS, key(), by_id(conversation_id), RequestRow::of(summary, member), mark);
-    let place = [summary.create_time.into(), conversation_id.into()];
+    let place = [summary.opened(member).into(), conversation_id.into()];
     let opened = opens.then(|| Effect::put(&REQUESTS, key(), place, OpenedRow { asked: true }, mark));
     std::iter::once(row).chain(opened).collect()
 }
 
 /// It was accepted or declined.
 pub fn ends(conversation_id: &str, summary: &Summary, member: &Member, mark: u64) -> Vec<Effect> {
-    let key = || Key::text(&member.account_id);
-    let place = [summary.create_time.into(), conversation_id.into()];
-    vec![
-        Effect::put(&REQUESTS, key(), by_id(conversation_id), RequestRow::default(), mark),
-        Effect::remove::<OpenedRow>(&REQUESTS, key(), place, mark),
-    ]
+    let account_id = &member.account_id;
+    vec![is_over(account_id, conversation_id, mark), leaves(account_id, conversation_id, summary.opened(member), mark)]
+}
+
+/// Nothing waits there any more.
+pub fn is_over(account_id: &str, conversation_id: &str, mark: u64) -> Effect {
+    Effect::put(&REQUESTS, Key::text(account_id), by_id(conversation_id), RequestRow::default(), mark)
+}
+
+/// It does not stand where it was opened then.
+pub fn leaves(account_id: &str, conversation_id: &str, opened: Timestamp, mark: u64) -> Effect {
+    let place = [opened.into(), conversation_id.into()];
+    Effect::remove::<OpenedRow>(&REQUESTS, Key::text(account_id), place, mark)
 }
 
 /// The clustering of a conversation's `RequestRow`.
@@ -106,7 +133,6 @@ fn by_id(conversation_id: &str) -> [Value; 2] {
 /// A request that waits.
 pub struct Request {
     pub conversation_id: String,
-    pub opened: Timestamp,
     pub row: RequestRow,
 }
 
@@ -217,7 +243,7 @@ async fn waiting(state: &State, account_id: &str, places: Vec<Found<OpenedRow>>)
     let rows = state.rows::<RequestRow>(&REQUESTS, &Key::text(account_id), ids).await?;
     let request = |(place, row): (Found<OpenedRow>, Option<Found<RequestRow>>)| {
         let row = row.map(|found| found.row).filter(|row| row.waits)?;
-        Some(Request { conversation_id: place.text(1).to_owned(), opened: place.time(0), row })
+        Some(Request { conversation_id: place.text(1).to_owned(), row })
     };
     let requests: Vec<Request> = places.into_iter().zip(rows).filter_map(request).collect();
     let others = requests.iter().flat_map(|request| request.row.others(account_id));

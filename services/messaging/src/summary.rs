@@ -1,8 +1,11 @@
 //! A conversation without its messages, and what each event makes of it. Pure.
 
+mod group;
+
 use kith_content::Content;
 use kith_fold::AppliedIds;
 use kith_log::{Offset, RecordId};
+use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved, ReadVisibility};
 use kith_service::limits;
 use kith_tables::{Timestamp, row};
@@ -16,7 +19,7 @@ use crate::unsent::Unsent;
 const OUT_OF_ORDER_MAX_US: i64 = 10 * 60 * 1_000_000;
 
 row! {
-    /// The conversation itself; without members there is none.
+    /// The conversation itself; without members there is none, or it has ended.
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct Summary in 0 {
         /// A `ConversationKind`.
@@ -30,6 +33,12 @@ row! {
         pub last_number: i64,
         pub last_message_id: String,
         pub last_message_time: Timestamp,
+        /// Of a group.
+        pub title: Content,
+        /// How often it had another title.
+        pub updates: i64,
+        /// When members were last added to it.
+        pub raised: Timestamp,
         /// Where it stands in its members' inboxes, the same for all, and where it stood.
         pub places: Places,
         /// Records that asked for a marker past the last message: a copy of one, later, must not get further.
@@ -43,18 +52,74 @@ row! {
     }
 }
 
+/// What is shown of a conversation's last message in a list.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LastShown {
+    pub id: String,
+    pub sender_id: String,
+    pub preview: Content,
+    pub unsent: bool,
+}
+
 impl Summary {
     pub fn exists(&self) -> bool {
         !self.members.is_empty()
     }
 
-    /// When it was last written in; one without messages: when it was created.
+    /// When it was last written in, or members were last added; one without messages: when it was created.
     pub fn activity_time(&self) -> Timestamp {
-        if self.last_number > 0 { self.last_message_time } else { self.create_time }
+        let written = if self.last_number > 0 { self.last_message_time } else { self.create_time };
+        written.max(self.raised)
     }
 
     pub fn is_direct(&self) -> bool {
         self.kind == ConversationKind::Direct as i64
+    }
+
+    pub fn is_group(&self) -> bool {
+        self.kind == ConversationKind::Group as i64
+    }
+
+    /// Who is in it, sorted, a space between them: in every member's lists, so of a group, which may have many, nobody.
+    pub fn members_shown(&self) -> String {
+        let shown = self.members.account_ids().filter(|_| !self.is_group());
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    /// How many are in a group.
+    pub fn member_count(&self) -> i64 {
+        if self.is_group() { i64::try_from(self.members.len()).unwrap_or(i64::MAX) } else { 0 }
+    }
+
+    /// Of the title of a group.
+    pub fn revision(&self) -> i64 {
+        if self.is_group() { self.updates.saturating_add(1) } else { 0 }
+    }
+
+    /// When it was opened for the member.
+    pub fn opened(&self, member: &Member) -> Timestamp {
+        member.seat.as_ref().map_or(self.create_time, |seat| seat.joined)
+    }
+
+    /// Number and time of the last message, if the member sees it; 0: of none.
+    pub fn last_seen_by(&self, member: &Member) -> (i64, Timestamp) {
+        let sees = self.last_number > member.from();
+        if sees { (self.last_number, self.last_message_time) } else { Default::default() }
+    }
+
+    /// Those whose acceptance messages of the account wait for: in a group for nobody's.
+    pub fn waiting_for<'s>(&'s self, account_id: &'s str) -> impl Iterator<Item = &'s Member> {
+        self.members.others(account_id).filter(|other| !self.is_group() && !other.consent.stands())
+    }
+
+    /// Whether what is written depends on how much was written before it.
+    pub fn waits(&self) -> bool {
+        !self.is_group() && self.members.iter().any(|member| !member.consent.stands())
+    }
+
+    /// Whether somebody is in a group no more, or never was. Messages of such are none.
+    pub fn is_left_by(&self, account_id: &str) -> bool {
+        self.is_group() && self.members.get(account_id).is_none()
     }
 
     /// Messages of others that the member has not read and that were not unsent.
@@ -64,7 +129,7 @@ impl Summary {
 
     /// Whether another one has not accepted what the member writes.
     pub fn awaits_others(&self, account_id: &str) -> bool {
-        self.members.others(account_id).any(|other| !other.consent.stands())
+        self.waiting_for(account_id).next().is_some()
     }
 
     /// Whether the member has written as much as may wait for the others' acceptance. Nobody else has: that would accept it.
@@ -103,7 +168,7 @@ impl Summary {
         let sender = self.members.get_mut(&event.sender_id)?;
         self.last_number = self.last_number.saturating_add(1);
         sender.progress.write(self.last_number);
-        sender.consent.accept(offset);
+        sender.accept(offset);
         self.last_message_id = event.message_id.clone();
         self.last_sender_id = event.sender_id.clone();
         self.last_preview = event.preview.clone().unwrap_or_default();
@@ -129,32 +194,61 @@ impl Summary {
         }
     }
 
-    /// A member accepts, by the record at `offset`.
-    pub fn accept(&mut self, account_id: &str, offset: Offset) {
-        self.members.get_mut(account_id).into_iter().for_each(|member| member.consent.accept(offset));
+    /// A member accepts, by the record at `offset`; `seat`: the number of its seat in a group, or 0. What is said of a seat that
+    /// it had before says nothing of this one.
+    pub fn accept(&mut self, account_id: &str, seat: u64, offset: Offset) {
+        self.in_seat(account_id, seat).into_iter().for_each(|member| member.accept(offset));
     }
 
     /// A member declines.
-    pub fn decline(&mut self, account_id: &str) {
-        self.members.get_mut(account_id).into_iter().for_each(|member| member.consent.decline());
+    pub fn decline(&mut self, account_id: &str, seat: u64) {
+        self.in_seat(account_id, seat).into_iter().for_each(|member| member.consent.decline());
+    }
+
+    fn in_seat(&mut self, account_id: &str, seat: u64) -> Option<&mut Member> {
+        self.members.get_mut(account_id).filter(|member| member.seat_number() == seat)
+    }
+
+    /// An account changes its own view.
+    pub fn view(&mut self, account_id: &str, event: &MessagingEvent) {
+        let last_number = self.last_number;
+        if let Some(member) = self.members.get_mut(account_id) {
+            let marks_from = member.marks_from();
+            member.view.change(event, last_number, marks_from);
+        }
+    }
+
+    /// The last message, if the member sees it.
+    pub fn last_shown_to(&self, member: &Member) -> LastShown {
+        if self.last_number <= member.from() {
+            return LastShown::default();
+        }
+        LastShown {
+            id: self.last_message_id.clone(),
+            sender_id: self.last_sender_id.clone(),
+            preview: self.last_preview.clone(),
+            unsent: self.last_unsent,
+        }
     }
 
     /// A marker moves, by the record of that id. A repeat changes nothing.
     pub fn read(&mut self, event: &ReadMarkerMoved, id: RecordId) {
-        let Some(member) = self.members.get_mut(&event.account_id) else { return };
         if self.cut_markers.contains(id) {
             return;
         }
         let up_to = signed(event.up_to_number);
-        if up_to > self.last_number {
-            // Its effect depends on its place, so the place of its first copy must be the only one.
+        if up_to > self.last_number && (self.is_group() || self.members.get(&event.account_id).is_some()) {
+            // Its effect depends on its place, so the place of its first copy must be the only one: also of who left a group.
             let _ = self.cut_markers.insert(id);
         }
+        let Some(member) = self.members.get_mut(&event.account_id) else { return };
         member.progress.read_up_to(up_to.min(self.last_number));
-        if event.visibility() == ReadVisibility::Public {
+        // What was read before the member joined a group was told of another membership.
+        if event.visibility() == ReadVisibility::Public && up_to > member.from() {
             member.progress.show(up_to.min(self.last_number));
         }
-        member.view.clear(signed(event.clears_mark));
+        let marks_from = member.marks_from();
+        member.view.clear(signed(event.clears_mark).saturating_sub(marks_from));
         self.unsent.forget(self.members.read_by_all());
     }
 }

@@ -3,10 +3,12 @@
 mod amends;
 mod copies;
 mod crossing;
+mod groups;
 mod harness;
 mod listed;
 mod requests;
 mod standstill;
+mod updates;
 mod views;
 
 use kith_log::RecordId;

@@ -13,7 +13,7 @@ use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_tables::StoreError;
 
-use crate::addressed::{Addressed, settled};
+use crate::addressed::{Addressed, Settled, settled};
 use crate::{MessagingService, Rejection};
 
 /// Asks to take it back.
@@ -77,7 +77,7 @@ impl Contests<rpc::UnsendMessage> for Unsends {
 #[async_trait]
 impl Settles<rpc::UnsendMessage> for Unsends {
     async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<UnsendMessageResponse>, Unknown> {
-        let (_, row, place) = settled(&seen.state, &command.conversation_id, &command.message_id).await?;
+        let Settled { row, place, .. } = settled(&seen.state, &command.conversation_id, &command.message_id).await?;
         if !row.is_unsent() {
             return Err(Unknown::defect("a message is unsent in the log and stands"));
         }

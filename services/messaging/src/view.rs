@@ -44,8 +44,8 @@ impl View {
         self.cleared = self.cleared.max(marks.min(self.marks));
     }
 
-    /// What an event of the member's makes of it, where the last message has that number.
-    pub fn change(&mut self, event: &MessagingEvent, last_number: i64) {
+    /// What an event of the member's makes of it, where the last message has that number, and marks are numbered from there on.
+    pub fn change(&mut self, event: &MessagingEvent, last_number: i64, marks_from: i64) {
         match event {
             MessagingEvent::ConversationMuted(muted) => {
                 self.muted_until_us = muted.until.as_ref().map_or(FOR_EVER, |until| time::unix_us(Some(until)).max(0));
@@ -54,7 +54,8 @@ impl View {
             MessagingEvent::ConversationArchived(_) => self.archived_at = Some(last_number),
             MessagingEvent::ConversationUnarchived(_) => self.archived_at = None,
             MessagingEvent::ConversationMarkedUnread(marked) => {
-                self.marks = self.marks.max(i64::try_from(marked.mark).unwrap_or(i64::MAX));
+                let mark = i64::try_from(marked.mark).unwrap_or(i64::MAX);
+                self.marks = self.marks.max(mark.saturating_sub(marks_from));
             }
             _ => {}
         }
@@ -120,40 +121,45 @@ mod tests {
     #[test]
     fn a_mute_ends_at_its_time_and_not_in_a_fold() {
         let mut view = View::default();
-        view.change(&muted(Some(50)), 0);
+        view.change(&muted(Some(50)), 0, 0);
         assert_eq!([49, 50, 51].map(|at| view.is_muted(at)), [true, false, false]);
-        view.change(&muted(None), 0);
+        view.change(&muted(None), 0, 0);
         assert!(view.is_muted(i64::MAX - 1));
-        view.change(&MessagingEvent::ConversationUnmuted(ConversationUnmuted::default()), 0);
+        view.change(&MessagingEvent::ConversationUnmuted(ConversationUnmuted::default()), 0, 0);
         assert!(!view.is_muted(0));
     }
 
     #[test]
     fn a_message_brings_back_what_was_put_away_unless_it_is_muted() {
         let mut view = View::default();
-        view.change(&MessagingEvent::ConversationArchived(ConversationArchived::default()), 3);
+        view.change(&MessagingEvent::ConversationArchived(ConversationArchived::default()), 3, 0);
         assert_eq!([3, 4].map(|last| view.is_archived(last, 10)), [true, false]);
-        view.change(&muted(Some(50)), 4);
+        view.change(&muted(Some(50)), 4, 0);
         assert_eq!([10, 50].map(|at| view.is_archived(4, at)), [true, false], "it comes back when the mute ends");
-        view.change(&MessagingEvent::ConversationUnarchived(ConversationUnarchived::default()), 4);
+        view.change(&MessagingEvent::ConversationUnarchived(ConversationUnarchived::default()), 4, 0);
         assert!(!view.is_archived(4, 10));
     }
 
     #[test]
     fn a_mark_is_cleared_by_who_has_seen_it_and_by_no_copy() {
         let mut view = View::default();
-        view.change(&marked(1), 0);
+        view.change(&marked(1), 0, 0);
         assert!(view.is_marked());
         view.clear(0);
         assert!(view.is_marked(), "that had not seen it");
         view.clear(1);
-        view.change(&marked(1), 0);
+        view.change(&marked(1), 0, 0);
         assert!(!view.is_marked(), "a copy");
-        view.change(&marked(2), 0);
+        view.change(&marked(2), 0, 0);
         view.clear(1);
         assert!(view.is_marked(), "a copy");
         view.clear(99);
         assert_eq!((view.is_marked(), view.cleared), (false, 2), "never more than there are");
+        let mut joined_again = View::default();
+        joined_again.change(&marked(2), 0, 40);
+        assert!(!joined_again.is_marked(), "a copy of a mark of the membership before");
+        joined_again.change(&marked(41), 0, 40);
+        assert!(joined_again.is_marked());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use kith_service::kit::Seen;
 use kith_tables::{Key, StoreError};
 
 use crate::conversation::{self, CONVERSATIONS, ViewIdsRow, under_id};
+use crate::members::Member;
 use crate::summary::Summary;
 use crate::view::{FOR_EVER, View};
 use crate::{MessagingService, Rejection, inbox};
@@ -62,7 +63,7 @@ impl Change {
     }
 }
 
-fn event(asked: &Asked, command: &Command, view: &View) -> MessagingEvent {
+fn event(asked: &Asked, command: &Command, member: &Member) -> MessagingEvent {
     let (conversation_id, account_id) = (command.conversation_id.clone(), asked.actor.clone());
     let create_time = Some(time::of_us(asked.at.0));
     match command.change {
@@ -82,7 +83,7 @@ fn event(asked: &Asked, command: &Command, view: &View) -> MessagingEvent {
         Change::MarkUnread => MessagingEvent::ConversationMarkedUnread(ConversationMarkedUnread {
             conversation_id,
             account_id,
-            mark: view.marks.saturating_add(1).unsigned_abs(),
+            mark: member.marks_from().saturating_add(member.view.marks).saturating_add(1).unsigned_abs(),
             create_time,
         }),
     }
@@ -128,7 +129,7 @@ impl Noun for Views {
         if !before.is_open {
             return Err(Rejection::EventsNotOpen);
         }
-        Ok(Some(event(asked, command, &member.view)))
+        Ok(Some(event(asked, command, member)))
     }
 
     /// The answer reads what the fold made of it.
@@ -142,14 +143,33 @@ impl Command {
     }
 }
 
-/// The conversation as the caller sees it now, and where the log has that.
-pub async fn shown(seen: &Seen<'_>, asked: &Asked, conversation_id: &str) -> Result<(Conversation, Position), Unknown> {
+/// The conversation as the caller sees it now, and where the log has that. Who was removed from a group before the record finds
+/// none.
+pub async fn shown(
+    seen: &Seen<'_>,
+    asked: &Asked,
+    conversation_id: &str,
+) -> Result<Result<(Conversation, Position), Failure>, Unknown> {
     let found = conversation::summary(&seen.state, conversation_id).await?;
+    if found.row.is_left_by(&asked.actor) {
+        return Ok(Err(Rejection::NotFound.into()));
+    }
     let viewer = (asked.actor.as_str(), asked.at);
-    let shown = inbox::seen_by(&seen.opener(), viewer, conversation_id, &found.row);
+    let shown = inbox::seen_by(&seen.state, &seen.opener(), viewer, (conversation_id, &found.row)).await?;
     let shown = shown.ok_or_else(|| Unknown::defect("something is done to a conversation that is not there"))?;
     let partition = LogPartition::of_key(topics::MESSAGING, conversation_id, seen.state.partition_count());
-    Ok((shown, Position { partition, offset: found.position }))
+    Ok(Ok((shown, Position { partition, offset: found.position })))
+}
+
+/// The answer with that conversation.
+pub fn verdict<T>(
+    shown: Result<(Conversation, Position), Failure>,
+    answer: impl FnOnce(Option<Conversation>) -> T,
+) -> Verdict<T> {
+    match shown {
+        Ok((conversation, place)) => Verdict::Won(answer(Some(conversation)), place.into()),
+        Err(why) => Verdict::Lost(why),
+    }
 }
 
 /// Declares the RPCs that change the view: each answers with the conversation.
@@ -173,12 +193,11 @@ macro_rules! changes {
                 asked: &Asked,
                 command: &Command,
             ) -> Result<Verdict<kith_proto::messaging::v1::$response>, Unknown> {
-                let (conversation, place) = shown(seen, asked, &command.conversation_id).await?;
-                let response = kith_proto::messaging::v1::$response {
-                    conversation: Some(conversation),
+                let shown = shown(seen, asked, &command.conversation_id).await?;
+                Ok(verdict(shown, |conversation| kith_proto::messaging::v1::$response {
+                    conversation,
                     ..Default::default()
-                };
-                Ok(Verdict::Won(response, place.into()))
+                }))
             }
         }
     )*};
@@ -227,8 +246,8 @@ mod tests {
         for change in [Change::Mute(99), Change::Archive, Change::MarkUnread] {
             let asked = Asked { id: RecordId([9; 16]), actor: ADA.to_string(), digest: [1; 32], at: Timestamp(7) };
             let command = Command { conversation_id: String::new(), change };
-            let event = event(&asked, &command, &member.view);
-            member.view.change(&event, 0);
+            let event = event(&asked, &command, member);
+            member.view.change(&event, 0, 0);
         }
         assert_eq!(changes(&before), [false, true, false, true, false]);
         assert_eq!(decide(&before, EVE, Change::Archive), Err(Rejection::NotFound));

@@ -15,6 +15,7 @@ use kith_log::topics;
 use kith_proto::posts::v1::post_service_server::{self, PostServiceServer, SERVICE_NAME};
 use kith_proto::posts::v1::rpc;
 use kith_relations::account::{Accounts, Handles};
+use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
 use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
@@ -67,6 +68,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(post::Posts),
         Arc::new(Arbiter(edit::Edits)),
         Arc::new(Accounts),
+        Arc::new(Away),
         Arc::new(Handles),
         Arc::new(Origins),
         Arc::new(Blocks),
@@ -75,7 +77,7 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 3,
+        folds_version: 4,
         reads: EVENTS,
         topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],
         folds,

@@ -6,6 +6,7 @@ use std::future::Future;
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::State;
 use kith_relations::account::{self, AccountRow};
+use kith_relations::away;
 use kith_relations::sight::{Sights, Viewer};
 use kith_tables::StoreError;
 
@@ -30,8 +31,17 @@ pub struct Hydrated {
 pub async fn hydrate(state: &State, viewer: &str, entries: &[Entry]) -> Result<Hydrated, StoreError> {
     let viewing = Viewer::new(state, viewer);
     let both = entries.iter().flat_map(|entry| [&*entry.author_id, &*entry.post_author_id]);
-    let (cards, accounts, sights) =
-        tokio::try_join!(cards(state, viewer, entries), accounts(state, entries), viewing.sights(both))?;
+    // The authors' rows, which are read in any case, say who of them is away. Only those who share are asked for.
+    let authors: BTreeSet<&str> = entries.iter().map(|entry| &*entry.post_author_id).collect();
+    let sharers = entries.iter().map(|entry| &*entry.author_id).filter(|account| !authors.contains(account));
+    let (cards, accounts, blocks, away) = tokio::try_join!(
+        cards(state, viewer, entries),
+        accounts(state, entries),
+        viewing.blocks(both),
+        away::among(state, sharers)
+    )?;
+    let is_away = |account: &str| accounts.get(account).is_some_and(|row| row.away) || away.contains(account);
+    let sights = blocks.without(is_away);
     Ok(Hydrated { cards, accounts, sights })
 }
 

@@ -29,7 +29,7 @@ use kith_fold::{EVENTS, Fold, Group};
 use kith_log::{PartitionIndex, topics};
 use kith_proto::feeds::v1::feed_service_server::{self, FeedServiceServer, SERVICE_NAME};
 use kith_proto::feeds::v1::rpc;
-use kith_relations::{account::Accounts, block, origin::Origins};
+use kith_relations::{account::Accounts, away::Away, block, mute, origin::Origins};
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
 use kith_service::rpcs;
@@ -82,9 +82,11 @@ pub fn group(generation: u32, settings: Settings) -> Group {
     let Settings { push_threshold, partition_count } = settings;
     let folds: Vec<Arc<dyn Fold>> = vec![
         Arc::new(Accounts),
+        Arc::new(Away),
         Arc::new(Origins),
         Arc::new(block::Blocks),
         Arc::new(block::BlockedBy),
+        Arc::new(mute::Mutes),
         Arc::new(views::follows::Follows),
         Arc::new(views::followers::Followers { push_threshold, partition_count }),
         Arc::new(views::author_feed::AuthorFeed),
@@ -95,7 +97,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 3,
+        folds_version: 5,
         reads: EVENTS,
         topics,
         folds,

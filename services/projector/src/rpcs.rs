@@ -118,7 +118,7 @@ impl Reads<rpc::ExplainFeedEntry> for Explanation {
         wanted: ExplainFeedEntryRequest,
     ) -> Result<ExplainFeedEntryResponse, Failure> {
         let ExplainFeedEntryRequest { post_id, include_shares, .. } = wanted;
-        let explained = explain::explain(&seen.state, &seen.viewer, &post_id, include_shares).await?;
+        let explained = explain::explain(&seen.state, &seen.viewer, &post_id, include_shares, seen.now()).await?;
         let Some(Explained { findings, incomplete }) = explained else {
             return Err(Failure::not_found(Reason::PostNotFound, "post"));
         };
@@ -158,11 +158,12 @@ async fn read(
     Ok(remembered::page(&seen.state, feed, ask, service.kit().runtime.now_ms()).await?)
 }
 
-/// An account that blocks the caller is not there, as everywhere.
+/// An account that blocks the caller, or is away, is not there, as everywhere.
 async fn check_author(seen: &Seen<'_>, author: &str) -> Result<(), Failure> {
     let viewer = Viewer::new(&seen.state, &seen.viewer);
-    let (known, sight) = tokio::try_join!(account::account(&seen.state, author), viewer.sight(author))?;
-    if known.is_none() || !sight.shows_account() {
+    let (known, blocks) = tokio::try_join!(account::account(&seen.state, author), viewer.blocks([author]))?;
+    let is_there = known.is_some_and(|account| !account.away || seen.viewer == author);
+    if !is_there || !blocks.of(author).shows_account() {
         return Err(Failure::not_found(Reason::AccountNotFound, "account"));
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::costs::{self, Cost};
 use crate::desk::Live;
 use crate::measures::commands::{self, Mix, Throughput};
 use crate::measures::folds::{self, Spread};
-use crate::measures::{attacks, growth, overload, pages, visible};
+use crate::measures::{attacks, growth, overload, pages, relationships, visible};
 use crate::place::Place;
 use crate::row::Row;
 use crate::template::{self, Kind};
@@ -28,7 +28,7 @@ const WORLD: World =
 
 /// What `--quick` leaves out.
 pub const NOT_QUICK: &str = "everything over Kafka and Cassandra; commands at 512 in flight, CreatePost, SendMessage and one \
-    hot post alone; post to home feed; fan-out; Zipf subjects; cold pages; growth; memory; overload; attacks";
+    hot post alone; post to home feed; fan-out; messages in groups; Zipf subjects; cold pages; growth; memory; overload; attacks";
 
 /// Six rows, embedded.
 pub async fn quick() -> Result<Vec<Row>> {
@@ -59,13 +59,15 @@ fn replayed() -> World {
 }
 
 /// The groups of rows, in order.
-const GROUPS: [&str; 11] = [
+const GROUPS: [&str; 13] = [
     "pages",
+    "relationships",
     "commands",
     "visible",
     "overload",
     "memory",
     "reactions",
+    "group-messages",
     "replay",
     "fan-out",
     "follows",
@@ -116,6 +118,10 @@ async fn take(group: &str, mut live: Option<&mut Live>) -> Result<Vec<Row>> {
             let place = Place::over(WORLD, live, &[]).await?;
             vec![cold, pages::warm(&place, WINDOW, ROUNDS).await?]
         }
+        "relationships" => {
+            let place = Place::over(WORLD, live, &[]).await?;
+            vec![relationships::of_a_hundred(&place, WINDOW, ROUNDS).await?]
+        }
         "commands" => all_commands(live).await?,
         "visible" => {
             let templates = template::learn().await?;
@@ -142,6 +148,7 @@ async fn take(group: &str, mut live: Option<&mut Live>) -> Result<Vec<Row>> {
             let zipf = folds::reactions(live, Spread::Zipf, reactions, ROUNDS).await?;
             vec![uniform, zipf]
         }
+        "group-messages" => vec![folds::group_messages(live, 50, 2_000, ROUNDS).await?],
         "fan-out" => {
             let mut rows = Vec::new();
             for (followers, posts) in [(20, 1_000), (400, 50), (10_000, 2)] {

@@ -12,7 +12,9 @@ use kith_proto::engagement::v1::{Reacted, ReactionKind, Subject};
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{AccountContent, AccountCreated, Followed, Profile};
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
-use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageContent, MessageSent};
+use kith_proto::messaging::v1::{
+    ConversationCreated, ConversationKind, GroupCreated, GroupTitle, MessageContent, MessageSent, NewMember,
+};
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{PostAttributes, PostContent, PostCreated};
 use kith_proto::{Event, time};
@@ -139,6 +141,21 @@ pub fn message(n: u64, conversation: u64) -> Fact {
         ..MessageSent::default()
     };
     (id(Thing::Message, n), Messaging::MessageSent(event).into())
+}
+
+/// A group of its own, of accounts `n` and those behind, so many.
+pub fn group(n: u64, members: u64) -> Fact {
+    let member = |n| NewMember { account_id: text_id(Thing::Account, n), ..NewMember::default() };
+    let event = GroupCreated {
+        conversation_id: text_id(Thing::Conversation, n),
+        creator_id: text_id(Thing::Account, n),
+        title: Some(Content::close(&GroupTitle { title: "people who read".to_owned() })),
+        members: (n + 1..n + members).map(member).collect(),
+        member_limit: 100,
+        create_time: Some(time::timestamp(2_000)),
+        intent_offset: n,
+    };
+    (id(Thing::Conversation, n), Messaging::GroupCreated(event).into())
 }
 
 /// Appends all of it, in the order of the keys; gives how many.

@@ -112,7 +112,7 @@ impl Client {
                 true => hot::next(&board, self.number, &self.chance),
                 false => {
                     let scene = Scene { board: &board, actor: &actor, step: &name, chance: &self.chance };
-                    nouns::draw(&scene, if plan.only_talks { &nouns::TALKS } else { &nouns::ALL }).map(|op| (actor, op))
+                    nouns::draw(&scene, nouns::of(plan.draws)).map(|op| (actor, op))
                 }
             };
             let Some((actor, op)) = next else { continue };

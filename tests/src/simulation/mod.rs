@@ -33,7 +33,7 @@ use kith_log::Record;
 use tokio::time::Instant;
 
 pub use checks::Finding;
-pub use plan::{Forgets, Mode, Plan};
+pub use plan::{Draws, Forgets, Mode, Plan};
 pub use planted::Planted;
 pub use real::{Lasts, Workload};
 pub use services::Keys;
@@ -59,6 +59,8 @@ pub struct Report {
     /// Reads whose answers were checked, also those of the end.
     pub reads: usize,
     pub unknown: usize,
+    /// Who asked for commands, under which request ids.
+    pub asked: Vec<(String, String)>,
     /// The log at the end.
     pub log: Vec<Record>,
 }
@@ -100,6 +102,8 @@ async fn history_of(plan: Plan, planted: Option<Planted>, keys: Arc<Keys>) -> Re
         Err(behind) => report.findings.push(Finding::new("lag", format!("{behind:#}"))),
     }
     report.log = world.log.dump();
+    let commands = history.iter().filter(|call| !call.op.is_read());
+    report.asked = commands.map(|call| (call.actor.clone(), call.request_id.clone())).collect();
     for slot in 0..world.processes() {
         world.kill(slot);
     }

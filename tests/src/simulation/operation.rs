@@ -29,13 +29,17 @@ pub struct Ask {
     pub confusion: Option<Confusion>,
 }
 
-/// What calling services are wrongly taken for.
+/// What is wrongly taken for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confusion {
     /// Two services for one.
     ServicesAreOne,
     /// The accounts of one issuer for those of all.
     AccountsOfAll,
+    /// Now for the place that a cursor names.
+    CursorIsNow,
+    /// A stream does not tell what becomes of messages.
+    AmendsUntold,
 }
 
 /// What was answered.
@@ -77,6 +81,8 @@ pub trait Operation: fmt::Debug + Send + Sync + 'static {
     const SERVICE: &'static str;
     /// Whether it only reads.
     const READS: bool;
+    /// Of a read: whether the answer says what it has seen. A stream says what it told.
+    const SAYS_SEEN: bool = true;
 
     /// Calls the handler and says what was answered.
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Self::Answer>, Status>;
@@ -138,6 +144,7 @@ pub fn op<O: Operation>(operation: O) -> Op {
 pub trait AnyOperation: fmt::Debug + Send + Sync {
     fn service(&self) -> &'static str;
     fn is_read(&self) -> bool;
+    fn says_seen(&self) -> bool;
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Answer>, Status>;
     fn record(&self, actor: &str, request_id: &str) -> Option<Appended>;
     fn check(&self, model: &Model, call: &Call) -> Vec<Finding>;
@@ -156,6 +163,10 @@ impl<O: Operation> AnyOperation for O {
 
     fn is_read(&self) -> bool {
         O::READS
+    }
+
+    fn says_seen(&self) -> bool {
+        O::SAYS_SEEN
     }
 
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Answer>, Status> {

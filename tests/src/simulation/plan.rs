@@ -66,8 +66,18 @@ pub struct Plan {
     pub upgrades: bool,
     /// Whether the later release has one more view, beside other rules for intents.
     pub later_views: bool,
-    /// Whether people do nothing but talk, for what is rare in histories that have everything.
-    pub only_talks: bool,
+    /// What people do.
+    pub draws: Draws,
+}
+
+/// What people do: one thing alone, for what is rare in histories that have everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draws {
+    All,
+    /// They talk.
+    Talks,
+    /// They post, and edit that.
+    Posts,
 }
 
 /// [`Shape`], drawn.
@@ -148,7 +158,7 @@ impl Plan {
             copies: chance.per_mille(700),
             upgrades: chance.per_mille(250),
             later_views: chance.per_mille(700),
-            only_talks: false,
+            draws: Draws::All,
         }
     }
 

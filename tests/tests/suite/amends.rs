@@ -109,7 +109,7 @@ async fn messages_are_edited_reacted_to_and_unsent_over_kills() {
 
     let (conversation_id, at_least) = (talk.id.clone(), vec![talk.token.clone()]);
     let mute = MuteConversationRequest { conversation_id, at_least, ..Default::default() };
-    talk.token = as_bob.mute(mute).await.ok().consistency_token;
+    talk.token = as_bob.mute_talk(mute).await.ok().consistency_token;
     assert_eq!(talk.unread(&as_bob).await, [0, 1, 0]);
     let (conversation_id, at_least) = (talk.id.clone(), vec![talk.token.clone()]);
     let archive = ArchiveConversationRequest { conversation_id, at_least, ..Default::default() };

@@ -4,7 +4,7 @@
 
 pub mod caller;
 mod limits;
-mod rules;
+pub mod rules;
 mod spoil;
 mod walk;
 

@@ -1,5 +1,6 @@
 //! Calling services, through the wire: what each may do, for whom, and what is said of it in the log.
 
+mod away;
 mod by_url;
 pub mod issuer;
 
@@ -317,6 +318,7 @@ async fn services_act_for_accounts_over_kafka_and_cassandra() {
     let world = World::over(over).await;
     services_act_for_accounts(&world).await;
     people_come_by_their_issuer(&world).await;
+    away::an_account_leaves_and_comes_back_whole(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,7 +64,9 @@ fn every_call_that_is_retried_reads_or_has_a_request_id() {
             let (_, request) = messages.iter().find(|(name, _)| name == input).unwrap();
             let has_request_id = request.field.iter().any(|field| field.name() == "request_id");
             // A repeat with the same refresh token gets the same one again.
-            let is_read = method.name() == "RefreshSession" || READS.iter().any(|verb| method.name().starts_with(verb));
+            let is_read = method.name() == "RefreshSession"
+                || method.server_streaming()
+                || READS.iter().any(|verb| method.name().starts_with(verb));
             assert!(is_read || has_request_id, "{service}/{} has no request_id", method.name());
         }
     }

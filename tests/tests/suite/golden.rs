@@ -17,7 +17,7 @@ use kith_runtime::Runtime;
 
 use kith_tests::digests;
 use kith_tests::simulated::{SimulatedLog, SimulatedTables};
-use kith_tests::simulation::{Keys, Mode, Plan, run};
+use kith_tests::simulation::{Draws, Keys, Mode, Plan, run};
 use prost_reflect::DescriptorPool;
 use tokio::time::Instant;
 
@@ -43,6 +43,12 @@ const HISTORIES: &[(&str, u64)] = &[
     ("16", 16),
     ("18", 31),
     ("17", 94),
+    ("graph", 140),
+    ("groups-1", 203),
+    ("groups-2", 209),
+    ("groups-3", 215),
+    ("19", 209),
+    ("tags", 312),
     (TALKS, 119),
 ];
 /// Of people who do nothing but talk: what becomes of messages is rare where there is everything.
@@ -101,7 +107,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
 }
 
-fn writes() -> bool {
+pub fn writes() -> bool {
     std::env::var_os(WRITE).is_some()
 }
 
@@ -146,7 +152,7 @@ fn history(name: &'static str, seed: u64) -> History {
 fn recorded(name: &str, seed: u64) -> String {
     let plan = Plan { steps: STEPS, ..Plan::of(seed, Mode::Safety) };
     let plan = match name {
-        TALKS => Plan { people: 3, clients: 3, steps: 4 * STEPS, only_talks: true, ..plan },
+        TALKS => Plan { people: 3, clients: 3, steps: 4 * STEPS, draws: Draws::Talks, ..plan },
         _ => plan,
     };
     let partitions = plan.partitions;
@@ -222,6 +228,12 @@ async fn fold(group: &Group, history: &History, push_threshold: u64) -> BTreeMap
     running.end().await;
     assert_eq!(log.dump().len(), before, "the folds of {} appended to history {}", group.name, history.name);
     digests
+}
+
+/// Every recorded history: how many partitions its log has, and its records.
+pub fn recorded_histories() -> Vec<(u16, Vec<NewRecord>)> {
+    let histories = HISTORIES.iter().map(|(name, seed)| history(name, *seed));
+    histories.map(|history| (history.partitions, history.records)).collect()
 }
 
 #[test]

@@ -65,7 +65,8 @@ pub(crate) enum Decoded {
     Newer(String),
 }
 
-/// The version of the events of this release: with consent in messaging and updates of profiles. A release raises it when an event gets
+/// The version of the events of this release: with consent in messaging, updates of profiles and accounts that
+/// leave. A release raises it when an event gets
 /// a type, a field or a value that an older build would fold wrongly, or a contest gets other rules. Records that need more than the
 /// first version name it in a header, and processes append them only once operators opened it.
 pub const EVENTS: u32 = CONSENT_EVENTS;
@@ -82,12 +83,29 @@ pub const MESSAGE_EVENTS: u32 = 2;
 /// The version with updates of profiles, which no older reader knows.
 pub const PROFILE_EVENTS: u32 = 2;
 
+/// The version with mutes and removed followers, which no older reader knows.
+pub const GRAPH_EVENTS: u32 = 2;
+
+/// The version with groups in messaging, which no older reader knows.
+pub const GROUP_EVENTS: u32 = 2;
+
+/// The version with accounts that are away: who reads less would show them.
+pub const AWAY_EVENTS: u32 = 2;
+
+/// The version with followed hashtags, which no older reader knows.
+pub const TAG_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
         Event::Messaging(event) => of_messaging(event),
+        Event::MessagingPrivate(_) => GROUP_EVENTS,
         Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
+        Event::Identity(Identity::Muted(_) | Identity::Unmuted(_) | Identity::FollowerRemoved(_)) => GRAPH_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
+        Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
+        Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
+        Event::Identity(Identity::TagFollowed(_) | Identity::TagUnfollowed(_)) => TAG_EVENTS,
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)
@@ -110,6 +128,12 @@ fn of_messaging(event: &Messaging) -> u32 {
         | Messaging::ConversationArchived(_)
         | Messaging::ConversationUnarchived(_)
         | Messaging::ConversationMarkedUnread(_) => MESSAGE_EVENTS,
+        Messaging::GroupCreated(_)
+        | Messaging::MembersAdded(_)
+        | Messaging::MemberRemoved(_)
+        | Messaging::MemberLeft(_)
+        | Messaging::MemberRoleSet(_)
+        | Messaging::GroupUpdated(_) => GROUP_EVENTS,
     }
 }
 
@@ -156,9 +180,12 @@ pub(crate) fn made_at(record: &kith_log::Record) -> Option<UnixMillis> {
 mod tests {
     use bytes::Bytes;
     use kith_log::{Header, LogPartition, topics};
+    use kith_proto::messaging::private::v1::GroupChangeRequested;
+    use kith_proto::messaging::private::v1::messaging_private_event::Event as MessagingPrivate;
     use kith_proto::messaging::v1::{
-        ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationMuted, MessageEdited,
-        MessageReactionRemoved, MessageSent, MessagingPolicySet,
+        ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationMuted, GroupCreated, GroupUpdated,
+        MemberLeft, MemberRemoved, MemberRoleSet, MembersAdded, MessageEdited, MessageReactionRemoved, MessageSent,
+        MessagingPolicySet,
     };
     use kith_proto::posts::private::v1::EditRequested;
     use kith_proto::posts::v1::PostDeleted;
@@ -217,6 +244,20 @@ mod tests {
             Messaging::MessageSent(MessageSent::default()).into(),
         ];
         assert_eq!(first.map(|event| needs(&event)), [FIRST_EVENTS; 2]);
+    }
+
+    #[test]
+    fn groups_need_the_version_of_groups() {
+        let of_groups: [Event; 7] = [
+            Messaging::GroupCreated(GroupCreated::default()).into(),
+            Messaging::MembersAdded(MembersAdded::default()).into(),
+            Messaging::MemberRemoved(MemberRemoved::default()).into(),
+            Messaging::MemberLeft(MemberLeft::default()).into(),
+            Messaging::MemberRoleSet(MemberRoleSet::default()).into(),
+            Messaging::GroupUpdated(GroupUpdated::default()).into(),
+            MessagingPrivate::GroupChangeRequested(GroupChangeRequested::default()).into(),
+        ];
+        assert_eq!(of_groups.map(|event| needs(&event)), [GROUP_EVENTS; 7]);
     }
 
     #[test]

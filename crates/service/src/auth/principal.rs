@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use kith_fold::State;
 use kith_proto::errors::v1::Reason;
 use kith_proto::security::v1::SecurityKind;
-use kith_relations::origin;
+use kith_relations::origin::{self, Presence};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -147,15 +147,27 @@ impl Principal {
     }
 
     /// Fails PERMISSION_DENIED, RIGHT_MISSING unless the principal may act for the account, as the tables know it. An account that
-    /// does not exist is refused as one of another issuer is.
+    /// does not exist is refused as one of another issuer is. FAILED_PRECONDITION, ACCOUNT_DEACTIVATED while it is away.
     pub async fn may_act_for(&self, state: &State, account: Caller) -> Result<(), Failure> {
+        match self.presence_for(state, account).await? {
+            Presence::Away => Err(Failure::account_deactivated()),
+            Presence::Here | Presence::None => Ok(()),
+        }
+    }
+
+    /// As [`Self::may_act_for`], also while the account is away: for what deactivates it and brings it back.
+    pub async fn may_act_for_absent(&self, state: &State, account: Caller) -> Result<(), Failure> {
+        self.presence_for(state, account).await.map(|_| ())
+    }
+
+    async fn presence_for(&self, state: &State, account: Caller) -> Result<Presence, Failure> {
         self.may(Right::ActAs)?;
         let account_id = account.account_id.to_string();
-        let may = match &self.accounts {
-            Accounts::Any => origin::is_there(state, &account_id).await?,
-            Accounts::OfIssuer(issuer) => origin::is_of_issuer(state, &account_id, issuer).await?,
+        let presence = match &self.accounts {
+            Accounts::Any => origin::presence(state, &account_id).await?,
+            Accounts::OfIssuer(issuer) => origin::presence_of_issuer(state, &account_id, issuer).await?,
         };
-        if may { Ok(()) } else { Err(self.refused(Right::ActAs, Some(account))) }
+        if presence == Presence::None { Err(self.refused(Right::ActAs, Some(account))) } else { Ok(presence) }
     }
 
     fn refused(&self, right: Right, account: Option<Caller>) -> Failure {

@@ -3,13 +3,15 @@
 use kith_content::Content;
 use kith_proto::Event;
 use kith_proto::identity::private::v1::{
-    AccountRequested, ExchangeRequested, IdentityRequested, PasswordChanged, ProfileRequested, RefreshTokenUsed,
-    SessionCreated, SessionEnd, SessionEnded, SessionsEnded, identity_private_event::Event as IdentityPrivate,
+    AccountRequested, AccountStateRequested, ExchangeRequested, IdentityRequested, PasswordChanged, ProfileRequested,
+    RefreshTokenUsed, SessionCreated, SessionEnd, SessionEnded, SessionsEnded,
+    identity_private_event::Event as IdentityPrivate,
 };
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
-    AccountContent, AccountCreated, Blocked, ClientClass, FollowCut, Followed, IdentityLinked, IdentityUnlinked,
-    Profile, ProfileUpdated, Unblocked, Unfollowed,
+    AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut, Followed,
+    FollowerRemoved, IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, TagFollowed,
+    TagUnfollowed, Unblocked, Unfollowed, Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -17,7 +19,22 @@ use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use super::{ADA, BOB, DIGEST, HASH, ISSUER, KEY, SESSION, at};
 
 pub fn all() -> Vec<Event> {
-    [identity(), profiles(), sessions()].concat()
+    [identity(), profiles(), presences(), sessions(), graph(), tags()].concat()
+}
+
+fn graph() -> Vec<Event> {
+    let (actor_id, target_id) = (|| ADA.to_owned(), || BOB.to_owned());
+    let scopes = MuteScopes { posts: true, shares: true, replies: true, notifications: true, conversations: true };
+    let muted = Muted {
+        actor_id: actor_id(),
+        target_id: target_id(),
+        scopes: Some(scopes),
+        end_time: at(9),
+        create_time: at(6),
+    };
+    let unmuted = Unmuted { actor_id: actor_id(), target_id: target_id(), create_time: at(7) };
+    let removed = FollowerRemoved { actor_id: actor_id(), follower_id: target_id(), create_time: at(8) };
+    vec![Identity::Muted(muted).into(), Identity::Unmuted(unmuted).into(), Identity::FollowerRemoved(removed).into()]
 }
 
 fn sessions() -> Vec<Event> {
@@ -153,6 +170,30 @@ fn profiles() -> Vec<Event> {
         rules: 1,
     };
     vec![Identity::ProfileUpdated(updated).into(), IdentityPrivate::ProfileRequested(update).into()]
+}
+
+fn presences() -> Vec<Event> {
+    let away = AccountDeactivated { account_id: ADA.into(), deactivate_time: at(9), intent_offset: 45 };
+    let back = AccountReactivated { account_id: ADA.into(), reactivate_time: at(9), intent_offset: 46 };
+    let wanted = AccountStateRequested {
+        account_id: ADA.into(),
+        deactivates: true,
+        request_time: at(9),
+        payload_digest: DIGEST.into(),
+        rules: 1,
+    };
+    vec![
+        Identity::AccountDeactivated(away).into(),
+        Identity::AccountReactivated(back).into(),
+        IdentityPrivate::AccountStateRequested(wanted).into(),
+    ]
+}
+
+fn tags() -> Vec<Event> {
+    let (account_id, tag) = (|| ADA.to_owned(), || "straße".to_owned());
+    let followed = TagFollowed { account_id: account_id(), tag: tag(), create_time: at(10), tags_max: 200 };
+    let ended = TagUnfollowed { account_id: account_id(), tag: tag(), create_time: at(11) };
+    vec![Identity::TagFollowed(followed).into(), Identity::TagUnfollowed(ended).into()]
 }
 
 fn account_content() -> Option<Content> {

@@ -85,6 +85,7 @@ async fn publish_history(suite: &Suite) {
         suite.publish(n, event).await;
     }
     suite.block(ADA, 1).await;
+    suite.leave(1).await;
     let header =
         |name: &str, value: &str| Header { name: name.into(), value: Bytes::copy_from_slice(value.as_bytes()) };
     let hostile = [

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use kith_proto::engagement::v1::Subject;
-use kith_proto::identity::v1::{AccountCreated, Blocked, identity_event};
+use kith_proto::identity::v1::{AccountCreated, AccountDeactivated, Blocked, identity_event};
 use kith_proto::posts::v1::{PostCreated, PostDeleted, post_event};
 use kith_proto::{Event, time};
 use kith_stage::Stage;
@@ -65,6 +65,11 @@ impl Suite {
     pub(crate) async fn account(&self, account: u8) -> String {
         let event = AccountCreated { account_id: hex(account), handle_key: "ada".into(), ..AccountCreated::default() };
         self.publish(account, identity_event::Event::AccountCreated(event)).await
+    }
+
+    pub(crate) async fn leave(&self, account: u8) -> String {
+        let event = AccountDeactivated { account_id: hex(account), ..AccountDeactivated::default() };
+        self.publish(account, identity_event::Event::AccountDeactivated(event)).await
     }
 
     pub(crate) async fn block(&self, actor: u8, target: u8) -> String {

@@ -11,9 +11,9 @@ use kith_service::ids::RequestId;
 use kith_service::kit::Seen;
 use kith_tables::Timestamp;
 
-use super::Before;
 use super::command::{Command, Proof, Wish, all_of, load};
 use super::fold::Sessions;
+use super::{Account, Before};
 use crate::arbiter::{ClaimRow, claim};
 use crate::guesses::Target;
 use crate::handle::Handle;
@@ -35,19 +35,12 @@ pub async fn create(
     }
     RequestId::parse("request_id", &request.request_id, &shared.kit.runtime)?;
     let seen = shared.kit.see_for(&asker, &shared.kit.parse_tokens(&request.at_least)?, deadline).await?;
-    let claim = claim_of_account(&seen, &handle).await?;
-    // Also where there is no account: nobody learns from the time it takes whether there is one.
-    let account_id = claim.as_ref().map_or_else(|| handle.key(), |claim| claim.account_id.clone());
-    all_of(&seen, &account_id).await?;
-    let account = load(&seen.state, &account_id, "").await?.before.account;
-    let stored = claim.as_ref().map(|claim| account.stored_hash(&claim.password_hash).to_owned());
+    let Proven { account_id, account, stored } = proven(service, &seen, &handle, password.clone(), &asker).await?;
+    if account.away {
+        return Err(Failure::account_deactivated());
+    }
     let turn = (asker.origin(), deadline);
-    let compare = shared.passwords.verify(password.clone(), stored.as_deref(), turn);
-    let owner = claim.as_ref().and_then(|claim| RecordId::parse(&claim.account_id));
-    let target = Target { key: handle.key(), account_id: owner };
-    let is_right = shared.guesses.is_right(target, asker.origin(), compare).await?;
-    let stored = stored.filter(|_| is_right).ok_or_else(credentials_invalid)?;
-    let password_hash = match shared.passwords.is_weaker(&stored) {
+    let rehashed = match shared.passwords.is_weaker(&stored) {
         true => shared.passwords.hash(password, turn).await?,
         false => String::new(),
     };
@@ -55,10 +48,42 @@ pub async fn create(
     let mut asked = Asked::of::<rpc::CreateSession>(&owner, &request, &shared.kit)?;
     asked.id = asker.own(asked.id);
     let session_id = asked.id.to_string();
-    let by = Proof::Password { set_at: account.password_set_at(), rehashed: password_hash };
+    let by = Proof::Password { set_at: account.password_set_at(), rehashed };
     let wish = Wish::Begin { client: request.client, by, principal: asker.principal_name() };
     let answer = |_: &_, asked: &Asked, command: Command, before: Before| answer(service, asked, command, &before);
     command::enter::<Sessions, _>(&seen, asked, Command { account_id, session_id, wish }, answer).await
+}
+
+/// An account that its password proved.
+pub struct Proven {
+    pub account_id: String,
+    pub account: Account,
+    /// The hash that was compared.
+    pub stored: String,
+}
+
+/// The account of the handle, if the password is its; compared on tables that have everything that the log has of it. Fails
+/// UNAUTHENTICATED, and RESOURCE_EXHAUSTED for whom has to wait for its wrong guesses.
+pub async fn proven(
+    service: &IdentityService,
+    seen: &Seen<'_>,
+    handle: &Handle,
+    password: Password,
+    asker: &Asker,
+) -> Result<Proven, Failure> {
+    let shared = &service.shared;
+    let claim = claim_of_account(seen, handle).await?;
+    // Also where there is no account: nobody learns from the time it takes whether there is one.
+    let account_id = claim.as_ref().map_or_else(|| handle.key(), |claim| claim.account_id.clone());
+    all_of(seen, &account_id).await?;
+    let account = load(&seen.state, &account_id, "").await?.before.account;
+    let stored = claim.as_ref().map(|claim| account.stored_hash(&claim.password_hash).to_owned());
+    let compare = shared.passwords.verify(password, stored.as_deref(), (asker.origin(), seen.deadline));
+    let owner = claim.as_ref().and_then(|claim| RecordId::parse(&claim.account_id));
+    let target = Target { key: handle.key(), account_id: owner };
+    let is_right = shared.guesses.is_right(target, asker.origin(), compare).await?;
+    let stored = stored.filter(|_| is_right).ok_or_else(credentials_invalid)?;
+    Ok(Proven { account_id, account, stored })
 }
 
 /// Begins a session of an account that an identity of a trusted issuer proved to this service; `id` is the session's.
@@ -85,8 +110,8 @@ fn answer(
     let Command { account_id, session_id, .. } = command;
     let row = before.session.as_ref().ok_or_else(Failure::internal)?;
     if !before.began() {
-        // The password was changed meanwhile.
-        return Err(credentials_invalid());
+        // The account left, or the password was changed, meanwhile.
+        return Err(if before.account.away { Failure::account_deactivated() } else { credentials_invalid() });
     }
     if !before.stands(&session_id) || row.is_idle(asked.at) {
         return Err(Failure::session_ended());

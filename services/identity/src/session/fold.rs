@@ -45,9 +45,9 @@ impl Fold for Sessions {
                 let tell = |session: SessionRow| tell_session(account_id, session_id, session.end_time, record);
                 session.map(tell).into_iter().collect()
             }
-            Event::IdentityPrivate(Private::SessionsEnded(_) | Private::PasswordChanged(_)) => {
-                tell_account(account_id, &rows.summary(), record).into_iter().collect()
-            }
+            Event::IdentityPrivate(
+                Private::SessionsEnded(_) | Private::PasswordChanged(_) | Private::AccountStateRequested(_),
+            ) => tell_account(account_id, &rows.summary(), record).into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -70,5 +70,6 @@ fn about(record: &Record) -> Option<(&str, &str)> {
         Private::SessionEnded(event) => Some((&event.account_id, &event.session_id)),
         Private::SessionsEnded(event) => Some((&event.account_id, &event.kept_session_id)),
         Private::PasswordChanged(event) => Some((&event.account_id, &event.session_id)),
+        Private::AccountStateRequested(event) => Some((&event.account_id, "")),
     }
 }

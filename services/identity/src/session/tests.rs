@@ -1,7 +1,7 @@
 use kith_fold::{Effect, Fold, Rows};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::identity::private::v1::{
-    PasswordChanged, RefreshTokenUsed, SessionCreated, SessionEnded, SessionsEnded,
+    AccountStateRequested, PasswordChanged, RefreshTokenUsed, SessionCreated, SessionEnded, SessionsEnded,
 };
 use kith_proto::time;
 use kith_service::command::{Asked, Noun};
@@ -59,6 +59,16 @@ fn changed(by: u8, hash: &str, password_set_at: u64) -> Private {
         password_set_at,
         change_time,
         is_reset,
+    })
+}
+
+fn leaves(deactivates: bool) -> Private {
+    let request_time = Some(time::of_us(2_000));
+    Private::AccountStateRequested(AccountStateRequested {
+        account_id: hex(0xa),
+        deactivates,
+        request_time,
+        ..AccountStateRequested::default()
     })
 }
 
@@ -126,6 +136,21 @@ fn a_copy_of_an_end_of_all_ends_no_later_session() {
     history.append(created(2, 0));
     history.append_as(RecordId([77; 16]), all_ended(None));
     assert_eq!(history.standing(), [2]);
+}
+
+#[test]
+fn an_account_that_leaves_ends_all_its_sessions_and_begins_none_until_it_is_back() {
+    let mut history = History::of([created(1, 0), leaves(true)]);
+    assert_eq!((history.standing(), history.told()), (vec![], 1));
+    history.append(created(2, 0));
+    assert!(!history.before(2).began(), "a password that was compared before");
+    history.append(leaves(true));
+    history.append(leaves(false));
+    assert_eq!(history.standing(), [0; 0], "what is over stays over");
+    history.append(created(3, 0));
+    assert_eq!(history.standing(), [3]);
+    history.append_as(RecordId([1; 16]), leaves(true));
+    assert_eq!(history.standing(), [3], "a late copy");
 }
 
 #[test]

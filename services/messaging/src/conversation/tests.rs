@@ -1,4 +1,5 @@
 mod amended;
+mod groups;
 mod histories;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,13 +45,13 @@ fn opened(id: u8, by: RecordId, asked: &[RecordId]) -> Happened {
 
 fn accepted(id: u8, by: RecordId) -> Happened {
     let (conversation_id, account_id) = (CONVERSATION.to_string(), by.to_string());
-    let event = ConversationAccepted { conversation_id, account_id, create_time: None };
+    let event = ConversationAccepted { conversation_id, account_id, create_time: None, seat: 0 };
     (RecordId([id; 16]), MessagingEvent::ConversationAccepted(event))
 }
 
 fn declined(id: u8, by: RecordId) -> Happened {
     let (conversation_id, account_id) = (CONVERSATION.to_string(), by.to_string());
-    let event = ConversationDeclined { conversation_id, account_id, create_time: None };
+    let event = ConversationDeclined { conversation_id, account_id, create_time: None, seat: 0 };
     (RecordId([id; 16]), MessagingEvent::ConversationDeclined(event))
 }
 

@@ -78,6 +78,26 @@ pub async fn reactions(mut live: Option<&mut Live>, spread: Spread, count: u64, 
     row.await
 }
 
+/// Messages a second in groups of so many: each is a row for every member.
+pub async fn group_messages(mut live: Option<&mut Live>, members: u64, messages: u64, times: usize) -> Result<Row> {
+    const TALKS: u64 = 20;
+    let desk = Desk::new(live.as_deref_mut(), PARTITIONS, true).await?;
+    let groups = (0..TALKS).map(|n| world::group(n, members));
+    let facts = groups.chain((0..messages).map(|n| world::message(n, n % TALKS)));
+    world::append(&desk.ports.log, &desk.ports.runtime, facts).await?;
+    let row = fold_anew(FoldAnew {
+        desk: &desk,
+        live: live.as_deref(),
+        groups: vec![kith_messaging::group(1)],
+        measure: format!("SendMessage fold, groups of {members}"),
+        ceiling_is: "the same rows written raw in the same batches",
+        reach: 0.5,
+        times,
+        merged: false,
+    });
+    row.await
+}
+
 /// Events a second from the log into new tables of every group.
 pub async fn replay(mut live: Option<&mut Live>, world: World, times: usize) -> Result<Row> {
     let desk = Desk::new(live.as_deref_mut(), PARTITIONS, true).await?;

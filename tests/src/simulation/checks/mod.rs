@@ -31,6 +31,7 @@ pub const REVOKED: &str = "sessions";
 pub const TIMES: &str = "times";
 pub const TOKEN: &str = "token";
 pub const UNREAD: &str = "unread";
+pub const UPDATES: &str = "updates";
 pub const WATERMARKS: &str = "watermarks";
 
 /// A violation.

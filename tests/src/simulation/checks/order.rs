@@ -11,7 +11,7 @@ use crate::simulation::plain;
 pub fn order(history: &[Call]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut reads: Vec<(&Call, Token)> = Vec::new();
-    for call in history.iter().filter(|call| call.op.is_read() && call.attempts == 1) {
+    for call in history.iter().filter(|call| call.op.is_read() && call.op.says_seen() && call.attempts == 1) {
         let Some(reply) = call.reply() else { continue };
         let Some(seen) = plain::token(&reply.token) else {
             findings.push(Finding::new(WATERMARKS, format!("{} was answered with {:?}", call.op, reply.token)));

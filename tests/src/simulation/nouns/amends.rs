@@ -44,7 +44,8 @@ impl Noun for Amends {
             Messaging::MessageEdited(event) => {
                 let text = said::<MessageContent>(event.content.as_ref()).text;
                 change(model, &event.conversation_id, fact, |now| {
-                    let message = now.message_mut(&event.message_id, event.number);
+                    let is_member = now.members.contains_key(&event.sender_id);
+                    let message = now.message_mut(&event.message_id, event.number).filter(|_| is_member);
                     message.into_iter().for_each(|message| message.edit(&event.sender_id, text.clone(), at, window_us));
                 });
             }
@@ -53,12 +54,15 @@ impl Noun for Amends {
                 message.into_iter().for_each(|message| message.unsend(&event.sender_id, at));
             }),
             Messaging::MessageReactionAdded(event) => change(model, &event.conversation_id, fact, |now| {
+                now.reacted.insert(event.message_id.clone());
                 let is_member = now.members.contains_key(&event.account_id);
                 let message = now.message_mut(&event.message_id, event.number).filter(|_| is_member);
                 message.into_iter().for_each(|message| message.react(&event.account_id, &event.grapheme, true));
             }),
             Messaging::MessageReactionRemoved(event) => change(model, &event.conversation_id, fact, |now| {
-                let message = now.message_mut(&event.message_id, event.number);
+                now.reacted.insert(event.message_id.clone());
+                let is_member = now.members.contains_key(&event.account_id);
+                let message = now.message_mut(&event.message_id, event.number).filter(|_| is_member);
                 message.into_iter().for_each(|message| message.react(&event.account_id, &event.grapheme, false));
             }),
             _ => {}
@@ -231,14 +235,11 @@ impl Operation for React {
     }
 }
 
+/// Whether a block stood all the time between a reader and that account, and whether it did at some time.
+pub type Parted<'a> = &'a dyn Fn(&str) -> (bool, bool);
+
 /// What a reader may be told of the reactions to a message then: at least and at most by grapheme, and which are one's own.
-pub fn fits(
-    now: &Talk,
-    message: &Message,
-    reader: &str,
-    (never, at_times): (bool, bool),
-    told: &[(String, u64, bool)],
-) -> bool {
+pub fn fits(now: &Talk, message: &Message, reader: &str, parted: Parted<'_>, told: &[(String, u64, bool)]) -> bool {
     let mut left: Vec<&str> = message.reactions.iter().map(|(_, grapheme)| grapheme.as_str()).collect();
     left.sort_unstable();
     left.dedup();
@@ -246,8 +247,9 @@ pub fn fits(
     for grapheme in left {
         let by = message.reactions.iter().filter(|(_, of)| of == grapheme).map(|(who, _)| who.as_str());
         let (others, own): (Vec<&str>, Vec<&str>) = by.partition(|who| is_other(who));
-        let low = own.len() as u64 + if at_times { 0 } else { others.len() as u64 };
-        let high = own.len() as u64 + if never { 0 } else { others.len() as u64 };
+        let counted = |hides: &dyn Fn(&&&str) -> bool| (own.len() + others.iter().filter(hides).count()) as u64;
+        let low = counted(&|who| !parted(who).1);
+        let high = counted(&|who| !parted(who).0);
         let found = told.iter().find(|(of, ..)| of == grapheme).map_or(0, |(_, count, _)| *count);
         if !(low..=high).contains(&found) {
             return false;

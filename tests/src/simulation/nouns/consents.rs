@@ -65,10 +65,18 @@ impl Noun for Consents {
         let Event::Messaging(event) = &fact.event else { return };
         match event {
             Messaging::ConversationAccepted(event) => {
-                talk::change(model, &event.conversation_id, fact, |now| now.accept(&event.account_id));
+                talk::change(model, &event.conversation_id, fact, |now| {
+                    if now.is_seat(&event.account_id, event.seat) {
+                        now.accept(&event.account_id);
+                    }
+                });
             }
             Messaging::ConversationDeclined(event) => {
-                talk::change(model, &event.conversation_id, fact, |now| now.decline(&event.account_id));
+                talk::change(model, &event.conversation_id, fact, |now| {
+                    if now.is_seat(&event.account_id, event.seat) {
+                        now.decline(&event.account_id);
+                    }
+                });
             }
             Messaging::MessagingPolicySet(event) if fact.is_new => {
                 let line = model.state_mut::<Policies>().0.entry(event.account_id.clone()).or_default();

@@ -13,13 +13,14 @@ use kith_tables::{Key, Row, RowType, Table, Value};
 use tonic::{Code, Status};
 
 use super::accounts::Handles;
-use super::follows::{another, size};
+use super::follows::{always_parted, another, ever_parted, size};
 use super::lists::{List, There, walk, whole};
+use super::presences::{always_away, ever_away};
 use super::talk::{self, FOR_EVER, Talk};
 use super::{Draw, Noun, consents};
 use crate::simulation::board::{Board, Thing};
 use crate::simulation::callers::{Callers, Way};
-use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, PLACES, TOKEN};
+use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, LISTS, PLACES, TOKEN};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, effective, op, record_id};
@@ -119,15 +120,19 @@ pub fn client(to: &Callers) -> ConversationServiceClient<Way> {
 /// A conversation as its reader sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenTalk {
-    id: String,
+    pub id: String,
     members: Vec<String>,
     /// Of the last message.
-    number: u64,
+    pub number: u64,
     written: i64,
     created: i64,
     unread: u64,
     read: u64,
     pub consent: Consent,
+    title: String,
+    count: u32,
+    role: i32,
+    revision: u32,
     /// Id, sender, beginning; whether it was unsent.
     last: Option<(String, String, String, bool)>,
     muted: bool,
@@ -149,6 +154,10 @@ impl SeenTalk {
             unread: talk.unread_count,
             read: talk.read_number,
             consent,
+            title: talk.title,
+            count: talk.member_count,
+            role: talk.role,
+            revision: talk.revision,
             last: talk.last_message.map(|last| (last.message_id, last.sender_id, last.preview, last.unsent)),
             muted: talk.muted,
             muted_until: micros(talk.muted_until.as_ref()),
@@ -157,15 +166,28 @@ impl SeenTalk {
         }
     }
 
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision.into()
+    }
+
     /// Whether it is how the reader saw the conversation then.
     pub fn is(&self, reader: &str, now: &Talk) -> bool {
         let read = now.members.get(reader).copied();
-        now.members.keys().eq(&self.members)
-            && (self.number, self.written, self.created) == (now.last(), now.written(), now.created)
+        let (number, written) = now.last_for(reader);
+        let count = if now.is_group { now.members.len() } else { 0 };
+        let role = now.roles.get(reader).copied().unwrap_or(0);
+        // Those who are away are left out.
+        self.members.iter().all(|member| !now.is_group && now.members.contains_key(member))
+            && (self.count as usize, self.role, self.revision, &self.title) == (count, role, now.revision, &now.title)
+            && (self.number, self.written, self.created) == (number, written, now.created)
             && (Some(self.read), self.unread) == (read, now.unread(reader))
             && self.consent == now.consent(reader)
             && self.is_viewed(reader, now)
-            && self.is_last(now)
+            && self.is_last(reader, now)
     }
 
     fn is_viewed(&self, reader: &str, now: &Talk) -> bool {
@@ -176,10 +198,37 @@ impl SeenTalk {
             && (self.archived, self.marked) == (view.is_archived(now.last(), self.muted), view.is_marked())
     }
 
-    fn is_last(&self, now: &Talk) -> bool {
-        let last = now.messages.last();
+    /// In a group what one out of sight wrote last is left out.
+    fn is_last(&self, reader: &str, now: &Talk) -> bool {
+        let last = now.messages.last().filter(|_| now.last_for(reader).0 > 0);
         let is = |last: &talk::Message| (last.id.clone(), last.sender.clone(), last.text.clone(), last.unsent > 0);
-        self.last == last.map(is)
+        self.last == last.map(is) || (now.is_group && self.last.is_none())
+    }
+
+    /// A last message that is missed though its sender was in sight, or shown though it was not.
+    fn wrong_last(&self, model: &Model, call: &Call, states: &[Talk]) -> Option<Finding> {
+        let reader = &call.actor;
+        let [now] = states else { return None };
+        let sender = &now.messages.last().filter(|_| now.is_group && now.last_for(reader).0 > 0)?.sender;
+        match &self.last {
+            None if !ever_parted(model, call, reader, sender) => {
+                Some(Finding::new(TOKEN, format!("{} lacks its last message for {reader}", self.id)))
+            }
+            Some(last) if always_parted(model, call, reader, sender) => {
+                Some(Finding::new(HIDDEN, format!("{} shows {reader} {last:?}", self.id)))
+            }
+            Some(_) | None => None,
+        }
+    }
+
+    /// Members that are missed though they were there, or shown though they were away.
+    fn wrong_members(&self, model: &Model, call: &Call, now: &Talk) -> Option<Finding> {
+        // Of a group none are named.
+        let mut named = now.members.keys().filter(|_| !now.is_group);
+        let missed = named.find(|id| !self.members.contains(id) && !ever_away(model, call, id));
+        let shown = self.members.iter().find(|id| always_away(model, call, id));
+        let missed = missed.map(|id| Finding::new(TOKEN, format!("{} lacks its member {id}", self.id)));
+        missed.or_else(|| shown.map(|id| Finding::new(HIDDEN, format!("{} shows {id}, who is away", self.id))))
     }
 
     /// What the list is ordered by.
@@ -318,11 +367,24 @@ impl List for ListConversations {
             )
         };
         findings.extend(unlike.map(finding));
+        let last = |id: &String| talks.get(id).and_then(|states| states.last());
+        findings.extend(rows.iter().filter_map(|row| row.wrong_members(model, call, last(&row.id)?)));
+        findings.extend(rows.iter().filter_map(|row| row.wrong_last(model, call, talks.get(&row.id)?)));
         // One that rises meanwhile stands where it stood at the beginning.
         let stays = |row: &&SeenTalk| talks.get(&row.id).into_iter().flatten().all(|now| now.active() == row.active());
         let staying: Vec<&SeenTalk> = rows.iter().filter(stays).collect();
         let in_order = match self.consent {
-            Consent::Requested => rows.is_sorted_by(|later, earlier| later.created >= earlier.created),
+            // A group stands where it was opened for the reader.
+            Consent::Requested => {
+                let opened = |row: &SeenTalk| {
+                    let states = talks.get(&row.id).into_iter().flatten();
+                    let all: BTreeSet<i64> =
+                        states.map(|now| now.seats.get(&call.actor).map_or(now.created, |(_, at, _)| *at)).collect();
+                    all.first().copied().filter(|_| all.len() == 1)
+                };
+                let known: Vec<i64> = rows.iter().filter_map(opened).collect();
+                known.is_sorted_by(|later, earlier| later >= earlier)
+            }
             _ => staying.is_sorted_by(|newer, older| newer.active() >= older.active()),
         };
         if !in_order {

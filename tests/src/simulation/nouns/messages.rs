@@ -216,7 +216,8 @@ impl Operation for MarkRead {
     fn in_effect(&self, model: &Model, call: &Call) -> bool {
         let (_, end) = call.meanwhile(model.partition(topics::MESSAGING, &self.talk));
         let reads = |now: &Talk| {
-            let shown = now.shown.get(&call.actor).copied().unwrap_or(0);
+            let from = now.seats.get(&call.actor).map_or(0, |(from, ..)| *from);
+            let shown = now.public_markers.get(&call.actor).copied().unwrap_or(0).max(from);
             now.members.get(&call.actor) >= Some(&self.up_to)
                 && (!self.public || shown >= self.up_to)
                 && !now.view(&call.actor).is_marked()

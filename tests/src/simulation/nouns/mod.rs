@@ -3,6 +3,7 @@
 mod accounts;
 mod amends;
 mod bookmarks;
+mod circles;
 mod comments;
 mod consents;
 mod conversations;
@@ -10,17 +11,22 @@ mod counts;
 mod edits;
 mod feeds;
 mod follows;
+mod groups;
 mod identities;
 mod lists;
 mod messages;
+mod mutes;
 mod posts;
+mod presences;
 mod profiles;
 mod reactions;
 mod services;
 mod sessions;
 mod shares;
 mod shown;
+mod tags;
 mod talk;
+mod updates;
 mod views;
 
 use kith_tables::{Key, Row, Table};
@@ -29,19 +35,24 @@ use super::board::Scene;
 use super::checks::Finding;
 use super::model::{Fact, Model};
 use super::operation::Op;
+use super::plan::Draws;
 
 pub use accounts::{ACCOUNTS, CONTENDED, CreateAccount, create};
-pub use follows::{Block, Follow, Unblock, Unfollow};
+pub use follows::{Block, Follow, RemoveFollower, Unblock, Unfollow};
 pub use posts::POSTS;
 pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 19] = [
+pub const ALL: [&dyn Noun; 25] = [
     &accounts::Accounts,
     &profiles::Profiles,
+    &presences::Presences,
     &sessions::Sessions,
     &follows::Follows,
+    &circles::Circles,
+    &mutes::Mutes,
+    &tags::Tags,
     &posts::Posts,
     &edits::Edits,
     &reactions::Reactions,
@@ -53,15 +64,34 @@ pub const ALL: [&dyn Noun; 19] = [
     &conversations::Conversations,
     &messages::Messages,
     &consents::Consents,
+    &updates::Updates,
+    &groups::Groups,
     &amends::Amends,
     &views::Views,
     &services::Services,
     &identities::Identities,
 ];
 
-/// What people do who do nothing but talk.
-pub const TALKS: [&dyn Noun; 5] =
-    [&conversations::Conversations, &messages::Messages, &consents::Consents, &amends::Amends, &views::Views];
+/// What people do.
+pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
+    match draws {
+        Draws::All => &ALL,
+        Draws::Talks => &TALKS,
+        Draws::Posts => &POSTING,
+    }
+}
+
+const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
+
+const TALKS: [&dyn Noun; 7] = [
+    &conversations::Conversations,
+    &messages::Messages,
+    &consents::Consents,
+    &updates::Updates,
+    &groups::Groups,
+    &amends::Amends,
+    &views::Views,
+];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {

@@ -46,6 +46,7 @@ struct Standing {
 struct Person {
     sessions: BTreeMap<String, (Offset, Timeline<Standing>)>,
     password_set_at: u64,
+    away: bool,
     /// Changes of the password that took effect.
     changes: BTreeSet<RecordId>,
 }
@@ -75,7 +76,8 @@ impl Person {
     fn read(&mut self, event: &Private, id: RecordId, offset: Offset) {
         match event {
             Private::SessionCreated(event) => {
-                let begins = event.by_identity || event.password_set_at == self.password_set_at;
+                let is_proven = event.by_identity || event.password_set_at == self.password_set_at;
+                let begins = is_proven && !self.away;
                 self.sessions.entry(event.session_id.clone()).or_insert((offset, Timeline::default()));
                 self.set(&event.session_id, offset, Standing { stands: begins, used: 1 });
             }
@@ -90,6 +92,12 @@ impl Person {
                 self.set(&event.session_id, offset, Standing { stands: false, ..now });
             }
             Private::SessionsEnded(event) => self.end_all_but(&event.kept_session_id, offset),
+            Private::AccountStateRequested(event) => {
+                if event.deactivates {
+                    self.end_all_but("", offset);
+                }
+                self.away = event.deactivates;
+            }
             Private::PasswordChanged(event) => {
                 let may = event.session_id.is_empty() || self.now(&event.session_id).stands;
                 if may && (event.is_reset || event.password_set_at == self.password_set_at) {
@@ -138,6 +146,7 @@ impl Noun for Sessions {
             Private::SessionEnded(event) => &event.account_id,
             Private::SessionsEnded(event) => &event.account_id,
             Private::PasswordChanged(event) => &event.account_id,
+            Private::AccountStateRequested(event) => &event.account_id,
         };
         if fact.is_new {
             let people = &mut model.state_mut::<People>().0;

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use kith_proto::messaging::v1::{self, Consent, ListMessagesRequest};
 use tonic::Status;
 
-use super::amends::{fits, message_of};
+use super::amends::{Parted, fits, message_of};
 use super::conversations::SERVICE;
-use super::follows::size;
+use super::follows::{always_parted, ever_parted, size};
 use super::lists::{List, There, walk};
 use super::messages::{client, own};
 use super::talk::{self, Message, Talk, states};
@@ -23,9 +23,9 @@ use crate::simulation::operation::{Ask, Op, Reply};
 /// A message as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenMessage {
-    number: u64,
+    pub number: u64,
     /// Without what it replies to, how often it was edited, and reactions.
-    message: Message,
+    pub message: Message,
     /// Id, number, sender, beginning; whether it was unsent.
     replied: Option<(String, u64, String, String, bool)>,
     /// Grapheme, how often, whether the reader's own.
@@ -35,7 +35,7 @@ pub struct SeenMessage {
 }
 
 impl SeenMessage {
-    fn of(message: v1::Message, markers: &BTreeMap<String, u64>) -> Self {
+    pub fn of(message: v1::Message, markers: &BTreeMap<String, u64>) -> Self {
         let [at, edited, unsent] =
             [&message.create_time, &message.edit_time, &message.unsend_time].map(|time| micros(time.as_ref()));
         let reaction = |of: v1::MessageReactionCount| (of.grapheme, of.count, of.own);
@@ -47,8 +47,13 @@ impl SeenMessage {
         Self { number, message, replied, reactions, markers: markers.clone() }
     }
 
+    /// Whether each part of it was so at some time, and what its page says of who has read.
+    fn is(&self, reader: &str, states: &[Talk], parted: Parted<'_>) -> bool {
+        self.is_message(reader, states, parted) && states.iter().any(|now| self.are_markers(reader, now, parted))
+    }
+
     /// Whether each part of it was so at some time: parts are read one after the other.
-    fn is(&self, reader: &str, states: &[Talk], parted: (bool, bool)) -> bool {
+    pub fn is_message(&self, reader: &str, states: &[Talk], parted: Parted<'_>) -> bool {
         let mine = |now: &Talk| now.message(&self.message.id).cloned();
         let plain = |now: &Talk| {
             let place = now.messages.iter().position(|message| message.id == self.message.id);
@@ -70,11 +75,10 @@ impl SeenMessage {
         states.iter().any(plain)
             && states.iter().any(counts)
             && states.iter().any(is_own)
-            && states.iter().any(|now| self.is_reply(now))
-            && states.iter().any(|now| self.are_markers(reader, now, parted))
+            && states.iter().any(|now| self.is_reply(reader, now, parted))
     }
 
-    fn is_reply(&self, now: &Talk) -> bool {
+    fn is_reply(&self, reader: &str, now: &Talk, parted: Parted<'_>) -> bool {
         let Some(message) = now.message(&self.message.id).filter(|_| self.message.unsent == 0) else {
             return self.replied.is_none();
         };
@@ -82,19 +86,27 @@ impl SeenMessage {
         let replied = place
             .map(|at| (at, &now.messages[at]))
             .map(|(at, of)| (of.id.clone(), at as u64 + 1, of.sender.clone(), of.text.clone(), of.unsent > 0));
-        self.replied == replied
+        let sender = replied.as_ref().filter(|_| now.is_group).map(|(_, number, sender, ..)| (*number, sender));
+        let (never, at_times) = sender.map_or((false, false), |(number, sender)| {
+            let (never, at_times) = parted(sender);
+            let out_of_it = !now.shows(reader, number);
+            (never || out_of_it, at_times || out_of_it)
+        });
+        (self.replied == replied && !never) || (self.replied.is_none() && at_times)
     }
 
-    fn are_markers(&self, reader: &str, now: &Talk, (never, at_times): (bool, bool)) -> bool {
+    fn are_markers(&self, reader: &str, now: &Talk, parted: Parted<'_>) -> bool {
+        let is_member = now.members.contains_key(reader);
         let told = |who: &&String| *who != reader && now.consent(who) == Consent::Accepted;
         let known: BTreeMap<String, u64> = now
             .members
             .keys()
             .filter(told)
-            .filter_map(|who| Some((who.clone(), *now.shown.get(who)?)))
-            .filter(|(_, number)| *number > 0)
+            .filter_map(|who| Some((who.clone(), *now.public_markers.get(who)?)))
+            .filter(|(_, number)| is_member && *number > 0)
             .collect();
-        (self.markers == known && !never) || (self.markers.is_empty() && (at_times || known.is_empty()))
+        let may_be = |(who, number): (&String, &u64)| known.get(who) == Some(number) && !parted(who).0;
+        self.markers.iter().all(may_be) && known.keys().all(|who| self.markers.contains_key(who) || parted(who).1)
     }
 }
 
@@ -147,15 +159,19 @@ impl List for ListMessages {
             None => u64::MAX,
         };
         let mut there = There::default();
-        for Message { id, .. } in states.iter().flat_map(|now| &now.messages) {
-            let always = states.iter().all(|now| now.messages.iter().any(|message| message.id == *id));
+        let reader = &call.actor;
+        let parted = |who: &str| (always_parted(model, call, reader, who), ever_parted(model, call, reader, who));
+        for Message { id, sender, .. } in states.iter().flat_map(|now| now.shown(reader)) {
+            // In a group each of a block is hidden from the other.
+            let is_group = states.iter().any(|now| now.is_group);
+            let always = states.iter().all(|now| now.shown(reader).any(|message| message.id == *id));
+            let (hidden, at_times) = parted(sender);
             let within = number(id).is_some_and(|number| number <= up_to);
-            there.put(id, within, within && always);
+            there.put(id, within && !(is_group && hidden), within && always && !(is_group && at_times));
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.message.id).collect();
         let mut findings = there.check(call, &ids);
-        let parted = talk::parted(model, call, &call.actor, &states);
-        let unlike = rows.iter().filter(|row| !row.is(&call.actor, &states, parted));
+        let unlike = rows.iter().filter(|row| !row.is(reader, &states, &parted));
         let finding = |row: &SeenMessage| {
             let known: Vec<_> = states.iter().filter_map(|now| now.message(&row.message.id)).collect();
             Finding::new(TOKEN, format!("{} of {} has {row:?}, not as it is: {known:?}", call.op, call.actor))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kith_log::{Offset, topics};
-use kith_proto::messaging::v1::Consent;
+use kith_proto::messaging::v1::{Consent, NewMember};
 
 use super::follows::{always_parted, ever_parted};
 use crate::simulation::history::Call;
@@ -100,6 +100,8 @@ impl View {
     }
 }
 
+/// Times in a group that are remembered.
+const WINDOWS_MAX: usize = 16;
 /// Messages that wait until the others have accepted.
 const WAITING_MAX: usize = 3;
 /// Places above one's marker that one has written in before the marker moves to the end of the first of them.
@@ -116,9 +118,24 @@ pub struct Talk {
     pub declined: BTreeSet<String>,
     /// In their order.
     pub messages: Vec<Message>,
+    pub is_group: bool,
+    pub title: String,
+    pub revision: u32,
+    /// When members were last added.
+    pub raised: i64,
+    /// Of the members of a group.
+    pub roles: BTreeMap<String, i32>,
+    /// Since which number each member of a group is in it, since when, and by which intent.
+    pub seats: BTreeMap<String, (u64, i64, u64)>,
+    /// Who added each.
+    pub adders: BTreeMap<String, String>,
+    /// The messages that each saw before: above the first number, up to the second.
+    pub past: BTreeMap<String, Vec<(u64, u64)>>,
     /// How far members say to all that they have read.
-    pub shown: BTreeMap<String, u64>,
+    pub public_markers: BTreeMap<String, u64>,
     pub views: BTreeMap<String, View>,
+    /// Messages that somebody reacted to, or took a reaction back from.
+    pub reacted: BTreeSet<String>,
 }
 
 impl Talk {
@@ -133,7 +150,72 @@ impl Talk {
     }
 
     pub fn active(&self) -> i64 {
-        if self.messages.is_empty() { self.created } else { self.written() }
+        let written = if self.messages.is_empty() { self.created } else { self.written() };
+        written.max(self.raised)
+    }
+
+    /// Number and time of the last message that a member sees.
+    pub fn last_for(&self, member: &str) -> (u64, i64) {
+        let from = self.seats.get(member).map_or(0, |(from, ..)| *from);
+        if self.last() > from { (self.last(), self.written()) } else { (0, 0) }
+    }
+
+    /// Whether somebody sees the message of that number.
+    pub fn shows(&self, reader: &str, number: u64) -> bool {
+        if !self.is_group {
+            return self.members.contains_key(reader);
+        }
+        let now = self.seats.get(reader).is_some_and(|(from, ..)| number > *from);
+        let past = self.past.get(reader).into_iter().flatten();
+        now || past.into_iter().any(|(from, to)| (from + 1..=*to).contains(&number))
+    }
+
+    /// Messages that somebody sees, by number.
+    pub fn shown(&self, reader: &str) -> impl Iterator<Item = &Message> {
+        (1..).zip(&self.messages).filter(|(number, _)| self.shows(reader, *number)).map(|(_, message)| message)
+    }
+
+    /// Who is in it, with role, and since when.
+    pub fn listed_members(&self) -> impl Iterator<Item = (String, i32, i64)> {
+        self.members.keys().map(|id| {
+            let joined = self.seats.get(id).map_or(self.created, |(_, at, _)| *at);
+            (id.clone(), self.roles.get(id).copied().unwrap_or(0), joined)
+        })
+    }
+
+    /// Puts somebody into a group.
+    pub fn seat(&mut self, new: &NewMember, (role, by): (i32, &str), (at, intent): (i64, u64), began: Offset) {
+        let id = new.account_id.clone();
+        if self.members.contains_key(&id) {
+            return;
+        }
+        self.members.insert(id.clone(), self.last());
+        self.roles.insert(id.clone(), role);
+        self.seats.insert(id.clone(), (self.last(), at, intent));
+        self.adders.insert(id.clone(), by.to_owned());
+        // Marks of this time are numbered from its record on.
+        self.views.insert(id.clone(), View { marks: began, cleared: began, ..View::default() });
+        if new.asked {
+            self.asked.insert(id);
+        }
+    }
+
+    pub fn leave(&mut self, id: &str) {
+        self.members.remove(id);
+        self.views.remove(id);
+        self.public_markers.remove(id);
+        self.accept(id);
+        if let Some((from, ..)) = self.seats.remove(id) {
+            let past = self.past.entry(id.to_owned()).or_default();
+            past.push((from, self.messages.len() as u64));
+            past.drain(..past.len().saturating_sub(WINDOWS_MAX));
+        }
+        self.roles.remove(id);
+    }
+
+    /// Whether what is said of that membership is said of the present one.
+    pub fn is_seat(&self, id: &str, seat: u64) -> bool {
+        self.seats.get(id).map_or(0, |(.., intent)| *intent) == seat
     }
 
     /// What a member has made of it.
@@ -161,7 +243,8 @@ impl Talk {
 
     /// Whether somebody else than the member has not accepted.
     pub fn awaits_others(&self, member: &str) -> bool {
-        self.members.keys().any(|other| other != member && self.consent(other) != Consent::Accepted)
+        let mut others = self.members.keys().filter(|other| *other != member);
+        !self.is_group && others.any(|other| self.consent(other) != Consent::Accepted)
     }
 
     /// Whether no more messages of a member may wait.
@@ -186,8 +269,9 @@ impl Talk {
     /// A member tells the others how far it has read.
     pub fn show(&mut self, member: &str, up_to: u64) {
         let last = self.last();
-        if self.members.contains_key(member) {
-            let shown = self.shown.entry(member.to_owned()).or_default();
+        let from = self.seats.get(member).map_or(0, |(from, ..)| *from);
+        if self.members.contains_key(member) && up_to > from {
+            let shown = self.public_markers.entry(member.to_owned()).or_default();
             *shown = up_to.min(last).max(*shown);
         }
     }
@@ -247,6 +331,11 @@ pub fn last(model: &Model, id: &str) -> Option<Talk> {
     model.state::<Talks>().0.get(id).map(Timeline::last)
 }
 
+/// A conversation as it ever was.
+pub fn all(model: &Model, id: &str) -> Vec<Talk> {
+    model.state::<Talks>().0.get(id).map(|line| line.within((0, Offset::MAX))).unwrap_or_default()
+}
+
 /// Whether a conversation ever was so.
 pub fn ever(model: &Model, id: &str, holds: impl Fn(&Talk) -> bool) -> bool {
     model.state::<Talks>().0.get(id).is_some_and(|line| line.ever((0, Offset::MAX), holds))
@@ -260,21 +349,35 @@ pub fn states(model: &Model, call: &Call, id: &str) -> Vec<Talk> {
 
 /// All conversations that `member` is ever in, each as it was while a call could see it.
 pub fn states_of(model: &Model, call: &Call, member: &str) -> BTreeMap<String, Vec<Talk>> {
-    let talks = model.state::<Talks>().0.iter().filter(|(_, line)| line.last().members.contains_key(member));
+    let talks = model
+        .state::<Talks>()
+        .0
+        .iter()
+        .filter(|(_, line)| line.ever((0, Offset::MAX), |now| now.members.contains_key(member)));
     talks.map(|(id, _)| (id.clone(), states(model, call, id))).collect()
 }
 
 /// The conversation of two, as it was while a call could see it.
 pub fn states_between(model: &Model, call: &Call, one: &str, other: &str) -> Vec<Talk> {
-    let is_theirs = |talk: &Talk| talk.members.contains_key(one) && talk.members.contains_key(other);
+    let is_theirs = |talk: &Talk| !talk.is_group && talk.members.contains_key(one) && talk.members.contains_key(other);
     let found = model.state::<Talks>().0.iter().find(|(_, line)| is_theirs(&line.last()));
     found.map_or_else(|| vec![Talk::default()], |(id, _)| states(model, call, id))
 }
 
 /// Whether a block stood all the time between a member and another one, and whether it did at some time.
 pub fn parted(model: &Model, call: &Call, member: &str, states: &[Talk]) -> (bool, bool) {
+    let is_group = states.iter().any(|now| now.is_group);
     let members = states.last().into_iter().flat_map(|now| now.members.keys());
-    let others: Vec<&String> = members.filter(|other| *other != member).collect();
+    let others: Vec<&String> = match is_group {
+        // Of a group, who put the member there.
+        true => states.iter().filter_map(|now| now.adders.get(member)).collect(),
+        false => members.filter(|other| *other != member).collect(),
+    };
+    if is_group {
+        // Another one may have done it meanwhile.
+        let always = !others.is_empty() && others.iter().all(|other| always_parted(model, call, member, other));
+        return (always, others.iter().any(|other| ever_parted(model, call, member, other)));
+    }
     let always = others.iter().any(|other| always_parted(model, call, member, other));
     (always, others.iter().any(|other| ever_parted(model, call, member, other)))
 }

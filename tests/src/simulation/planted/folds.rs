@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
 use kith_fold::{AppliedIds, Effect, Fold, Put, Record, Rows, Scope};
 use kith_identity::arbiter::{CLAIMS, ClaimRow};
-use kith_identity::graph::EDGES;
+use kith_identity::graph::{EDGES, EdgesSummary};
 use kith_identity::session::{SESSIONS, SessionRow, of_id};
 use kith_log::Position;
-use kith_messaging::Summary;
 use kith_projector::views::author_feed::AUTHOR_FEED;
 use kith_projector::views::cards::CARDS;
 use kith_proto::Event;
@@ -21,23 +20,28 @@ use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_relations::mute::MUTES;
+use kith_runtime::Runtime;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, inbox, messages};
+use super::{Planted, groups, inbox, messages, mutes};
 use crate::next;
 
 /// The table of the contest of edits.
 const EDIT_CLAIMS: &str = "edit_claims";
 
-pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Arc<dyn Fold> {
+pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runtime: &Runtime) -> Arc<dyn Fold> {
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
     let concerned = match defect {
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
-        Planted::CutFromOneSide => is_of(&EDGES),
+        Planted::CutFromOneSide | Planted::CutUncounted => is_of(&EDGES),
+        Planted::MuteEndedInFold => is_of(&MUTES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
-        Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold => is_of(&SESSIONS),
+        Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold | Planted::LeaverStays => {
+            is_of(&SESSIONS)
+        }
         Planted::LaterRules => inner.tables().first().is_some_and(|first| first.name == EDIT_CLAIMS),
         Planted::SpreadsNotAgain | Planted::BackfillNewest | Planted::UnreadByIncrement => true,
         Planted::PlacesUncompared | Planted::OldPlaceStays => {
@@ -50,6 +54,8 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Ar
         | Planted::UnsentUnread
         | Planted::UnsentStaysInInbox
         | Planted::PrivateMarkerTold => inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name),
+        Planted::SeatGivenTwice => is_of(&kith_messaging::GROUP_CLAIMS),
+        Planted::OlderMessagesShown => inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name),
         Planted::ConsentOfNow => {
             is_of(&kith_relations::follow::FOLLOWS)
                 || inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
@@ -60,7 +66,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Ar
         return inner;
     }
     let (applied, unread, known) = (Mutex::default(), Mutex::default(), known.clone());
-    Arc::new(PlantedFold { defect, inner, applied, unread, known })
+    Arc::new(PlantedFold { defect, inner, applied, unread, known, runtime: runtime.clone() })
 }
 
 struct PlantedFold {
@@ -72,6 +78,7 @@ struct PlantedFold {
     unread: Mutex<BTreeMap<(kith_tables::Key, kith_tables::RowKey), i64>>,
     /// The follows that the process has folded.
     known: Follows,
+    runtime: Runtime,
 }
 
 impl Fold for PlantedFold {
@@ -113,12 +120,16 @@ impl Fold for PlantedFold {
             }
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
                 if event.reason() == SessionEnd::TokenReused => {}
+            (Planted::LeaverStays, Event::IdentityPrivate(Private::AccountStateRequested(_))) => {}
             (Planted::RotationDoubled, Event::IdentityPrivate(Private::RefreshTokenUsed(event))) => {
                 self.inner.apply(rows, record);
                 if let Some(session) = rows.get::<SessionRow>(of_id(&event.session_id)) {
                     let used = session.used + 1;
                     rows.put(of_id(&event.session_id), SessionRow { used, ..session });
                 }
+            }
+            (defect @ (Planted::SeatGivenTwice | Planted::OlderMessagesShown), _) => {
+                groups::apply(defect, &*self.inner, rows, record);
             }
             (Planted::ConsentOfNow, Event::Identity(_)) => {
                 self.known.take(record);
@@ -131,18 +142,17 @@ impl Fold for PlantedFold {
                 consent::ask_again(rows, &event.sender_id);
                 self.inner.apply(rows, record);
             }
-            (
-                Planted::LateEditWins
-                | Planted::UnsentUnread
-                | Planted::UnsentStaysInInbox
-                | Planted::PrivateMarkerTold,
-                Event::Messaging(event),
-            ) => {
-                let before = rows.summary::<Summary>();
-                self.inner.apply(rows, &messages::distorted(self.defect, rows, record, event));
-                messages::after(self.defect, rows, &before, event);
+            (defect, Event::Messaging(event)) if messages::is_one(defect) => {
+                messages::apply(defect, &*self.inner, rows, (record, event));
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
+            (Planted::CutUncounted, Event::Identity(Identity::FollowCut(_))) => {
+                let counts = rows.summary::<EdgesSummary>();
+                self.inner.apply(rows, record);
+                rows.set_summary(counts);
+            }
+            (Planted::MuteEndedInFold, Event::Identity(Identity::Muted(event)))
+                if mutes::has_ended(event, &self.runtime) => {}
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
                 self.inner.apply(rows, &next::lost(record, event));
             }

@@ -1,14 +1,28 @@
 //! Defects of messages: of what becomes of them, and of what is told of who has read them.
 
-use kith_fold::{Record, Rows};
+use kith_fold::{Fold, Record, Rows};
 use kith_messaging::{MessageRow, Summary, Unsent};
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{ReadMarkerMoved, ReadVisibility};
 
 use super::Planted;
 
+pub(super) fn is_one(defect: Planted) -> bool {
+    matches!(
+        defect,
+        Planted::LateEditWins | Planted::UnsentUnread | Planted::UnsentStaysInInbox | Planted::PrivateMarkerTold
+    )
+}
+
+/// Folds with that defect.
+pub(super) fn apply(defect: Planted, inner: &dyn Fold, rows: &mut Rows, (record, event): (&Record, &Messaging)) {
+    let before = rows.summary::<Summary>();
+    inner.apply(rows, &distorted(defect, rows, record, event));
+    after(defect, rows, &before, event);
+}
+
 /// The record as it is folded instead.
-pub(super) fn distorted(defect: Planted, rows: &Rows, record: &Record, event: &Messaging) -> Record {
+fn distorted(defect: Planted, rows: &Rows, record: &Record, event: &Messaging) -> Record {
     match (defect, event) {
         (Planted::LateEditWins, Messaging::MessageEdited(edited)) => {
             let number = i64::try_from(edited.number).unwrap_or(i64::MAX);
@@ -26,7 +40,7 @@ pub(super) fn distorted(defect: Planted, rows: &Rows, record: &Record, event: &M
 }
 
 /// What is left of it in the conversation.
-pub(super) fn after(defect: Planted, rows: &mut Rows, before: &Summary, event: &Messaging) {
+fn after(defect: Planted, rows: &mut Rows, before: &Summary, event: &Messaging) {
     if !matches!(event, Messaging::MessageUnsent(_)) {
         return;
     }

@@ -3,19 +3,22 @@
 
 mod consent;
 mod folds;
+mod groups;
 mod inbox;
 mod log;
 mod messages;
+mod mutes;
 mod tables;
 
 use std::sync::Arc;
 
 use kith_fold::Group;
 use kith_fold::engine::Ports;
+use kith_runtime::Runtime;
 
 use super::nouns::CreateAccount;
 use super::operation::{Answer, Ask, Confusion, Op, Reply};
-use super::plan::{Forgets, Plan};
+use super::plan::{Draws, Forgets, Plan};
 use super::upgrade::Release;
 
 macro_rules! defects {
@@ -54,6 +57,8 @@ defects! {
     SpreadsNotAgain "spreads-not-again" "a record that is in already spreads nothing on a replay"
     FollowersBeforePost "followers-before-post" "the followers are read before the post is written"
     BackfillNewest "backfill-newest" "a new follow is given the newest post only"
+    CutUncounted "cut-uncounted" "a follow that is cut is still counted"
+    MuteEndedInFold "mute-ended-in-fold" "a fold asks the clock whether a mute has ended, and leaves out one that has"
     CutFromOneSide "cut-from-one-side" "a block does not look for a follow to cut"
     UnreadByIncrement "unread-by-increment" "unread numbers are counted up with each message spread"
     PlacesUncompared "places-uncompared" "a conversation's old place is removed also where it is the new one"
@@ -64,12 +69,16 @@ defects! {
     DeclinedComesBack "declined-comes-back" "a new message brings a declined request back"
     ConsentOfNow "consent-of-now" "whether a conversation waits is asked of the follows as the fold has them, not as the record says"
     UnreadOfRequests "unread-of-requests" "unread totals count what waits among the requests"
+    SeatGivenTwice "seat-given-twice" "the arbiter counts a seat more than a group has"
+    OlderMessagesShown "older-messages-shown" "a new member sees what was written before it came"
     LateEditWins "late-edit-wins" "an edit that came too late counts"
     UnsentUnread "unsent-unread" "unread numbers count messages that were unsent"
     UnsentStaysInInbox "unsent-stays-in-inbox" "what was unsent is still an inbox's last message"
     PrivateMarkerTold "private-marker-told" "a private read marker is shown to the others"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
+    AbsentShown "absent-shown" "reads do not ask who is away"
+    LeaverStays "leaver-stays" "the sessions of an account that leaves go on"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
     AnswerBeforeClaim "answer-before-claim" "an account is answered before its claim is folded"
     RebuildAppends "rebuild-appends" "a fold anew appends facts without looking whether they are there"
@@ -89,6 +98,8 @@ defects! {
     NewerFolded "newer-folded" "a release folds events that only a later one reads"
     ServicesAreOne "services-are-one" "two calling services count as one"
     AccountsOfAll "accounts-of-all" "a calling service acts for accounts of other issuers"
+    CursorIsNow "cursor-is-now" "a stream goes on from now, not from its cursor"
+    AmendsUntold "amends-untold" "a stream does not tell of edits and of what was unsent"
     RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 
@@ -140,12 +151,16 @@ impl Planted {
             | Self::LateEditWins
             | Self::UnsentUnread
             | Self::UnsentStaysInInbox
-            | Self::PrivateMarkerTold => {
-                (plan.people, plan.clients, plan.steps, plan.only_talks) = (3, 5, 60, true);
+            | Self::PrivateMarkerTold
+            | Self::CursorIsNow
+            | Self::AmendsUntold
+            | Self::SeatGivenTwice
+            | Self::OlderMessagesShown => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Talks);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
-            Self::CutFromOneSide => {
+            Self::CutFromOneSide | Self::CutUncounted => {
                 (plan.hot, plan.partitions) = (true, 3);
                 (plan.rates.slow, plan.strike_every_ms) = (100, Some((20, 120)));
             }
@@ -160,7 +175,7 @@ impl Planted {
             // Both releases fold one generation; there is time for edits after the opening.
             Self::NewerFolded | Self::RulesUnopened => {
                 (plan.upgrades, plan.later_views, plan.processes) = (true, false, plan.processes.max(2));
-                (plan.people, plan.clients, plan.steps) = (3, 5, 80);
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 80, Draws::Posts);
             }
             _ => {}
         }
@@ -171,10 +186,10 @@ impl Planted {
     }
 
     /// The groups of a release. A defect of the later one alone leaves those of this one alone.
-    pub fn groups(self, groups: Vec<Group>, release: Release) -> Vec<Group> {
+    pub fn groups(self, groups: Vec<Group>, release: Release, runtime: &Runtime) -> Vec<Group> {
         let wrap = |group: Group| {
             let known = consent::Follows::default();
-            let folds = group.folds.iter().map(|fold| folds::wrap(self, Arc::clone(fold), &known)).collect();
+            let folds = group.folds.iter().map(|fold| folds::wrap(self, Arc::clone(fold), &known, runtime)).collect();
             let folds_version = if self == Self::SameVersion { 1 } else { group.folds_version };
             Group { folds, folds_version, ..group }
         };
@@ -207,6 +222,7 @@ impl Planted {
             | Self::WatermarkReadAhead
             | Self::FollowersBeforePost
             | Self::NoBlockFilter
+            | Self::AbsentShown
             | Self::PlaceBelieved
             | Self::PlaceOfNow
             | Self::PageSkips => tables::wrap(self, ports.tables, runtime.clone()),
@@ -239,6 +255,8 @@ impl Planted {
             Self::TokenIgnored => Ask { at_least: Vec::new(), ..ask },
             Self::ServicesAreOne => Ask { confusion: Some(Confusion::ServicesAreOne), ..ask },
             Self::AccountsOfAll => Ask { confusion: Some(Confusion::AccountsOfAll), ..ask },
+            Self::CursorIsNow => Ask { confusion: Some(Confusion::CursorIsNow), ..ask },
+            Self::AmendsUntold => Ask { confusion: Some(Confusion::AmendsUntold), ..ask },
             Self::RequestIdIgnored => Ask { request_id: format!("{} {attempt}", ask.request_id), ..ask },
             _ => ask,
         }

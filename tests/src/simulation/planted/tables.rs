@@ -10,6 +10,7 @@ use kith_projector::views::audience::FOLLOWERS;
 use kith_projector::views::author_feed::AUTHOR_FEED;
 use kith_projector::views::follows::FollowRow;
 use kith_relations::account::ACCOUNTS;
+use kith_relations::away::AWAY;
 use kith_runtime::Runtime;
 use kith_tables::{
     Key, Keyspace, MAX_SLICE_ROWS, Row, RowKey, RowRange, ScanPage, Slice, StoreError, Table, TableStore, Write,
@@ -118,6 +119,7 @@ impl PlantedKeyspace {
                 let hints = self.memory().hints.get(partition).cloned().unwrap_or_default();
                 inbox::distort(self.defect, &hints, found);
             }
+            Planted::AbsentShown if table.name == AWAY.name && !folds => found.fill(None),
             Planted::NoBlockFilter if table.name.starts_with("block") && !folds => found.fill(None),
             Planted::RebuildAppends if table.name == ACCOUNTS.name && !folds => found.fill(None),
             _ => {}

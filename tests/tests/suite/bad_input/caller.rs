@@ -33,6 +33,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
+use super::rules;
 use crate::embedded;
 
 const PASSWORD: &str = "correct horse";
@@ -249,6 +250,11 @@ calls! {
     create_session: SessionServiceClient.create_session(identity::CreateSessionRequest) -> identity::CreateSessionResponse;
     follow: GraphServiceClient.follow(identity::FollowRequest) -> identity::FollowResponse;
     block: GraphServiceClient.block(identity::BlockRequest) -> identity::BlockResponse;
+    home: FeedServiceClient.get_home_feed(feeds::GetHomeFeedRequest) -> feeds::GetHomeFeedResponse;
+    mute: GraphServiceClient.mute(identity::MuteRequest) -> identity::MuteResponse;
+    mutes: GraphServiceClient.list_mutes(identity::ListMutesRequest) -> identity::ListMutesResponse;
+    remove_follower: GraphServiceClient.remove_follower(identity::RemoveFollowerRequest) -> identity::RemoveFollowerResponse;
+    relationships: GraphServiceClient.batch_get_relationships(identity::BatchGetRelationshipsRequest) -> identity::BatchGetRelationshipsResponse;
     create_post: PostServiceClient.create_post(posts::CreatePostRequest) -> posts::CreatePostResponse;
     batch_get_posts: PostServiceClient.batch_get_posts(posts::BatchGetPostsRequest) -> posts::BatchGetPostsResponse;
     delete_post: PostServiceClient.delete_post(posts::DeletePostRequest) -> posts::DeletePostResponse;
@@ -260,13 +266,19 @@ calls! {
     decline: ConversationServiceClient.decline_conversation(messaging::DeclineConversationRequest) -> messaging::DeclineConversationResponse;
     set_policy: ConversationServiceClient.set_messaging_policy(messaging::SetMessagingPolicyRequest) -> messaging::SetMessagingPolicyResponse;
     availability: ConversationServiceClient.get_availability(messaging::GetAvailabilityRequest) -> messaging::GetAvailabilityResponse;
+    create_group: ConversationServiceClient.create_group(messaging::CreateGroupRequest) -> messaging::CreateGroupResponse;
+    add_members: ConversationServiceClient.add_members(messaging::AddMembersRequest) -> messaging::AddMembersResponse;
+    remove_member: ConversationServiceClient.remove_member(messaging::RemoveMemberRequest) -> messaging::RemoveMemberResponse;
+    set_role: ConversationServiceClient.set_role(messaging::SetRoleRequest) -> messaging::SetRoleResponse;
+    leave: ConversationServiceClient.leave_conversation(messaging::LeaveConversationRequest) -> messaging::LeaveConversationResponse;
+    members: ConversationServiceClient.list_members(messaging::ListMembersRequest) -> messaging::ListMembersResponse;
+    messages: MessageServiceClient.list_messages(messaging::ListMessagesRequest) -> messaging::ListMessagesResponse;
     unread: MessageServiceClient.get_unread_counts(messaging::GetUnreadCountsRequest) -> messaging::GetUnreadCountsResponse;
     send_message: MessageServiceClient.send_message(messaging::SendMessageRequest) -> messaging::SendMessageResponse;
     edit_message: MessageServiceClient.edit_message(messaging::EditMessageRequest) -> messaging::EditMessageResponse;
     unsend_message: MessageServiceClient.unsend_message(messaging::UnsendMessageRequest) -> messaging::UnsendMessageResponse;
     react_to_message: MessageServiceClient.react_to_message(messaging::ReactToMessageRequest) -> messaging::ReactToMessageResponse;
-    messages: MessageServiceClient.list_messages(messaging::ListMessagesRequest) -> messaging::ListMessagesResponse;
-    mute: ConversationServiceClient.mute_conversation(messaging::MuteConversationRequest) -> messaging::MuteConversationResponse;
+    mute_talk: ConversationServiceClient.mute_conversation(messaging::MuteConversationRequest) -> messaging::MuteConversationResponse;
     archive: ConversationServiceClient.archive_conversation(messaging::ArchiveConversationRequest) -> messaging::ArchiveConversationResponse;
     followers: GraphServiceClient.list_followers(identity::ListFollowersRequest) -> identity::ListFollowersResponse;
     author_feed: FeedServiceClient.get_author_feed(feeds::GetAuthorFeedRequest) -> feeds::GetAuthorFeedResponse;
@@ -282,12 +294,19 @@ impl Caller {
         Self { on_behalf_of: Some(account_id.to_owned()), ..self.clone() }
     }
 
-    /// Calls `method`, by its service's full name and its own, with these bytes as its message.
+    /// Calls `method`, by its service's full name and its own, with these bytes as its message. Of a stream the first answer.
     pub async fn raw(&self, method: &str, bytes: &[u8]) -> Answer<Bytes> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         client.ready().await.unwrap();
         let path: PathAndQuery = format!("/{method}").parse().unwrap();
-        Answer(client.unary(self.request(Bytes::copy_from_slice(bytes)), path, Raw).await)
+        let request = self.request(Bytes::copy_from_slice(bytes));
+        if !rules::is_streaming(method) {
+            return Answer(client.unary(request, path, Raw).await);
+        }
+        match client.server_streaming(request, path, Raw).await {
+            Ok(answers) => Answer(answers.into_inner().message().await.map(|first| Response::new(first.unwrap()))),
+            Err(status) => Answer(Err(status)),
+        }
     }
 
     /// Has every service see what the token names, in a query of its own.

@@ -18,6 +18,8 @@ fn texts_are_as_long_as_their_services_take_them() {
         ("kith.messaging.v1.EditMessageRequest.text", limits::MESSAGE, false),
         ("kith.messaging.v1.ReactToMessageRequest.grapheme", limits::MESSAGE_REACTION, true),
         ("kith.messaging.v1.RemoveMessageReactionRequest.grapheme", limits::MESSAGE_REACTION, true),
+        ("kith.messaging.v1.CreateGroupRequest.title", limits::GROUP_TITLE, false),
+        ("kith.messaging.v1.UpdateGroupRequest.title", limits::GROUP_TITLE, false),
     ];
     let pool = DescriptorPool::decode(kith_proto::FILE_DESCRIPTOR_SET).unwrap();
     let texts_in_protos = pool.all_messages().flat_map(|message| message.fields().collect::<Vec<_>>());
@@ -61,6 +63,11 @@ fn what_all_requests_have_is_bounded_as_the_kit_bounds_it() {
                 );
             }
             "media_ids" => assert_eq!(rules.max_items, Some(limits::MEDIA_PER_MESSAGE), "{name}"),
+            // The caller is one of the members.
+            "member_ids" => assert_eq!(rules.max_items, Some(limits::GROUP_MEMBERS - 1), "{name}"),
+            "account_ids" if name.contains("AddMembers") => {
+                assert_eq!(rules.max_items, Some(limits::GROUP_MEMBERS - 1), "{name}");
+            }
             _ if field.is_list() => assert_eq!(rules.max_items, Some(limits::BATCH_ITEMS), "{name}"),
             other => {
                 let names_an_id = other.ends_with("_id");

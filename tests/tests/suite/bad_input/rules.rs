@@ -1,5 +1,8 @@
 //! What the protos say that a request's fields have to be: `buf.validate.field`, and `kith.options.v1.max_graphemes`.
 
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
 use kith_proto::FILE_DESCRIPTOR_SET;
 use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, MethodDescriptor, Value};
 use regex::Regex;
@@ -80,6 +83,16 @@ pub fn callers_rpcs() -> Vec<MethodDescriptor> {
     let found: Vec<_> = services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
     assert!(found.len() > 30, "the descriptors are not those of the suite");
     found
+}
+
+/// Whether the RPC, by its service's full name and its own, answers with a stream.
+pub fn is_streaming(method: &str) -> bool {
+    static STREAMING: OnceLock<BTreeSet<String>> = OnceLock::new();
+    let all = || {
+        let streaming = callers_rpcs().into_iter().filter(MethodDescriptor::is_server_streaming);
+        streaming.map(|rpc| format!("{}/{}", rpc.parent_service().full_name(), rpc.name())).collect()
+    };
+    STREAMING.get_or_init(all).contains(method)
 }
 
 /// A message of rules.

@@ -42,7 +42,7 @@ pub fn valid(message: &MessageDescriptor, size: Size) -> DynamicMessage {
     for field in message.fields() {
         let rules = Rules::of(&field);
         let may_be_left_out = rules.optional || field.name() == "request_id";
-        let is_token = ["page_token", "at_least", "tokens"].contains(&field.name())
+        let is_token = ["page_token", "cursor", "at_least", "tokens"].contains(&field.name())
             || field.name() == "subject_token" && rules.min_chars.is_none();
         if !is_token && (size == Size::Most || !may_be_left_out) {
             request.set_field(&field, whole(&field, &rules, size));
@@ -120,6 +120,11 @@ fn wrong_field(field: &FieldDescriptor) -> Vec<Wrong> {
             // The empty one asks for the first page.
             let wrong = no_tokens().filter(|token| !token.is_empty());
             wrong.map(|token| Wrong::of(name, "PAGE_TOKEN_INVALID", Value::String(token))).collect()
+        }
+        ("cursor", _) => {
+            // The empty one has heard nothing.
+            let wrong = no_tokens().filter(|token| !token.is_empty());
+            wrong.map(|token| Wrong::of(name, "CONSISTENCY_TOKEN_INVALID", Value::String(token))).collect()
         }
         _ if field.is_list() => wrong_list(field, &rules),
         (_, Kind::Message(message)) => wrong_message(name, &message, &rules),

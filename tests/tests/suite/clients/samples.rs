@@ -1,5 +1,7 @@
 //! The sample backends of docs/clients, each over a real Kafka and Cassandra, by mTLS, with a replica killed in the middle of its calls.
 
+mod friend;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,9 +11,11 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
 use kith_proto::feeds::v1::{FeedItem, GetAuthorFeedRequest};
-use kith_proto::identity::v1::CreateAccountRequest;
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
-use kith_tests::kith::{self, Launch, OPS_PORT, PORT};
+use kith_proto::identity::v1::session_service_client::SessionServiceClient;
+use kith_proto::identity::v1::{CreateAccountRequest, CreateSessionRequest};
+use kith_tests::http;
+use kith_tests::kith::{self, ADMIN_PORT, Launch, OPS_PORT, PORT};
 use kith_tests::secured::{NAME, Secured, Shown};
 use kith_tests::server::Server;
 use kith_tests::servers::{self, Shared};
@@ -23,6 +27,7 @@ use tonic::Request;
 
 use super::{root, skipped};
 use crate::callers::issuer::{Issuer, PEOPLE};
+use friend::Friend;
 
 /// Of each sample: more than two pages of a feed.
 const POSTS: usize = 220;
@@ -34,6 +39,11 @@ const WANTED: &str = "grace";
 const WEB: &str = "spiffe://example.org/web";
 const OPERATOR: &str = "spiffe://example.org/operator";
 const REPLICAS: [&str; 2] = ["posts", "posts-2"];
+const TALKERS: [&str; 2] = ["messaging", "messaging-2"];
+/// That are told to each sample.
+const MESSAGES: u64 = 24;
+/// So many are told when the process that tells them is killed; the others are written then.
+const KILLED_AFTER_TOLD: u64 = 12;
 /// Its packages are fetched and built in it the first time, beside other builds.
 const SAMPLE_WITHIN: Duration = Duration::from_secs(900);
 const CALLED_WITHIN: Duration = Duration::from_secs(10);
@@ -50,7 +60,7 @@ struct World {
 }
 
 impl World {
-    /// Two processes of posts, and one of all other services. `None`: no servers here.
+    /// Two processes of posts and of messaging each, and one of all other services. `None`: no servers here.
     async fn start() -> Option<Self> {
         let (mut kafka, mut cassandra) = servers::both().await?;
         tokio::try_join!(kafka.wipe(), cassandra.wipe()).unwrap();
@@ -67,8 +77,9 @@ impl World {
             let launch = secured.launch(Suite::launch(name, &settings, &kafka, &cassandra, keys.path()));
             anyhow::Ok((name.to_owned(), launch.start().await?))
         };
-        let others = [("others", "identity,engagement,messaging,projector")];
-        let processes = try_join_all(REPLICAS.map(|name| (name, "posts")).into_iter().chain(others).map(start));
+        let others = [("others", "identity,engagement,projector")];
+        let pairs = REPLICAS.map(|name| (name, "posts")).into_iter().chain(TALKERS.map(|name| (name, "messaging")));
+        let processes = try_join_all(pairs.chain(others).map(start));
         let suite = Suite { processes: processes.await.unwrap().into_iter().collect() };
         let web = secured.show(&secured.callers, WEB);
         let operator = secured.show(&secured.operators, OPERATOR);
@@ -79,13 +90,39 @@ impl World {
         self.suite.processes[process].socket(PORT)
     }
 
-    /// Somebody without rights of a service takes the handle.
-    async fn take_handle(&self) {
+    /// Somebody without rights of a service takes the handle; gives the way to write as that one.
+    async fn take_handle(&self) -> Friend {
         let stranger = self.secured.show(&self.secured.callers, "spiffe://example.org/stranger");
         let channel = self.secured.channel(self.socket("others"), Some(&stranger)).unwrap();
         let create =
             CreateAccountRequest { handle: WANTED.into(), password: "correct horse".into(), ..Default::default() };
-        AccountServiceClient::new(channel).create_account(create).await.unwrap();
+        let made = AccountServiceClient::new(channel.clone()).create_account(create).await.unwrap().into_inner();
+        let at_least = vec![made.consistency_token];
+        let create = CreateSessionRequest {
+            handle: WANTED.into(),
+            password: "correct horse".into(),
+            at_least,
+            ..Default::default()
+        };
+        let session = SessionServiceClient::new(channel).create_session(create).await.unwrap().into_inner();
+        let channels = TALKERS.map(|name| self.secured.channel(self.socket(name), Some(&stranger)).unwrap());
+        Friend { bearer: session.access_token, channels }
+    }
+
+    /// The process of messaging that tells the sample its updates.
+    async fn teller(&self) -> &'static str {
+        wait::until("a stream is open", CALLED_WITHIN, async || {
+            for name in TALKERS {
+                let metrics = http::get(self.suite.processes[name].socket(ADMIN_PORT), "/metrics").await?;
+                let open = metrics.body.lines().find_map(|line| line.strip_prefix("kith_streams_open "));
+                if open.is_some_and(|open| open != "0") {
+                    return Ok(Some(name));
+                }
+            }
+            Ok(None)
+        })
+        .await
+        .unwrap()
     }
 
     /// The file that a sample reads.
@@ -94,9 +131,10 @@ impl World {
         let token = folder.join(format!("{language}.token"));
         std::fs::write(&token, self.issuer.token(PEOPLE, language, &[("azp", "web-app".into())])).unwrap();
         let others = format!("ipv4:{}", self.socket("others"));
-        let posts = format!("ipv4:{}", REPLICAS.map(|name| self.socket(name).to_string()).join(","));
+        let all = |names: [&str; 2]| format!("ipv4:{}", names.map(|name| self.socket(name).to_string()).join(","));
+        let (posts, messaging) = (all(REPLICAS), all(TALKERS));
         let config = json!({
-            "services": {"identity": others, "posts": posts, "engagement": others, "messaging": others, "feeds": others},
+            "services": {"identity": others, "posts": posts, "engagement": others, "messaging": messaging, "feeds": others},
             "ca_file": folder.join("suite-ca.pem"),
             "certificate_file": self.web.certificate,
             "key_file": self.web.key,
@@ -106,6 +144,7 @@ impl World {
             "handle": WANTED,
             "job": job(language),
             "posts": POSTS,
+            "messages": MESSAGES,
         });
         let file = folder.join(format!("{language}.json"));
         std::fs::write(&file, config.to_string()).unwrap();
@@ -148,23 +187,34 @@ fn job(language: &str) -> String {
 }
 
 /// Runs a sample to its end. Gives what it says that it did, and `None` where its language is not here.
-async fn run(language: &str, config: &Path, replica: Option<&mut Server>) -> Option<Value> {
-    let ended = tokio::time::timeout(SAMPLE_WITHIN, run_through(language, config, replica));
+async fn run(language: &str, config: &Path, trouble: Option<(&mut World, &Friend)>) -> Option<Value> {
+    let ended = tokio::time::timeout(SAMPLE_WITHIN, run_through(language, config, trouble));
     ended.await.unwrap_or_else(|_| panic!("the sample in {language} does not end"))
 }
 
-/// Kills the replica, if any, once some posts are made.
-async fn run_through(language: &str, config: &Path, mut replica: Option<&mut Server>) -> Option<Value> {
+/// With trouble, a replica of posts is killed once some posts are made; a friend writes, and in the middle the process of messaging is
+/// killed that tells it.
+async fn run_through(language: &str, config: &Path, mut trouble: Option<(&mut World, &Friend)>) -> Option<Value> {
     let mut command = tokio::process::Command::new(root().join("docs/clients").join(language).join("run"));
     command.arg(config).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut said = String::new();
+    let (mut said, mut account, mut killed) = (String::new(), String::new(), 0);
     while let Some(line) = lines.next_line().await.unwrap() {
-        if line == format!("posted {KILLED_AFTER}")
-            && let Some(replica) = replica.take()
-        {
-            kill_in_the_middle(replica).await;
+        if let Some((world, friend)) = &mut trouble {
+            if let Some(made) = line.strip_prefix("account ") {
+                account = made.split(' ').next().unwrap().to_owned();
+            } else if line == format!("posted {POSTS}") {
+                friend.write_to(&account, 1..=KILLED_AFTER_TOLD);
+            } else if line == format!("posted {KILLED_AFTER}") {
+                kill_in_the_middle(world.suite.process(REPLICAS[1]).unwrap()).await;
+                killed += 1;
+            } else if line == format!("told {KILLED_AFTER_TOLD}") {
+                let teller = world.teller().await;
+                world.suite.process(teller).unwrap().kill_9().unwrap();
+                killed += 1;
+                friend.write_to(&account, KILLED_AFTER_TOLD + 1..=MESSAGES);
+            }
         }
         said = said + &line + "\n";
     }
@@ -173,7 +223,7 @@ async fn run_through(language: &str, config: &Path, mut replica: Option<&mut Ser
         return None;
     }
     assert!(output.status.success(), "{language}: {}\n{said}", output.status);
-    assert!(replica.is_none(), "{language}: nothing was killed\n{said}");
+    assert!(trouble.is_none() || killed == 2, "{language}: {killed} were killed\n{said}");
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
@@ -233,18 +283,26 @@ async fn check(world: &World, language: &str, did: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_samples_lose_and_double_nothing_while_a_replica_is_killed() {
     let Some(mut world) = World::start().await else { return };
-    world.take_handle().await;
+    let friend = world.take_handle().await;
     let mut refused = Vec::new();
     for language in ["python", "go", "typescript"] {
         let config = world.config(language);
-        let replica = world.suite.process(REPLICAS[1]).unwrap();
-        let Some(did) = run(language, &config, Some(replica)).await else { continue };
+        let Some(did) = run(language, &config, Some((&mut world, &friend))).await else {
+            continue;
+        };
         // Everybody before has a handle that it wants.
         refused.push("HANDLE_TAKEN");
         assert_eq!(did["handle"], format!("{WANTED}_{}", refused.len() + 1));
         assert_eq!((&did["refused"], &did["same_account_again"]), (&json!(refused), &json!(true)));
+        assert_eq!(did["told"], json!((1..=MESSAGES).collect::<Vec<_>>()), "{language}: each message once, in order");
+        assert_eq!(did["conversations"], 1, "{language}: it was accepted");
         check(&world, language, &did).await;
-        world.suite.process(REPLICAS[1]).unwrap().restart().await.unwrap();
+        for replica in [REPLICAS[1]].into_iter().chain(TALKERS) {
+            let replica = world.suite.process(replica).unwrap();
+            if replica.process().is_err() {
+                replica.restart().await.unwrap();
+            }
+        }
         assert_eq!(run(language, &config, None).await.unwrap(), did, "{language}: the job run again does nothing");
         check(&world, language, &did).await;
     }

@@ -114,6 +114,7 @@ impl Naive {
                 let at = self.ids.iter().position(|known| *known == event.message_id);
                 self.unsent.extend(at.filter(|at| self.senders[*at] == event.sender_id));
             }
+            // Not of a conversation of two.
             _ => {}
         }
     }
