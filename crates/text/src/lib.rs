@@ -14,4 +14,4 @@ mod plain;
 pub mod search;
 
 pub use name::parse_name;
-pub use plain::{Length, TextError, TextLimit, parse_text, parse_text_or_empty};
+pub use plain::{Length, TextError, TextLimit, beginning, parse_text, parse_text_or_empty};

@@ -1,6 +1,7 @@
 //! The nouns: operations, model and checks, one file per noun. To add one, add a file, and a line here.
 
 mod accounts;
+mod amends;
 mod bookmarks;
 mod circles;
 mod comments;
@@ -23,9 +24,11 @@ mod search;
 mod services;
 mod sessions;
 mod shares;
+mod shown;
 mod tags;
 mod talk;
 mod updates;
+mod views;
 
 use kith_tables::{Key, Row, Table};
 
@@ -42,7 +45,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 24] = [
+pub const ALL: [&dyn Noun; 26] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &search::Search,
@@ -65,6 +68,8 @@ pub const ALL: [&dyn Noun; 24] = [
     &consents::Consents,
     &updates::Updates,
     &groups::Groups,
+    &amends::Amends,
+    &views::Views,
     &services::Services,
     &identities::Identities,
 ];
@@ -80,8 +85,15 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
 
 const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
 
-const TALKS: [&dyn Noun; 5] =
-    [&conversations::Conversations, &messages::Messages, &consents::Consents, &updates::Updates, &groups::Groups];
+const TALKS: [&dyn Noun; 7] = [
+    &conversations::Conversations,
+    &messages::Messages,
+    &consents::Consents,
+    &updates::Updates,
+    &groups::Groups,
+    &amends::Amends,
+    &views::Views,
+];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {
