@@ -57,8 +57,9 @@ pub enum Wish {
 #[derive(Debug, Clone, Default)]
 pub struct Before {
     pub pair: Pair,
-    /// Also not while it is away.
     pub target_exists: bool,
+    /// It exists, and looks to others as if it did not.
+    pub target_away: bool,
     /// Whether the version of the events is open that has removals.
     pub is_open: bool,
     /// How many records of the target's partition are in `pair`, at least.
@@ -112,7 +113,7 @@ fn may(before: &Before, command: &Command) -> Result<(), Rejection> {
         // Whoever is not there, or blocks the actor, does not follow it.
         Wish::RemoveFollower => Ok(()),
         Wish::Follow { .. } | Wish::Block if !before.target_exists => Err(Rejection::AccountNotFound),
-        Wish::Follow { .. } if !sight.shows_account() => Err(Rejection::AccountNotFound),
+        Wish::Follow { .. } if before.target_away || !sight.shows_account() => Err(Rejection::AccountNotFound),
         Wish::Follow { .. } if !sight.is_clear() => Err(Rejection::Blocked),
         Wish::Follow { .. } | Wish::Block => Ok(()),
     }
@@ -174,8 +175,8 @@ impl Noun for Relationships {
         let newest = pair.mine.newest().max(pair.theirs.newest()).max(created);
         let rests_on = pair.mine_position;
         let is_open = seen.events_open() >= GRAPH_EVENTS;
-        let target_exists = account.is_some_and(|found| !found.row.away);
-        let before = Before { pair, target_exists, is_open, seen_target_offset };
+        let (target_exists, target_away) = account.map_or((false, false), |found| (true, found.row.away));
+        let before = Before { pair, target_exists, target_away, is_open, seen_target_offset };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
@@ -271,7 +272,6 @@ impl Contests<rpc::RemoveFollower> for Relationships {
 impl Settles<rpc::Block> for Relationships {
     async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<BlockResponse>, Unknown> {
         let (relationship, follows) = until_cut(seen, command).await?;
-        let relationship = Some(relationship);
         Ok(Verdict::Won(BlockResponse { relationship, ..BlockResponse::default() }, follows))
     }
 }
@@ -280,14 +280,13 @@ impl Settles<rpc::Block> for Relationships {
 impl Settles<rpc::RemoveFollower> for Relationships {
     async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<RemoveFollowerResponse>, Unknown> {
         let (relationship, follows) = until_cut(seen, command).await?;
-        let relationship = Some(relationship);
         Ok(Verdict::Won(RemoveFollowerResponse { relationship, ..RemoveFollowerResponse::default() }, follows))
     }
 }
 
 /// Waits until the target's follow of the actor, if the log has one that the command's record cuts, is cut; gives what the two are
 /// to each other then, and the places that say so.
-async fn until_cut(seen: &Seen<'_>, command: &Command) -> Result<(Relationship, Token), Unknown> {
+async fn until_cut(seen: &Seen<'_>, command: &Command) -> Result<(Option<Relationship>, Token), Unknown> {
     let (state, target) = (&seen.state, &*command.target);
     // A follow that was answered before is in the log; it need not be folded yet.
     let last = seen.last(topics::IDENTITY, target, seen.deadline).await;
@@ -298,7 +297,7 @@ async fn until_cut(seen: &Seen<'_>, command: &Command) -> Result<(Relationship, 
     let pair = state.until((topics::IDENTITY, target), seen.deadline.at(), look).await?;
     let partition = LogPartition::of_key(topics::IDENTITY, target, state.partition_count());
     pair.theirs_position.into_iter().for_each(|offset| follows.add(Position { partition, offset }));
-    Ok((pair.present(target.to_owned(), seen.now()), follows))
+    Ok((Some(pair.present(target.to_owned(), seen.now())), follows))
 }
 
 #[async_trait]
@@ -318,12 +317,8 @@ impl Reads<rpc::BatchGetRelationships> for Relationships {
         let others: Vec<&str> = target_ids.iter().map(String::as_str).collect();
         let (pairs, away) =
             try_join!(pairs(&seen.state, &seen.viewer, &others), away::among(&seen.state, others.iter().copied()),)?;
-        let now = seen.now();
-        let one = |(pair, id): (&Pair, String)| match away.contains(&id) {
-            true => Relationship { target_id: id, ..Relationship::default() },
-            false => pair.present(id, now),
-        };
-        let relationships = pairs.iter().zip(target_ids).map(one).collect();
+        let (both, now) = (pairs.iter().zip(target_ids), seen.now());
+        let relationships = both.map(|(pair, id)| pair.shown(away.contains(&id), id, now)).collect();
         Ok(BatchGetRelationshipsResponse { relationships, ..BatchGetRelationshipsResponse::default() })
     }
 }
@@ -348,10 +343,7 @@ pub async fn pairs(state: &State, actor: &str, others: &[&str]) -> Result<Vec<Pa
 impl Before {
     /// As callers see it: nothing of an account that is not there.
     fn present(&self, target_id: String, now: Timestamp) -> Relationship {
-        match self.target_exists {
-            true => self.pair.present(target_id, now),
-            false => Relationship { target_id, ..Relationship::default() },
-        }
+        self.pair.shown(!self.target_exists || self.target_away, target_id, now)
     }
 }
 
@@ -367,6 +359,14 @@ impl Pair {
     /// table does not have yet would count as seen.
     pub fn sight(&self) -> Sight {
         Sight::of(self.mine.blocking, self.theirs.blocking)
+    }
+
+    /// As callers see it at that time: of an account that is not there, or away, only that I block it, which is no news to me.
+    fn shown(&self, is_hidden: bool, target_id: String, now: Timestamp) -> Relationship {
+        match is_hidden && !self.mine.blocking {
+            true => Relationship { target_id, ..Relationship::default() },
+            false => self.present(target_id, now),
+        }
     }
 
     /// As callers see it at that time. A follow that cannot last is over; of whoever blocks me I see what I did alone.

@@ -28,7 +28,7 @@ fn given(mine: &[Wish], theirs: &[Wish]) -> Before {
         edge
     };
     let pair = Pair { mine: edge(ACTOR, TARGET, mine), theirs: edge(TARGET, ACTOR, theirs), ..Pair::default() };
-    Before { pair, target_exists: true, is_open: true, seen_target_offset: 3 }
+    Before { pair, target_exists: true, target_away: false, is_open: true, seen_target_offset: 3 }
 }
 
 fn changes(before: &Before, wish: Wish) -> bool {

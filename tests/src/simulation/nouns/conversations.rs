@@ -103,10 +103,13 @@ fn places(all: &[(Key, Row)]) -> Vec<Finding> {
 fn opened(all: &[(Key, Row)]) -> Vec<Finding> {
     let id = |row: &Row| row.key.clustering.last().cloned();
     let of = |section| move |(_, row): &&(Key, Row)| row.key.section == section;
-    let place = |(key, row): &(Key, Row)| (key.clone(), id(row).into_iter().collect());
-    let waits = |(_, row): &&(Key, Row)| row.read::<RequestRow>().is_some_and(|row| row.waits);
-    let told: BTreeSet<At> = all.iter().filter(of(RequestRow::SECTION)).filter(waits).map(place).collect();
-    let there: BTreeSet<At> = all.iter().filter(of(OpenedRow::SECTION)).map(place).collect();
+    let told = all.iter().filter(of(RequestRow::SECTION)).filter_map(|(key, row)| {
+        let request = row.read::<RequestRow>().filter(|request| request.waits)?;
+        Some((key.clone(), vec![request.opened_at.into(), id(row)?]))
+    });
+    let told: BTreeSet<At> = told.collect();
+    let there = all.iter().filter(of(OpenedRow::SECTION)).map(|(key, row)| (key.clone(), row.key.clustering.clone()));
+    let there: BTreeSet<At> = there.collect();
     let differ = told.symmetric_difference(&there);
     differ
         .map(|at| Finding::new(PLACES, format!("a request at {at:?} has no place, or its place was left behind")))
@@ -379,7 +382,7 @@ impl List for ListConversations {
                 let opened = |row: &SeenTalk| {
                     let states = talks.get(&row.id).into_iter().flatten();
                     let all: BTreeSet<i64> =
-                        states.map(|now| now.seats.get(&call.actor).map_or(now.created, |(_, at, _)| *at)).collect();
+                        states.map(|now| now.asking.opened(&call.actor).unwrap_or(now.created)).collect();
                     all.first().copied().filter(|_| all.len() == 1)
                 };
                 let known: Vec<i64> = rows.iter().filter_map(opened).collect();

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::amends::{Parted, fits, message_of};
 use super::conversations::SERVICE;
-use super::follows::{always_parted, ever_parted, size};
+use super::follows::{always_parted, blocked, ever_parted, size};
 use super::lists::{List, There, walk};
 use super::messages::{client, own};
 use super::talk::{self, Message, Talk, states};
@@ -162,10 +162,10 @@ impl List for ListMessages {
         let reader = &call.actor;
         let parted = |who: &str| (always_parted(model, call, reader, who), ever_parted(model, call, reader, who));
         for Message { id, sender, .. } in states.iter().flat_map(|now| now.shown(reader)) {
-            // In a group each of a block is hidden from the other.
+            // In a group each of a block is hidden from the other; of who is away what it wrote stays.
             let is_group = states.iter().any(|now| now.is_group);
             let always = states.iter().all(|now| now.shown(reader).any(|message| message.id == *id));
-            let (hidden, at_times) = parted(sender);
+            let (hidden, at_times) = blocked(model, call, reader, sender);
             let within = number(id).is_some_and(|number| number <= up_to);
             there.put(id, within && !(is_group && hidden), within && always && !(is_group && at_times));
         }
