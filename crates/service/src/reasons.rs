@@ -36,6 +36,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
         | Reason::MemberNotFound
+        | Reason::FollowRequestNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
         Reason::SelfNotAllowed
         | Reason::Blocked
@@ -53,6 +54,7 @@ pub fn code_of(reason: Reason) -> Code {
         Reason::NotTheAuthor
         | Reason::RightMissing
         | Reason::RoleMissing
+        | Reason::AccountPrivate
         | Reason::OnBehalfOfRefused
         | Reason::SignUpClosed => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
@@ -95,6 +97,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::LastOwner
         | Reason::MemberNotFound
         | Reason::AccountDeactivated
+        | Reason::AccountPrivate
+        | Reason::FollowRequestNotFound
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated

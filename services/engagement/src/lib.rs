@@ -21,6 +21,7 @@ use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
 use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::follow::Follows;
 use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
@@ -54,6 +55,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(BlockedBy),
         Arc::new(Origins),
         Arc::new(Away),
+        Arc::new(Follows),
         Arc::new(reaction::Reactions),
         Arc::new(discussion::Comments),
         Arc::new(share::Shares),

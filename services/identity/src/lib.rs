@@ -16,6 +16,7 @@ mod handle;
 pub mod link;
 mod lists;
 mod mute;
+mod pair;
 mod password;
 mod presence;
 mod profile;
@@ -24,6 +25,7 @@ mod read;
 mod relationship;
 pub mod session;
 pub mod sign_up;
+mod ties;
 
 use std::sync::Arc;
 
@@ -88,7 +90,7 @@ rpcs! {
         command unfollow: rpc::Unfollow => relationship::Relationships,
         contest block: rpc::Block => relationship::Relationships,
         command unblock: rpc::Unblock => relationship::Relationships,
-        read batch_get_relationships: rpc::BatchGetRelationships => relationship::Relationships,
+        read batch_get_relationships: rpc::BatchGetRelationships => read::Accounts,
         list list_followers: rpc::ListFollowers => lists::Graph,
         list list_following: rpc::ListFollowing => lists::Graph,
         contest remove_follower: rpc::RemoveFollower => relationship::Relationships,
@@ -97,6 +99,9 @@ rpcs! {
         list list_mutes: rpc::ListMutes => lists::Graph,
         list list_blocks: rpc::ListBlocks => lists::Graph,
         list list_mutuals: rpc::ListMutuals => lists::Graph,
+        contest accept_follow: rpc::AcceptFollow => relationship::Relationships,
+        contest reject_follow: rpc::RejectFollow => relationship::Relationships,
+        list list_follow_requests: rpc::ListFollowRequests => lists::Graph,
     }
 }
 

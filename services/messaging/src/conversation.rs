@@ -215,7 +215,7 @@ pub async fn without_absent(state: &State, caller: &str, mut summary: Summary) -
         return Ok(summary);
     }
     let others = summary.members.others(caller).map(|member| &*member.account_id);
-    let away = away::among(state, others).await?;
+    let away = away::among(state, others).await?.away;
     summary.members.leave_out(|account_id| away.contains(account_id));
     Ok(summary)
 }

@@ -205,7 +205,7 @@ async fn without_absent(
     mut conversations: Vec<Conversation>,
 ) -> Result<Vec<Conversation>, StoreError> {
     let members = conversations.iter().flat_map(|conversation| &conversation.member_ids);
-    let away = away::among(state, members.map(String::as_str).filter(|member| *member != caller)).await?;
+    let away = away::among(state, members.map(String::as_str).filter(|member| *member != caller)).await?.away;
     for conversation in &mut conversations {
         conversation.member_ids.retain(|member| !away.contains(member));
     }

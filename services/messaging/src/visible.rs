@@ -47,7 +47,7 @@ pub async fn page(seen: &Seen<'_>, conversation_id: &str, page: &PageAsk) -> Res
         [Span { from: 0, to: None }] => all,
         _ => within(seen, &key, &spans, page).await?,
     };
-    let sights = Viewer::new(&seen.state, &seen.viewer).sights(rows.iter().map(|row| &*row.row.sender_id)).await?;
+    let sights = Viewer::new(&seen.state, &seen.viewer).meetings(rows.iter().map(|row| &*row.row.sender_id)).await?;
     Ok((rows.into_iter().filter(|row| sights.of(&row.row.sender_id).is_clear()).collect(), next))
 }
 

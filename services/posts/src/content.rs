@@ -84,7 +84,7 @@ async fn met(
 ) -> Result<BTreeMap<String, String>, StoreError> {
     let found: BTreeMap<String, String> =
         found.into_iter().filter_map(|(handle, account_id)| Some((handle, account_id?))).collect();
-    let sights = Viewer::new(state, author).sights(found.values().map(String::as_str)).await?;
+    let sights = Viewer::new(state, author).meetings(found.values().map(String::as_str)).await?;
     Ok(found.into_iter().filter(|(_, account_id)| sights.of(account_id).is_clear()).collect())
 }
 

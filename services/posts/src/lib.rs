@@ -17,6 +17,7 @@ use kith_proto::posts::v1::rpc;
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::follow::Follows;
 use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
@@ -69,6 +70,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(Arbiter(edit::Edits)),
         Arc::new(Accounts),
         Arc::new(Away),
+        Arc::new(Follows),
         Arc::new(Handles),
         Arc::new(Origins),
         Arc::new(Blocks),

@@ -201,7 +201,7 @@ async fn message_as_seen(
     let key = Key::text(conversation_id);
     let found = seen.state.row::<MessageRow>(&CONVERSATIONS, &key, [number.into(), message_id.into()]).await?;
     let Some(found) = found else { return Ok(None) };
-    let sight = Viewer::new(&seen.state, &seen.viewer).sight(&found.row.sender_id).await?;
+    let sight = Viewer::new(&seen.state, &seen.viewer).meeting(&found.row.sender_id).await?;
     Ok(sight.is_clear().then(|| message::present(&seen.opener(), found, conversation_id)))
 }
 

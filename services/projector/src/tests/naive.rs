@@ -117,7 +117,10 @@ impl Naive {
             | Identity::IdentityLinked(_)
             | Identity::IdentityUnlinked(_)
             | Identity::AccountDeactivated(_)
-            | Identity::AccountReactivated(_) => return,
+            | Identity::AccountReactivated(_)
+            | Identity::FollowRequested(_)
+            | Identity::FollowRequestAnswered(_)
+            | Identity::FollowRequestEnded(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {

@@ -19,6 +19,7 @@ mod posts;
 mod presences;
 mod profiles;
 mod reactions;
+mod requests;
 mod services;
 mod sessions;
 mod shares;
@@ -40,11 +41,12 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 22] = [
+pub const ALL: [&dyn Noun; 23] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &presences::Presences,
     &sessions::Sessions,
+    &requests::Requests,
     &follows::Follows,
     &circles::Circles,
     &mutes::Mutes,

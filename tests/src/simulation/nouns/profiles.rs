@@ -34,6 +34,20 @@ pub struct Profiles;
 struct Shown {
     revision: u32,
     bio: String,
+    private: bool,
+}
+
+/// Whether the account was private at each time that a call could see.
+pub fn privacy(model: &Model, call: &Call, account: &str) -> Vec<bool> {
+    let window = call.window(model.partition(topics::IDENTITY, account));
+    let line = model.state::<Read>().shown.get(account);
+    line.map_or_else(|| vec![false], |line| line.within(window).iter().map(|shown| shown.private).collect())
+}
+
+/// Whether the account was private after each number of records from this one on.
+pub fn private_ever_since(model: &Model, account: &str, records: Offset) -> bool {
+    let line = model.state::<Read>().shown.get(account);
+    line.is_some_and(|line| line.within((records, Offset::MAX)).iter().all(|shown| shown.private))
 }
 
 /// By account.
@@ -59,7 +73,8 @@ impl Noun for Profiles {
                     draw: |scene| {
                         let known = scene.own(ACCOUNTS).map_or(1, |account| account.number.max(1));
                         let expected_revision = if scene.chance.per_mille(700) { known as u32 } else { 0 };
-                        Some(op(UpdateProfile { bio: scene.text(), expected_revision }))
+                        let private = scene.chance.per_mille(200);
+                        Some(op(UpdateProfile { bio: scene.text(), private, expected_revision }))
                     },
                 },
                 Draw { weight: 2, draw: |scene| Some(op(GetAccount { account_id: scene.one(ACCOUNTS)?.id.clone() })) },
@@ -80,7 +95,7 @@ impl Noun for Profiles {
             Event::Identity(Identity::AccountCreated(event)) => {
                 let line = shown.entry(event.account_id.clone()).or_default();
                 if line.last().revision == 0 {
-                    line.set(fact.position.offset, Shown { revision: 1, bio: String::new() });
+                    line.set(fact.position.offset, Shown { revision: 1, ..Shown::default() });
                 }
             }
             Event::IdentityPrivate(Private::ProfileRequested(event)) => {
@@ -98,7 +113,7 @@ impl Noun for Profiles {
                 if line.last().revision > 0 && event.intent_offset >= *applied {
                     *applied = event.intent_offset + 1;
                     let bio = said::<Profile>(event.content.as_ref()).bio;
-                    line.set(fact.position.offset, Shown { revision: event.revision, bio });
+                    line.set(fact.position.offset, Shown { revision: event.revision, bio, private: event.private });
                 }
             }
             _ => {}
@@ -136,6 +151,7 @@ impl Noun for Profiles {
 #[derive(Debug)]
 struct UpdateProfile {
     bio: String,
+    private: bool,
     expected_revision: u32,
 }
 
@@ -147,7 +163,8 @@ struct GetAccount {
 /// What an answer shows.
 fn shown(account: Option<Account>) -> Shown {
     let account = account.unwrap_or_default();
-    Shown { revision: account.profile_revision, bio: account.profile.unwrap_or_default().bio }
+    let Profile { bio, private, .. } = account.profile.unwrap_or_default();
+    Shown { revision: account.profile_revision, bio, private }
 }
 
 /// Whether the profile was ever so.
@@ -171,7 +188,7 @@ impl Operation for UpdateProfile {
 
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Shown>, Status> {
         let Ask { actor, request_id, at_least, .. } = ask;
-        let profile = Some(Profile { bio: self.bio.clone(), ..Profile::default() });
+        let profile = Some(Profile { bio: self.bio.clone(), private: self.private, ..Profile::default() });
         let expected_revision = self.expected_revision;
         let request = UpdateProfileRequest { profile, expected_revision, request_id, at_least };
         let mut accounts = AccountServiceClient::new(to.way(SERVICE));
