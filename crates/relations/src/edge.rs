@@ -43,7 +43,7 @@ pub struct Edge<'r> {
     pub blocking: bool,
     /// How much of the target's log partition the decision of the last follow, or request to follow, had seen.
     pub seen_target_offset: i64,
-    /// What was asked for before this offset of the actor's log partition is over: nothing may come of it.
+    /// What the actor asked for before this offset of its log partition it no longer wants: nothing may come of it.
     pub ended_next: &'r mut i64,
     pub applied: &'r mut AppliedIds,
 }
@@ -125,13 +125,14 @@ impl<'a> Change<'a> {
     /// What the record makes of a row. A late copy of a command changes nothing.
     pub fn turn(&self, edge: Edge<'_>) -> Turn<'a> {
         let turn = self.taken(edge.blocking, edge.seen_target_offset, *edge.ended_next, edge.applied);
-        let ends = match turn {
-            Turn::EndsFollow | Turn::EndsRequest | Turn::Blocks => true,
+        // What the target ended, by a block or an answer, it agreed to later or not at all.
+        let ends = match self.step {
+            Step::Unfollow | Step::Block => true,
             // One that was agreed to is what was asked for.
-            Turn::Follows(event) => event.request_offset.is_none(),
+            Step::Follow(event) => event.request_offset.is_none(),
             _ => false,
         };
-        if ends {
+        if ends && turn != Turn::Stays {
             *edge.ended_next = signed(self.record.position.offset.saturating_add(1));
         }
         turn
@@ -269,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_agreed_to_follows_unless_what_it_asked_for_was_over() {
-        for over in [unfollowed(ADA, BOB), cut(5), blocked(), request_ended(5), followed()] {
+    fn who_is_agreed_to_follows_unless_it_no_longer_asked() {
+        for over in [unfollowed(ADA, BOB), blocked(), followed()] {
             assert!(!agreed_begins(over.clone()), "{over:?}");
         }
-        for not_over in [cut(4), request_ended(4), requested(), unblocked(), answered()] {
+        for not_over in [cut(5), request_ended(5), requested(), unblocked(), answered()] {
             assert!(agreed_begins(not_over.clone()), "{not_over:?}");
         }
     }

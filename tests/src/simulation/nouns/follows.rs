@@ -48,7 +48,7 @@ pub struct Edge {
     /// Whether it asks to follow, and since when.
     pub requested: bool,
     pub request_began: i64,
-    /// What was asked for at an offset before this one is over.
+    /// What was asked for at an offset before this one is no longer wanted.
     ended_next: Offset,
     /// One more than the offset of the last answer to the other.
     pub answer_next: Offset,
@@ -56,8 +56,8 @@ pub struct Edge {
 
 impl Edge {
     /// Neither follow nor request is left.
-    fn end(&mut self, offset: Offset) {
-        (self.following, self.requested, self.ended_next) = (false, false, offset + 1);
+    fn end(&mut self) {
+        (self.following, self.requested) = (false, false);
     }
 
     /// Whether what happened then is shown to the follower.
@@ -140,8 +140,8 @@ impl Noun for Follows {
         let line = model.state_mut::<Edges>().0.entry((who.clone(), whom.clone())).or_default();
         let mut now = line.last();
         match event {
-            Identity::FollowCut(event) if now.seen <= event.block_offset => now.end(offset),
-            Identity::FollowRequestEnded(event) if now.requested && now.seen <= event.answer_offset => now.end(offset),
+            Identity::FollowCut(event) if now.seen <= event.block_offset => now.end(),
+            Identity::FollowRequestEnded(event) if now.requested && now.seen <= event.answer_offset => now.end(),
             Identity::FollowRequested(event) if is_new && !now.blocking => {
                 now.following = false;
                 now.request_began = if now.requested { now.request_began } else { fact.at };
@@ -164,9 +164,13 @@ impl Noun for Follows {
                 now.shows_shares = event.shows_shares;
                 now.seen = event.seen_target_offset;
             }
-            Identity::Unfollowed(_) if is_new => now.end(offset),
+            Identity::Unfollowed(_) if is_new => {
+                now.end();
+                now.ended_next = offset + 1;
+            }
             Identity::Blocked(_) if is_new => {
-                now.end(offset);
+                now.end();
+                now.ended_next = offset + 1;
                 now.block_began = if now.blocking { now.block_began } else { fact.at };
                 (now.blocking, now.cut_next) = (true, offset + 1);
             }

@@ -73,10 +73,14 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
         Draws::All => &ALL,
         Draws::Talks => &TALKS,
         Draws::Posts => &POSTING,
+        Draws::Circles => &CIRCLES,
     }
 }
 
 const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
+
+const CIRCLES: [&dyn Noun; 6] =
+    [&profiles::Profiles, &requests::Requests, &follows::Follows, &circles::Circles, &posts::Posts, &feeds::Feeds];
 
 const TALKS: [&dyn Noun; 5] =
     [&conversations::Conversations, &messages::Messages, &consents::Consents, &updates::Updates, &groups::Groups];

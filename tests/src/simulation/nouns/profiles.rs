@@ -69,11 +69,11 @@ impl Noun for Profiles {
         const {
             &[
                 Draw {
-                    weight: 2,
+                    weight: 3,
                     draw: |scene| {
                         let known = scene.own(ACCOUNTS).map_or(1, |account| account.number.max(1));
                         let expected_revision = if scene.chance.per_mille(700) { known as u32 } else { 0 };
-                        let private = scene.chance.per_mille(200);
+                        let private = scene.chance.per_mille(400);
                         Some(op(UpdateProfile { bio: scene.text(), private, expected_revision }))
                     },
                 },
