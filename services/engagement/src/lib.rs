@@ -62,7 +62,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(bookmark::Bookmarks),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
-    Group { name: GROUP, generation, folds_version: 3, reads: EVENTS, topics, folds, shown: None }
+    Group { name: GROUP, generation, folds_version: 4, reads: EVENTS, topics, folds, shown: None }
 }
 
 /// The handlers; cheap to clone.

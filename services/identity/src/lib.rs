@@ -9,6 +9,7 @@ pub mod arbiter;
 mod counts;
 pub mod edge;
 mod exchange;
+mod followed_tag;
 pub mod followers;
 pub mod graph;
 mod guesses;
@@ -102,6 +103,9 @@ rpcs! {
         contest accept_follow: rpc::AcceptFollow => relationship::Relationships,
         contest reject_follow: rpc::RejectFollow => relationship::Relationships,
         list list_follow_requests: rpc::ListFollowRequests => lists::Graph,
+        command follow_tag: rpc::FollowTag => followed_tag::FollowedTags,
+        command unfollow_tag: rpc::UnfollowTag => followed_tag::FollowedTags,
+        list list_followed_tags: rpc::ListFollowedTags => followed_tag::FollowedTags,
     }
 }
 
@@ -129,6 +133,7 @@ pub fn group(generation: u32) -> Group {
             Arc::new(Origins),
             Arc::new(graph::Edges),
             Arc::new(followers::Followers),
+            Arc::new(followed_tag::FollowedTags),
             Arc::new(Blocks),
             Arc::new(BlockedBy),
             Arc::new(Mutes),

@@ -3,6 +3,7 @@
 mod accounts;
 mod circles;
 mod engine;
+mod followed_tag;
 mod graph;
 mod many_followers;
 mod profiles;

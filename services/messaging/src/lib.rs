@@ -127,7 +127,7 @@ pub fn group_with_places(generation: u32, place: Duration) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 5,
+        folds_version: 6,
         reads: EVENTS,
         topics: vec![topics::MESSAGING, topics::MESSAGING_PRIVATE, topics::IDENTITY],
         folds,

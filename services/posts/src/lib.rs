@@ -79,7 +79,7 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 4,
+        folds_version: 5,
         reads: EVENTS,
         topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],
         folds,

@@ -48,6 +48,7 @@ const HISTORIES: &[(&str, u64)] = &[
     ("groups-2", 209),
     ("groups-3", 215),
     ("19", 209),
+    ("tags", 312),
 ];
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;

@@ -92,6 +92,9 @@ pub const GROUP_EVENTS: u32 = 2;
 /// The version with accounts that are away: who reads less would show them.
 pub const AWAY_EVENTS: u32 = 2;
 
+/// The version with followed hashtags, which no older reader knows.
+pub const TAG_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
@@ -105,6 +108,7 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::IdentityPrivate(IdentityPrivate::AccountRequested(event)) if event.private => PRIVACY_EVENTS,
         Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
+        Event::Identity(Identity::TagFollowed(_) | Identity::TagUnfollowed(_)) => TAG_EVENTS,
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)

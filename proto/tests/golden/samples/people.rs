@@ -11,7 +11,8 @@ use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
     AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut,
     FollowRequestAnswered, FollowRequestEnded, FollowRequested, Followed, FollowerRemoved, IdentityLinked,
-    IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, Unblocked, Unfollowed, Unmuted,
+    IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, TagFollowed, TagUnfollowed, Unblocked, Unfollowed,
+    Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -19,7 +20,7 @@ use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use super::{ADA, BOB, DIGEST, HASH, ISSUER, KEY, SESSION, at};
 
 pub fn all() -> Vec<Event> {
-    [identity(), profiles(), presences(), sessions(), graph()].concat()
+    [identity(), profiles(), presences(), sessions(), graph(), tags()].concat()
 }
 
 fn graph() -> Vec<Event> {
@@ -215,6 +216,13 @@ fn presences() -> Vec<Event> {
         Identity::AccountReactivated(back).into(),
         IdentityPrivate::AccountStateRequested(wanted).into(),
     ]
+}
+
+fn tags() -> Vec<Event> {
+    let (account_id, tag) = (|| ADA.to_owned(), || "straße".to_owned());
+    let followed = TagFollowed { account_id: account_id(), tag: tag(), create_time: at(10), tags_max: 200 };
+    let ended = TagUnfollowed { account_id: account_id(), tag: tag(), create_time: at(11) };
+    vec![Identity::TagFollowed(followed).into(), Identity::TagUnfollowed(ended).into()]
 }
 
 fn account_content() -> Option<Content> {

@@ -120,7 +120,9 @@ impl Naive {
             | Identity::AccountReactivated(_)
             | Identity::FollowRequested(_)
             | Identity::FollowRequestAnswered(_)
-            | Identity::FollowRequestEnded(_) => return,
+            | Identity::FollowRequestEnded(_)
+            | Identity::TagFollowed(_)
+            | Identity::TagUnfollowed(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {

@@ -23,6 +23,7 @@ mod requests;
 mod services;
 mod sessions;
 mod shares;
+mod tags;
 mod talk;
 mod updates;
 
@@ -41,7 +42,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 23] = [
+pub const ALL: [&dyn Noun; 24] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &presences::Presences,
@@ -50,6 +51,7 @@ pub const ALL: [&dyn Noun; 23] = [
     &follows::Follows,
     &circles::Circles,
     &mutes::Mutes,
+    &tags::Tags,
     &posts::Posts,
     &edits::Edits,
     &reactions::Reactions,
