@@ -163,8 +163,7 @@ async fn visible_counted(seen: &Seen<'_>, account_id: String) -> Result<Account,
 async fn shown(seen: &Seen<'_>, account_ids: &[String]) -> Result<Vec<Option<Shown>>, StoreError> {
     let accounts = batch(&seen.state, account_ids).await?;
     let sights = sights(seen, account_ids, &accounts).await?;
-    let private = account_ids.iter().zip(&accounts).filter(|(_, row)| row.as_ref().is_some_and(|row| row.private));
-    let veiled = unfollowed(seen, private.map(|(id, _)| &**id).collect()).await?;
+    let veiled = veiled(seen, account_ids, &accounts).await?;
     let opener = seen.opener();
     let present = |(account_id, row): (&String, Option<AccountRow>)| {
         let row = row.filter(|_| sights.of(account_id).shows_account())?;
@@ -173,8 +172,14 @@ async fn shown(seen: &Seen<'_>, account_ids: &[String]) -> Result<Vec<Option<Sho
     Ok(account_ids.iter().zip(accounts).map(present).collect())
 }
 
-/// Those of the accounts that the viewer does not follow, and is not.
-async fn unfollowed<'i>(seen: &Seen<'_>, mut accounts: BTreeSet<&'i str>) -> Result<BTreeSet<&'i str>, StoreError> {
+/// Those of the accounts that are private, and that the viewer does not follow, and is not.
+pub async fn veiled<'i>(
+    seen: &Seen<'_>,
+    account_ids: &'i [String],
+    rows: &[Option<AccountRow>],
+) -> Result<BTreeSet<&'i str>, StoreError> {
+    let private = account_ids.iter().zip(rows).filter(|(_, row)| row.as_ref().is_some_and(|row| row.private));
+    let mut accounts: BTreeSet<&str> = private.map(|(id, _)| &**id).collect();
     accounts.remove(&*seen.viewer);
     if accounts.is_empty() || seen.viewer.is_empty() {
         return Ok(accounts);

@@ -7,6 +7,7 @@ mod followed_tag;
 mod graph;
 mod many_followers;
 mod profiles;
+mod search;
 mod sessions;
 mod shared;
 

@@ -46,6 +46,11 @@ impl Handles {
     pub fn people(&self) -> impl Iterator<Item = &String> {
         self.owners.values().flatten()
     }
+
+    /// The account's handle.
+    pub fn of(&self, account: &str) -> Option<String> {
+        self.handles.get(account).map(Timeline::last)
+    }
 }
 
 #[derive(Debug)]

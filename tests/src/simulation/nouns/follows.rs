@@ -15,7 +15,7 @@ use tonic::Status;
 use super::accounts::ACCOUNTS;
 use super::presences::{always_away, ever_away};
 use super::{Counted, Draw, Noun};
-use crate::simulation::board::Scene;
+use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::{CUT, Finding};
 use crate::simulation::history::Call;
@@ -24,6 +24,8 @@ use crate::simulation::operation::{Appended, Ask, Operation, Reply, op, record_i
 use crate::simulation::timeline::Timeline;
 
 pub const SERVICE: &str = "identity";
+/// Things on the board: who wants, or wanted, to follow whom; each is of the one followed.
+pub const FOLLOWS: &str = "follows";
 
 pub struct Follows;
 
@@ -250,7 +252,7 @@ pub fn own_record(actor: &str, rpc: &str, request_id: &str) -> Option<Appended> 
 
 /// A command of the graph: its type, its RPC, and what is so once it is done.
 macro_rules! commands {
-    ($($name:ident { $($field:ident: $type:ty),* } $rpc:literal $method:ident $request:ident,
+    ($($name:ident { $($field:ident: $type:ty),* } $rpc:literal $method:ident $request:ident, $learns:literal,
        |$edge:ident, $this:ident| $holds:expr;)*) => {$(
         #[derive(Debug)]
         pub struct $name {
@@ -282,6 +284,13 @@ macro_rules! commands {
                 own_record(actor, $rpc, request_id)
             }
 
+            fn learn(&self, board: &mut Board, actor: &str, (): &()) {
+                let (id, by, on) = (format!("{actor} {}", self.target), vec![self.target.clone()], actor.to_owned());
+                if $learns {
+                    board.add(FOLLOWS, Thing { id, by, on, ..Thing::default() });
+                }
+            }
+
             fn in_effect(&self, model: &Model, call: &Call) -> bool {
                 let window = call.meanwhile(model.partition(topics::IDENTITY, &call.actor));
                 let line = model.state::<Edges>().0.get(&(call.actor.clone(), self.target.clone()));
@@ -293,11 +302,11 @@ macro_rules! commands {
 }
 
 commands! {
-    Follow { shows_shares: bool } "Follow" follow FollowRequest,
+    Follow { shows_shares: bool } "Follow" follow FollowRequest, true,
         |edge, this| (edge.following || edge.requested) && edge.shows_shares == this.shows_shares;
-    Unfollow {} "Unfollow" unfollow UnfollowRequest, |edge, _this| !edge.following && !edge.requested;
-    Block {} "Block" block BlockRequest, |edge, _this| edge.blocking;
-    Unblock {} "Unblock" unblock UnblockRequest, |edge, _this| !edge.blocking;
+    Unfollow {} "Unfollow" unfollow UnfollowRequest, false, |edge, _this| !edge.following && !edge.requested;
+    Block {} "Block" block BlockRequest, false, |edge, _this| edge.blocking;
+    Unblock {} "Unblock" unblock UnblockRequest, false, |edge, _this| !edge.blocking;
 }
 
 /// Asks that an account follow the actor no longer.

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 
 use super::edits::misjudged;
 use super::follows::{ever_parted, parted_by};
+use super::search::NAMES;
 use super::{ACCOUNTS, Draw, Noun};
 use crate::simulation::board::Board;
 use crate::simulation::callers::Callers;
@@ -35,6 +36,7 @@ struct Shown {
     revision: u32,
     bio: String,
     private: bool,
+    name: String,
 }
 
 /// Whether the account was private at each time that a call could see.
@@ -48,6 +50,13 @@ pub fn privacy(model: &Model, call: &Call, account: &str) -> Vec<bool> {
 pub fn private_ever_since(model: &Model, account: &str, records: Offset) -> bool {
     let line = model.state::<Read>().shown.get(account);
     line.is_some_and(|line| line.within((records, Offset::MAX)).iter().all(|shown| shown.private))
+}
+
+/// The account's display name at each time that a call could see; `None`: it was not there.
+pub fn display_names(model: &Model, call: &Call, account_id: &str) -> Vec<Option<String>> {
+    let window = call.window(model.partition(topics::IDENTITY, account_id));
+    let states = model.state::<Read>().shown.get(account_id).map(|line| line.within(window)).unwrap_or_default();
+    states.into_iter().map(|shown| (shown.revision > 0).then_some(shown.name)).collect()
 }
 
 /// By account.
@@ -74,7 +83,8 @@ impl Noun for Profiles {
                         let known = scene.own(ACCOUNTS).map_or(1, |account| account.number.max(1));
                         let expected_revision = if scene.chance.per_mille(700) { known as u32 } else { 0 };
                         let private = scene.chance.per_mille(400);
-                        Some(op(UpdateProfile { bio: scene.text(), private, expected_revision }))
+                        let (name, ..) = *scene.chance.pick(&NAMES)?;
+                        Some(op(UpdateProfile { bio: scene.text(), name, private, expected_revision }))
                     },
                 },
                 Draw { weight: 2, draw: |scene| Some(op(GetAccount { account_id: scene.one(ACCOUNTS)?.id.clone() })) },
@@ -112,8 +122,9 @@ impl Noun for Profiles {
                 let line = shown.entry(event.account_id.clone()).or_default();
                 if line.last().revision > 0 && event.intent_offset >= *applied {
                     *applied = event.intent_offset + 1;
-                    let bio = said::<Profile>(event.content.as_ref()).bio;
-                    line.set(fact.position.offset, Shown { revision: event.revision, bio, private: event.private });
+                    let Profile { bio, display_name: name, .. } = said(event.content.as_ref());
+                    let private = event.private;
+                    line.set(fact.position.offset, Shown { revision: event.revision, bio, name, private });
                 }
             }
             _ => {}
@@ -152,6 +163,7 @@ impl Noun for Profiles {
 struct UpdateProfile {
     bio: String,
     private: bool,
+    name: &'static str,
     expected_revision: u32,
 }
 
@@ -163,8 +175,8 @@ struct GetAccount {
 /// What an answer shows.
 fn shown(account: Option<Account>) -> Shown {
     let account = account.unwrap_or_default();
-    let Profile { bio, private, .. } = account.profile.unwrap_or_default();
-    Shown { revision: account.profile_revision, bio, private }
+    let Profile { bio, display_name: name, private, .. } = account.profile.unwrap_or_default();
+    Shown { revision: account.profile_revision, bio, name, private }
 }
 
 /// Whether the profile was ever so.
@@ -188,7 +200,8 @@ impl Operation for UpdateProfile {
 
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Shown>, Status> {
         let Ask { actor, request_id, at_least, .. } = ask;
-        let profile = Some(Profile { bio: self.bio.clone(), private: self.private, ..Profile::default() });
+        let (bio, display_name, private) = (self.bio.clone(), self.name.to_owned(), self.private);
+        let profile = Some(Profile { bio, display_name, private, ..Profile::default() });
         let expected_revision = self.expected_revision;
         let request = UpdateProfileRequest { profile, expected_revision, request_id, at_least };
         let mut accounts = AccountServiceClient::new(to.way(SERVICE));

@@ -14,10 +14,11 @@ use kith_proto::identity::v1::{
 use tonic::Status;
 
 use super::accounts::Handles;
-use super::follows::{Edge, Edges, SERVICE, always_parted, another, edges, ever_parted, own_record, size};
+use super::follows::{Edge, Edges, FOLLOWS, SERVICE, always_parted, edges, ever_parted, own_record, size};
 use super::lists::{List, There, walk, whole};
 use super::profiles::{privacy, private_ever_since};
 use super::{Draw, Noun};
+use crate::simulation::board::Scene;
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, HIDDEN, LISTS};
 use crate::simulation::history::Call;
@@ -65,8 +66,8 @@ impl Noun for Requests {
     fn draws(&self) -> &'static [Draw] {
         const {
             &[
-                Draw { weight: 3, draw: |scene| Some(op(Accept { follower: another(scene)? })) },
-                Draw { weight: 1, draw: |scene| Some(op(Reject { follower: another(scene)? })) },
+                Draw { weight: 5, draw: |scene| Some(op(Accept { follower: suitor(scene)? })) },
+                Draw { weight: 2, draw: |scene| Some(op(Reject { follower: suitor(scene)? })) },
                 Draw { weight: 1, draw: |scene| Some(whole(Asking { sent: scene.chance.per_mille(400) })) },
                 Draw { weight: 1, draw: |scene| Some(walk(Asking { sent: scene.chance.per_mille(400) }, size(scene))) },
             ]
@@ -104,6 +105,11 @@ impl Noun for Requests {
         let people = model.state::<Handles>().people();
         people.flat_map(|person| [true, false].map(|sent| (person.clone(), walk(Asking { sent }, 2)))).collect()
     }
+}
+
+/// Somebody who wanted to follow the actor.
+fn suitor(scene: &Scene<'_>) -> Option<String> {
+    scene.own(FOLLOWS).map(|follow| follow.on.clone())
 }
 
 fn client(to: &Callers) -> GraphServiceClient<Way> {
