@@ -52,6 +52,8 @@ row! {
         pub away: bool,
         /// As `update_intent_next`, of the intents by which it is away, or back.
         pub away_intent_next: i64,
+        /// Whether it is private, as its profile says.
+        pub private: bool,
     }
 }
 row! {
@@ -67,6 +69,7 @@ impl AccountRow {
             content: event.content.clone().unwrap_or_default(),
             create_time: at,
             intent_offset: signed(event.intent_offset),
+            private: event.private,
             ..Self::default()
         }
     }
@@ -87,6 +90,7 @@ impl AccountRow {
             self.updates = i64::from(event.revision).saturating_sub(1);
             self.update_intent_next = revision::intent_after(event.intent_offset);
             self.update_time = at;
+            self.private = event.private;
         }
     }
 
@@ -96,8 +100,8 @@ impl AccountRow {
     }
 
     fn leave_or_return(&mut self, change: &away::Change<'_>) {
-        let known = AwayRow { away: self.away, intent_next: self.away_intent_next };
-        if let Some(AwayRow { away, intent_next }) = known.after(change) {
+        let known = AwayRow { away: self.away, intent_next: self.away_intent_next, ..AwayRow::default() };
+        if let Some(AwayRow { away, intent_next, .. }) = known.after(change) {
             (self.away, self.away_intent_next) = (away, intent_next);
         }
     }

@@ -37,6 +37,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
         | Reason::MemberNotFound
+        | Reason::FollowRequestNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
         Reason::SelfNotAllowed
         | Reason::Blocked
@@ -58,6 +59,7 @@ pub fn code_of(reason: Reason) -> Code {
         Reason::NotTheAuthor
         | Reason::RightMissing
         | Reason::RoleMissing
+        | Reason::AccountPrivate
         | Reason::OnBehalfOfRefused
         | Reason::SignUpClosed => Code::PermissionDenied,
         Reason::RevisionStale => Code::Aborted,
@@ -103,6 +105,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::MemberNotFound
         | Reason::FollowedTagsFull
         | Reason::AccountDeactivated
+        | Reason::AccountPrivate
+        | Reason::FollowRequestNotFound
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated

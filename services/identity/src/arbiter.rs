@@ -89,6 +89,7 @@ impl Contest for Claims {
             intent_offset: record.position.offset,
             issuer: intent.issuer.clone(),
             identity_key: intent.identity_key.clone(),
+            private: intent.private,
         };
         Some(Append {
             topic: topics::IDENTITY,

@@ -44,7 +44,7 @@ impl Lists<rpc::ListMembers> for ListedMembers {
         let found: Vec<&Member> = left.by_ref().take(page.size).collect();
         let next = left.next().and(found.last()).map(|last| vec![last.account_id.as_str().into()]);
         let sights =
-            Viewer::new(&seen.state, &seen.viewer).sights(found.iter().map(|member| &*member.account_id)).await?;
+            Viewer::new(&seen.state, &seen.viewer).meetings(found.iter().map(|member| &*member.account_id)).await?;
         let (shown, hidden): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|member| sights.of(&member.account_id).shows_account());
         let members = shown.into_iter().map(|member| present(&summary, member)).collect();

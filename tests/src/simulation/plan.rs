@@ -78,6 +78,8 @@ pub enum Draws {
     Talks,
     /// They post, and edit that.
     Posts,
+    /// They follow, ask to, and read what they may.
+    Circles,
 }
 
 /// [`Shape`], drawn.

@@ -118,6 +118,9 @@ impl Naive {
             | Identity::IdentityUnlinked(_)
             | Identity::AccountDeactivated(_)
             | Identity::AccountReactivated(_)
+            | Identity::FollowRequested(_)
+            | Identity::FollowRequestAnswered(_)
+            | Identity::FollowRequestEnded(_)
             | Identity::TagFollowed(_)
             | Identity::TagUnfollowed(_) => return,
         };

@@ -20,6 +20,7 @@ mod posts;
 mod presences;
 mod profiles;
 mod reactions;
+mod requests;
 mod search;
 mod services;
 mod sessions;
@@ -45,12 +46,13 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 26] = [
+pub const ALL: [&dyn Noun; 27] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &search::Search,
     &presences::Presences,
     &sessions::Sessions,
+    &requests::Requests,
     &follows::Follows,
     &circles::Circles,
     &mutes::Mutes,
@@ -80,10 +82,14 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
         Draws::All => &ALL,
         Draws::Talks => &TALKS,
         Draws::Posts => &POSTING,
+        Draws::Circles => &CIRCLES,
     }
 }
 
 const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
+
+const CIRCLES: [&dyn Noun; 6] =
+    [&profiles::Profiles, &requests::Requests, &follows::Follows, &circles::Circles, &posts::Posts, &feeds::Feeds];
 
 const TALKS: [&dyn Noun; 7] = [
     &conversations::Conversations,
