@@ -13,7 +13,9 @@ pub use applied::{APPLIED_IDS_PER_ROW, AppliedIds};
 pub use contest::{Arbiter, Contest};
 pub use effect::{Append, Effect, Put, Step, Then, Unless, Walk};
 pub use fold::Fold;
-pub use record::{AWAY_EVENTS, CONSENT_EVENTS, Cause, EVENTS, FIRST_EVENTS, GROUP_EVENTS, PROFILE_EVENTS, Record};
+pub use record::{
+    AWAY_EVENTS, CONSENT_EVENTS, Cause, EVENTS, FIRST_EVENTS, GROUP_EVENTS, HANDLE_EVENTS, PROFILE_EVENTS, Record,
+};
 pub(crate) use record::{Decoded, made_at, needs};
 pub use rows::Rows;
 pub use scope::Scope;

@@ -75,7 +75,9 @@ impl<'a> Change<'a> {
             | Identity::AccountDeactivated(_)
             | Identity::AccountReactivated(_)
             | Identity::IdentityLinked(_)
-            | Identity::IdentityUnlinked(_) => return None,
+            | Identity::IdentityUnlinked(_)
+            | Identity::HandleChanged(_)
+            | Identity::HandleLeft(_) => return None,
         };
         (are_ids(&[actor, target]) && actor != target).then_some(Self { actor, target, step })
     }

@@ -23,6 +23,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::BatchTooLong
         | Reason::HandleInvalid
         | Reason::HandleReserved
+        | Reason::HandleLooksAlike
         | Reason::RequestMalformed
         | Reason::HeadersTooLarge
         | Reason::IdentityTokenInvalid
@@ -49,13 +50,14 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::NotAGroup
         | Reason::ConsistencyTokenExpired
         | Reason::AccountDeactivated
+        | Reason::HandleChangedTooOften
         | Reason::TokenExchanged => Code::FailedPrecondition,
         Reason::NotTheAuthor
         | Reason::RightMissing
         | Reason::RoleMissing
         | Reason::OnBehalfOfRefused
         | Reason::SignUpClosed => Code::PermissionDenied,
-        Reason::RevisionStale => Code::Aborted,
+        Reason::RevisionStale | Reason::HandleChangeUnderWay => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::BehindToken
         | Reason::LogUnavailable
@@ -95,6 +97,9 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::LastOwner
         | Reason::MemberNotFound
         | Reason::AccountDeactivated
+        | Reason::HandleTaken
+        | Reason::HandleChangedTooOften
+        | Reason::HandleChangeUnderWay
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated
@@ -117,7 +122,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::RequestMalformed
         | Reason::HeadersTooLarge
         | Reason::RequestTooLarge
-        | Reason::HandleTaken
+        | Reason::HandleLooksAlike
         | Reason::RequestIdReused
         | Reason::GenerationNotFound
         | Reason::DeadLetterNotFound

@@ -86,6 +86,9 @@ pub const GROUP_EVENTS: u32 = 2;
 /// The version with accounts that are away: who reads less would show them.
 pub const AWAY_EVENTS: u32 = 2;
 
+/// The version with changes of handles, which no older reader knows.
+pub const HANDLE_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
@@ -96,6 +99,8 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
         Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
+        Event::Identity(Identity::HandleChanged(_) | Identity::HandleLeft(_)) => HANDLE_EVENTS,
+        Event::IdentityPrivate(event) if is_of_handles(event) => HANDLE_EVENTS,
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)
@@ -109,6 +114,16 @@ fn is_of_consent(event: &Messaging) -> bool {
         }
         _ => false,
     }
+}
+
+fn is_of_handles(event: &IdentityPrivate) -> bool {
+    matches!(
+        event,
+        IdentityPrivate::HandleChangeRequested(_)
+            | IdentityPrivate::HandleClaimRequested(_)
+            | IdentityPrivate::HandleChangeSettled(_)
+            | IdentityPrivate::HandleReleased(_)
+    )
 }
 
 fn is_of_groups(event: &Messaging) -> bool {

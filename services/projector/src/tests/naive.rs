@@ -100,6 +100,10 @@ impl Naive {
                 self.handles.insert(event.account_id.clone(), event.handle_key.clone());
                 return;
             }
+            Identity::HandleChanged(event) => {
+                self.handles.insert(event.account_id.clone(), event.handle_key.clone());
+                return;
+            }
             Identity::Followed(event) => (&event.follower_id, &event.target_id),
             Identity::Unfollowed(event) => (&event.follower_id, &event.target_id),
             Identity::FollowCut(event) => (&event.follower_id, &event.target_id),
@@ -109,7 +113,8 @@ impl Naive {
             | Identity::IdentityLinked(_)
             | Identity::IdentityUnlinked(_)
             | Identity::AccountDeactivated(_)
-            | Identity::AccountReactivated(_) => return,
+            | Identity::AccountReactivated(_)
+            | Identity::HandleLeft(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {

@@ -10,6 +10,7 @@ mod edits;
 mod feeds;
 mod follows;
 mod groups;
+mod handles;
 mod identities;
 mod lists;
 mod messages;
@@ -38,8 +39,9 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 20] = [
+pub const ALL: [&dyn Noun; 21] = [
     &accounts::Accounts,
+    &handles::Changes,
     &profiles::Profiles,
     &presences::Presences,
     &sessions::Sessions,

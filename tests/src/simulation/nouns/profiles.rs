@@ -8,7 +8,7 @@ use kith_proto::Event;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{Account, GetAccountRequest, Profile, UpdateProfileRequest};
+use kith_proto::identity::v1::{Account, AccountContent, GetAccountRequest, Profile, UpdateProfileRequest};
 use kith_tables::{Key, Row, Table};
 use tonic::{Code, Status};
 
@@ -34,6 +34,7 @@ pub struct Profiles;
 struct Shown {
     revision: u32,
     bio: String,
+    handle: String,
 }
 
 /// By account.
@@ -42,6 +43,8 @@ struct Read {
     shown: BTreeMap<String, Timeline<Shown>>,
     /// The intent whose fact was applied last.
     applied: BTreeMap<String, Offset>,
+    /// The same of its handle, and 1.
+    renamed: BTreeMap<String, Offset>,
     /// The revision after all intents.
     revisions: BTreeMap<String, u32>,
     won: BTreeSet<RecordId>,
@@ -75,12 +78,13 @@ impl Noun for Profiles {
         if !fact.is_new {
             return;
         }
-        let Read { shown, applied, revisions, won, due, facts } = model.state_mut();
+        let Read { shown, applied, renamed, revisions, won, due, facts } = model.state_mut();
         match &fact.event {
             Event::Identity(Identity::AccountCreated(event)) => {
                 let line = shown.entry(event.account_id.clone()).or_default();
                 if line.last().revision == 0 {
-                    line.set(fact.position.offset, Shown { revision: 1, bio: String::new() });
+                    let handle = event.handle_key.clone();
+                    line.set(fact.position.offset, Shown { revision: 1, bio: String::new(), handle });
                 }
             }
             Event::IdentityPrivate(Private::ProfileRequested(event)) => {
@@ -98,7 +102,16 @@ impl Noun for Profiles {
                 if line.last().revision > 0 && event.intent_offset >= *applied {
                     *applied = event.intent_offset + 1;
                     let bio = said::<Profile>(event.content.as_ref()).bio;
-                    line.set(fact.position.offset, Shown { revision: event.revision, bio });
+                    line.set(fact.position.offset, Shown { revision: event.revision, bio, ..line.last() });
+                }
+            }
+            Event::Identity(Identity::HandleChanged(event)) => {
+                let line = shown.entry(event.account_id.clone()).or_default();
+                let renamed = renamed.entry(event.account_id.clone()).or_default();
+                if line.last().revision > 0 && event.intent_offset >= *renamed {
+                    *renamed = event.intent_offset + 1;
+                    let handle = said::<AccountContent>(event.content.as_ref()).handle;
+                    line.set(fact.position.offset, Shown { handle, ..line.last() });
                 }
             }
             _ => {}
@@ -147,7 +160,8 @@ struct GetAccount {
 /// What an answer shows.
 fn shown(account: Option<Account>) -> Shown {
     let account = account.unwrap_or_default();
-    Shown { revision: account.profile_revision, bio: account.profile.unwrap_or_default().bio }
+    let bio = account.profile.unwrap_or_default().bio;
+    Shown { revision: account.profile_revision, bio, handle: account.handle }
 }
 
 /// Whether the profile was ever so.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
 use kith_fold::{AppliedIds, Effect, Fold, Put, Record, Rows, Scope};
-use kith_identity::arbiter::{CLAIMS, ClaimRow};
+use kith_identity::arbiter::{CLAIMS, OwnerSummary};
 use kith_identity::graph::EDGES;
 use kith_identity::session::{SESSIONS, SessionRow, of_id};
 use kith_log::Position;
@@ -20,6 +20,7 @@ use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_relations::account::ACCOUNTS;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
@@ -34,7 +35,8 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Ar
     let concerned = match defect {
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
         Planted::CutFromOneSide => is_of(&EDGES),
-        Planted::LastClaimWins => is_of(&CLAIMS),
+        Planted::LastClaimWins | Planted::TakenHandleGiven | Planted::HeldHandleGiven => is_of(&CLAIMS),
+        Planted::OldHandleStays => is_of(&ACCOUNTS),
         Planted::DropsDeletes => is_of(&CARDS),
         Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold | Planted::LeaverStays => {
             is_of(&SESSIONS)
@@ -102,14 +104,18 @@ impl Fold for PlantedFold {
                     rows.put([actor.as_str().into()], ReactionRow { applied: AppliedIds::default(), ..row });
                 }
             }
-            (Planted::LastClaimWins, Event::IdentityPrivate(Private::AccountRequested(event))) => {
+            (Planted::LastClaimWins, Event::IdentityPrivate(Private::AccountRequested(_)))
+            | (Planted::TakenHandleGiven, Event::IdentityPrivate(Private::HandleClaimRequested(_))) => {
+                let owner = OwnerSummary { account_id: String::new(), ..rows.summary::<OwnerSummary>() };
+                rows.set_summary(owner);
                 self.inner.apply(rows, record);
-                if let Some(claim) = rows.get::<ClaimRow>([]) {
-                    let (account_id, winning_event_id) = (event.account_id.clone(), record.id.to_string());
-                    let payload_digest = event.payload_digest.clone();
-                    rows.put([], ClaimRow { account_id, winning_event_id, payload_digest, ..claim });
-                }
             }
+            (Planted::HeldHandleGiven, Event::IdentityPrivate(_)) => {
+                let owner = OwnerSummary { held_for: String::new(), ..rows.summary::<OwnerSummary>() };
+                rows.set_summary(owner);
+                self.inner.apply(rows, record);
+            }
+            (Planted::OldHandleStays, Event::Identity(Identity::HandleChanged(_))) => {}
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
                 if event.reason() == SessionEnd::TokenReused => {}
             (Planted::LeaverStays, Event::IdentityPrivate(Private::AccountStateRequested(_))) => {}

@@ -7,6 +7,17 @@ pub const CAUSES: &[(&str, &[&str])] = &[
     ("AccountService/BatchGetAccounts", &[]),
     ("AccountService/ResolveHandle", &[]),
     ("AccountService/UpdateProfile", &["ProfileRequested", "ProfileUpdated"]),
+    (
+        "AccountService/ChangeHandle",
+        &[
+            "HandleChangeRequested",
+            "HandleClaimRequested",
+            "HandleChangeSettled",
+            "HandleLeft",
+            "HandleChanged",
+            "HandleReleased",
+        ],
+    ),
     ("AccountService/DeactivateAccount", &["AccountStateRequested", "AccountDeactivated", "AccountSessionsRevoked"]),
     ("AccountService/ReactivateAccount", &["AccountStateRequested", "AccountReactivated"]),
     ("SessionService/CreateSession", &["SessionCreated"]),
