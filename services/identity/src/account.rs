@@ -284,7 +284,7 @@ impl Settles<rpc::CreateAccount> for Claims {
         let (account, fact) = created(seen, &claim.account_id).await?;
         let mut follows = Token::from(fact);
         if let Some(Identity { issuer, key, .. }) = &command.account.identity {
-            match sign_up::signed_up(seen, &claim.account_id, &claim.intent_id, (issuer, key)).await? {
+            match sign_up::signed_up(seen, &claim.account_id, &claim.winning_event_id, (issuer, key)).await? {
                 Some(linked) => follows.add(linked),
                 None => return Ok(Verdict::Lost(Rejection::IdentityTaken.into())),
             }

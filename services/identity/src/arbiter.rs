@@ -34,7 +34,7 @@ row! {
         /// Whether the account got the handle, or has given it up.
         pub won: bool,
         pub account_id: String,
-        pub intent_id: String,
+        pub winning_event_id: String,
         /// Of an account that was made with the handle, as are the next ones.
         pub password_hash: String,
         pub content: Content,
@@ -65,15 +65,15 @@ impl OwnerSummary {
     }
 
     fn create(&mut self, intent: &AccountRequested, record: &Record) -> ClaimRow {
-        let (account_id, intent_id) = (intent.account_id.clone(), record.id.to_string());
+        let (account_id, winning_event_id) = (intent.account_id.clone(), record.id.to_string());
         if !self.is_free_for(&account_id, record.time) {
-            return ClaimRow { account_id, intent_id, ..ClaimRow::default() };
+            return ClaimRow { account_id, winning_event_id, ..ClaimRow::default() };
         }
         *self = Self { account_id: account_id.clone(), ..Self::default() };
         ClaimRow {
             won: true,
             account_id,
-            intent_id,
+            winning_event_id,
             password_hash: intent.password_hash.clone(),
             content: intent.content.clone().unwrap_or_default(),
             create_time: record.time,
@@ -83,24 +83,24 @@ impl OwnerSummary {
 
     /// Who has the handle keeps it: its release by an earlier change may still be on its way.
     fn claim(&mut self, intent: &HandleClaimRequested, record: &Record) -> ClaimRow {
-        let (account_id, intent_id) = (intent.account_id.clone(), record.id.to_string());
+        let (account_id, winning_event_id) = (intent.account_id.clone(), record.id.to_string());
         let won = self.account_id == account_id || self.is_free_for(&account_id, record.time);
         if won {
             let change_next = intent_after(intent.change_offset);
             *self = Self { account_id: account_id.clone(), change_next, ..Self::default() };
         }
-        ClaimRow { won, account_id, intent_id, ..ClaimRow::default() }
+        ClaimRow { won, account_id, winning_event_id, ..ClaimRow::default() }
     }
 
     /// One that comes after the account got the handle anew ends nothing.
     fn release(&mut self, release: &HandleReleased, record: &Record) -> ClaimRow {
-        let (account_id, intent_id) = (release.account_id.clone(), record.id.to_string());
+        let (account_id, winning_event_id) = (release.account_id.clone(), record.id.to_string());
         let won = self.account_id == account_id && self.change_next < intent_after(release.settle_offset);
         if won {
             let free_time = Timestamp(time::unix_us(release.free_time.as_ref()));
             *self = Self { held_for: account_id.clone(), free_time, ..Self::default() };
         }
-        ClaimRow { won, account_id, intent_id, ..ClaimRow::default() }
+        ClaimRow { won, account_id, winning_event_id, ..ClaimRow::default() }
     }
 }
 

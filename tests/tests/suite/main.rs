@@ -13,6 +13,7 @@ mod embedded;
 mod faithful;
 mod golden;
 mod groups;
+mod handles;
 mod harness;
 mod hostile;
 mod keys;

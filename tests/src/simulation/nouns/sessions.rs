@@ -109,7 +109,11 @@ impl Person {
             Private::AccountRequested(_)
             | Private::ProfileRequested(_)
             | Private::IdentityRequested(_)
-            | Private::ExchangeRequested(_) => {}
+            | Private::ExchangeRequested(_)
+            | Private::HandleChangeRequested(_)
+            | Private::HandleClaimRequested(_)
+            | Private::HandleChangeSettled(_)
+            | Private::HandleReleased(_) => {}
         }
     }
 }
