@@ -29,6 +29,7 @@ const IN_FLIGHT: usize = 100;
 const KILLED_AFTER: usize = 200;
 /// A killed member's partitions are handed over after 8 s.
 const PATIENCE: Duration = Duration::from_secs(100);
+const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 const REPLICAS: [&str; 2] = ["identity", "identity-2"];
 
 fn handle(n: usize) -> String {
@@ -56,7 +57,9 @@ impl Crowd {
         for attempt in 0.. {
             let replica = &mut self.replicas[(number + attempt) % REPLICAS.len()].clone();
             match one_claim(replica, number, founders).await {
-                Err(status) if is_passing(status.code()) && Instant::now() < until => tokio::task::yield_now().await,
+                Err(status) if is_passing(status.code()) && Instant::now() < until => {
+                    tokio::time::sleep(TRIED_AGAIN_AFTER).await
+                }
                 told => {
                     if self.answered.fetch_add(1, Ordering::Relaxed) + 1 == KILLED_AFTER {
                         self.enough.notify_one();
@@ -70,7 +73,8 @@ impl Crowd {
 }
 
 fn is_passing(code: Code) -> bool {
-    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+    use Code::{Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable, Unknown};
+    matches!(code, Unavailable | DeadlineExceeded | ResourceExhausted | Cancelled | Unknown)
 }
 
 async fn one_claim(

@@ -33,7 +33,7 @@ fn leaves(offset: u64, handle: &str, intent_offset: u64) -> Record {
 }
 
 fn account(records: &[Record]) -> Account {
-    let mut rows = Rows::new(&ACCOUNTS, 0);
+    let mut rows = Rows::new(&ACCOUNTS, 1);
     for record in records {
         let Some(scope) = Accounts.scope(record) else { continue };
         rows.load_empty(&scope);
@@ -45,7 +45,7 @@ fn account(records: &[Record]) -> Account {
 }
 
 fn has(handle: &str, records: &[Record]) -> bool {
-    let mut rows = Rows::new(&HANDLES, 0);
+    let mut rows = Rows::new(&HANDLES, 1);
     for record in records {
         let Some(scope) = Handles.scope(record).filter(|scope| scope.partition == Key::text(handle)) else { continue };
         rows.load_empty(&scope);

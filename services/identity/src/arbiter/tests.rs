@@ -37,7 +37,7 @@ fn release(offset: u64, account_id: &str, settle_offset: u64) -> Record {
 
 /// The verdicts, and who has the handle after each.
 fn fold(records: &[Record]) -> Vec<(bool, String)> {
-    let mut rows = Rows::new(&CLAIMS, 0);
+    let mut rows = Rows::new(&CLAIMS, 1);
     let judged = records.iter().map(|record| {
         let scope = Claims.scope(record).unwrap();
         rows.load_empty(&scope);
@@ -86,7 +86,7 @@ fn a_release_that_comes_late_or_from_another_ends_nothing() {
 #[test]
 fn what_follows_is_a_function_of_the_verdict() {
     let names = |records: &[Record]| {
-        let mut rows = Rows::new(&CLAIMS, 0);
+        let mut rows = Rows::new(&CLAIMS, 1);
         let effects = records.iter().map(|record| {
             rows.load_empty(&Claims.scope(record).unwrap());
             rows.apply_at(record.position.offset, |rows| Claims.apply(rows, record));

@@ -50,7 +50,7 @@ impl Folded {
     }
 
     fn fold(&mut self, record: &Record) {
-        let rows = self.rows.get_or_insert_with(|| Rows::new(&CHANGES, 0));
+        let rows = self.rows.get_or_insert_with(|| Rows::new(&CHANGES, 1));
         rows.load_empty(&Changes.scope(record).unwrap());
         rows.apply_at(record.position.offset, |rows| Changes.apply(rows, record));
         let appended = |effect: Effect| match effect {

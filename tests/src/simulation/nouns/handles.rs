@@ -70,8 +70,8 @@ struct Read {
     changes: BTreeSet<RecordId>,
     /// The handle that each change that may go on wants, and what came of its claim.
     wanted: BTreeMap<RecordId, String>,
-    claimed: BTreeMap<RecordId, bool>,
-    wrong: Vec<String>,
+    claimed: BTreeMap<RecordId, (String, bool)>,
+    settled: BTreeMap<RecordId, bool>,
     /// Accounts, by handle, that have it by the facts.
     held: BTreeMap<String, BTreeSet<String>>,
     left: BTreeMap<(String, String), Offset>,
@@ -102,9 +102,6 @@ impl Read {
             }
             Private::HandleClaimRequested(event) => {
                 let Some(change) = RecordId::parse(&event.change_id) else { return };
-                if self.wanted.get(&change) != Some(&event.handle_key) {
-                    self.wrong.push(format!("{} was claimed by no change that may go on", event.handle_key));
-                }
                 let owner = self.owners.entry(event.handle_key.clone()).or_default();
                 let own = owner.account.as_ref() == Some(&event.account_id);
                 let won = own || owner.is_free_for(&event.account_id, fact.at);
@@ -112,13 +109,11 @@ impl Read {
                     owner.take(&event.account_id, event.change_offset + 1);
                     self.claims.insert(fact.id);
                 }
-                self.claimed.insert(change, won);
+                self.claimed.insert(change, (event.handle_key.clone(), won));
             }
             Private::HandleChangeSettled(event) => {
                 let Some(change) = RecordId::parse(&event.change_id) else { return };
-                if self.claimed.get(&change) != Some(&event.won) {
-                    self.wrong.push(format!("{} of {} was settled as {}", change, event.account_id, event.won));
-                }
+                self.settled.insert(change, event.won);
                 let person = self.people.entry(event.account_id.clone()).or_default();
                 if person.under_way == Some(change) {
                     person.under_way = None;
@@ -197,9 +192,19 @@ impl Noun for Changes {
     }
 
     fn check(&self, model: &Model) -> Vec<Finding> {
-        let Read { owners, people, held, wrong, .. } = model.state();
+        let Read { owners, people, held, wanted, claimed, settled, .. } = model.state();
         let handles: BTreeMap<&String, String> = model.state::<Handles>().last().collect();
-        let mut findings: Vec<Finding> = wrong.iter().map(|what| Finding::new(EFFECTIVE_ONCE, what.clone())).collect();
+        let mut findings = Vec::new();
+        for (change, (handle, _)) in claimed.iter().filter(|(change, (handle, _))| wanted.get(*change) != Some(handle))
+        {
+            findings.push(Finding::new(EFFECTIVE_ONCE, format!("{change} claimed {handle}, and may not go on")));
+        }
+        for (change, won) in settled {
+            let claim = claimed.get(change).map(|(_, won)| won);
+            if claim != Some(won) {
+                findings.push(Finding::new(EFFECTIVE_ONCE, format!("{change} was settled as {won}, it is {claim:?}")));
+            }
+        }
         for (handle, accounts) in held.iter().filter(|(_, accounts)| accounts.len() > 1) {
             findings.push(Finding::new(ONE_OWNER, format!("{handle} is {accounts:?}")));
         }
