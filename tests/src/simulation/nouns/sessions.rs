@@ -106,14 +106,8 @@ impl Person {
                     self.changes.insert(id);
                 }
             }
-            Private::AccountRequested(_)
-            | Private::ProfileRequested(_)
-            | Private::IdentityRequested(_)
-            | Private::ExchangeRequested(_)
-            | Private::HandleChangeRequested(_)
-            | Private::HandleClaimRequested(_)
-            | Private::HandleChangeSettled(_)
-            | Private::HandleReleased(_) => {}
+            // About no session: such are not read.
+            _ => {}
         }
     }
 }

@@ -111,9 +111,9 @@ impl Fold for PlantedFold {
                 self.inner.apply(rows, record);
             }
             (Planted::HeldHandleGiven, Event::IdentityPrivate(_)) => {
+                self.inner.apply(rows, record);
                 let owner = OwnerSummary { held_for: String::new(), ..rows.summary::<OwnerSummary>() };
                 rows.set_summary(owner);
-                self.inner.apply(rows, record);
             }
             (Planted::OldHandleStays, Event::Identity(Identity::HandleChanged(_))) => {}
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
