@@ -1,5 +1,7 @@
 //! Compares what the servers answer with what the inputs add up to.
 
+mod circles;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context;
@@ -12,7 +14,6 @@ use kith_proto::feeds::v1::feed_reason::Reason as WireReason;
 use kith_proto::feeds::v1::feed_service_client::FeedServiceClient;
 use kith_proto::identity::v1 as identity;
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
-use kith_proto::identity::v1::graph_service_client::GraphServiceClient;
 use kith_proto::messaging::v1 as messaging;
 use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::posts::v1 as posts;
@@ -39,6 +40,7 @@ pub struct Verdict {
     pub feed_entries: usize,
     pub counts: usize,
     pub follow_lists: usize,
+    pub follow_counts: usize,
     pub unread_counts: usize,
     pub request_counts: usize,
     pub groups: usize,
@@ -79,7 +81,9 @@ impl Checker<'_> {
         verdict
             .differences
             .extend(self.each(0..self.plan.people, |person| self.lists(person)).await?.into_iter().flatten());
-        verdict.follow_lists = self.plan.people * 2;
+        // Followers, followed, mutuals, mutes; and the two counts.
+        verdict.follow_lists = self.plan.people * 4;
+        verdict.follow_counts = self.plan.people * 2;
         let talks: Vec<usize> = (0..self.plan.conversations.len()).collect();
         verdict.differences.extend(self.each(talks.iter(), |&talk| self.unread(talk)).await?.into_iter().flatten());
         verdict.unread_counts = talks.len() * 2;
@@ -228,47 +232,6 @@ impl Checker<'_> {
 
     fn parted(&self, a: usize, b: usize) -> bool {
         self.plan.blocks.contains(&(a, b)) || self.plan.blocks.contains(&(b, a))
-    }
-
-    /// Followers and following of one person, each list to its end.
-    async fn lists(&self, person: usize) -> anyhow::Result<Vec<String>> {
-        let me = &self.loaded.people[person];
-        let graph = GraphServiceClient::new(self.services.identity.clone());
-        let (mut followers, mut following) = (BTreeSet::new(), BTreeSet::new());
-        let mut page_token = String::new();
-        loop {
-            let account_id = me.account_id.clone();
-            let message = identity::ListFollowersRequest { account_id, page_size: PAGE, page_token, at_least: vec![] };
-            let page = ask!(graph.list_followers(me, message)).await?;
-            followers.extend(page.followers.into_iter().filter_map(|entry| entry.account).map(|a| a.account_id));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
-        loop {
-            let account_id = me.account_id.clone();
-            let message = identity::ListFollowingRequest { account_id, page_size: PAGE, page_token, at_least: vec![] };
-            let page = ask!(graph.list_following(me, message)).await?;
-            following.extend(page.following.into_iter().filter_map(|entry| entry.account).map(|a| a.account_id));
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
-        let id = |n: &usize| self.loaded.people[*n].account_id.clone();
-        let pairs = &self.expected.follows;
-        let expected_followers: BTreeSet<String> = pairs.iter().filter(|p| p.1 == person).map(|p| id(&p.0)).collect();
-        let expected_following: BTreeSet<String> = pairs.iter().filter(|p| p.0 == person).map(|p| id(&p.1)).collect();
-        let mut differences = Vec::new();
-        for (what, found, expected) in
-            [("followers", followers, expected_followers), ("following", following, expected_following)]
-        {
-            if found != expected {
-                differences.push(format!("{what} of {person}: {} found, {} expected", found.len(), expected.len()));
-            }
-        }
-        Ok(differences)
     }
 
     async fn unread(&self, talk: usize) -> anyhow::Result<Vec<String>> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kith_proto::engagement::v1::ReactionKind;
 
-use crate::plan::{Conversation, Fate, Line, Plan};
+use crate::plan::{Conversation, Fate, Line, Mute, Plan};
 
 /// Counts of one post.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Expected {
 
 fn follows(plan: &Plan) -> BTreeSet<(usize, usize)> {
     let mut follows: BTreeSet<(usize, usize)> = plan.follows.iter().copied().collect();
-    for pair in &plan.unfollows {
+    for pair in plan.unfollows.iter().chain(&plan.removals) {
         follows.remove(pair);
     }
     for &(a, b) in &plan.blocks {
@@ -94,9 +94,15 @@ fn feeds(
     deleted: &BTreeSet<usize>,
 ) -> Vec<BTreeMap<usize, BTreeSet<Reason>>> {
     let blocked: BTreeSet<(usize, usize)> = plan.blocks.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect();
+    let muted = |of: fn(&Mute) -> bool| {
+        let mutes = plan.mutes.iter().filter(move |mute| of(mute));
+        mutes.map(|mute| (mute.who, mute.whom)).collect::<BTreeSet<(usize, usize)>>()
+    };
+    let (posts_muted, shares_muted) = (muted(|mute| mute.posts), muted(|mute| mute.shares));
     let mut feeds: Vec<BTreeMap<usize, BTreeSet<Reason>>> = vec![BTreeMap::new(); plan.people];
     let mut add = |reader: usize, post: usize, reason: Reason| {
-        if !deleted.contains(&post) && !blocked.contains(&(reader, plan.posts[post].author)) {
+        let pair = (reader, plan.posts[post].author);
+        if !deleted.contains(&post) && !blocked.contains(&pair) && !posts_muted.contains(&pair) {
             feeds[reader].entry(post).or_default().insert(reason);
         }
     };
@@ -110,7 +116,9 @@ fn feeds(
     }
     for &(reader, followed) in follows {
         posts_of[followed].iter().for_each(|&post| add(reader, post, Reason::Followed));
-        shares_of[followed].iter().for_each(|&post| add(reader, post, Reason::Shared));
+        if !shares_muted.contains(&(reader, followed)) {
+            shares_of[followed].iter().for_each(|&post| add(reader, post, Reason::Shared));
+        }
     }
     feeds
 }
@@ -198,5 +206,25 @@ mod tests {
         assert_eq!(expected.feeds[0], BTreeMap::from([(0, both)]), "shared by 2, but 3 blocks 0");
         assert_eq!(expected.feeds[3], BTreeMap::from([(0, BTreeSet::from([Reason::Followed]))]));
         assert_eq!(expected.counts[2].shares, 1);
+    }
+
+    #[test]
+    fn a_mute_keeps_posts_away_whoever_shares_them_and_shares_of_one_alone() {
+        let post = |author| Post { author, text: String::new() };
+        let feed = |posts: bool, shares: bool| {
+            let plan = Plan {
+                people: 3,
+                follows: vec![(0, 1), (0, 2)],
+                posts: vec![post(1), post(2)],
+                shares: vec![(2, 0), (1, 1)],
+                mutes: vec![Mute { who: 0, whom: 1, posts, shares }],
+                ..Plan::default()
+            };
+            Expected::of(&plan).feeds.remove(0)
+        };
+        let reasons = |of: &[Reason]| of.iter().copied().collect::<BTreeSet<_>>();
+        let both = || reasons(&[Reason::Followed, Reason::Shared]);
+        assert_eq!(feed(true, false), BTreeMap::from([(1, both())]));
+        assert_eq!(feed(false, true), BTreeMap::from([(0, both()), (1, reasons(&[Reason::Followed]))]));
     }
 }

@@ -1,5 +1,7 @@
 //! Carries the plan out, phase by phase, many steps at once.
 
+mod relate;
+
 use std::future::Future;
 
 use anyhow::Context;
@@ -96,11 +98,13 @@ impl Loader<'_> {
         let edits = self.each("edit", &self.plan.edits, |n, step| self.edit(loaded, n, step)).await?;
         let unfollows = self.each("unfollow", &self.plan.unfollows, |n, step| self.unfollow(loaded, n, *step)).await?;
         let blocks = self.each("block", &self.plan.blocks, |n, step| self.block(loaded, n, *step)).await?;
+        let removals = self.each("remove", &self.plan.removals, |n, step| self.remove(loaded, n, *step)).await?;
+        let mutes = self.each("mute", &self.plan.mutes, |n, step| self.mute(loaded, n, *step)).await?;
         let deletes = self.each("delete", &self.plan.deletes, |n, step| self.delete(loaded, n, *step)).await?;
         let tokens = &mut loaded.tokens;
         tokens.engagement.extend([again, unreacted, unshared].into_iter().flatten());
         tokens.posts.extend([edits, deletes].into_iter().flatten());
-        tokens.identity.extend([unfollows, blocks].into_iter().flatten());
+        tokens.identity.extend([unfollows, blocks, removals, mutes].into_iter().flatten());
         Ok(())
     }
 
@@ -267,20 +271,6 @@ impl Loader<'_> {
             }
             answer => answer,
         }
-    }
-
-    async fn unfollow(&self, loaded: &Loaded, n: usize, (a, b): (usize, usize)) -> anyhow::Result<String> {
-        let graph = GraphServiceClient::new(self.services.identity.clone());
-        let target_id = loaded.people[b].account_id.clone();
-        let request = identity::UnfollowRequest { target_id, request_id: self.id("unfollow", n), at_least: Vec::new() };
-        Ok(ask!(graph.unfollow(loaded.people[a], request)).await?.consistency_token)
-    }
-
-    async fn block(&self, loaded: &Loaded, n: usize, (a, b): (usize, usize)) -> anyhow::Result<String> {
-        let graph = GraphServiceClient::new(self.services.identity.clone());
-        let target_id = loaded.people[b].account_id.clone();
-        let request = identity::BlockRequest { target_id, request_id: self.id("block", n), at_least: Vec::new() };
-        Ok(ask!(graph.block(loaded.people[a], request)).await?.consistency_token)
     }
 
     /// One conversation, line by line: what is said next depends on what was said.

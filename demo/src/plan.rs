@@ -29,6 +29,8 @@ const DELETES: u64 = 40;
 const EDITS: u64 = 60;
 const WRITES_TO: u64 = 30;
 const WRITES_TO_A_STRANGER: u64 = 300;
+const REMOVES: u64 = 6;
+const MUTES: u64 = 12;
 const MAKES_A_GROUP: u64 = 100;
 
 /// The handle of person `number`.
@@ -55,6 +57,18 @@ pub struct Plan {
     pub unfollows: Vec<(usize, usize)>,
     pub blocks: Vec<(usize, usize)>,
     pub deletes: Vec<usize>,
+    /// (follower, who removes it).
+    pub removals: Vec<(usize, usize)>,
+    pub mutes: Vec<Mute>,
+}
+
+/// What `who` mutes of `whom`; at least one of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mute {
+    pub who: usize,
+    pub whom: usize,
+    pub posts: bool,
+    pub shares: bool,
 }
 
 #[derive(Debug)]
@@ -128,6 +142,7 @@ impl Plan {
         plan.converse(graph, &mut dice);
         plan.change(graph, &mut dice);
         plan.ask_strangers(graph, &mut dice);
+        plan.withdraw(&mut dice);
         plan.gather(graph, &mut dice);
         plan
     }
@@ -147,6 +162,8 @@ impl Plan {
             + groups
             + self.edits.len()
             + self.blocks.len()
+            + self.removals.len()
+            + self.mutes.len()
     }
 
     fn engage(&mut self, graph: &Graph, dice: &mut Dice) {
@@ -222,6 +239,22 @@ impl Plan {
         let parted = |a: usize, b: usize| blocked.contains(&(a.min(b), a.max(b)));
         self.unfollows = self.follows.iter().copied().filter(|&(a, b)| !parted(a, b) && dice.hits(UNFOLLOWS)).collect();
         // Who was blocked could no longer write: such conversations come before the blocks, as all of them do.
+    }
+}
+
+impl Plan {
+    /// Follows that end by whom is followed, and follows that stand and are muted.
+    fn withdraw(&mut self, dice: &mut Dice) {
+        let parted = |a: usize, b: usize| self.blocks.contains(&(a, b)) || self.blocks.contains(&(b, a));
+        let stands = |&(a, b): &(usize, usize)| !self.unfollows.contains(&(a, b)) && !parted(a, b);
+        for (who, whom) in self.follows.iter().copied().filter(stands) {
+            if dice.hits(REMOVES) {
+                self.removals.push((who, whom));
+            } else if dice.hits(MUTES) {
+                let posts = dice.hits(600);
+                self.mutes.push(Mute { who, whom, posts, shares: !posts || dice.hits(500) });
+            }
+        }
     }
 }
 
@@ -309,6 +342,9 @@ mod tests {
             ("blocks", plan.blocks.len()),
             ("deletes", plan.deletes.len()),
             ("edits", plan.edits.len()),
+            ("removals", plan.removals.len()),
+            ("mutes of posts", plan.mutes.iter().filter(|mute| mute.posts).count()),
+            ("mutes of shares", plan.mutes.iter().filter(|mute| mute.shares).count()),
         ] {
             assert!(count > 0, "{what}");
         }

@@ -83,12 +83,13 @@ async fn load_and_check(addresses: &Addresses, options: &RunOptions) -> anyhow::
         let mut text = show::show(&services, &plan, &expected, &loaded).await?;
         text += &format!("\n{steps} steps in {seconds:.1} s: {:.0} a second\n", steps as f64 / seconds);
         text += &format!(
-            "Compared with a recount of the inputs: {} home feeds ({} entries), counts of {} posts, {} posts, {} follow lists, {} unread numbers, requests of {} people, {} groups\n",
+            "Compared with a recount of the inputs: {} home feeds ({} entries), counts of {} posts, {} posts, {} lists of people, {} numbers of followers and followed, {} unread numbers, requests of {} people, {} groups\n",
             verdict.feeds,
             verdict.feed_entries,
             verdict.counts,
             verdict.posts,
             verdict.follow_lists,
+            verdict.follow_counts,
             verdict.unread_counts,
             verdict.request_counts,
             verdict.groups

@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kith_log::{LogPartition, PartitionIndex, Topic};
-use kith_tables::{Key, Keyspace, Row, RowKey, RowRange, RowType, Slice, StoreError, Table, Timestamp, Value};
+use kith_tables::{
+    Key, Keyspace, MAX_GET_ROWS, Row, RowKey, RowRange, RowType, Slice, StoreError, Table, Timestamp, Value,
+};
 use tokio::time::Instant;
 
 use crate::cache::{PageCache, RowCache};
@@ -118,7 +120,7 @@ impl State {
         rows.into_iter().map(found).collect()
     }
 
-    /// The existing summary rows of the partitions of `topic` in this table partition.
+    /// The existing summary rows of the partitions of `topic` in this table partition: a read for every 512 partitions.
     pub async fn summaries<S: RowType>(
         &self,
         table: &'static Table,
@@ -127,8 +129,12 @@ impl State {
     ) -> Result<Vec<Found<S>>, StoreError> {
         let sources = (0..self.partition_count).map(|index| LogPartition { topic, index }.source());
         let keys: Vec<RowKey> = sources.map(|source| table.summary_key(source)).collect();
-        let rows = self.get(table, partition, &keys).await?;
-        rows.into_iter().flatten().map(found_summary).collect()
+        let mut found = Vec::new();
+        for some in keys.chunks(MAX_GET_ROWS) {
+            let rows = self.get(table, partition, some).await?;
+            found.extend(rows.into_iter().flatten());
+        }
+        found.into_iter().map(found_summary).collect()
     }
 
     /// The summary row of a table partition that one log partition owns: that of `key` in `topic`.

@@ -161,6 +161,7 @@ impl AccountRow {
             profile: Some(profile),
             create_time: Some(time::of_us(self.create_time.0)),
             profile_revision,
+            counts: None,
         }
     }
 }

@@ -27,6 +27,7 @@ enum Step<'a> {
     },
     Block,
     Unblock,
+    RemoveFollower,
 }
 
 /// What the rules look at in a row, and the memory that they keep there.
@@ -50,10 +51,12 @@ pub enum Turn<'a> {
     Blocks,
     /// Brings back no follow.
     Unblocks,
+    /// Says nothing of the actor's own follow; the target's follow of the actor is to be cut, unless it had seen this.
+    Removes,
 }
 
-/// The rule that settles a race of a follow with a block of the one followed: the follow is cut if and only if its
-/// decision had not seen the block.
+/// The rule that settles a race of a follow with a block by the one followed, or with its removal of the follower: the follow is
+/// cut if and only if its decision had not seen that.
 pub fn cuts(block_offset: Offset, seen_target_offset: i64) -> bool {
     u64::try_from(seen_target_offset).unwrap_or(0) <= block_offset
 }
@@ -70,14 +73,19 @@ impl<'a> Change<'a> {
             }
             Identity::Blocked(event) => (&event.actor_id, &event.target_id, Step::Block),
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id, Step::Unblock),
+            Identity::FollowerRemoved(event) => (&event.actor_id, &event.follower_id, Step::RemoveFollower),
             Identity::AccountCreated(_)
             | Identity::ProfileUpdated(_)
+            | Identity::Muted(_)
+            | Identity::Unmuted(_)
             | Identity::AccountDeactivated(_)
             | Identity::AccountReactivated(_)
             | Identity::IdentityLinked(_)
             | Identity::IdentityUnlinked(_)
             | Identity::HandleChanged(_)
-            | Identity::HandleLeft(_) => return None,
+            | Identity::HandleLeft(_)
+            | Identity::TagFollowed(_)
+            | Identity::TagUnfollowed(_) => return None,
         };
         (are_ids(&[actor, target]) && actor != target).then_some(Self { actor, target, step })
     }
@@ -87,7 +95,7 @@ impl<'a> Change<'a> {
         match self.step {
             Step::Block => Some(true),
             Step::Unblock => Some(false),
-            Step::Follow(_) | Step::Unfollow | Step::Cut { .. } => None,
+            Step::Follow(_) | Step::Unfollow | Step::Cut { .. } | Step::RemoveFollower => None,
         }
     }
 
@@ -104,6 +112,7 @@ impl<'a> Change<'a> {
             Step::Unfollow => Turn::EndsFollow,
             Step::Block => Turn::Blocks,
             Step::Unblock => Turn::Unblocks,
+            Step::RemoveFollower => Turn::Removes,
         }
     }
 }
@@ -111,7 +120,7 @@ impl<'a> Change<'a> {
 #[cfg(test)]
 mod tests {
     use kith_log::{LogPartition, Position, topics};
-    use kith_proto::identity::v1::{Blocked, FollowCut, Unblocked, Unfollowed};
+    use kith_proto::identity::v1::{Blocked, FollowCut, FollowerRemoved, Unblocked, Unfollowed};
 
     use super::*;
 
@@ -145,6 +154,11 @@ mod tests {
         Identity::Unblocked(Unblocked { actor_id: ADA.into(), target_id: BOB.into(), create_time: None })
     }
 
+    fn removed() -> Identity {
+        let (actor_id, follower_id) = (ADA.into(), BOB.into());
+        Identity::FollowerRemoved(FollowerRemoved { actor_id, follower_id, create_time: None })
+    }
+
     /// The names of the turns that the event takes, the first time and as a late copy, with and without a block.
     fn turns(event: Identity) -> [String; 3] {
         let record = record(event);
@@ -167,6 +181,7 @@ mod tests {
         assert_eq!(turns(unfollowed(ADA, BOB)), ["EndsFollow", "Stays", "EndsFollow"]);
         assert_eq!(turns(blocked()), ["Blocks", "Stays", "Blocks"]);
         assert_eq!(turns(unblocked()), ["Unblocks", "Stays", "Unblocks"]);
+        assert_eq!(turns(removed()), ["Removes", "Stays", "Removes"]);
     }
 
     #[test]

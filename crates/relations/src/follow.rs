@@ -43,7 +43,8 @@ impl FollowRow {
     fn evolve(&mut self, change: &Change<'_>, record: &Record) {
         let Self { blocking, seen_target_offset, .. } = *self;
         match change.turn(Edge { blocking, seen_target_offset, applied: &mut self.applied }, record.id) {
-            Turn::Stays => {}
+            // Of whoever is removed the other side is told by a cut.
+            Turn::Stays | Turn::Removes => {}
             Turn::Follows(event) => {
                 self.following = true;
                 self.seen_target_offset = signed(event.seen_target_offset);

@@ -1,4 +1,4 @@
-//! What more than one fold group keeps for itself: the folds of identity's facts (who an account is, who blocks whom); the
+//! What more than one fold group keeps for itself: the folds of identity's facts (who an account is, who blocks whom, who mutes whom); the
 //! rules of follows, posts, shares and reactions, which their folds go by; and who sees whom.
 //!
 //! Each group folds them into its own tables, as everything that it needs of another service.
@@ -10,6 +10,7 @@ pub mod comment;
 pub mod edge;
 pub mod follow;
 pub mod hold;
+pub mod mute;
 pub mod origin;
 pub mod post;
 pub mod reaction;

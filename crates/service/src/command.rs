@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use async_trait::async_trait;
 use kith_content::{Content, Opener};
-use kith_fold::{DependsOn, Record, WaitError};
+use kith_fold::{DependsOn, Record, Token, WaitError};
 use kith_log::{LogPartition, Offset, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_proto::rpc::{AtLeast, Repeatable, Rpc, TakesToken};
@@ -41,6 +41,12 @@ pub trait Noun: Send + Sync + 'static {
     /// has it. If two commands name the same part and the first is not folded yet, the second is answered once it is folded.
     fn about<'c>(command: &'c Self::Command, _: &Self::State) -> &'c str {
         Self::key(command)
+    }
+
+    /// Another key of the topic whose records the decision rests on: that there is nothing to do is decided on tables that include
+    /// all of these too.
+    fn rests_also_on(_: &Self::Command) -> Option<&str> {
+        None
     }
 
     /// The id of a command's record: the command's own, unless one command can come to different records.
@@ -281,15 +287,23 @@ pub(crate) async fn decide<N: Noun>(
     command: &N::Command,
 ) -> Result<Decided<N::State>, Failure> {
     let key = N::key(command);
-    let partition = LogPartition::of_key(N::TOPIC, key, seen.state.partition_count());
-    let mut next = seen.state.watermarks().next_offset(partition);
+    let next_offset = |key: &str| {
+        let partition = LogPartition::of_key(N::TOPIC, key, seen.state.partition_count());
+        seen.state.watermarks().next_offset(partition)
+    };
+    let mut next = next_offset(key);
+    let other = N::rests_also_on(command).map(|other| (other, next_offset(other)));
     let is_copy = seen.remember(asked.id, asked.digest)?;
     let mut looked = look::<N>(seen, asked, command).await?;
     if looked.1.is_none() || is_copy {
-        let last = seen.last(N::TOPIC, key, seen.deadline).await?;
-        if let Some(last) = last.filter(|last| last.offset >= next) {
-            seen.state.at_least(&last.into(), seen.deadline.at()).await?;
-            next = seen.state.watermarks().next_offset(partition);
+        let mut unseen = Token::default();
+        for (key, next) in [Some((key, next)), other].into_iter().flatten() {
+            let last = seen.last(N::TOPIC, key, seen.deadline).await?;
+            last.filter(|last| last.offset >= next).into_iter().for_each(|last| unseen.add(last));
+        }
+        if unseen.positions().next().is_some() {
+            seen.state.at_least(&unseen, seen.deadline.at()).await?;
+            next = next_offset(key);
             looked = look::<N>(seen, asked, command).await?;
         }
     }

@@ -226,6 +226,11 @@ impl Seen<'_> {
         self.sealed(&self.state.as_of())
     }
 
+    /// The time of this process's clock, in whole milliseconds: what has an end is compared with it.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.kit.runtime.now_ms().saturating_mul(1_000))
+    }
+
     /// The token as the caller gets it.
     pub fn sealed(&self, token: &Token) -> Result<String, Failure> {
         self.kit.sealed(token)

@@ -95,6 +95,8 @@ limits! {
     FACETS_PER_TEXT: usize = facets::FACETS_PER_TEXT;
     /// The longest hashtag, in characters, as written and as normalised; a longer one stays text.
     HASHTAG_CHARS_MAX: usize = facets::HASHTAG_CHARS_MAX;
+    /// Hashtags that one account follows.
+    FOLLOWED_TAGS: usize = 200;
     /// Languages of one post.
     LANGUAGES_PER_POST: usize = 3;
     /// The longest language tag, in characters.

@@ -48,6 +48,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::GroupFull
         | Reason::LastOwner
         | Reason::NotAGroup
+        | Reason::FollowedTagsFull
         | Reason::ConsistencyTokenExpired
         | Reason::AccountDeactivated
         | Reason::HandleChangedTooOften
@@ -96,6 +97,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::RoleMissing
         | Reason::LastOwner
         | Reason::MemberNotFound
+        | Reason::FollowedTagsFull
         | Reason::AccountDeactivated
         | Reason::HandleTaken
         | Reason::HandleChangedTooOften

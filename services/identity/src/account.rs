@@ -23,6 +23,7 @@ use kith_service::kit::Seen;
 use kith_tables::{StoreError, Timestamp};
 
 use crate::arbiter::{ClaimRow, Claims, OwnerSummary, claim, owner};
+use crate::counts::counted;
 use crate::handle::{Barred, Handle, taken};
 use crate::password::Password;
 use crate::{IdentityService, link, profile, proof, read, sign_up};
@@ -289,7 +290,7 @@ impl Settles<rpc::CreateAccount> for Claims {
                 None => return Ok(Verdict::Lost(Rejection::IdentityTaken.into())),
             }
         }
-        let account = Some(account.present(&seen.opener(), &claim.account_id));
+        let account = Some(counted(&seen.state, account.present(&seen.opener(), &claim.account_id)).await?);
         Ok(Verdict::Won(CreateAccountResponse { account, ..CreateAccountResponse::default() }, follows))
     }
 }

@@ -1,11 +1,11 @@
-//! What one account is to another, as identity keeps it: follows it, blocks it. Pure: the row, and what a record makes
+//! What one account is to another, as identity keeps it: follows it, blocks it, has removed it from its followers. Pure: the row, and what a record makes
 //! of it by the rules of [`kith_relations::edge`].
 
-use kith_fold::{AppliedIds, Record};
+use kith_fold::{AppliedIds, Record, Rows};
 use kith_proto::identity::v1::Followed;
 use kith_relations::edge::{Change, Edge, Turn, cuts};
 use kith_relations::signed;
-use kith_tables::{Timestamp, row};
+use kith_tables::{Timestamp, Value, row};
 
 row! {
     /// What an actor is to a target. Every record that changes it has the actor's key, so it has one source wherever it
@@ -13,8 +13,10 @@ row! {
     #[derive(Debug, Clone, Default, PartialEq)]
     pub struct EdgeRow in 0 {
         pub following: bool,
-        /// Since when the follow stands; 0 without one, as all that is said of a follow.
+        /// Since when the follow stands; 0 without one, as all that is said of a follow but its place in lists.
         pub follow_time: Timestamp,
+        /// When the actor first followed the target: the follow's place in lists, whatever became of it since.
+        pub first_follow_time: Timestamp,
         pub shows_shares: bool,
         pub notify: bool,
         pub backfill_window_seconds: i64,
@@ -25,26 +27,45 @@ row! {
         pub blocking: bool,
         /// Since when the block stands, or the last one stood.
         pub block_time: Timestamp,
-        /// One more than the offset of the last `Blocked`, standing or not; 0: never.
-        pub block_next: i64,
+        /// One more than the offset of the last record that cuts the target's follow, a block, standing or not, or a removal; 0:
+        /// there never was one.
+        pub cut_next: i64,
+        /// When that was.
+        pub cut_time: Timestamp,
         pub applied: AppliedIds,
     }
 }
+row! {
+    /// The place of two accounts in a list of follows, under the time of the first: one place, so that whoever follows again and
+    /// again is listed once, and fills nobody's list with what is over.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct FollowedRow in 1 { pub following: bool, pub follow_time: Timestamp }
+}
+row! {
+    /// A place in an account's own list of blocks, under the time at which the block began: whether it still stands since then.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct BlockedRow in 2 { pub blocking: bool }
+}
+
+/// Where the row of the other account is: under time 0, where lists, which are by time, have none of theirs.
+pub fn of_other(account_id: &str) -> [Value; 2] {
+    [Timestamp::default().into(), account_id.into()]
+}
 
 impl EdgeRow {
-    /// The offset of the last block, standing or not.
-    pub fn last_block_offset(&self) -> Option<u64> {
-        u64::try_from(self.block_next).ok()?.checked_sub(1)
+    /// The offset of the last block, standing or not, or removal.
+    pub fn last_cut_offset(&self) -> Option<u64> {
+        u64::try_from(self.cut_next).ok()?.checked_sub(1)
     }
 
-    /// Whether the follow here cannot last, because the target, which is `theirs` to the actor, had blocked it unseen.
+    /// Whether the follow here cannot last, because the target, which is `theirs` to the actor, had blocked or removed it unseen.
     pub fn is_cut_by(&self, theirs: &Self) -> bool {
-        self.following && theirs.last_block_offset().is_some_and(|offset| cuts(offset, self.seen_target_offset))
+        self.following && theirs.last_cut_offset().is_some_and(|offset| cuts(offset, self.seen_target_offset))
     }
 
     /// The latest time that it carries.
     pub fn newest(&self) -> Timestamp {
-        self.follow_time.max(self.block_time)
+        self.follow_time.max(self.block_time).max(self.cut_time)
     }
 
     /// What a record about this actor and target makes of it.
@@ -57,11 +78,15 @@ impl EdgeRow {
             Turn::EndsFollow => self.end_follow(),
             Turn::Blocks => self.block(record),
             Turn::Unblocks => self.blocking = false,
+            Turn::Removes => self.cut(record),
         }
     }
 
     /// A follow that stands keeps its beginning when its settings change.
     fn follow(&mut self, followed: &Followed, record: &Record) {
+        if self.first_follow_time == Timestamp::default() {
+            self.first_follow_time = record.time;
+        }
         if !self.following {
             self.follow_time = record.time;
             self.backfill_window_seconds = i64::from(followed.backfill_window_seconds);
@@ -79,17 +104,44 @@ impl EdgeRow {
             self.block_time = record.time;
         }
         self.blocking = true;
-        self.block_next = signed(record.position.offset.saturating_add(1));
+        self.cut(record);
+    }
+
+    fn cut(&mut self, record: &Record) {
+        self.cut_next = signed(record.position.offset.saturating_add(1));
+        self.cut_time = record.time;
     }
 
     fn end_follow(&mut self) {
         *self = Self {
             blocking: self.blocking,
             block_time: self.block_time,
-            block_next: self.block_next,
+            first_follow_time: self.first_follow_time,
+            cut_next: self.cut_next,
+            cut_time: self.cut_time,
             applied: std::mem::take(&mut self.applied),
             ..Self::default()
         };
+    }
+}
+
+/// Keeps the place of a follow in the list as the row that changed says.
+pub fn relist_follow(rows: &mut Rows, (before, after): (&EdgeRow, &EdgeRow), account_id: &str) {
+    let standing = |row: &EdgeRow| FollowedRow { following: row.following, follow_time: row.follow_time };
+    if standing(before) != standing(after) {
+        rows.put([after.first_follow_time.into(), account_id.into()], standing(after));
+    }
+}
+
+/// Keeps the list of blocks as the row that changed says: the place of a block that is over, and that of one that began.
+pub fn relist_block(rows: &mut Rows, (before, after): (&EdgeRow, &EdgeRow), account_id: &str) {
+    let place = |row: &EdgeRow| [row.block_time.into(), account_id.into()];
+    let moved = (before.blocking, before.block_time) != (after.blocking, after.block_time);
+    if before.blocking && moved {
+        rows.put(place(before), BlockedRow { blocking: false });
+    }
+    if after.blocking && moved {
+        rows.put(place(after), BlockedRow { blocking: true });
     }
 }
 

@@ -1,18 +1,21 @@
 //! Who follows an account, by that account: the same edges, seen from the other end.
+//!
+//! All followers of an account are in one table partition, in which each has a row, and each follow that there ever was a place in
+//! the list: it is not split, whatever their number (docs/limits.md says what that means).
 
 use kith_fold::{Fold, Record, Rows, Scope};
 use kith_relations::edge::Change;
 use kith_tables::{Column, Key, Order, RowType, Section, Table, row};
 
-use crate::edge::{EdgeRow, recount};
+use crate::edge::{EdgeRow, FollowedRow, of_other, recount, relist_follow};
 
 /// Merged: each follower's row has the follower's log partition as its source.
 pub static FOLLOWERS: Table = Table {
     name: "followers",
     partition: &[Column::text("target_id")],
-    clustering: &[Column::text("follower_id")],
-    order: Order::Ascending,
-    sections: &[Section::of::<EdgeRow>("follower")],
+    clustering: &[Column::timestamp("at"), Column::text("follower_id")],
+    order: Order::Descending,
+    sections: &[Section::of::<EdgeRow>("follower"), Section::of::<FollowedRow>("followed")],
     summary: FollowersSummary::COLUMNS,
 };
 
@@ -32,12 +35,12 @@ impl Fold for Followers {
 
     fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Scope::new(&FOLLOWERS, Key::text(change.target)).with::<EdgeRow>([change.actor.into()]))
+        Some(Scope::new(&FOLLOWERS, Key::text(change.target)).with::<EdgeRow>(of_other(change.actor)))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(change) = Change::of(record) else { return };
-        let before = rows.get::<EdgeRow>([change.actor.into()]).unwrap_or_default();
+        let before = rows.get::<EdgeRow>(of_other(change.actor)).unwrap_or_default();
         let mut after = before.clone();
         after.evolve(&change, record);
         if after == before {
@@ -47,6 +50,7 @@ impl Fold for Followers {
         rows.set_summary(FollowersSummary {
             follower_count: recount(follower_count, before.following, after.following),
         });
-        rows.put([change.actor.into()], after);
+        relist_follow(rows, (&before, &after), change.actor);
+        rows.put(of_other(change.actor), after);
     }
 }

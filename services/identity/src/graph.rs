@@ -1,4 +1,4 @@
-//! Whom an account follows and blocks, by that account; and the cut of a follow that had not seen a block.
+//! Whom an account follows and blocks, by that account; and the cut of a follow that had not seen a block or a removal.
 
 use std::sync::Arc;
 
@@ -11,14 +11,18 @@ use kith_relations::edge::Change;
 use kith_tables::{Column, Key, Order, Row, RowKey, RowType, Section, Table, row};
 use sha2::{Digest, Sha256};
 
-use crate::edge::{EdgeRow, recount};
+use crate::edge::{BlockedRow, EdgeRow, FollowedRow, of_other, recount, relist_block, relist_follow};
 
 pub static EDGES: Table = Table {
     name: "edges",
     partition: &[Column::text("actor_id")],
-    clustering: &[Column::text("target_id")],
-    order: Order::Ascending,
-    sections: &[Section::of::<EdgeRow>("edge")],
+    clustering: &[Column::timestamp("at"), Column::text("target_id")],
+    order: Order::Descending,
+    sections: &[
+        Section::of::<EdgeRow>("edge"),
+        Section::of::<FollowedRow>("followed"),
+        Section::of::<BlockedRow>("blocked"),
+    ],
     summary: EdgesSummary::COLUMNS,
 };
 
@@ -31,7 +35,7 @@ row! {
 /// Folds edges by actor.
 ///
 /// A process manager from both sides: each has written its own row when it reads the other's from the store, so
-/// whichever of a follow and a block comes second sees the first, and appends the cut.
+/// whichever of a follow and a block, or a removal, comes second sees the first, and appends the cut.
 pub struct Edges;
 
 impl Fold for Edges {
@@ -41,12 +45,12 @@ impl Fold for Edges {
 
     fn scope(&self, record: &Record) -> Option<Scope> {
         let change = Change::of(record)?;
-        Some(Scope::new(&EDGES, Key::text(change.actor)).with::<EdgeRow>([change.target.into()]))
+        Some(Scope::new(&EDGES, Key::text(change.actor)).with::<EdgeRow>(of_other(change.target)))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(change) = Change::of(record) else { return };
-        let before = rows.get::<EdgeRow>([change.target.into()]).unwrap_or_default();
+        let before = rows.get::<EdgeRow>(of_other(change.target)).unwrap_or_default();
         let mut after = before.clone();
         after.evolve(&change, record);
         if after == before {
@@ -57,17 +61,21 @@ impl Fold for Edges {
             following_count: recount(summary.following_count, before.following, after.following),
             blocking_count: recount(summary.blocking_count, before.blocking, after.blocking),
         });
-        rows.put([change.target.into()], after);
+        relist_follow(rows, (&before, &after), change.target);
+        relist_block(rows, (&before, &after), change.target);
+        rows.put(of_other(change.target), after);
     }
 
     fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
         let Some(Change { actor, target, .. }) = Change::of(record) else { return Vec::new() };
-        let Some(mine) = rows.get::<EdgeRow>([target.into()]) else { return Vec::new() };
+        let Some(mine) = rows.get::<EdgeRow>(of_other(target)) else { return Vec::new() };
         let (actor, target, cause, offset) =
             (actor.to_owned(), target.to_owned(), record.cause(), record.position.offset);
         match &record.event {
             // A later one, or none that was applied, settles it instead.
-            Event::Identity(Identity::Blocked(_)) if mine.last_block_offset() == Some(offset) => {
+            Event::Identity(Identity::Blocked(_) | Identity::FollowerRemoved(_))
+                if mine.last_cut_offset() == Some(offset) =>
+            {
                 read_other_side(actor, target, move |theirs, actor, target| {
                     cut((target, theirs), (actor, &mine), cause.clone())
                 })
@@ -94,7 +102,7 @@ where
     F: Fn(&EdgeRow, &str, &str) -> Option<Effect> + Send + Sync + 'static,
 {
     let partition = Key::text(&target);
-    let rows = vec![RowKey::of::<EdgeRow>([actor.as_str().into()])];
+    let rows = vec![RowKey::of::<EdgeRow>(of_other(&actor))];
     let then = move |found: &[Option<Row>]| {
         let theirs = found.first().and_then(Option::as_ref).and_then(Row::read::<EdgeRow>);
         theirs.and_then(|theirs| then(&theirs, &actor, &target)).into_iter().collect()
@@ -102,16 +110,16 @@ where
     vec![Effect::Read { table: &EDGES, partition, rows, then: Arc::new(then) }]
 }
 
-/// The cut of the follow, if the other's block cuts it. The same from both sides. Once it is folded the follow is
+/// The cut of the follow, if the other's block or removal cuts it. The same from both sides. Once it is folded the follow is
 /// gone, and there is nothing to cut.
 fn cut(follow: (&str, &EdgeRow), block: (&str, &EdgeRow), cause: Cause) -> Option<Effect> {
     let ((follower, follow), (blocker, block)) = (follow, block);
-    let block_offset = block.last_block_offset().filter(|_| follow.is_cut_by(block))?;
+    let block_offset = block.last_cut_offset().filter(|_| follow.is_cut_by(block))?;
     let event = Identity::FollowCut(FollowCut {
         follower_id: follower.to_owned(),
         target_id: blocker.to_owned(),
         block_offset,
-        create_time: Some(time::of_us(block.block_time.0)),
+        create_time: Some(time::of_us(block.cut_time.0)),
     });
     Some(Effect::append(Append {
         topic: topics::IDENTITY,

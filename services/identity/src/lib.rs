@@ -1,13 +1,15 @@
-//! The identity service: accounts and their unique handles, sessions, follows and blocks.
+//! The identity service: accounts and their unique handles, sessions, follows, blocks and mutes.
 //!
 //! Commands append one record each: facts to `kith.identity.v1`, the intent to own a handle to
-//! `kith.identity.private.v1`, whose fold decides who wins; sessions and passwords go there too. What a follow and a block make of each other, which live
+//! `kith.identity.private.v1`, whose fold decides who wins; sessions and passwords go there too. What a follow and a block or a removal make of each other, which live
 //! under two keys, is settled by a process manager ([`graph::Edges`]).
 
 mod account;
 pub mod arbiter;
+mod counts;
 pub mod edge;
 mod exchange;
+mod followed_tag;
 pub mod followers;
 pub mod graph;
 mod guesses;
@@ -15,6 +17,7 @@ mod handle;
 pub mod handle_change;
 pub mod link;
 mod lists;
+mod mute;
 mod password;
 mod presence;
 mod profile;
@@ -35,6 +38,7 @@ use kith_proto::identity::v1::session_service_server::{self, SessionServiceServe
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::mute::Mutes;
 use kith_relations::origin::Origins;
 use kith_service::auth::{Principals, TokenIssuer, Verifier};
 use kith_service::call::Handlers;
@@ -89,8 +93,17 @@ rpcs! {
         contest block: rpc::Block => relationship::Relationships,
         command unblock: rpc::Unblock => relationship::Relationships,
         read batch_get_relationships: rpc::BatchGetRelationships => relationship::Relationships,
-        list list_followers: rpc::ListFollowers => lists::Follows,
-        list list_following: rpc::ListFollowing => lists::Follows,
+        list list_followers: rpc::ListFollowers => lists::Graph,
+        list list_following: rpc::ListFollowing => lists::Graph,
+        contest remove_follower: rpc::RemoveFollower => relationship::Relationships,
+        command mute: rpc::Mute => mute::Muting,
+        command unmute: rpc::Unmute => mute::Muting,
+        list list_mutes: rpc::ListMutes => lists::Graph,
+        list list_blocks: rpc::ListBlocks => lists::Graph,
+        list list_mutuals: rpc::ListMutuals => lists::Graph,
+        command follow_tag: rpc::FollowTag => followed_tag::FollowedTags,
+        command unfollow_tag: rpc::UnfollowTag => followed_tag::FollowedTags,
+        list list_followed_tags: rpc::ListFollowedTags => followed_tag::FollowedTags,
     }
 }
 
@@ -102,7 +115,7 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 4,
+        folds_version: 5,
         reads: EVENTS,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE, topics::REVOCATIONS],
         folds: vec![
@@ -119,8 +132,10 @@ pub fn group(generation: u32) -> Group {
             Arc::new(Origins),
             Arc::new(graph::Edges),
             Arc::new(followers::Followers),
+            Arc::new(followed_tag::FollowedTags),
             Arc::new(Blocks),
             Arc::new(BlockedBy),
+            Arc::new(Mutes),
             Arc::new(session::fold::Sessions),
             Arc::new(session::revoked::Revoked),
         ],

@@ -22,6 +22,7 @@ use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, row};
 use kith_text::address::is_web_address;
 use kith_text::language::is_language_tag;
 
+use crate::counts::counted;
 use crate::{IdentityService, read};
 
 pub static PROFILE_CLAIMS: Table = Table {
@@ -292,7 +293,7 @@ impl Settles<rpc::UpdateProfile> for Profiles {
             return Ok(Verdict::Lost(Rejection::RevisionStale { current: revision }.into()));
         }
         let (account, place) = reached?;
-        let account = Some(account.present(&seen.opener(), account_id));
+        let account = Some(counted(&seen.state, account.present(&seen.opener(), account_id)).await?);
         Ok(Verdict::Won(UpdateProfileResponse { account, ..UpdateProfileResponse::default() }, place.into()))
     }
 }

@@ -20,6 +20,7 @@ use kith_service::{Failure, limits};
 use kith_tables::{Key, StoreError};
 
 use crate::IdentityService;
+use crate::counts::{all_counted, counted};
 use crate::handle::Handle;
 
 /// Accounts read at once for one request.
@@ -41,7 +42,7 @@ impl Reads<rpc::GetAccount> for Accounts {
     }
 
     async fn read(_: &IdentityService, seen: &Seen<'_>, account_id: String) -> Result<GetAccountResponse, Failure> {
-        let account = Some(visible(seen, account_id).await?);
+        let account = Some(visible_counted(seen, account_id).await?);
         Ok(GetAccountResponse { account, ..GetAccountResponse::default() })
     }
 }
@@ -62,7 +63,10 @@ impl Reads<rpc::BatchGetAccounts> for Accounts {
         seen: &Seen<'_>,
         account_ids: Vec<String>,
     ) -> Result<BatchGetAccountsResponse, Failure> {
-        let entries = entries(seen, account_ids).await?;
+        let accounts = shown(seen, &account_ids).await?;
+        let accounts = all_counted(&seen.state, accounts).await?;
+        let entry = |(account_id, account)| AccountEntry { account_id, account };
+        let entries = account_ids.into_iter().zip(accounts).map(entry).collect();
         Ok(BatchGetAccountsResponse { entries, ..BatchGetAccountsResponse::default() })
     }
 }
@@ -81,28 +85,38 @@ impl Reads<rpc::ResolveHandle> for Accounts {
     /// The account is what is shown: it must be there, and its own row says which handle it has.
     async fn read(_: &IdentityService, seen: &Seen<'_>, handle: Handle) -> Result<ResolveHandleResponse, Failure> {
         let account_id = by_handle(&seen.state, handle.as_str()).await?.ok_or_else(not_found)?;
-        let account = Some(visible(seen, account_id).await?).filter(|account| account.handle == handle.as_str());
+        let account = visible_counted(seen, account_id).await?;
+        let account = Some(account).filter(|account| account.handle == handle.as_str());
         let account = Some(account.ok_or_else(not_found)?);
         Ok(ResolveHandleResponse { account, ..ResolveHandleResponse::default() })
     }
 }
 
-/// An account that the viewer may see; one that blocks it looks as if it were not there.
-pub async fn visible(seen: &Seen<'_>, account_id: String) -> Result<Account, Failure> {
-    let entries = entries(seen, vec![account_id]).await?;
-    entries.into_iter().find_map(|entry| entry.account).ok_or_else(not_found)
+/// Whether the viewer may see the account; one that blocks it looks as if it were not there.
+pub async fn check_visible(seen: &Seen<'_>, account_id: &str) -> Result<(), Failure> {
+    visible(seen, account_id.to_owned()).await.map(|_| ())
 }
 
-/// As [`visible`], for a batch; aligned with the ids.
-async fn entries(seen: &Seen<'_>, account_ids: Vec<String>) -> Result<Vec<AccountEntry>, StoreError> {
-    let accounts = batch(&seen.state, &account_ids).await?;
-    let sights = sights(seen, &account_ids, &accounts).await?;
+async fn visible(seen: &Seen<'_>, account_id: String) -> Result<Account, Failure> {
+    let accounts = shown(seen, &[account_id]).await?;
+    accounts.into_iter().flatten().next().ok_or_else(not_found)
+}
+
+/// An account that the viewer may see, with its counts.
+async fn visible_counted(seen: &Seen<'_>, account_id: String) -> Result<Account, Failure> {
+    Ok(counted(&seen.state, visible(seen, account_id).await?).await?)
+}
+
+/// These accounts as the viewer is shown them; aligned with the ids.
+async fn shown(seen: &Seen<'_>, account_ids: &[String]) -> Result<Vec<Option<Account>>, StoreError> {
+    let accounts = batch(&seen.state, account_ids).await?;
+    let sights = sights(seen, account_ids, &accounts).await?;
     let opener = seen.opener();
-    let entry = |(account_id, row): (String, Option<AccountRow>)| {
-        let row = row.filter(|_| sights.of(&account_id).shows_account());
-        AccountEntry { account: row.map(|row| row.present(&opener, &account_id)), account_id }
+    let present = |(account_id, row): (&String, Option<AccountRow>)| {
+        let row = row.filter(|_| sights.of(account_id).shows_account());
+        row.map(|row| row.present(&opener, account_id))
     };
-    Ok(account_ids.into_iter().zip(accounts).map(entry).collect())
+    Ok(account_ids.iter().zip(accounts).map(present).collect())
 }
 
 /// How the viewer sees these accounts, whose rows say who of them is away.

@@ -3,18 +3,19 @@
 use async_trait::async_trait;
 use futures::try_join;
 use kith_content::Opener;
-use kith_fold::{Found, Record, State, Token};
+use kith_fold::{Found, GRAPH_EVENTS, Record, State, Token};
 use kith_log::{LogPartition, Position, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
     BatchGetRelationshipsRequest, BatchGetRelationshipsResponse, BlockRequest, BlockResponse, Blocked, FollowRequest,
-    FollowResponse, Followed, Relationship, UnblockRequest, UnblockResponse, Unblocked, UnfollowRequest,
-    UnfollowResponse, Unfollowed, rpc,
+    FollowResponse, Followed, FollowerRemoved, Relationship, RemoveFollowerRequest, RemoveFollowerResponse,
+    UnblockRequest, UnblockResponse, Unblocked, UnfollowRequest, UnfollowResponse, Unfollowed, rpc,
 };
 use kith_proto::time;
 use kith_relations::away;
 use kith_relations::edge::Change;
+use kith_relations::mute::{MUTES, MuteRow, of_target};
 use kith_relations::sight::Sight;
 use kith_service::Failure;
 use kith_service::command::{Answers, Asked, Noun, Standing, Unknown};
@@ -22,9 +23,9 @@ use kith_service::contest::{Contests, Settles, Verdict};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::Reads;
-use kith_tables::{Key, StoreError, Timestamp, Value};
+use kith_tables::{Key, StoreError, Timestamp};
 
-use crate::edge::EdgeRow;
+use crate::edge::{EdgeRow, of_other};
 use crate::followers::FOLLOWERS;
 use crate::graph::EDGES;
 use crate::{IdentityService, read};
@@ -40,10 +41,16 @@ pub struct Command {
 /// What the actor wants to be to the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
-    Follow { shows_shares: bool, notify: bool, backfill_window_seconds: u32 },
+    Follow {
+        shows_shares: bool,
+        notify: bool,
+        backfill_window_seconds: u32,
+    },
     Unfollow,
     Block,
     Unblock,
+    /// That the target follows the actor no longer.
+    RemoveFollower,
 }
 
 /// What a decision looks at.
@@ -52,6 +59,8 @@ pub struct Before {
     pub pair: Pair,
     /// Also not while it is away.
     pub target_exists: bool,
+    /// Whether the version of the events is open that has removals.
+    pub is_open: bool,
     /// How many records of the target's partition are in `pair`, at least.
     pub seen_target_offset: u64,
 }
@@ -64,6 +73,8 @@ pub struct Pair {
     pub mine_position: Option<u64>,
     pub theirs: EdgeRow,
     pub theirs_position: Option<u64>,
+    /// What I mute of the other.
+    pub mute: MuteRow,
 }
 
 /// Why an account cannot have what it wants.
@@ -76,6 +87,8 @@ pub enum Rejection {
     AccountNotFound,
     #[error("the account is blocked: take back the block first")]
     Blocked,
+    #[error("operators have not opened the version of the events that has removed followers")]
+    EventsNotOpen,
 }
 
 impl From<Rejection> for Failure {
@@ -84,6 +97,7 @@ impl From<Rejection> for Failure {
             Rejection::SelfNotAllowed => Self::new(Reason::SelfNotAllowed, rejection.to_string()),
             Rejection::AccountNotFound => Self::not_found(Reason::AccountNotFound, "account"),
             Rejection::Blocked => Self::new(Reason::Blocked, rejection.to_string()),
+            Rejection::EventsNotOpen => Self::new(Reason::EventsNotOpen, rejection.to_string()),
         }
     }
 }
@@ -92,7 +106,11 @@ fn may(before: &Before, command: &Command) -> Result<(), Rejection> {
     let sight = before.pair.sight();
     match command.wish {
         Wish::Unfollow | Wish::Unblock => Ok(()),
-        Wish::Follow { .. } | Wish::Block if command.actor == command.target => Err(Rejection::SelfNotAllowed),
+        Wish::Follow { .. } | Wish::Block | Wish::RemoveFollower if command.actor == command.target => {
+            Err(Rejection::SelfNotAllowed)
+        }
+        // Whoever is not there, or blocks the actor, does not follow it.
+        Wish::RemoveFollower => Ok(()),
         Wish::Follow { .. } | Wish::Block if !before.target_exists => Err(Rejection::AccountNotFound),
         Wish::Follow { .. } if !sight.shows_account() => Err(Rejection::AccountNotFound),
         Wish::Follow { .. } if !sight.is_clear() => Err(Rejection::Blocked),
@@ -116,6 +134,9 @@ fn event(asked: &Asked, command: &Command, seen_target_offset: u64) -> Identity 
         Wish::Unfollow => Identity::Unfollowed(Unfollowed { follower_id: actor, target_id, create_time }),
         Wish::Block => Identity::Blocked(Blocked { actor_id: actor, target_id, create_time }),
         Wish::Unblock => Identity::Unblocked(Unblocked { actor_id: actor, target_id, create_time }),
+        Wish::RemoveFollower => {
+            Identity::FollowerRemoved(FollowerRemoved { actor_id: actor, follower_id: target_id, create_time })
+        }
     }
 }
 
@@ -136,6 +157,11 @@ impl Noun for Relationships {
         &command.actor
     }
 
+    /// Whether there is a follow to end says the log under the follower's key.
+    fn rests_also_on(command: &Command) -> Option<&str> {
+        (command.wish == Wish::RemoveFollower).then_some(&command.target)
+    }
+
     /// The target's watermark comes first: what is read after it includes at least that much.
     async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
         let (state, target) = (&seen.state, &*command.target);
@@ -147,7 +173,9 @@ impl Noun for Relationships {
         let created = account.as_ref().map(|found| found.row.create_time).unwrap_or_default();
         let newest = pair.mine.newest().max(pair.theirs.newest()).max(created);
         let rests_on = pair.mine_position;
-        let before = Before { pair, target_exists: account.is_some_and(|found| !found.row.away), seen_target_offset };
+        let is_open = seen.events_open() >= GRAPH_EVENTS;
+        let target_exists = account.is_some_and(|found| !found.row.away);
+        let before = Before { pair, target_exists, is_open, seen_target_offset };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
@@ -168,7 +196,11 @@ impl Noun for Relationships {
             Wish::Unfollow => !mine.following,
             Wish::Block => mine.blocking,
             Wish::Unblock => !mine.blocking,
+            Wish::RemoveFollower => !theirs.following || theirs.is_cut_by(mine),
         };
+        if !in_effect && !before.is_open && command.wish == Wish::RemoveFollower {
+            return Err(Rejection::EventsNotOpen);
+        }
         Ok((!in_effect).then(|| event(asked, command, before.seen_target_offset)))
     }
 
@@ -193,8 +225,8 @@ impl Answers<rpc::Follow> for Relationships {
         Command::parse(asked, target_id, Wish::Follow { shows_shares, notify, backfill_window_seconds })
     }
 
-    fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<FollowResponse, Failure> {
-        let relationship = Some(before.present(command.target));
+    fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<FollowResponse, Failure> {
+        let relationship = Some(before.present(command.target, asked.at));
         Ok(FollowResponse { relationship, ..FollowResponse::default() })
     }
 }
@@ -204,8 +236,8 @@ impl Answers<rpc::Unfollow> for Relationships {
         Command::parse(asked, request.target_id, Wish::Unfollow)
     }
 
-    fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<UnfollowResponse, Failure> {
-        let relationship = Some(before.present(command.target));
+    fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<UnfollowResponse, Failure> {
+        let relationship = Some(before.present(command.target, asked.at));
         Ok(UnfollowResponse { relationship, ..UnfollowResponse::default() })
     }
 }
@@ -215,8 +247,8 @@ impl Answers<rpc::Unblock> for Relationships {
         Command::parse(asked, request.target_id, Wish::Unblock)
     }
 
-    fn answer(_: &Opener, _: &Asked, command: Command, before: Before) -> Result<UnblockResponse, Failure> {
-        let relationship = Some(before.present(command.target));
+    fn answer(_: &Opener, asked: &Asked, command: Command, before: Before) -> Result<UnblockResponse, Failure> {
+        let relationship = Some(before.present(command.target, asked.at));
         Ok(UnblockResponse { relationship, ..UnblockResponse::default() })
     }
 }
@@ -228,23 +260,45 @@ impl Contests<rpc::Block> for Relationships {
     }
 }
 
+/// The same of a removal.
+impl Contests<rpc::RemoveFollower> for Relationships {
+    fn parse(_: &IdentityService, asked: &Asked, request: RemoveFollowerRequest) -> Result<Command, Failure> {
+        Command::parse(asked, request.target_id, Wish::RemoveFollower)
+    }
+}
+
 #[async_trait]
 impl Settles<rpc::Block> for Relationships {
-    /// Waits until the target's follow of the actor, if the log has one that the block cuts, is cut.
     async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<BlockResponse>, Unknown> {
-        let (state, target) = (&seen.state, &*command.target);
-        // A follow that was answered before the block is in the log; it need not be folded yet.
-        let last = seen.last(topics::IDENTITY, target, seen.deadline).await;
-        let last = last.map_err(|failure| Unknown::because(&failure))?;
-        let mut follows: Token = last.into_iter().collect();
-        state.at_least(&follows, seen.deadline.at()).await?;
-        let look = || async { Ok(Some(pair(state, command).await?).filter(|pair| !pair.theirs.is_cut_by(&pair.mine))) };
-        let pair = state.until((topics::IDENTITY, target), seen.deadline.at(), look).await?;
-        let partition = LogPartition::of_key(topics::IDENTITY, target, state.partition_count());
-        pair.theirs_position.into_iter().for_each(|offset| follows.add(Position { partition, offset }));
-        let relationship = Some(pair.present(target.to_owned()));
+        let (relationship, follows) = until_cut(seen, command).await?;
+        let relationship = Some(relationship);
         Ok(Verdict::Won(BlockResponse { relationship, ..BlockResponse::default() }, follows))
     }
+}
+
+#[async_trait]
+impl Settles<rpc::RemoveFollower> for Relationships {
+    async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<RemoveFollowerResponse>, Unknown> {
+        let (relationship, follows) = until_cut(seen, command).await?;
+        let relationship = Some(relationship);
+        Ok(Verdict::Won(RemoveFollowerResponse { relationship, ..RemoveFollowerResponse::default() }, follows))
+    }
+}
+
+/// Waits until the target's follow of the actor, if the log has one that the command's record cuts, is cut; gives what the two are
+/// to each other then, and the places that say so.
+async fn until_cut(seen: &Seen<'_>, command: &Command) -> Result<(Relationship, Token), Unknown> {
+    let (state, target) = (&seen.state, &*command.target);
+    // A follow that was answered before is in the log; it need not be folded yet.
+    let last = seen.last(topics::IDENTITY, target, seen.deadline).await;
+    let last = last.map_err(|failure| Unknown::because(&failure))?;
+    let mut follows: Token = last.into_iter().collect();
+    state.at_least(&follows, seen.deadline.at()).await?;
+    let look = || async { Ok(Some(pair(state, command).await?).filter(|pair| !pair.theirs.is_cut_by(&pair.mine))) };
+    let pair = state.until((topics::IDENTITY, target), seen.deadline.at(), look).await?;
+    let partition = LogPartition::of_key(topics::IDENTITY, target, state.partition_count());
+    pair.theirs_position.into_iter().for_each(|offset| follows.add(Position { partition, offset }));
+    Ok((pair.present(target.to_owned(), seen.now()), follows))
 }
 
 #[async_trait]
@@ -264,9 +318,10 @@ impl Reads<rpc::BatchGetRelationships> for Relationships {
         let others: Vec<&str> = target_ids.iter().map(String::as_str).collect();
         let (pairs, away) =
             try_join!(pairs(&seen.state, &seen.viewer, &others), away::among(&seen.state, others.iter().copied()),)?;
+        let now = seen.now();
         let one = |(pair, id): (&Pair, String)| match away.contains(&id) {
             true => Relationship { target_id: id, ..Relationship::default() },
-            false => pair.present(id),
+            false => pair.present(id, now),
         };
         let relationships = pairs.iter().zip(target_ids).map(one).collect();
         Ok(BatchGetRelationshipsResponse { relationships, ..BatchGetRelationshipsResponse::default() })
@@ -281,28 +336,31 @@ async fn pair(state: &State, command: &Command) -> Result<Pair, StoreError> {
 /// What `actor` and each of `others`, at most a batch, are to each other; aligned with `others`.
 async fn pairs(state: &State, actor: &str, others: &[&str]) -> Result<Vec<Pair>, StoreError> {
     let key = Key::text(actor);
-    let clusterings = || others.iter().map(|&other| vec![Value::from(other)]);
+    let clusterings = || others.iter().map(|&other| of_other(other).to_vec());
     let mine = state.rows::<EdgeRow>(&EDGES, &key, clusterings());
     let theirs = state.rows::<EdgeRow>(&FOLLOWERS, &key, clusterings());
-    let (mine, theirs) = try_join!(mine, theirs)?;
-    Ok(mine.into_iter().zip(theirs).map(|(mine, theirs)| Pair::of(mine, theirs)).collect())
+    let mutes = state.rows::<MuteRow>(&MUTES, &key, others.iter().map(|&other| of_target(other).to_vec()));
+    let (mine, theirs, mutes) = try_join!(mine, theirs, mutes)?;
+    let edges = mine.into_iter().zip(theirs);
+    Ok(edges.zip(mutes).map(|((mine, theirs), mute)| Pair::of(mine, theirs, mute)).collect())
 }
 
 impl Before {
     /// As callers see it: nothing of an account that is not there.
-    fn present(&self, target_id: String) -> Relationship {
+    fn present(&self, target_id: String, now: Timestamp) -> Relationship {
         match self.target_exists {
-            true => self.pair.present(target_id),
+            true => self.pair.present(target_id, now),
             false => Relationship { target_id, ..Relationship::default() },
         }
     }
 }
 
 impl Pair {
-    fn of(mine: Option<Found<EdgeRow>>, theirs: Option<Found<EdgeRow>>) -> Self {
+    fn of(mine: Option<Found<EdgeRow>>, theirs: Option<Found<EdgeRow>>, mute: Option<Found<MuteRow>>) -> Self {
         let (mine_position, mine) = mine.map_or_else(Default::default, |found| (Some(found.position), found.row));
         let (theirs_position, theirs) = theirs.map_or_else(Default::default, |found| (Some(found.position), found.row));
-        Self { mine, mine_position, theirs, theirs_position }
+        let mute = mute.map(|found| found.row).unwrap_or_default();
+        Self { mine, mine_position, theirs, theirs_position, mute }
     }
 
     /// How I see the other, by the rows that also say how much of the other's partition was seen: a block that another
@@ -311,9 +369,10 @@ impl Pair {
         Sight::of(self.mine.blocking, self.theirs.blocking)
     }
 
-    /// As callers see it. A follow that cannot last is over.
-    pub fn present(&self, target_id: String) -> Relationship {
+    /// As callers see it at that time. A follow that cannot last is over; of whoever blocks me I see what I did alone.
+    pub fn present(&self, target_id: String, now: Timestamp) -> Relationship {
         let (mine, theirs) = (&self.mine, &self.theirs);
+        let mute = Some(&self.mute).filter(|mute| mute.is_in_effect(now));
         let following = mine.following && !mine.is_cut_by(theirs);
         let followed_by = theirs.following && !theirs.is_cut_by(mine);
         let since = |stands: bool, Timestamp(at)| stands.then(|| time::of_us(at));
@@ -327,7 +386,11 @@ impl Pair {
             followed_by_time: since(followed_by, theirs.follow_time),
             blocking: mine.blocking,
             block_time: since(mine.blocking, mine.block_time),
-            blocked_by: theirs.blocking,
+            blocked_by: false,
+            muting: mute.is_some(),
+            mute_scopes: mute.map(MuteRow::scopes),
+            mute_time: mute.map(|mute| time::of_us(mute.mute_time.0)),
+            mute_end_time: mute.and_then(MuteRow::ends_us).map(time::of_us),
         }
     }
 }

@@ -1,14 +1,18 @@
 //! The service over the embedded log and tables.
 
 mod accounts;
+mod circles;
 mod engine;
+mod followed_tag;
 mod graph;
 mod handles;
+mod many_followers;
 mod profiles;
 mod sessions;
 mod shared;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use kith_fold::engine::{FoldMetrics, Pace, Ports, create};
@@ -51,6 +55,8 @@ struct Suite {
 /// What outlives the process.
 struct World {
     ports: Ports,
+    /// How often the tables were asked for a slice.
+    slices: Arc<AtomicUsize>,
     _folder: tempfile::TempDir,
     keys: KeyFolder,
     jwks: std::path::PathBuf,
@@ -62,12 +68,13 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedLog::open(&folder.path().join("log"), PARTITIONS, runtime.clone()).unwrap();
         let tables = EmbeddedTables::open(folder.path().join("tables"), runtime.clone()).unwrap();
-        let tables = Arc::new(shared::Shared(tables));
+        let slices = Arc::new(AtomicUsize::new(0));
+        let tables = Arc::new(shared::Shared::new(tables, Arc::clone(&slices)));
         let keys = KeyFolder::at(folder.path().join("keys"));
         keys.create_missing(&runtime).unwrap();
         let jwks = folder.path().join("keys").join(JWKS_FILE);
         let ports = Ports { runtime, log, tables, metrics: FoldMetrics::default(), pace: Pace::default() };
-        Self { ports, _folder: folder, keys, jwks }
+        Self { ports, slices, _folder: folder, keys, jwks }
     }
 
     /// As `kith init` does.

@@ -102,7 +102,7 @@ impl Shown for HomeEntries {
     async fn entries(&self, state: &State, reader: &str, now_ms: UnixMillis) -> Result<Vec<String>, StoreError> {
         let (mut shown, mut from) = (Vec::new(), Some(skeleton::newest(now_ms)));
         while let Some(behind) = from {
-            let skeleton = skeleton::of_home(state, reader, &behind, PAGE).await?;
+            let (skeleton, _) = skeleton::of_home(state, reader, &behind, PAGE).await?;
             let authors: BTreeSet<&str> = skeleton.entries.iter().map(|entry| &*entry.author_id).collect();
             let follows = follows::standing(state, reader, &Vec::from_iter(authors)).await?;
             let belonging = skeleton.entries.iter().filter(|entry| belongs(entry, follows.get(&entry.author_id), true));

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use kith_fold::{Found, State};
 use kith_log::{LogPartition, Position, Topic, topics};
 use kith_proto::feeds::v1::{CitedFor, FeedOutcome};
+use kith_relations::mute::Muting;
 use kith_relations::sight::{Sights, Viewer};
-use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, StoreError};
+use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, StoreError, Timestamp};
 
 use crate::entry::{Entry, Kind};
 use crate::rules::{self, Verdict};
@@ -46,6 +47,7 @@ pub async fn explain(
     reader: &str,
     post_id: &str,
     include_shares: bool,
+    now: Timestamp,
 ) -> Result<Option<Explained>, StoreError> {
     let mut card = cards::card(state, post_id, &BTreeSet::new()).await?;
     let Some(post) = card.post.clone() else { return Ok(None) };
@@ -59,7 +61,9 @@ pub async fn explain(
     let mut findings = Vec::new();
     // Of a deleted post only those are told in whose feeds it may have been: to others it is as for the posts' service.
     let mut may_know = !post.deleted;
-    let sights = Viewer::new(state, reader).sights(ways.iter().map(|way| &*way.account)).await?;
+    let accounts = || ways.iter().map(|way| &*way.account);
+    let viewer = Viewer::new(state, reader);
+    let (sights, muting) = futures::try_join!(viewer.sights(accounts()), Muting::read(state, reader, accounts(), now))?;
     let hides = |account: &str| !sights.of(account).shows_account();
     if hides(author) {
         return Ok(None);
@@ -68,7 +72,7 @@ pub async fn explain(
     for way in ways.iter().filter(|way| !hides(&way.account)) {
         let Some(made) = author_feed::made(state, &way.account, &way.item_id).await? else { continue };
         may_know |= way.follow.is_some();
-        let facts = Facts { reader, follow: way.follow.as_ref(), made: &made, sights: &sights };
+        let facts = Facts { reader, follow: way.follow.as_ref(), made: &made, sights: &sights, muting: &muting };
         findings.push(facts.finding(&card, include_shares, state.partition_count()));
     }
     let there = may_know && !findings.is_empty();
@@ -142,12 +146,17 @@ struct Facts<'a> {
     follow: Option<&'a FollowRow>,
     made: &'a Made,
     sights: &'a Sights,
+    muting: &'a Muting,
 }
 
 impl Facts<'_> {
     fn finding(&self, card: &Card, include_shares: bool, partition_count: u16) -> Finding {
         let entry = &self.made.entry;
-        let outcome = outcome(entry, self.follow, card, self.sights, include_shares);
+        let muted_by = rules::muted_by(entry, self.muting);
+        let outcome = match outcome(entry, self.follow, card, self.sights, include_shares) {
+            FeedOutcome::Shown if muted_by.is_some() => FeedOutcome::Muted,
+            outcome => outcome,
+        };
         let at = |topic: Topic, key: &str, offset| Position {
             partition: LogPartition::of_key(topic, key, partition_count),
             offset,
@@ -163,11 +172,12 @@ impl Facts<'_> {
         }));
         let own_block = [&entry.author_id, &entry.post_author_id].into_iter().find_map(|to| self.sights.own_block(to));
         events.extend(own_block.map(|offset| (CitedFor::Block, at(topics::IDENTITY, self.reader, offset))));
+        events.extend(muted_by.map(|offset| (CitedFor::Mute, at(topics::IDENTITY, self.reader, offset))));
         Finding { account_id: entry.author_id.clone(), share: entry.kind == Kind::Share, outcome, events }
     }
 }
 
-/// By the rules that pages are made by. Pure.
+/// By the rules that pages are made by, but for mutes. Pure.
 fn outcome(
     entry: &Entry,
     follow: Option<&FollowRow>,

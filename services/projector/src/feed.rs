@@ -1,17 +1,20 @@
 //! A page of a feed: skeleton → hydrate → rules → present.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
+use futures::try_join;
 use kith_content::Opener;
 use kith_fold::State;
 use kith_proto::feeds::v1::feed_reason::{FollowedAuthor, Reason, SharedBy};
 use kith_proto::feeds::v1::{FeedItem, FeedReason};
 use kith_proto::time;
-use kith_tables::StoreError;
+use kith_relations::mute::Muting;
+use kith_tables::{StoreError, Timestamp};
 
 use crate::entry::{Entry, Kind, Place};
 use crate::hydrate::{Hydrated, hydrate};
-use crate::rules::{Verdict, belongs, judge, strongest};
+use crate::rules::{Verdict, belongs, judge, muted_by, strongest};
 use crate::skeleton::{self, Skeleton};
 use crate::views::follows;
 use crate::walk::Walk;
@@ -38,17 +41,40 @@ pub struct Page {
     pub omitted: usize,
     /// Whether there was more to read than one call reads.
     pub incomplete: bool,
+    /// From when until when, microseconds since 1970, the page stays as it is while no row changes: mutes end without a record.
+    /// `None`: for ever.
+    pub stands: Option<Range<i64>>,
 }
 
-/// A page of the reader's home feed, behind `from`.
-pub async fn home(state: &State, reader: &str, from: &Place, ask: &Ask) -> Result<Page, StoreError> {
-    let skeleton = skeleton::of_home(state, reader, from, ask.size * LOOK_AHEAD).await?;
+/// A page of the reader's home feed, behind `from`, with the mutes that are in effect at `now`.
+pub async fn home(state: &State, reader: &str, from: &Place, ask: &Ask, now: Timestamp) -> Result<Page, StoreError> {
+    let (skeleton, has_muted) = skeleton::of_home(state, reader, from, ask.size * LOOK_AHEAD).await?;
     let authors: BTreeSet<&str> = skeleton.entries.iter().map(|entry| &*entry.author_id).collect();
-    let follows = follows::standing(state, reader, &Vec::from_iter(authors)).await?;
-    let incomplete = skeleton.incomplete;
-    let wanted = |entry: &Entry| belongs(entry, follows.get(&entry.author_id), ask.include_shares);
+    let authors = Vec::from_iter(authors);
+    let follows = follows::standing(state, reader, &authors);
+    let (follows, muting) = try_join!(follows, muting(state, reader, &skeleton, (has_muted, now)))?;
+    let (incomplete, stands) = (skeleton.incomplete, muting.stands());
+    let wanted = |entry: &Entry| {
+        belongs(entry, follows.get(&entry.author_id), ask.include_shares) && muted_by(entry, &muting).is_none()
+    };
     let page = page(state, reader, skeleton, ask, Kinds { wanted, reason: home_reason }).await?;
-    Ok(Page { incomplete, ..page })
+    let stands = Some(stands).filter(|stands| *stands != (i64::MIN..i64::MAX));
+    Ok(Page { incomplete, stands, ..page })
+}
+
+/// What the reader mutes of those who are looked at: one read (one more where they are over 512), and none for a reader who never
+/// muted anybody.
+async fn muting(
+    state: &State,
+    reader: &str,
+    skeleton: &Skeleton,
+    (has_muted, now): (bool, Timestamp),
+) -> Result<Muting, StoreError> {
+    if !has_muted {
+        return Ok(Muting::default());
+    }
+    let accounts = skeleton.entries.iter().flat_map(|entry| [&*entry.author_id, &*entry.post_author_id]);
+    Muting::read(state, reader, accounts, now).await
 }
 
 /// A page of an author's feed, as the viewer is shown it.
@@ -86,7 +112,7 @@ async fn page<W: Fn(&Entry) -> bool>(
             others.into_iter().filter(written_then).filter_map(post_id),
         )
     });
-    Ok(Page { items, next, omitted, incomplete: false })
+    Ok(Page { items, next, omitted, incomplete: false, stands: None })
 }
 
 /// Whether the item is there through a share: then an older share, or the post itself, may follow. All shares of a post are

@@ -29,7 +29,7 @@ use kith_fold::{EVENTS, Fold, Group};
 use kith_log::{PartitionIndex, topics};
 use kith_proto::feeds::v1::feed_service_server::{self, FeedServiceServer, SERVICE_NAME};
 use kith_proto::feeds::v1::rpc;
-use kith_relations::{account::Accounts, away::Away, block, origin::Origins};
+use kith_relations::{account::Accounts, away::Away, block, mute, origin::Origins};
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
 use kith_service::rpcs;
@@ -86,6 +86,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
         Arc::new(Origins),
         Arc::new(block::Blocks),
         Arc::new(block::BlockedBy),
+        Arc::new(mute::Mutes),
         Arc::new(views::follows::Follows),
         Arc::new(views::followers::Followers { push_threshold, partition_count }),
         Arc::new(views::author_feed::AuthorFeed),
@@ -96,7 +97,7 @@ pub fn group(generation: u32, settings: Settings) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 4,
+        folds_version: 5,
         reads: EVENTS,
         topics,
         folds,

@@ -1,15 +1,22 @@
 //! Pages as they are remembered: whoever looks again while nothing on a page has changed gets it as it was.
+//!
+//! A mute ends without a row that changes. So a home page says from when until when it stands, and out of that time it is another
+//! page, remembered under that time's bound beside its name.
 
 use bytes::Bytes;
 use kith_fold::State;
 use kith_proto::feeds::v1::FeedItem;
 use kith_service::page_token::cursor;
-use kith_tables::StoreError;
+use kith_tables::{StoreError, Timestamp};
 use prost::Message;
 
+use crate::entry::Place;
 use crate::feed::{self, Ask, Page};
 use crate::skeleton;
 use crate::walk::Walk;
+
+/// Pages of one name that are remembered, each of another time; what has become of one after that is read, and not remembered.
+const TIMES_REMEMBERED: usize = 2;
 
 /// Whose page is asked for; the same ask under another is another page.
 #[derive(Debug, Clone, Copy)]
@@ -30,24 +37,41 @@ struct Remembered {
     omitted: u64,
     #[prost(bool, tag = "4")]
     incomplete: bool,
+    /// From when until when it stands, microseconds since 1970; unset: for ever.
+    #[prost(sint64, optional, tag = "5")]
+    stands_from_us: Option<i64>,
+    #[prost(sint64, optional, tag = "6")]
+    stands_until_us: Option<i64>,
 }
 
 /// The page, from the tables or as it was.
 pub async fn page(state: &State, feed: Feed<'_>, ask: Ask, now_ms: i64) -> Result<Page, StoreError> {
-    // A page is a function of where it starts, not of the clock.
+    // A page is a function of where it starts, not of the clock, but for mutes that end.
     let from = ask.walk.behind.clone().unwrap_or_else(|| skeleton::newest(now_ms));
     let behind = if let Feed::Home { .. } = feed { Some(from.clone()) } else { ask.walk.behind.clone() };
-    let key = key(feed, &Ask { walk: Walk { behind, ..ask.walk.clone() }, ..ask });
-    let read = |state: State| async move {
-        let page = match feed {
-            Feed::Home { reader } => feed::home(&state, reader, &from, &ask).await,
-            Feed::Author { viewer, author } => feed::author(&state, viewer, author, &ask).await,
+    let mut key = key(feed, &Ask { walk: Walk { behind, ..ask.walk.clone() }, ..ask.clone() });
+    let now = Timestamp(now_ms.saturating_mul(1_000));
+    for _ in 0..TIMES_REMEMBERED {
+        let (of, from) = (ask.clone(), from.clone());
+        let read = |state: State| async move {
+            Ok(Bytes::from(Remembered::from(read(&state, feed, &of, &from, now).await?).encode_to_vec()))
         };
-        Ok(Bytes::from(Remembered::from(page?).encode_to_vec()))
-    };
-    let bytes = state.remembered(&key, read).await?;
-    let page = Remembered::decode(bytes).ok().and_then(Remembered::page);
-    page.ok_or_else(|| StoreError::Damaged("a remembered page does not read".to_owned()))
+        let bytes = state.remembered(&key, read).await?;
+        let page = Remembered::decode(bytes).ok().and_then(Remembered::page);
+        let page = page.ok_or_else(|| StoreError::Damaged("a remembered page does not read".to_owned()))?;
+        match &page.stands {
+            Some(stands) if !stands.contains(&now.0) => key.extend(stands.end.to_be_bytes()),
+            _ => return Ok(page),
+        }
+    }
+    read(state, feed, &ask, &from, now).await
+}
+
+async fn read(state: &State, feed: Feed<'_>, ask: &Ask, from: &Place, now: Timestamp) -> Result<Page, StoreError> {
+    match feed {
+        Feed::Home { reader } => feed::home(state, reader, from, ask, now).await,
+        Feed::Author { viewer, author } => feed::author(state, viewer, author, ask).await,
+    }
 }
 
 /// Names the page: every part after its length.
@@ -65,8 +89,10 @@ fn key(feed: Feed<'_>, ask: &Ask) -> Vec<u8> {
 
 impl From<Page> for Remembered {
     fn from(page: Page) -> Self {
-        let Page { items, next, omitted, incomplete } = page;
+        let Page { items, next, omitted, incomplete, stands } = page;
         Self {
+            stands_from_us: stands.as_ref().map(|stands| stands.start),
+            stands_until_us: stands.map(|stands| stands.end),
             items,
             next: next.and_then(Walk::into_values).map(|values| cursor::encode(&values).into()),
             omitted: omitted as u64,
@@ -77,12 +103,13 @@ impl From<Page> for Remembered {
 
 impl Remembered {
     fn page(self) -> Option<Page> {
-        let Self { items, next, omitted, incomplete } = self;
+        let Self { items, next, omitted, incomplete, stands_from_us, stands_until_us } = self;
         let next = match next {
             Some(bytes) => Some(Walk::from_values(&cursor::decode(&bytes)?)?),
             None => None,
         };
-        Some(Page { items, next, omitted: usize::try_from(omitted).ok()?, incomplete })
+        let stands = stands_from_us.zip(stands_until_us).map(|(from, until)| from..until);
+        Some(Page { items, next, omitted: usize::try_from(omitted).ok()?, incomplete, stands })
     }
 }
 
@@ -91,7 +118,6 @@ mod tests {
     use kith_content::Opener;
 
     use super::*;
-    use crate::entry::Place;
 
     fn asks(behind: Option<Place>) -> Ask {
         Ask { opener: Opener::new(), walk: Walk { behind, ..Walk::default() }, size: 50, include_shares: true }
@@ -101,10 +127,17 @@ mod tests {
     fn a_page_reads_back_as_it_was() {
         let place = Place { at_us: -5, item_id: "x".to_owned() };
         let next = Some(Walk::default().to(place, [&*"ab".repeat(16)].into_iter(), std::iter::empty()));
-        let page = || Page { items: vec![FeedItem::default()], next: next.clone(), omitted: 3, incomplete: true };
+        let page = || Page {
+            items: vec![FeedItem::default()],
+            next: next.clone(),
+            omitted: 3,
+            incomplete: true,
+            stands: Some(i64::MIN..7),
+        };
         let bytes = Remembered::from(page()).encode_to_vec();
         let back = Remembered::decode(&*bytes).unwrap().page().unwrap();
         assert_eq!((back.items, back.next, back.omitted, back.incomplete), (page().items, next, 3, true));
+        assert_eq!(back.stands, Some(i64::MIN..7));
         assert_eq!(Remembered::from(Page::default()).page().unwrap().next, None);
     }
 

@@ -118,7 +118,7 @@ impl Reads<rpc::ExplainFeedEntry> for Explanation {
         wanted: ExplainFeedEntryRequest,
     ) -> Result<ExplainFeedEntryResponse, Failure> {
         let ExplainFeedEntryRequest { post_id, include_shares, .. } = wanted;
-        let explained = explain::explain(&seen.state, &seen.viewer, &post_id, include_shares).await?;
+        let explained = explain::explain(&seen.state, &seen.viewer, &post_id, include_shares, seen.now()).await?;
         let Some(Explained { findings, incomplete }) = explained else {
             return Err(Failure::not_found(Reason::PostNotFound, "post"));
         };

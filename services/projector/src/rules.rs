@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use kith_log::Offset;
+use kith_relations::mute::Muting;
 use kith_relations::sight::Sights;
 
 use crate::entry::{Entry, Kind};
@@ -27,6 +29,13 @@ pub fn belongs(entry: &Entry, follow: Option<&FollowRow>, include_shares: bool) 
         Kind::Post => true,
         Kind::Share => include_shares && follow.shows_shares,
     }
+}
+
+/// The reader's mute that keeps an entry out of the home feed, by its offset under the reader's key: of the posts of whoever wrote
+/// it, also where another shares it, or of what its sharer shares.
+pub fn muted_by(entry: &Entry, muting: &Muting) -> Option<Offset> {
+    let by_share = || muting.shares_of(&entry.author_id).filter(|_| entry.kind == Kind::Share);
+    muting.posts_of(&entry.post_author_id).or_else(by_share)
 }
 
 /// Whether the caller is shown the entry. `sights`: how the caller sees who wrote it and who shared it.

@@ -8,6 +8,7 @@ use kith_fold::State;
 use kith_tables::StoreError;
 
 use crate::entry::{Entry, Place};
+use crate::views::follows::Reach;
 use crate::views::{author_feed, follows, home, pulls};
 
 /// Weeks of a home feed that one call looks through; a reader who hears from few people walks on with page tokens.
@@ -72,24 +73,25 @@ pub fn newest(now_ms: i64) -> Place {
     Place::before(home::start_of(home::week_of(now_ms.saturating_mul(1_000)) + 2))
 }
 
-/// Entries that may be in the reader's home feed, from behind `from`: pushed ones and pulled ones.
-pub async fn of_home(state: &State, reader: &str, from: &Place, limit: usize) -> Result<Skeleton, StoreError> {
+/// Entries that may be in the reader's home feed, from behind `from`: pushed ones and pulled ones; and whether the reader ever muted
+/// anybody.
+pub async fn of_home(state: &State, reader: &str, from: &Place, limit: usize) -> Result<(Skeleton, bool), StoreError> {
     let mut merge = Merge::new(limit);
     let newest = week_behind(from);
-    let (earliest_us, pulled, first) = try_join!(
-        follows::earliest_us(state, reader),
+    let (reach, pulled, first) = try_join!(
+        follows::reach(state, reader),
         pulls::authors(state, reader, PULLED_AUTHORS_MAX + 1),
         weeks(state, reader, newest - FIRST_WEEKS + 1..=newest, from, limit),
     )?;
     let incomplete = pulled.len() > PULLED_AUTHORS_MAX;
-    if let Some(earliest_us) = earliest_us {
+    if let Some(Reach { earliest_us, .. }) = reach {
         let walk = Weeks { next: newest - FIRST_WEEKS, oldest: home::week_of(earliest_us), entries: first };
         let (entries, rest) = pushed(state, reader, from, walk, limit).await?;
         merge.add(entries, rest);
         pull(state, reader, from, limit, pulled, &mut merge).await?;
     }
     let (entries, rest) = merge.finish();
-    Ok(Skeleton { entries, rest, incomplete })
+    Ok((Skeleton { entries, rest, incomplete }, reach.is_some_and(|reach| reach.has_muted)))
 }
 
 /// Entries of one author's feed, from behind `from`, or from the newest.

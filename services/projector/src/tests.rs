@@ -6,6 +6,7 @@ mod feeds;
 mod history;
 mod jitter;
 mod join;
+mod mutes;
 mod naive;
 mod standstill;
 pub(crate) mod suite;

@@ -47,7 +47,7 @@ struct Cli {
     /// Rows of these adapters only: embedded, live
     #[arg(long, value_delimiter = ',', value_name = "ADAPTERS", default_value = "embedded,live")]
     adapters: Vec<String>,
-    /// Rows of groups whose name contains this only: pages, commands, visible, overload, memory, reactions, replay, fan-out,
+    /// Rows of groups whose name contains this only: pages, relationships, commands, visible, overload, memory, reactions, replay, fan-out,
     /// follows, hot-post, attacks
     #[arg(long, value_name = "PART")]
     only: Option<String>,

@@ -6,6 +6,7 @@ pub mod folds;
 pub mod growth;
 pub mod overload;
 pub mod pages;
+pub mod relationships;
 pub mod visible;
 
 use anyhow::Result;

@@ -8,7 +8,7 @@ use crate::costs::{self, Cost};
 use crate::desk::Live;
 use crate::measures::commands::{self, Mix, Throughput};
 use crate::measures::folds::{self, Spread};
-use crate::measures::{attacks, growth, overload, pages, visible};
+use crate::measures::{attacks, growth, overload, pages, relationships, visible};
 use crate::place::Place;
 use crate::row::Row;
 use crate::template::{self, Kind};
@@ -59,8 +59,9 @@ fn replayed() -> World {
 }
 
 /// The groups of rows, in order.
-const GROUPS: [&str; 12] = [
+const GROUPS: [&str; 13] = [
     "pages",
+    "relationships",
     "commands",
     "visible",
     "overload",
@@ -116,6 +117,10 @@ async fn take(group: &str, mut live: Option<&mut Live>) -> Result<Vec<Row>> {
             let cold = pages::cold(live.as_deref_mut(), WORLD, ROUNDS).await?;
             let place = Place::over(WORLD, live, &[]).await?;
             vec![cold, pages::warm(&place, WINDOW, ROUNDS).await?]
+        }
+        "relationships" => {
+            let place = Place::over(WORLD, live, &[]).await?;
+            vec![relationships::of_a_hundred(&place, WINDOW, ROUNDS).await?]
         }
         "commands" => all_commands(live).await?,
         "visible" => {

@@ -11,6 +11,7 @@ use futures::{FutureExt, future};
 use kith_fold::Token;
 use kith_proto::engagement::v1::{BatchGetCountsRequest, BatchGetCountsResponse, ReactRequest, ReactResponse};
 use kith_proto::feeds::v1::{GetHomeFeedRequest, GetHomeFeedResponse, WaitForRequest, WaitForResponse};
+use kith_proto::identity::v1::{BatchGetRelationshipsRequest, BatchGetRelationshipsResponse};
 use kith_proto::messaging::v1::{
     GetUnreadCountsRequest, GetUnreadCountsResponse, SendMessageRequest, SendMessageResponse,
 };
@@ -40,6 +41,7 @@ const BATCH_GET_POSTS: &str = "/kith.posts.v1.PostService/BatchGetPosts";
 const SEND_MESSAGE: &str = "/kith.messaging.v1.MessageService/SendMessage";
 const GET_UNREAD_COUNTS: &str = "/kith.messaging.v1.MessageService/GetUnreadCounts";
 const GET_HOME_FEED: &str = "/kith.feeds.v1.FeedService/GetHomeFeed";
+const BATCH_GET_RELATIONSHIPS: &str = "/kith.identity.v1.GraphService/BatchGetRelationships";
 const WAIT_FOR: &str = "/kith.feeds.v1.FeedService/WaitFor";
 const DEADLINE: Duration = Duration::from_secs(25);
 const FOLDED_WITHIN: Duration = Duration::from_secs(300);
@@ -191,6 +193,22 @@ impl<C: Connection> Target<C> {
     pub async fn page(&self, reader: u64, at_least: Vec<String>) -> Result<GetHomeFeedResponse, Status> {
         let message = GetHomeFeedRequest { include_shares: true, page_size: 50, page_token: String::new(), at_least };
         self.call(GET_HOME_FEED, reader, message).await
+    }
+
+    /// What each account and the hundred after it are to each other, one account after the other.
+    pub fn relationships(&self, accounts: u64) -> Call {
+        let target = self.clone();
+        Arc::new(move |n| {
+            let target = target.clone();
+            async move { target.relationship(n % accounts).await.map(|told| told.as_of) }.boxed()
+        })
+    }
+
+    /// What an account and the hundred after it are to each other.
+    pub async fn relationship(&self, account: u64) -> Result<BatchGetRelationshipsResponse, Status> {
+        let others = (1..=100).map(|step| world::text_id(Thing::Account, (account + step) % world::ACCOUNTS));
+        let message = BatchGetRelationshipsRequest { target_ids: others.collect(), at_least: Vec::new() };
+        self.call(BATCH_GET_RELATIONSHIPS, account, message).await
     }
 
     pub async fn create_post(&self, author: u64, message: CreatePostRequest) -> Result<CreatePostResponse, Status> {

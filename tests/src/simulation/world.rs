@@ -139,7 +139,7 @@ impl World {
             Release::Later => self.groups.iter().cloned().map(next::with_rules).collect(),
         };
         match self.planted {
-            Some(planted) => planted.groups(groups, release),
+            Some(planted) => planted.groups(groups, release, &self.runtime),
             None => groups,
         }
     }

@@ -43,10 +43,13 @@ const HISTORIES: &[(&str, u64)] = &[
     ("16", 16),
     ("18", 31),
     ("17", 94),
+    ("graph", 140),
     ("groups-1", 203),
     ("groups-2", 209),
     ("groups-3", 215),
     ("19", 209),
+    ("tags", 312),
+    ("handles", 401),
 ];
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;

@@ -12,6 +12,7 @@ mod doctor;
 mod embedded;
 mod faithful;
 mod golden;
+mod graph;
 mod groups;
 mod handles;
 mod harness;

@@ -80,6 +80,9 @@ pub const CONSENT_EVENTS: u32 = 2;
 /// The version with updates of profiles, which no older reader knows.
 pub const PROFILE_EVENTS: u32 = 2;
 
+/// The version with mutes and removed followers, which no older reader knows.
+pub const GRAPH_EVENTS: u32 = 2;
+
 /// The version with groups in messaging, which no older reader knows.
 pub const GROUP_EVENTS: u32 = 2;
 
@@ -89,6 +92,9 @@ pub const AWAY_EVENTS: u32 = 2;
 /// The version with changes of handles, which no older reader knows.
 pub const HANDLE_EVENTS: u32 = 2;
 
+/// The version with followed hashtags, which no older reader knows.
+pub const TAG_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
@@ -96,11 +102,13 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::Messaging(event) if is_of_groups(event) => GROUP_EVENTS,
         Event::MessagingPrivate(_) => GROUP_EVENTS,
         Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
+        Event::Identity(Identity::Muted(_) | Identity::Unmuted(_) | Identity::FollowerRemoved(_)) => GRAPH_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
         Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
         Event::Identity(Identity::HandleChanged(_) | Identity::HandleLeft(_)) => HANDLE_EVENTS,
         Event::IdentityPrivate(event) if is_of_handles(event) => HANDLE_EVENTS,
+        Event::Identity(Identity::TagFollowed(_) | Identity::TagUnfollowed(_)) => TAG_EVENTS,
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)

@@ -10,7 +10,8 @@ use kith_proto::identity::private::v1::{
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
     AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut, Followed,
-    HandleChanged, HandleLeft, IdentityLinked, IdentityUnlinked, Profile, ProfileUpdated, Unblocked, Unfollowed,
+    FollowerRemoved, HandleChanged, HandleLeft, IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile,
+    ProfileUpdated, TagFollowed, TagUnfollowed, Unblocked, Unfollowed, Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -18,7 +19,22 @@ use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use super::{ADA, BOB, DIGEST, HASH, ISSUER, KEY, SESSION, at};
 
 pub fn all() -> Vec<Event> {
-    [identity(), profiles(), presences(), handles(), sessions()].concat()
+    [identity(), profiles(), presences(), handles(), sessions(), graph(), tags()].concat()
+}
+
+fn graph() -> Vec<Event> {
+    let (actor_id, target_id) = (|| ADA.to_owned(), || BOB.to_owned());
+    let scopes = MuteScopes { posts: true, shares: true, replies: true, notifications: true, conversations: true };
+    let muted = Muted {
+        actor_id: actor_id(),
+        target_id: target_id(),
+        scopes: Some(scopes),
+        end_time: at(9),
+        create_time: at(6),
+    };
+    let unmuted = Unmuted { actor_id: actor_id(), target_id: target_id(), create_time: at(7) };
+    let removed = FollowerRemoved { actor_id: actor_id(), follower_id: target_id(), create_time: at(8) };
+    vec![Identity::Muted(muted).into(), Identity::Unmuted(unmuted).into(), Identity::FollowerRemoved(removed).into()]
 }
 
 fn sessions() -> Vec<Event> {
@@ -219,6 +235,13 @@ fn handles() -> Vec<Event> {
         Identity::HandleChanged(changed).into(),
         Identity::HandleLeft(left).into(),
     ]
+}
+
+fn tags() -> Vec<Event> {
+    let (account_id, tag) = (|| ADA.to_owned(), || "straße".to_owned());
+    let followed = TagFollowed { account_id: account_id(), tag: tag(), create_time: at(10), tags_max: 200 };
+    let ended = TagUnfollowed { account_id: account_id(), tag: tag(), create_time: at(11) };
+    vec![Identity::TagFollowed(followed).into(), Identity::TagUnfollowed(ended).into()]
 }
 
 fn account_content() -> Option<Content> {

@@ -19,6 +19,7 @@ use kith_tables::{Key, StoreError};
 
 use super::{ANOTHER_UNDER_WAY, CHANGES, ChangeRow, Changes, ChangesSummary, TAKEN, TOO_OFTEN, WON};
 use crate::arbiter::{OwnerSummary, owner};
+use crate::counts::counted;
 use crate::handle::{Barred, Handle, taken};
 use crate::{IdentityService, read};
 
@@ -212,7 +213,7 @@ async fn ended(seen: &Seen<'_>, account_id: &str, id: RecordId) -> Result<Option
 /// The account, once the fact of the change is folded.
 async fn won(seen: &Seen<'_>, account_id: &str, settle_next: i64) -> Result<Verdict<ChangeHandleResponse>, Unknown> {
     let (account, place) = read::until(seen, account_id, |account| account.handle_intent_next >= settle_next).await?;
-    let account = Some(account.present(&seen.opener(), account_id));
+    let account = Some(counted(&seen.state, account.present(&seen.opener(), account_id)).await?);
     Ok(Verdict::Won(ChangeHandleResponse { account, ..ChangeHandleResponse::default() }, place.into()))
 }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use kith_fold::{Effect, Fold, Rows};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{Blocked, FollowCut, Followed, Unblocked, Unfollowed};
+use kith_proto::identity::v1::{Blocked, FollowCut, Followed, FollowerRemoved, Unblocked, Unfollowed};
 use kith_proto::{Event, time};
 use kith_service::command::{Asked, Noun};
 use kith_tables::{Key, Row, RowKey, RowType};
@@ -43,6 +43,11 @@ fn unblocked() -> Identity {
     Identity::Unblocked(Unblocked { actor_id, target_id, create_time: None })
 }
 
+fn removed(at: i64) -> Identity {
+    let (actor_id, follower_id) = (FOLLOWER.to_string(), BLOCKER.to_string());
+    Identity::FollowerRemoved(FollowerRemoved { actor_id, follower_id, create_time: Some(time::of_us(at)) })
+}
+
 /// The edge that these events make, recorded at offsets from 0 under ids of their own.
 fn given(events: &[Identity]) -> EdgeRow {
     let mut edge = EdgeRow::default();
@@ -76,7 +81,7 @@ fn ones_own_block_ends_the_follow_and_stands_against_a_later_one() {
     assert!((edge.blocking, edge.following) == (true, false) && edge.block_time == Timestamp(2));
     let edge = given(&[followed(0, 1), blocked(2), unblocked()]);
     assert!(!edge.blocking && !edge.following, "it brings back no follow");
-    assert_eq!(edge.last_block_offset(), Some(1), "though it stands no longer");
+    assert_eq!(edge.last_cut_offset(), Some(1), "though it stands no longer");
 }
 
 #[test]
@@ -92,6 +97,13 @@ fn a_follow_keeps_its_beginning_until_it_ends() {
 }
 
 #[test]
+fn who_follows_again_keeps_the_place_in_lists() {
+    let edge = given(&[followed(0, 1), unfollowed(), followed(0, 5), blocked(6), unblocked(), followed(9, 8)]);
+    assert_eq!((edge.follow_time, edge.first_follow_time), (Timestamp(8), Timestamp(1)));
+    assert_eq!(given(&[blocked(1), followed(0, 2)]).first_follow_time, Timestamp(0), "it never followed");
+}
+
+#[test]
 fn a_late_copy_undoes_nothing() {
     let mut edge = given(&[followed(0, 1), unfollowed()]);
     let before = edge.clone();
@@ -101,6 +113,16 @@ fn a_late_copy_undoes_nothing() {
     let before = edge.clone();
     take(&mut edge, &blocked(1), id(0), 7);
     assert_eq!(edge, before, "nor does it count as a later block");
+}
+
+#[test]
+fn a_removal_cuts_as_a_block_does_and_says_nothing_of_ones_own_follow() {
+    let edge = given(&[followed(0, 1), removed(2)]);
+    assert!((edge.following, edge.blocking) == (true, false) && edge.cut_time == Timestamp(2));
+    assert_eq!(edge.last_cut_offset(), Some(1));
+    let theirs = |seen| EdgeRow { following: true, seen_target_offset: seen, ..EdgeRow::default() };
+    assert!(theirs(1).is_cut_by(&edge) && !theirs(2).is_cut_by(&edge));
+    assert_eq!(given(&[blocked(1), removed(2)]).cut_time, Timestamp(2), "the later one counts");
 }
 
 #[test]
@@ -152,7 +174,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         any::<bool>().prop_map(|notify| Wish::Follow { shows_shares: false, notify, backfill_window_seconds: 9 });
     let of_follower =
         prop_oneof![4 => follow, 1 => Just(Wish::Unfollow), 1 => Just(Wish::Block), 1 => Just(Wish::Unblock)];
-    let of_blocker = prop_oneof![2 => Just(Wish::Block), 1 => Just(Wish::Unblock)];
+    let of_blocker = prop_oneof![2 => Just(Wish::Block), 1 => Just(Wish::Unblock), 2 => Just(Wish::RemoveFollower)];
     prop_oneof![
         3 => (of_follower, 0..3_u64).prop_map(|(wish, stale)| Step::Wish { by_follower: true, wish, stale }),
         3 => of_blocker.prop_map(|wish| Step::Wish { by_follower: false, wish, stale: 0 }),
@@ -168,7 +190,7 @@ impl Side {
         let partition = LogPartition { topic: topics::IDENTITY, index };
         let known = |table, clustering: RecordId| {
             let mut rows = Rows::new(table, partition.source());
-            rows.apply_at(0, |rows| rows.put([clustering.to_string().into()], EdgeRow::default()));
+            rows.apply_at(0, |rows| rows.put(of_other(&clustering.to_string()), EdgeRow::default()));
             rows
         };
         let other = Identity::AccountCreated(kith_proto::identity::v1::AccountCreated::default());
@@ -183,11 +205,11 @@ impl Side {
     }
 
     fn edge(&self) -> EdgeRow {
-        self.edges.get::<EdgeRow>([self.target.to_string().into()]).unwrap()
+        self.edges.get::<EdgeRow>(of_other(&self.target.to_string())).unwrap()
     }
 
     fn row(&self) -> Row {
-        let key = RowKey::of::<EdgeRow>([self.target.to_string().into()]);
+        let key = RowKey::of::<EdgeRow>(of_other(&self.target.to_string()));
         Row { key, columns: self.edge().into_columns(), position: self.edges.mark().unwrap() }
     }
 
@@ -225,10 +247,11 @@ impl World {
             false => (&self.blocker, &self.follower),
         };
         let command = Command { actor: mine.actor.to_string(), target: mine.target.to_string(), wish };
-        let asked = Asked { id, actor: command.actor.clone(), digest: [0; 32], at: Timestamp(1_000) };
+        let asked =
+            Asked { id, actor: command.actor.clone(), digest: [0; 32], at: Timestamp(1_000 + self.commands as i64) };
         let pair = Pair { mine: mine.edge(), theirs: theirs.edge(), ..Pair::default() };
         let seen_target_offset = (theirs.folded as u64).saturating_sub(stale);
-        let before = Before { pair, target_exists: true, seen_target_offset };
+        let before = Before { pair, target_exists: true, is_open: true, seen_target_offset };
         if let Ok(Some(event)) = Relationships::decide(&before, &asked, &command) {
             self.side(by_follower).append(id, event.into());
         }
@@ -300,22 +323,31 @@ proptest! {
 
         for side in [&world.follower, &world.blocker] {
             let edge = side.edge();
-            let inbound = side.followers.get::<EdgeRow>([side.actor.to_string().into()]);
+            let inbound = side.followers.get::<EdgeRow>(of_other(&side.actor.to_string()));
             prop_assert_eq!(Some(&edge), inbound.as_ref());
             let counts: EdgesSummary = side.edges.summary();
             let seen: FollowersSummary = side.followers.summary();
             prop_assert_eq!(counts.following_count, i64::from(edge.following));
             prop_assert_eq!(counts.blocking_count, i64::from(edge.blocking));
             prop_assert_eq!(seen.follower_count, i64::from(edge.following));
+            let times = || (0..=world.commands as i64).map(|n| Value::from(Timestamp(1_000 + n)));
+            let listed = |rows: &Rows, other: RecordId| {
+                let at = |at| rows.get::<FollowedRow>([at, other.to_string().into()]);
+                times().filter_map(at).filter(|row| row.following).count()
+            };
+            let blocked = |at| side.edges.get::<BlockedRow>([at, side.target.to_string().into()]);
+            prop_assert_eq!(listed(&side.edges, side.target), usize::from(edge.following));
+            prop_assert_eq!(listed(&side.followers, side.actor), usize::from(edge.following));
+            prop_assert_eq!(times().filter_map(blocked).filter(|row| row.blocking).count(), usize::from(edge.blocking));
         }
     }
 
     #[test]
-    fn a_record_again_changes_nothing(kinds in prop::collection::vec((0..5_usize, 0..6_u64), 1..12)) {
+    fn a_record_again_changes_nothing(kinds in prop::collection::vec((0..6_usize, 0..6_u64), 1..12)) {
         let mut edge = EdgeRow::default();
         let mut ids = BTreeSet::new();
         for (offset, (kind, n)) in (0_u64..).zip(kinds) {
-            let events = [followed(n, 1), unfollowed(), cut(n), blocked(2), unblocked()];
+            let events = [followed(n, 1), unfollowed(), cut(n), blocked(2), unblocked(), removed(3)];
             take(&mut edge, &events[kind], id(offset), offset);
             prop_assert!(ids.insert(offset));
             let before = edge.clone();

@@ -108,7 +108,7 @@ async fn a_replica_that_folds_nothing_answers_as_well() {
     replica.follow(bob, ada).await.unwrap();
     let blocked = replica.block(ada, bob).await;
     let seen = replica.relationship(bob, ada, &blocked).await;
-    assert!(seen.blocked_by && !seen.following);
+    assert!(!seen.following && !seen.followed_by && !seen.blocked_by, "{seen:?}");
     let unblocked = suite.unblock(ada, bob).await;
     let message = FollowRequest { target_id: ada.to_string(), at_least: vec![unblocked], ..FollowRequest::default() };
     replica.service.follow(by(bob, message)).await.unwrap();

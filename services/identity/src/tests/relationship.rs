@@ -28,7 +28,7 @@ fn given(mine: &[Wish], theirs: &[Wish]) -> Before {
         edge
     };
     let pair = Pair { mine: edge(ACTOR, TARGET, mine), theirs: edge(TARGET, ACTOR, theirs), ..Pair::default() };
-    Before { pair, target_exists: true, seen_target_offset: 3 }
+    Before { pair, target_exists: true, is_open: true, seen_target_offset: 3 }
 }
 
 fn changes(before: &Before, wish: Wish) -> bool {
@@ -63,7 +63,7 @@ fn a_command_applied_before_makes_no_event_whatever_came_after() {
 fn a_follow_that_is_about_to_be_cut_is_followed_anew() {
     // The follow had seen one record; the block, taken back since, is at offset 2.
     let before = given(&[FOLLOW], &[FOLLOW, Wish::Unfollow, Wish::Block, Wish::Unblock]);
-    assert!(!before.pair.present(TARGET.to_string()).following);
+    assert!(!before.pair.present(TARGET.to_string(), Timestamp(5)).following);
     let again = Relationships::decide(&before, &asked(), &command(FOLLOW)).unwrap();
     assert!(matches!(again, Some(Identity::Followed(event)) if event.seen_target_offset == 3));
 }
@@ -85,10 +85,35 @@ fn who_may_not_is_told_why() {
 }
 
 #[test]
+fn a_removal_is_made_while_there_is_a_follow_to_end() {
+    assert!(changes(&given(&[], &[FOLLOW]), Wish::RemoveFollower));
+    assert!(!changes(&given(&[FOLLOW], &[]), Wish::RemoveFollower), "one's own follow is another matter");
+    // The follow had seen one record; the removal is at offset 1.
+    let before = given(&[Wish::Block, Wish::RemoveFollower], &[FOLLOW]);
+    assert!(
+        !changes(&before, Wish::RemoveFollower) && !before.pair.present(TARGET.to_string(), Timestamp(5)).followed_by
+    );
+    let nobody = Before { target_exists: false, ..Before::default() };
+    assert!(!changes(&nobody, Wish::RemoveFollower), "nobody follows");
+    let decide = |before: &Before, command: &Command| Relationships::decide(before, &asked(), command);
+    let oneself = Command { target: ACTOR.to_string(), ..command(Wish::RemoveFollower) };
+    assert_eq!(decide(&given(&[], &[FOLLOW]), &oneself), Err(Rejection::SelfNotAllowed));
+    let closed = |theirs: &[Wish]| Before { is_open: false, ..given(&[], theirs) };
+    assert_eq!(decide(&closed(&[FOLLOW]), &command(Wish::RemoveFollower)), Err(Rejection::EventsNotOpen));
+    assert_eq!(decide(&closed(&[]), &command(Wish::RemoveFollower)), Ok(None));
+}
+
+#[test]
 fn a_relationship_says_every_fact_both_ways() {
-    let shown = given(&[FOLLOW], &[FOLLOW]).pair.present(TARGET.to_string());
+    let shown = given(&[FOLLOW], &[FOLLOW]).pair.present(TARGET.to_string(), Timestamp(5));
     assert!(shown.following && shown.shows_shares && !shown.notify && shown.followed_by);
     assert!(shown.follow_time.is_some() && shown.followed_by_time.is_some() && shown.block_time.is_none());
-    let shown = given(&[Wish::Block, Wish::Unblock], &[Wish::Block]).pair.present(TARGET.to_string());
-    assert!(!shown.blocking && shown.block_time.is_none() && shown.blocked_by);
+    let shown = given(&[Wish::Block, Wish::Unblock], &[Wish::Block]).pair.present(TARGET.to_string(), Timestamp(5));
+    assert!(!shown.blocking && shown.block_time.is_none());
+    assert!(!shown.blocked_by, "who is blocked is not told");
+    let mute = MuteRow { muting: true, posts: true, end_time: Timestamp(6), ..MuteRow::default() };
+    let pair = Pair { mute, ..given(&[], &[Wish::Block]).pair };
+    let at = |now| pair.present(TARGET.to_string(), Timestamp(now));
+    assert!(at(5).muting && at(5).mute_scopes.unwrap().posts && at(5).mute_end_time == Some(time::of_us(6)));
+    assert_eq!(at(6), Relationship { target_id: TARGET.to_string(), ..Relationship::default() }, "it has ended");
 }

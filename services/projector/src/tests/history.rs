@@ -5,7 +5,10 @@ use kith_log::RecordId;
 use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{CommentCreated, Reacted, Shared, Subject, Unreacted, Unshared};
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{AccountContent, AccountCreated, Blocked, FollowCut, Followed, Unblocked, Unfollowed};
+use kith_proto::identity::v1::{
+    AccountContent, AccountCreated, Blocked, FollowCut, Followed, FollowerRemoved, MuteScopes, Muted, Unblocked,
+    Unfollowed, Unmuted,
+};
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{PostContent, PostCreated, PostDeleted, PostEdited};
 use kith_proto::{Event, time};
@@ -39,6 +42,23 @@ pub enum Op {
         whom: usize,
     },
     Unblock {
+        who: usize,
+        whom: usize,
+    },
+    /// `ended`: whether it has an end, and whether that has come.
+    Mute {
+        who: usize,
+        whom: usize,
+        posts: bool,
+        shares: bool,
+        ended: Option<bool>,
+    },
+    Unmute {
+        who: usize,
+        whom: usize,
+    },
+    /// Of `whom` from the followers of `who`.
+    Remove {
         who: usize,
         whom: usize,
     },
@@ -125,6 +145,10 @@ impl Writer {
         Some(self.push(event))
     }
 
+    pub fn first_post(&self) -> &str {
+        &self.posts[0].post_id
+    }
+
     pub fn post_count(&self) -> usize {
         self.posts.len()
     }
@@ -175,6 +199,21 @@ impl Writer {
             Op::Unblock { who, whom } => {
                 let (actor_id, target_id) = self.pair(who, whom)?;
                 Identity::Unblocked(Unblocked { actor_id, target_id, create_time })
+            }
+            Op::Mute { who, whom, posts, shares, ended } => {
+                let (actor_id, target_id) = self.pair(who, whom)?;
+                let scopes = Some(MuteScopes { posts, shares, ..MuteScopes::default() });
+                let end = |ended| NOW_MS + if ended { -HOUR_MS } else { HOUR_MS };
+                let end_time = ended.map(|ended| time::timestamp(end(ended)));
+                Identity::Muted(Muted { actor_id, target_id, scopes, end_time, create_time })
+            }
+            Op::Unmute { who, whom } => {
+                let (actor_id, target_id) = self.pair(who, whom)?;
+                Identity::Unmuted(Unmuted { actor_id, target_id, create_time })
+            }
+            Op::Remove { who, whom } => {
+                let (actor_id, follower_id) = self.pair(who, whom)?;
+                Identity::FollowerRemoved(FollowerRemoved { actor_id, follower_id, create_time })
             }
             _ => return None,
         };

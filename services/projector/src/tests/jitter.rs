@@ -1,5 +1,6 @@
 //! A store that takes its time and sometimes fails, so that what meets in the tables meets in every order.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub struct Chance {
     /// How often more: so that large batches get through in the end.
     failures_left: AtomicU64,
     restless: AtomicBool,
+    /// Gets and slices by table.
+    reads: Mutex<BTreeMap<&'static str, usize>>,
 }
 
 const FAILURES: u64 = 24;
@@ -29,13 +32,19 @@ impl Jitter {
     pub fn new(inner: Arc<dyn TableStore>, seed: u64) -> Self {
         let failing = [2, 30, 120][(seed % 3) as usize];
         let (state, failures_left) = (Mutex::new(seed), AtomicU64::new(FAILURES));
-        let chance = Chance { state, failing, failures_left, restless: AtomicBool::new(true) };
+        let (restless, reads) = (AtomicBool::new(true), Mutex::default());
+        let chance = Chance { state, failing, failures_left, restless, reads };
         Self { inner, chance: Arc::new(chance) }
     }
 
     /// From now on every call answers at once, and well.
     pub fn rest(&self) {
         self.chance.restless.store(false, Ordering::Relaxed);
+    }
+
+    /// How often each table was read since it was last asked.
+    pub fn take_reads(&self) -> BTreeMap<&'static str, usize> {
+        std::mem::take(&mut *self.chance.reads.lock().unwrap())
     }
 
     pub fn stir(&self) {
@@ -45,6 +54,10 @@ impl Jitter {
 }
 
 impl Chance {
+    fn count(&self, table: &'static Table) {
+        *self.reads.lock().unwrap().entry(table.name).or_default() += 1;
+    }
+
     /// Below `bound`.
     pub fn draw(&self, bound: u64) -> u64 {
         let mut state = self.state.lock().unwrap();
@@ -120,6 +133,7 @@ impl Keyspace for JitterKeyspace {
         partition: &Key,
         rows: &[RowKey],
     ) -> Result<Vec<Option<Row>>, StoreError> {
+        self.chance.count(table);
         self.chance.pause().await;
         let rows = self.inner.get(table, partition, rows).await;
         self.chance.pause().await;
@@ -127,6 +141,7 @@ impl Keyspace for JitterKeyspace {
     }
 
     async fn slice(&self, table: &'static Table, partition: &Key, slice: &Slice) -> Result<Vec<Row>, StoreError> {
+        self.chance.count(table);
         self.chance.pause().await;
         let rows = self.inner.slice(table, partition, slice).await;
         self.chance.pause().await;

@@ -22,6 +22,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (who(), who(), 0..4_u64).prop_map(|(who, whom, block_offset)| Op::Cut { who, whom, block_offset }),
         1 => (who(), who()).prop_map(|(who, whom)| Op::Block { who, whom }),
         1 => (who(), who()).prop_map(|(who, whom)| Op::Unblock { who, whom }),
+        3 => (who(), who(), any::<bool>(), any::<bool>(), any::<Option<bool>>()).prop_map(
+            |(who, whom, posts, shares, ended)| Op::Mute { who, whom, posts, shares, ended }
+        ),
+        1 => (who(), who()).prop_map(|(who, whom)| Op::Unmute { who, whom }),
+        1 => (who(), who()).prop_map(|(who, whom)| Op::Remove { who, whom }),
         8 => who().prop_map(|who| Op::Post { who }),
         1 => thing().prop_map(|post| Op::Edit { post }),
         1 => thing().prop_map(|post| Op::Delete { post }),

@@ -13,6 +13,8 @@ use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_proto::posts::v1::{PostContent, PostCreated};
 use kith_proto::{Event, time};
 
+use super::suite::NOW_MS;
+
 /// What is compared of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
@@ -59,6 +61,8 @@ struct Edge {
     since_ms: i64,
     shows_shares: bool,
     seen: u64,
+    /// Whether posts and shares are muted now.
+    mutes: (bool, bool),
 }
 
 /// The final states, computed one event after the other.
@@ -109,12 +113,18 @@ impl Naive {
             Identity::FollowCut(event) => (&event.follower_id, &event.target_id),
             Identity::Blocked(event) => (&event.actor_id, &event.target_id),
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id),
+            Identity::Muted(event) => (&event.actor_id, &event.target_id),
+            Identity::Unmuted(event) => (&event.actor_id, &event.target_id),
+            // The cut that follows says it.
+            Identity::FollowerRemoved(_) => return,
             Identity::ProfileUpdated(_)
             | Identity::IdentityLinked(_)
             | Identity::IdentityUnlinked(_)
             | Identity::AccountDeactivated(_)
             | Identity::AccountReactivated(_)
-            | Identity::HandleLeft(_) => return,
+            | Identity::HandleLeft(_)
+            | Identity::TagFollowed(_)
+            | Identity::TagUnfollowed(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {
@@ -131,6 +141,12 @@ impl Naive {
             Identity::Unfollowed(_) if is_new => now.following = false,
             Identity::Blocked(_) if is_new => now = Edge { blocking: true, following: false, ..now },
             Identity::Unblocked(_) if is_new => now.blocking = false,
+            Identity::Muted(event) if is_new => {
+                let scopes = event.scopes.unwrap_or_default();
+                let is_over = event.end_time.as_ref().is_some_and(|end| time::unix_ms(Some(end)) < NOW_MS);
+                now.mutes = (scopes.posts && !is_over, scopes.shares && !is_over);
+            }
+            Identity::Unmuted(_) if is_new => now.mutes = (false, false),
             _ => {}
         }
         self.edges.insert((who.clone(), whom.clone()), now);
@@ -207,6 +223,9 @@ impl Naive {
         let mut omitted = 0;
         for entry in self.entries(&reader, include_shares) {
             let (post, stands) = &self.posts[&entry.post_id];
+            if self.muted(&reader, &post.author_id).0 || entry.share.is_some() && self.muted(&reader, &entry.author).1 {
+                continue;
+            }
             let gone = !stands || entry.share.as_ref().is_some_and(|share| !self.stands(share));
             if gone || self.blocked(&reader, &post.author_id) || self.blocked(&reader, &entry.author) {
                 omitted += 1;
@@ -248,6 +267,11 @@ impl Naive {
 
     fn stands(&self, share: &Shared) -> bool {
         self.standing.get(&(share.post_id.clone(), share.actor_id.clone())) == Some(&share.share_id)
+    }
+
+    /// Whether posts, and shares, of `whom` are muted by `who`.
+    fn muted(&self, who: &str, whom: &str) -> (bool, bool) {
+        self.edges.get(&(who.to_owned(), whom.to_owned())).map(|edge| edge.mutes).unwrap_or_default()
     }
 
     fn blocked(&self, a: &str, b: &str) -> bool {

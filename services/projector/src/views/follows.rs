@@ -6,6 +6,7 @@ use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
 use kith_log::topics;
 use kith_proto::identity::v1::Followed;
 use kith_relations::edge::{Change, Edge, Turn};
+use kith_relations::mute;
 use kith_tables::{Column, Key, MAX_GET_ROWS, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
 use super::signed;
@@ -44,6 +45,8 @@ row! {
     pub struct FollowsSummary in 0 {
         pub following_count: i64,
         pub has_followed: bool,
+        /// Whether the reader ever muted anybody: a page of whoever never did asks for no mutes.
+        pub has_muted: bool,
         /// No follow ever reached further back: where the reader's home feed ends.
         pub earliest: Timestamp,
     }
@@ -65,7 +68,7 @@ impl FollowRow {
     pub(super) fn evolve(&mut self, change: &Change<'_>, record: &Record) {
         let Self { blocking, seen_target_offset, .. } = *self;
         match change.turn(Edge { blocking, seen_target_offset, applied: &mut self.applied }, record.id) {
-            Turn::Stays => {}
+            Turn::Stays | Turn::Removes => {}
             Turn::Follows(event) => self.follow(event, record),
             Turn::EndsFollow => self.following = false,
             Turn::Blocks => {
@@ -97,11 +100,18 @@ impl Fold for Follows {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
+        if let Some(mute) = mute::Change::of(record) {
+            return Some(Scope::new(&FOLLOWS, Key::text(mute.actor)));
+        }
         let change = Change::of(record)?;
         Some(Scope::new(&FOLLOWS, Key::text(change.actor)).with::<FollowRow>([change.target.into()]))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
+        if mute::Change::of(record).is_some() {
+            let summary: FollowsSummary = rows.summary();
+            return rows.set_summary(FollowsSummary { has_muted: true, ..summary });
+        }
         let Some(change) = Change::of(record) else { return };
         let before = rows.get::<FollowRow>([change.target.into()]).unwrap_or_default();
         let mut row = before.clone();
@@ -125,11 +135,20 @@ impl FollowsSummary {
     }
 }
 
-/// The time before which nothing is in the reader's home feed, microseconds since 1970; `None`: nothing ever is.
-pub async fn earliest_us(state: &State, reader: &str) -> Result<Option<i64>, StoreError> {
+/// What is known of a reader before a page of its home feed is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// The time before which nothing is in the feed, microseconds since 1970.
+    pub earliest_us: i64,
+    pub has_muted: bool,
+}
+
+/// How far the reader's home feed reaches; `None`: nothing ever is in it.
+pub async fn reach(state: &State, reader: &str) -> Result<Option<Reach>, StoreError> {
     let owner = (topics::IDENTITY, reader);
     let summary = state.summary::<FollowsSummary>(&FOLLOWS, &Key::text(reader), owner).await?;
-    Ok(summary.filter(|found| found.row.has_followed).map(|found| found.row.earliest.0))
+    let summary = summary.map(|found| found.row).filter(|summary| summary.has_followed);
+    Ok(summary.map(|summary| Reach { earliest_us: summary.earliest.0, has_muted: summary.has_muted }))
 }
 
 /// The follows of these targets by the reader that stand now, by target.

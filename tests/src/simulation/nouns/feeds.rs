@@ -12,6 +12,7 @@ use super::accounts::{ACCOUNTS, Handles};
 use super::counts::{self, Mine, SeenCounts};
 use super::follows::{Edge, always_parted, edges, ever_parted, size};
 use super::lists::{List, WHOLE, walk, whole};
+use super::mutes::{Scope, always_kept, ever_kept};
 use super::posts::{self, Post, SeenPost, TAGS, Written, standing};
 use super::reactions::Subject;
 use super::{Draw, Noun, shares};
@@ -231,7 +232,9 @@ fn content(model: &Model, call: &Call, item: &SeenItem) -> Vec<Finding> {
 fn in_home(model: &Model, call: &Call, item: &SeenItem, include_shares: bool) -> bool {
     let follows = |whom: &str| edges(model, call, &call.actor, whom);
     match &item.shared_by {
+        _ if always_kept(model, call, &item.post.author_id, Scope::Posts) => false,
         None => follows(&item.post.author_id).iter().any(|edge| edge.reaches(item.at)),
+        Some(by) if always_kept(model, call, by, Scope::Shares) => false,
         Some(by) => {
             let reaches = follows(by).iter().any(|edge| edge.reaches(item.at) && edge.shows_shares);
             let shares = shares::by(model, call, &item.post.post_id, by);
@@ -256,7 +259,7 @@ fn shared_at(model: &Model, call: &Call, post_id: &str, who: &str) -> Option<i64
 
 fn must_be_home(model: &Model, call: &Call, post_id: &str, include_shares: bool) -> bool {
     let Some(post) = standing(model, call, post_id) else { return false };
-    if ever_parted(model, call, &call.actor, &post.author) {
+    if ever_parted(model, call, &call.actor, &post.author) || ever_kept(model, call, &post.author, Scope::Posts) {
         return false;
     }
     let always = |whom: &str, holds: &dyn Fn(&Edge) -> bool| edges(model, call, &call.actor, whom).iter().all(holds);
@@ -266,7 +269,7 @@ fn must_be_home(model: &Model, call: &Call, post_id: &str, include_shares: bool)
         sharers.keys().any(|who| {
             let Some(at) = shared_at(model, call, post_id, who) else { return false };
             let reaches = always(who, &|edge| edge.reaches(at) && edge.shows_shares);
-            reaches && !ever_parted(model, call, &call.actor, who)
+            reaches && !ever_parted(model, call, &call.actor, who) && !ever_kept(model, call, who, Scope::Shares)
         })
     };
     by_author || include_shares && by_share()

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bookmarks;
+mod circles;
 mod comments;
 mod consents;
 mod conversations;
@@ -14,6 +15,7 @@ mod handles;
 mod identities;
 mod lists;
 mod messages;
+mod mutes;
 mod posts;
 mod presences;
 mod profiles;
@@ -21,6 +23,7 @@ mod reactions;
 mod services;
 mod sessions;
 mod shares;
+mod tags;
 mod talk;
 mod updates;
 
@@ -33,19 +36,22 @@ use super::operation::Op;
 use super::plan::Draws;
 
 pub use accounts::{ACCOUNTS, CONTENDED, CreateAccount, create};
-pub use follows::{Block, Follow, Unblock, Unfollow};
+pub use follows::{Block, Follow, RemoveFollower, Unblock, Unfollow};
 pub use posts::POSTS;
 pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 21] = [
+pub const ALL: [&dyn Noun; 24] = [
     &accounts::Accounts,
     &handles::Changes,
     &profiles::Profiles,
     &presences::Presences,
     &sessions::Sessions,
     &follows::Follows,
+    &circles::Circles,
+    &mutes::Mutes,
+    &tags::Tags,
     &posts::Posts,
     &edits::Edits,
     &reactions::Reactions,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
 use kith_fold::{AppliedIds, Effect, Fold, Put, Record, Rows, Scope};
-use kith_identity::arbiter::{CLAIMS, OwnerSummary};
-use kith_identity::graph::EDGES;
+use kith_identity::arbiter::CLAIMS;
+use kith_identity::graph::{EDGES, EdgesSummary};
 use kith_identity::session::{SESSIONS, SessionRow, of_id};
 use kith_log::Position;
 use kith_projector::views::author_feed::AUTHOR_FEED;
@@ -21,22 +21,25 @@ use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
 use kith_relations::account::ACCOUNTS;
+use kith_relations::mute::MUTES;
+use kith_runtime::Runtime;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, groups, inbox};
+use super::{Planted, groups, handles, inbox, mutes};
 use crate::next;
 
 /// The table of the contest of edits.
 const EDIT_CLAIMS: &str = "edit_claims";
 
-pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Arc<dyn Fold> {
+pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runtime: &Runtime) -> Arc<dyn Fold> {
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
     let concerned = match defect {
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
-        Planted::CutFromOneSide => is_of(&EDGES),
         Planted::LastClaimWins | Planted::TakenHandleGiven | Planted::HeldHandleGiven => is_of(&CLAIMS),
         Planted::OldHandleStays => is_of(&ACCOUNTS),
+        Planted::CutFromOneSide | Planted::CutUncounted => is_of(&EDGES),
+        Planted::MuteEndedInFold => is_of(&MUTES),
         Planted::DropsDeletes => is_of(&CARDS),
         Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold | Planted::LeaverStays => {
             is_of(&SESSIONS)
@@ -61,7 +64,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows) -> Ar
         return inner;
     }
     let (applied, unread, known) = (Mutex::default(), Mutex::default(), known.clone());
-    Arc::new(PlantedFold { defect, inner, applied, unread, known })
+    Arc::new(PlantedFold { defect, inner, applied, unread, known, runtime: runtime.clone() })
 }
 
 struct PlantedFold {
@@ -73,6 +76,7 @@ struct PlantedFold {
     unread: Mutex<BTreeMap<(kith_tables::Key, kith_tables::RowKey), i64>>,
     /// The follows that the process has folded.
     known: Follows,
+    runtime: Runtime,
 }
 
 impl Fold for PlantedFold {
@@ -104,17 +108,10 @@ impl Fold for PlantedFold {
                     rows.put([actor.as_str().into()], ReactionRow { applied: AppliedIds::default(), ..row });
                 }
             }
-            (Planted::LastClaimWins, Event::IdentityPrivate(Private::AccountRequested(_)))
-            | (Planted::TakenHandleGiven, Event::IdentityPrivate(Private::HandleClaimRequested(_))) => {
-                let owner = OwnerSummary { account_id: String::new(), ..rows.summary::<OwnerSummary>() };
-                rows.set_summary(owner);
-                self.inner.apply(rows, record);
-            }
-            (Planted::HeldHandleGiven, Event::IdentityPrivate(_)) => {
-                self.inner.apply(rows, record);
-                let owner = OwnerSummary { held_for: String::new(), ..rows.summary::<OwnerSummary>() };
-                rows.set_summary(owner);
-            }
+            (
+                Planted::LastClaimWins | Planted::TakenHandleGiven | Planted::HeldHandleGiven,
+                Event::IdentityPrivate(event),
+            ) => handles::judge(self.defect, (rows, record, event), &*self.inner),
             (Planted::OldHandleStays, Event::Identity(Identity::HandleChanged(_))) => {}
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
                 if event.reason() == SessionEnd::TokenReused => {}
@@ -146,6 +143,13 @@ impl Fold for PlantedFold {
                 self.inner.apply(rows, record);
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
+            (Planted::CutUncounted, Event::Identity(Identity::FollowCut(_))) => {
+                let counts = rows.summary::<EdgesSummary>();
+                self.inner.apply(rows, record);
+                rows.set_summary(counts);
+            }
+            (Planted::MuteEndedInFold, Event::Identity(Identity::Muted(event)))
+                if mutes::has_ended(event, &self.runtime) => {}
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
                 self.inner.apply(rows, &next::lost(record, event));
             }

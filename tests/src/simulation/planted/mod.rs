@@ -4,14 +4,17 @@
 mod consent;
 mod folds;
 mod groups;
+mod handles;
 mod inbox;
 mod log;
+mod mutes;
 mod tables;
 
 use std::sync::Arc;
 
 use kith_fold::Group;
 use kith_fold::engine::Ports;
+use kith_runtime::Runtime;
 
 use super::nouns::CreateAccount;
 use super::operation::{Answer, Ask, Confusion, Op, Reply};
@@ -54,6 +57,8 @@ defects! {
     SpreadsNotAgain "spreads-not-again" "a record that is in already spreads nothing on a replay"
     FollowersBeforePost "followers-before-post" "the followers are read before the post is written"
     BackfillNewest "backfill-newest" "a new follow is given the newest post only"
+    CutUncounted "cut-uncounted" "a follow that is cut is still counted"
+    MuteEndedInFold "mute-ended-in-fold" "a fold asks the clock whether a mute has ended, and leaves out one that has"
     CutFromOneSide "cut-from-one-side" "a block does not look for a follow to cut"
     UnreadByIncrement "unread-by-increment" "unread numbers are counted up with each message spread"
     PlacesUncompared "places-uncompared" "a conversation's old place is removed also where it is the new one"
@@ -152,7 +157,7 @@ impl Planted {
             | Self::HeldHandleGiven
             | Self::OldHandleStays => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
-            Self::CutFromOneSide => {
+            Self::CutFromOneSide | Self::CutUncounted => {
                 (plan.hot, plan.partitions) = (true, 3);
                 (plan.rates.slow, plan.strike_every_ms) = (100, Some((20, 120)));
             }
@@ -178,10 +183,10 @@ impl Planted {
     }
 
     /// The groups of a release. A defect of the later one alone leaves those of this one alone.
-    pub fn groups(self, groups: Vec<Group>, release: Release) -> Vec<Group> {
+    pub fn groups(self, groups: Vec<Group>, release: Release, runtime: &Runtime) -> Vec<Group> {
         let wrap = |group: Group| {
             let known = consent::Follows::default();
-            let folds = group.folds.iter().map(|fold| folds::wrap(self, Arc::clone(fold), &known)).collect();
+            let folds = group.folds.iter().map(|fold| folds::wrap(self, Arc::clone(fold), &known, runtime)).collect();
             let folds_version = if self == Self::SameVersion { 1 } else { group.folds_version };
             Group { folds, folds_version, ..group }
         };

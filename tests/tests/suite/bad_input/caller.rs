@@ -250,6 +250,11 @@ calls! {
     create_session: SessionServiceClient.create_session(identity::CreateSessionRequest) -> identity::CreateSessionResponse;
     follow: GraphServiceClient.follow(identity::FollowRequest) -> identity::FollowResponse;
     block: GraphServiceClient.block(identity::BlockRequest) -> identity::BlockResponse;
+    home: FeedServiceClient.get_home_feed(feeds::GetHomeFeedRequest) -> feeds::GetHomeFeedResponse;
+    mute: GraphServiceClient.mute(identity::MuteRequest) -> identity::MuteResponse;
+    mutes: GraphServiceClient.list_mutes(identity::ListMutesRequest) -> identity::ListMutesResponse;
+    remove_follower: GraphServiceClient.remove_follower(identity::RemoveFollowerRequest) -> identity::RemoveFollowerResponse;
+    relationships: GraphServiceClient.batch_get_relationships(identity::BatchGetRelationshipsRequest) -> identity::BatchGetRelationshipsResponse;
     create_post: PostServiceClient.create_post(posts::CreatePostRequest) -> posts::CreatePostResponse;
     batch_get_posts: PostServiceClient.batch_get_posts(posts::BatchGetPostsRequest) -> posts::BatchGetPostsResponse;
     delete_post: PostServiceClient.delete_post(posts::DeletePostRequest) -> posts::DeletePostResponse;
