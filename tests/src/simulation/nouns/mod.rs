@@ -75,8 +75,11 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
         Draws::All => &ALL,
         Draws::Talks => &TALKS,
         Draws::Posts => &POSTING,
+        Draws::Handles => &NAMING,
     }
 }
+
+const NAMING: [&dyn Noun; 3] = [&accounts::Accounts, &handles::Changes, &profiles::Profiles];
 
 const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
 

@@ -151,11 +151,10 @@ impl Planted {
             | Self::OlderMessagesShown => {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Talks);
             }
-            Self::ReuseForgiven
-            | Self::ConsentOfNow
-            | Self::TakenHandleGiven
-            | Self::HeldHandleGiven
-            | Self::OldHandleStays => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
+            Self::TakenHandleGiven | Self::HeldHandleGiven | Self::OldHandleStays => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 4, 40, Draws::Handles);
+            }
+            Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide | Self::CutUncounted => {
                 (plan.hot, plan.partitions) = (true, 3);
