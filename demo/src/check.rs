@@ -85,7 +85,7 @@ impl Checker<'_> {
         verdict.follow_lists = self.plan.people * 4;
         verdict.follow_counts = self.plan.people * 2;
         let talks: Vec<usize> = (0..self.plan.conversations.len()).collect();
-        verdict.differences.extend(self.each(talks.iter(), |&talk| self.unread(talk)).await?.into_iter().flatten());
+        verdict.differences.extend(self.each(talks.iter(), |&talk| self.talk(talk)).await?.into_iter().flatten());
         verdict.unread_counts = talks.len() * 2;
         let requests = self.each(0..self.plan.people, |person| self.requests(person)).await?;
         verdict.differences.extend(requests.into_iter().flatten());
@@ -230,40 +230,20 @@ impl Checker<'_> {
         Ok(differences)
     }
 
-    fn parted(&self, a: usize, b: usize) -> bool {
+    pub fn parted(&self, a: usize, b: usize) -> bool {
         self.plan.blocks.contains(&(a, b)) || self.plan.blocks.contains(&(b, a))
-    }
-
-    async fn unread(&self, talk: usize) -> anyhow::Result<Vec<String>> {
-        let (a, b) = self.plan.conversations[talk].between;
-        let (unread_a, unread_b) = self.expected.unread[talk];
-        let conversation_id = self.loaded.conversations[talk].clone();
-        if conversation_id.is_empty() {
-            return Ok(Vec::new());
-        }
-        let client = MessageServiceClient::new(self.services.messaging.clone());
-        let mut differences = Vec::new();
-        for (person, expected) in [(a, unread_a), (b, unread_b)] {
-            let conversation_ids = vec![conversation_id.clone()];
-            let message = messaging::GetUnreadCountsRequest { conversation_ids, at_least: Vec::new() };
-            let answer = ask!(client.get_unread_counts(self.loaded.people[person], message)).await?;
-            let found = answer.counts.first().map(|count| count.unread_count);
-            if found.unwrap_or(0) != expected {
-                differences.push(format!("unread of {person} in talk {talk}: {found:?}, not {expected}"));
-            }
-        }
-        Ok(differences)
     }
 }
 
 impl Checker<'_> {
-    /// Requests are counted apart from what is unread.
+    /// Requests are counted apart from what is unread, and so are muted conversations.
     async fn requests(&self, person: usize) -> anyhow::Result<Option<String>> {
         let client = MessageServiceClient::new(self.services.messaging.clone());
         let message = messaging::GetUnreadCountsRequest::default();
-        let found = ask!(client.get_unread_counts(self.loaded.people[person], message)).await?.request_count;
-        let expected = self.expected.requests[person];
-        Ok((found != expected).then(|| format!("requests of {person}: {found}, not {expected}")))
+        let found = ask!(client.get_unread_counts(self.loaded.people[person], message)).await?;
+        let found = (found.request_count, (found.total_unread_count, found.muted_unread_count));
+        let expected = (self.expected.requests[person], self.expected.unread_in_all[person]);
+        Ok((found != expected).then(|| format!("requests and unread of {person}: {found:?}, not {expected:?}")))
     }
 }
 

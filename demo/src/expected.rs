@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kith_proto::engagement::v1::ReactionKind;
 
-use crate::plan::{Conversation, Fate, Line, Mute, Plan};
+use crate::plan::{Amend, Conversation, Fate, Line, Mute, Plan};
 
 /// Counts of one post.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +33,21 @@ pub struct Expected {
     pub unread: Vec<(u64, u64)>,
     /// For each person how many requests wait.
     pub requests: Vec<u32>,
+    /// For each person the unread messages of all conversations in the inbox: of those that are not muted, and of those that are.
+    pub unread_in_all: Vec<(u64, u64)>,
+    /// For each conversation its messages, in their order.
+    pub messages: Vec<Vec<Said>>,
+}
+
+/// A message as it is in the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    pub by: usize,
+    /// Empty: it was unsent.
+    pub text: String,
+    pub edited: bool,
+    pub unsent: bool,
+    pub reactions: u64,
 }
 
 impl Expected {
@@ -50,6 +65,8 @@ impl Expected {
             feeds,
             unread: plan.conversations.iter().map(unread_in_inbox).collect(),
             requests: requests(plan),
+            unread_in_all: unread_in_all(plan),
+            messages: plan.conversations.iter().map(|talk| messages(&talk.lines)).collect(),
         }
     }
 }
@@ -131,6 +148,47 @@ fn requests(plan: &Plan) -> Vec<u32> {
     requests
 }
 
+/// Who muted a conversation.
+pub fn muted(talk: &Conversation) -> BTreeSet<usize> {
+    let mutes = |line: &Line| if let Line::Mutes { by } = line { Some(*by) } else { None };
+    talk.lines.iter().filter_map(mutes).collect()
+}
+
+fn unread_in_all(plan: &Plan) -> Vec<(u64, u64)> {
+    let mut all = vec![(0, 0); plan.people];
+    for talk in &plan.conversations {
+        let (first, second) = unread_in_inbox(talk);
+        for (person, unread) in [(talk.between.0, first), (talk.between.1, second)] {
+            let sum = if muted(talk).contains(&person) { &mut all[person].1 } else { &mut all[person].0 };
+            *sum += unread;
+        }
+    }
+    all
+}
+
+fn messages(lines: &[Line]) -> Vec<Said> {
+    let mut all: Vec<Said> = Vec::new();
+    for line in lines {
+        match line {
+            Line::Says { by, text } => {
+                all.push(Said { by: *by, text: text.clone(), edited: false, unsent: false, reactions: 0 });
+            }
+            Line::Amends { number, how, .. } => {
+                let Some(said) = usize::try_from(*number).ok().and_then(|number| all.get_mut(number - 1)) else {
+                    continue;
+                };
+                match how {
+                    Amend::Edits(text) => (said.text, said.edited) = (text.clone(), true),
+                    Amend::Unsends => (said.text, said.unsent) = (String::new(), true),
+                    Amend::Reacts => said.reactions += 1,
+                }
+            }
+            Line::Reads { .. } | Line::Accepts { .. } | Line::Declines { .. } | Line::Mutes { .. } => {}
+        }
+    }
+    all
+}
+
 /// What waits or was declined is in no number of an inbox.
 fn unread_in_inbox(talk: &Conversation) -> (u64, u64) {
     let (first, second) = unread(talk.between, &talk.lines);
@@ -144,14 +202,11 @@ fn unread((first, second): (usize, usize), lines: &[Line]) -> (u64, u64) {
     let of = |reader: usize| {
         let reads = lines.iter().map(|line| match line {
             Line::Reads { by, up_to } if *by == reader => *up_to,
-            Line::Reads { .. } | Line::Says { .. } | Line::Accepts { .. } | Line::Declines { .. } => 0,
+            _ => 0,
         });
         let marker = reads.max().unwrap_or(0);
-        let said = lines.iter().filter_map(|line| match line {
-            Line::Says { by, .. } => Some(*by),
-            Line::Reads { .. } | Line::Accepts { .. } | Line::Declines { .. } => None,
-        });
-        (1_u64..).zip(said).filter(|(number, by)| *number > marker && *by != reader).count() as u64
+        let unread = |(number, said): &(u64, Said)| *number > marker && said.by != reader && !said.unsent;
+        (1_u64..).zip(messages(lines)).filter(unread).count() as u64
     };
     (of(first), of(second))
 }
@@ -171,6 +226,14 @@ mod tests {
         assert_eq!(unread((1, 2), &lines), (1, 2));
         assert_eq!(unread((1, 2), &[says(2), says(2), says(1)]), (2, 1), "an answer reads nothing");
         assert_eq!(unread((1, 2), &[says(1), Line::Reads { by: 2, up_to: 1 }]), (0, 0));
+    }
+
+    #[test]
+    fn what_was_unsent_is_unread_by_nobody() {
+        let unsends = |by, number| Line::Amends { by, number, how: Amend::Unsends };
+        let lines = [says(1), says(1), says(2), unsends(1, 2)];
+        assert_eq!(unread((1, 2), &lines), (1, 1));
+        assert_eq!(messages(&lines).iter().map(|said| said.unsent).collect::<Vec<_>>(), [false, true, false]);
     }
 
     #[test]

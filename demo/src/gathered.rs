@@ -55,7 +55,8 @@ impl Loader<'_> {
             Happens::Says { by, text } => {
                 let messages = MessageServiceClient::new(self.services.messaging.clone());
                 let text = text.clone();
-                let request = messaging::SendMessageRequest { conversation_id, text, request_id, at_least };
+                let request =
+                    messaging::SendMessageRequest { conversation_id, text, request_id, at_least, ..Default::default() };
                 Ok(ask!(messages.send_message(loaded.people[*by], request)).await?.consistency_token)
             }
             Happens::Adds { whom } => {

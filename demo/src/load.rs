@@ -15,13 +15,12 @@ use kith_proto::identity::v1 as identity;
 use kith_proto::identity::v1::graph_service_client::GraphServiceClient;
 use kith_proto::messaging::v1 as messaging;
 use kith_proto::messaging::v1::conversation_service_client::ConversationServiceClient;
-use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::posts::v1 as posts;
 use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use tonic::Code;
 
 use crate::client::{Services, Session, ask, join, refused_with};
-use crate::plan::{Conversation, Line, Plan, Post};
+use crate::plan::{Conversation, Plan, Post};
 
 /// Sign-ups at once: all come from one address, which gets a share of what computes password hashes.
 const SIGN_UPS_IN_FLIGHT: usize = 16;
@@ -294,51 +293,14 @@ impl Loader<'_> {
         };
         let id = opened.conversation.context("no conversation")?.conversation_id;
         let mut tokens = vec![opened.consistency_token];
+        let mut said = Vec::new();
         for (line_number, line) in talk.lines.iter().enumerate() {
             let request_id = self.id("line", n * 100 + line_number);
             let at_least = tokens.last().cloned().into_iter().filter(|token| !token.is_empty()).collect();
-            tokens.push(self.line(loaded, &id, line, request_id, at_least).await?);
+            tokens.push(self.line(loaded, (&id, &mut said), line, (request_id, at_least)).await?);
             self.progress.inc(1);
         }
         Ok((id, tokens))
-    }
-
-    async fn line(
-        &self,
-        loaded: &Loaded,
-        conversation_id: &str,
-        line: &Line,
-        request_id: String,
-        at_least: Vec<String>,
-    ) -> anyhow::Result<String> {
-        let client = MessageServiceClient::new(self.services.messaging.clone());
-        let conversation_id = conversation_id.to_owned();
-        match line {
-            Line::Says { by, text } => {
-                let request =
-                    messaging::SendMessageRequest { conversation_id, text: text.clone(), request_id, at_least };
-                let answer = ask!(client.send_message(loaded.people[*by], request));
-                match answer.await {
-                    Err(error) if refused_with(&error, &[Code::FailedPrecondition]) => Ok(String::new()),
-                    answer => Ok(answer?.consistency_token),
-                }
-            }
-            Line::Reads { by, up_to } => {
-                let request =
-                    messaging::MarkReadRequest { conversation_id, up_to_number: *up_to, request_id, at_least };
-                Ok(ask!(client.mark_read(loaded.people[*by], request)).await?.consistency_token)
-            }
-            Line::Accepts { by } => {
-                let client = ConversationServiceClient::new(self.services.messaging.clone());
-                let request = messaging::AcceptConversationRequest { conversation_id, request_id, at_least };
-                Ok(ask!(client.accept_conversation(loaded.people[*by], request)).await?.consistency_token)
-            }
-            Line::Declines { by } => {
-                let client = ConversationServiceClient::new(self.services.messaging.clone());
-                let request = messaging::DeclineConversationRequest { conversation_id, request_id, at_least };
-                Ok(ask!(client.decline_conversation(loaded.people[*by], request)).await?.consistency_token)
-            }
-        }
     }
 }
 

@@ -16,6 +16,7 @@ mod run;
 mod secure;
 mod show;
 mod suite;
+mod talk;
 mod terminal;
 
 use std::process::ExitCode;

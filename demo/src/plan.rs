@@ -31,6 +31,8 @@ const WRITES_TO: u64 = 30;
 const WRITES_TO_A_STRANGER: u64 = 300;
 const REMOVES: u64 = 6;
 const MUTES: u64 = 12;
+const AMENDS: u64 = 250;
+const SILENCES: u64 = 150;
 const MAKES_A_GROUP: u64 = 100;
 
 /// The handle of person `number`.
@@ -104,6 +106,23 @@ pub enum Line {
     Declines {
         by: usize,
     },
+    /// Does something to the message of this number; to each at most once.
+    Amends {
+        by: usize,
+        number: u64,
+        how: Amend,
+    },
+    /// Wants no noise of it, without an end.
+    Mutes {
+        by: usize,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Amend {
+    Edits(String),
+    Unsends,
+    Reacts,
 }
 
 impl Conversation {
@@ -113,7 +132,7 @@ impl Conversation {
             Line::Accepts { .. } => Some(Fate::Accepted),
             Line::Says { by, .. } if *by == self.between.1 => Some(Fate::Accepted),
             Line::Declines { .. } => Some(Fate::Declined),
-            Line::Says { .. } | Line::Reads { .. } => None,
+            Line::Says { .. } | Line::Reads { .. } | Line::Amends { .. } | Line::Mutes { .. } => None,
         });
         if self.is_request { fates.next_back().unwrap_or(Fate::Waits) } else { Fate::Accepted }
     }
@@ -261,15 +280,29 @@ impl Plan {
 fn conversation(a: usize, b: usize, dice: &mut Dice) -> Conversation {
     let mut lines = Vec::new();
     let mut said = 0;
+    let mut amends = Vec::new();
     for _ in 0..2 + dice.below(6) {
         let by = if dice.hits(500) { a } else { b };
         said += 1;
         lines.push(Line::Says { by, text: format!("line {said} from {by}") });
+        if dice.hits(AMENDS) {
+            let other = if by == a { b } else { a };
+            let (by, how) = match dice.below(3) {
+                0 => (by, Amend::Edits(format!("line {said}, edited"))),
+                1 => (by, Amend::Unsends),
+                _ => (other, Amend::Reacts),
+            };
+            amends.push(Line::Amends { by, number: said, how });
+        }
         if dice.hits(300) {
             let reader = if by == a { b } else { a };
             let up_to = said - u64::from(dice.hits(300) && said > 1);
             lines.push(Line::Reads { by: reader, up_to });
         }
+    }
+    lines.extend(amends);
+    if dice.hits(SILENCES) {
+        lines.push(Line::Mutes { by: a });
     }
     Conversation { between: (a, b), is_request: false, lines }
 }
@@ -324,6 +357,10 @@ mod tests {
         plan.conversations.iter().filter(|talk| talk.is_request && talk.fate() == fate).count()
     }
 
+    fn lines(plan: &Plan, is: impl Fn(&Line) -> bool) -> usize {
+        plan.conversations.iter().flat_map(|talk| &talk.lines).filter(|line| is(line)).count()
+    }
+
     #[test]
     fn something_of_every_kind_happens() {
         let plan = Plan::new(&Graph::load(Some(120)).unwrap(), 98);
@@ -342,6 +379,10 @@ mod tests {
             ("blocks", plan.blocks.len()),
             ("deletes", plan.deletes.len()),
             ("edits", plan.edits.len()),
+            ("edited messages", lines(&plan, |line| matches!(line, Line::Amends { how: Amend::Edits(_), .. }))),
+            ("unsent messages", lines(&plan, |line| matches!(line, Line::Amends { how: Amend::Unsends, .. }))),
+            ("reactions to messages", lines(&plan, |line| matches!(line, Line::Amends { how: Amend::Reacts, .. }))),
+            ("silenced talks", lines(&plan, |line| matches!(line, Line::Mutes { .. }))),
             ("removals", plan.removals.len()),
             ("mutes of posts", plan.mutes.iter().filter(|mute| mute.posts).count()),
             ("mutes of shares", plan.mutes.iter().filter(|mute| mute.shares).count()),

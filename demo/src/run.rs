@@ -83,7 +83,7 @@ async fn load_and_check(addresses: &Addresses, options: &RunOptions) -> anyhow::
         let mut text = show::show(&services, &plan, &expected, &loaded).await?;
         text += &format!("\n{steps} steps in {seconds:.1} s: {:.0} a second\n", steps as f64 / seconds);
         text += &format!(
-            "Compared with a recount of the inputs: {} home feeds ({} entries), counts of {} posts, {} posts, {} lists of people, {} numbers of followers and followed, {} unread numbers, requests of {} people, {} groups\n",
+            "Compared with a recount of the inputs: {} home feeds ({} entries), counts of {} posts, {} posts, {} lists of people, {} numbers of followers and followed, {} conversations as both see them, requests and unread numbers of {} people, {} groups\n",
             verdict.feeds,
             verdict.feed_entries,
             verdict.counts,

@@ -10,6 +10,7 @@ pub mod comment;
 pub mod edge;
 pub mod follow;
 pub mod hold;
+pub mod mention;
 pub mod mute;
 pub mod origin;
 pub mod post;

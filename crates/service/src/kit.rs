@@ -148,9 +148,14 @@ impl Kit {
         &self.projection.ports().log
     }
 
-    /// The tables that serve now; `None`: none do.
-    pub(crate) fn state(&self) -> Option<State> {
+    /// The tables that serve now; `None`: none do. For what follows the log; an RPC reads those of [`Self::see_for`].
+    pub fn state(&self) -> Option<State> {
         Some(self.projection.serving()?.state.clone())
+    }
+
+    /// Opens content for what is kept in memory and can be thrown away; an answer opens what it shows by [`Seen::opener`].
+    pub fn opener(&self) -> Opener {
+        Opener::new()
     }
 
     /// Whether the group's folds stand still: see [`State::standstill`].

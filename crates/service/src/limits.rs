@@ -77,6 +77,26 @@ limits! {
     MESSAGE_GRAPHEMES: usize = 2_000;
     /// The longest message, in bytes of UTF-8.
     MESSAGE_BYTES: usize = 20_000;
+    /// The longest beginning of a message that lists and quotes show, in graphemes ...
+    MESSAGE_PREVIEW_GRAPHEMES: usize = 100;
+    /// ... and in bytes of UTF-8.
+    MESSAGE_PREVIEW_BYTES: usize = 1_000;
+    /// Mentions, hashtags and links of one message, in bytes of their wire form; further ones stay text.
+    MESSAGE_FACETS_BYTES: usize = 20_000;
+    /// Media of one message.
+    MEDIA_PER_MESSAGE: usize = 4;
+    /// How long after a message its sender may edit it, in seconds, by the log's times of both.
+    MESSAGE_EDIT_SECONDS: u64 = 15 * 60;
+    /// Edits of one message that count.
+    EDITS_PER_MESSAGE: usize = 16;
+    /// The longest reaction to a message, one grapheme, in bytes of UTF-8.
+    MESSAGE_REACTION_BYTES: usize = 64;
+    /// Different reactions of one member to one message.
+    REACTIONS_PER_MEMBER: usize = 5;
+    /// Different reactions of all members to one message.
+    REACTIONS_PER_MESSAGE: usize = 20;
+    /// Stretches of unsent messages of one conversation that unread counts leave out, above the lowest read marker; behind more, only what is above the oldest of them counts as unread.
+    UNSENT_STRETCHES: usize = 256;
     /// Messages that wait in a conversation which the other account has not accepted; further ones are refused.
     REQUEST_MESSAGES: usize = 3;
     /// Requests (conversations that strangers opened) that are listed one by one, the newest, and counted exactly.
@@ -95,6 +115,20 @@ limits! {
     FACETS_PER_TEXT: usize = facets::FACETS_PER_TEXT;
     /// The longest hashtag, in characters, as written and as normalised; a longer one stays text.
     HASHTAG_CHARS_MAX: usize = facets::HASHTAG_CHARS_MAX;
+    /// The longest query of a search for accounts, in characters.
+    SEARCH_QUERY_CHARS: usize = 100;
+    /// Words of such a query.
+    SEARCH_QUERY_WORDS: usize = 8;
+    /// Accounts that a search finds at most, over all pages.
+    SEARCH_RESULTS: usize = 200;
+    /// Accounts that a search ranks, if so many fit.
+    SEARCH_CANDIDATES: usize = 512;
+    /// Places of names that it looks at in the index.
+    SEARCH_SCANNED: usize = 4_096;
+    /// Places of follows of the caller whose accounts it looks at, the latest.
+    SEARCH_FOLLOWED: usize = 1_000;
+    /// Accounts whose names a process keeps in memory; of more a search does not find those that it met last, and says so.
+    SEARCHED_ACCOUNTS: usize = 1_000_000;
     /// Hashtags that one account follows.
     FOLLOWED_TAGS: usize = 200;
     /// Languages of one post.
@@ -274,6 +308,8 @@ pub const POST: TextLimit = TextLimit { graphemes: POST_GRAPHEMES, bytes: POST_B
 pub const COMMENT: TextLimit = TextLimit { graphemes: COMMENT_GRAPHEMES, bytes: COMMENT_BYTES };
 pub const GROUP_TITLE: TextLimit = TextLimit { graphemes: GROUP_TITLE_GRAPHEMES, bytes: GROUP_TITLE_BYTES };
 pub const MESSAGE: TextLimit = TextLimit { graphemes: MESSAGE_GRAPHEMES, bytes: MESSAGE_BYTES };
+pub const MESSAGE_PREVIEW: TextLimit = TextLimit { graphemes: MESSAGE_PREVIEW_GRAPHEMES, bytes: MESSAGE_PREVIEW_BYTES };
+pub const MESSAGE_REACTION: TextLimit = TextLimit { graphemes: 1, bytes: MESSAGE_REACTION_BYTES };
 
 #[cfg(test)]
 mod tests {

@@ -33,6 +33,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::PostNotFound
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
+        | Reason::MessageNotFound
         | Reason::SessionNotFound
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
@@ -44,6 +45,9 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::DeadLetterState
         | Reason::MessagingNotAllowed
         | Reason::ConversationNotAccepted
+        | Reason::MessageUnsent
+        | Reason::EditTooLate
+        | Reason::ReactionsTooMany
         | Reason::EventsNotOpen
         | Reason::GroupFull
         | Reason::LastOwner
@@ -85,6 +89,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::PostNotFound
         | Reason::CommentNotFound
         | Reason::ConversationNotFound
+        | Reason::MessageNotFound
+        | Reason::ReactionsTooMany
         | Reason::SessionNotFound
         | Reason::RefreshTokenInvalid
         | Reason::Blocked
@@ -137,6 +143,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::IdentityTokenInvalid
         | Reason::TokenExchanged
         | Reason::EventsNotOpen
+        | Reason::MessageUnsent
+        | Reason::EditTooLate
         | Reason::DeadlineTooShort
         | Reason::DeadlineExceeded
         | Reason::BehindToken

@@ -3,7 +3,7 @@
 use kith_text::TextError;
 
 use crate::Failure;
-use crate::limits::TextLimit;
+use crate::limits::{MEDIA_ID_CHARS, TextLimit};
 
 /// As [`kith_text::parse_text`]. `field` is the request's field, for the violation.
 pub fn parse_text(field: &str, text: &str, limit: TextLimit) -> Result<String, Failure> {
@@ -23,6 +23,21 @@ pub fn parse_name(field: &str, name: &str, limit: TextLimit) -> Result<String, F
 /// The tag that `#written` names, as [`kith_text::facets::tag`]. `field` is the request's field, for the violation.
 pub fn parse_tag(field: &str, written: &str) -> Result<String, Failure> {
     kith_text::facets::tag(written).ok_or_else(|| Failure::field_invalid(field, "is no hashtag without its sign"))
+}
+
+/// An id of the media service, which Kith does not know: 1 to [`MEDIA_ID_CHARS`] characters. `field` is the request's field, for the
+/// violation.
+pub fn parse_media_id(field: &str, id: String) -> Result<String, Failure> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
+    // Whoever puts it into a path must not meet `..`.
+    let begins_well = id.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if id.len() <= MEDIA_ID_CHARS && begins_well && id.chars().all(fits) {
+        return Ok(id);
+    }
+    Err(Failure::field_invalid(
+        field,
+        "is not 1 to 128 characters of A-Z, a-z, 0-9, `.`, `_`, `~`, `-`, the first a letter or a digit",
+    ))
 }
 
 fn refused(field: &str, error: TextError) -> Failure {

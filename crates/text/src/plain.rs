@@ -82,6 +82,13 @@ pub(crate) fn bounded(text: &str, limit: TextLimit) -> Result<String, TextError>
     Ok(if text.chars().all(is_blank) { String::new() } else { text })
 }
 
+/// The beginning of `text`: as many whole graphemes as `limit` allows.
+pub fn beginning(text: &str, limit: TextLimit) -> &str {
+    let ends = text.grapheme_indices(true).map(|(at, grapheme)| at + grapheme.len());
+    let end = ends.take(limit.graphemes).take_while(|end| *end <= limit.bytes).last().unwrap_or(0);
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -110,6 +117,15 @@ mod tests {
         ] {
             assert_eq!(parse_text(written, LIMIT).unwrap(), kept, "{written:?}");
         }
+    }
+
+    #[test]
+    fn a_beginning_is_of_whole_graphemes() {
+        for (text, begins) in [("", ""), ("abc", "abc"), ("abcdefg", "abcde"), ("e\u{301}bcdef", "e\u{301}bcde")] {
+            assert_eq!(beginning(text, LIMIT), begins);
+        }
+        assert_eq!(beginning("a👨‍👩‍👧‍👦👨‍👩‍👧‍👦", LIMIT), "a👨‍👩‍👧‍👦", "25 bytes more are over 30");
+        assert_eq!(beginning("👨‍👩‍👧‍👦", TextLimit { graphemes: 5, bytes: 24 }), "");
     }
 
     #[test]

@@ -12,8 +12,10 @@ use kith_proto::engagement::v1::{
 };
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{
-    ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationKind, MessageContent, MessageSent,
-    MessagingPolicy, MessagingPolicySet, ReadMarkerMoved,
+    ConversationAccepted, ConversationArchived, ConversationCreated, ConversationDeclined, ConversationKind,
+    ConversationMarkedUnread, ConversationMuted, ConversationUnarchived, ConversationUnmuted, MessageContent,
+    MessageEdited, MessagePreview, MessageReactionAdded, MessageReactionRemoved, MessageSent, MessageUnsent,
+    MessagingPolicy, MessagingPolicySet, ReadMarkerMoved, ReadVisibility,
 };
 use kith_proto::ops::v1::ops_event::Event as Ops;
 use kith_proto::ops::v1::{
@@ -146,15 +148,20 @@ fn messaging() -> Vec<Event> {
         conversation_id: CONVERSATION.into(),
         message_id: MESSAGE.into(),
         sender_id: BOB.into(),
-        content: Some(Content::close(&MessageContent { text: "Coming at nine?".into() })),
+        content: Some(Content::close(&message("Coming at nine?"))),
         create_time: at(31),
         payload_digest: DIGEST.into(),
+        reply_to_message_id: POST.into(),
+        reply_to_number: 1,
+        preview: Some(Content::close(&MessagePreview { text: "Coming at nine?".into() })),
     };
     let moved = ReadMarkerMoved {
         conversation_id: CONVERSATION.into(),
         account_id: ADA.into(),
         up_to_number: 1,
         create_time: at(32),
+        visibility: ReadVisibility::Public.into(),
+        clears_mark: 2,
     };
     let (conversation_id, account_id) = (CONVERSATION.to_owned(), ADA.to_owned());
     let accepted = ConversationAccepted { conversation_id, account_id, create_time: at(33), seat: 8 };
@@ -169,6 +176,78 @@ fn messaging() -> Vec<Event> {
         Messaging::ConversationAccepted(accepted).into(),
         Messaging::ConversationDeclined(declined).into(),
         Messaging::MessagingPolicySet(set).into(),
+    ]
+    .into_iter()
+    .chain(amended())
+    .chain(viewed())
+    .collect()
+}
+
+fn message(text: &str) -> MessageContent {
+    let link = Feature::Link(Link { uri: "https://example.com/9".into() });
+    let facets = vec![Facet { start_byte: 0, end_byte: 6, feature: Some(link) }];
+    MessageContent { text: text.into(), facets, media_ids: vec!["m-7".into()] }
+}
+
+fn amended() -> [Event; 4] {
+    let edited = MessageEdited {
+        conversation_id: CONVERSATION.into(),
+        message_id: MESSAGE.into(),
+        number: 2,
+        sender_id: BOB.into(),
+        content: Some(Content::close(&message("Coming at ten?"))),
+        preview: Some(Content::close(&MessagePreview { text: "Coming at ten?".into() })),
+        edit_time: at(36),
+    };
+    let unsent = MessageUnsent {
+        conversation_id: CONVERSATION.into(),
+        message_id: MESSAGE.into(),
+        number: 2,
+        sender_id: BOB.into(),
+        unsend_time: at(37),
+    };
+    let added = MessageReactionAdded {
+        conversation_id: CONVERSATION.into(),
+        message_id: MESSAGE.into(),
+        number: 2,
+        account_id: ADA.into(),
+        grapheme: "\u{1F44D}".into(),
+        create_time: at(38),
+    };
+    let removed = MessageReactionRemoved {
+        conversation_id: CONVERSATION.into(),
+        message_id: MESSAGE.into(),
+        number: 2,
+        account_id: ADA.into(),
+        grapheme: "\u{1F44D}".into(),
+        create_time: at(39),
+    };
+    [
+        Messaging::MessageEdited(edited).into(),
+        Messaging::MessageUnsent(unsent).into(),
+        Messaging::MessageReactionAdded(added).into(),
+        Messaging::MessageReactionRemoved(removed).into(),
+    ]
+}
+
+fn viewed() -> [Event; 5] {
+    let ids = || (CONVERSATION.to_owned(), ADA.to_owned());
+    let (conversation_id, account_id) = ids();
+    let muted = ConversationMuted { conversation_id, account_id, until: at(99), create_time: at(40) };
+    let (conversation_id, account_id) = ids();
+    let unmuted = ConversationUnmuted { conversation_id, account_id, create_time: at(41) };
+    let (conversation_id, account_id) = ids();
+    let archived = ConversationArchived { conversation_id, account_id, create_time: at(42) };
+    let (conversation_id, account_id) = ids();
+    let unarchived = ConversationUnarchived { conversation_id, account_id, create_time: at(43) };
+    let (conversation_id, account_id) = ids();
+    let marked = ConversationMarkedUnread { conversation_id, account_id, mark: 3, create_time: at(44) };
+    [
+        Messaging::ConversationMuted(muted).into(),
+        Messaging::ConversationUnmuted(unmuted).into(),
+        Messaging::ConversationArchived(archived).into(),
+        Messaging::ConversationUnarchived(unarchived).into(),
+        Messaging::ConversationMarkedUnread(marked).into(),
     ]
 }
 

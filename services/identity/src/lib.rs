@@ -9,6 +9,7 @@ pub mod arbiter;
 mod counts;
 pub mod edge;
 mod exchange;
+mod followed;
 mod followed_tag;
 pub mod followers;
 pub mod graph;
@@ -24,6 +25,7 @@ mod profile;
 mod proof;
 mod read;
 mod relationship;
+mod search;
 pub mod session;
 pub mod sign_up;
 
@@ -55,6 +57,7 @@ use account::Registration;
 use guesses::Guesses;
 use handle::BarredHandles;
 use password::PasswordHasher;
+use search::filling::Names;
 use session::tokens::SessionTokens;
 
 rpcs! {
@@ -63,6 +66,7 @@ rpcs! {
         read get_account: rpc::GetAccount => read::Accounts,
         read batch_get_accounts: rpc::BatchGetAccounts => read::Accounts,
         read resolve_handle: rpc::ResolveHandle => read::Accounts,
+        list search_accounts: rpc::SearchAccounts => search::Search,
         contest update_profile: rpc::UpdateProfile => profile::Profiles,
         contest change_handle: rpc::ChangeHandle => handle_change::Changes,
         called deactivate_account: rpc::DeactivateAccount => presence::deactivate,
@@ -188,6 +192,7 @@ struct Shared {
     registration: Registration,
     backfill_window_seconds: u32,
     barred_handles: BarredHandles,
+    names: Names,
 }
 
 impl IdentityService {
@@ -206,6 +211,7 @@ impl IdentityService {
         }
         let tokens = SessionTokens::new(issuer, refresh_token_key)?;
         let registration = Registration::new(kit.runtime.clone(), deps.sign_up, deps.refused);
+        let names = Names::new(Arc::clone(&kit));
         let shared = Shared {
             kit,
             tokens,
@@ -218,6 +224,7 @@ impl IdentityService {
             registration,
             backfill_window_seconds,
             barred_handles,
+            names,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -248,7 +255,9 @@ impl Handlers for IdentityService {
 
 /// Adds the service's RPCs to those of the process; gives the full names of its gRPC services.
 pub fn add_to(routes: &mut RoutesBuilder, deps: Deps) -> Result<Vec<&'static str>, Failure> {
-    Ok(IdentityService::new(deps)?.add_to(routes))
+    let service = IdentityService::new(deps)?;
+    service.shared.names.begin();
+    Ok(service.add_to(routes))
 }
 
 #[cfg(test)]

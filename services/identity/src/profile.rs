@@ -16,7 +16,7 @@ use kith_relations::{are_ids, revision};
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{Contests, Settles, Verdict};
 use kith_service::kit::Seen;
-use kith_service::text::{parse_name, parse_text_or_empty};
+use kith_service::text::{self, parse_name, parse_text_or_empty};
 use kith_service::{Failure, ids, limits};
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, row};
 use kith_text::address::is_web_address;
@@ -124,16 +124,7 @@ fn parse_language(language: String) -> Result<String, Failure> {
 }
 
 fn parse_media_id(field: &str, id: String) -> Result<String, Failure> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
-    // Whoever puts it into a path must not meet `..`.
-    let begins_well = !id.starts_with(['.', '_', '~', '-']);
-    if id.len() <= limits::MEDIA_ID_CHARS && begins_well && id.chars().all(fits) {
-        return Ok(id);
-    }
-    Err(Failure::field_invalid(
-        field,
-        "is not at most 128 characters of A-Z, a-z, 0-9, `.`, `_`, `~`, `-`, the first a letter or a digit",
-    ))
+    if id.is_empty() { Ok(id) } else { text::parse_media_id(field, id) }
 }
 
 fn parse_links(links: Vec<String>) -> Result<Vec<String>, Failure> {

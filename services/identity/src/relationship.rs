@@ -334,7 +334,7 @@ async fn pair(state: &State, command: &Command) -> Result<Pair, StoreError> {
 }
 
 /// What `actor` and each of `others`, at most a batch, are to each other; aligned with `others`.
-async fn pairs(state: &State, actor: &str, others: &[&str]) -> Result<Vec<Pair>, StoreError> {
+pub async fn pairs(state: &State, actor: &str, others: &[&str]) -> Result<Vec<Pair>, StoreError> {
     let key = Key::text(actor);
     let clusterings = || others.iter().map(|&other| of_other(other).to_vec());
     let mine = state.rows::<EdgeRow>(&EDGES, &key, clusterings());

@@ -8,6 +8,7 @@ mod graph;
 mod handles;
 mod many_followers;
 mod profiles;
+mod search;
 mod sessions;
 mod shared;
 

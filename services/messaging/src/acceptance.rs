@@ -1,24 +1,27 @@
 //! Accepting a conversation that waits among one's requests, and declining it.
+//!
+//! The answer shows the conversation, which others write in meanwhile: so it is read once the record is folded.
 
 use async_trait::async_trait;
-use kith_content::Opener;
 use kith_fold::Record;
 use kith_log::{Topic, topics};
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_proto::messaging::v1::{
-    AcceptConversationRequest, AcceptConversationResponse, Conversation, ConversationAccepted, ConversationDeclined,
+    AcceptConversationRequest, AcceptConversationResponse, ConversationAccepted, ConversationDeclined,
     DeclineConversationRequest, DeclineConversationResponse, rpc,
 };
 use kith_proto::time;
 use kith_service::Failure;
-use kith_service::command::{Answers, Asked, Noun, Standing, Unknown};
+use kith_service::command::{Asked, Noun, Standing, Unknown};
+use kith_service::contest::{Contests, Settles, Verdict};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_tables::StoreError;
 
 use crate::consent::Consent;
 use crate::summary::Summary;
-use crate::{MessagingService, Rejection, conversation, inbox};
+use crate::viewing::{shown, verdict};
+use crate::{MessagingService, Rejection, conversation};
 
 /// Accepts, or declines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,17 +63,12 @@ impl Noun for Acceptances {
 
     const TOPIC: Topic = topics::MESSAGING;
 
-    /// The conversation has a last message, which others write.
-    const SHOWS_OTHERS: bool = true;
-
     fn key(command: &Command) -> &str {
         &command.conversation_id
     }
 
-    async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
-        let found = conversation::standing(&seen.state, &command.conversation_id).await?;
-        let state = conversation::without_absent(&seen.state, &asked.actor, found.state).await?;
-        Ok(Standing { state, ..found })
+    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
+        conversation::standing(&seen.state, &command.conversation_id).await
     }
 
     /// `None`: it is so, or, of a refusal, the conversation is in the inbox for good.
@@ -102,49 +100,45 @@ impl Command {
     }
 }
 
-/// Who was removed from a group before the record is not in it.
-fn present(
-    opener: &Opener,
-    asked: &Asked,
-    command: &Command,
-    summary: &Summary,
-) -> Result<Option<Conversation>, Failure> {
-    if summary.is_left_by(&asked.actor) {
-        return Err(Rejection::NotFound.into());
-    }
-    let shown = inbox::seen_by(opener, &asked.actor, &command.conversation_id, summary);
-    Ok(Some(shown.ok_or_else(|| Unknown::defect("a conversation is consented to and not there"))?))
-}
-
-impl Answers<rpc::AcceptConversation> for Acceptances {
+impl Contests<rpc::AcceptConversation> for Acceptances {
     fn parse(_: &MessagingService, _: &Asked, request: AcceptConversationRequest) -> Result<Command, Failure> {
         Command::parse(request.conversation_id, true)
     }
+}
 
-    fn answer(
-        opener: &Opener,
+#[async_trait]
+impl Settles<rpc::AcceptConversation> for Acceptances {
+    async fn settle(
+        seen: &Seen<'_>,
         asked: &Asked,
-        command: Command,
-        summary: Summary,
-    ) -> Result<AcceptConversationResponse, Failure> {
-        let conversation = present(opener, asked, &command, &summary)?;
-        Ok(AcceptConversationResponse { conversation, ..AcceptConversationResponse::default() })
+        command: &Command,
+    ) -> Result<Verdict<AcceptConversationResponse>, Unknown> {
+        let shown = shown(seen, asked, &command.conversation_id).await?;
+        Ok(verdict(shown, |conversation| AcceptConversationResponse {
+            conversation,
+            ..AcceptConversationResponse::default()
+        }))
     }
 }
 
-impl Answers<rpc::DeclineConversation> for Acceptances {
+impl Contests<rpc::DeclineConversation> for Acceptances {
     fn parse(_: &MessagingService, _: &Asked, request: DeclineConversationRequest) -> Result<Command, Failure> {
         Command::parse(request.conversation_id, false)
     }
+}
 
-    fn answer(
-        opener: &Opener,
+#[async_trait]
+impl Settles<rpc::DeclineConversation> for Acceptances {
+    async fn settle(
+        seen: &Seen<'_>,
         asked: &Asked,
-        command: Command,
-        summary: Summary,
-    ) -> Result<DeclineConversationResponse, Failure> {
-        let conversation = present(opener, asked, &command, &summary)?;
-        Ok(DeclineConversationResponse { conversation, ..DeclineConversationResponse::default() })
+        command: &Command,
+    ) -> Result<Verdict<DeclineConversationResponse>, Unknown> {
+        let shown = shown(seen, asked, &command.conversation_id).await?;
+        Ok(verdict(shown, |conversation| DeclineConversationResponse {
+            conversation,
+            ..DeclineConversationResponse::default()
+        }))
     }
 }
 

@@ -1,18 +1,16 @@
 //! Conversations as they are kept: a table partition each, with the messages in their order.
 
-use bytes::Bytes;
-use kith_content::Content;
-use kith_fold::{Effect, Fold, Found, Record, Rows, Scope, State};
+use kith_fold::{AppliedIds, Effect, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{Offset, RecordId, topics};
 use kith_proto::Event;
-use kith_proto::messaging::v1::MessageSent;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
-use kith_relations::away;
 use kith_service::command::Standing;
-use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
+use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Value, row};
 
+use crate::amend::{self, ReactionRow};
 use crate::consent::Consent;
 use crate::facts::{FormerRow, GroupRow};
+use crate::kept::MessageRow;
 use crate::members::Member;
 use crate::summary::Summary;
 use crate::{facts, former, inbox, requests};
@@ -28,19 +26,16 @@ pub static CONVERSATIONS: Table = Table {
         Section::of::<MessageIdRow>("message_id"),
         Section::of::<FormerRow>("former"),
         Section::of::<GroupRow>("group"),
+        Section::of::<ReactionRow>("reaction"),
+        Section::of::<ViewIdsRow>("view_ids"),
     ],
     summary: Summary::COLUMNS,
 };
 
 row! {
-    /// Message `number`, of this `id`.
+    /// The last changes of a member's own view; under number 0.
     #[derive(Debug, Clone, Default, PartialEq)]
-    pub struct MessageRow in 1 {
-        pub sender_id: String,
-        pub content: Content,
-        pub create_time: Timestamp,
-        pub payload_digest: Bytes,
-    }
+    pub struct ViewIdsRow in 5 { pub applied: AppliedIds }
 }
 row! {
     /// Which number the message of this `id` has; under number 0. 0: it came when no more could wait for the others'
@@ -49,22 +44,12 @@ row! {
     pub struct MessageIdRow in 2 { pub message_number: i64 }
 }
 
-impl MessageRow {
-    /// Of a message with that time.
-    pub fn of(event: &MessageSent, at: Timestamp) -> Self {
-        Self {
-            sender_id: event.sender_id.clone(),
-            content: event.content.clone().unwrap_or_default(),
-            create_time: at,
-            payload_digest: event.payload_digest.clone(),
-        }
-    }
-}
-
 /// Folds conversations.
 pub struct Conversations {
     /// How wide a place in an inbox is; microseconds, above 0.
     pub place_us: i64,
+    /// For how long a message may be edited; microseconds.
+    pub edit_window_us: i64,
 }
 
 impl Fold for Conversations {
@@ -87,6 +72,18 @@ impl Fold for Conversations {
             | MessagingEvent::ReadMarkerMoved(_)
             | MessagingEvent::ConversationAccepted(_)
             | MessagingEvent::ConversationDeclined(_) => Some(scope),
+            MessagingEvent::ConversationMuted(_)
+            | MessagingEvent::ConversationUnmuted(_)
+            | MessagingEvent::ConversationArchived(_)
+            | MessagingEvent::ConversationUnarchived(_)
+            | MessagingEvent::ConversationMarkedUnread(_) => {
+                let account_id = viewer_id(event).filter(|id| RecordId::parse(id).is_some())?;
+                Some(scope.with::<ViewIdsRow>(under_id(account_id)))
+            }
+            MessagingEvent::MessageEdited(_)
+            | MessagingEvent::MessageUnsent(_)
+            | MessagingEvent::MessageReactionAdded(_)
+            | MessagingEvent::MessageReactionRemoved(_) => amend::scope(scope, event),
             MessagingEvent::MessagingPolicySet(_) => None,
             _ => Some(facts::with_rows(scope, event)),
         }
@@ -103,6 +100,17 @@ impl Fold for Conversations {
             }
             MessagingEvent::ConversationDeclined(event) => summary.decline(&event.account_id, event.seat),
             MessagingEvent::MessagingPolicySet(_) => return,
+            MessagingEvent::MessageEdited(_)
+            | MessagingEvent::MessageUnsent(_)
+            | MessagingEvent::MessageReactionAdded(_)
+            | MessagingEvent::MessageReactionRemoved(_) => {
+                amend::apply(rows, &mut summary, record, event, self.edit_window_us);
+            }
+            MessagingEvent::ConversationMuted(_)
+            | MessagingEvent::ConversationUnmuted(_)
+            | MessagingEvent::ConversationArchived(_)
+            | MessagingEvent::ConversationUnarchived(_)
+            | MessagingEvent::ConversationMarkedUnread(_) => view(rows, &mut summary, record, event),
             MessagingEvent::MessageSent(event) => {
                 if rows.get::<MessageIdRow>(under_id(&event.message_id)).is_some() {
                     return;
@@ -143,7 +151,7 @@ impl Fold for Conversations {
     fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
         let (Some(event), Some(mark)) = (fact(record), rows.mark()) else { return Vec::new() };
         let summary = rows.summary::<Summary>();
-        let concerned = summary.members.iter().filter(|member| concerns(event, &member.account_id));
+        let concerned = summary.members.iter().filter(|member| concerns(event, &summary, &member.account_id));
         let spread = concerned.flat_map(|member| spread(event, &summary, member, (mark, record.position.offset)));
         let about = facts::about(rows, &summary, event);
         let cleared = about
@@ -153,14 +161,58 @@ impl Fold for Conversations {
     }
 }
 
-fn concerns(event: &MessagingEvent, account_id: &str) -> bool {
+/// What one member makes of the conversation. A copy changes nothing, also of a record that came when its account was in the
+/// group no more.
+fn view(rows: &mut Rows, summary: &mut Summary, record: &Record, event: &MessagingEvent) {
+    let Some(account_id) = viewer_id(event) else { return };
+    let is_in = summary.members.get(account_id).is_some();
+    if !is_in && !summary.is_group() {
+        return;
+    }
+    let mut ids: ViewIdsRow = rows.get(under_id(account_id)).unwrap_or_default();
+    if ids.applied.insert(record.id) {
+        rows.put(under_id(account_id), ids);
+        summary.view(account_id, event);
+    }
+}
+
+/// Whose own view of the conversation the event changes.
+pub fn viewer_id(event: &MessagingEvent) -> Option<&str> {
+    match event {
+        MessagingEvent::ConversationMuted(event) => Some(&event.account_id),
+        MessagingEvent::ConversationUnmuted(event) => Some(&event.account_id),
+        MessagingEvent::ConversationArchived(event) => Some(&event.account_id),
+        MessagingEvent::ConversationUnarchived(event) => Some(&event.account_id),
+        MessagingEvent::ConversationMarkedUnread(event) => Some(&event.account_id),
+        _ => None,
+    }
+}
+
+/// An edit is seen in inboxes if it is of the last message: of another one, whichever came behind it was spread with the row as it
+/// stands.
+fn concerns(event: &MessagingEvent, summary: &Summary, account_id: &str) -> bool {
     match event {
         MessagingEvent::ReadMarkerMoved(moved) => moved.account_id == account_id,
         MessagingEvent::ConversationAccepted(accepted) => accepted.account_id == account_id,
         MessagingEvent::ConversationDeclined(declined) => declined.account_id == account_id,
         MessagingEvent::MemberRoleSet(set) => set.account_id == account_id,
-        MessagingEvent::MessagingPolicySet(_) => false,
-        _ => true,
+        MessagingEvent::MessageEdited(edited) => summary.last_message_id == edited.message_id,
+        MessagingEvent::ConversationMuted(_)
+        | MessagingEvent::ConversationUnmuted(_)
+        | MessagingEvent::ConversationArchived(_)
+        | MessagingEvent::ConversationUnarchived(_)
+        | MessagingEvent::ConversationMarkedUnread(_) => viewer_id(event) == Some(account_id),
+        MessagingEvent::MessagingPolicySet(_)
+        | MessagingEvent::MessageReactionAdded(_)
+        | MessagingEvent::MessageReactionRemoved(_) => false,
+        MessagingEvent::ConversationCreated(_)
+        | MessagingEvent::MessageSent(_)
+        | MessagingEvent::MessageUnsent(_)
+        | MessagingEvent::GroupCreated(_)
+        | MessagingEvent::MembersAdded(_)
+        | MessagingEvent::MemberRemoved(_)
+        | MessagingEvent::MemberLeft(_)
+        | MessagingEvent::GroupUpdated(_) => true,
     }
 }
 
@@ -208,18 +260,6 @@ pub async fn standing(state: &State, conversation_id: &str) -> Result<Standing<S
     Ok(Standing::new(found.row, rests_on).after(newest))
 }
 
-/// The conversation as answers to the caller show it: without other members that are away. Those of a group keep their seats, and
-/// answers name none of them.
-pub async fn without_absent(state: &State, caller: &str, mut summary: Summary) -> Result<Summary, StoreError> {
-    if summary.is_group() {
-        return Ok(summary);
-    }
-    let others = summary.members.others(caller).map(|member| &*member.account_id);
-    let away = away::among(state, others).await?;
-    summary.members.leave_out(|account_id| away.contains(account_id));
-    Ok(summary)
-}
-
 pub fn fact(record: &Record) -> Option<&MessagingEvent> {
     match &record.event {
         Event::Messaging(event) => Some(event),
@@ -239,6 +279,15 @@ fn conversation_id(event: &MessagingEvent) -> &str {
         MessagingEvent::ReadMarkerMoved(event) => &event.conversation_id,
         MessagingEvent::ConversationAccepted(event) => &event.conversation_id,
         MessagingEvent::ConversationDeclined(event) => &event.conversation_id,
+        MessagingEvent::MessageEdited(event) => &event.conversation_id,
+        MessagingEvent::MessageUnsent(event) => &event.conversation_id,
+        MessagingEvent::MessageReactionAdded(event) => &event.conversation_id,
+        MessagingEvent::MessageReactionRemoved(event) => &event.conversation_id,
+        MessagingEvent::ConversationMuted(event) => &event.conversation_id,
+        MessagingEvent::ConversationUnmuted(event) => &event.conversation_id,
+        MessagingEvent::ConversationArchived(event) => &event.conversation_id,
+        MessagingEvent::ConversationUnarchived(event) => &event.conversation_id,
+        MessagingEvent::ConversationMarkedUnread(event) => &event.conversation_id,
         MessagingEvent::GroupCreated(event) => &event.conversation_id,
         MessagingEvent::MembersAdded(event) => &event.conversation_id,
         MessagingEvent::MemberRemoved(event) => &event.conversation_id,

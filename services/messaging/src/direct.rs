@@ -144,8 +144,8 @@ impl Settles<rpc::GetOrCreateDirect> for Directs {
     ) -> Result<Verdict<GetOrCreateDirectResponse>, Unknown> {
         let conversation_id = &command.conversation_id;
         let found = conversation::summary(&seen.state, conversation_id).await?;
-        let summary = conversation::without_absent(&seen.state, &asked.actor, found.row).await?;
-        let conversation = inbox::seen_by(&seen.opener(), &asked.actor, conversation_id, &summary);
+        let viewer = (asked.actor.as_str(), asked.at);
+        let conversation = inbox::seen_by(&seen.state, &seen.opener(), viewer, (conversation_id, &found.row)).await?;
         if conversation.is_none() {
             return Err(Unknown::defect("a conversation of two is folded and not there"));
         }

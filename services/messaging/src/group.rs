@@ -275,7 +275,8 @@ async fn settled(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Ve
     };
     let found = state.until((topics::MESSAGING, conversation_id), seen.deadline.at(), look).await?;
     let summary = conversation::summary(state, conversation_id).await?;
-    let shown = inbox::seen_by(&seen.opener(), &asked.actor, conversation_id, &summary.row);
+    let viewer = (asked.actor.as_str(), asked.at);
+    let shown = inbox::seen_by(state, &seen.opener(), viewer, (conversation_id, &summary.row)).await?;
     let partition = LogPartition::of_key(topics::MESSAGING, conversation_id, state.partition_count());
     let place = Position { partition, offset: found.position.max(summary.position) };
     Ok(Verdict::Won(shown, place.into()))

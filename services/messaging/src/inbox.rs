@@ -4,6 +4,7 @@
 //! The row by id is the truth: it says what the conversation is like, and its places. Rows by place only say where to look
 //! (ADR 20): one counts if the row by id has the conversation in that place.
 
+mod shown;
 pub mod walk;
 
 use async_trait::async_trait;
@@ -12,10 +13,12 @@ use kith_content::{Content, Opener};
 use kith_fold::{Effect, Found, State};
 use kith_proto::messaging::v1::{
     Consent, Conversation, ConversationKind, ConversationList, GetUnreadCountsRequest, GetUnreadCountsResponse,
-    GroupTitle, ListConversationsRequest, ListConversationsResponse, MemberRole, UnreadCount, rpc,
+    GroupTitle, LastMessage, ListConversationsRequest, ListConversationsResponse, MemberRole, MessagePreview,
+    UnreadCount, rpc,
 };
 use kith_proto::time;
-use kith_relations::{away, revision};
+use kith_relations::revision;
+use kith_service::call::Handlers;
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::{Lists, PageAsk, Reads};
@@ -28,6 +31,9 @@ use crate::places::{Place, Places};
 use crate::requests::{self, Page, Request};
 use crate::role;
 use crate::summary::Summary;
+use crate::view::{FOR_EVER, View};
+use shown::in_sight;
+pub use shown::seen_by;
 use walk::{Reader, Walk};
 
 /// Conversations of one account whose unread messages are counted; more than these are left out, and the answer says so.
@@ -55,7 +61,7 @@ row! {
         /// When it was last written in, or created.
         pub activity_time: Timestamp,
         pub read_number: i64,
-        /// Messages of others above `read_number`.
+        /// Messages of others above `read_number` that were not unsent.
         pub unread_count: i64,
         /// Those in which its rows by place stand; none: it is not in the inbox any more.
         pub places: Places,
@@ -65,6 +71,13 @@ row! {
         pub revision: i64,
         /// A `MemberRole`.
         pub role: i64,
+        pub last_message_id: String,
+        pub last_sender_id: String,
+        /// How the last message begins; nothing if it was unsent.
+        pub last_preview: Content,
+        pub last_unsent: bool,
+        /// What the member makes of it.
+        pub own_view: View,
     }
 }
 row! {
@@ -80,6 +93,7 @@ impl InboxRow {
     /// What a member sees of the conversation.
     pub fn of(summary: &Summary, member: &Member) -> Self {
         let (last_message_number, last_message_time) = summary.last_seen_by(member);
+        let last = summary.last_shown_to(member);
         Self {
             kind: summary.kind,
             member_ids: summary.members_shown(),
@@ -94,10 +108,33 @@ impl InboxRow {
             member_count: summary.member_count(),
             revision: summary.revision(),
             role: i64::from(i32::from(member.role())),
+            last_message_id: last.id,
+            last_sender_id: last.sender_id,
+            last_preview: last.preview,
+            last_unsent: last.unsent,
+            own_view: member.view,
         }
     }
 
-    pub fn present(self, opener: &Opener, conversation_id: &str) -> Conversation {
+    /// In which part of the account's conversations it is at that time: each is in one.
+    pub fn part(&self, at: Timestamp) -> Part {
+        match &self.own_view {
+            view if view.is_archived(self.last_message_number, at.0) => Part::Archive,
+            view if view.is_muted(at.0) => Part::Muted,
+            _ => Part::Inbox,
+        }
+    }
+
+    /// Whether it has what was not read, or is to look so.
+    fn is_unread(&self) -> bool {
+        self.unread_count > 0 || self.own_view.is_marked()
+    }
+
+    /// As it is seen at that time.
+    pub fn present(self, opener: &Opener, conversation_id: &str, at: Timestamp) -> Conversation {
+        let (archived, muted) = (self.part(at) == Part::Archive, self.own_view.is_muted(at.0));
+        let muted_until_us = self.own_view.muted_until_us;
+        let ends = muted && muted_until_us != FOR_EVER;
         let has_messages = self.last_message_number > 0;
         let kind = i32::try_from(self.kind).ok().and_then(|kind| ConversationKind::try_from(kind).ok());
         let role = i32::try_from(self.role).ok().and_then(role::of).unwrap_or(MemberRole::Unspecified);
@@ -115,15 +152,28 @@ impl InboxRow {
             member_count: u32::try_from(self.member_count).unwrap_or_default(),
             role: role.into(),
             revision: revision::shown(self.revision),
+            last_message: has_messages.then(|| LastMessage {
+                message_id: self.last_message_id,
+                sender_id: self.last_sender_id,
+                preview: opener.open::<MessagePreview>(&self.last_preview).text,
+                unsent: self.last_unsent,
+            }),
+            muted,
+            muted_until: ends.then(|| time::of_us(muted_until_us)),
+            archived,
+            marked_unread: self.own_view.is_marked(),
         }
     }
 }
 
-/// The conversation as one of its members sees it, wherever it stands for that one; `None`: it is not in it.
-pub fn seen_by(opener: &Opener, account_id: &str, conversation_id: &str, summary: &Summary) -> Option<Conversation> {
-    let member = summary.members.get(account_id)?;
-    let consent = member.consent.present().into();
-    Some(Conversation { consent, ..InboxRow::of(summary, member).present(opener, conversation_id) })
+/// A part of an account's conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Inbox,
+    /// In the inbox, and silent.
+    Muted,
+    /// Put away.
+    Archive,
 }
 
 /// The rows of one member's inbox. The conversation's log partition is their one source: `mark` is an offset there.
@@ -171,13 +221,14 @@ impl Lists<rpc::ListConversations> for Inboxes {
     }
 
     async fn page(
-        _: &MessagingService,
+        service: &MessagingService,
         seen: &Seen<'_>,
         list: ConversationList,
         page: &PageAsk,
     ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
+        let at = now(service);
         if list == ConversationList::Requests {
-            return page_of_requests(seen, page).await;
+            return page_of_requests(seen, page, at).await;
         }
         let (state, partitions) = (&seen.state, seen.state.partition_count());
         let walk = match page.after.as_deref() {
@@ -189,40 +240,37 @@ impl Lists<rpc::ListConversations> for Inboxes {
             }
             None => Walk::new(&state.as_of(), partitions),
         };
-        let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer };
+        let archive = list == ConversationList::Archive;
+        let shows = |row: &InboxRow| (row.part(at) == Part::Archive) == archive;
+        let inbox = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer, shows: &shows };
         let (found, next) = inbox.page(walk, page.size).await?;
-        let conversations = found.into_iter().map(|(id, row)| row.present(&seen.opener(), &id)).collect();
-        let conversations = without_absent(state, &seen.viewer, conversations).await?;
+        let opener = seen.opener();
+        let conversations = found.into_iter().map(|(id, row)| row.present(&opener, &id, at)).collect();
+        let conversations = in_sight(state, &seen.viewer, conversations).await?;
         let response = ListConversationsResponse { conversations, ..ListConversationsResponse::default() };
         Ok((response, next.map(Walk::into_values)))
     }
 }
 
-/// The same without members that are away, but for the caller.
-async fn without_absent(
-    state: &State,
-    caller: &str,
-    mut conversations: Vec<Conversation>,
-) -> Result<Vec<Conversation>, StoreError> {
-    let members = conversations.iter().flat_map(|conversation| &conversation.member_ids);
-    let away = away::among(state, members.map(String::as_str).filter(|member| *member != caller)).await?;
-    for conversation in &mut conversations {
-        conversation.member_ids.retain(|member| !away.contains(member));
-    }
-    Ok(conversations)
+/// The time of a call: what a mute's end is compared with.
+pub fn now(service: &MessagingService) -> Timestamp {
+    Timestamp(service.kit().runtime.now_ms().saturating_mul(1_000))
 }
 
 async fn page_of_requests(
     seen: &Seen<'_>,
     page: &PageAsk,
+    at: Timestamp,
 ) -> Result<(ListConversationsResponse, Option<Vec<Value>>), Failure> {
     let found = requests::page(&seen.state, &seen.viewer, page).await?.ok_or_else(Failure::page_token_invalid)?;
     let Page { requests, next, unlisted_at_least } = found;
-    let conversations = requests.into_iter().map(|request| of_request(&seen.opener(), request)).collect();
+    let opener = seen.opener();
+    let conversations = requests.into_iter().map(|request| of_request(&opener, request, at)).collect();
+    let conversations = in_sight(&seen.state, &seen.viewer, conversations).await?;
     Ok((ListConversationsResponse { conversations, unlisted_at_least, ..ListConversationsResponse::default() }, next))
 }
 
-fn of_request(opener: &Opener, Request { conversation_id, row }: Request) -> Conversation {
+fn of_request(opener: &Opener, Request { conversation_id, row }: Request, at: Timestamp) -> Conversation {
     let row = InboxRow {
         kind: row.kind,
         member_ids: row.member_ids,
@@ -237,8 +285,13 @@ fn of_request(opener: &Opener, Request { conversation_id, row }: Request) -> Con
         member_count: row.member_count,
         revision: row.revision,
         role: row.role,
+        last_message_id: row.last_message_id,
+        last_sender_id: row.last_sender_id,
+        last_preview: row.last_preview,
+        last_unsent: row.last_unsent,
+        own_view: row.own_view,
     };
-    Conversation { consent: Consent::Requested.into(), ..row.present(opener, &conversation_id) }
+    Conversation { consent: Consent::Requested.into(), ..row.present(opener, &conversation_id, at) }
 }
 
 #[async_trait]
@@ -257,10 +310,11 @@ impl Reads<rpc::GetUnreadCounts> for Inboxes {
     }
 
     async fn read(
-        _: &MessagingService,
+        service: &MessagingService,
         seen: &Seen<'_>,
         conversation_ids: Vec<String>,
     ) -> Result<GetUnreadCountsResponse, Failure> {
+        let at = now(service);
         let clusterings = conversation_ids.iter().map(|id| by_id(id).to_vec());
         let key = Key::text(&seen.viewer);
         let asked = seen.state.rows::<InboxRow>(&INBOX, &key, clusterings);
@@ -268,14 +322,33 @@ impl Reads<rpc::GetUnreadCounts> for Inboxes {
         let (rows, inbox, (request_count, has_more_requests)) =
             try_join!(asked, whole(&seen.state, &seen.viewer), waiting)?;
         let counts = conversation_ids.into_iter().zip(rows).map(|(conversation_id, found)| {
-            let unread_count = found.map_or(0, |found| found.row.unread_count.unsigned_abs());
-            UnreadCount { conversation_id, unread_count }
+            let row = found.map(|found| found.row).unwrap_or_default();
+            UnreadCount {
+                conversation_id,
+                unread_count: row.unread_count.unsigned_abs(),
+                muted: row.own_view.is_muted(at.0),
+                archived: row.part(at) == Part::Archive,
+                marked_unread: row.own_view.is_marked(),
+            }
         });
-        let unread = || inbox.conversations.iter().map(|found| found.row.unread_count.unsigned_abs());
+        let sums = |part| {
+            let of_part = inbox.conversations.iter().map(|found| &found.row).filter(move |row| row.part(at) == part);
+            let unread = of_part.filter(|row| row.is_unread());
+            unread.fold((0_u64, 0_u64), |(messages, conversations), row| {
+                (messages.saturating_add(row.unread_count.unsigned_abs()), conversations + 1)
+            })
+        };
+        let (total_unread_count, unread_conversation_count) = sums(Part::Inbox);
+        let (muted_unread_count, muted_unread_conversation_count) = sums(Part::Muted);
+        let (archived_unread_count, archived_unread_conversation_count) = sums(Part::Archive);
         Ok(GetUnreadCountsResponse {
             counts: counts.collect(),
-            total_unread_count: unread().sum(),
-            unread_conversation_count: unread().filter(|&count| count > 0).count() as u64,
+            total_unread_count,
+            unread_conversation_count,
+            muted_unread_count,
+            muted_unread_conversation_count,
+            archived_unread_count,
+            archived_unread_conversation_count,
             request_count,
             has_more_requests,
             incomplete: inbox.incomplete,

@@ -3,16 +3,17 @@
 use async_trait::async_trait;
 use kith_content::Opener;
 use kith_fold::Record;
-use kith_log::{Topic, topics};
+use kith_log::{RecordId, Topic, topics};
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
-use kith_proto::messaging::v1::{MarkReadRequest, MarkReadResponse, ReadMarkerMoved, rpc};
+use kith_proto::messaging::v1::{MarkReadRequest, MarkReadResponse, ReadMarkerMoved, ReadVisibility, rpc};
 use kith_proto::time;
 use kith_service::Failure;
 use kith_service::command::{Answers, Asked, Noun, Standing};
-use kith_service::ids::parse_id;
+use kith_service::ids::{self, parse_id};
 use kith_service::kit::Seen;
 use kith_tables::StoreError;
 
+use crate::members::Member;
 use crate::summary::{Summary, signed};
 use crate::{MessagingService, Rejection, conversation};
 
@@ -21,14 +22,29 @@ use crate::{MessagingService, Rejection, conversation};
 pub struct Command {
     pub conversation_id: String,
     pub up_to_number: u64,
+    /// Whether the others are told.
+    pub visibility: ReadVisibility,
 }
 
-fn moved(asked: &Asked, command: &Command) -> MessagingEvent {
+impl Command {
+    /// Whether the member has read so far, has told the others if they are to be told, and has no mark as unread.
+    fn is_so(&self, member: &Member) -> bool {
+        let up_to = signed(self.up_to_number);
+        let shown = member.progress.shown_number().max(member.from());
+        let is_told = self.visibility != ReadVisibility::Public || up_to <= shown;
+        up_to <= member.progress.read_number() && is_told && !member.view.is_marked()
+    }
+}
+
+fn moved(asked: &Asked, command: &Command, member: &Member) -> MessagingEvent {
+    let marks = member.marks_from().saturating_add(member.view.marks);
     MessagingEvent::ReadMarkerMoved(ReadMarkerMoved {
         conversation_id: command.conversation_id.clone(),
         account_id: asked.actor.clone(),
         up_to_number: command.up_to_number,
         create_time: Some(time::of_us(asked.at.0)),
+        visibility: command.visibility.into(),
+        clears_mark: if member.view.is_marked() { marks.unsigned_abs() } else { 0 },
     })
 }
 
@@ -49,18 +65,28 @@ impl Noun for Markers {
         &command.conversation_id
     }
 
+    /// A repeat that has seen a mark as unread, which the first one had not, clears it, and is another record.
+    fn record_id(asked: &Asked, event: &MessagingEvent) -> RecordId {
+        match event {
+            MessagingEvent::ReadMarkerMoved(moved) if moved.clears_mark > 0 => {
+                ids::made_in(asked.id, &format!("mark {}", moved.clears_mark))
+            }
+            _ => asked.id,
+        }
+    }
+
     async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Summary>, StoreError> {
         conversation::standing(&seen.state, &command.conversation_id).await
     }
 
-    /// `None`: the marker is there, or further.
+    /// `None`: the marker is there, or further, and all that goes with it.
     fn decide(summary: &Summary, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
         let up_to = signed(command.up_to_number);
         match summary.members.get(&asked.actor) {
             None => Err(Rejection::NotFound),
             Some(_) if up_to > summary.last_number => Err(Rejection::NoSuchMessage),
-            Some(member) if up_to <= member.progress.read_number() => Ok(None),
-            Some(_) => Ok(Some(moved(asked, command))),
+            Some(member) if command.is_so(member) => Ok(None),
+            Some(member) => Ok(Some(moved(asked, command, member))),
         }
     }
 
@@ -73,9 +99,11 @@ impl Noun for Markers {
 
 impl Answers<rpc::MarkRead> for Markers {
     fn parse(_: &MessagingService, _: &Asked, request: MarkReadRequest) -> Result<Command, Failure> {
+        let visibility = ReadVisibility::try_from(request.visibility)
+            .map_err(|_| Failure::field_invalid("visibility", "is no visibility"))?;
         let MarkReadRequest { conversation_id, up_to_number, .. } = request;
         parse_id("conversation_id", &conversation_id)?;
-        Ok(Command { conversation_id, up_to_number })
+        Ok(Command { conversation_id, up_to_number, visibility })
     }
 
     /// Another record may have moved the marker further before this one; it never is behind the number here. Who was removed
@@ -93,7 +121,6 @@ impl Answers<rpc::MarkRead> for Markers {
 
 #[cfg(test)]
 mod tests {
-    use kith_log::RecordId;
     use kith_proto::messaging::v1::{ConversationCreated, MessageSent};
     use kith_tables::Timestamp;
 
@@ -114,7 +141,8 @@ mod tests {
         }
         let decide = |summary: &Summary, by: RecordId, up_to_number| {
             let asked = Asked { id: RecordId([9; 16]), actor: by.to_string(), digest: [1; 32], at: Timestamp(7) };
-            Markers::decide(summary, &asked, &Command { conversation_id: String::new(), up_to_number })
+            let (conversation_id, visibility) = (String::new(), ReadVisibility::Private);
+            Markers::decide(summary, &asked, &Command { conversation_id, up_to_number, visibility })
         };
         assert!(matches!(decide(&summary, BOB, 2), Ok(Some(MessagingEvent::ReadMarkerMoved(_)))));
         assert_eq!(decide(&summary, BOB, 0), Ok(None));
@@ -123,5 +151,32 @@ mod tests {
         assert_eq!(decide(&summary, BOB, u64::MAX), Err(Rejection::NoSuchMessage));
         assert_eq!(decide(&summary, EVE, 0), Err(Rejection::NotFound));
         assert_eq!(decide(&Summary::default(), ADA, 0), Err(Rejection::NotFound));
+    }
+
+    #[test]
+    fn a_marker_that_is_there_is_told_to_others_and_clears_the_marks_that_it_saw() {
+        let mut summary = Summary::default();
+        let member_ids = vec![ADA.to_string(), BOB.to_string()];
+        summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1), ADA);
+        summary.send(&MessageSent { sender_id: ADA.to_string(), ..MessageSent::default() }, Timestamp(2), 1);
+        let decide = |summary: &Summary, visibility| {
+            let asked = Asked { id: RecordId([9; 16]), actor: ADA.to_string(), digest: [1; 32], at: Timestamp(7) };
+            let command = Command { conversation_id: String::new(), up_to_number: 1, visibility };
+            Markers::decide(summary, &asked, &command).unwrap()
+        };
+        assert_eq!(decide(&summary, ReadVisibility::Private), None, "her own message");
+        let Some(MessagingEvent::ReadMarkerMoved(event)) = decide(&summary, ReadVisibility::Public) else {
+            panic!("nobody is told")
+        };
+        summary.read(&event, RecordId([9; 16]));
+        assert_eq!(summary.members.get(&ADA.to_string()).unwrap().progress.shown_number(), 1);
+        assert_eq!(decide(&summary, ReadVisibility::Public), None);
+        summary.members.get_mut(&ADA.to_string()).unwrap().view.marks = 3;
+        let Some(MessagingEvent::ReadMarkerMoved(event)) = decide(&summary, ReadVisibility::Private) else {
+            panic!("the mark stays")
+        };
+        summary.read(&event, RecordId([8; 16]));
+        assert_eq!(event.clears_mark, 3);
+        assert!(!summary.members.get(&ADA.to_string()).unwrap().view.is_marked());
     }
 }

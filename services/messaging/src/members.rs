@@ -7,6 +7,7 @@ use kith_tables::{Cell, Kind, Value};
 use crate::consent::Consent;
 use crate::progress::Progress;
 use crate::seat::Seat;
+use crate::view::View;
 
 /// The most members of a conversation.
 pub const MEMBERS_MAX: usize = kith_service::limits::GROUP_MEMBERS;
@@ -14,7 +15,8 @@ pub const MEMBERS_MAX: usize = kith_service::limits::GROUP_MEMBERS;
 const ID_CHARS: usize = 32;
 
 /// Sorted by account, each once. In its column it reads `account:progress account:progress`, with what is to be
-/// said of its consent behind the account, and of its seat in a group behind its progress: `account:progress/seat`.
+/// said of its consent behind the account, and of its seat in a group behind its progress: `account:progress/seat`; of its view
+/// behind a semicolon.
 ///
 /// It stands in the summary row, not in rows of its own: what a message changes in every member's inbox is then a
 /// function of the one row that is loaded in any case, at its mark. Rows read from the store for it could be later than
@@ -27,14 +29,32 @@ pub struct Member {
     pub account_id: String,
     pub progress: Progress,
     pub consent: Consent,
+    pub view: View,
     /// `None`: in a direct conversation.
     pub seat: Option<Seat>,
 }
 
 impl Member {
+    /// Who has read nothing and made nothing of the conversation.
+    pub fn new(account_id: String, seat: Option<Seat>) -> Self {
+        let (progress, consent, view) = (Progress::default(), Consent::default(), View::default());
+        Self { account_id, progress, consent, view, seat }
+    }
+
     /// Number of the last message before those that the member sees now.
     pub fn from(&self) -> i64 {
         self.seat.as_ref().map_or(0, |seat| seat.from)
+    }
+
+    /// Whether the member sees the message of that number.
+    pub fn sees(&self, number: i64) -> bool {
+        self.seat.as_ref().is_none_or(|seat| seat.shows(number))
+    }
+
+    /// Marks as unread are numbered in events from the record on that the membership began with. So no event of a membership
+    /// before has a number of this one's: each mark is a record of its own.
+    pub fn marks_from(&self) -> i64 {
+        self.seat.as_ref().map_or(0, |seat| i64::try_from(seat.began).unwrap_or(i64::MAX))
     }
 
     /// The record since which the conversation is in the member's inbox; `None`: since the beginning.
@@ -73,9 +93,13 @@ impl Members {
         let mut sorted = account_ids.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
-        let member =
-            |account_id| Member { account_id, progress: Progress::default(), consent: Consent::default(), seat: None };
+        let member = |account_id| Member::new(account_id, None);
         (sorted.len() >= 2).then(|| Self(sorted.into_iter().map(member).collect()))
+    }
+
+    /// Number up to which all have read.
+    pub fn read_by_all(&self) -> i64 {
+        self.0.iter().map(|member| member.progress.read_number()).min().unwrap_or(0)
     }
 
     /// One more. False if it is in already, if there are [`MEMBERS_MAX`], or if its id is none.
@@ -124,11 +148,6 @@ impl Members {
         self.0.iter().map(|member| member.account_id.as_str())
     }
 
-    /// All but those, for answers: folds never leave anybody out.
-    pub fn leave_out(&mut self, is_away: impl Fn(&str) -> bool) {
-        self.0.retain(|member| !is_away(&member.account_id));
-    }
-
     fn place(&self, account_id: &str) -> Option<usize> {
         self.0.binary_search_by(|member| member.account_id.as_str().cmp(account_id)).ok()
     }
@@ -140,7 +159,8 @@ impl Cell for Members {
     fn into_value(self) -> Value {
         let shown = |member: &Member| {
             let seat = member.seat.as_ref().map(|seat| format!("/{seat}")).unwrap_or_default();
-            format!("{}{}:{}{seat}", member.account_id, member.consent, member.progress)
+            let view = if member.view == View::default() { String::new() } else { format!(";{}", member.view) };
+            format!("{}{}:{}{seat}{view}", member.account_id, member.consent, member.progress)
         };
         Value::Text(self.0.iter().map(shown).collect::<Vec<_>>().join(" "))
     }
@@ -148,12 +168,15 @@ impl Cell for Members {
     fn from_value(value: Value) -> Option<Self> {
         let text = String::from_value(value)?;
         let member = |shown: &str| {
+            let (shown, view) = shown.split_once(';').map_or((shown, None), |(shown, view)| (shown, Some(view)));
+            let view =
+                view.map_or(Some(View::default()), |view| View::parse(view).filter(|view| *view != View::default()))?;
             let (who, progress) = shown.split_once(':')?;
             let (account_id, consent) = who.split_at_checked(ID_CHARS).unwrap_or((who, ""));
             let (progress, seat) = progress.split_once('/').map_or((progress, None), |(rest, seat)| (rest, Some(seat)));
             let seat = seat.map_or(Some(None), |seat| Seat::parse(seat).map(Some))?;
             let (progress, consent) = (Progress::parse(progress)?, Consent::parse(consent)?);
-            Some(Member { account_id: account_id.to_owned(), progress, consent, seat })
+            Some(Member { account_id: account_id.to_owned(), progress, consent, view, seat })
         };
         text.split_terminator(' ').map(member).collect::<Option<Vec<_>>>().map(Self)
     }
@@ -188,9 +211,14 @@ mod tests {
         assert_eq!(members.clone().into_value(), column);
         assert_eq!(Members::from_value(column), Some(members.clone()));
         assert_eq!(Members::from_value(Value::Text(String::new())), Some(Members::default()));
+        members.get_mut(&id(2)).unwrap().view.archived_at = Some(3);
+        let column = Value::Text(format!("{}:0:9-9/o3.0.77.5 {}+12:7;0,3,0,0", id(1), id(2)));
+        assert_eq!(members.clone().into_value(), column);
+        assert_eq!(Members::from_value(column), Some(members.clone()));
         let unknown = format!("{}x:0", id(1));
         let no_seat = format!("{}:0/x", id(1));
-        for damaged in ["a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str(), no_seat.as_str()] {
+        let damaged = ["a:1;", "a:1;x", "a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str(), no_seat.as_str()];
+        for damaged in damaged {
             assert_eq!(Members::from_value(Value::Text(damaged.into())), None, "{damaged}");
         }
     }

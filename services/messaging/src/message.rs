@@ -2,28 +2,25 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::try_join_all;
 use futures::try_join;
 use kith_content::Opener;
 use kith_fold::{Found, Record, State};
 use kith_log::{Offset, Topic, topics};
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_proto::messaging::v1::{
-    ListMessagesRequest, ListMessagesResponse, Message, MessageContent, MessageSent, SendMessageRequest,
-    SendMessageResponse, SentMessage, rpc,
+    MessageContent, MessageSent, SendMessageRequest, SendMessageResponse, SentMessage, rpc,
 };
 use kith_proto::time;
-use kith_relations::sight::Viewer;
+use kith_service::Failure;
 use kith_service::command::{Answers, Asked, Noun, Standing, Unknown};
 use kith_service::ids::{self, parse_id};
 use kith_service::kit::Seen;
-use kith_service::query::{Lists, PageAsk};
-use kith_service::text::parse_text;
-use kith_service::{Failure, limits};
-use kith_tables::{Key, StoreError, Value};
+use kith_tables::{Key, StoreError};
 
-use crate::conversation::{self, CONVERSATIONS, MessageIdRow, MessageRow, under_id};
-use crate::policy::Door;
+use crate::addressed::{is_blocked, is_shut, stored_or_none};
+use crate::conversation::{self, CONVERSATIONS, MessageIdRow, under_id};
+use crate::kept::MessageRow;
+use crate::said::{Said, preview};
 use crate::summary::Summary;
 use crate::{MessagingService, Rejection, visible};
 
@@ -33,8 +30,9 @@ pub struct Command {
     pub conversation_id: String,
     /// Of the message that it makes.
     pub message_id: String,
-    /// Parsed.
-    pub text: String,
+    pub said: Said,
+    /// The message that it replies to; empty: none.
+    pub reply_to_id: String,
 }
 
 /// What a command is decided on.
@@ -47,6 +45,29 @@ pub struct Before {
     pub blocked: bool,
     /// Whether one who has not accepted does not let the caller write.
     pub shut: bool,
+    /// What the message is to say.
+    pub content: MessageContent,
+    /// What it is to reply to; `None`: nothing.
+    pub replied: Option<Replied>,
+}
+
+/// A message that another one is to reply to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replied {
+    Missing,
+    Unsent,
+    /// It has that number.
+    Stands(i64),
+}
+
+impl Replied {
+    fn of(number: i64, row: &MessageRow, sees: bool) -> Self {
+        match () {
+            () if !sees => Self::Missing,
+            () if row.is_unsent() => Self::Unsent,
+            () => Self::Stands(number),
+        }
+    }
 }
 
 /// What became of a message.
@@ -57,14 +78,21 @@ pub enum Written {
     Void,
 }
 
-fn sent(asked: &Asked, command: &Command) -> MessagingEvent {
+fn sent(asked: &Asked, command: &Command, before: &Before) -> MessagingEvent {
+    let number = match before.replied {
+        Some(Replied::Stands(number)) => number.unsigned_abs(),
+        Some(Replied::Missing | Replied::Unsent) | None => 0,
+    };
     MessagingEvent::MessageSent(MessageSent {
         conversation_id: command.conversation_id.clone(),
         message_id: command.message_id.clone(),
         sender_id: asked.actor.clone(),
-        content: Some(asked.close(&MessageContent { text: command.text.clone() })),
+        content: Some(asked.close(&before.content)),
         create_time: Some(time::of_us(asked.at.0)),
         payload_digest: Bytes::copy_from_slice(&asked.digest),
+        reply_to_message_id: command.reply_to_id.clone(),
+        reply_to_number: number,
+        preview: Some(asked.close(&preview(&before.content))),
     })
 }
 
@@ -94,25 +122,36 @@ impl Noun for Messages {
 
     async fn load(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
         let (state, conversation_id) = (&seen.state, command.conversation_id.as_str());
-        let (found, written) = try_join!(
+        let (found, written, content, replied) = try_join!(
             conversation::summary(state, conversation_id),
             by_id(state, conversation_id, &command.message_id),
+            command.said.compose(state, &asked.actor),
+            stored_or_none(state, conversation_id, &command.reply_to_id),
         )?;
         let summary = found.row;
         let (blocked, shut) =
             try_join!(is_blocked(state, &asked.actor, &summary), is_shut(state, &asked.actor, &summary))?;
+        let replied = match (command.reply_to_id.as_str(), replied) {
+            ("", _) => None,
+            (_, None) => Some(Replied::Missing),
+            (_, Some((number, found))) => {
+                let sees = visible::sees(state, &asked.actor, &summary, (number, &found.row.sender_id)).await?;
+                Some(Replied::of(number, &found.row, sees))
+            }
+        };
         let rests_on = written.as_ref().map(|(position, _)| *position);
         let written = written.map(|(_, written)| written);
         let newest = match &written {
             Some(Written::Stands(row)) => row.create_time,
             Some(Written::Void) | None => summary.activity_time(),
         };
-        Ok(Standing::new(Before { summary, written, blocked, shut }, rests_on).after(newest))
+        Ok(Standing::new(Before { summary, written, blocked, shut, content, replied }, rests_on).after(newest))
     }
 
-    /// `None`: the message was written before.
+    /// `None`: the message was written before. Of one that was unsent nothing is left that another content could be told from.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<MessagingEvent>, Rejection> {
         match &before.written {
+            Some(Written::Stands(row)) if row.is_unsent() => Ok(None),
             // Also of one who has left the group since.
             Some(Written::Stands(row)) if row.payload_digest[..] != asked.digest[..] => Err(Rejection::RequestIdReused),
             Some(Written::Stands(_)) => Ok(None),
@@ -121,7 +160,11 @@ impl Noun for Messages {
             None if before.blocked => Err(Rejection::Blocked),
             None if before.shut => Err(Rejection::NotAllowed),
             None if before.summary.is_full_for(&asked.actor) => Err(Rejection::NotAccepted),
-            None => Ok(Some(sent(asked, command))),
+            None => match before.replied {
+                Some(Replied::Missing) => Err(Rejection::MessageNotFound),
+                Some(Replied::Unsent) => Err(Rejection::Unsent),
+                Some(Replied::Stands(_)) | None => Ok(Some(sent(asked, command, before))),
+            },
         }
     }
 
@@ -143,11 +186,14 @@ impl Noun for Messages {
 
 impl Answers<rpc::SendMessage> for Messages {
     fn parse(_: &MessagingService, asked: &Asked, request: SendMessageRequest) -> Result<Command, Failure> {
-        let SendMessageRequest { conversation_id, text, .. } = request;
+        let SendMessageRequest { conversation_id, text, media_ids, reply_to_message_id: reply_to_id, .. } = request;
         parse_id("conversation_id", &conversation_id)?;
-        let text = parse_text("text", &text, limits::MESSAGE)?;
+        if !reply_to_id.is_empty() {
+            parse_id("reply_to_message_id", &reply_to_id)?;
+        }
+        let said = Said::parse(&text, media_ids)?;
         let message_id = ids::made_in(asked.id, &conversation_id).to_string();
-        Ok(Command { conversation_id, message_id, text })
+        Ok(Command { conversation_id, message_id, said, reply_to_id })
     }
 
     fn answer(opener: &Opener, _: &Asked, command: Command, before: Before) -> Result<SendMessageResponse, Failure> {
@@ -158,47 +204,21 @@ impl Answers<rpc::SendMessage> for Messages {
             Some(Written::Void) => return Err(void(&before.summary).into()),
             None => return Err(Unknown::defect("a message is in the log and not there").into()),
         };
-        let MessageRow { sender_id, content, create_time, .. } = row;
-        let MessageContent { text } = opener.open(&content);
+        let MessageRow { sender_id, content, create_time, reply_to_id: reply_to_message_id, .. } = row;
+        let MessageContent { text, facets, media_ids } = opener.open(&content);
         let create_time = Some(time::of_us(create_time.0));
-        let message = SentMessage { conversation_id, message_id, sender_id, text, create_time };
+        let message = SentMessage {
+            conversation_id,
+            message_id,
+            sender_id,
+            text,
+            create_time,
+            facets,
+            media_ids,
+            reply_to_message_id,
+        };
         Ok(SendMessageResponse { message: Some(message), ..SendMessageResponse::default() })
     }
-}
-
-#[async_trait]
-impl Lists<rpc::ListMessages> for Messages {
-    type Service = MessagingService;
-    type Wanted = String;
-
-    fn parse(request: ListMessagesRequest) -> Result<String, Failure> {
-        parse_id("conversation_id", &request.conversation_id)?;
-        Ok(request.conversation_id)
-    }
-
-    async fn page(
-        _: &MessagingService,
-        seen: &Seen<'_>,
-        conversation_id: String,
-        page: &PageAsk,
-    ) -> Result<(ListMessagesResponse, Option<Vec<Value>>), Failure> {
-        let (rows, next) = visible::page(seen, &conversation_id, page).await?;
-        let opener = seen.opener();
-        let messages = rows.into_iter().map(|row| present(&opener, row, &conversation_id)).collect();
-        Ok((ListMessagesResponse { messages, ..ListMessagesResponse::default() }, next))
-    }
-}
-
-pub fn present(opener: &Opener, found: Found<MessageRow>, conversation_id: &str) -> Message {
-    let number = match found.clustering.first() {
-        Some(Value::BigInt(number)) => number.unsigned_abs(),
-        _ => 0,
-    };
-    let (message_id, conversation_id) = (found.text(1).to_owned(), conversation_id.to_owned());
-    let MessageRow { sender_id, content, create_time, .. } = found.row;
-    let MessageContent { text } = opener.open(&content);
-    let create_time = Some(time::of_us(create_time.0));
-    Message { conversation_id, message_id, number, sender_id, text, create_time }
 }
 
 /// What became of the message, and the offset of its record.
@@ -223,21 +243,6 @@ fn void(summary: &Summary) -> Rejection {
     if summary.is_group() { Rejection::NotFound } else { Rejection::NotAccepted }
 }
 
-/// Whether the policy of one who has not accepted keeps the caller out.
-async fn is_shut(state: &State, caller: &str, summary: &Summary) -> Result<bool, StoreError> {
-    let doors = summary.waiting_for(caller).map(|other| Door::of(state, &other.account_id, caller));
-    Ok(try_join_all(doors).await?.iter().any(|door| !door.admits()))
-}
-
-/// Whether a block stands between the caller and the other one of a direct conversation.
-async fn is_blocked(state: &State, caller: &str, summary: &Summary) -> Result<bool, StoreError> {
-    if !summary.is_direct() {
-        return Ok(false);
-    }
-    let sights = Viewer::new(state, caller).sights(summary.members.account_ids()).await?;
-    Ok(summary.members.account_ids().any(|id| !sights.of(id).is_clear()))
-}
-
 #[cfg(test)]
 mod tests {
     use kith_log::{LogPartition, Position, RecordId};
@@ -257,12 +262,14 @@ mod tests {
 
     fn command() -> Command {
         let (conversation_id, message_id) = (RecordId([5; 16]).to_string(), RecordId([6; 16]).to_string());
-        Command { conversation_id, message_id, text: "hello".to_owned() }
+        let said = Said { text: "hello".to_owned(), media_ids: Vec::new() };
+        Command { conversation_id, message_id, said, reply_to_id: String::new() }
     }
 
     fn between_two() -> Before {
         let member_ids = vec![ADA.to_string(), BOB.to_string()];
-        let mut before = Before::default();
+        let content = MessageContent { text: "hello".to_owned(), ..MessageContent::default() };
+        let mut before = Before { content, ..Before::default() };
         before.summary.create(&ConversationCreated { member_ids, ..ConversationCreated::default() }, Timestamp(1), ADA);
         before
     }
@@ -289,7 +296,7 @@ mod tests {
         let send = |before: &mut Before, by: RecordId, message: u8| {
             let command = Command { message_id: RecordId([message; 16]).to_string(), ..command() };
             before.written = None;
-            let event = sent(&asked(by), &command);
+            let event = sent(&asked(by), &command, before);
             let position = Position { partition: LogPartition { topic: topics::MESSAGING, index: 0 }, offset: 9 };
             Messages::evolve(before, &Record::new(position, RecordId([message; 16]), event));
         };
@@ -328,6 +335,19 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_names_a_message_that_stands() {
+        let replying = |replied| {
+            let before = Before { replied: Some(replied), ..between_two() };
+            let command = Command { reply_to_id: RecordId([7; 16]).to_string(), ..command() };
+            Messages::decide(&before, &asked(ADA), &command)
+        };
+        assert_eq!(replying(Replied::Missing), Err(Rejection::MessageNotFound));
+        assert_eq!(replying(Replied::Unsent), Err(Rejection::Unsent));
+        let Ok(Some(MessagingEvent::MessageSent(event))) = replying(Replied::Stands(4)) else { panic!("not sent") };
+        assert_eq!((event.reply_to_number, event.reply_to_message_id), (4, RecordId([7; 16]).to_string()));
+    }
+
+    #[test]
     fn a_message_is_written_once_and_its_id_is_good_for_no_other_text() {
         let Ok(Some(event)) = Messages::decide(&between_two(), &asked(ADA), &command()) else { panic!("not written") };
         let position = Position { partition: LogPartition { topic: topics::MESSAGING, index: 0 }, offset: 1 };
@@ -340,6 +360,11 @@ mod tests {
         let once = before.clone();
         Messages::evolve(&mut before, &record);
         assert_eq!(before, once);
+        let mut unsent = before.clone();
+        if let Some(Written::Stands(row)) = &mut unsent.written {
+            assert!(row.unsend(&ADA.to_string(), Timestamp(8)));
+        }
+        assert_eq!(Messages::decide(&unsent, &Asked { digest: [2; 32], ..asked(ADA) }, &command()), Ok(None));
         let reused = Before { written: written(2), ..between_two() };
         assert_eq!(Messages::decide(&reused, &asked(ADA), &command()), Err(Rejection::RequestIdReused));
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::unsent::Unsent;
+
 /// Stretches of one's own messages above one's marker that are kept apart, with messages of others between them.
 ///
 /// Where there would be more, the marker moves to the end of the oldest: whoever has written in so many places has seen
@@ -10,10 +12,12 @@ pub const OWN_RUNS_MAX: usize = 64;
 
 /// A marker, and which messages above it are the member's own: so what is unread is told without looking at messages.
 ///
-/// Shown as `7`, or `7:9-9,12-15` with the numbers of its own above 7.
+/// Shown as `7`, or `7:9-9,12-15` with the numbers of its own above 7; as `7^5` if the others are shown 5.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     read_number: i64,
+    /// Up to which the others are told that the member has read; 0: they are told nothing.
+    shown_number: i64,
     /// First and last number of each stretch, rising. Right below each, above the marker, stands a message of another's.
     own: Vec<(i64, i64)>,
 }
@@ -24,10 +28,27 @@ impl Progress {
         self.read_number
     }
 
-    /// Messages of others above the marker, where `last_number` is the conversation's last.
-    pub fn unread(&self, last_number: i64) -> i64 {
-        let own = self.own.iter().fold(0_i64, |sum, (first, last)| sum.saturating_add(last - first + 1));
-        last_number.saturating_sub(self.read_number).saturating_sub(own).max(0)
+    /// Number up to which the others are told that the member has read; 0: they are told nothing.
+    pub fn shown_number(&self) -> i64 {
+        self.shown_number
+    }
+
+    /// Messages of others above the marker that were not unsent, where `last_number` is the conversation's last.
+    pub fn unread(&self, last_number: i64, unsent: &Unsent) -> i64 {
+        let marker = self.read_number.max(unsent.floor());
+        let mut seen: Vec<(i64, i64)> = self.own.iter().chain(unsent.stretches()).copied().collect();
+        // Those of one's own that were unsent are in both.
+        seen.sort_unstable();
+        let (_, seen) = seen.into_iter().fold((marker, 0_i64), |(end, seen), (first, last)| {
+            let new = last.saturating_sub(end.max(first.saturating_sub(1))).max(0);
+            (end.max(last), seen.saturating_add(new))
+        });
+        last_number.saturating_sub(marker).saturating_sub(seen).max(0)
+    }
+
+    /// The others are told that the member has read up to `number`: never back.
+    pub fn show(&mut self, number: i64) {
+        self.shown_number = self.shown_number.max(number);
     }
 
     /// The member wrote message `number`, the last one. Others' messages below it stay unread.
@@ -56,13 +77,15 @@ impl Progress {
 
     /// Reads what [`fmt::Display`] shows; `None`: it is not of this form.
     pub fn parse(shown: &str) -> Option<Self> {
-        let (read_number, own) = shown.split_once(':').map_or((shown, None), |(read, own)| (read, Some(own)));
+        let (read, own) = shown.split_once(':').map_or((shown, None), |(read, own)| (read, Some(own)));
+        let (read, told) = read.split_once('^').map_or((read, None), |(read, told)| (read, Some(told)));
         let run = |run: &str| {
             let (first, last) = run.split_once('-')?;
             Some((first.parse().ok()?, last.parse().ok()?))
         };
         let own = own.map_or_else(|| Some(Vec::new()), |own| own.split(',').map(run).collect())?;
-        let progress = Self { read_number: read_number.parse().ok()?, own };
+        let shown_number = told.map_or(Some(0), |told| told.parse().ok().filter(|told| *told > 0))?;
+        let progress = Self { read_number: read.parse().ok()?, shown_number, own };
         progress.is_sound().then_some(progress)
     }
 
@@ -76,6 +99,9 @@ impl Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.read_number)?;
+        if self.shown_number > 0 {
+            write!(f, "^{}", self.shown_number)?;
+        }
         for (n, (first, last)) in self.own.iter().enumerate() {
             write!(f, "{}{first}-{last}", if n == 0 { ':' } else { ',' })?;
         }
@@ -136,7 +162,10 @@ mod tests {
 
     fn check(steps: &[Step]) {
         let (last, progress) = progress(steps);
-        assert_eq!((progress.read_number() as usize, progress.unread(last) as usize), recounted(steps));
+        assert_eq!(
+            (progress.read_number() as usize, progress.unread(last, &Unsent::default()) as usize),
+            recounted(steps)
+        );
         assert!(progress.is_sound() && progress.own.len() <= OWN_RUNS_MAX, "{progress}");
         assert_eq!(Progress::parse(&progress.to_string()), Some(progress));
     }
@@ -153,7 +182,11 @@ mod tests {
             (&[Theirs, Mine, Mine, Theirs, Mine, Read(0)], "5", 0),
         ] {
             let (last, progress) = progress(steps);
-            assert_eq!((progress.to_string().as_str(), progress.unread(last)), (shown, unread), "{steps:?}");
+            assert_eq!(
+                (progress.to_string().as_str(), progress.unread(last, &Unsent::default())),
+                (shown, unread),
+                "{steps:?}"
+            );
         }
     }
 
@@ -161,15 +194,40 @@ mod tests {
     fn more_stretches_than_are_kept_move_the_marker_to_the_end_of_the_oldest() {
         let apart = [Theirs, Mine, Mine];
         let (last, full) = progress(&apart.repeat(OWN_RUNS_MAX));
-        assert_eq!((full.read_number(), full.unread(last)), (0, OWN_RUNS_MAX as i64));
+        assert_eq!((full.read_number(), full.unread(last, &Unsent::default())), (0, OWN_RUNS_MAX as i64));
         let (last, over) = progress(&apart.repeat(OWN_RUNS_MAX + 1));
-        assert_eq!((over.read_number(), over.unread(last)), (3, OWN_RUNS_MAX as i64));
+        assert_eq!((over.read_number(), over.unread(last, &Unsent::default())), (3, OWN_RUNS_MAX as i64));
         check(&apart.repeat(3 * OWN_RUNS_MAX));
     }
 
     #[test]
+    fn what_is_shown_to_others_only_rises_and_moves_no_marker() {
+        let (_, mut progress) = progress(&[Theirs, Theirs, Mine]);
+        progress.show(2);
+        progress.show(1);
+        assert_eq!((progress.shown_number(), progress.read_number()), (2, 0));
+        assert_eq!((progress.to_string().as_str(), Progress::parse("0^2:3-3")), ("0^2:3-3", Some(progress.clone())));
+    }
+
+    #[test]
     fn damaged_progress_is_none() {
-        for damaged in ["", "x", "-1", "1:", "1:3", "1:3-", "1:4-3", "1:2-2", "1:3-4,5-6", "1:5-6,3-3", "1:3-3:5-5"] {
+        for damaged in [
+            "",
+            "x",
+            "-1",
+            "1:",
+            "1:3",
+            "1:3-",
+            "1:4-3",
+            "1:2-2",
+            "1:3-4,5-6",
+            "1:5-6,3-3",
+            "1:3-3:5-5",
+            "1^",
+            "1^0",
+            "1^x",
+            "^1",
+        ] {
             assert_eq!(Progress::parse(damaged), None, "{damaged}");
         }
     }
@@ -183,6 +241,21 @@ mod tests {
             ),
         ) {
             check(&steps);
+        }
+
+        #[test]
+        fn what_was_unsent_is_unread_by_nobody(
+            steps in prop::collection::vec(prop_oneof![Just(Mine), Just(Theirs), (0..6_usize).prop_map(Read)], 1..40),
+            unsent in prop::collection::btree_set(1..40_i64, 0..20),
+        ) {
+            let (last, progress) = progress(&steps);
+            let mine: Vec<bool> = steps.iter().filter(|step| !matches!(step, Read(_))).map(|step| matches!(step, Mine)).collect();
+            let mut held = Unsent::default();
+            let gone: Vec<i64> = unsent.into_iter().filter(|number| *number <= last).collect();
+            gone.iter().for_each(|&number| held.insert(number, 0));
+            let above = (progress.read_number() + 1)..=last;
+            let naive = above.filter(|number| !mine[*number as usize - 1] && !gone.contains(number)).count();
+            prop_assert_eq!(progress.unread(last, &held), naive as i64);
         }
 
         #[test]

@@ -26,6 +26,16 @@ pub enum Rejection {
     NotAllowed,
     #[error("no more messages may wait until the conversation is accepted")]
     NotAccepted,
+    #[error("there is no such message in the conversation")]
+    MessageNotFound,
+    #[error("only its sender may do this to a message")]
+    NotTheAuthor,
+    #[error("the message was unsent")]
+    Unsent,
+    #[error("the message is too old to be edited, or was edited too often")]
+    EditTooLate,
+    #[error("there are as many reactions as there may be")]
+    ReactionsTooMany,
     #[error("operators have not opened the events that this makes")]
     EventsNotOpen,
     #[error("the account cannot be put into a group by the caller")]
@@ -111,6 +121,16 @@ impl From<Rejection> for Failure {
             Rejection::RevisionStale { current } => {
                 Self::new(Reason::RevisionStale, rejection.to_string()).with("current_revision", current)
             }
+            Rejection::MessageNotFound => Self::not_found(Reason::MessageNotFound, "message"),
+            Rejection::NotTheAuthor => Self::new(Reason::NotTheAuthor, "only its sender may do this to a message"),
+            Rejection::Unsent => Self::new(Reason::MessageUnsent, "the message was unsent"),
+            Rejection::EditTooLate => {
+                Self::new(Reason::EditTooLate, "the message is older than 15 minutes, or was edited 16 times")
+            }
+            Rejection::ReactionsTooMany => Self::new(
+                Reason::ReactionsTooMany,
+                "the caller has 5 reactions on the message, or it has 20 different ones",
+            ),
             Rejection::NoSuchMessage => Self::field_invalid("up_to_number", "is above the last message's number"),
         }
     }

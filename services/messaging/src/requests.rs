@@ -15,6 +15,7 @@ use kith_tables::{
 
 use crate::members::Member;
 use crate::summary::Summary;
+use crate::view::View;
 
 pub static REQUESTS: Table = Table {
     name: "requests",
@@ -37,7 +38,7 @@ row! {
         pub last_message_number: i64,
         pub last_message_time: Timestamp,
         pub read_number: i64,
-        /// Messages of others above `read_number`.
+        /// Messages of others above `read_number` that were not unsent.
         pub unread_count: i64,
         /// Of the conversation.
         pub create_time: Timestamp,
@@ -49,6 +50,13 @@ row! {
         pub role: i64,
         /// Who put the account into the group.
         pub added_by: String,
+        pub last_message_id: String,
+        pub last_sender_id: String,
+        /// How the last message begins; nothing if it was unsent.
+        pub last_preview: Content,
+        pub last_unsent: bool,
+        /// What the member makes of it.
+        pub own_view: View,
     }
 }
 row! {
@@ -60,6 +68,7 @@ row! {
 impl RequestRow {
     fn of(summary: &Summary, member: &Member) -> Self {
         let (last_message_number, last_message_time) = summary.last_seen_by(member);
+        let last = summary.last_shown_to(member);
         Self {
             waits: true,
             kind: summary.kind,
@@ -74,6 +83,11 @@ impl RequestRow {
             revision: summary.revision(),
             role: i64::from(i32::from(member.role())),
             added_by: member.seat.as_ref().map(|seat| seat.added_by.clone()).unwrap_or_default(),
+            last_message_id: last.id,
+            last_sender_id: last.sender_id,
+            last_preview: last.preview,
+            last_unsent: last.unsent,
+            own_view: member.view,
         }
     }
 

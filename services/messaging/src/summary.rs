@@ -5,13 +5,15 @@ mod group;
 use kith_content::Content;
 use kith_fold::AppliedIds;
 use kith_log::{Offset, RecordId};
-use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved};
+use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
+use kith_proto::messaging::v1::{ConversationCreated, ConversationKind, MessageSent, ReadMarkerMoved, ReadVisibility};
 use kith_service::limits;
 use kith_tables::{Timestamp, row};
 
 use crate::consent::Consent;
 use crate::members::{Member, Members};
 use crate::places::Places;
+use crate::unsent::Unsent;
 
 /// Clocks may be ten minutes apart (ADR 18).
 const OUT_OF_ORDER_MAX_US: i64 = 10 * 60 * 1_000_000;
@@ -41,7 +43,22 @@ row! {
         pub places: Places,
         /// Records that asked for a marker past the last message: a copy of one, later, must not get further.
         pub cut_markers: AppliedIds,
+        pub last_sender_id: String,
+        /// How the last message begins, as it is now; nothing if it was unsent.
+        pub last_preview: Content,
+        pub last_unsent: bool,
+        /// Messages that are unread by nobody.
+        pub unsent: Unsent,
     }
+}
+
+/// What is shown of a conversation's last message in a list.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LastShown {
+    pub id: String,
+    pub sender_id: String,
+    pub preview: Content,
+    pub unsent: bool,
 }
 
 impl Summary {
@@ -105,9 +122,9 @@ impl Summary {
         self.is_group() && self.members.get(account_id).is_none()
     }
 
-    /// Messages of others that the member has not read.
+    /// Messages of others that the member has not read and that were not unsent.
     pub fn unread(&self, member: &Member) -> i64 {
-        member.progress.unread(self.last_number)
+        member.progress.unread(self.last_number, &self.unsent)
     }
 
     /// Whether another one has not accepted what the member writes.
@@ -153,9 +170,28 @@ impl Summary {
         sender.progress.write(self.last_number);
         sender.accept(offset);
         self.last_message_id = event.message_id.clone();
+        self.last_sender_id = event.sender_id.clone();
+        self.last_preview = event.preview.clone().unwrap_or_default();
+        self.last_unsent = false;
         let is_near = after.0.saturating_sub(at.0) <= OUT_OF_ORDER_MAX_US;
         self.last_message_time = if is_near { at.max(after) } else { at };
         Some(self.last_number)
+    }
+
+    /// A message begins otherwise.
+    pub fn edit(&mut self, message_id: &str, preview: Content) {
+        if self.last_message_id == message_id {
+            self.last_preview = preview;
+        }
+    }
+
+    /// A message, which was not unsent before, says nothing any more.
+    pub fn unsend(&mut self, message_id: &str, number: i64) {
+        self.unsent.insert(number, self.members.read_by_all());
+        if self.last_message_id == message_id {
+            self.last_preview = Content::default();
+            self.last_unsent = true;
+        }
     }
 
     /// A member accepts, by the record at `offset`; `seat`: the number of its seat in a group, or 0. What is said of a seat that
@@ -173,6 +209,28 @@ impl Summary {
         self.members.get_mut(account_id).filter(|member| member.seat_number() == seat)
     }
 
+    /// An account changes its own view.
+    pub fn view(&mut self, account_id: &str, event: &MessagingEvent) {
+        let last_number = self.last_number;
+        if let Some(member) = self.members.get_mut(account_id) {
+            let marks_from = member.marks_from();
+            member.view.change(event, last_number, marks_from);
+        }
+    }
+
+    /// The last message, if the member sees it.
+    pub fn last_shown_to(&self, member: &Member) -> LastShown {
+        if self.last_number <= member.from() {
+            return LastShown::default();
+        }
+        LastShown {
+            id: self.last_message_id.clone(),
+            sender_id: self.last_sender_id.clone(),
+            preview: self.last_preview.clone(),
+            unsent: self.last_unsent,
+        }
+    }
+
     /// A marker moves, by the record of that id. A repeat changes nothing.
     pub fn read(&mut self, event: &ReadMarkerMoved, id: RecordId) {
         if self.cut_markers.contains(id) {
@@ -185,6 +243,13 @@ impl Summary {
         }
         let Some(member) = self.members.get_mut(&event.account_id) else { return };
         member.progress.read_up_to(up_to.min(self.last_number));
+        // What was read before the member joined a group was told of another membership.
+        if event.visibility() == ReadVisibility::Public && up_to > member.from() {
+            member.progress.show(up_to.min(self.last_number));
+        }
+        let marks_from = member.marks_from();
+        member.view.clear(signed(event.clears_mark).saturating_sub(marks_from));
+        self.unsent.forget(self.members.read_by_all());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The service over embedded log and tables: handlers and folds together.
 
+mod amends;
 mod copies;
 mod crossing;
 mod groups;
@@ -8,6 +9,7 @@ mod listed;
 mod requests;
 mod standstill;
 mod updates;
+mod views;
 
 use kith_log::RecordId;
 use kith_proto::identity::v1::identity_event::Event as Identity;
@@ -68,6 +70,7 @@ fn writing(conversation_id: &str, text: &str, request_id: &str, token: &str) -> 
         text: text.into(),
         request_id: request_id.into(),
         at_least: vec![token.into()],
+        ..SendMessageRequest::default()
     }
 }
 
@@ -84,7 +87,7 @@ async fn mark(
     token: &str,
 ) -> Result<MarkReadResponse, Refused> {
     let (conversation_id, at_least) = (id.to_owned(), vec![token.to_owned()]);
-    let request = MarkReadRequest { conversation_id, up_to_number, request_id: String::new(), at_least };
+    let request = MarkReadRequest { conversation_id, up_to_number, at_least, ..MarkReadRequest::default() };
     let answer = world.messaging.mark_read(by(who, request)).await;
     answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status))
 }
@@ -104,7 +107,7 @@ async fn walk(world: &World, who: RecordId, id: &str, page_size: i32, token: &st
     let mut page_token = String::new();
     loop {
         let (conversation_id, at_least) = (id.to_owned(), vec![token.to_owned()]);
-        let request = ListMessagesRequest { conversation_id, page_size, page_token, at_least };
+        let request = ListMessagesRequest { conversation_id, page_size, page_token, at_least, ..Default::default() };
         let answer = world.messaging.list_messages(by(who, request)).await.map_err(|status| refusal(&status))?;
         let answer = answer.into_inner();
         all.extend(answer.messages);

@@ -10,15 +10,18 @@ use kith_fold::State;
 use kith_log::{RecordId, Topic, topics};
 use kith_proto::Event;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
-use kith_proto::messaging::v1::{MessageSent, StreamUpdatesRequest, StreamUpdatesResponse, rpc, update_service_server};
+use kith_proto::messaging::v1::{
+    MessageSent, ReadVisibility, StreamUpdatesRequest, StreamUpdatesResponse, rpc, update_service_server,
+};
 use kith_service::call::{Call, Handlers};
 use kith_service::tail::{Says, Told};
 use kith_tables::{Key, StoreError};
 use tonic::{Request, Response, Status};
 
-use crate::MessagingService;
 use crate::conversation::{self, CONVERSATIONS, MessageIdRow, under_id};
+use crate::kept::MessageRow;
 use crate::summary::Summary;
+use crate::{MessagingService, amend};
 use telling::Telling;
 
 /// Something changed in a conversation.
@@ -30,8 +33,10 @@ pub struct Change {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// This message was written.
+    /// This message was written, or is otherwise now.
     Message { message_id: String, number: i64 },
+    /// This account says to have read, for all; to itself it is as the next one.
+    Marker { account_id: String },
     /// The conversation as its hearers see it.
     Conversation,
 }
@@ -56,7 +61,10 @@ impl Says for Changes {
                 let numbered = number_of(state, told, sent);
                 try_join!(conversation::summary(state, conversation_id), numbered)?
             }
-            _ => (conversation::summary(state, conversation_id).await?, None),
+            _ => {
+                let number = amended(state, told, conversation_id, event);
+                try_join!(conversation::summary(state, conversation_id), number)?
+            }
         };
         let what = match (event, number) {
             (MessagingEvent::MessageSent(sent), Some(number)) => {
@@ -64,7 +72,14 @@ impl Says for Changes {
             }
             // It is none, or a copy.
             (MessagingEvent::MessageSent(_), None) => return Ok(None),
-            _ => What::Conversation,
+            (MessagingEvent::ReadMarkerMoved(moved), _) if moved.visibility() == ReadVisibility::Public => {
+                What::Marker { account_id: moved.account_id.clone() }
+            }
+            (event, number) => match (amend::message_of(event), number) {
+                (Some((message_id, _)), Some(number)) => What::Message { message_id: message_id.to_owned(), number },
+                (Some(_), None) => return Ok(None),
+                (None, _) => What::Conversation,
+            },
         };
         Ok(Some((changed(what), hearers(&summary.row, told.id, event))))
     }
@@ -81,8 +96,21 @@ async fn number_of(state: &State, told: Told<'_>, sent: &MessageSent) -> Result<
     Ok(made.filter(|&number| number > 0))
 }
 
-/// Who hears of the record: of what one makes of a conversation, or is made of it, that one alone; of all else the members, and who
-/// has just gone.
+/// The number of the message that this record changed; `None`: it changed none, or a later record has changed it too and tells it.
+async fn amended(
+    state: &State,
+    told: Told<'_>,
+    conversation_id: &str,
+    event: &MessagingEvent,
+) -> Result<Option<i64>, StoreError> {
+    let Some((message_id, number)) = amend::message_of(event) else { return Ok(None) };
+    let key = Key::text(conversation_id);
+    let found = state.row::<MessageRow>(&CONVERSATIONS, &key, [number.into(), message_id.into()]).await?;
+    Ok(found.filter(|found| found.position == told.position.offset).map(|_| number))
+}
+
+/// Who hears of the record: of what one makes of a conversation for itself, or is made of it, that one alone; of all else the members,
+/// and who has just gone.
 fn hearers(summary: &Summary, id: RecordId, event: &MessagingEvent) -> Vec<RecordId> {
     let hears = |account_id: &str| match event {
         MessagingEvent::ConversationCreated(_) => summary.creation_id == id.to_string(),
@@ -91,9 +119,20 @@ fn hearers(summary: &Summary, id: RecordId, event: &MessagingEvent) -> Vec<Recor
         | MessagingEvent::MembersAdded(_)
         | MessagingEvent::MemberRemoved(_)
         | MessagingEvent::MemberLeft(_)
-        | MessagingEvent::GroupUpdated(_) => true,
+        | MessagingEvent::GroupUpdated(_)
+        | MessagingEvent::MessageEdited(_)
+        | MessagingEvent::MessageUnsent(_)
+        | MessagingEvent::MessageReactionAdded(_)
+        | MessagingEvent::MessageReactionRemoved(_) => true,
         MessagingEvent::MemberRoleSet(set) => set.account_id == account_id,
-        MessagingEvent::ReadMarkerMoved(moved) => moved.account_id == account_id,
+        MessagingEvent::ReadMarkerMoved(moved) => {
+            moved.visibility() == ReadVisibility::Public || moved.account_id == account_id
+        }
+        MessagingEvent::ConversationMuted(_)
+        | MessagingEvent::ConversationUnmuted(_)
+        | MessagingEvent::ConversationArchived(_)
+        | MessagingEvent::ConversationUnarchived(_)
+        | MessagingEvent::ConversationMarkedUnread(_) => conversation::viewer_id(event) == Some(account_id),
         MessagingEvent::ConversationAccepted(accepted) => accepted.account_id == account_id,
         MessagingEvent::ConversationDeclined(declined) => declined.account_id == account_id,
         MessagingEvent::MessagingPolicySet(_) => false,

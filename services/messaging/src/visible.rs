@@ -3,8 +3,10 @@
 //! In a direct conversation all. In a group those that were written while the reader was in it; those of members in a block with
 //! the reader are left out.
 
+use std::collections::BTreeSet;
+
 use futures::try_join;
-use kith_fold::Found;
+use kith_fold::{Found, State};
 use kith_relations::sight::Viewer;
 use kith_service::Failure;
 use kith_service::kit::Seen;
@@ -12,8 +14,9 @@ use kith_service::query::PageAsk;
 use kith_tables::{Key, RowRange, StoreError, Value};
 
 use crate::Rejection;
-use crate::conversation::{self, CONVERSATIONS, MessageRow};
+use crate::conversation::{self, CONVERSATIONS};
 use crate::facts::{FormerRow, of_former};
+use crate::kept::MessageRow;
 use crate::summary::Summary;
 use crate::windows::Windows;
 
@@ -30,8 +33,37 @@ struct Span {
 
 type Messages = (Vec<Found<MessageRow>>, Option<Vec<Value>>);
 
-/// A page of what the caller sees, newest first, and where the next one begins.
-pub async fn page(seen: &Seen<'_>, conversation_id: &str, page: &PageAsk) -> Result<Messages, Failure> {
+/// What the caller sees of a conversation.
+pub struct Page {
+    pub summary: Summary,
+    /// Newest first.
+    pub rows: Vec<Found<MessageRow>>,
+    /// Where the next page begins; `None`: this is the last.
+    pub next: Option<Vec<Value>>,
+}
+
+/// Whether a member sees the message of that number and sender. In a direct conversation it sees all, whatever has become of the other
+/// one since; so do lists and streams.
+pub async fn sees(
+    state: &State,
+    viewer: &str,
+    summary: &Summary,
+    (number, sender_id): (i64, &str),
+) -> Result<bool, StoreError> {
+    let Some(member) = summary.members.get(viewer) else { return Ok(false) };
+    if !summary.is_group() {
+        return Ok(true);
+    }
+    Ok(member.sees(number) && Viewer::new(state, viewer).sight(sender_id).await?.is_clear())
+}
+
+/// A page of what the caller sees, from the newest message on, or from this one if the caller sees it.
+pub async fn page(
+    seen: &Seen<'_>,
+    conversation_id: &str,
+    page: &PageAsk,
+    from: Option<(i64, &str)>,
+) -> Result<Page, Failure> {
     let key = Key::text(conversation_id);
     let (found, all) = try_join!(
         conversation::summary(&seen.state, conversation_id),
@@ -40,15 +72,43 @@ pub async fn page(seen: &Seen<'_>, conversation_id: &str, page: &PageAsk) -> Res
     let summary = found.row;
     if !summary.is_group() {
         summary.members.get(&seen.viewer).ok_or(Rejection::NotFound)?;
-        return Ok(all);
+        let (rows, next) = all;
+        return Ok(Page { summary, rows, next });
     }
     let spans = spans(seen, &key, &summary).await?.ok_or(Rejection::NotFound)?;
     let (rows, next) = match spans[..] {
         [Span { from: 0, to: None }] => all,
         _ => within(seen, &key, &spans, page).await?,
     };
-    let sights = Viewer::new(&seen.state, &seen.viewer).sights(rows.iter().map(|row| &*row.row.sender_id)).await?;
-    Ok((rows.into_iter().filter(|row| sights.of(&row.row.sender_id).is_clear()).collect(), next))
+    let senders = rows.iter().map(|row| &*row.row.sender_id).chain(from.map(|(_, sender)| sender));
+    let sights = Viewer::new(&seen.state, &seen.viewer).sights(senders).await?;
+    let is_hidden =
+        |(number, sender): (i64, &str)| !spans.iter().any(|span| span.shows(number)) || !sights.of(sender).is_clear();
+    if from.is_some_and(is_hidden) {
+        return Err(Rejection::MessageNotFound.into());
+    }
+    let rows = rows.into_iter().filter(|row| sights.of(&row.row.sender_id).is_clear()).collect();
+    Ok(Page { summary, rows, next })
+}
+
+/// Those of these messages that the caller sees in a group; in a direct conversation all.
+pub async fn only_seen<'r>(
+    seen: &Seen<'_>,
+    conversation_id: &str,
+    summary: &Summary,
+    messages: impl Iterator<Item = (i64, &'r str)> + Clone,
+) -> Result<BTreeSet<i64>, StoreError> {
+    if !summary.is_group() || messages.clone().next().is_none() {
+        return Ok(messages.map(|(number, _)| number).collect());
+    }
+    let key = Key::text(conversation_id);
+    let looks = Viewer::new(&seen.state, &seen.viewer);
+    let (spans, sights) =
+        try_join!(spans(seen, &key, summary), looks.sights(messages.clone().map(|(_, sender)| sender)))?;
+    let spans = spans.unwrap_or_default();
+    let is_seen =
+        |(number, sender): &(i64, &str)| spans.iter().any(|span| span.shows(*number)) && sights.of(sender).is_clear();
+    Ok(messages.filter(is_seen).map(|(number, _)| number).collect())
 }
 
 /// What the caller sees of a group, the last first; `None`: it never was in it.
@@ -92,6 +152,11 @@ async fn within(seen: &Seen<'_>, key: &Key, spans: &[Span], page: &PageAsk) -> R
 }
 
 impl Span {
+    /// Whether that number is in it.
+    fn shows(&self, number: i64) -> bool {
+        self.from < number && self.to.is_none_or(|to| number <= to)
+    }
+
     /// Whether it has numbers below that one.
     fn reaches_below(&self, below: Option<i64>) -> bool {
         let last = self.to.unwrap_or(i64::MAX).min(below.map_or(i64::MAX, |below| below.saturating_sub(1)));

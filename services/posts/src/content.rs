@@ -1,21 +1,15 @@
 //! What a request says that a post is to say: checked, and its mentions resolved.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::State;
 use kith_proto::posts::v1::facet::Feature;
 use kith_proto::posts::v1::{Facet, PostAttributes, PostContent};
-use kith_relations::account;
-use kith_relations::sight::Viewer;
+use kith_relations::mention;
 use kith_service::limits::LANGUAGES_PER_POST;
 use kith_service::{Failure, limits, text};
 use kith_tables::StoreError;
-use kith_text::facets;
 use kith_text::language::is_language_tag;
-
-/// Handles looked up at once.
-const LOOKUPS_IN_FLIGHT: usize = 16;
 
 /// What a post is to say, and what is known of it beside.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -40,20 +34,9 @@ pub fn parse_languages(languages: Vec<String>) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// The whole content. A mention keeps the account that has the handle now; of a handle that nobody has it keeps an empty
-/// id, and so it does across a block, which is to look like nobody.
+/// The whole content, its mentions resolved by [`mention::facets`].
 pub async fn compose(state: &State, author: &str, text: String, languages: Vec<String>) -> Result<Said, StoreError> {
-    let found = facets::find(&text);
-    let handles: BTreeMap<&str, ()> = found.iter().filter_map(handle).map(|handle| (handle, ())).collect();
-    let look_up = |handle: &str| {
-        let handle = handle.to_owned();
-        async move { account::by_handle(state, &handle).await.map(|account_id| (handle, account_id)) }
-    };
-    let look_ups: Vec<_> = handles.into_keys().map(look_up).collect();
-    let found_accounts: Vec<(String, Option<String>)> =
-        stream::iter(look_ups).buffered(LOOKUPS_IN_FLIGHT).try_collect().await?;
-    let accounts = met(state, author, found_accounts).await?;
-    let facets: Vec<Facet> = found.into_iter().map(|facet| resolved(facet, &accounts)).collect();
+    let facets = mention::facets(state, author, &text).await?;
     let attributes = PostAttributes { languages, ..attributes(&facets) };
     Ok(Said { content: PostContent { text, facets }, attributes })
 }
@@ -76,41 +59,18 @@ fn attributes(facets: &[Facet]) -> PostAttributes {
     PostAttributes { mentioned_account_ids, tags, ..PostAttributes::default() }
 }
 
-/// Those of the accounts, by handle, that are there and that no block hides from the author.
-async fn met(
-    state: &State,
-    author: &str,
-    found: Vec<(String, Option<String>)>,
-) -> Result<BTreeMap<String, String>, StoreError> {
-    let found: BTreeMap<String, String> =
-        found.into_iter().filter_map(|(handle, account_id)| Some((handle, account_id?))).collect();
-    let sights = Viewer::new(state, author).sights(found.values().map(String::as_str)).await?;
-    Ok(found.into_iter().filter(|(_, account_id)| sights.of(account_id).is_clear()).collect())
-}
-
-fn handle(facet: &Facet) -> Option<&str> {
-    match &facet.feature {
-        Some(Feature::Mention(mention)) => Some(&mention.handle),
-        _ => None,
-    }
-}
-
-fn resolved(mut facet: Facet, accounts: &BTreeMap<String, String>) -> Facet {
-    if let Some(Feature::Mention(mention)) = &mut facet.feature {
-        mention.account_id = accounts.get(&mention.handle).cloned().unwrap_or_default();
-    }
-    facet
-}
-
 #[cfg(test)]
 mod tests {
+    use kith_text::facets;
+
     use super::*;
 
     #[test]
     fn accounts_and_tags_are_known_beside_the_content_each_once() {
         let text = "@ada and @eve, #rust #Rust #go";
         let accounts = [("ada".to_owned(), "a1".to_owned())].into();
-        let facets: Vec<Facet> = facets::find(text).into_iter().map(|facet| resolved(facet, &accounts)).collect();
+        let facets: Vec<Facet> =
+            facets::find(text).into_iter().map(|facet| mention::resolved(facet, &accounts)).collect();
         let attributes = attributes(&facets);
         assert_eq!(attributes.mentioned_account_ids, ["a1"], "nobody is @eve");
         assert_eq!(attributes.tags, ["go", "rust"]);

@@ -243,8 +243,43 @@ impl messaging::message_service_server::MessageService for Bare {
         let consistency_token = self.0.command(Kind::SendMessage, &conversation_id, 0).await?;
         let (message_id, sender_id) = (conversation_id.clone(), conversation_id.clone());
         let create_time = Some(kith_proto::time::timestamp(1));
-        let message = messaging::SentMessage { conversation_id, message_id, sender_id, text, create_time };
+        let message = messaging::SentMessage {
+            conversation_id,
+            message_id,
+            sender_id,
+            text,
+            create_time,
+            ..messaging::SentMessage::default()
+        };
         Ok(Response::new(messaging::SendMessageResponse { message: Some(message), consistency_token }))
+    }
+
+    async fn edit_message(
+        &self,
+        _request: Request<messaging::EditMessageRequest>,
+    ) -> Result<Response<messaging::EditMessageResponse>, Status> {
+        absent()
+    }
+
+    async fn unsend_message(
+        &self,
+        _request: Request<messaging::UnsendMessageRequest>,
+    ) -> Result<Response<messaging::UnsendMessageResponse>, Status> {
+        absent()
+    }
+
+    async fn react_to_message(
+        &self,
+        _request: Request<messaging::ReactToMessageRequest>,
+    ) -> Result<Response<messaging::ReactToMessageResponse>, Status> {
+        absent()
+    }
+
+    async fn remove_message_reaction(
+        &self,
+        _request: Request<messaging::RemoveMessageReactionRequest>,
+    ) -> Result<Response<messaging::RemoveMessageReactionResponse>, Status> {
+        absent()
     }
 
     async fn list_messages(

@@ -173,7 +173,7 @@ impl<C: Connection> Target<C> {
             }
             Kind::SendMessage => {
                 let (conversation_id, text) = (world::text_id(Thing::Conversation, account), TEXT.to_owned());
-                let message = SendMessageRequest { conversation_id, text, request_id, at_least: Vec::new() };
+                let message = SendMessageRequest { conversation_id, text, request_id, ..SendMessageRequest::default() };
                 let answer: SendMessageResponse = self.call(SEND_MESSAGE, account, message).await?;
                 Ok(answer.consistency_token)
             }

@@ -135,9 +135,10 @@ pub fn message(n: u64, conversation: u64) -> Fact {
         conversation_id: text_id(Thing::Conversation, conversation),
         message_id: text_id(Thing::Message, n),
         sender_id: text_id(Thing::Account, conversation),
-        content: Some(Content::close(&MessageContent { text: TEXT.to_owned() })),
+        content: Some(Content::close(&MessageContent { text: TEXT.to_owned(), ..MessageContent::default() })),
         create_time: Some(time::timestamp(3_000)),
         payload_digest: vec![7; 32].into(),
+        ..MessageSent::default()
     };
     (id(Thing::Message, n), Messaging::MessageSent(event).into())
 }

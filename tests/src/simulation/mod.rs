@@ -33,7 +33,7 @@ use kith_log::Record;
 use tokio::time::Instant;
 
 pub use checks::Finding;
-pub use plan::{Forgets, Mode, Plan};
+pub use plan::{Draws, Forgets, Mode, Plan};
 pub use planted::Planted;
 pub use real::{Lasts, Workload};
 pub use services::Keys;
@@ -155,7 +155,7 @@ async fn caught_up(world: &Arc<World>) -> Result<Arc<Process>> {
 }
 
 async fn at_the_end(world: &World, process: &Arc<Process>, history: &[Call], report: &mut Report) -> Result<()> {
-    let mut model = Model::of(&world.log.dump(), world.plan.partitions);
+    let mut model = Model::of(&world.log.dump(), world.plan.partitions, world::EDIT_WINDOW);
     model.remember(history);
     let last = settled::read_all(&process.callers, &model, 1).await;
     report.findings.extend(checks::told(&model, history, &last));

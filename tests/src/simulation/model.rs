@@ -2,6 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kith_content::{Content, Opener};
 use kith_fold::Token;
@@ -50,6 +51,8 @@ pub struct Model {
     /// Texts of what is made, with the ids that say them.
     pub said: BTreeMap<String, BTreeSet<String>>,
     made: BTreeMap<String, Made>,
+    /// For how long a message may be edited.
+    pub edit_window_us: i64,
 }
 
 /// What a record says; of a record that says nothing, nothing.
@@ -58,8 +61,9 @@ pub fn said<M: Message + Default>(content: Option<&Content>) -> M {
 }
 
 impl Model {
-    pub fn of(records: &[Record], partitions: PartitionIndex) -> Self {
-        let mut model = Self { partitions, ..Self::default() };
+    pub fn of(records: &[Record], partitions: PartitionIndex, edit_window: Duration) -> Self {
+        let edit_window_us = i64::try_from(edit_window.as_micros()).unwrap_or(i64::MAX);
+        let mut model = Self { partitions, edit_window_us, ..Self::default() };
         nouns::ALL.iter().for_each(|noun| noun.begin(&mut model));
         for record in records {
             let position = record.position;

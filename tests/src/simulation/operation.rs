@@ -38,6 +38,10 @@ pub enum Confusion {
     AccountsOfAll,
     /// Now for the place that a cursor names.
     CursorIsNow,
+    /// A stream does not tell what becomes of messages.
+    AmendsUntold,
+    /// Who searches for nobody in particular.
+    NobodyAsks,
 }
 
 /// What was answered.

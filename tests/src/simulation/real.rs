@@ -30,6 +30,8 @@ use super::target::{Patience, Target, outcome};
 /// A process that is killed and started again gets some two minutes.
 const PATIENCE: Patience =
     Patience { attempts: 240, retry_ms: (20, 1_000), think_ms: (0, 4), call_timeout: Duration::from_secs(10) };
+/// As of a release.
+const EDIT_WINDOW: Duration = Duration::from_secs(kith_service::limits::MESSAGE_EDIT_SECONDS);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const CLIENTS: usize = 8;
 /// Things that are done for each person.
@@ -119,7 +121,7 @@ impl Workload {
 
     /// Reads everything readable, and checks all answers against the log. Returns the number of commands answered OK.
     pub async fn holds(self, log: &[Record]) -> Result<u64> {
-        let mut model = Model::of(log, self.target.plan.partitions);
+        let mut model = Model::of(log, self.target.plan.partitions, EDIT_WINDOW);
         let mut history = self.shared.take_history();
         // What the log had when a call was answered is not known: any of it.
         history.iter_mut().for_each(|call| call.after = model.ends.clone());

@@ -30,6 +30,8 @@ use crate::{digests, next};
 pub const EPOCH_MS: i64 = 1_767_225_600_000;
 /// How wide a place in an inbox is: a history takes seconds, in which a conversation should move.
 pub const PLACE: Duration = Duration::from_millis(50);
+/// For how long messages may be edited: minutes do not pass here either.
+pub const EDIT_WINDOW: Duration = Duration::from_millis(700);
 /// How long a process is frozen before the others get its partitions.
 const SESSION_TIMEOUT_MS: u64 = 300;
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,7 +80,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn groups_of_this(plan: &Plan) -> Result<Vec<Group>> {
     let mut groups = digests::groups(plan.push_threshold, plan.partitions)?;
-    let messaging = kith_messaging::group_with_places(1, PLACE);
+    let messaging = kith_messaging::group_with_times(1, PLACE, EDIT_WINDOW);
     groups.iter_mut().filter(|group| group.name == messaging.name).for_each(|group| *group = messaging.clone());
     Ok(groups)
 }

@@ -34,7 +34,7 @@ async fn asks(who: &Caller, whom: &Account) -> (String, String) {
 
 fn saying(conversation_id: &str, text: &str, token: &str) -> SendMessageRequest {
     let (conversation_id, text, at_least) = (conversation_id.to_owned(), text.to_owned(), vec![token.to_owned()]);
-    SendMessageRequest { conversation_id, text, request_id: String::new(), at_least }
+    SendMessageRequest { conversation_id, text, at_least, ..SendMessageRequest::default() }
 }
 
 async fn says(who: &Caller, conversation_id: &str, text: &str, token: &str) -> String {

@@ -17,7 +17,7 @@ use kith_runtime::Runtime;
 
 use kith_tests::digests;
 use kith_tests::simulated::{SimulatedLog, SimulatedTables};
-use kith_tests::simulation::{Keys, Mode, Plan, run};
+use kith_tests::simulation::{Draws, Keys, Mode, Plan, run};
 use prost_reflect::DescriptorPool;
 use tokio::time::Instant;
 
@@ -50,7 +50,10 @@ const HISTORIES: &[(&str, u64)] = &[
     ("19", 209),
     ("tags", 312),
     ("handles", 401),
+    (TALKS, 119),
 ];
+/// Of people who do nothing but talk: what becomes of messages is rare where there is everything.
+const TALKS: &str = "talks";
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;
 /// 2026-06-01T00:00:00Z: after everything that was recorded.
@@ -138,7 +141,7 @@ fn folds_write_what_their_version_says() {
 fn history(name: &'static str, seed: u64) -> History {
     let path = folder("histories").join(format!("{name}.jsonl"));
     if !path.exists() && writes() {
-        std::fs::write(&path, recorded(seed)).unwrap();
+        std::fs::write(&path, recorded(name, seed)).unwrap();
     }
     let text =
         std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}; `make golden`", path.display()));
@@ -147,8 +150,12 @@ fn history(name: &'static str, seed: u64) -> History {
     History { name, partitions, records: lines.map(|line| read(line).unwrap()).collect() }
 }
 
-fn recorded(seed: u64) -> String {
+fn recorded(name: &str, seed: u64) -> String {
     let plan = Plan { steps: STEPS, ..Plan::of(seed, Mode::Safety) };
+    let plan = match name {
+        TALKS => Plan { people: 3, clients: 3, steps: 4 * STEPS, draws: Draws::Talks, ..plan },
+        _ => plan,
+    };
     let partitions = plan.partitions;
     let report = run(plan, None, &Arc::new(Keys::make().unwrap())).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);

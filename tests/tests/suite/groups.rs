@@ -26,7 +26,7 @@ use crate::bad_input::caller::{Account, Caller, World};
 
 async fn says(who: &Caller, id: &str, text: &str, token: &str) -> String {
     let (conversation_id, text, at_least) = (id.to_owned(), text.to_owned(), vec![token.to_owned()]);
-    let message = SendMessageRequest { conversation_id, text, request_id: String::new(), at_least };
+    let message = SendMessageRequest { conversation_id, text, at_least, ..SendMessageRequest::default() };
     who.send_message(message).await.ok().consistency_token
 }
 

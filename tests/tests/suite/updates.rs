@@ -125,7 +125,7 @@ async fn listen_at(
                 numbers.extend(1..=conversation.last_message_number);
             }
             Some(Update::CaughtUp(_)) => caught_up = true,
-            Some(Update::Left(_)) | None => {}
+            Some(Update::Left(_) | Update::MarkerMoved(_)) | None => {}
         }
     }
     Ok(())
@@ -143,7 +143,7 @@ async fn send(person: &Person, processes: &[SocketAddr], conversation_id: &str, 
             conversation_id: conversation_id.to_owned(),
             text: format!("message {number}"),
             request_id: format!("message-{number}"),
-            at_least: Vec::new(),
+            ..SendMessageRequest::default()
         };
         match MessageServiceClient::new(channel(*process)).send_message(person.asks(request)).await {
             Ok(_) => return Ok(()),

@@ -77,6 +77,9 @@ pub const FIRST_EVENTS: u32 = 1;
 /// The version with requests, their acceptance and policies in messaging: who reads less would put requests into inboxes.
 pub const CONSENT_EVENTS: u32 = 2;
 
+/// The version with edits, unsending and reactions in messaging, and one's own view of a conversation.
+pub const MESSAGE_EVENTS: u32 = 2;
+
 /// The version with updates of profiles, which no older reader knows.
 pub const PROFILE_EVENTS: u32 = 2;
 
@@ -98,8 +101,7 @@ pub const TAG_EVENTS: u32 = 2;
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
-        Event::Messaging(event) if is_of_consent(event) => CONSENT_EVENTS,
-        Event::Messaging(event) if is_of_groups(event) => GROUP_EVENTS,
+        Event::Messaging(event) => of_messaging(event),
         Event::MessagingPrivate(_) => GROUP_EVENTS,
         Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
         Event::Identity(Identity::Muted(_) | Identity::Unmuted(_) | Identity::FollowerRemoved(_)) => GRAPH_EVENTS,
@@ -114,13 +116,29 @@ pub(crate) fn needs(event: &Event) -> u32 {
     event.rules().unwrap_or_default().max(of_type)
 }
 
-fn is_of_consent(event: &Messaging) -> bool {
+fn of_messaging(event: &Messaging) -> u32 {
     match event {
-        Messaging::ConversationCreated(event) => !event.asked_member_ids.is_empty(),
-        Messaging::ConversationAccepted(_) | Messaging::ConversationDeclined(_) | Messaging::MessagingPolicySet(_) => {
-            true
-        }
-        _ => false,
+        Messaging::ConversationCreated(event) if event.asked_member_ids.is_empty() => FIRST_EVENTS,
+        Messaging::MessageSent(_) | Messaging::ReadMarkerMoved(_) => FIRST_EVENTS,
+        Messaging::ConversationCreated(_)
+        | Messaging::ConversationAccepted(_)
+        | Messaging::ConversationDeclined(_)
+        | Messaging::MessagingPolicySet(_) => CONSENT_EVENTS,
+        Messaging::MessageEdited(_)
+        | Messaging::MessageUnsent(_)
+        | Messaging::MessageReactionAdded(_)
+        | Messaging::MessageReactionRemoved(_)
+        | Messaging::ConversationMuted(_)
+        | Messaging::ConversationUnmuted(_)
+        | Messaging::ConversationArchived(_)
+        | Messaging::ConversationUnarchived(_)
+        | Messaging::ConversationMarkedUnread(_) => MESSAGE_EVENTS,
+        Messaging::GroupCreated(_)
+        | Messaging::MembersAdded(_)
+        | Messaging::MemberRemoved(_)
+        | Messaging::MemberLeft(_)
+        | Messaging::MemberRoleSet(_)
+        | Messaging::GroupUpdated(_) => GROUP_EVENTS,
     }
 }
 
@@ -131,18 +149,6 @@ fn is_of_handles(event: &IdentityPrivate) -> bool {
             | IdentityPrivate::HandleClaimRequested(_)
             | IdentityPrivate::HandleChangeSettled(_)
             | IdentityPrivate::HandleReleased(_)
-    )
-}
-
-fn is_of_groups(event: &Messaging) -> bool {
-    matches!(
-        event,
-        Messaging::GroupCreated(_)
-            | Messaging::MembersAdded(_)
-            | Messaging::MemberRemoved(_)
-            | Messaging::MemberLeft(_)
-            | Messaging::MemberRoleSet(_)
-            | Messaging::GroupUpdated(_)
     )
 }
 
@@ -192,8 +198,9 @@ mod tests {
     use kith_proto::messaging::private::v1::GroupChangeRequested;
     use kith_proto::messaging::private::v1::messaging_private_event::Event as MessagingPrivate;
     use kith_proto::messaging::v1::{
-        ConversationAccepted, ConversationCreated, ConversationDeclined, GroupCreated, GroupUpdated, MemberLeft,
-        MemberRemoved, MemberRoleSet, MembersAdded, MessageSent, MessagingPolicySet,
+        ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationMuted, GroupCreated, GroupUpdated,
+        MemberLeft, MemberRemoved, MemberRoleSet, MembersAdded, MessageEdited, MessageReactionRemoved, MessageSent,
+        MessagingPolicySet,
     };
     use kith_proto::posts::private::v1::EditRequested;
     use kith_proto::posts::v1::PostDeleted;
@@ -241,6 +248,12 @@ mod tests {
             Messaging::MessagingPolicySet(MessagingPolicySet::default()).into(),
         ];
         assert_eq!(later.map(|event| needs(&event)), [CONSENT_EVENTS; 4]);
+        let of_messages: [Event; 3] = [
+            Messaging::MessageEdited(MessageEdited::default()).into(),
+            Messaging::MessageReactionRemoved(MessageReactionRemoved::default()).into(),
+            Messaging::ConversationMuted(ConversationMuted::default()).into(),
+        ];
+        assert_eq!(of_messages.map(|event| needs(&event)), [MESSAGE_EVENTS; 3]);
         let first: [Event; 2] = [
             Messaging::ConversationCreated(created(&[])).into(),
             Messaging::MessageSent(MessageSent::default()).into(),

@@ -1,19 +1,23 @@
+mod amended;
 mod groups;
 mod histories;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kith_content::Content;
 use kith_log::{LogPartition, Position};
 use kith_proto::messaging::v1::{
-    ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationKind, MessageContent, ReadMarkerMoved,
+    ConversationAccepted, ConversationCreated, ConversationDeclined, ConversationKind, MessageContent, MessagePreview,
+    MessageSent, ReadMarkerMoved,
 };
 use kith_proto::time;
+use kith_tables::Timestamp;
 
 use super::*;
 use crate::inbox::InboxRow;
 use crate::requests::{OpenedRow, RequestRow};
 
-const FOLD: Conversations = Conversations { place_us: 3_600_000_000 };
+const FOLD: Conversations = Conversations { place_us: 3_600_000_000, edit_window_us: 2_500 };
 const CONVERSATION: RecordId = RecordId([0xc0; 16]);
 const ADA: RecordId = RecordId([1; 16]);
 const BOB: RecordId = RecordId([2; 16]);
@@ -56,9 +60,11 @@ fn sent(message: u8, by: RecordId) -> Happened {
         conversation_id: CONVERSATION.to_string(),
         message_id: RecordId([message; 16]).to_string(),
         sender_id: by.to_string(),
-        content: Some(Content::close(&MessageContent { text: format!("message {message}") })),
+        content: Some(Content::close(&said(&format!("message {message}")))),
         create_time: Some(time::of_us(i64::from(message) * 1_000)),
         payload_digest: vec![message].into(),
+        preview: Some(preview(&format!("message {message}"))),
+        ..MessageSent::default()
     };
     (RecordId([message; 16]), MessagingEvent::MessageSent(event))
 }
@@ -68,9 +74,17 @@ fn read(id: u8, by: RecordId, up_to_number: u64) -> Happened {
         conversation_id: CONVERSATION.to_string(),
         account_id: by.to_string(),
         up_to_number,
-        create_time: None,
+        ..ReadMarkerMoved::default()
     };
     (RecordId([id; 16]), MessagingEvent::ReadMarkerMoved(event))
+}
+
+fn said(text: &str) -> MessageContent {
+    MessageContent { text: text.to_owned(), ..MessageContent::default() }
+}
+
+fn preview(text: &str) -> Content {
+    Content::close(&MessagePreview { text: text.to_owned() })
 }
 
 /// Messages, the conversation, its rows in the inboxes and among the requests, and who has a place where to look for it.
@@ -107,6 +121,7 @@ impl Folded {
         }
         for (offset, happened) in history {
             let record = record(offset, happened);
+            FOLD.scope(&record).into_iter().for_each(|scope| folded.rows.load_empty(&scope));
             folded.rows.apply_at(offset, |rows| FOLD.apply(rows, &record));
             folded.spread(&record);
         }

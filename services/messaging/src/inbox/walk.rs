@@ -159,6 +159,8 @@ pub struct Reader<'a> {
     pub tables: &'a dyn Keyspace,
     pub partitions: PartitionIndex,
     pub account_id: &'a str,
+    /// Whether a conversation is of the list, as it is now. Of a list that shows few, pages are short or empty.
+    pub shows: &'a (dyn Fn(&InboxRow) -> bool + Sync),
 }
 
 impl Reader<'_> {
@@ -205,7 +207,8 @@ impl Reader<'_> {
             let Some(row) = row else { return Ok(None) };
             let damaged = || StoreError::Damaged("a row of an inbox does not read as its type".to_owned());
             let row: InboxRow = row.read().ok_or_else(damaged)?;
-            Ok(walk.time_there(hint, &row, self.partitions).map(|time| (time, row)))
+            let time = walk.time_there(hint, &row, self.partitions).filter(|_| (self.shows)(&row));
+            Ok(time.map(|time| (time, row)))
         };
         round.hints.iter().zip(rows).map(counts).collect()
     }

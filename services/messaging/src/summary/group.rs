@@ -97,6 +97,6 @@ impl Summary {
             before,
         };
         let consent = if new.asked { Consent::Asked } else { Consent::Given };
-        self.members.insert(Member { account_id: new.account_id.clone(), progress, consent, seat: Some(seat) })
+        self.members.insert(Member { progress, consent, ..Member::new(new.account_id.clone(), Some(seat)) })
     }
 }

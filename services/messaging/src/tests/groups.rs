@@ -1,11 +1,13 @@
 //! Groups: who is in one, what each sees of it, and where it stands for each.
 
 use kith_log::topics;
+use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_stage::sealed;
 
 use super::requests::{counts, decline, requests};
 use super::*;
 
+mod amended;
 mod contended;
 
 const CAT: RecordId = RecordId([4; 16]);

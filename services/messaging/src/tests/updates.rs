@@ -22,13 +22,21 @@ struct Stream {
 /// An update, as a text.
 fn shown(update: Update) -> String {
     match update {
-        Update::Message(message) => format!("{}: {}", message.number, message.text),
+        Update::Message(message) if message.unsend_time.is_some() => format!("{} unsent", message.number),
+        Update::Message(message) => {
+            let reactions: Vec<_> =
+                message.reactions.iter().map(|of| format!(" {}{}", of.grapheme, of.count)).collect();
+            format!("{}: {}{}", message.number, message.text, reactions.concat())
+        }
         Update::Conversation(conversation) => {
             let consent = conversation.consent().as_str_name().to_lowercase();
-            format!("{consent} {} unread {}", conversation.last_message_number, conversation.unread_count)
+            let own = [(conversation.muted, " muted"), (conversation.archived, " archived")];
+            let own: String = own.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
+            format!("{consent} {} unread {}{own}", conversation.last_message_number, conversation.unread_count)
         }
         Update::CaughtUp(_) => "caught up".to_owned(),
         Update::Left(_) => "left".to_owned(),
+        Update::MarkerMoved(moved) => format!("read {}", moved.marker.unwrap_or_default().read_number),
     }
 }
 
@@ -138,7 +146,7 @@ async fn copies_are_told_once_and_messages_that_are_none_never() {
 }
 
 #[tokio::test]
-async fn who_declined_or_blocks_is_told_nothing_more() {
+async fn who_declined_is_told_nothing_more_and_who_blocks_what_is_listed() {
     let world = World::start().await;
     people(&world).await;
     let (conversation, token) = direct(&world, EVE, ADA).await.unwrap();
@@ -163,7 +171,8 @@ async fn who_declined_or_blocks_is_told_nothing_more() {
     world.publish(RecordId([78; 16]), sent).await;
     let accept = AcceptConversationRequest { conversation_id: id, at_least: vec![token], ..Default::default() };
     world.messaging.accept_conversation(by(ADA, accept)).await.unwrap();
-    assert_eq!(adas.takes(1).await, ["consent_accepted 1 unread 1"], "nothing of Bob's message");
+    // Bob's raced with the block, and both find it in their conversation.
+    assert_eq!(adas.takes(2).await, ["1: ", "consent_accepted 1 unread 1"]);
 }
 
 #[tokio::test]
@@ -231,4 +240,54 @@ async fn a_cursor_that_is_none_is_refused() {
     let request = StreamUpdatesRequest { cursor: "x".into(), ..StreamUpdatesRequest::default() };
     let status = world.messaging.stream_updates(by(ADA, request)).await.map(|_| ()).unwrap_err();
     assert_eq!(refusal(&status), (Code::InvalidArgument, "CONSISTENCY_TOKEN_INVALID".into()));
+}
+
+#[tokio::test]
+async fn what_becomes_of_a_message_is_told_to_all_and_ones_own_view_to_oneself() {
+    let world = World::start().await;
+    friends(&world).await;
+    let (conversation, token) = direct(&world, ADA, BOB).await.unwrap();
+    let id = conversation.conversation_id.as_str();
+    let (message, token) = send(&world, ADA, writing(id, "frist", "", &token)).await.unwrap();
+    let (mut adas, mut bobs) =
+        (Stream::open(&world, ADA, "", &token).await, Stream::open(&world, BOB, "", &token).await);
+    adas.takes(2).await;
+    bobs.takes(2).await;
+    let (conversation_id, message_id) = (id.to_owned(), message.message_id);
+    let edit = EditMessageRequest {
+        conversation_id: conversation_id.clone(),
+        message_id: message_id.clone(),
+        text: "first".into(),
+        ..EditMessageRequest::default()
+    };
+    world.messaging.edit_message(by(ADA, edit)).await.unwrap();
+    assert_eq!([bobs.takes(1).await, adas.takes(1).await], [["1: first"], ["1: first"]]);
+    let react = ReactToMessageRequest {
+        conversation_id: conversation_id.clone(),
+        message_id: message_id.clone(),
+        grapheme: "x".into(),
+        ..ReactToMessageRequest::default()
+    };
+    world.messaging.react_to_message(by(BOB, react)).await.unwrap();
+    assert_eq!([bobs.takes(1).await, adas.takes(1).await], [["1: first x1"], ["1: first x1"]]);
+    let read = |visibility: ReadVisibility| MarkReadRequest {
+        conversation_id: conversation_id.clone(),
+        up_to_number: 1,
+        visibility: visibility.into(),
+        ..MarkReadRequest::default()
+    };
+    world.messaging.mark_read(by(BOB, read(ReadVisibility::Private))).await.unwrap();
+    assert_eq!(bobs.takes(1).await, ["consent_accepted 1 unread 0"]);
+    world.messaging.mark_read(by(BOB, read(ReadVisibility::Public))).await.unwrap();
+    assert_eq!([bobs.takes(1).await, adas.takes(1).await], [["consent_accepted 1 unread 0"], ["read 1"]]);
+    let mute = MuteConversationRequest { conversation_id: conversation_id.clone(), ..Default::default() };
+    world.messaging.mute_conversation(by(BOB, mute)).await.unwrap();
+    let muted = "consent_accepted 1 unread 0 muted";
+    assert_eq!(bobs.takes(1).await, [muted]);
+    let archive = ArchiveConversationRequest { conversation_id: conversation_id.clone(), ..Default::default() };
+    world.messaging.archive_conversation(by(BOB, archive)).await.unwrap();
+    assert_eq!(bobs.takes(1).await, [format!("{muted} archived")]);
+    let unsend = UnsendMessageRequest { conversation_id, message_id, ..UnsendMessageRequest::default() };
+    world.messaging.unsend_message(by(ADA, unsend)).await.unwrap();
+    assert_eq!([bobs.takes(1).await, adas.takes(1).await], [["1 unsent"], ["1 unsent"]], "and not of his view to her");
 }

@@ -9,8 +9,7 @@ use kith_fold::Token;
 use kith_log::{LogPartition, Position, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::stream_updates_response::Update;
-use kith_proto::messaging::v1::{CaughtUp, Conversation, Left, Message, StreamUpdatesResponse, rpc};
-use kith_relations::sight::Viewer;
+use kith_proto::messaging::v1::{CaughtUp, Conversation, Left, MarkerMoved, Message, StreamUpdatesResponse, rpc};
 use kith_service::Failure;
 use kith_service::auth::Asker;
 use kith_service::call::{Call, Handlers};
@@ -18,13 +17,17 @@ use kith_service::deadline::{Deadline, DeadlineRules};
 use kith_service::kit::Seen;
 use kith_service::query::PageAsk;
 use kith_service::tail::{Ended, Heard, Listener};
-use kith_tables::Key;
+use kith_tables::{Key, Timestamp};
 
 use super::{Change, What};
-use crate::conversation::{self, CONVERSATIONS, MessageRow};
+use crate::conversation::{self, CONVERSATIONS};
+use crate::inbox::InboxRow;
 use crate::inbox::walk::{Reader, Walk};
+use crate::kept::MessageRow;
+use crate::listing::{self, Around};
 use crate::members::Member;
-use crate::{MessagingService, inbox, message, requests};
+use crate::summary::Summary;
+use crate::{MessagingService, inbox, requests, visible};
 
 const TOO_SLOW: &str = "the stream was not read fast enough; come back with its last cursor";
 /// After so long without a change, the cursor alone is told.
@@ -83,7 +86,7 @@ impl Telling {
         let (shown, ready, begins) = (BTreeMap::new(), VecDeque::new(), Some(Begins::Missed));
         let mut own = Self { service: service.clone(), asker, listener, shown, ready, begins };
         if !is_whole {
-            own.begin_with(beginning(&seen, since.as_ref()).await?);
+            own.begin_with(beginning(service, &seen, since.as_ref()).await?);
         }
         Ok(own)
     }
@@ -165,19 +168,32 @@ impl Telling {
         let member = found.row.members.get(&seen.viewer);
         match (what, member) {
             (What::Conversation, None) => Ok(Some(Update::Left(Left { conversation_id: conversation_id.clone() }))),
-            (What::Conversation, Some(_)) => {
-                let summary = conversation::without_absent(&seen.state, &seen.viewer, found.row).await?;
-                let seen_by = inbox::seen_by(&seen.opener(), &seen.viewer, conversation_id, &summary);
-                Ok(seen_by.map(Update::Conversation))
+            (What::Conversation, Some(_)) => self.conversation(seen, conversation_id, &found.row).await,
+            (What::Marker { account_id }, Some(_)) if *account_id == seen.viewer => {
+                self.conversation(seen, conversation_id, &found.row).await
             }
+            (What::Marker { account_id }, Some(member)) if member.consent.is_told() => {
+                let marker = listing::marker_of(seen, &found.row, account_id).await?;
+                let marker = marker.map(Some);
+                Ok(marker.map(|marker| {
+                    Update::MarkerMoved(MarkerMoved { conversation_id: conversation_id.clone(), marker })
+                }))
+            }
+            (What::Marker { .. }, _) => Ok(None),
             (What::Message { number, .. }, member) if !member.is_some_and(|member| is_told(member, *number)) => {
                 Ok(None)
             }
             (What::Message { message_id, number }, _) => {
-                let message = message_as_seen(seen, conversation_id, (*number, message_id)).await?;
+                let message = message_as_seen(seen, (conversation_id, &found.row), (*number, message_id)).await?;
                 Ok(message.map(Update::Message))
             }
         }
+    }
+
+    async fn conversation(&self, seen: &Seen<'_>, id: &str, summary: &Summary) -> Result<Option<Update>, Failure> {
+        let viewer = (seen.viewer.as_str(), inbox::now(&self.service));
+        let shown = inbox::seen_by(&seen.state, &seen.opener(), viewer, (id, summary)).await?;
+        Ok(shown.map(Update::Conversation))
     }
 
     /// What no change can be of any more.
@@ -189,26 +205,31 @@ impl Telling {
 
 /// Whether the member is told the message of that number: it has not declined, and was there.
 fn is_told(member: &Member, number: i64) -> bool {
-    member.consent.is_told() && member.seat.as_ref().is_none_or(|seat| seat.shows(number))
+    member.consent.is_told() && member.sees(number)
 }
 
 /// `None`: it is not there, or is out of the caller's sight.
 async fn message_as_seen(
     seen: &Seen<'_>,
-    conversation_id: &str,
+    (conversation_id, summary): (&str, &Summary),
     (number, message_id): (i64, &str),
 ) -> Result<Option<Message>, Failure> {
     let key = Key::text(conversation_id);
     let found = seen.state.row::<MessageRow>(&CONVERSATIONS, &key, [number.into(), message_id.into()]).await?;
     let Some(found) = found else { return Ok(None) };
-    let sight = Viewer::new(&seen.state, &seen.viewer).sight(&found.row.sender_id).await?;
-    Ok(sight.is_clear().then(|| message::present(&seen.opener(), found, conversation_id)))
+    if !visible::sees(&seen.state, &seen.viewer, summary, (number, &found.row.sender_id)).await? {
+        return Ok(None);
+    }
+    let around = Around::of_messages(seen, conversation_id, summary, std::slice::from_ref(&found)).await?;
+    Ok(Some(around.present(&seen.opener(), found, conversation_id)))
 }
 
 /// The conversations of the caller that changed since, or all of the newest.
-async fn beginning(seen: &Seen<'_>, since: Option<&Token>) -> Result<Beginning, Failure> {
+async fn beginning(service: &MessagingService, seen: &Seen<'_>, since: Option<&Token>) -> Result<Beginning, Failure> {
     let (state, partitions) = (&seen.state, seen.state.partition_count());
-    let reader = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer };
+    // Also what was put away.
+    let shows = |_: &InboxRow| true;
+    let reader = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer, shows: &shows };
     let most = if since.is_some() { LOOKED_AT } else { NEWEST };
     let (mut ids, mut walk) = (Vec::new(), Some(Walk::new(&state.as_of(), partitions)));
     while let Some(from) = walk.take().filter(|_| ids.len() < most) {
@@ -219,7 +240,7 @@ async fn beginning(seen: &Seen<'_>, since: Option<&Token>) -> Result<Beginning, 
     let incomplete = walk.is_some() || ids.len() > most;
     let waiting = requests::page(state, &seen.viewer, &PageAsk { size: NEWEST, after: None }).await?;
     ids.extend(waiting.into_iter().flat_map(|page| page.requests).map(|request| request.conversation_id));
-    let read: Vec<_> = ids.into_iter().map(|id| as_it_is(seen, id)).collect();
+    let read: Vec<_> = ids.into_iter().map(|id| as_it_is(seen, inbox::now(service), id)).collect();
     let found: Vec<Option<(Position, Conversation)>> = stream::iter(read).buffered(AT_ONCE).try_collect().await?;
     let is_new =
         |position: &Position| since.is_none_or(|since| since.offset(position.partition) < Some(position.offset));
@@ -228,11 +249,15 @@ async fn beginning(seen: &Seen<'_>, since: Option<&Token>) -> Result<Beginning, 
 }
 
 /// The conversation with what of the log it has.
-async fn as_it_is(seen: &Seen<'_>, conversation_id: String) -> Result<Option<(Position, Conversation)>, Failure> {
+async fn as_it_is(
+    seen: &Seen<'_>,
+    at: Timestamp,
+    conversation_id: String,
+) -> Result<Option<(Position, Conversation)>, Failure> {
     let found = conversation::summary(&seen.state, &conversation_id).await?;
     let partition = LogPartition::of_key(topics::MESSAGING, &conversation_id, seen.state.partition_count());
     let position = Position { partition, offset: found.position };
-    let summary = conversation::without_absent(&seen.state, &seen.viewer, found.row).await?;
-    Ok(inbox::seen_by(&seen.opener(), &seen.viewer, &conversation_id, &summary)
-        .map(|conversation| (position, conversation)))
+    let viewer = (seen.viewer.as_str(), at);
+    let shown = inbox::seen_by(&seen.state, &seen.opener(), viewer, (&conversation_id, &found.row)).await?;
+    Ok(shown.map(|conversation| (position, conversation)))
 }

@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn a_copy_is_answered_as_the_first_or_with_what_stood() {
         // Of an empty log nothing stood.
-        let model = Model::of(&[], 1);
+        let model = Model::of(&[], 1, std::time::Duration::ZERO);
         let found = |call: Call| copies(&model, &[call]).len();
         assert_eq!(found(answered((1, 7), Some((1, 7)))), 0);
         assert_eq!(found(answered((1, 8), Some((1, 7)))), 1);

@@ -57,7 +57,7 @@ mod tests {
     /// Three things in one partition; the second was made by one who had seen the first.
     fn model() -> Model {
         let partition = LogPartition { topic: topics::POSTS, index: 0 };
-        let mut model = Model::of(&[], 1);
+        let mut model = Model::of(&[], 1, std::time::Duration::ZERO);
         for (id, offset) in [("one", 4), ("two", 5), ("alone", 6)] {
             model.makes(id, None, Position { partition, offset });
             model.saw(id, &Token::default());

@@ -13,10 +13,10 @@ use kith_tables::{Key, Row, RowType, Table, Value};
 use tonic::{Code, Status};
 
 use super::accounts::Handles;
-use super::follows::{another, size};
+use super::follows::{always_parted, another, ever_parted, size};
 use super::lists::{List, There, walk, whole};
 use super::presences::{always_away, ever_away};
-use super::talk::{self, Talk};
+use super::talk::{self, FOR_EVER, Talk};
 use super::{Draw, Noun, consents};
 use crate::simulation::board::{Board, Thing};
 use crate::simulation::callers::{Callers, Way};
@@ -40,6 +40,7 @@ impl Noun for Conversations {
                 Draw { weight: 2, draw: |scene| Some(walk(INBOX, size(scene))) },
                 Draw { weight: 2, draw: |_| Some(whole(REQUESTS)) },
                 Draw { weight: 1, draw: |scene| Some(walk(REQUESTS, size(scene))) },
+                Draw { weight: 1, draw: |scene| Some(walk(ARCHIVE, size(scene))) },
             ]
         }
     }
@@ -66,7 +67,7 @@ impl Noun for Conversations {
 
     fn questions(&self, model: &Model) -> Vec<(String, Op)> {
         let people = model.state::<Handles>().people();
-        let lists = [(INBOX, 1), (INBOX, 100), (REQUESTS, 1), (REQUESTS, 100)];
+        let lists = [(INBOX, 1), (INBOX, 100), (REQUESTS, 1), (REQUESTS, 100), (ARCHIVE, 1), (ARCHIVE, 100)];
         people.flat_map(|person| lists.map(|(list, size)| (person.clone(), walk(list, size)))).collect()
     }
 }
@@ -132,6 +133,12 @@ pub struct SeenTalk {
     count: u32,
     role: i32,
     revision: u32,
+    /// Id, sender, beginning; whether it was unsent.
+    last: Option<(String, String, String, bool)>,
+    muted: bool,
+    muted_until: i64,
+    archived: bool,
+    marked: bool,
 }
 
 impl SeenTalk {
@@ -151,6 +158,11 @@ impl SeenTalk {
             count: talk.member_count,
             role: talk.role,
             revision: talk.revision,
+            last: talk.last_message.map(|last| (last.message_id, last.sender_id, last.preview, last.unsent)),
+            muted: talk.muted,
+            muted_until: micros(talk.muted_until.as_ref()),
+            archived: talk.archived,
+            marked: talk.marked_unread,
         }
     }
 
@@ -174,6 +186,39 @@ impl SeenTalk {
             && (self.number, self.written, self.created) == (number, written, now.created)
             && (Some(self.read), self.unread) == (read, now.unread(reader))
             && self.consent == now.consent(reader)
+            && self.is_viewed(reader, now)
+            && self.is_last(reader, now)
+    }
+
+    fn is_viewed(&self, reader: &str, now: &Talk) -> bool {
+        let view = now.view(reader);
+        let ends = self.muted && view.muted_until != FOR_EVER;
+        view.muted().contains(&self.muted)
+            && self.muted_until == if ends { view.muted_until } else { 0 }
+            && (self.archived, self.marked) == (view.is_archived(now.last(), self.muted), view.is_marked())
+    }
+
+    /// In a group what one out of sight wrote last is left out.
+    fn is_last(&self, reader: &str, now: &Talk) -> bool {
+        let last = now.messages.last().filter(|_| now.last_for(reader).0 > 0);
+        let is = |last: &talk::Message| (last.id.clone(), last.sender.clone(), last.text.clone(), last.unsent > 0);
+        self.last == last.map(is) || (now.is_group && self.last.is_none())
+    }
+
+    /// A last message that is missed though its sender was in sight, or shown though it was not.
+    fn wrong_last(&self, model: &Model, call: &Call, states: &[Talk]) -> Option<Finding> {
+        let reader = &call.actor;
+        let [now] = states else { return None };
+        let sender = &now.messages.last().filter(|_| now.is_group && now.last_for(reader).0 > 0)?.sender;
+        match &self.last {
+            None if !ever_parted(model, call, reader, sender) => {
+                Some(Finding::new(TOKEN, format!("{} lacks its last message for {reader}", self.id)))
+            }
+            Some(last) if always_parted(model, call, reader, sender) => {
+                Some(Finding::new(HIDDEN, format!("{} shows {reader} {last:?}", self.id)))
+            }
+            Some(_) | None => None,
+        }
     }
 
     /// Members that are missed though they were there, or shown though they were away.
@@ -249,10 +294,29 @@ impl Operation for GetOrCreateDirect {
 struct ListConversations {
     /// What the caller has made of them.
     consent: Consent,
+    /// Whether those that were put away.
+    archive: bool,
 }
 
-const INBOX: ListConversations = ListConversations { consent: Consent::Accepted };
-const REQUESTS: ListConversations = ListConversations { consent: Consent::Requested };
+const INBOX: ListConversations = ListConversations { consent: Consent::Accepted, archive: false };
+const ARCHIVE: ListConversations = ListConversations { consent: Consent::Accepted, archive: true };
+const REQUESTS: ListConversations = ListConversations { consent: Consent::Requested, archive: false };
+
+impl ListConversations {
+    /// Whether a conversation may be in the list then, and whether it must be.
+    fn has(&self, reader: &str, now: &Talk) -> (bool, bool) {
+        if !now.is_listed(reader, self.consent) {
+            return (false, false);
+        }
+        if self.consent == Consent::Requested {
+            return (true, true);
+        }
+        let view = now.view(reader);
+        let here = |muted: bool| view.is_archived(now.last(), muted) == self.archive;
+        let all: Vec<bool> = view.muted().into_iter().map(here).collect();
+        (all.contains(&true), !all.contains(&false))
+    }
+}
 
 #[async_trait]
 impl List for ListConversations {
@@ -264,6 +328,7 @@ impl List for ListConversations {
         let Ask { actor, at_least, page_token, .. } = ask;
         let list = match self.consent {
             Consent::Requested => ConversationList::Requests.into(),
+            _ if self.archive => ConversationList::Archive.into(),
             _ => ConversationList::Inbox.into(),
         };
         let request = ListConversationsRequest { page_size, page_token, at_least, list };
@@ -278,7 +343,8 @@ impl List for ListConversations {
         let mut there = There::default();
         let talks: BTreeMap<String, Vec<Talk>> = talk::states_of(model, call, &call.actor);
         for (id, states) in &talks {
-            let is_in = |now: &Talk| now.is_listed(&call.actor, self.consent);
+            let may_be_in = |now: &Talk| self.has(&call.actor, now).0;
+            let is_in = |now: &Talk| self.has(&call.actor, now).1;
             // One that rises more often, while its reader walks through the pages, than its places stand may be missed.
             let places: BTreeSet<i64> = states.iter().map(place).collect();
             let is_inbox = self.consent == Consent::Accepted;
@@ -286,7 +352,7 @@ impl List for ListConversations {
             // What is between two in a block is among no requests.
             let (never, at_times) =
                 if is_inbox { (false, false) } else { talk::parted(model, call, &call.actor, states) };
-            there.put(id, states.iter().any(is_in) && !never, states.iter().all(is_in) && stands && !at_times);
+            there.put(id, states.iter().any(may_be_in) && !never, states.iter().all(is_in) && stands && !at_times);
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.id).collect();
         let mut findings = there.check(call, &ids);
@@ -303,6 +369,7 @@ impl List for ListConversations {
         findings.extend(unlike.map(finding));
         let last = |id: &String| talks.get(id).and_then(|states| states.last());
         findings.extend(rows.iter().filter_map(|row| row.wrong_members(model, call, last(&row.id)?)));
+        findings.extend(rows.iter().filter_map(|row| row.wrong_last(model, call, talks.get(&row.id)?)));
         // One that rises meanwhile stands where it stood at the beginning.
         let stays = |row: &&SeenTalk| talks.get(&row.id).into_iter().flatten().all(|now| now.active() == row.active());
         let staying: Vec<&SeenTalk> = rows.iter().filter(stays).collect();

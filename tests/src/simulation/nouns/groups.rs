@@ -17,7 +17,7 @@ use kith_tables::{Key, Row, Table};
 use super::edits::misjudged;
 use super::follows::{another, follows_at, size};
 use super::lists::walk;
-use super::messages::messages_of;
+use super::shown::ListMessages;
 use super::talk::{self, Talk, Talks};
 use super::{Draw, Noun};
 use crate::simulation::board::{Scene, Thing};
@@ -190,7 +190,7 @@ impl Noun for Groups {
             let last = line.last();
             all.extend(last.members.keys().map(|who| (who.clone(), walk(ListMembers { talk: id.clone() }, 2))));
             let former = last.past.keys().filter(|who| !last.members.contains_key(*who));
-            all.extend(former.map(|who| (who.clone(), walk(messages_of(id), 2))));
+            all.extend(former.map(|who| (who.clone(), walk(ListMessages::of(id.clone()), 2))));
         }
         all
     }
@@ -264,19 +264,19 @@ fn apply(model: &mut Model, fact: &Fact, event: &Messaging) {
     };
     verdicts.put.extend(members.iter().map(|member| (id.clone(), by.to_owned(), member.clone())));
     let title = |content: &Option<_>| said::<GroupTitle>(content.as_ref()).title;
-    let (at, seat) = (fact.at, intent_offset + 1);
+    let (at, seat, began) = (fact.at, intent_offset + 1, fact.position.offset);
     talk::change(model, id, fact, |now: &mut Talk| match event {
         Messaging::GroupCreated(event) => {
             (now.is_group, now.created, now.title, now.revision) = (true, at, title(&event.title), 1);
             let owner = NewMember { account_id: event.creator_id.clone(), ..NewMember::default() };
-            now.seat(&owner, (OWNER, ""), (at, seat));
-            event.members.iter().for_each(|member| now.seat(member, (MEMBER, by), (at, seat)));
+            now.seat(&owner, (OWNER, ""), (at, seat), began);
+            event.members.iter().for_each(|member| now.seat(member, (MEMBER, by), (at, seat), began));
         }
         Messaging::MembersAdded(event) => {
             if event.members.iter().any(|member| !now.members.contains_key(&member.account_id)) {
                 now.raised = now.raised.max(at);
             }
-            event.members.iter().for_each(|member| now.seat(member, (MEMBER, by), (at, seat)));
+            event.members.iter().for_each(|member| now.seat(member, (MEMBER, by), (at, seat), began));
         }
         Messaging::MemberRemoved(event) => now.leave(&event.account_id),
         Messaging::MemberLeft(event) => {

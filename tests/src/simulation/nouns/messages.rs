@@ -8,19 +8,21 @@ use kith_proto::Event;
 use kith_proto::messaging::v1::message_service_client::MessageServiceClient;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::messaging::v1::{
-    self, GetUnreadCountsRequest, ListMessagesRequest, MarkReadRequest, MessageContent, SendMessageRequest,
+    self, Consent, GetUnreadCountsRequest, MarkReadRequest, MessageContent, ReadVisibility, SendMessageRequest,
 };
 use kith_service::limits;
 use tonic::{Code, Status};
 
+use super::amends::{MESSAGES, message_of};
 use super::conversations::{CONVERSATIONS, SERVICE};
-use super::follows::{always_parted, ever_parted, size};
-use super::lists::{List, There, walk, whole};
+use super::follows::size;
+use super::lists::{walk, whole};
+use super::shown::{self, ListMessages};
 use super::talk::{self, Message, Talk, Talks, change, states, states_of};
 use super::{Draw, Noun};
-use crate::simulation::board::Scene;
+use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::{Callers, Way};
-use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, LISTS, TOKEN, UNREAD, times};
+use crate::simulation::checks::{EFFECTIVE_ONCE, Finding, UNREAD};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model, micros, said};
 use crate::simulation::operation::{Appended, Ask, Op, Operation, Reply, op, record_id};
@@ -31,14 +33,12 @@ impl Noun for Messages {
     fn draws(&self) -> &'static [Draw] {
         const {
             &[
-                Draw { weight: 8, draw: |scene| Some(op(SendMessage { talk: own(scene)?, text: scene.text() })) },
-                Draw {
-                    weight: 3,
-                    draw: |scene| Some(op(MarkRead { talk: own(scene)?, up_to: scene.chance.between(1, 4) })),
-                },
+                Draw { weight: 8, draw: |scene| Some(op(sending(scene)?)) },
+                Draw { weight: 3, draw: |scene| Some(op(reading(scene)?)) },
                 Draw { weight: 4, draw: |scene| Some(op(GetUnreadCounts { talks: some(scene)? })) },
-                Draw { weight: 1, draw: |scene| Some(whole(ListMessages { talk: own(scene)? })) },
-                Draw { weight: 1, draw: |scene| Some(walk(ListMessages { talk: own(scene)? }, size(scene))) },
+                Draw { weight: 1, draw: |scene| Some(whole(ListMessages::of(own(scene)?))) },
+                Draw { weight: 1, draw: |scene| Some(walk(ListMessages::of(own(scene)?), size(scene))) },
+                Draw { weight: 1, draw: shown::from_a_message },
             ]
         }
     }
@@ -52,7 +52,8 @@ impl Noun for Messages {
             Event::Messaging(Messaging::MessageSent(event)) => {
                 let text = said::<MessageContent>(event.content.as_ref()).text;
                 let (id, sender) = (event.message_id.clone(), event.sender_id.clone());
-                let message = Message { id, sender, text: text.clone(), at: fact.at };
+                let replies_to = event.reply_to_message_id.clone();
+                let message = Message { id, sender, text: text.clone(), at: fact.at, replies_to, ..Message::default() };
                 change(model, &event.conversation_id, fact, |now| now.send(message));
                 // One that came when no more could wait is none.
                 let is_there = |now: &Talk| now.messages.last().is_some_and(|last| last.id == event.message_id);
@@ -61,7 +62,17 @@ impl Noun for Messages {
                 }
             }
             Event::Messaging(Messaging::ReadMarkerMoved(event)) => {
-                change(model, &event.conversation_id, fact, |now| now.read(&event.account_id, event.up_to_number));
+                let (account, up_to) = (&event.account_id, event.up_to_number);
+                change(model, &event.conversation_id, fact, |now| {
+                    if event.visibility() == ReadVisibility::Public {
+                        now.show(account, up_to);
+                    }
+                    if now.members.contains_key(account) && event.clears_mark > 0 {
+                        let view = now.views.entry(account.clone()).or_default();
+                        view.cleared = view.cleared.max(event.clears_mark.min(view.marks));
+                    }
+                    now.read(account, up_to);
+                });
             }
             _ => {}
         }
@@ -72,7 +83,7 @@ impl Noun for Messages {
         let talks = &model.state::<Talks>().0;
         for (talk, line) in talks {
             for member in line.last().members.into_keys() {
-                all.push((member.clone(), walk(ListMessages { talk: talk.clone() }, 3)));
+                all.push((member.clone(), walk(ListMessages::of(talk.clone()), 3)));
                 members.insert(member);
             }
         }
@@ -85,7 +96,19 @@ impl Noun for Messages {
     }
 }
 
-fn own(scene: &Scene<'_>) -> Option<String> {
+/// At times an answer to another message, also one of another conversation.
+fn sending(scene: &Scene<'_>) -> Option<SendMessage> {
+    let talk = own(scene)?;
+    let replied = message_of(scene, &talk).filter(|_| scene.chance.per_mille(300)).map(|message| message.id.clone());
+    Some(SendMessage { talk, text: scene.text(), replies_to: replied.unwrap_or_default() })
+}
+
+fn reading(scene: &Scene<'_>) -> Option<MarkRead> {
+    let (talk, up_to) = (own(scene)?, scene.chance.between(1, 4));
+    Some(MarkRead { talk, up_to, public: scene.chance.per_mille(400) })
+}
+
+pub fn own(scene: &Scene<'_>) -> Option<String> {
     scene.own(CONVERSATIONS).map(|talk| talk.id.clone())
 }
 
@@ -95,67 +118,69 @@ fn some(scene: &Scene<'_>) -> Option<Vec<String>> {
     Some([own(scene)?].into_iter().chain(others).collect())
 }
 
-fn client(to: &Callers) -> MessageServiceClient<Way> {
+pub fn client(to: &Callers) -> MessageServiceClient<Way> {
     MessageServiceClient::new(to.way(SERVICE))
-}
-
-/// A message as it is listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenMessage {
-    pub number: u64,
-    message: Message,
-}
-
-impl SeenMessage {
-    pub fn of(message: v1::Message) -> Self {
-        let at = micros(message.create_time.as_ref());
-        let v1::Message { message_id: id, sender_id: sender, text, number, .. } = message;
-        Self { number, message: Message { id, sender, text, at } }
-    }
-
-    pub fn is_in(&self, talk: &Talk) -> bool {
-        let place = talk.messages.iter().position(|message| *message == self.message);
-        place.is_some_and(|place| self.number == place as u64 + 1)
-    }
 }
 
 #[derive(Debug)]
 struct SendMessage {
     talk: String,
     text: String,
+    /// Empty: none.
+    replies_to: String,
+}
+
+/// A message as `SendMessage` answers it: id, sender, text, time.
+type Sent = (String, String, String, i64);
+
+fn sent(message: &Message) -> Sent {
+    (message.id.clone(), message.sender.clone(), message.text.clone(), message.at)
 }
 
 #[async_trait]
 impl Operation for SendMessage {
-    type Answer = Message;
+    type Answer = Sent;
 
     const SERVICE: &'static str = SERVICE;
     const READS: bool = false;
 
-    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Message>, Status> {
+    async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Sent>, Status> {
         let Ask { actor, request_id, at_least, .. } = ask;
         let (conversation_id, text) = (self.talk.clone(), self.text.clone());
-        let request = SendMessageRequest { conversation_id, text, request_id, at_least };
+        let reply_to_message_id = self.replies_to.clone();
+        let request = SendMessageRequest {
+            conversation_id,
+            text,
+            request_id,
+            at_least,
+            reply_to_message_id,
+            ..SendMessageRequest::default()
+        };
         let sent = client(to).send_message(to.from(&actor, request)).await?.into_inner();
         let v1::SentMessage { message_id: id, sender_id: sender, text, create_time, .. } =
             sent.message.unwrap_or_default();
         let at = micros(create_time.as_ref());
-        Ok(Reply::new(Message { id, sender, text, at }, sent.consistency_token))
+        Ok(Reply::new((id, sender, text, at), sent.consistency_token))
     }
 
-    fn check(&self, model: &Model, call: &Call, told: Result<&Message, Code>) -> Vec<Finding> {
+    fn check(&self, model: &Model, call: &Call, told: Result<&Sent, Code>) -> Vec<Finding> {
         let Ok(message) = told else { return Vec::new() };
-        let said = model.said.get(&self.text).is_some_and(|ids| ids.contains(&message.id));
+        let said = model.said.get(&self.text).is_some_and(|ids| ids.contains(&message.0));
         let missing = || Finding::new(EFFECTIVE_ONCE, format!("sent, and not in the log: {} is {message:?}", call.op));
         if said { Vec::new() } else { vec![missing()] }
     }
 
-    fn made(&self, told: &Message) -> Option<String> {
-        Some(told.id.clone())
+    fn made(&self, told: &Sent) -> Option<String> {
+        Some(told.0.clone())
     }
 
-    fn stands(&self, model: &Model, _call: &Call, told: &Message) -> bool {
-        talk::last(model, &self.talk).is_some_and(|talk| talk.messages.contains(told))
+    fn stands(&self, model: &Model, _call: &Call, told: &Sent) -> bool {
+        talk::ever(model, &self.talk, |now| now.messages.iter().any(|message| sent(message) == *told))
+    }
+
+    fn learn(&self, board: &mut Board, actor: &str, told: &Sent) {
+        let (id, by) = (told.0.clone(), vec![actor.to_owned()]);
+        board.add(MESSAGES, Thing { id, by, on: self.talk.clone(), ..Thing::default() });
     }
 }
 
@@ -163,6 +188,7 @@ impl Operation for SendMessage {
 struct MarkRead {
     talk: String,
     up_to: u64,
+    public: bool,
 }
 
 #[async_trait]
@@ -176,7 +202,8 @@ impl Operation for MarkRead {
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<u64>, Status> {
         let Ask { actor, request_id, at_least, .. } = ask;
         let (conversation_id, up_to_number) = (self.talk.clone(), self.up_to);
-        let request = MarkReadRequest { conversation_id, up_to_number, request_id, at_least };
+        let visibility = if self.public { ReadVisibility::Public } else { ReadVisibility::Private }.into();
+        let request = MarkReadRequest { conversation_id, up_to_number, request_id, at_least, visibility };
         let read = client(to).mark_read(to.from(&actor, request)).await?.into_inner();
         Ok(Reply::new(read.read_number, read.consistency_token))
     }
@@ -188,7 +215,13 @@ impl Operation for MarkRead {
 
     fn in_effect(&self, model: &Model, call: &Call) -> bool {
         let (_, end) = call.meanwhile(model.partition(topics::MESSAGING, &self.talk));
-        let reads = |now: &Talk| now.members.get(&call.actor) >= Some(&self.up_to);
+        let reads = |now: &Talk| {
+            let from = now.seats.get(&call.actor).map_or(0, |(from, ..)| *from);
+            let shown = now.public_markers.get(&call.actor).copied().unwrap_or(0).max(from);
+            now.members.get(&call.actor) >= Some(&self.up_to)
+                && (!self.public || shown >= self.up_to)
+                && !now.view(&call.actor).is_marked()
+        };
         model.state::<Talks>().0.get(&self.talk).is_some_and(|line| line.ever((0, end), reads))
     }
 }
@@ -201,12 +234,49 @@ struct GetUnreadCounts {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SeenUnread {
-    each: Vec<(String, u64)>,
-    total: u64,
-    /// Conversations with any.
-    talks: u64,
+    each: Vec<SeenCount>,
+    /// Unread messages, and conversations with any or with a mark: of the inbox, of what is muted there, of the archive.
+    sums: [u64; 6],
     /// One more if there are said to be more, which no history has.
     requests: u64,
+}
+
+/// Of one conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SeenCount {
+    talk: String,
+    unread: u64,
+    muted: bool,
+    archived: bool,
+    marked: bool,
+}
+
+impl SeenCount {
+    fn is(&self, reader: &str, now: &Talk) -> bool {
+        if !now.is_listed(reader, Consent::Accepted) {
+            return (self.unread, self.muted, self.archived, self.marked) == (0, false, false, false);
+        }
+        let view = now.view(reader);
+        self.unread == now.unread(reader)
+            && view.muted().contains(&self.muted)
+            && (self.archived, self.marked) == (view.is_archived(now.last(), self.muted), view.is_marked())
+    }
+}
+
+/// What a conversation adds to the sums of a reader then, if it is muted or not.
+fn adds(reader: &str, now: &Talk, muted: bool) -> [u64; 6] {
+    let mut sums = [0; 6];
+    if now.is_listed(reader, Consent::Accepted) {
+        let view = now.view(reader);
+        let part = match (view.is_archived(now.last(), muted), muted) {
+            (true, _) => 4,
+            (false, true) => 2,
+            (false, false) => 0,
+        };
+        sums[part] = now.unread(reader);
+        sums[part + 1] = u64::from(sums[part] > 0 || view.is_marked());
+    }
+    sums
 }
 
 #[async_trait]
@@ -219,96 +289,59 @@ impl Operation for GetUnreadCounts {
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<SeenUnread>, Status> {
         let request = GetUnreadCountsRequest { conversation_ids: self.talks.clone(), at_least: ask.at_least };
         let found = client(to).get_unread_counts(to.from(&ask.actor, request)).await?.into_inner();
-        let each = found.counts.into_iter().map(|count| (count.conversation_id, count.unread_count)).collect();
-        let (total, talks) = (found.total_unread_count, found.unread_conversation_count);
+        let count = |count: v1::UnreadCount| SeenCount {
+            talk: count.conversation_id,
+            unread: count.unread_count,
+            muted: count.muted,
+            archived: count.archived,
+            marked: count.marked_unread,
+        };
+        let sums = [
+            found.total_unread_count,
+            found.unread_conversation_count,
+            found.muted_unread_count,
+            found.muted_unread_conversation_count,
+            found.archived_unread_count,
+            found.archived_unread_conversation_count,
+        ];
         let requests = u64::from(found.request_count) + u64::from(found.has_more_requests);
-        Ok(Reply::new(SeenUnread { each, total, talks, requests }, found.as_of))
+        let each = found.counts.into_iter().map(count).collect();
+        Ok(Reply::new(SeenUnread { each, sums, requests }, found.as_of))
     }
 
     fn check(&self, model: &Model, call: &Call, told: Result<&SeenUnread, Code>) -> Vec<Finding> {
         let (Ok(told), reader) = (told, &call.actor) else { return Vec::new() };
-        if !told.each.iter().map(|(talk, _)| talk).eq(&self.talks) {
+        if !told.each.iter().map(|count| &count.talk).eq(&self.talks) {
             return vec![Finding::new(UNREAD, format!("{} was answered for {told:?}", call.op))];
         }
-        let unread = |states: &[Talk]| states.iter().map(|now| now.unread_in_inbox(reader)).collect::<Vec<u64>>();
         let mut findings = Vec::new();
-        for (talk, seen) in &told.each {
-            let known = unread(&states(model, call, talk));
-            if !known.contains(seen) {
-                findings.push(Finding::new(UNREAD, format!("{seen} of {talk} for {reader}, not of {known:?}")));
+        for seen in &told.each {
+            let known = states(model, call, &seen.talk);
+            if !known.iter().any(|now| seen.is(reader, now)) {
+                findings.push(Finding::new(UNREAD, format!("{seen:?} for {reader}, not of {known:?}")));
             }
         }
         // Of all conversations each is read at a time of its own.
-        let (mut fewest, mut most) = ([0; 3], [0; 3]);
+        let (mut fewest, mut most) = ([0; 7], [0; 7]);
         for states in states_of(model, call, reader).values() {
-            let known = unread(states);
-            let (low, high) = (known.iter().min().copied().unwrap_or(0), known.iter().max().copied().unwrap_or(0));
+            let all = states
+                .iter()
+                .flat_map(|now| now.view(reader).muted().into_iter().map(move |muted| adds(reader, now, muted)));
+            let all: Vec<[u64; 6]> = all.collect();
+            for at in 0..6 {
+                let known = || all.iter().map(|sums| sums[at]);
+                fewest[at] += known().min().unwrap_or(0);
+                most[at] += known().max().unwrap_or(0);
+            }
             let waits: Vec<bool> = states.iter().map(|now| now.asked.contains(reader)).collect();
             let (never, at_times) = talk::parted(model, call, reader, states);
-            let all = waits.iter().all(|waits| *waits) && !at_times;
-            let any = waits.iter().any(|waits| *waits) && !never;
-            let add = |sum: [u64; 3], of: [u64; 3]| [sum[0] + of[0], sum[1] + of[1], sum[2] + of[2]];
-            fewest = add(fewest, [low, u64::from(low > 0), u64::from(all)]);
-            most = add(most, [high, u64::from(high > 0), u64::from(any)]);
+            fewest[6] += u64::from(waits.iter().all(|waits| *waits) && !at_times);
+            most[6] += u64::from(waits.iter().any(|waits| *waits) && !never);
         }
-        let seen = [told.total, told.talks, told.requests];
-        if !(0..3).all(|at| (fewest[at]..=most[at]).contains(&seen[at])) {
+        let seen: Vec<u64> = told.sums.into_iter().chain([told.requests]).collect();
+        if !(0..7).all(|at| (fewest[at]..=most[at]).contains(&seen[at])) {
             let what = format!("{told:?} in all for {reader}, not between {fewest:?} and {most:?}");
             findings.push(Finding::new(UNREAD, what));
-        }
-        findings
-    }
-}
-
-/// All of a conversation.
-pub fn messages_of(talk: &str) -> impl List {
-    ListMessages { talk: talk.to_owned() }
-}
-
-/// Newest first.
-#[derive(Debug)]
-struct ListMessages {
-    talk: String,
-}
-
-#[async_trait]
-impl List for ListMessages {
-    type Row = SeenMessage;
-
-    const SERVICE: &'static str = SERVICE;
-
-    async fn page(&self, to: &Callers, ask: Ask, page_size: i32) -> Result<Reply<Vec<SeenMessage>>, Status> {
-        let Ask { actor, at_least, page_token, .. } = ask;
-        let request = ListMessagesRequest { conversation_id: self.talk.clone(), page_size, page_token, at_least };
-        let page = client(to).list_messages(to.from(&actor, request)).await?.into_inner();
-        let answer = page.messages.into_iter().map(SeenMessage::of).collect();
-        Ok(Reply { answer, token: page.as_of, next_page: page.next_page_token })
-    }
-
-    fn check(&self, model: &Model, call: &Call, rows: &[SeenMessage]) -> Vec<Finding> {
-        let states = states(model, call, &self.talk);
-        let mut there = There::default();
-        let reader = &call.actor;
-        for Message { id, sender, .. } in states.iter().flat_map(|now| now.shown(reader)) {
-            // In a group each of a block is hidden from the other.
-            let is_group = states.iter().any(|now| now.is_group);
-            let always = states.iter().all(|now| now.shown(reader).any(|message| message.id == *id));
-            let (hidden, at_times) =
-                (always_parted(model, call, reader, sender), ever_parted(model, call, reader, sender));
-            there.put(id, !(is_group && hidden), always && !(is_group && at_times));
-        }
-        let ids: Vec<&str> = rows.iter().map(|row| &*row.message.id).collect();
-        let mut findings = there.check(call, &ids);
-        let last = talk::last(model, &self.talk).unwrap_or_default();
-        let unlike = rows.iter().filter(|row| !row.is_in(&last));
-        findings.extend(unlike.map(|row| Finding::new(TOKEN, format!("{} has {row:?}, not as it is", call.op))));
-        if !rows.is_sorted_by(|later, earlier| later.number > earlier.number) {
-            findings.push(Finding::new(LISTS, format!("{} is out of order: {rows:?}", call.op)));
-        }
-        let oldest_first: Vec<&str> = ids.iter().rev().copied().collect();
-        findings.extend(times::in_causal_order(model, call, &oldest_first));
-        if !rows.is_sorted_by(|later, earlier| later.message.at >= earlier.message.at) {
-            findings.push(Finding::new(LISTS, format!("{}: times do not rise with numbers: {rows:?}", call.op)));
         }
         findings
     }

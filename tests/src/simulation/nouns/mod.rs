@@ -1,6 +1,7 @@
 //! The nouns: operations, model and checks, one file per noun. To add one, add a file, and a line here.
 
 mod accounts;
+mod amends;
 mod bookmarks;
 mod circles;
 mod comments;
@@ -20,12 +21,15 @@ mod posts;
 mod presences;
 mod profiles;
 mod reactions;
+mod search;
 mod services;
 mod sessions;
 mod shares;
+mod shown;
 mod tags;
 mod talk;
 mod updates;
+mod views;
 
 use kith_tables::{Key, Row, Table};
 
@@ -42,10 +46,11 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 24] = [
+pub const ALL: [&dyn Noun; 27] = [
     &accounts::Accounts,
     &handles::Changes,
     &profiles::Profiles,
+    &search::Search,
     &presences::Presences,
     &sessions::Sessions,
     &follows::Follows,
@@ -65,6 +70,8 @@ pub const ALL: [&dyn Noun; 24] = [
     &consents::Consents,
     &updates::Updates,
     &groups::Groups,
+    &amends::Amends,
+    &views::Views,
     &services::Services,
     &identities::Identities,
 ];
@@ -83,8 +90,15 @@ const NAMING: [&dyn Noun; 3] = [&accounts::Accounts, &handles::Changes, &profile
 
 const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
 
-const TALKS: [&dyn Noun; 5] =
-    [&conversations::Conversations, &messages::Messages, &consents::Consents, &updates::Updates, &groups::Groups];
+const TALKS: [&dyn Noun; 7] = [
+    &conversations::Conversations,
+    &messages::Messages,
+    &consents::Consents,
+    &updates::Updates,
+    &groups::Groups,
+    &amends::Amends,
+    &views::Views,
+];
 
 /// A noun of the suite, for clients and checks.
 pub trait Noun: Sync {

@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 
 use super::edits::misjudged;
 use super::follows::{ever_parted, parted_by};
+use super::search::NAMES;
 use super::{ACCOUNTS, Draw, Noun};
 use crate::simulation::board::Board;
 use crate::simulation::callers::Callers;
@@ -34,7 +35,15 @@ pub struct Profiles;
 struct Shown {
     revision: u32,
     bio: String,
+    name: String,
     handle: String,
+}
+
+/// The account's handle and display name at each time that a call could see; `None`: it was not there.
+pub fn names(model: &Model, call: &Call, account_id: &str) -> Vec<Option<(String, String)>> {
+    let window = call.window(model.partition(topics::IDENTITY, account_id));
+    let states = model.state::<Read>().shown.get(account_id).map(|line| line.within(window)).unwrap_or_default();
+    states.into_iter().map(|shown| (shown.revision > 0).then_some((shown.handle, shown.name))).collect()
 }
 
 /// By account.
@@ -62,7 +71,8 @@ impl Noun for Profiles {
                     draw: |scene| {
                         let known = scene.own(ACCOUNTS).map_or(1, |account| account.number.max(1));
                         let expected_revision = if scene.chance.per_mille(700) { known as u32 } else { 0 };
-                        Some(op(UpdateProfile { bio: scene.text(), expected_revision }))
+                        let (name, ..) = *scene.chance.pick(&NAMES)?;
+                        Some(op(UpdateProfile { bio: scene.text(), name, expected_revision }))
                     },
                 },
                 Draw { weight: 2, draw: |scene| Some(op(GetAccount { account_id: scene.one(ACCOUNTS)?.id.clone() })) },
@@ -84,7 +94,7 @@ impl Noun for Profiles {
                 let line = shown.entry(event.account_id.clone()).or_default();
                 if line.last().revision == 0 {
                     let handle = event.handle_key.clone();
-                    line.set(fact.position.offset, Shown { revision: 1, bio: String::new(), handle });
+                    line.set(fact.position.offset, Shown { revision: 1, handle, ..Shown::default() });
                 }
             }
             Event::IdentityPrivate(Private::ProfileRequested(event)) => {
@@ -101,8 +111,8 @@ impl Noun for Profiles {
                 let line = shown.entry(event.account_id.clone()).or_default();
                 if line.last().revision > 0 && event.intent_offset >= *applied {
                     *applied = event.intent_offset + 1;
-                    let bio = said::<Profile>(event.content.as_ref()).bio;
-                    line.set(fact.position.offset, Shown { revision: event.revision, bio, ..line.last() });
+                    let Profile { bio, display_name: name, .. } = said(event.content.as_ref());
+                    line.set(fact.position.offset, Shown { revision: event.revision, bio, name, ..line.last() });
                 }
             }
             Event::Identity(Identity::HandleChanged(event)) => {
@@ -149,6 +159,7 @@ impl Noun for Profiles {
 #[derive(Debug)]
 struct UpdateProfile {
     bio: String,
+    name: &'static str,
     expected_revision: u32,
 }
 
@@ -160,8 +171,8 @@ struct GetAccount {
 /// What an answer shows.
 fn shown(account: Option<Account>) -> Shown {
     let account = account.unwrap_or_default();
-    let bio = account.profile.unwrap_or_default().bio;
-    Shown { revision: account.profile_revision, bio, handle: account.handle }
+    let Profile { bio, display_name: name, .. } = account.profile.unwrap_or_default();
+    Shown { revision: account.profile_revision, bio, name, handle: account.handle }
 }
 
 /// Whether the profile was ever so.
@@ -185,7 +196,7 @@ impl Operation for UpdateProfile {
 
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Shown>, Status> {
         let Ask { actor, request_id, at_least, .. } = ask;
-        let profile = Some(Profile { bio: self.bio.clone(), ..Profile::default() });
+        let profile = Some(Profile { bio: self.bio.clone(), display_name: self.name.to_owned(), ..Profile::default() });
         let expected_revision = self.expected_revision;
         let request = UpdateProfileRequest { profile, expected_revision, request_id, at_least };
         let mut accounts = AccountServiceClient::new(to.way(SERVICE));

@@ -14,8 +14,90 @@ use crate::simulation::timeline::Timeline;
 pub struct Message {
     pub id: String,
     pub sender: String,
+    /// As it is now; empty: it was unsent.
     pub text: String,
     pub at: i64,
+    /// What it replies to; empty: nothing.
+    pub replies_to: String,
+    /// When it was edited last, and how often; when it was unsent. 0: never.
+    pub edited: i64,
+    pub edits: usize,
+    pub unsent: i64,
+    /// Who reacted, and how.
+    pub reactions: BTreeSet<(String, String)>,
+}
+
+/// The caller's own view of a conversation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct View {
+    /// Microseconds; 0: it is not muted, [`FOR_EVER`]: until it is unmuted.
+    pub muted_until: i64,
+    /// The last number when it was put away.
+    pub archived_at: Option<u64>,
+    pub marks: u64,
+    pub cleared: u64,
+}
+
+/// Of a mute without an end.
+pub const FOR_EVER: i64 = i64::MAX;
+/// Edits of one message that count.
+const EDITS_MAX: usize = 16;
+/// Reactions of one member to one message, and different ones of all.
+const OWN_REACTIONS_MAX: usize = 5;
+const REACTIONS_MAX: usize = 20;
+
+impl Message {
+    pub fn own_reactions(&self, member: &str) -> Vec<String> {
+        self.reactions.iter().filter(|(who, _)| who == member).map(|(_, grapheme)| grapheme.clone()).collect()
+    }
+
+    pub fn edit(&mut self, by: &str, text: String, at: i64, window_us: i64) {
+        if self.sender == by && self.unsent == 0 && at - self.at <= window_us && self.edits < EDITS_MAX {
+            self.text = text;
+            self.edited = at.max(self.edited).max(self.at);
+            self.edits += 1;
+        }
+    }
+
+    pub fn unsend(&mut self, by: &str, at: i64) {
+        if self.sender == by && self.unsent == 0 {
+            self.text.clear();
+            self.reactions.clear();
+            self.unsent = at.max(self.at).max(1);
+        }
+    }
+
+    pub fn react(&mut self, by: &str, grapheme: &str, adds: bool) {
+        let reaction = (by.to_owned(), grapheme.to_owned());
+        if !adds {
+            self.reactions.remove(&reaction);
+            return;
+        }
+        let different: BTreeSet<&String> = self.reactions.iter().map(|(_, grapheme)| grapheme).collect();
+        let fits = different.len() < REACTIONS_MAX || different.contains(&reaction.1);
+        if self.unsent == 0 && self.own_reactions(by).len() < OWN_REACTIONS_MAX && fits {
+            self.reactions.insert(reaction);
+        }
+    }
+}
+
+impl View {
+    /// Whether it may be muted while a call is answered: clocks differ, so of a mute with an end both may be.
+    pub fn muted(&self) -> Vec<bool> {
+        match self.muted_until {
+            0 => vec![false],
+            FOR_EVER => vec![true],
+            _ => vec![false, true],
+        }
+    }
+
+    pub fn is_archived(&self, last: u64, muted: bool) -> bool {
+        self.archived_at.is_some_and(|at| last <= at || muted)
+    }
+
+    pub fn is_marked(&self) -> bool {
+        self.marks > self.cleared
+    }
 }
 
 /// Times in a group that are remembered.
@@ -49,6 +131,11 @@ pub struct Talk {
     pub adders: BTreeMap<String, String>,
     /// The messages that each saw before: above the first number, up to the second.
     pub past: BTreeMap<String, Vec<(u64, u64)>>,
+    /// How far members say to all that they have read.
+    pub public_markers: BTreeMap<String, u64>,
+    pub views: BTreeMap<String, View>,
+    /// Messages that somebody reacted to, or took a reaction back from.
+    pub reacted: BTreeSet<String>,
 }
 
 impl Talk {
@@ -97,7 +184,7 @@ impl Talk {
     }
 
     /// Puts somebody into a group.
-    pub fn seat(&mut self, new: &NewMember, (role, by): (i32, &str), (at, intent): (i64, u64)) {
+    pub fn seat(&mut self, new: &NewMember, (role, by): (i32, &str), (at, intent): (i64, u64), began: Offset) {
         let id = new.account_id.clone();
         if self.members.contains_key(&id) {
             return;
@@ -106,6 +193,8 @@ impl Talk {
         self.roles.insert(id.clone(), role);
         self.seats.insert(id.clone(), (self.last(), at, intent));
         self.adders.insert(id.clone(), by.to_owned());
+        // Marks of this time are numbered from its record on.
+        self.views.insert(id.clone(), View { marks: began, cleared: began, ..View::default() });
         if new.asked {
             self.asked.insert(id);
         }
@@ -113,6 +202,8 @@ impl Talk {
 
     pub fn leave(&mut self, id: &str) {
         self.members.remove(id);
+        self.views.remove(id);
+        self.public_markers.remove(id);
         self.accept(id);
         if let Some((from, ..)) = self.seats.remove(id) {
             let past = self.past.entry(id.to_owned()).or_default();
@@ -161,16 +252,36 @@ impl Talk {
         self.messages.len() >= WAITING_MAX && self.awaits_others(member)
     }
 
-    /// What is unread in a member's inbox.
-    pub fn unread_in_inbox(&self, member: &str) -> u64 {
-        if self.consent(member) == Consent::Accepted { self.unread(member) } else { 0 }
+    pub fn view(&self, member: &str) -> View {
+        self.views.get(member).copied().unwrap_or_default()
     }
 
-    /// Messages of others that a member has not read.
+    /// The message of that id and number, if there is one.
+    pub fn message_mut(&mut self, id: &str, number: u64) -> Option<&mut Message> {
+        let at = (number as usize).checked_sub(1)?;
+        self.messages.get_mut(at).filter(|message| message.id == id)
+    }
+
+    pub fn message(&self, id: &str) -> Option<&Message> {
+        self.messages.iter().find(|message| message.id == id)
+    }
+
+    /// A member tells the others how far it has read.
+    pub fn show(&mut self, member: &str, up_to: u64) {
+        let last = self.last();
+        let from = self.seats.get(member).map_or(0, |(from, ..)| *from);
+        if self.members.contains_key(member) && up_to > from {
+            let shown = self.public_markers.entry(member.to_owned()).or_default();
+            *shown = up_to.min(last).max(*shown);
+        }
+    }
+
+    /// Messages of others that a member has not read and that were not unsent.
     pub fn unread(&self, member: &str) -> u64 {
         let Some(read) = self.members.get(member) else { return 0 };
         let numbers = (1..).zip(&self.messages);
-        numbers.filter(|(number, message)| number > read && message.sender != member).count() as u64
+        let unread = numbers.filter(|(number, message)| number > read && message.sender != member);
+        unread.filter(|(_, message)| message.unsent == 0).count() as u64
     }
 
     pub fn send(&mut self, mut message: Message) {
@@ -218,6 +329,11 @@ pub fn change(model: &mut Model, id: &str, fact: &Fact, change: impl FnOnce(&mut
 /// A conversation at the end; `None`: there never was one.
 pub fn last(model: &Model, id: &str) -> Option<Talk> {
     model.state::<Talks>().0.get(id).map(Timeline::last)
+}
+
+/// A conversation as it ever was.
+pub fn all(model: &Model, id: &str) -> Vec<Talk> {
+    model.state::<Talks>().0.get(id).map(|line| line.within((0, Offset::MAX))).unwrap_or_default()
 }
 
 /// Whether a conversation ever was so.

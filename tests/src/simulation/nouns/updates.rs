@@ -11,8 +11,9 @@ use kith_proto::messaging::v1::update_service_client::UpdateServiceClient;
 use tonic::{Code, Status};
 
 use super::conversations::{SERVICE, SeenTalk};
-use super::messages::SeenMessage;
-use super::talk::{self, Talk, Talks};
+use super::follows::{always_parted, ever_parted};
+use super::shown::SeenMessage;
+use super::talk::{self, Message, Talk, Talks};
 use super::{Draw, Noun};
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{Finding, UPDATES};
@@ -45,9 +46,12 @@ struct StreamUpdates;
 enum Said {
     /// One more began.
     Began,
-    Talk(SeenTalk),
+    /// A conversation, and whether it stands for all messages that it has: at the beginning, where there is no cursor yet.
+    Talk(SeenTalk, bool),
     /// In a conversation.
     Message(String, SeenMessage),
+    /// In that conversation this account has read so far, for all.
+    Marker(String, String, u64),
     CaughtUp,
 }
 
@@ -80,16 +84,29 @@ impl Operation for StreamUpdates {
                 },
             };
             let next = next.ok_or_else(|| Status::unavailable("the stream ended"))?;
-            if !next.cursor.is_empty() {
+            let stands = next.cursor.is_empty();
+            if !stands {
                 cursor = next.cursor;
             }
             match next.update {
+                Some(Update::Message(message))
+                    if ask.confusion == Some(Confusion::AmendsUntold)
+                        && (message.edit_time.is_some() || message.unsend_time.is_some()) => {}
                 Some(Update::Message(message)) => {
-                    answer.push(Said::Message(message.conversation_id.clone(), SeenMessage::of(message)));
+                    answer.push(Said::Message(
+                        message.conversation_id.clone(),
+                        SeenMessage::of(message, &BTreeMap::new()),
+                    ));
                 }
                 Some(Update::Conversation(_)) if is_now => {}
-                Some(Update::Conversation(conversation)) => answer.push(Said::Talk(SeenTalk::of(conversation))),
+                Some(Update::Conversation(conversation)) => {
+                    answer.push(Said::Talk(SeenTalk::of(conversation), stands));
+                }
                 Some(Update::CaughtUp(_)) => answer.push(Said::CaughtUp),
+                Some(Update::MarkerMoved(moved)) => {
+                    let marker = moved.marker.unwrap_or_default();
+                    answer.push(Said::Marker(moved.conversation_id, marker.account_id, marker.read_number));
+                }
                 Some(Update::Left(_)) | None => {}
             }
         }
@@ -101,21 +118,25 @@ impl Operation for StreamUpdates {
         let Ok(told) = told else { return Vec::new() };
         let mut findings = Vec::new();
         let mut next = BTreeMap::<&str, u64>::new();
-        let mut caught_up = false;
+        let mut latest = BTreeMap::<(&str, u64), &SeenMessage>::new();
         for said in told {
             match said {
-                Said::Began => caught_up = false,
-                Said::CaughtUp => caught_up = true,
-                // It stands for all messages that it has.
-                Said::Talk(seen) if !caught_up => {
+                Said::Began | Said::CaughtUp => {}
+                Said::Talk(seen, true) => {
                     let next = next.entry(&seen.id).or_default();
                     *next = (*next).max(seen.number + 1);
+                    latest.retain(|(talk, _), _| *talk != seen.id);
                 }
-                Said::Talk(_) => {}
-                Said::Message(talk, seen) => findings.extend(message(model, call, (talk, seen), &mut next)),
+                Said::Talk(..) => {}
+                Said::Message(talk, seen) => {
+                    latest.insert((talk, seen.number), seen);
+                    findings.extend(message(model, call, (talk, seen), &mut next));
+                }
+                Said::Marker(talk, who, number) => findings.extend(marker(model, (talk, who, *number))),
             }
         }
         findings.extend(missing(model, call, &next));
+        findings.extend(outdated(model, call, &latest));
         findings
     }
 
@@ -132,16 +153,49 @@ fn message<'s>(
     next: &mut BTreeMap<&'s str, u64>,
 ) -> Vec<Finding> {
     let (reader, now) = (&call.actor, talk::last(model, id).unwrap_or_default());
+    let states = talk::all(model, id);
+    let parted = |who: &str| (always_parted(model, call, reader, who), ever_parted(model, call, reader, who));
     let mut findings = Vec::new();
-    if !seen.is_in(&now) || !now.shows(reader, seen.number) {
+    if !seen.is_message(reader, &states, &parted) || !now.shows(reader, seen.number) {
         findings.push(Finding::new(UPDATES, format!("{reader} was told of {id} {seen:?}, not as it is")));
     }
     let expected = next.entry(id).or_insert(1);
     let skips = seen.number > *expected && !may_skip(model, call, id, &now);
-    if seen.number < *expected || skips {
+    // What was told is told again once something becomes of it.
+    let is_amended = |message: &Message| message.edited > 0 || message.unsent > 0;
+    let again = || {
+        let id = &seen.message.id;
+        states.iter().any(|now| now.reacted.contains(id) || now.message(id).is_some_and(is_amended))
+    };
+    if (seen.number < *expected && !again()) || skips {
         findings.push(Finding::new(UPDATES, format!("{reader} was told of {id} {seen:?} where {expected} was next")));
     }
     *expected = (*expected).max(seen.number + 1);
+    findings
+}
+
+/// Who says so, has said so, to all.
+fn marker(model: &Model, (id, who, number): (&str, &str, u64)) -> Option<Finding> {
+    let was = talk::ever(model, id, |now| now.public_markers.get(who) == Some(&number));
+    (!was).then(|| Finding::new(UPDATES, format!("{who} never told the others of {id} that it read up to {number}")))
+}
+
+/// What became of a message before the first stream, or of one that was told, was told as it then was.
+fn outdated(model: &Model, call: &Call, latest: &BTreeMap<(&str, u64), &SeenMessage>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for ((id, number), seen) in latest {
+        let Some(line) = model.state::<Talks>().0.get(*id) else { continue };
+        let (low, _) = call.window(model.partition(topics::MESSAGING, id));
+        let (then, last) = (line.at(low), line.last());
+        let Some(message) = then.message(&seen.message.id).filter(|_| !may_skip(model, call, id, &last)) else {
+            continue;
+        };
+        let is_told = seen.message.unsent > 0 || message.unsent == 0 && message.edited <= seen.message.edited;
+        if !is_told {
+            let what = format!("{} was told {number} of {id} as {seen:?}, and not that it is {message:?}", call.actor);
+            findings.push(Finding::new(UPDATES, what));
+        }
+    }
     findings
 }
 

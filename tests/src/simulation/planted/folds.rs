@@ -26,7 +26,7 @@ use kith_runtime::Runtime;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, groups, handles, inbox, mutes};
+use super::{Planted, groups, handles, inbox, messages, mutes};
 use crate::next;
 
 /// The table of the contest of edits.
@@ -49,9 +49,13 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runti
         Planted::PlacesUncompared | Planted::OldPlaceStays => {
             inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name)
         }
-        Planted::AcceptedStillWaits | Planted::DeclinedComesBack | Planted::UnreadOfRequests => {
-            inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name)
-        }
+        Planted::AcceptedStillWaits
+        | Planted::DeclinedComesBack
+        | Planted::UnreadOfRequests
+        | Planted::LateEditWins
+        | Planted::UnsentUnread
+        | Planted::UnsentStaysInInbox
+        | Planted::PrivateMarkerTold => inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name),
         Planted::SeatGivenTwice => is_of(&kith_messaging::GROUP_CLAIMS),
         Planted::OlderMessagesShown => inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name),
         Planted::ConsentOfNow => {
@@ -123,13 +127,8 @@ impl Fold for PlantedFold {
                     rows.put(of_id(&event.session_id), SessionRow { used, ..session });
                 }
             }
-            (Planted::SeatGivenTwice, Event::MessagingPrivate(_)) => {
-                groups::one_seat_more(rows, record);
-                self.inner.apply(rows, record);
-            }
-            (Planted::OlderMessagesShown, Event::Messaging(Messaging::MembersAdded(event))) => {
-                self.inner.apply(rows, record);
-                groups::show_all(rows, event);
+            (defect @ (Planted::SeatGivenTwice | Planted::OlderMessagesShown), _) => {
+                groups::apply(defect, &*self.inner, rows, record);
             }
             (Planted::ConsentOfNow, Event::Identity(_)) => {
                 self.known.take(record);
@@ -141,6 +140,9 @@ impl Fold for PlantedFold {
             (Planted::DeclinedComesBack, Event::Messaging(Messaging::MessageSent(event))) => {
                 consent::ask_again(rows, &event.sender_id);
                 self.inner.apply(rows, record);
+            }
+            (defect, Event::Messaging(event)) if messages::is_one(defect) => {
+                messages::apply(defect, &*self.inner, rows, (record, event));
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
             (Planted::CutUncounted, Event::Identity(Identity::FollowCut(_))) => {

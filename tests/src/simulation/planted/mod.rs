@@ -7,6 +7,7 @@ mod groups;
 mod handles;
 mod inbox;
 mod log;
+mod messages;
 mod mutes;
 mod tables;
 
@@ -71,6 +72,10 @@ defects! {
     UnreadOfRequests "unread-of-requests" "unread totals count what waits among the requests"
     SeatGivenTwice "seat-given-twice" "the arbiter counts a seat more than a group has"
     OlderMessagesShown "older-messages-shown" "a new member sees what was written before it came"
+    LateEditWins "late-edit-wins" "an edit that came too late counts"
+    UnsentUnread "unsent-unread" "unread numbers count messages that were unsent"
+    UnsentStaysInInbox "unsent-stays-in-inbox" "what was unsent is still an inbox's last message"
+    PrivateMarkerTold "private-marker-told" "a private read marker is shown to the others"
     DropsDeletes "drops-deletes" "feeds do not hear of deleted posts"
     NoBlockFilter "no-block-filter" "reads do not ask who blocks whom"
     AbsentShown "absent-shown" "reads do not ask who is away"
@@ -98,6 +103,8 @@ defects! {
     ServicesAreOne "services-are-one" "two calling services count as one"
     AccountsOfAll "accounts-of-all" "a calling service acts for accounts of other issuers"
     CursorIsNow "cursor-is-now" "a stream goes on from now, not from its cursor"
+    AmendsUntold "amends-untold" "a stream does not tell of edits and of what was unsent"
+    BlockedFound "blocked-found" "a search does not ask who searches, and finds accounts in a block with it"
     RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 
@@ -146,7 +153,12 @@ impl Planted {
             | Self::AcceptedStillWaits
             | Self::DeclinedComesBack
             | Self::UnreadOfRequests
+            | Self::LateEditWins
+            | Self::UnsentUnread
+            | Self::UnsentStaysInInbox
+            | Self::PrivateMarkerTold
             | Self::CursorIsNow
+            | Self::AmendsUntold
             | Self::SeatGivenTwice
             | Self::OlderMessagesShown => {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Talks);
@@ -251,7 +263,9 @@ impl Planted {
             Self::TokenIgnored => Ask { at_least: Vec::new(), ..ask },
             Self::ServicesAreOne => Ask { confusion: Some(Confusion::ServicesAreOne), ..ask },
             Self::AccountsOfAll => Ask { confusion: Some(Confusion::AccountsOfAll), ..ask },
+            Self::BlockedFound => Ask { confusion: Some(Confusion::NobodyAsks), ..ask },
             Self::CursorIsNow => Ask { confusion: Some(Confusion::CursorIsNow), ..ask },
+            Self::AmendsUntold => Ask { confusion: Some(Confusion::AmendsUntold), ..ask },
             Self::RequestIdIgnored => Ask { request_id: format!("{} {attempt}", ask.request_id), ..ask },
             _ => ask,
         }

@@ -275,6 +275,11 @@ calls! {
     messages: MessageServiceClient.list_messages(messaging::ListMessagesRequest) -> messaging::ListMessagesResponse;
     unread: MessageServiceClient.get_unread_counts(messaging::GetUnreadCountsRequest) -> messaging::GetUnreadCountsResponse;
     send_message: MessageServiceClient.send_message(messaging::SendMessageRequest) -> messaging::SendMessageResponse;
+    edit_message: MessageServiceClient.edit_message(messaging::EditMessageRequest) -> messaging::EditMessageResponse;
+    unsend_message: MessageServiceClient.unsend_message(messaging::UnsendMessageRequest) -> messaging::UnsendMessageResponse;
+    react_to_message: MessageServiceClient.react_to_message(messaging::ReactToMessageRequest) -> messaging::ReactToMessageResponse;
+    mute_talk: ConversationServiceClient.mute_conversation(messaging::MuteConversationRequest) -> messaging::MuteConversationResponse;
+    archive: ConversationServiceClient.archive_conversation(messaging::ArchiveConversationRequest) -> messaging::ArchiveConversationResponse;
     followers: GraphServiceClient.list_followers(identity::ListFollowersRequest) -> identity::ListFollowersResponse;
     author_feed: FeedServiceClient.get_author_feed(feeds::GetAuthorFeedRequest) -> feeds::GetAuthorFeedResponse;
 }

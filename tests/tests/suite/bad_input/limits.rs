@@ -14,7 +14,10 @@ fn texts_are_as_long_as_their_services_take_them() {
         ("kith.posts.v1.CreatePostRequest.text", limits::POST, true),
         ("kith.posts.v1.EditPostRequest.text", limits::POST, true),
         ("kith.engagement.v1.CreateCommentRequest.text", limits::COMMENT, true),
-        ("kith.messaging.v1.SendMessageRequest.text", limits::MESSAGE, true),
+        ("kith.messaging.v1.SendMessageRequest.text", limits::MESSAGE, false),
+        ("kith.messaging.v1.EditMessageRequest.text", limits::MESSAGE, false),
+        ("kith.messaging.v1.ReactToMessageRequest.grapheme", limits::MESSAGE_REACTION, true),
+        ("kith.messaging.v1.RemoveMessageReactionRequest.grapheme", limits::MESSAGE_REACTION, true),
         ("kith.messaging.v1.CreateGroupRequest.title", limits::GROUP_TITLE, false),
         ("kith.messaging.v1.UpdateGroupRequest.title", limits::GROUP_TITLE, false),
     ];
@@ -59,6 +62,7 @@ fn what_all_requests_have_is_bounded_as_the_kit_bounds_it() {
                     "{name}"
                 );
             }
+            "media_ids" => assert_eq!(rules.max_items, Some(limits::MEDIA_PER_MESSAGE), "{name}"),
             // The caller is one of the members.
             "member_ids" => assert_eq!(rules.max_items, Some(limits::GROUP_MEMBERS - 1), "{name}"),
             "account_ids" if name.contains("AddMembers") => {

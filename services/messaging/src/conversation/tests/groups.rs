@@ -1,7 +1,8 @@
 //! Groups in the fold: whatever comes, in whatever batches and however often, members' lists are as the log has it.
 
 use kith_proto::messaging::v1::{
-    GroupCreated, GroupTitle, MemberLeft, MemberRemoved, MemberRole, MemberRoleSet, MembersAdded, NewMember,
+    ConversationMarkedUnread, ConversationMuted, GroupCreated, GroupTitle, MemberLeft, MemberRemoved, MemberRole,
+    MemberRoleSet, MembersAdded, MessageEdited, MessageUnsent, NewMember, ReadVisibility,
 };
 use kith_tables::RowKey;
 use proptest::prelude::*;
@@ -24,6 +25,11 @@ enum Step {
     Accept(usize),
     Decline(usize),
     Read(usize, u64),
+    /// Of the last message.
+    Edit(usize),
+    Unsend(usize),
+    Mute(usize),
+    MarkUnread(usize),
 }
 
 /// By account, table, section and clustering; what is at the highest position, a removal before a put.
@@ -92,49 +98,91 @@ fn happened(n: usize, step: &Step) -> Happened {
             conversation_id,
             message_id: RecordId([n as u8 + 1; 16]).to_string(),
             sender_id: who(by),
-            content: Some(Content::close(&MessageContent { text: "hello".into() })),
+            content: Some(Content::close(&MessageContent { text: "hello".into(), ..MessageContent::default() })),
             create_time,
-            payload_digest: Bytes::default(),
+            ..MessageSent::default()
         }),
-        Step::Accept(who_n) => {
-            let account_id = who(who_n);
-            MessagingEvent::ConversationAccepted(ConversationAccepted {
-                conversation_id,
-                account_id,
-                create_time,
-                seat: 0,
-            })
-        }
-        Step::Decline(who_n) => {
-            let account_id = who(who_n);
-            MessagingEvent::ConversationDeclined(ConversationDeclined {
-                conversation_id,
-                account_id,
-                create_time,
-                seat: 0,
-            })
-        }
+        step => said_or_made(n, step),
+    };
+    (RecordId([n as u8 + 1; 16]), event)
+}
+
+/// What members say, and make of the group for themselves.
+fn said_or_made(n: usize, step: &Step) -> MessagingEvent {
+    let conversation_id = CONVERSATION.to_string();
+    let create_time = Some(time::of_us(n as i64 * 1_000_000));
+    let who = |n: &usize| PEOPLE[*n].to_string();
+    match step {
+        Step::Accept(by) => MessagingEvent::ConversationAccepted(ConversationAccepted {
+            conversation_id,
+            account_id: who(by),
+            create_time,
+            seat: 0,
+        }),
+        Step::Decline(by) => MessagingEvent::ConversationDeclined(ConversationDeclined {
+            conversation_id,
+            account_id: who(by),
+            create_time,
+            seat: 0,
+        }),
         Step::Read(by, up_to_number) => MessagingEvent::ReadMarkerMoved(ReadMarkerMoved {
             conversation_id,
             account_id: who(by),
             up_to_number: *up_to_number,
             create_time,
+            visibility: ReadVisibility::Public.into(),
+            ..ReadMarkerMoved::default()
         }),
-    };
-    (RecordId([n as u8 + 1; 16]), event)
+        Step::Edit(by) => MessagingEvent::MessageEdited(MessageEdited {
+            conversation_id,
+            sender_id: who(by),
+            content: Some(Content::close(&MessageContent { text: format!("edit {n}"), ..MessageContent::default() })),
+            edit_time: create_time,
+            ..MessageEdited::default()
+        }),
+        Step::Unsend(by) => MessagingEvent::MessageUnsent(MessageUnsent {
+            conversation_id,
+            sender_id: who(by),
+            unsend_time: create_time,
+            ..MessageUnsent::default()
+        }),
+        Step::Mute(by) => MessagingEvent::ConversationMuted(ConversationMuted {
+            conversation_id,
+            account_id: who(by),
+            until: Some(time::of_us(n as i64 + 1)),
+            create_time,
+        }),
+        Step::MarkUnread(by) => MessagingEvent::ConversationMarkedUnread(ConversationMarkedUnread {
+            conversation_id,
+            account_id: who(by),
+            mark: 0,
+            create_time,
+        }),
+        other => panic!("{other:?} is a fact about a group"),
+    }
 }
 
-/// Acceptances name the seat that their account has at their place.
+/// Acceptances name the seat that their account has at their place, markers and marks those that it has, edits the last message.
 fn history(steps: &[Step]) -> Vec<Happened> {
     let mut all = vec![founded()];
     let mut folded = Folded::new();
     folded.take(0, &all[0]);
     for (n, step) in steps.iter().enumerate() {
         let mut next = happened(n, step);
-        let seat = |account: &str| folded.summary().members.get(account).map_or(0, Member::seat_number);
+        let summary = folded.summary();
+        let seat = |account: &str| summary.members.get(account).map_or(0, Member::seat_number);
+        let marks = |account: &str| {
+            let member = summary.members.get(account);
+            member.map_or(0, |member| (member.marks_from() + member.view.marks).unsigned_abs())
+        };
+        let last = (summary.last_message_id.clone(), summary.last_number.unsigned_abs());
         match &mut next.1 {
             MessagingEvent::ConversationAccepted(event) => event.seat = seat(&event.account_id),
             MessagingEvent::ConversationDeclined(event) => event.seat = seat(&event.account_id),
+            MessagingEvent::ReadMarkerMoved(event) => event.clears_mark = marks(&event.account_id),
+            MessagingEvent::ConversationMarkedUnread(event) => event.mark = marks(&event.account_id) + 1,
+            MessagingEvent::MessageEdited(event) => (event.message_id, event.number) = last,
+            MessagingEvent::MessageUnsent(event) => (event.message_id, event.number) = last,
             _ => {}
         }
         folded.take(2 * (n as u64 + 1), &next);
@@ -146,9 +194,9 @@ fn history(steps: &[Step]) -> Vec<Happened> {
 impl Folded {
     fn new() -> Self {
         let mut rows = Rows::new(&CONVERSATIONS, 7_000);
-        let steps = (0..4).map(Step::Remove).chain(std::iter::repeat_n(Step::Say(0), 60));
+        let steps = (0..4).map(Step::Remove).chain((0..4).map(Step::Mute)).chain(std::iter::repeat_n(Step::Say(0), 60));
         for (n, step) in steps.enumerate() {
-            rows.load_empty(&FOLD.scope(&record(0, &happened(n.saturating_sub(4), &step))).unwrap());
+            rows.load_empty(&FOLD.scope(&record(0, &happened(n.saturating_sub(8), &step))).unwrap());
         }
         Self { rows, lists: Lists::new() }
     }
@@ -222,7 +270,11 @@ fn step() -> impl Strategy<Value = Step> {
         3 => who.clone().prop_map(Step::Say),
         2 => who.clone().prop_map(Step::Accept),
         1 => who.clone().prop_map(Step::Decline),
-        1 => (who, 0..9_u64).prop_map(|(by, up_to)| Step::Read(by, up_to)),
+        2 => (who.clone(), 0..9_u64).prop_map(|(by, up_to)| Step::Read(by, up_to)),
+        1 => who.clone().prop_map(Step::Edit),
+        1 => who.clone().prop_map(Step::Unsend),
+        1 => who.clone().prop_map(Step::Mute),
+        2 => who.prop_map(Step::MarkUnread),
     ]
 }
 

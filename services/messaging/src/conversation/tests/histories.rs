@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::amended::{archived, edited, reacted, unsent};
 use super::*;
 
 fn anyone() -> impl Strategy<Value = RecordId> {
@@ -17,14 +18,43 @@ fn any_history() -> impl Strategy<Value = Vec<Happened>> {
         1 => anyone().prop_map(|by| declined(0, by)),
         4 => (0..=MESSAGE_IDS, anyone()).prop_map(|(message, by)| sent(message, by)),
         3 => (anyone(), 0..8_u64).prop_map(|(by, number)| read(0, by, number)),
+        3 => (0..=MESSAGE_IDS, anyone()).prop_map(|(message, by)| unsent(0, (message, 0), by)),
+        2 => (0..=MESSAGE_IDS, anyone(), 0..9_i64).prop_map(|(message, by, at)| edited(0, (message, 0), by, at * 1_000)),
+        2 => (0..=MESSAGE_IDS, anyone(), "[a-g]", any::<bool>())
+            .prop_map(|(message, by, grapheme, adds)| reacted(0, (message, 0), by, &grapheme, adds)),
+        1 => (anyone(), any::<bool>()).prop_map(|(by, away)| archived(0, by, away)),
     ];
-    prop::collection::vec(event, 1..30).prop_map(|events| {
+    prop::collection::vec(event, 1..40).prop_map(numbered).prop_map(|events| {
         let with_id = |(n, (id, event)): (u8, Happened)| match event {
             MessagingEvent::MessageSent(_) => (id, event),
             _ => (RecordId([100 + n; 16]), event),
         };
         (0..).zip(events).map(with_id).collect()
     })
+}
+
+/// With the numbers that the log gives the messages; what is about a message that is not there yet is left out, as by who asks.
+fn numbered(events: Vec<Happened>) -> Vec<Happened> {
+    let mut naive = Naive::default();
+    let first = created(0, ADA);
+    naive.take(&first.1);
+    let mut kept = vec![first];
+    for (id, mut event) in events {
+        let named = match &mut event {
+            MessagingEvent::MessageUnsent(event) => Some((&event.message_id, &mut event.number)),
+            MessagingEvent::MessageEdited(event) => Some((&event.message_id, &mut event.number)),
+            MessagingEvent::MessageReactionAdded(event) => Some((&event.message_id, &mut event.number)),
+            MessagingEvent::MessageReactionRemoved(event) => Some((&event.message_id, &mut event.number)),
+            _ => None,
+        };
+        if let Some((message_id, number)) = named {
+            let Some(at) = naive.ids.iter().position(|known| known == message_id) else { continue };
+            *number = at as u64 + 1;
+        }
+        naive.take(&event);
+        kept.push((id, event));
+    }
+    kept
 }
 
 /// The same, written down as naively as can be: messages in a list, markers in a map.
@@ -37,6 +67,8 @@ struct Naive {
     /// Also those that count for nothing.
     seen: BTreeSet<String>,
     senders: Vec<String>,
+    ids: Vec<String>,
+    unsent: BTreeSet<usize>,
     markers: BTreeMap<String, usize>,
 }
 
@@ -67,6 +99,7 @@ impl Naive {
                     return;
                 }
                 self.senders.push(message.sender_id.clone());
+                self.ids.push(message.message_id.clone());
                 self.accept(&message.sender_id);
             }
             MessagingEvent::ReadMarkerMoved(moved) => {
@@ -76,6 +109,10 @@ impl Naive {
             MessagingEvent::ConversationAccepted(accepted) => self.accept(&accepted.account_id),
             MessagingEvent::ConversationDeclined(declined) => {
                 self.declined.extend(self.asked.take(&declined.account_id));
+            }
+            MessagingEvent::MessageUnsent(event) => {
+                let at = self.ids.iter().position(|known| *known == event.message_id);
+                self.unsent.extend(at.filter(|at| self.senders[*at] == event.sender_id));
             }
             // Not of a conversation of two.
             _ => {}
@@ -93,7 +130,8 @@ impl Naive {
             return 0;
         }
         let marker = self.markers.get(&account).copied().unwrap_or(0);
-        self.senders.iter().skip(marker).filter(|sender| **sender != account).count()
+        let above = self.senders.iter().enumerate().skip(marker);
+        above.filter(|(at, sender)| **sender != account && !self.unsent.contains(at)).count()
     }
 }
 
@@ -111,6 +149,14 @@ proptest! {
         prop_assert_eq!(&numbers, &(1..=folded.summary().last_number).collect::<Vec<_>>(), "dense, from 1");
         prop_assert!(folded.times().windows(2).all(|pair| pair[0] < pair[1]), "later messages have later times");
         prop_assert!(!folded.inbox.contains_key(&EVE));
+        for (number, _, row) in folded.message_rows() {
+            let is_gone = naive.unsent.contains(&(number as usize - 1));
+            prop_assert_eq!((row.is_unsent(), row.content.is_empty()), (is_gone, is_gone));
+        }
+        let last_is_gone = naive.senders.len().checked_sub(1).is_some_and(|last| naive.unsent.contains(&last));
+        for (_, row) in folded.inbox.values() {
+            prop_assert_eq!(row.last_preview.is_empty(), last_is_gone || naive.senders.is_empty());
+        }
     }
 
     #[test]

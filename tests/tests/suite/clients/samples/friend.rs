@@ -41,7 +41,7 @@ impl Friend {
                 conversation_id: conversation_id.clone(),
                 text: format!("message {number}"),
                 request_id: format!("{account_id} {number} {refusals}"),
-                at_least: Vec::new(),
+                ..SendMessageRequest::default()
             };
             let send = |channel, message| async { MessageServiceClient::new(channel).send_message(message).await };
             self.asks(message, send).await;
