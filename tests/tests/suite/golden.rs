@@ -271,17 +271,3 @@ fn a_change_without_a_new_version_is_told() {
     assert_eq!(standing(golden, &(golden.to_owned() + two)), Standing::Grows);
     assert!(is_told(change("rows ff", "rows fe") + two));
 }
-
-#[test]
-#[ignore = "temporary"]
-fn find_handles() {
-    for seed in 401..600 {
-        let text = recorded(seed);
-        let all = ["HandleChangeRequested", "HandleClaimRequested", "HandleChangeSettled", "HandleReleased", "HandleChanged", "HandleLeft"];
-        if all.iter().all(|name| text.contains(&format!("{name}\""))) {
-            std::fs::write(folder("histories").join("handles.jsonl"), text).unwrap();
-            println!("FOUND {seed}");
-            return;
-        }
-    }
-}
