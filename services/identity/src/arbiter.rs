@@ -15,8 +15,8 @@ use kith_relations::revision::intent_after;
 use kith_service::ids;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Timestamp, Value, row};
 
+use crate::change_row::{CHANGES, ChangeRow};
 use crate::handle::Handle;
-use crate::handle_change::{CHANGES, ChangeRow};
 
 pub static CLAIMS: Table = Table {
     name: "claims",

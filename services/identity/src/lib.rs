@@ -6,6 +6,7 @@
 
 mod account;
 pub mod arbiter;
+mod change_row;
 mod counts;
 pub mod edge;
 mod exchange;

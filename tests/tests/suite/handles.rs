@@ -17,7 +17,7 @@ use kith_tests::servers;
 use kith_tests::suite::{self, Suite};
 use tokio::sync::Notify;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 
 const PASSWORD: &str = "correct horse";
@@ -103,13 +103,32 @@ fn channel(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }
 
+/// Asks until it is known what comes of it: the replicas have just joined their group.
+async fn again<T>(call: impl AsyncFn() -> Result<Response<T>, Status>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Err(status) if is_passing(status.code()) && Instant::now() < until => {
+                tokio::time::sleep(TRIED_AGAIN_AFTER).await;
+            }
+            told => return told.unwrap().into_inner(),
+        }
+    }
+}
+
 async fn founder(identity: &Channel, number: usize) -> Founder {
     let (handle, password) = (format!("founder_{number}"), PASSWORD.to_owned());
-    let create = CreateAccountRequest { handle: handle.clone(), password: password.clone(), ..Default::default() };
-    let made = AccountServiceClient::new(identity.clone()).create_account(create).await.unwrap().into_inner();
+    let request_id = "founded".to_owned();
+    let create = CreateAccountRequest {
+        handle: handle.clone(),
+        password: password.clone(),
+        request_id: request_id.clone(),
+        ..Default::default()
+    };
+    let made = again(async || AccountServiceClient::new(identity.clone()).create_account(create.clone()).await).await;
     let at_least = vec![made.consistency_token.clone()];
-    let create = CreateSessionRequest { handle, password, at_least, ..Default::default() };
-    let session = SessionServiceClient::new(identity.clone()).create_session(create).await.unwrap().into_inner();
+    let create = CreateSessionRequest { handle, password, request_id, at_least, ..Default::default() };
+    let session = again(async || SessionServiceClient::new(identity.clone()).create_session(create.clone()).await).await;
     Founder { account_id: session.account_id, bearer: session.access_token, token: made.consistency_token }
 }
 

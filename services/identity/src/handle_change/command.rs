@@ -17,8 +17,9 @@ use kith_service::contest::{Contests, Settles, Verdict};
 use kith_service::kit::Seen;
 use kith_tables::{Key, StoreError};
 
-use super::{ANOTHER_UNDER_WAY, CHANGES, ChangeRow, Changes, ChangesSummary, TAKEN, TOO_OFTEN, WON};
+use super::Changes;
 use crate::arbiter::{OwnerSummary, owner};
+use crate::change_row::{ANOTHER_UNDER_WAY, CHANGES, ChangeRow, ChangesSummary, TAKEN, TOO_OFTEN, WON};
 use crate::counts::counted;
 use crate::handle::{Barred, Handle, taken};
 use crate::{IdentityService, read};

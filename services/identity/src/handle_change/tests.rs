@@ -1,7 +1,9 @@
+use bytes::Bytes;
 use kith_log::{LogPartition, Position};
-use kith_tables::RowKey;
+use kith_tables::{Cell, RowKey, RowType, Timestamp};
 
 use super::*;
+use crate::change_row::ChangeTimes;
 
 const ADA: &str = "0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a";
 const DAY_US: i64 = 24 * 3_600 * 1_000_000;

@@ -106,7 +106,6 @@ impl Person {
                     self.changes.insert(id);
                 }
             }
-            // About no session: such are not read.
             _ => {}
         }
     }
