@@ -128,7 +128,8 @@ async fn founder(identity: &Channel, number: usize) -> Founder {
     let made = again(async || AccountServiceClient::new(identity.clone()).create_account(create.clone()).await).await;
     let at_least = vec![made.consistency_token.clone()];
     let create = CreateSessionRequest { handle, password, request_id, at_least, ..Default::default() };
-    let session = again(async || SessionServiceClient::new(identity.clone()).create_session(create.clone()).await).await;
+    let session =
+        again(async || SessionServiceClient::new(identity.clone()).create_session(create.clone()).await).await;
     Founder { account_id: session.account_id, bearer: session.access_token, token: made.consistency_token }
 }
 
