@@ -65,6 +65,8 @@ row! {
         pub handle: Content,
         /// As `update_intent_next`, of the changes of its handle.
         pub handle_intent_next: i64,
+        /// Whether it is private, as its profile says.
+        pub private: bool,
     }
 }
 row! {
@@ -85,6 +87,7 @@ impl AccountRow {
             create_time: at,
             intent_offset: signed(event.intent_offset),
             handle_key: event.handle_key.clone(),
+            private: event.private,
             ..Self::default()
         }
     }
@@ -126,6 +129,7 @@ impl AccountRow {
             self.updates = i64::from(event.revision).saturating_sub(1);
             self.update_intent_next = revision::intent_after(event.intent_offset);
             self.update_time = at;
+            self.private = event.private;
         }
     }
 
@@ -135,8 +139,8 @@ impl AccountRow {
     }
 
     fn leave_or_return(&mut self, change: &away::Change<'_>) {
-        let known = AwayRow { away: self.away, intent_next: self.away_intent_next };
-        if let Some(AwayRow { away, intent_next }) = known.after(change) {
+        let known = AwayRow { away: self.away, intent_next: self.away_intent_next, ..AwayRow::default() };
+        if let Some(AwayRow { away, intent_next, .. }) = known.after(change) {
             (self.away, self.away_intent_next) = (away, intent_next);
         }
     }

@@ -6,6 +6,7 @@ use kith_proto::errors::v1::Reason;
 use tonic::Code;
 
 /// The canonical code that a reason always comes with, as `errors.proto` says.
+#[allow(clippy::too_many_lines, reason = "one line per reason")]
 pub fn code_of(reason: Reason) -> Code {
     match reason {
         Reason::Unauthenticated
@@ -38,6 +39,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
         | Reason::MemberNotFound
+        | Reason::FollowRequestNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
         Reason::SelfNotAllowed
         | Reason::Blocked
@@ -60,6 +62,7 @@ pub fn code_of(reason: Reason) -> Code {
         Reason::NotTheAuthor
         | Reason::RightMissing
         | Reason::RoleMissing
+        | Reason::AccountPrivate
         | Reason::OnBehalfOfRefused
         | Reason::SignUpClosed => Code::PermissionDenied,
         Reason::RevisionStale | Reason::HandleChangeUnderWay => Code::Aborted,
@@ -108,6 +111,8 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::HandleTaken
         | Reason::HandleChangedTooOften
         | Reason::HandleChangeUnderWay
+        | Reason::AccountPrivate
+        | Reason::FollowRequestNotFound
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated

@@ -5,7 +5,7 @@ mod who;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::try_join;
-use kith_fold::{Record, Token};
+use kith_fold::{PRIVACY_EVENTS, Record, Token};
 use kith_log::{LogPartition, Offset, Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::AccountRequested;
@@ -61,8 +61,9 @@ impl NewAccount {
     ) -> Self {
         let texts = [handle.as_str(), &profile.display_name, &profile.bio];
         let key = identity.as_ref().map(|identity| &*identity.key);
-        let Profile { pronouns, language, avatar_media_id, banner_media_id, links, .. } = &profile;
+        let Profile { pronouns, language, avatar_media_id, banner_media_id, links, private, .. } = &profile;
         let more = [pronouns, language, avatar_media_id, banner_media_id].into_iter().chain(links).map(String::as_str);
+        let more = more.chain(private.then_some("private"));
         // Repeats of requests from before profiles had more are recognised.
         let has_more = more.clone().any(|text| !text.is_empty());
         let more = more.filter(|_| has_more);
@@ -89,6 +90,7 @@ impl NewAccount {
             rules: 0,
             issuer,
             identity_key,
+            private: self.profile.private,
         })
     }
 
@@ -121,6 +123,8 @@ pub enum Rejection {
     /// Of two who ask at once for accounts with one identity, the one whose link comes later has an account that nothing proves.
     #[error("the identity is linked to another account")]
     IdentityTaken,
+    #[error("operators have not opened the version of the events that has private accounts")]
+    EventsNotOpen,
 }
 
 impl From<Rejection> for Failure {
@@ -130,6 +134,7 @@ impl From<Rejection> for Failure {
             Rejection::HandleBarred(barred) => barred.into(),
             Rejection::RequestIdReused => Self::request_id_reused(),
             Rejection::IdentityTaken => Self::new(Reason::IdentityTaken, rejection.to_string()),
+            Rejection::EventsNotOpen => Self::new(Reason::EventsNotOpen, rejection.to_string()),
         }
     }
 }
@@ -147,6 +152,9 @@ pub async fn create(
     let (account, password) = parse(service, request, &asker)?;
     let seen = kit.see_for(&asker, &kit.parse_tokens(&at_least)?, deadline).await?;
     let asked = account.asked();
+    if account.profile.private && seen.events_open() < PRIVACY_EVENTS {
+        return Err(Rejection::EventsNotOpen.into());
+    }
     let command = prepare(service, &seen, account, (password, &asker)).await?;
     contest::enter::<Claims, rpc::CreateAccount>(&seen, asked, command).await
 }

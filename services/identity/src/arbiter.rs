@@ -203,6 +203,7 @@ fn created(intent: &AccountRequested, claim: &ClaimRow, record: &Record) -> Effe
         intent_offset: record.position.offset,
         issuer: intent.issuer.clone(),
         identity_key: intent.identity_key.clone(),
+        private: intent.private,
     };
     let append = Append {
         topic: topics::IDENTITY,

@@ -20,6 +20,7 @@ pub mod handle_change;
 pub mod link;
 mod lists;
 mod mute;
+mod pair;
 mod password;
 mod presence;
 mod profile;
@@ -29,6 +30,7 @@ mod relationship;
 mod search;
 pub mod session;
 pub mod sign_up;
+mod ties;
 
 use std::sync::Arc;
 
@@ -97,7 +99,7 @@ rpcs! {
         command unfollow: rpc::Unfollow => relationship::Relationships,
         contest block: rpc::Block => relationship::Relationships,
         command unblock: rpc::Unblock => relationship::Relationships,
-        read batch_get_relationships: rpc::BatchGetRelationships => relationship::Relationships,
+        read batch_get_relationships: rpc::BatchGetRelationships => read::Accounts,
         list list_followers: rpc::ListFollowers => lists::Graph,
         list list_following: rpc::ListFollowing => lists::Graph,
         contest remove_follower: rpc::RemoveFollower => relationship::Relationships,
@@ -106,6 +108,9 @@ rpcs! {
         list list_mutes: rpc::ListMutes => lists::Graph,
         list list_blocks: rpc::ListBlocks => lists::Graph,
         list list_mutuals: rpc::ListMutuals => lists::Graph,
+        contest accept_follow: rpc::AcceptFollow => relationship::Relationships,
+        contest reject_follow: rpc::RejectFollow => relationship::Relationships,
+        list list_follow_requests: rpc::ListFollowRequests => lists::Graph,
         command follow_tag: rpc::FollowTag => followed_tag::FollowedTags,
         command unfollow_tag: rpc::UnfollowTag => followed_tag::FollowedTags,
         list list_followed_tags: rpc::ListFollowedTags => followed_tag::FollowedTags,

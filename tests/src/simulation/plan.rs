@@ -80,6 +80,8 @@ pub enum Draws {
     Posts,
     /// They change their handles, and look each other up.
     Handles,
+    /// They follow, ask to, and read what they may.
+    Circles,
 }
 
 /// [`Shape`], drawn.

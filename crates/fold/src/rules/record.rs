@@ -86,6 +86,9 @@ pub const PROFILE_EVENTS: u32 = 2;
 /// The version with mutes and removed followers, which no older reader knows.
 pub const GRAPH_EVENTS: u32 = 2;
 
+/// The version with private accounts, whose followers asked, which no older reader knows.
+pub const PRIVACY_EVENTS: u32 = 2;
+
 /// The version with groups in messaging, which no older reader knows.
 pub const GROUP_EVENTS: u32 = 2;
 
@@ -106,6 +109,8 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
         Event::Identity(Identity::Muted(_) | Identity::Unmuted(_) | Identity::FollowerRemoved(_)) => GRAPH_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
+        Event::Identity(identity) if is_of_privacy(identity) => PRIVACY_EVENTS,
+        Event::IdentityPrivate(IdentityPrivate::AccountRequested(event)) if event.private => PRIVACY_EVENTS,
         Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
         Event::Identity(Identity::HandleChanged(_) | Identity::HandleLeft(_)) => HANDLE_EVENTS,
@@ -114,6 +119,15 @@ pub(crate) fn needs(event: &Event) -> u32 {
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)
+}
+
+fn is_of_privacy(event: &Identity) -> bool {
+    match event {
+        Identity::AccountCreated(event) => event.private,
+        Identity::Followed(event) => event.request_offset.is_some(),
+        Identity::FollowRequested(_) | Identity::FollowRequestAnswered(_) | Identity::FollowRequestEnded(_) => true,
+        _ => false,
+    }
 }
 
 fn of_messaging(event: &Messaging) -> u32 {

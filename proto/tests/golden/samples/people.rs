@@ -9,9 +9,10 @@ use kith_proto::identity::private::v1::{
 };
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
-    AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut, Followed,
-    FollowerRemoved, HandleChanged, HandleLeft, IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile,
-    ProfileUpdated, TagFollowed, TagUnfollowed, Unblocked, Unfollowed, Unmuted,
+    AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut,
+    FollowRequestAnswered, FollowRequestEnded, FollowRequested, Followed, FollowerRemoved, HandleChanged, HandleLeft,
+    IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, TagFollowed, TagUnfollowed,
+    Unblocked, Unfollowed, Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -34,7 +35,30 @@ fn graph() -> Vec<Event> {
     };
     let unmuted = Unmuted { actor_id: actor_id(), target_id: target_id(), create_time: at(7) };
     let removed = FollowerRemoved { actor_id: actor_id(), follower_id: target_id(), create_time: at(8) };
-    vec![Identity::Muted(muted).into(), Identity::Unmuted(unmuted).into(), Identity::FollowerRemoved(removed).into()]
+    let removed = [Identity::Muted(muted), Identity::Unmuted(unmuted), Identity::FollowerRemoved(removed)];
+    removed.into_iter().chain(requests()).map(Event::from).collect()
+}
+
+fn requests() -> [Identity; 3] {
+    let (follower_id, target_id) = (|| ADA.to_owned(), || BOB.to_owned());
+    let requested = FollowRequested {
+        follower_id: follower_id(),
+        target_id: target_id(),
+        shows_shares: true,
+        notify: true,
+        create_time: at(6),
+        seen_target_offset: 5,
+        backfill_window_seconds: 604_800,
+    };
+    let answered =
+        FollowRequestAnswered { actor_id: target_id(), follower_id: follower_id(), accepted: true, create_time: at(7) };
+    let ended =
+        FollowRequestEnded { follower_id: follower_id(), target_id: target_id(), answer_offset: 9, create_time: at(8) };
+    [
+        Identity::FollowRequested(requested),
+        Identity::FollowRequestAnswered(answered),
+        Identity::FollowRequestEnded(ended),
+    ]
 }
 
 fn sessions() -> Vec<Event> {
@@ -92,6 +116,7 @@ fn identity() -> Vec<Event> {
         intent_offset: 41,
         issuer: ISSUER.into(),
         identity_key: KEY.into(),
+        private: true,
     };
     let followed = Followed {
         follower_id: BOB.into(),
@@ -101,6 +126,7 @@ fn identity() -> Vec<Event> {
         create_time: at(2),
         seen_target_offset: 300,
         backfill_window_seconds: 604_800,
+        request_offset: Some(6),
     };
     let cut = FollowCut { follower_id: BOB.into(), target_id: ADA.into(), block_offset: 301, create_time: at(4) };
     let requested = AccountRequested {
@@ -113,6 +139,7 @@ fn identity() -> Vec<Event> {
         rules: 1,
         issuer: ISSUER.into(),
         identity_key: KEY.into(),
+        private: true,
     };
     let linked = IdentityLinked {
         account_id: ADA.into(),
@@ -160,6 +187,7 @@ fn profiles() -> Vec<Event> {
         content: profile_content(),
         update_time: at(9),
         intent_offset: 44,
+        private: true,
     };
     let update = ProfileRequested {
         account_id: ADA.into(),
@@ -168,6 +196,7 @@ fn profiles() -> Vec<Event> {
         request_time: at(9),
         payload_digest: DIGEST.into(),
         rules: 1,
+        private: true,
     };
     vec![Identity::ProfileUpdated(updated).into(), IdentityPrivate::ProfileRequested(update).into()]
 }
@@ -259,6 +288,7 @@ fn profile_content() -> Option<Content> {
         avatar_media_id: "img_17".into(),
         banner_media_id: "img_18".into(),
         links: vec!["https://example.org/notes".into()],
+        private: true,
     };
     Some(Content::close(&profile))
 }

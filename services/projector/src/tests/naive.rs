@@ -123,6 +123,9 @@ impl Naive {
             | Identity::AccountDeactivated(_)
             | Identity::AccountReactivated(_)
             | Identity::HandleLeft(_)
+            | Identity::FollowRequested(_)
+            | Identity::FollowRequestAnswered(_)
+            | Identity::FollowRequestEnded(_)
             | Identity::TagFollowed(_)
             | Identity::TagUnfollowed(_) => return,
         };

@@ -10,9 +10,10 @@ use kith_service::auth::Accounts;
 use tonic::{Code, Status};
 
 use super::accounts::Handles;
-use super::follows::{always_parted, edges, ever_parted, size};
+use super::follows::{edges, size};
 use super::lists::{List, There, WHOLE, walk, whole};
 use super::profiles::names;
+use super::requests::{always_hidden, ever_hidden};
 use super::services::WEB;
 use super::{ACCOUNTS, Draw, Noun};
 use crate::simulation::board::Scene;
@@ -157,13 +158,13 @@ impl List for Found {
             let fits = names(model, call, account).into_iter();
             let fits = fits.map(|names| names.is_some_and(|(handle, name)| self.fit(&handle, &name) > 0));
             let fits: Vec<bool> = fits.collect();
-            let ever = fits.contains(&true) && !always_parted(model, call, &call.actor, account);
-            let always = fits.iter().all(|fits| *fits) && !ever_parted(model, call, &call.actor, account);
+            let ever = fits.contains(&true) && !always_hidden(model, call, &call.actor, account);
+            let always = fits.iter().all(|fits| *fits) && !ever_hidden(model, call, &call.actor, account);
             there.put(account, ever, always);
         }
         let ids: Vec<&str> = rows.iter().map(String::as_str).collect();
         let mut findings = there.check(call, &ids);
-        let hidden = ids.iter().filter(|id| always_parted(model, call, &call.actor, id));
+        let hidden = ids.iter().filter(|id| always_hidden(model, call, &call.actor, id));
         findings.extend(hidden.map(|id| Finding::new(HIDDEN, format!("{} finds {id} by {}", call.actor, call.op))));
         let places: Option<Vec<_>> = ids.iter().map(|id| self.place(model, call, id)).collect();
         if places.is_some_and(|places| !places.is_sorted()) {

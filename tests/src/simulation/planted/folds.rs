@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
 use kith_fold::{AppliedIds, Effect, Fold, Put, Record, Rows, Scope};
 use kith_identity::arbiter::CLAIMS;
+use kith_identity::followers::FOLLOWERS;
 use kith_identity::graph::{EDGES, EdgesSummary};
 use kith_identity::session::{SESSIONS, SessionRow, of_id};
 use kith_log::Position;
@@ -26,7 +27,7 @@ use kith_runtime::Runtime;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, groups, handles, inbox, messages, mutes};
+use super::{Planted, groups, handles, inbox, messages, mutes, privacy};
 use crate::next;
 
 /// The table of the contest of edits.
@@ -39,6 +40,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runti
         Planted::LastClaimWins | Planted::TakenHandleGiven | Planted::HeldHandleGiven => is_of(&CLAIMS),
         Planted::OldHandleStays => is_of(&ACCOUNTS),
         Planted::CutFromOneSide | Planted::CutUncounted => is_of(&EDGES),
+        Planted::AcceptedTwice => is_of(&EDGES) || is_of(&FOLLOWERS),
         Planted::MuteEndedInFold => is_of(&MUTES),
         Planted::DropsDeletes => is_of(&CARDS),
         Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold | Planted::LeaverStays => {
@@ -145,13 +147,7 @@ impl Fold for PlantedFold {
                 messages::apply(defect, &*self.inner, rows, (record, event));
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
-            (Planted::CutUncounted, Event::Identity(Identity::FollowCut(_))) => {
-                let counts = rows.summary::<EdgesSummary>();
-                self.inner.apply(rows, record);
-                rows.set_summary(counts);
-            }
-            (Planted::MuteEndedInFold, Event::Identity(Identity::Muted(event)))
-                if mutes::has_ended(event, &self.runtime) => {}
+            (_, Event::Identity(event)) => self.apply_identity(rows, record, event),
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
                 self.inner.apply(rows, &next::lost(record, event));
             }
@@ -200,6 +196,21 @@ fn only_newest(effect: Effect) -> Effect {
 }
 
 impl PlantedFold {
+    fn apply_identity(&self, rows: &mut Rows, record: &Record, event: &Identity) {
+        match (self.defect, event) {
+            (Planted::CutUncounted, Identity::FollowCut(_)) => {
+                let counts = rows.summary::<EdgesSummary>();
+                self.inner.apply(rows, record);
+                rows.set_summary(counts);
+            }
+            (Planted::AcceptedTwice, Identity::FollowRequested(event)) => {
+                self.inner.apply(rows, &privacy::unseeing(record, event));
+            }
+            (Planted::MuteEndedInFold, Identity::Muted(event)) if mutes::has_ended(event, &self.runtime) => {}
+            _ => self.inner.apply(rows, record),
+        }
+    }
+
     fn counted_up(&self, effect: Effect) -> Effect {
         let Effect::Put(put) = effect else { return effect };
         let Put { table, partition, mut write } = put;

@@ -9,6 +9,7 @@ mod inbox;
 mod log;
 mod messages;
 mod mutes;
+mod privacy;
 mod tables;
 
 use std::sync::Arc;
@@ -59,6 +60,9 @@ defects! {
     FollowersBeforePost "followers-before-post" "the followers are read before the post is written"
     BackfillNewest "backfill-newest" "a new follow is given the newest post only"
     CutUncounted "cut-uncounted" "a follow that is cut is still counted"
+    AcceptedTwice "accepted-twice" "an answer to a request to follow answers later ones too"
+    PrivateShown "private-shown" "reads do not ask who is private"
+    RequestOpens "request-opens" "who asks to follow a private account is shown its lists and numbers, and counts as a follower there"
     MuteEndedInFold "mute-ended-in-fold" "a fold asks the clock whether a mute has ended, and leaves out one that has"
     CutFromOneSide "cut-from-one-side" "a block does not look for a follow to cut"
     UnreadByIncrement "unread-by-increment" "unread numbers are counted up with each message spread"
@@ -167,6 +171,9 @@ impl Planted {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 4, 40, Draws::Handles);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
+            Self::AcceptedTwice | Self::PrivateShown | Self::RequestOpens => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Circles);
+            }
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide | Self::CutUncounted => {
                 (plan.hot, plan.partitions) = (true, 3);
@@ -231,6 +238,8 @@ impl Planted {
             | Self::FollowersBeforePost
             | Self::NoBlockFilter
             | Self::AbsentShown
+            | Self::PrivateShown
+            | Self::RequestOpens
             | Self::PlaceBelieved
             | Self::PlaceOfNow
             | Self::PageSkips => tables::wrap(self, ports.tables, runtime.clone()),
