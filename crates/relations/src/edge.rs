@@ -103,6 +103,8 @@ impl<'a> Change<'a> {
             | Identity::AccountReactivated(_)
             | Identity::IdentityLinked(_)
             | Identity::IdentityUnlinked(_)
+            | Identity::HandleChanged(_)
+            | Identity::HandleLeft(_)
             | Identity::TagFollowed(_)
             | Identity::TagUnfollowed(_) => return None,
         };

@@ -9,8 +9,8 @@ use kith_log::{LogPartition, Position, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::v1::{
     Account, AccountEntry, BatchGetAccountsRequest, BatchGetAccountsResponse, BatchGetRelationshipsRequest,
-    BatchGetRelationshipsResponse, GetAccountRequest, GetAccountResponse, Relationship, ResolveHandleRequest,
-    ResolveHandleResponse, rpc,
+    BatchGetRelationshipsResponse, GetAccountRequest, GetAccountResponse, ResolveHandleRequest, ResolveHandleResponse,
+    rpc,
 };
 use kith_relations::account::{ACCOUNTS, AccountRow, account, by_handle};
 use kith_relations::away;
@@ -93,10 +93,12 @@ impl Reads<rpc::ResolveHandle> for Accounts {
         Handle::parse("handle", &request.handle)
     }
 
-    /// The handle's row and the account's come from one record; the account is what is shown, so it must be there.
+    /// The account is what is shown: it must be there, and its own row says which handle it has.
     async fn read(_: &IdentityService, seen: &Seen<'_>, handle: Handle) -> Result<ResolveHandleResponse, Failure> {
         let account_id = by_handle(&seen.state, handle.as_str()).await?.ok_or_else(not_found)?;
-        let account = Some(visible_counted(seen, account_id).await?);
+        let account = visible_counted(seen, account_id).await?;
+        let account = Some(account).filter(|account| account.handle == handle.as_str());
+        let account = Some(account.ok_or_else(not_found)?);
         Ok(ResolveHandleResponse { account, ..ResolveHandleResponse::default() })
     }
 }

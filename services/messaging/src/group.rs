@@ -246,8 +246,8 @@ impl Noun for Groups {
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
-    /// The intent to append; `None`: it is in the log already, or what it asks for is in effect. Whether it wins, the log says; what would lose in the group as it
-    /// stands is refused here.
+    /// The intent to append; `None`: it is in the log already, or what it asks for is in effect. Whether it wins, the log says; what would
+    /// lose in the group as it stands is refused here.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Private>, Rejection> {
         match &before.claim {
             Some(claim) if claim.payload_digest[..] == asked.digest[..] => return Ok(None),

@@ -107,7 +107,7 @@ pub async fn only_seen<'r>(
     let key = Key::text(conversation_id);
     let looks = Viewer::new(&seen.state, &seen.viewer);
     let (spans, sights) =
-        try_join!(spans(seen, &key, summary), looks.meetings(messages.clone().map(|(_, sender)| sender)))?;
+        try_join!(spans(seen, &key, summary), looks.blocks(messages.clone().map(|(_, sender)| sender)))?;
     let spans = spans.unwrap_or_default();
     let is_seen =
         |(number, sender): &(i64, &str)| spans.iter().any(|span| span.shows(*number)) && sights.of(sender).is_clear();

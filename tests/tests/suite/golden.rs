@@ -49,6 +49,7 @@ const HISTORIES: &[(&str, u64)] = &[
     ("groups-3", 215),
     ("19", 209),
     ("tags", 312),
+    ("handles", 401),
     (TALKS, 119),
     (CIRCLES, 408),
 ];

@@ -95,6 +95,9 @@ pub const GROUP_EVENTS: u32 = 2;
 /// The version with accounts that are away: who reads less would show them.
 pub const AWAY_EVENTS: u32 = 2;
 
+/// The version with changes of handles, which no older reader knows.
+pub const HANDLE_EVENTS: u32 = 2;
+
 /// The version with followed hashtags, which no older reader knows.
 pub const TAG_EVENTS: u32 = 2;
 
@@ -110,6 +113,8 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::IdentityPrivate(IdentityPrivate::AccountRequested(event)) if event.private => PRIVACY_EVENTS,
         Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
+        Event::Identity(Identity::HandleChanged(_) | Identity::HandleLeft(_)) => HANDLE_EVENTS,
+        Event::IdentityPrivate(event) if is_of_handles(event) => HANDLE_EVENTS,
         Event::Identity(Identity::TagFollowed(_) | Identity::TagUnfollowed(_)) => TAG_EVENTS,
         _ => FIRST_EVENTS,
     };
@@ -149,6 +154,16 @@ fn of_messaging(event: &Messaging) -> u32 {
         | Messaging::MemberRoleSet(_)
         | Messaging::GroupUpdated(_) => GROUP_EVENTS,
     }
+}
+
+fn is_of_handles(event: &IdentityPrivate) -> bool {
+    matches!(
+        event,
+        IdentityPrivate::HandleChangeRequested(_)
+            | IdentityPrivate::HandleClaimRequested(_)
+            | IdentityPrivate::HandleChangeSettled(_)
+            | IdentityPrivate::HandleReleased(_)
+    )
 }
 
 impl Decoded {

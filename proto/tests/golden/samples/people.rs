@@ -3,16 +3,16 @@
 use kith_content::Content;
 use kith_proto::Event;
 use kith_proto::identity::private::v1::{
-    AccountRequested, AccountStateRequested, ExchangeRequested, IdentityRequested, PasswordChanged, ProfileRequested,
-    RefreshTokenUsed, SessionCreated, SessionEnd, SessionEnded, SessionsEnded,
-    identity_private_event::Event as IdentityPrivate,
+    AccountRequested, AccountStateRequested, ExchangeRequested, HandleChangeRequested, HandleChangeSettled,
+    HandleClaimRequested, HandleReleased, IdentityRequested, PasswordChanged, ProfileRequested, RefreshTokenUsed,
+    SessionCreated, SessionEnd, SessionEnded, SessionsEnded, identity_private_event::Event as IdentityPrivate,
 };
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
     AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut,
-    FollowRequestAnswered, FollowRequestEnded, FollowRequested, Followed, FollowerRemoved, IdentityLinked,
-    IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, TagFollowed, TagUnfollowed, Unblocked, Unfollowed,
-    Unmuted,
+    FollowRequestAnswered, FollowRequestEnded, FollowRequested, Followed, FollowerRemoved, HandleChanged, HandleLeft,
+    IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, TagFollowed, TagUnfollowed,
+    Unblocked, Unfollowed, Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -20,7 +20,7 @@ use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use super::{ADA, BOB, DIGEST, HASH, ISSUER, KEY, SESSION, at};
 
 pub fn all() -> Vec<Event> {
-    [identity(), profiles(), presences(), sessions(), graph(), tags()].concat()
+    [identity(), profiles(), presences(), handles(), sessions(), graph(), tags()].concat()
 }
 
 fn graph() -> Vec<Event> {
@@ -215,6 +215,54 @@ fn presences() -> Vec<Event> {
         Identity::AccountDeactivated(away).into(),
         Identity::AccountReactivated(back).into(),
         IdentityPrivate::AccountStateRequested(wanted).into(),
+    ]
+}
+
+fn handles() -> Vec<Event> {
+    let (account_id, handle_key) = (|| ADA.to_owned(), || "ada_b".to_owned());
+    let content = || Some(Content::close(&AccountContent { handle: "ada_b".into(), profile: None }));
+    let wanted = HandleChangeRequested {
+        account_id: account_id(),
+        handle_key: handle_key(),
+        content: content(),
+        from_handle_key: "ada_l".into(),
+        request_time: at(9),
+        payload_digest: DIGEST.into(),
+        rules: 1,
+    };
+    let claimed = HandleClaimRequested {
+        account_id: account_id(),
+        handle_key: handle_key(),
+        change_id: BOB.into(),
+        change_offset: 47,
+        request_time: at(9),
+        rules: 1,
+    };
+    let settled =
+        HandleChangeSettled { account_id: account_id(), change_id: BOB.into(), won: true, settle_time: at(9) };
+    let released = HandleReleased {
+        account_id: account_id(),
+        handle_key: "ada_l".into(),
+        settle_offset: 48,
+        release_time: at(9),
+        free_time: at(10),
+    };
+    let changed = HandleChanged {
+        account_id: account_id(),
+        handle_key: handle_key(),
+        content: content(),
+        change_time: at(9),
+        intent_offset: 48,
+    };
+    let left =
+        HandleLeft { account_id: account_id(), handle_key: "ada_l".into(), leave_time: at(9), intent_offset: 48 };
+    vec![
+        IdentityPrivate::HandleChangeRequested(wanted).into(),
+        IdentityPrivate::HandleClaimRequested(claimed).into(),
+        IdentityPrivate::HandleChangeSettled(settled).into(),
+        IdentityPrivate::HandleReleased(released).into(),
+        Identity::HandleChanged(changed).into(),
+        Identity::HandleLeft(left).into(),
     ]
 }
 

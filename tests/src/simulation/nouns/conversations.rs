@@ -13,7 +13,7 @@ use kith_tables::{Key, Row, RowType, Table, Value};
 use tonic::{Code, Status};
 
 use super::accounts::Handles;
-use super::follows::{always_parted, another, ever_parted, size};
+use super::follows::{another, blocked, size};
 use super::lists::{List, There, walk, whole};
 use super::presences::{always_away, ever_away};
 use super::talk::{self, FOR_EVER, Talk};
@@ -201,25 +201,22 @@ impl SeenTalk {
             && (self.archived, self.marked) == (view.is_archived(now.last(), self.muted), view.is_marked())
     }
 
-    /// In a group what one out of sight wrote last is left out.
+    /// In a group what one in a block with the reader wrote last is left out.
     fn is_last(&self, reader: &str, now: &Talk) -> bool {
         let last = now.messages.last().filter(|_| now.last_for(reader).0 > 0);
         let is = |last: &talk::Message| (last.id.clone(), last.sender.clone(), last.text.clone(), last.unsent > 0);
         self.last == last.map(is) || (now.is_group && self.last.is_none())
     }
 
-    /// A last message that is missed though its sender was in sight, or shown though it was not.
+    /// A last message that is missed though no block stood between its sender and the reader, or shown though one did.
     fn wrong_last(&self, model: &Model, call: &Call, states: &[Talk]) -> Option<Finding> {
         let reader = &call.actor;
         let [now] = states else { return None };
         let sender = &now.messages.last().filter(|_| now.is_group && now.last_for(reader).0 > 0)?.sender;
+        let (always, at_times) = blocked(model, call, reader, sender);
         match &self.last {
-            None if !ever_parted(model, call, reader, sender) => {
-                Some(Finding::new(TOKEN, format!("{} lacks its last message for {reader}", self.id)))
-            }
-            Some(last) if always_parted(model, call, reader, sender) => {
-                Some(Finding::new(HIDDEN, format!("{} shows {reader} {last:?}", self.id)))
-            }
+            None if !at_times => Some(Finding::new(TOKEN, format!("{} lacks its last message for {reader}", self.id))),
+            Some(last) if always => Some(Finding::new(HIDDEN, format!("{} shows {reader} {last:?}", self.id))),
             Some(_) | None => None,
         }
     }

@@ -12,6 +12,7 @@ mod edits;
 mod feeds;
 mod follows;
 mod groups;
+mod handles;
 mod identities;
 mod lists;
 mod messages;
@@ -46,8 +47,9 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 27] = [
+pub const ALL: [&dyn Noun; 28] = [
     &accounts::Accounts,
+    &handles::Changes,
     &profiles::Profiles,
     &search::Search,
     &presences::Presences,
@@ -82,9 +84,12 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
         Draws::All => &ALL,
         Draws::Talks => &TALKS,
         Draws::Posts => &POSTING,
+        Draws::Handles => &NAMING,
         Draws::Circles => &CIRCLES,
     }
 }
+
+const NAMING: [&dyn Noun; 3] = [&accounts::Accounts, &handles::Changes, &profiles::Profiles];
 
 const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
 

@@ -8,7 +8,7 @@ use kith_proto::Event;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{Account, GetAccountRequest, Profile, UpdateProfileRequest};
+use kith_proto::identity::v1::{Account, AccountContent, GetAccountRequest, Profile, UpdateProfileRequest};
 use kith_tables::{Key, Row, Table};
 use tonic::{Code, Status};
 
@@ -37,6 +37,7 @@ struct Shown {
     bio: String,
     private: bool,
     name: String,
+    handle: String,
 }
 
 /// Whether the account was private at each time that a call could see.
@@ -52,11 +53,11 @@ pub fn private_ever_since(model: &Model, account: &str, records: Offset) -> bool
     line.is_some_and(|line| line.within((records, Offset::MAX)).iter().all(|shown| shown.private))
 }
 
-/// The account's display name at each time that a call could see; `None`: it was not there.
-pub fn display_names(model: &Model, call: &Call, account_id: &str) -> Vec<Option<String>> {
+/// The account's handle and display name at each time that a call could see; `None`: it was not there.
+pub fn names(model: &Model, call: &Call, account_id: &str) -> Vec<Option<(String, String)>> {
     let window = call.window(model.partition(topics::IDENTITY, account_id));
     let states = model.state::<Read>().shown.get(account_id).map(|line| line.within(window)).unwrap_or_default();
-    states.into_iter().map(|shown| (shown.revision > 0).then_some(shown.name)).collect()
+    states.into_iter().map(|shown| (shown.revision > 0).then_some((shown.handle, shown.name))).collect()
 }
 
 /// By account.
@@ -65,6 +66,8 @@ struct Read {
     shown: BTreeMap<String, Timeline<Shown>>,
     /// The intent whose fact was applied last.
     applied: BTreeMap<String, Offset>,
+    /// The same of its handle, and 1.
+    renamed: BTreeMap<String, Offset>,
     /// The revision after all intents.
     revisions: BTreeMap<String, u32>,
     won: BTreeSet<RecordId>,
@@ -100,12 +103,13 @@ impl Noun for Profiles {
         if !fact.is_new {
             return;
         }
-        let Read { shown, applied, revisions, won, due, facts } = model.state_mut();
+        let Read { shown, applied, renamed, revisions, won, due, facts } = model.state_mut();
         match &fact.event {
             Event::Identity(Identity::AccountCreated(event)) => {
                 let line = shown.entry(event.account_id.clone()).or_default();
                 if line.last().revision == 0 {
-                    line.set(fact.position.offset, Shown { revision: 1, ..Shown::default() });
+                    let handle = event.handle_key.clone();
+                    line.set(fact.position.offset, Shown { revision: 1, handle, ..Shown::default() });
                 }
             }
             Event::IdentityPrivate(Private::ProfileRequested(event)) => {
@@ -123,8 +127,17 @@ impl Noun for Profiles {
                 if line.last().revision > 0 && event.intent_offset >= *applied {
                     *applied = event.intent_offset + 1;
                     let Profile { bio, display_name: name, .. } = said(event.content.as_ref());
-                    let private = event.private;
-                    line.set(fact.position.offset, Shown { revision: event.revision, bio, name, private });
+                    let (revision, private) = (event.revision, event.private);
+                    line.set(fact.position.offset, Shown { revision, bio, name, private, ..line.last() });
+                }
+            }
+            Event::Identity(Identity::HandleChanged(event)) => {
+                let line = shown.entry(event.account_id.clone()).or_default();
+                let renamed = renamed.entry(event.account_id.clone()).or_default();
+                if line.last().revision > 0 && event.intent_offset >= *renamed {
+                    *renamed = event.intent_offset + 1;
+                    let handle = said::<AccountContent>(event.content.as_ref()).handle;
+                    line.set(fact.position.offset, Shown { handle, ..line.last() });
                 }
             }
             _ => {}
@@ -176,7 +189,7 @@ struct GetAccount {
 fn shown(account: Option<Account>) -> Shown {
     let account = account.unwrap_or_default();
     let Profile { bio, display_name: name, private, .. } = account.profile.unwrap_or_default();
-    Shown { revision: account.profile_revision, bio, name, private }
+    Shown { revision: account.profile_revision, bio, name, private, handle: account.handle }
 }
 
 /// Whether the profile was ever so.

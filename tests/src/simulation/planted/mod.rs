@@ -4,6 +4,7 @@
 mod consent;
 mod folds;
 mod groups;
+mod handles;
 mod inbox;
 mod log;
 mod messages;
@@ -85,6 +86,9 @@ defects! {
     AbsentShown "absent-shown" "reads do not ask who is away"
     LeaverStays "leaver-stays" "the sessions of an account that leaves go on"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
+    TakenHandleGiven "taken-handle-given" "a change gets a handle that another account has"
+    HeldHandleGiven "held-handle-given" "a handle that was given up is not held back"
+    OldHandleStays "old-handle-stays" "an account is shown with the handle that it had before"
     AnswerBeforeClaim "answer-before-claim" "an account is answered before its claim is folded"
     RebuildAppends "rebuild-appends" "a fold anew appends facts without looking whether they are there"
     ReuseForgiven "reuse-forgiven" "the use of an old refresh token does not end its session"
@@ -164,6 +168,9 @@ impl Planted {
             | Self::MembersOwn
             | Self::OlderMessagesShown => {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Talks);
+            }
+            Self::TakenHandleGiven | Self::HeldHandleGiven | Self::OldHandleStays => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 4, 40, Draws::Handles);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::AcceptedTwice | Self::PrivateShown | Self::RequestOpens => {

@@ -8,6 +8,17 @@ pub const CAUSES: &[(&str, &[&str])] = &[
     ("AccountService/ResolveHandle", &[]),
     ("AccountService/SearchAccounts", &[]),
     ("AccountService/UpdateProfile", &["ProfileRequested", "ProfileUpdated"]),
+    (
+        "AccountService/ChangeHandle",
+        &[
+            "HandleChangeRequested",
+            "HandleClaimRequested",
+            "HandleChangeSettled",
+            "HandleLeft",
+            "HandleChanged",
+            "HandleReleased",
+        ],
+    ),
     ("AccountService/DeactivateAccount", &["AccountStateRequested", "AccountDeactivated", "AccountSessionsRevoked"]),
     ("AccountService/ReactivateAccount", &["AccountStateRequested", "AccountReactivated"]),
     ("SessionService/CreateSession", &["SessionCreated"]),
