@@ -41,7 +41,8 @@ fn every_answer_can_say_that_its_folds_stand_still() {
 fn every_list_has_pages() {
     for (method, request, response) in rpcs() {
         let pages = [has(&request, "page_size"), has(&request, "page_token"), has(&response, "next_page_token")];
-        let is_list = method.name().starts_with("List") || method.name().ends_with("Feed");
+        let is_list = ["List", "Search", "Suggest"].iter().any(|verb| method.name().starts_with(verb))
+            || method.name().ends_with("Feed");
         assert_eq!(pages, [is_list; 3], "{}", method.name());
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kith_content::Opener;
+use kith_fold::engine::FoldMetrics;
 use kith_fold::{Cause, DependsOn, Lag, Projection, Publisher, Standstill, State, Token, WaitError};
 use kith_log::{AppendError, EventLog, LogPartition, Offset, Position, RecordId, Topic};
 use kith_proto::{Event, time};
@@ -148,9 +149,19 @@ impl Kit {
         &self.projection.ports().log
     }
 
-    /// The tables that serve now; `None`: none do.
-    pub(crate) fn state(&self) -> Option<State> {
+    /// The metrics of what reads the log.
+    pub(crate) fn fold_metrics(&self) -> &FoldMetrics {
+        &self.projection.ports().metrics
+    }
+
+    /// The tables that serve now; `None`: none do. For what follows the log; an RPC reads those of [`Self::see_for`].
+    pub fn state(&self) -> Option<State> {
         Some(self.projection.serving()?.state.clone())
+    }
+
+    /// Opens content for what is kept in memory and can be thrown away; an answer opens what it shows by [`Seen::opener`].
+    pub fn opener(&self) -> Opener {
+        Opener::new()
     }
 
     /// Whether the group's folds stand still: see [`State::standstill`].

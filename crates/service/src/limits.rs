@@ -37,6 +37,12 @@ limits! {
     HANDLE_CHARS_MIN: usize = handle::HANDLE_CHARS_MIN;
     /// The longest handle, in characters.
     HANDLE_CHARS_MAX: usize = handle::HANDLE_CHARS_MAX;
+    /// How long a handle that an account has given up is held back for it, in seconds: until then nobody else gets it.
+    HANDLE_HELD_SECONDS: u64 = 30 * 24 * 3_600;
+    /// How often an account may change its handle in `HANDLE_CHANGES_SECONDS`.
+    HANDLE_CHANGES: usize = 4;
+    /// The time in which changes of a handle are counted, in seconds.
+    HANDLE_CHANGES_SECONDS: u64 = 30 * 24 * 3_600;
     /// The shortest password, in characters.
     PASSWORD_CHARS_MIN: usize = 8;
     /// The longest password, in characters.
@@ -109,6 +115,20 @@ limits! {
     FACETS_PER_TEXT: usize = facets::FACETS_PER_TEXT;
     /// The longest hashtag, in characters, as written and as normalised; a longer one stays text.
     HASHTAG_CHARS_MAX: usize = facets::HASHTAG_CHARS_MAX;
+    /// The longest query of a search for accounts, in characters.
+    SEARCH_QUERY_CHARS: usize = 100;
+    /// Words of such a query.
+    SEARCH_QUERY_WORDS: usize = 8;
+    /// Accounts that a search finds at most, over all pages.
+    SEARCH_RESULTS: usize = 200;
+    /// Accounts that a search ranks, if so many fit.
+    SEARCH_CANDIDATES: usize = 512;
+    /// Places of names that it looks at in the index.
+    SEARCH_SCANNED: usize = 4_096;
+    /// Places of follows of the caller whose accounts it looks at, the latest.
+    SEARCH_FOLLOWED: usize = 1_000;
+    /// Accounts whose names a process keeps in memory; of more a search does not find those that it met last, and says so.
+    SEARCHED_ACCOUNTS: usize = 1_000_000;
     /// Hashtags that one account follows.
     FOLLOWED_TAGS: usize = 200;
     /// Languages of one post.

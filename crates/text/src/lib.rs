@@ -6,10 +6,12 @@
 pub mod address;
 mod character;
 pub mod facets;
+mod folding;
 pub mod handle;
 pub mod language;
 mod name;
 mod plain;
+pub mod search;
 
 pub use name::parse_name;
 pub use plain::{Length, TextError, TextLimit, beginning, parse_text, parse_text_or_empty};

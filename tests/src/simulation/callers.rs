@@ -112,7 +112,7 @@ impl Callers {
         let Identity::Known(..) = self.identity else {
             return Err(Status::unimplemented("no calling service is known here"));
         };
-        let rights = [Right::ActAs, Right::CreateAccounts, Right::ResetPasswords];
+        let rights = [Right::ActAs, Right::CreateAccounts, Right::ResetPasswords, Right::Read];
         let principal = Principal::new(name, rights, accounts, Refusals::default());
         let account = RecordId::parse(actor).map(Caller::of);
         let mut request = Request::new(message);

@@ -40,6 +40,8 @@ pub enum Confusion {
     CursorIsNow,
     /// A stream does not tell what becomes of messages.
     AmendsUntold,
+    /// Who searches for nobody in particular.
+    NobodyAsks,
 }
 
 /// What was answered.

@@ -20,7 +20,7 @@ const CONNECTION_AGE_SECONDS: &str = "3";
 /// What scripts exit with where a program is missing.
 const EXIT_MISSING: i32 = 3;
 /// How the names of calls begin that change nothing.
-const READS: [&str; 7] = ["Get", "BatchGet", "List", "Resolve", "Explain", "Wait", "Merge"];
+const READS: [&str; 9] = ["Get", "BatchGet", "List", "Resolve", "Explain", "Wait", "Merge", "Search", "Suggest"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -1,13 +1,12 @@
 //! `#tag`.
 
-use icu_casemap::CaseMapper;
 use icu_properties::props::Script;
 use kith_proto::posts::v1::facet::Hashtag;
-use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{HASHTAG_CHARS_MAX, end_of_word, ends_in_path, is_emoji, is_number_sign};
 use crate::character::{is_east_asian_letter, is_invisible, is_letter, is_mark, is_of_word, script};
+use crate::folding::fold;
 
 /// The tag that `#written` names, normalised; `None` if that is not one hashtag as a whole. What is normalised already
 /// stays as it is.
@@ -83,29 +82,6 @@ fn normalised(written: &str) -> Option<String> {
     let fits = |tag: &str| tag.chars().count() <= HASHTAG_CHARS_MAX;
     let tag = fits(written).then(|| fold(written))?;
     (fits(&tag) && tag.chars().any(is_letter) && !tag.starts_with(is_mark)).then_some(tag)
-}
-
-/// NFKC and default case folding, without what is not seen: Unicode's caseless match of compatible characters (D146).
-///
-/// Beyond that, İ folds to `i` without a dot. And the wave dash becomes `~`, as NFKC makes of the full-width tilde: they
-/// are one character of Shift JIS, which systems convert in two ways.
-fn fold(tag: &str) -> String {
-    let decomposed: String = tag.nfd().collect();
-    let folded = once_folded(&decomposed);
-    once_folded(&folded)
-}
-
-fn once_folded(tag: &str) -> String {
-    let mut folded = String::with_capacity(tag.len());
-    for c in CaseMapper::new().fold_string(tag).chars() {
-        match c {
-            '\u{307}' if folded.ends_with('i') => {}
-            '\u{301C}' => folded.push('~'),
-            _ if is_invisible(c) => {}
-            _ => folded.push(c),
-        }
-    }
-    folded.nfkc().collect()
 }
 
 /// `&#39;` and `&#x27;` are escaped characters; digits alone are no tag anyway.
