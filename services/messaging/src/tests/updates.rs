@@ -34,6 +34,7 @@ fn shown(update: Update) -> String {
             let own: String = own.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
             format!("{consent} {} unread {}{own}", conversation.last_message_number, conversation.unread_count)
         }
+        Update::CaughtUp(up) if up.incomplete => "caught up, with more elsewhere".to_owned(),
         Update::CaughtUp(_) => "caught up".to_owned(),
         Update::Left(_) => "left".to_owned(),
         Update::ReadAgain(_) => "read again".to_owned(),
@@ -237,6 +238,23 @@ async fn who_was_away_for_long_is_told_what_changed() {
     }
     let mut again = Stream::open(&world, ADA, &cursor, &token).await;
     assert_eq!(again.takes(2).await, ["consent_accepted 1100 unread 0", "caught up"], "and not the one with Eve");
+}
+
+#[tokio::test]
+async fn more_than_the_newest_conversations_are_said_to_be_more() {
+    let world = World::start().await;
+    people(&world).await;
+    let mut token = String::new();
+    for n in 0..=100 {
+        let group = CreateGroupRequest { title: n.to_string(), ..CreateGroupRequest::default() };
+        token = world.messaging.create_group(by(ADA, group)).await.unwrap().into_inner().consistency_token;
+        if n == 99 {
+            let told = Stream::open(&world, ADA, "", &token).await.takes(101).await;
+            assert_eq!(told.last().unwrap(), "caught up");
+        }
+    }
+    let told = Stream::open(&world, ADA, "", &token).await.takes(101).await;
+    assert_eq!(told.last().unwrap(), "caught up, with more elsewhere");
 }
 
 #[tokio::test]

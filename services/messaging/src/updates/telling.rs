@@ -307,13 +307,14 @@ async fn beginning(service: &MessagingService, seen: &Seen<'_>, since: Option<&T
     let reader = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer, shows: &shows };
     let most = if since.is_some() { LOOKED_AT } else { NEWEST };
     let (mut ids, mut walk) = (Vec::new(), Some(Walk::new(&state.as_of(), partitions)));
-    while let Some(from) = walk.take().filter(|_| ids.len() < most) {
+    while let Some(from) = walk.take_if(|_| ids.len() < most) {
         let (page, next) = reader.page(from, NEWEST).await?;
         ids.extend(page.into_iter().map(|(id, _)| id));
         walk = next;
     }
-    let incomplete = walk.is_some() || ids.len() > most;
     let waiting = requests::page(state, &seen.viewer, &PageAsk { size: NEWEST, after: None }).await?;
+    let more_wait = waiting.as_ref().is_some_and(|page| page.next.is_some() || page.unlisted_at_least > 0);
+    let incomplete = walk.is_some() || more_wait;
     ids.extend(waiting.into_iter().flat_map(|page| page.requests).map(|request| request.conversation_id));
     let read: Vec<_> = ids.into_iter().map(|id| as_it_is(seen, inbox::now(service), id)).collect();
     let found: Vec<Option<(Position, Conversation)>> = stream::iter(read).buffered(AT_ONCE).try_collect().await?;
