@@ -22,11 +22,13 @@ mod password;
 mod presence;
 mod profile;
 mod proof;
+mod ranking;
 mod read;
 mod relationship;
 mod search;
 pub mod session;
 pub mod sign_up;
+mod suggestion;
 
 use std::sync::Arc;
 
@@ -102,6 +104,8 @@ rpcs! {
         list list_mutes: rpc::ListMutes => lists::Graph,
         list list_blocks: rpc::ListBlocks => lists::Graph,
         list list_mutuals: rpc::ListMutuals => lists::Graph,
+        list suggest_accounts: rpc::SuggestAccounts => suggestion::Suggestions,
+        command dismiss_suggestion: rpc::DismissSuggestion => suggestion::dismissal::Dismissals,
         command follow_tag: rpc::FollowTag => followed_tag::FollowedTags,
         command unfollow_tag: rpc::UnfollowTag => followed_tag::FollowedTags,
         list list_followed_tags: rpc::ListFollowedTags => followed_tag::FollowedTags,

@@ -49,6 +49,7 @@ const HISTORIES: &[(&str, u64)] = &[
     ("groups-3", 215),
     ("19", 209),
     ("tags", 312),
+    ("suggestions", 406),
     (TALKS, 119),
 ];
 /// Of people who do nothing but talk: what becomes of messages is rare where there is everything.

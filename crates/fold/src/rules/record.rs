@@ -95,6 +95,9 @@ pub const AWAY_EVENTS: u32 = 2;
 /// The version with followed hashtags, which no older reader knows.
 pub const TAG_EVENTS: u32 = 2;
 
+/// The version with declined suggestions, which no older reader knows.
+pub const SUGGESTION_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
@@ -106,6 +109,7 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
         Event::Identity(Identity::TagFollowed(_) | Identity::TagUnfollowed(_)) => TAG_EVENTS,
+        Event::Identity(Identity::SuggestionDismissed(_)) => SUGGESTION_EVENTS,
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)

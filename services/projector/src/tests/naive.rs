@@ -119,7 +119,8 @@ impl Naive {
             | Identity::AccountDeactivated(_)
             | Identity::AccountReactivated(_)
             | Identity::TagFollowed(_)
-            | Identity::TagUnfollowed(_) => return,
+            | Identity::TagUnfollowed(_)
+            | Identity::SuggestionDismissed(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {

@@ -32,6 +32,8 @@ pub struct Follows;
 pub struct Edge {
     pub following: bool,
     pub blocking: bool,
+    /// Declined, and not followed since.
+    pub dismissed: bool,
     /// Since when it follows, microseconds.
     pub began: i64,
     /// When it first followed.
@@ -120,6 +122,7 @@ impl Noun for Follows {
             Identity::Blocked(event) => (&event.actor_id, &event.target_id),
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id),
             Identity::FollowerRemoved(event) => (&event.actor_id, &event.follower_id),
+            Identity::SuggestionDismissed(event) => (&event.account_id, &event.target_id),
             _ => return,
         };
         let line = model.state_mut::<Edges>().0.entry((who.clone(), whom.clone())).or_default();
@@ -132,7 +135,7 @@ impl Noun for Follows {
                     (now.began, now.since) = (fact.at, fact.at - window);
                     now.first = if now.first == 0 { fact.at } else { now.first };
                 }
-                now.following = true;
+                (now.following, now.dismissed) = (true, false);
                 now.shows_shares = event.shows_shares;
                 now.seen = event.seen_target_offset;
             }
@@ -143,6 +146,7 @@ impl Noun for Follows {
             }
             Identity::FollowerRemoved(_) if is_new => now.cut_next = offset + 1,
             Identity::Unblocked(_) if is_new => now.blocking = false,
+            Identity::SuggestionDismissed(_) if is_new => now.dismissed = true,
             _ => {}
         }
         line.set(offset, now);

@@ -25,6 +25,7 @@ mod services;
 mod sessions;
 mod shares;
 mod shown;
+mod suggestions;
 mod tags;
 mod talk;
 mod updates;
@@ -45,7 +46,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 26] = [
+pub const ALL: [&dyn Noun; 27] = [
     &accounts::Accounts,
     &profiles::Profiles,
     &search::Search,
@@ -55,6 +56,7 @@ pub const ALL: [&dyn Noun; 26] = [
     &circles::Circles,
     &mutes::Mutes,
     &tags::Tags,
+    &suggestions::Suggestions,
     &posts::Posts,
     &edits::Edits,
     &reactions::Reactions,

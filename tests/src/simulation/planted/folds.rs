@@ -35,7 +35,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runti
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
     let concerned = match defect {
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
-        Planted::CutFromOneSide | Planted::CutUncounted => is_of(&EDGES),
+        Planted::CutFromOneSide | Planted::CutUncounted | Planted::DeclinedSuggested => is_of(&EDGES),
         Planted::MuteEndedInFold => is_of(&MUTES),
         Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
@@ -120,6 +120,7 @@ impl Fold for PlantedFold {
             }
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
                 if event.reason() == SessionEnd::TokenReused => {}
+            (Planted::DeclinedSuggested, Event::Identity(Identity::SuggestionDismissed(_))) => {}
             (Planted::LeaverStays, Event::IdentityPrivate(Private::AccountStateRequested(_))) => {}
             (Planted::RotationDoubled, Event::IdentityPrivate(Private::RefreshTokenUsed(event))) => {
                 self.inner.apply(rows, record);

@@ -101,6 +101,7 @@ defects! {
     CursorIsNow "cursor-is-now" "a stream goes on from now, not from its cursor"
     AmendsUntold "amends-untold" "a stream does not tell of edits and of what was unsent"
     BlockedFound "blocked-found" "a search does not ask who searches, and finds accounts in a block with it"
+    DeclinedSuggested "declined-suggested" "who was declined is suggested again"
     RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 

@@ -34,6 +34,8 @@ pub const CAUSES: &[(&str, &[&str])] = &[
     ("GraphService/Mute", &["Muted"]),
     ("GraphService/Unmute", &["Unmuted"]),
     ("GraphService/ListMutes", &[]),
+    ("GraphService/SuggestAccounts", &[]),
+    ("GraphService/DismissSuggestion", &["SuggestionDismissed"]),
     ("GraphService/FollowTag", &["TagFollowed"]),
     ("GraphService/UnfollowTag", &["TagUnfollowed"]),
     ("GraphService/ListFollowedTags", &[]),
