@@ -1,6 +1,8 @@
 //! Whom an account follows: `follows` (by who follows), from identity's facts. For groups that only ask whether one account
 //! follows another.
 
+use std::collections::BTreeSet;
+
 use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
 use kith_log::{LogPartition, Offset, topics};
 use kith_tables::{Column, Key, Order, Section, StoreError, Table, row};
@@ -24,6 +26,8 @@ row! {
         pub following: bool,
         /// How many records of the target's log partition the decision had seen.
         pub seen_target_offset: i64,
+        /// As in [`Edge`].
+        pub ended_next: i64,
         /// Whether the follower blocks the target.
         pub blocking: bool,
         pub applied: AppliedIds,
@@ -40,11 +44,16 @@ pub struct Following {
 
 impl FollowRow {
     /// What the record makes of it; a late copy of a command changes nothing.
-    fn evolve(&mut self, change: &Change<'_>, record: &Record) {
+    fn evolve(&mut self, change: &Change<'_>) {
         let Self { blocking, seen_target_offset, .. } = *self;
-        match change.turn(Edge { blocking, seen_target_offset, applied: &mut self.applied }, record.id) {
-            // Of whoever is removed the other side is told by a cut.
-            Turn::Stays | Turn::Removes => {}
+        let (ended_next, applied) = (&mut self.ended_next, &mut self.applied);
+        match change.turn(Edge { blocking, seen_target_offset, ended_next, applied }) {
+            // Of whoever is removed, or answered, the other side is told by a record of its own.
+            Turn::Stays | Turn::Removes | Turn::Answers(_) | Turn::EndsRequest => {}
+            Turn::Requests(event) => {
+                self.following = false;
+                self.seen_target_offset = signed(event.seen_target_offset);
+            }
             Turn::Follows(event) => {
                 self.following = true;
                 self.seen_target_offset = signed(event.seen_target_offset);
@@ -72,9 +81,17 @@ impl Fold for Follows {
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(change) = Change::of(record) else { return };
         let mut row = rows.get::<FollowRow>([change.target.into()]).unwrap_or_default();
-        row.evolve(&change, record);
+        row.evolve(&change);
         rows.put([change.target.into()], row);
     }
+}
+
+/// Those of the accounts, at most 512, that `follower` follows: one read.
+pub async fn among(state: &State, follower: &str, accounts: &BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
+    let clusterings = accounts.iter().map(|account| vec![account.as_str().into()]);
+    let rows = state.rows::<FollowRow>(&FOLLOWS, &Key::text(follower), clusterings).await?;
+    let followed = accounts.iter().zip(rows).filter(|(_, row)| row.as_ref().is_some_and(|found| found.row.following));
+    Ok(followed.map(|(account, _)| account.clone()).collect())
 }
 
 /// Whether `follower` follows `target`. The watermark comes first: what is read after it includes at least that much, and all
@@ -119,7 +136,7 @@ mod tests {
 
     fn following(records: &[Record]) -> bool {
         let mut row = FollowRow::default();
-        records.iter().for_each(|record| row.evolve(&Change::of(record).unwrap(), record));
+        records.iter().for_each(|record| row.evolve(&Change::of(record).unwrap()));
         row.following
     }
 

@@ -10,6 +10,7 @@ use kith_tables::{Key, StoreError};
 
 use crate::away;
 use crate::block::{BLOCKED_BY, BLOCKS, BlockRow};
+use crate::follow;
 
 /// How a viewer sees an account, and with it what the account says and does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub enum Sight {
     BlockedBy,
     /// The account is away: to everybody it looks as if it were not there.
     Away,
+    /// The account is private, and the viewer does not follow it: it knows of it and may meet it, and sees nothing that it says or
+    /// does.
+    Private,
 }
 
 impl Sight {
@@ -32,7 +36,8 @@ impl Sight {
         }
     }
 
-    /// Whether the viewer is shown what the account says and does, and may meet it: write to it, be listed with it.
+    /// Whether the viewer is shown what the account says and does; of sights by [`Viewer::meetings`], whether the two may meet: write
+    /// to each other, mention each other, be listed together.
     pub fn is_clear(self) -> bool {
         self == Self::Clear
     }
@@ -40,7 +45,7 @@ impl Sight {
     /// Whether the viewer is shown that the account is there.
     pub fn shows_account(self) -> bool {
         match self {
-            Self::Clear | Self::Blocks => true,
+            Self::Clear | Self::Blocks | Self::Private => true,
             Self::BlockedBy | Self::Away => false,
         }
     }
@@ -59,16 +64,38 @@ impl<'a> Viewer<'a> {
     }
 
     /// How the viewer sees each of these accounts, at most 512 of them: two reads of blocks, and one for each table partition of `away`
-    /// that they lie in, at most [`away::AWAY_BUCKETS`], side by side, however many accounts there are. None for the viewer alone, who
-    /// sees itself.
+    /// that they lie in, at most [`away::AWAY_BUCKETS`], side by side, however many accounts there are; one more, of the viewer's
+    /// follows in the table of [`follow`], if some are private. None for the viewer alone, who sees itself.
     pub async fn sights(&self, accounts: impl IntoIterator<Item = &str>) -> Result<Sights, StoreError> {
-        let others: BTreeSet<&str> = accounts.into_iter().filter(|&id| id != self.account_id).collect();
-        let blocks = self.blocks(others.iter().copied());
-        let (sights, away) = try_join!(blocks, away::among(self.state, others.iter().copied()))?;
-        Ok(sights.without(|account| away.contains(account)))
+        let (sights, private) = self.apart(accounts).await?;
+        if private.is_empty() {
+            return Ok(sights);
+        }
+        let followed = match self.account_id {
+            // Nobody in particular follows nobody.
+            "" => BTreeSet::new(),
+            viewer => follow::among(self.state, viewer, &private).await?,
+        };
+        Ok(sights.veiled(|account| private.contains(account) && !followed.contains(account)))
     }
 
-    /// As [`Self::sights`], but for who is away: for whoever reads the accounts' rows beside it, and says so by [`Sights::without`].
+    /// As [`Self::sights`], as if no account were private: whom the viewer may meet.
+    pub async fn meetings(&self, accounts: impl IntoIterator<Item = &str>) -> Result<Sights, StoreError> {
+        Ok(self.apart(accounts).await?.0)
+    }
+
+    /// How the viewer may meet each of these accounts, and which are private.
+    pub async fn apart(
+        &self,
+        accounts: impl IntoIterator<Item = &str>,
+    ) -> Result<(Sights, BTreeSet<String>), StoreError> {
+        let others: BTreeSet<&str> = accounts.into_iter().filter(|&id| id != self.account_id).collect();
+        let blocks = self.blocks(others.iter().copied());
+        let (sights, apart) = try_join!(blocks, away::among(self.state, others.iter().copied()))?;
+        Ok((sights.without(|account| apart.away.contains(account)), apart.private))
+    }
+
+    /// As [`Self::meetings`], but for who is away: for whoever reads the accounts' rows beside it, and says so by [`Sights::without`].
     pub async fn blocks(&self, accounts: impl IntoIterator<Item = &str>) -> Result<Sights, StoreError> {
         let others: BTreeSet<&str> = accounts.into_iter().filter(|&id| id != self.account_id).collect();
         let viewer = self.account_id.to_owned();
@@ -97,6 +124,11 @@ impl<'a> Viewer<'a> {
     pub async fn sight(&self, account: &str) -> Result<Sight, StoreError> {
         Ok(self.sights([account]).await?.of(account))
     }
+
+    /// How the viewer may meet one account.
+    pub async fn meeting(&self, account: &str) -> Result<Sight, StoreError> {
+        Ok(self.meetings([account]).await?.of(account))
+    }
 }
 
 /// How one viewer sees the accounts that were asked for.
@@ -124,6 +156,16 @@ impl Sights {
     pub fn without(mut self, is_away: impl Fn(&str) -> bool) -> Self {
         for (_, seen) in self.others.iter_mut().filter(|(account, _)| is_away(account)) {
             seen.sight = Sight::Away;
+        }
+        self
+    }
+
+    /// The same, with these private accounts not followed by the viewer.
+    #[must_use]
+    pub fn veiled(mut self, is_veiled: impl Fn(&str) -> bool) -> Self {
+        let clear = self.others.iter_mut().filter(|(_, seen)| seen.sight == Sight::Clear);
+        for (_, seen) in clear.filter(|(account, _)| is_veiled(account)) {
+            seen.sight = Sight::Private;
         }
         self
     }
@@ -164,6 +206,18 @@ mod tests {
             assert!(!sights.of("ada").shows_account() && !sights.of("ada").is_clear());
         }
         assert_eq!(Sights::new("me", []).without(|id| id == "me").of("me"), Sight::Clear);
+    }
+
+    #[test]
+    fn who_does_not_follow_a_private_account_knows_of_it_alone() {
+        for (sight, veiled) in
+            [(Sight::Clear, Sight::Private), (Sight::Blocks, Sight::Blocks), (Sight::BlockedBy, Sight::BlockedBy)]
+        {
+            let sights = Sights::new("me", [("ada", sight), ("bob", Sight::Clear)]).veiled(|id| id == "ada");
+            assert_eq!((sights.of("ada"), sights.of("bob")), (veiled, Sight::Clear));
+        }
+        assert!(Sight::Private.shows_account() && !Sight::Private.is_clear());
+        assert_eq!(Sights::new("me", []).veiled(|id| id == "me").of("me"), Sight::Clear);
     }
 
     #[test]

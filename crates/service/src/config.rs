@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Config, Environment, File, FileFormat, Source};
-use kith_text::handle::ReservedHandles;
+use kith_text::handle::{ReservedHandles, WellKnownHandles};
 use serde::Deserialize;
 
 pub use keys::{KEYS, Key, table_markdown};
@@ -63,6 +63,8 @@ pub struct Settings {
     pub refresh_token_rotates_seconds: u64,
     #[serde(deserialize_with = "values::reserved_handles")]
     pub reserved_handles: ReservedHandles,
+    #[serde(deserialize_with = "values::well_known_handles")]
+    pub well_known_handles: WellKnownHandles,
     pub push_threshold: u64,
     pub backfill_window_seconds: u64,
     pub max_lag_records: u64,

@@ -37,6 +37,12 @@ limits! {
     HANDLE_CHARS_MIN: usize = handle::HANDLE_CHARS_MIN;
     /// The longest handle, in characters.
     HANDLE_CHARS_MAX: usize = handle::HANDLE_CHARS_MAX;
+    /// How long a handle that an account has given up is held back for it, in seconds: until then nobody else gets it.
+    HANDLE_HELD_SECONDS: u64 = 30 * 24 * 3_600;
+    /// How often an account may change its handle in `HANDLE_CHANGES_SECONDS`.
+    HANDLE_CHANGES: usize = 4;
+    /// The time in which changes of a handle are counted, in seconds.
+    HANDLE_CHANGES_SECONDS: u64 = 30 * 24 * 3_600;
     /// The shortest password, in characters.
     PASSWORD_CHARS_MIN: usize = 8;
     /// The longest password, in characters.

@@ -6,6 +6,7 @@ use kith_proto::errors::v1::Reason;
 use tonic::Code;
 
 /// The canonical code that a reason always comes with, as `errors.proto` says.
+#[allow(clippy::too_many_lines, reason = "one line per reason")]
 pub fn code_of(reason: Reason) -> Code {
     match reason {
         Reason::Unauthenticated
@@ -23,6 +24,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::BatchTooLong
         | Reason::HandleInvalid
         | Reason::HandleReserved
+        | Reason::HandleLooksAlike
         | Reason::RequestMalformed
         | Reason::HeadersTooLarge
         | Reason::IdentityTokenInvalid
@@ -37,6 +39,7 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::GenerationNotFound
         | Reason::IdentityNotFound
         | Reason::MemberNotFound
+        | Reason::FollowRequestNotFound
         | Reason::DeadLetterNotFound => Code::NotFound,
         Reason::SelfNotAllowed
         | Reason::Blocked
@@ -54,13 +57,15 @@ pub fn code_of(reason: Reason) -> Code {
         | Reason::FollowedTagsFull
         | Reason::ConsistencyTokenExpired
         | Reason::AccountDeactivated
+        | Reason::HandleChangedTooOften
         | Reason::TokenExchanged => Code::FailedPrecondition,
         Reason::NotTheAuthor
         | Reason::RightMissing
         | Reason::RoleMissing
+        | Reason::AccountPrivate
         | Reason::OnBehalfOfRefused
         | Reason::SignUpClosed => Code::PermissionDenied,
-        Reason::RevisionStale => Code::Aborted,
+        Reason::RevisionStale | Reason::HandleChangeUnderWay => Code::Aborted,
         Reason::DeadlineTooShort | Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::BehindToken
         | Reason::LogUnavailable
@@ -103,6 +108,11 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::MemberNotFound
         | Reason::FollowedTagsFull
         | Reason::AccountDeactivated
+        | Reason::HandleTaken
+        | Reason::HandleChangedTooOften
+        | Reason::HandleChangeUnderWay
+        | Reason::AccountPrivate
+        | Reason::FollowRequestNotFound
         | Reason::RevisionStale => true,
         Reason::Unspecified
         | Reason::Unauthenticated
@@ -125,7 +135,7 @@ pub(crate) fn may_be_stale(reason: Reason) -> bool {
         | Reason::RequestMalformed
         | Reason::HeadersTooLarge
         | Reason::RequestTooLarge
-        | Reason::HandleTaken
+        | Reason::HandleLooksAlike
         | Reason::RequestIdReused
         | Reason::GenerationNotFound
         | Reason::DeadLetterNotFound

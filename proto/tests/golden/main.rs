@@ -139,6 +139,8 @@ fn an_intent_says_by_which_rules_it_is_judged() {
             "kith.identity.private.v1.AccountRequested",
             "kith.identity.private.v1.AccountStateRequested",
             "kith.identity.private.v1.ExchangeRequested",
+            "kith.identity.private.v1.HandleChangeRequested",
+            "kith.identity.private.v1.HandleClaimRequested",
             "kith.identity.private.v1.IdentityRequested",
             "kith.identity.private.v1.ProfileRequested",
             "kith.messaging.private.v1.GroupChangeRequested",

@@ -21,6 +21,7 @@ use kith_log::topics;
 use kith_proto::engagement::v1 as proto;
 use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::follow::Follows;
 use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
@@ -54,13 +55,14 @@ pub fn group(generation: u32) -> Group {
         Arc::new(BlockedBy),
         Arc::new(Origins),
         Arc::new(Away),
+        Arc::new(Follows),
         Arc::new(reaction::Reactions),
         Arc::new(discussion::Comments),
         Arc::new(share::Shares),
         Arc::new(bookmark::Bookmarks),
     ];
     let topics = vec![topics::ENGAGEMENT, topics::POSTS, topics::IDENTITY];
-    Group { name: GROUP, generation, folds_version: 3, reads: EVENTS, topics, folds, shown: None }
+    Group { name: GROUP, generation, folds_version: 4, reads: EVENTS, topics, folds, shown: None }
 }
 
 /// The handlers; cheap to clone.

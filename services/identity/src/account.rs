@@ -4,8 +4,9 @@ mod who;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kith_fold::{Record, Token};
-use kith_log::{LogPartition, Position, RecordId, Topic, topics};
+use futures::try_join;
+use kith_fold::{PRIVACY_EVENTS, Record, Token};
+use kith_log::{LogPartition, Offset, Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::private::v1::AccountRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
@@ -21,9 +22,9 @@ use kith_service::ids::{self, RequestId};
 use kith_service::kit::Seen;
 use kith_tables::{StoreError, Timestamp};
 
-use crate::arbiter::{ClaimRow, Claims, claim};
+use crate::arbiter::{ClaimRow, Claims, OwnerSummary, claim, owner};
 use crate::counts::counted;
-use crate::handle::Handle;
+use crate::handle::{Barred, Handle, taken};
 use crate::password::Password;
 use crate::{IdentityService, link, profile, proof, read, sign_up};
 
@@ -34,7 +35,7 @@ pub struct Command {
     account: NewAccount,
     /// The handle's, in the log.
     key: String,
-    is_reserved: bool,
+    barred: Option<Barred>,
     /// `None`: the handle could not be had already before the hash was made. Empty without a password.
     password_hash: Option<String>,
 }
@@ -60,8 +61,9 @@ impl NewAccount {
     ) -> Self {
         let texts = [handle.as_str(), &profile.display_name, &profile.bio];
         let key = identity.as_ref().map(|identity| &*identity.key);
-        let Profile { pronouns, language, avatar_media_id, banner_media_id, links, .. } = &profile;
+        let Profile { pronouns, language, avatar_media_id, banner_media_id, links, private, .. } = &profile;
         let more = [pronouns, language, avatar_media_id, banner_media_id].into_iter().chain(links).map(String::as_str);
+        let more = more.chain(private.then_some("private"));
         // Repeats of requests from before profiles had more are recognised.
         let has_more = more.clone().any(|text| !text.is_empty());
         let more = more.filter(|_| has_more);
@@ -88,12 +90,13 @@ impl NewAccount {
             rules: 0,
             issuer,
             identity_key,
+            private: self.profile.private,
         })
     }
 
-    /// Whether this account has the claim.
+    /// Whether its claim won.
     pub fn verdict(&self, claim: &ClaimRow) -> Result<(), Rejection> {
-        if claim.account_id != self.id.to_string() {
+        if !claim.won {
             return Err(Rejection::HandleTaken);
         }
         if claim.payload_digest != self.payload_digest[..] {
@@ -113,27 +116,25 @@ impl NewAccount {
 pub enum Rejection {
     #[error("handle is taken")]
     HandleTaken,
-    /// Who has such a handle from before it was reserved keeps it.
-    #[error("handle is reserved")]
-    HandleReserved,
+    #[error("handle cannot be had")]
+    HandleBarred(Barred),
     #[error("the request id was used for another account")]
     RequestIdReused,
     /// Of two who ask at once for accounts with one identity, the one whose link comes later has an account that nothing proves.
     #[error("the identity is linked to another account")]
     IdentityTaken,
+    #[error("operators have not opened the version of the events that has private accounts")]
+    EventsNotOpen,
 }
 
 impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::HandleTaken => {
-                Self::new(Reason::HandleTaken, rejection.to_string()).violation("handle", "is taken")
-            }
-            Rejection::HandleReserved => Self::new(Reason::HandleReserved, rejection.to_string())
-                .with("field", "handle")
-                .violation("handle", "is reserved"),
+            Rejection::HandleTaken => taken(),
+            Rejection::HandleBarred(barred) => barred.into(),
             Rejection::RequestIdReused => Self::request_id_reused(),
             Rejection::IdentityTaken => Self::new(Reason::IdentityTaken, rejection.to_string()),
+            Rejection::EventsNotOpen => Self::new(Reason::EventsNotOpen, rejection.to_string()),
         }
     }
 }
@@ -151,6 +152,9 @@ pub async fn create(
     let (account, password) = parse(service, request, &asker)?;
     let seen = kit.see_for(&asker, &kit.parse_tokens(&at_least)?, deadline).await?;
     let asked = account.asked();
+    if account.profile.private && seen.events_open() < PRIVACY_EVENTS {
+        return Err(Rejection::EventsNotOpen.into());
+    }
     let command = prepare(service, &seen, account, (password, &asker)).await?;
     contest::enter::<Claims, rpc::CreateAccount>(&seen, asked, command).await
 }
@@ -188,7 +192,7 @@ fn proofs(
     Ok((password, Some(identity)))
 }
 
-/// A claim stands for ever: who has lost already need not have the password hashed.
+/// Who is not going to get the handle need not have the password hashed.
 async fn prepare(
     service: &IdentityService,
     seen: &Seen<'_>,
@@ -196,8 +200,9 @@ async fn prepare(
     (password, asker): (Option<Password>, &Asker),
 ) -> Result<Command, Failure> {
     let passwords = &service.shared.passwords;
-    let is_reserved = service.shared.reserved_handles.contains(account.handle.as_str());
-    let is_open = !is_reserved && claim(&seen.state, &account.handle).await?.is_none();
+    let barred = service.shared.barred_handles.bars(&account.handle);
+    let now = Timestamp(service.shared.kit.runtime.tick());
+    let is_open = barred.is_none() && before(seen, &account).await?.0.is_open(&account, now);
     if let Some(identity) = account.identity.as_ref().filter(|_| is_open) {
         let owner = link::owner(&seen.state, &identity.key).await?.account_id;
         if !owner.is_empty() && owner != account.id.to_string() {
@@ -213,14 +218,38 @@ async fn prepare(
         None => Some(String::new()),
     };
     let key = account.handle.key();
-    Ok(Command { account, key, is_reserved, password_hash })
+    Ok(Command { account, key, barred, password_hash })
+}
+
+/// What is known about an account that is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    /// The verdict, if it has been asked for before.
+    pub claim: Option<ClaimRow>,
+    /// Who has the handle.
+    pub owner: OwnerSummary,
+}
+
+impl Before {
+    /// Whether the account could be made now.
+    fn is_open(&self, account: &NewAccount, at: Timestamp) -> bool {
+        self.claim.is_none() && self.owner.is_free_for(&account.id.to_string(), at)
+    }
+}
+
+/// With the offset of the intent, if there is one.
+async fn before(seen: &Seen<'_>, account: &NewAccount) -> Result<(Before, Option<Offset>), StoreError> {
+    let (account_id, state) = (account.id.to_string(), &seen.state);
+    let (claim, owner) = try_join!(claim(state, account.handle.as_str(), &account_id), owner(state, &account.handle))?;
+    let rests_on = claim.as_ref().map(|claim| claim.position);
+    Ok((Before { claim: claim.map(|found| found.row), owner }, rests_on))
 }
 
 #[async_trait]
 impl Noun for Claims {
     type Service = IdentityService;
     type Command = Command;
-    type State = Option<ClaimRow>;
+    type State = Before;
     type Event = Private;
     type Rejection = Rejection;
 
@@ -230,32 +259,33 @@ impl Noun for Claims {
         &command.key
     }
 
-    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Option<ClaimRow>>, StoreError> {
-        let found = claim(&seen.state, &command.account.handle).await?;
-        let rests_on = found.as_ref().map(|found| found.position);
-        let claim = found.map(|found| found.row);
-        let newest = claim.as_ref().map(|claim| claim.create_time).unwrap_or_default();
-        Ok(Standing::new(claim, rests_on).after(newest))
+    async fn load(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Standing<Before>, StoreError> {
+        let (before, rests_on) = before(seen, &command.account).await?;
+        let newest = before.claim.as_ref().map(|claim| claim.create_time).unwrap_or_default();
+        Ok(Standing::new(before, rests_on).after(newest))
     }
 
-    /// The intent; `None`: the account has the handle already.
-    fn decide(claim: &Option<ClaimRow>, asked: &Asked, command: &Command) -> Result<Option<Private>, Rejection> {
-        match claim {
-            Some(claim) => command.account.verdict(claim).map(|()| None),
-            None if command.is_reserved => Err(Rejection::HandleReserved),
-            None => Ok(command.password_hash.clone().map(|hash| command.account.requested(hash, asked))),
+    /// The intent; `None`: it is in the log already. Whether it wins, the log says; who has or had the handle is refused here.
+    fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Private>, Rejection> {
+        match (&before.claim, command.barred, &command.password_hash) {
+            (Some(claim), _, _) => command.account.verdict(claim).map(|()| None),
+            (None, _, _) if !before.is_open(&command.account, asked.at) => Err(Rejection::HandleTaken),
+            (None, Some(barred), _) => Err(Rejection::HandleBarred(barred)),
+            (None, None, Some(hash)) => Ok(Some(command.account.requested(hash.clone(), asked))),
+            // It has become free since.
+            (None, None, None) => Err(Rejection::HandleTaken),
         }
     }
 
     /// The verdict is read when the fold has it.
-    fn evolve(_: &mut Option<ClaimRow>, _: &Record) {}
+    fn evolve(_: &mut Before, _: &Record) {}
 }
 
 #[async_trait]
 impl Settles<rpc::CreateAccount> for Claims {
     async fn settle(seen: &Seen<'_>, _: &Asked, command: &Command) -> Result<Verdict<CreateAccountResponse>, Unknown> {
-        let claim = claim(&seen.state, &command.account.handle).await?;
-        let claim = claim.ok_or_else(|| Unknown::defect("an intent was folded, and nobody has its handle"))?.row;
+        let (Before { claim, .. }, _) = before(seen, &command.account).await?;
+        let claim = claim.ok_or_else(|| Unknown::defect("a folded intent has no verdict"))?;
         // A repeat with another password is answered too: a refusal would tell whether a password fits.
         if let Err(rejection) = command.account.verdict(&claim) {
             return Ok(Verdict::Lost(rejection.into()));
@@ -299,7 +329,7 @@ mod tests {
     fn claim_of(account: &NewAccount) -> ClaimRow {
         let account_id = account.id.to_string();
         let payload_digest = Bytes::copy_from_slice(&account.payload_digest);
-        ClaimRow { account_id, payload_digest, ..ClaimRow::default() }
+        ClaimRow { won: true, account_id, payload_digest, ..ClaimRow::default() }
     }
 
     #[test]
@@ -309,6 +339,37 @@ mod tests {
         assert!(first.verdict(&claim).is_ok());
         assert!(new_account("r-1", "counts").verdict(&claim).is_ok(), "the same request again");
         assert_eq!(new_account("r-1", "other").verdict(&claim), Err(Rejection::RequestIdReused));
-        assert_eq!(new_account("r-2", "counts").verdict(&claim), Err(Rejection::HandleTaken));
+        let lost = ClaimRow { won: false, ..claim };
+        assert_eq!(first.verdict(&lost), Err(Rejection::HandleTaken), "and the same again");
+    }
+
+    #[test]
+    fn a_handle_that_another_has_or_that_is_held_back_is_not_asked_for() {
+        let account = new_account("r-1", "counts");
+        let command = |barred, hash: Option<&str>| Command {
+            account: account.clone(),
+            key: account.handle.key(),
+            barred,
+            password_hash: hash.map(str::to_owned),
+        };
+        let asked = Asked { at: Timestamp(1_000), ..account.asked() };
+        let decide = |owner: OwnerSummary, command| {
+            Claims::decide(&Before { claim: None, owner }, &asked, &command).map(|event| event.is_some())
+        };
+        let owned = OwnerSummary { account_id: "b".repeat(32), ..OwnerSummary::default() };
+        let held =
+            |until| OwnerSummary { held_for: "b".repeat(32), free_time: Timestamp(until), ..OwnerSummary::default() };
+        let hash = || command(None, Some("hash"));
+        assert_eq!(decide(OwnerSummary::default(), hash()), Ok(true));
+        assert_eq!(decide(owned, hash()), Err(Rejection::HandleTaken));
+        assert_eq!(decide(held(1_001), hash()), Err(Rejection::HandleTaken));
+        assert_eq!(decide(held(1_000), hash()), Ok(true));
+        assert_eq!(
+            decide(held(1_000), command(None, None)),
+            Err(Rejection::HandleTaken),
+            "it was not free a moment ago"
+        );
+        let barred = decide(OwnerSummary::default(), command(Some(Barred::LooksAlike), None));
+        assert_eq!(barred, Err(Rejection::HandleBarred(Barred::LooksAlike)));
     }
 }

@@ -7,7 +7,7 @@ use kith_fold::{Fold, Record, Rows, Scope};
 use kith_relations::edge::Change;
 use kith_tables::{Column, Key, Order, RowType, Section, Table, row};
 
-use crate::edge::{EdgeRow, FollowedRow, of_other, recount, relist_follow};
+use crate::edge::{EdgeRow, FollowedRow, RequestedRow, of_other, recount, relist_follow, relist_request};
 
 /// Merged: each follower's row has the follower's log partition as its source.
 pub static FOLLOWERS: Table = Table {
@@ -15,7 +15,11 @@ pub static FOLLOWERS: Table = Table {
     partition: &[Column::text("target_id")],
     clustering: &[Column::timestamp("at"), Column::text("follower_id")],
     order: Order::Descending,
-    sections: &[Section::of::<EdgeRow>("follower"), Section::of::<FollowedRow>("followed")],
+    sections: &[
+        Section::of::<EdgeRow>("follower"),
+        Section::of::<FollowedRow>("followed"),
+        Section::of::<RequestedRow>("requested"),
+    ],
     summary: FollowersSummary::COLUMNS,
 };
 
@@ -51,6 +55,7 @@ impl Fold for Followers {
             follower_count: recount(follower_count, before.following, after.following),
         });
         relist_follow(rows, (&before, &after), change.actor);
+        relist_request(rows, (&before, &after), change.actor);
         rows.put(of_other(change.actor), after);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use kith_proto::errors::v1::Reason;
 use kith_service::Failure;
-use kith_text::handle::{HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, is_handle};
+use kith_text::handle::{HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, ReservedHandles, WellKnownHandles, is_handle};
 use sha2::{Digest, Sha256};
 
 /// A normalised handle: `[a-z0-9_]{3,30}`. Personal: it goes into no log line.
@@ -35,6 +35,50 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Handle")
+    }
+}
+
+/// Why a handle is given to nobody. Who has it from before keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barred {
+    Reserved,
+    /// It could be taken for a well-known or a reserved one.
+    LooksAlike,
+}
+
+impl From<Barred> for Failure {
+    fn from(barred: Barred) -> Self {
+        let (reason, what) = match barred {
+            Barred::Reserved => (Reason::HandleReserved, "is reserved"),
+            Barred::LooksAlike => (Reason::HandleLooksAlike, "looks like a well-known one"),
+        };
+        Self::new(reason, format!("handle {what}")).with("field", "handle").violation("handle", what)
+    }
+}
+
+/// Another account has the handle, or it is held back for one.
+pub fn taken() -> Failure {
+    Failure::new(Reason::HandleTaken, "handle is taken").violation("handle", "is taken")
+}
+
+/// Handles that are given to nobody.
+pub struct BarredHandles {
+    reserved: ReservedHandles,
+    well_known: WellKnownHandles,
+}
+
+impl BarredHandles {
+    pub fn new(reserved: ReservedHandles, well_known: WellKnownHandles) -> Self {
+        Self { well_known: well_known.and(&reserved), reserved }
+    }
+
+    /// Why the handle is given to nobody, if it is not.
+    pub fn bars(&self, handle: &Handle) -> Option<Barred> {
+        match handle.as_str() {
+            handle if self.reserved.contains(handle) => Some(Barred::Reserved),
+            handle if self.well_known.is_imitated_by(handle) => Some(Barred::LooksAlike),
+            _ => None,
+        }
     }
 }
 

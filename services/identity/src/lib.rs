@@ -6,6 +6,7 @@
 
 mod account;
 pub mod arbiter;
+mod change_row;
 mod counts;
 pub mod edge;
 mod exchange;
@@ -15,9 +16,11 @@ pub mod followers;
 pub mod graph;
 mod guesses;
 mod handle;
+pub mod handle_change;
 pub mod link;
 mod lists;
 mod mute;
+mod pair;
 mod password;
 mod presence;
 mod profile;
@@ -29,6 +32,7 @@ mod search;
 pub mod session;
 pub mod sign_up;
 mod suggestion;
+mod ties;
 
 use std::sync::Arc;
 
@@ -51,11 +55,12 @@ use kith_service::kit::Kit;
 use kith_service::rate::{Rate, Refused};
 use kith_service::security::{Happened, Security};
 use kith_service::{Failure, limited, rpcs};
-use kith_text::handle::ReservedHandles;
+use kith_text::handle::{ReservedHandles, WellKnownHandles};
 use tonic::service::RoutesBuilder;
 
 use account::Registration;
 use guesses::Guesses;
+use handle::BarredHandles;
 use password::PasswordHasher;
 use search::filling::Names;
 use session::tokens::SessionTokens;
@@ -68,6 +73,7 @@ rpcs! {
         read resolve_handle: rpc::ResolveHandle => read::Accounts,
         list search_accounts: rpc::SearchAccounts => search::Search,
         contest update_profile: rpc::UpdateProfile => profile::Profiles,
+        contest change_handle: rpc::ChangeHandle => handle_change::Changes,
         called deactivate_account: rpc::DeactivateAccount => presence::deactivate,
         anyone reactivate_account: rpc::ReactivateAccount => presence::reactivate,
     }
@@ -95,7 +101,7 @@ rpcs! {
         command unfollow: rpc::Unfollow => relationship::Relationships,
         contest block: rpc::Block => relationship::Relationships,
         command unblock: rpc::Unblock => relationship::Relationships,
-        read batch_get_relationships: rpc::BatchGetRelationships => relationship::Relationships,
+        read batch_get_relationships: rpc::BatchGetRelationships => read::Accounts,
         list list_followers: rpc::ListFollowers => lists::Graph,
         list list_following: rpc::ListFollowing => lists::Graph,
         contest remove_follower: rpc::RemoveFollower => relationship::Relationships,
@@ -106,6 +112,9 @@ rpcs! {
         list list_mutuals: rpc::ListMutuals => lists::Graph,
         list suggest_accounts: rpc::SuggestAccounts => suggestion::Suggestions,
         command dismiss_suggestion: rpc::DismissSuggestion => suggestion::dismissal::Dismissals,
+        contest accept_follow: rpc::AcceptFollow => relationship::Relationships,
+        contest reject_follow: rpc::RejectFollow => relationship::Relationships,
+        list list_follow_requests: rpc::ListFollowRequests => lists::Graph,
         command follow_tag: rpc::FollowTag => followed_tag::FollowedTags,
         command unfollow_tag: rpc::UnfollowTag => followed_tag::FollowedTags,
         list list_followed_tags: rpc::ListFollowedTags => followed_tag::FollowedTags,
@@ -124,7 +133,8 @@ pub fn group(generation: u32) -> Group {
         reads: EVENTS,
         topics: vec![topics::IDENTITY, topics::IDENTITY_PRIVATE, topics::REVOCATIONS],
         folds: vec![
-            Arc::new(Arbiter(arbiter::Claims)),
+            Arc::new(arbiter::Claims),
+            Arc::new(handle_change::Changes),
             Arc::new(Arbiter(profile::Profiles)),
             Arc::new(Arbiter(presence::Presences)),
             Arc::new(Arbiter(link::Links)),
@@ -166,6 +176,8 @@ pub struct Deps {
     pub backfill_window_seconds: u64,
     /// Handles that no new account can have.
     pub reserved_handles: ReservedHandles,
+    /// Handles for which no new one may be taken.
+    pub well_known_handles: WellKnownHandles,
     /// Who may have accounts made, and how many from one address where anybody may.
     pub sign_up: (SignUp, Rate),
     /// Counts and notes those who are refused for a rate, and has where all else is noted.
@@ -189,7 +201,7 @@ struct Shared {
     security: Security,
     registration: Registration,
     backfill_window_seconds: u32,
-    reserved_handles: ReservedHandles,
+    barred_handles: BarredHandles,
     names: Names,
 }
 
@@ -198,7 +210,8 @@ impl IdentityService {
     pub fn new(deps: Deps) -> Result<Self, Failure> {
         let passwords = PasswordHasher::new(deps.kit.runtime.clone(), deps.password_memory_kib)?;
         let backfill_window_seconds = u32::try_from(deps.backfill_window_seconds).unwrap_or(u32::MAX);
-        let Deps { kit, issuer, refresh_token_key, verifier, principals, reserved_handles, .. } = deps;
+        let Deps { kit, issuer, refresh_token_key, verifier, principals, .. } = deps;
+        let barred_handles = BarredHandles::new(deps.reserved_handles, deps.well_known_handles);
         let rotates_seconds = i64::try_from(deps.refresh_token_rotates_seconds).unwrap_or(i64::MAX);
         let refresh_token_rotates_us = rotates_seconds.saturating_mul(1_000_000);
         let security = deps.refused.security().clone();
@@ -220,7 +233,7 @@ impl IdentityService {
             security,
             registration,
             backfill_window_seconds,
-            reserved_handles,
+            barred_handles,
             names,
         };
         Ok(Self { shared: Arc::new(shared) })

@@ -1,15 +1,18 @@
-//! Lists of an account's graph, the latest first (follows by when the one first followed the other), a page at a time, of those whom the viewer may be shown: who follows an account,
-//! whom it follows; of the caller's own whom it blocks, mutes, and follows mutually.
+//! Lists of an account's graph, the latest first (follows by when the one first followed the other), a page at a time, of those whom
+//! the viewer may be shown: who follows an account, whom it follows; of the caller's own whom it blocks, mutes, and follows mutually,
+//! and who asks to follow.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use futures::try_join;
 use kith_content::Opener;
 use kith_fold::Found;
 use kith_proto::identity::v1::{
-    Account, BlockEntry, FollowEntry, ListBlocksRequest, ListBlocksResponse, ListFollowersRequest,
-    ListFollowersResponse, ListFollowingRequest, ListFollowingResponse, ListMutesRequest, ListMutesResponse,
-    ListMutualsRequest, ListMutualsResponse, Mute, MuteEntry, rpc,
+    Account, BlockEntry, FollowEntry, FollowRequestEntry, ListBlocksRequest, ListBlocksResponse,
+    ListFollowRequestsRequest, ListFollowRequestsResponse, ListFollowersRequest, ListFollowersResponse,
+    ListFollowingRequest, ListFollowingResponse, ListMutesRequest, ListMutesResponse, ListMutualsRequest,
+    ListMutualsResponse, Mute, MuteEntry, rpc,
 };
 use kith_proto::time;
 use kith_relations::account::AccountRow;
@@ -21,7 +24,7 @@ use kith_service::kit::Seen;
 use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_tables::{Key, RowType, StoreError, Table, Timestamp, Value};
 
-use crate::edge::{BlockedRow, EdgeRow, FollowedRow, of_other};
+use crate::edge::{BlockedRow, EdgeRow, FollowedRow, RequestedRow, of_other};
 use crate::followers::FOLLOWERS;
 use crate::graph::EDGES;
 use crate::{IdentityService, mute, read};
@@ -102,22 +105,37 @@ impl Lists<rpc::ListMutuals> for Graph {
         (): (),
         page: &PageAsk,
     ) -> Result<(ListMutualsResponse, Next), Failure> {
-        let key = Key::text(&seen.viewer);
-        let mut page = check(page)?;
-        let (mut places, mut next) = (Vec::new(), None);
-        for _ in 0..SLICES_PER_PAGE {
-            (places, next) = slice(seen, (&EDGES, &seen.viewer), &page, followed).await?;
-            let others = places.iter().map(|place: &Place| of_other(&place.account_id).to_vec());
-            let theirs = seen.state.rows::<EdgeRow>(&FOLLOWERS, &key, others).await?;
-            let mut follows = theirs.iter().map(|found| found.as_ref().is_some_and(|found| found.row.following));
-            places.retain(|_| follows.next().unwrap_or_default());
-            if !places.is_empty() || next.is_none() {
-                break;
-            }
-            page.after.clone_from(&next);
-        }
+        let is_mutual = |_: &EdgeRow, theirs: &EdgeRow| theirs.following;
+        let (places, next) = standing(seen, &EDGES, page, followed, is_mutual).await?;
         let (mutuals, omitted_count) = present(seen, &places, Sight::is_clear, follow_entry).await?;
         Ok((ListMutualsResponse { mutuals, omitted_count, ..ListMutualsResponse::default() }, next))
+    }
+}
+
+#[async_trait]
+impl Lists<rpc::ListFollowRequests> for Graph {
+    type Service = IdentityService;
+    /// Whether those that the caller sent.
+    type Wanted = bool;
+
+    fn parse(request: ListFollowRequestsRequest) -> Result<bool, Failure> {
+        Ok(request.sent)
+    }
+
+    async fn page(
+        _: &IdentityService,
+        seen: &Seen<'_>,
+        sent: bool,
+        page: &PageAsk,
+    ) -> Result<(ListFollowRequestsResponse, Next), Failure> {
+        let (places, next) = match sent {
+            true => standing(seen, &EDGES, page, requested, |mine, theirs| mine.waits(theirs)).await?,
+            false => standing(seen, &FOLLOWERS, page, requested, |mine, theirs| theirs.waits(mine)).await?,
+        };
+        let entry =
+            |account, place: &Place| FollowRequestEntry { account: Some(account), request_time: Some(place.time()) };
+        let (requests, omitted_count) = present(seen, &places, Sight::is_clear, entry).await?;
+        Ok((ListFollowRequestsResponse { requests, omitted_count, ..ListFollowRequestsResponse::default() }, next))
     }
 }
 
@@ -184,6 +202,10 @@ pub(crate) fn followed(found: &Found<FollowedRow>) -> Option<Timestamp> {
     found.row.following.then_some(found.row.follow_time)
 }
 
+fn requested(found: &Found<RequestedRow>) -> Option<Timestamp> {
+    found.row.requested.then(|| found.time(0))
+}
+
 fn blocked(found: &Found<BlockedRow>) -> Option<Timestamp> {
     found.row.blocking.then(|| found.time(0))
 }
@@ -209,7 +231,7 @@ async fn follows(
     account_id: &str,
     page: &PageAsk,
 ) -> Result<(Vec<FollowEntry>, u32, Next), Failure> {
-    read::check_visible(seen, account_id).await?;
+    read::check_open(seen, account_id).await?;
     let (places, next) = places(seen, table, account_id, page, followed).await?;
     let (shown, omitted_count) = present(seen, &places, Sight::is_clear, follow_entry).await?;
     Ok((shown, omitted_count, next))
@@ -232,6 +254,35 @@ pub(crate) async fn places<R: RowType>(
         page.after = next;
     }
     Ok((Vec::new(), page.after))
+}
+
+/// A page of the places in one of the caller's table partitions that stand, also by what the caller and the other are to each other;
+/// it looks further as [`places`] does.
+async fn standing<R: RowType>(
+    seen: &Seen<'_>,
+    table: &'static Table,
+    page: &PageAsk,
+    since: Since<R>,
+    stands: fn(&EdgeRow, &EdgeRow) -> bool,
+) -> Result<(Vec<Place>, Next), Failure> {
+    let key = Key::text(&seen.viewer);
+    let mut page = check(page)?;
+    let (mut places, mut next) = (Vec::new(), None);
+    for _ in 0..SLICES_PER_PAGE {
+        (places, next) = slice(seen, (table, &seen.viewer), &page, since).await?;
+        let others = || places.iter().map(|place: &Place| of_other(&place.account_id).to_vec());
+        let mine = seen.state.rows::<EdgeRow>(&EDGES, &key, others());
+        let theirs = seen.state.rows::<EdgeRow>(&FOLLOWERS, &key, others());
+        let (mine, theirs) = try_join!(mine, theirs)?;
+        let edge = |found: Option<Found<EdgeRow>>| found.map(|found| found.row).unwrap_or_default();
+        let mut standing = mine.into_iter().zip(theirs).map(|(mine, theirs)| stands(&edge(mine), &edge(theirs)));
+        places.retain(|_| standing.next().unwrap_or_default());
+        if !places.is_empty() || next.is_none() {
+            break;
+        }
+        page.after.clone_from(&next);
+    }
+    Ok((places, next))
 }
 
 async fn slice<R: RowType>(

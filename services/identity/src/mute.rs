@@ -95,7 +95,7 @@ impl Noun for Muting {
         let (state, target, key) = (&seen.state, &*command.target, Key::text(&asked.actor));
         let own = state.row::<MuteRow>(&MUTES, &key, of_target(target));
         let viewer = Viewer::new(state, &asked.actor);
-        let (own, account, sight) = try_join!(own, read::found(state, target), viewer.sight(target))?;
+        let (own, account, sight) = try_join!(own, read::found(state, target), viewer.meeting(target))?;
         let rests_on = own.as_ref().map(|own| own.position);
         let mute = own.map(|own| own.row).unwrap_or_default();
         let created = account.as_ref().map(|found| found.row.create_time).unwrap_or_default();

@@ -101,7 +101,7 @@ impl From<Rejection> for Failure {
 
 /// A profile that someone asks for, as it is stored. All that is wrong with it is said at once.
 pub fn parse(profile: Profile) -> Result<Profile, Failure> {
-    let Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links } = profile;
+    let Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links, private } = profile;
     let display_name = parse_name("profile.display_name", &display_name, limits::DISPLAY_NAME);
     let bio = parse_text_or_empty("profile.bio", &bio, limits::BIO);
     let pronouns = parse_name("profile.pronouns", &pronouns, limits::PRONOUNS);
@@ -113,7 +113,7 @@ pub fn parse(profile: Profile) -> Result<Profile, Failure> {
     let texts = Failure::both(Failure::both(display_name, bio), Failure::both(pronouns, language));
     let (((display_name, bio), (pronouns, language)), ((avatar_media_id, banner_media_id), links)) =
         Failure::both(texts, Failure::both(media, parse_links(links)))?;
-    Ok(Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links })
+    Ok(Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links, private })
 }
 
 fn parse_language(language: String) -> Result<String, Failure> {
@@ -192,6 +192,7 @@ fn won(event: &ProfileRequested, claim: &ClaimRow, record: &Record) -> Append {
         content: event.content.clone(),
         update_time: Some(time::of_us(record.time.0)),
         intent_offset: record.position.offset,
+        private: event.private,
     };
     Append {
         topic: topics::IDENTITY,
@@ -252,6 +253,7 @@ impl Noun for Profiles {
                 request_time: Some(time::of_us(asked.at.0)),
                 payload_digest: Bytes::copy_from_slice(&asked.digest),
                 rules: 0,
+                private: command.profile.private,
             }))),
         }
     }

@@ -18,7 +18,7 @@ use kith_service::{Failure, limits};
 use kith_tables::{StoreError, Value};
 use kith_text::search::words;
 
-use crate::relationship::{self, Pair};
+use crate::pair::{Pair, pairs};
 use crate::{IdentityService, followed, ranking, read};
 use filling::name;
 use index::Match;
@@ -51,7 +51,7 @@ impl Nearness {
     }
 }
 
-/// Whether an account is shown to who searches. One that is private is to be asked about here: strangers do not find it.
+/// Whether an account is shown to who searches, unless it is private: strangers do not find one that is.
 fn is_found(sight: Sight) -> bool {
     sight.is_clear()
 }
@@ -123,7 +123,7 @@ async fn nearness(seen: &Seen<'_>, found: &[Match]) -> Result<Vec<Option<Nearnes
     }
     let ids: Vec<String> = found.iter().map(|found| found.account_id.to_string()).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let pairs = relationship::pairs(&seen.state, &seen.viewer, &ids).await?;
+    let pairs = pairs(&seen.state, &seen.viewer, &ids).await?;
     Ok(pairs.iter().map(|pair| is_found(pair.sight()).then(|| Nearness::of(pair))).collect())
 }
 
@@ -132,9 +132,11 @@ async fn present(seen: &Seen<'_>, ids: &[RecordId], query: &str) -> Result<Vec<A
     let ids: Vec<String> = ids.iter().map(RecordId::to_string).collect();
     let accounts = read::batch(&seen.state, &ids).await?;
     let sights = read::sights(seen, &ids, &accounts).await?;
+    let veiled = read::veiled(seen, &ids, &accounts).await?;
     let opener = seen.opener();
     let shown = ids.iter().zip(accounts).filter_map(|(id, row)| {
-        let account = row.filter(|_| is_found(sights.of(id)))?.present(&opener, id);
+        let is_shown = is_found(sights.of(id)) && !veiled.contains(&**id);
+        let account = row.filter(|_| is_shown)?.present(&opener, id);
         name(&account).fits(query).map(|_| account)
     });
     Ok(shown.collect())

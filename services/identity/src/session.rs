@@ -121,7 +121,11 @@ impl Before {
             Private::AccountRequested(_)
             | Private::ProfileRequested(_)
             | Private::IdentityRequested(_)
-            | Private::ExchangeRequested(_) => {}
+            | Private::ExchangeRequested(_)
+            | Private::HandleChangeRequested(_)
+            | Private::HandleClaimRequested(_)
+            | Private::HandleChangeSettled(_)
+            | Private::HandleReleased(_) => {}
             Private::SessionCreated(event) if self.session.is_none() => {
                 let is_proven = event.by_identity || number(event.password_set_at) == self.account.password_set_at;
                 let is_of_now = is_proven && !self.account.away;

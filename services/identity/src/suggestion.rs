@@ -23,7 +23,7 @@ use kith_tables::{Key, StoreError, Value};
 
 use crate::edge::{EdgeRow, of_other};
 use crate::followers::FOLLOWERS;
-use crate::relationship::{Pair, pairs};
+use crate::pair::{Pair, pairs};
 use crate::{IdentityService, followed, ranking, read};
 
 /// Table partitions read side by side.
@@ -34,7 +34,7 @@ const WEIGHTS: [u32; 2] = [2, 1];
 /// The RPC that suggests accounts.
 pub struct Suggestions;
 
-/// Somebody whom the caller follows, and sees.
+/// Somebody whom the caller follows, and meets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Between {
     account_id: String,
@@ -75,22 +75,25 @@ impl Lists<rpc::SuggestAccounts> for Suggestions {
     }
 }
 
-/// Those whom the caller followed last, without whom it mutes, and whom it does not see.
+/// Those whom the caller followed last, without whom it mutes, and whom it does not see. The follows of each may be read and named:
+/// the caller follows it, so they are open to it even if the account is private.
 async fn between(seen: &Seen<'_>) -> Result<Vec<Between>, StoreError> {
     let ids = followed::newest(&seen.state, &seen.viewer, limits::SUGGEST_FOLLOWED).await?;
     let pairs = of_caller(seen, &ids).await?;
     let known = ids.into_iter().zip(pairs).filter_map(|(account_id, pair)| {
-        let is_mutual = pair?.theirs.following;
-        Some(Between { account_id, is_mutual })
+        let pair = pair.filter(|pair| pair.mine.follows(&pair.theirs))?;
+        Some(Between { account_id, is_mutual: pair.theirs.following })
     });
     Ok(known.collect())
 }
 
-/// What the caller and each of these accounts are to each other; `None`: the caller is not shown what it does, or does not want to be.
+/// What the caller and each of these accounts are to each other; `None`: the caller may not meet it, or does not want to see it. A
+/// private account may be met: it is known to be there.
 async fn of_caller(seen: &Seen<'_>, ids: &[String]) -> Result<Vec<Option<Pair>>, StoreError> {
     let others: Vec<&str> = ids.iter().map(String::as_str).collect();
     let viewer = Viewer::new(&seen.state, &seen.viewer);
-    let (pairs, sights) = try_join!(pairs(&seen.state, &seen.viewer, &others), viewer.sights(others.iter().copied()))?;
+    let (pairs, sights) =
+        try_join!(pairs(&seen.state, &seen.viewer, &others), viewer.meetings(others.iter().copied()))?;
     let now = seen.now();
     let shown = |(pair, id): (Pair, &String)| {
         let is_shown = sights.of(id).is_clear() && pair.sight().is_clear() && !pair.mute.is_in_effect(now);
@@ -99,9 +102,9 @@ async fn of_caller(seen: &Seen<'_>, ids: &[String]) -> Result<Vec<Option<Pair>>,
     Ok(pairs.into_iter().zip(ids).map(shown).collect())
 }
 
-/// Whether the caller might follow the account: it does not, and has not declined it.
+/// Whether the caller might follow the account: it neither does nor asks to, and has not declined it.
 fn may_be_suggested(pair: &Pair) -> bool {
-    !pair.mine.following && !pair.mine.dismissed
+    !pair.mine.following && !pair.mine.requested && !pair.mine.dismissed
 }
 
 /// The best [`limits::SUGGESTIONS`], the best first: an account is the better the more people are in between, those who follow the

@@ -5,6 +5,7 @@ mod circles;
 mod engine;
 mod followed_tag;
 mod graph;
+mod handles;
 mod many_followers;
 mod profiles;
 mod search;
@@ -36,7 +37,7 @@ use kith_service::keys::{JWKS_FILE, KeyFolder};
 use kith_service::rate::{Rate, Refused};
 use kith_tables::Digest;
 use kith_tables::embedded::EmbeddedTables;
-use kith_text::handle::ReservedHandles;
+use kith_text::handle::{ReservedHandles, WellKnownHandles};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
@@ -126,6 +127,7 @@ impl World {
             password_memory_kib,
             backfill_window_seconds: 3_600,
             reserved_handles: ReservedHandles::new(reserved).unwrap(),
+            well_known_handles: WellKnownHandles::new(["acme"]).unwrap(),
             sign_up: (SignUp::Open, Rate::UNLIMITED),
             refused: Refused::default(),
         };

@@ -128,6 +128,7 @@ fn identity(routes: &mut RoutesBuilder, serving: &Serving<'_>) -> anyhow::Result
         password_memory_kib: settings.password_memory_kib,
         backfill_window_seconds: settings.backfill_window_seconds,
         reserved_handles: settings.reserved_handles.clone(),
+        well_known_handles: settings.well_known_handles.clone(),
         sign_up: (settings.sign_up(), settings.rate_sign_up()),
         refused: (*refused).clone(),
     };

@@ -117,6 +117,6 @@ pub async fn is_blocked(state: &State, caller: &str, summary: &Summary) -> Resul
     if !summary.is_direct() {
         return Ok(false);
     }
-    let sights = Viewer::new(state, caller).sights(summary.members.account_ids()).await?;
+    let sights = Viewer::new(state, caller).meetings(summary.members.account_ids()).await?;
     Ok(summary.members.account_ids().any(|id| !sights.of(id).is_clear()))
 }

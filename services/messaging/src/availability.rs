@@ -61,14 +61,14 @@ impl Reads<rpc::GetAvailability> for Availabilities {
         let viewer = Viewer::new(state, &seen.viewer);
         let (known, sight, found, door) = try_join!(
             account::account(state, &account_id),
-            viewer.sight(&account_id),
+            viewer.meeting(&account_id),
             conversation::summary(state, &conversation_id),
             Door::of(state, &account_id, &seen.viewer),
         )?;
         match known.map(|_| sight) {
             None | Some(Sight::BlockedBy | Sight::Away) => Err(Rejection::AccountNotFound.into()),
             Some(Sight::Blocks) => Ok(told(Availability::Blocked)),
-            Some(Sight::Clear) => {
+            Some(Sight::Clear | Sight::Private) => {
                 let may_wait = seen.events_open() >= CONSENT_EVENTS;
                 Ok(told(availability(&found.row, &seen.viewer, &door, may_wait)))
             }

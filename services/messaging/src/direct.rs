@@ -94,7 +94,7 @@ impl Noun for Directs {
         let (found, account, sight, door) = try_join!(
             conversation::summary(state, &command.conversation_id),
             account::account(state, other_id),
-            viewer.sight(other_id),
+            viewer.meeting(other_id),
             Door::of(state, other_id, &asked.actor),
         )?;
         let rests_on = found.row.exists().then_some(found.position);
@@ -111,9 +111,9 @@ impl Noun for Directs {
             _ if before.summary.creation_id == asked.id.to_string() => Ok(None),
             None | Some(Sight::BlockedBy | Sight::Away) => Err(Rejection::AccountNotFound),
             Some(Sight::Blocks) => Err(Rejection::AccountBlocked),
-            Some(Sight::Clear) if before.summary.exists() => Ok(None),
-            Some(Sight::Clear) if !before.door.admits() => Err(Rejection::NotAllowed),
-            Some(Sight::Clear) => Ok(Some(created(before, asked, command))),
+            Some(Sight::Clear | Sight::Private) if before.summary.exists() => Ok(None),
+            Some(Sight::Clear | Sight::Private) if !before.door.admits() => Err(Rejection::NotAllowed),
+            Some(Sight::Clear | Sight::Private) => Ok(Some(created(before, asked, command))),
         }
     }
 

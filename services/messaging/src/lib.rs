@@ -157,7 +157,7 @@ pub fn group_with_times(generation: u32, place: Duration, edit_window: Duration)
     Group {
         name: GROUP,
         generation,
-        folds_version: 5,
+        folds_version: 6,
         reads: EVENTS,
         topics: vec![topics::MESSAGING, topics::MESSAGING_PRIVATE, topics::IDENTITY],
         folds,

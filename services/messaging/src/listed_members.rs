@@ -44,7 +44,7 @@ impl Lists<rpc::ListMembers> for ListedMembers {
         let found: Vec<&Member> = left.by_ref().take(page.size).collect();
         let next = left.next().and(found.last()).map(|last| vec![last.account_id.as_str().into()]);
         let sights =
-            Viewer::new(&seen.state, &seen.viewer).sights(found.iter().map(|member| &*member.account_id)).await?;
+            Viewer::new(&seen.state, &seen.viewer).meetings(found.iter().map(|member| &*member.account_id)).await?;
         let shown = found.into_iter().filter(|member| sights.of(&member.account_id).shows_account());
         let members = shown.map(|member| present(&summary, member)).collect();
         Ok((ListMembersResponse { members, ..ListMembersResponse::default() }, next))

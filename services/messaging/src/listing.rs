@@ -151,7 +151,7 @@ impl Around {
         let looks = Viewer::new(state, viewer);
         let own: Vec<Reactor<'_>> = reacted.iter().map(|message| (viewer, message)).collect();
         let (replied, own, sights) =
-            try_join!(quoted(state, key, replies), reactions(state, key, own), looks.sights(others),)?;
+            try_join!(quoted(state, key, replies), reactions(state, key, own), looks.meetings(others),)?;
         let blocked = summary.members.others(viewer).map(|other| other.account_id.as_str());
         let blocked: Vec<&str> = blocked.filter(|other| asks_who && !sights.of(other).is_clear()).collect();
         let mut of_blocked: Vec<Reactor<'_>> = Vec::new();
@@ -239,7 +239,7 @@ pub async fn marker_of(
     account_id: &str,
 ) -> Result<Option<PublicMarker>, StoreError> {
     let Some(marker) = summary.members.get(account_id).and_then(marker) else { return Ok(None) };
-    let sight = Viewer::new(&seen.state, &seen.viewer).sight(account_id).await?;
+    let sight = Viewer::new(&seen.state, &seen.viewer).meeting(account_id).await?;
     Ok(Some(marker).filter(|_| sight.is_clear()))
 }
 

@@ -247,7 +247,7 @@ async fn waiting(state: &State, account_id: &str, places: Vec<Found<OpenedRow>>)
     };
     let requests: Vec<Request> = places.into_iter().zip(rows).filter_map(request).collect();
     let others = requests.iter().flat_map(|request| request.row.others(account_id));
-    let sights = Viewer::new(state, account_id).sights(others).await?;
+    let sights = Viewer::new(state, account_id).meetings(others).await?;
     let is_clear = |request: &Request| request.row.others(account_id).all(|other| sights.of(other).is_clear());
     Ok(requests.into_iter().filter(is_clear).collect())
 }

@@ -54,7 +54,7 @@ pub async fn sees(
     if !summary.is_group() {
         return Ok(true);
     }
-    Ok(member.sees(number) && Viewer::new(state, viewer).sight(sender_id).await?.is_clear())
+    Ok(member.sees(number) && Viewer::new(state, viewer).meeting(sender_id).await?.is_clear())
 }
 
 /// A page of what the caller sees, from the newest message on, or from this one if the caller sees it.
@@ -81,7 +81,7 @@ pub async fn page(
         _ => within(seen, &key, &spans, page).await?,
     };
     let senders = rows.iter().map(|row| &*row.row.sender_id).chain(from.map(|(_, sender)| sender));
-    let sights = Viewer::new(&seen.state, &seen.viewer).sights(senders).await?;
+    let sights = Viewer::new(&seen.state, &seen.viewer).meetings(senders).await?;
     let is_hidden =
         |(number, sender): (i64, &str)| !spans.iter().any(|span| span.shows(number)) || !sights.of(sender).is_clear();
     if from.is_some_and(is_hidden) {
@@ -104,7 +104,7 @@ pub async fn only_seen<'r>(
     let key = Key::text(conversation_id);
     let looks = Viewer::new(&seen.state, &seen.viewer);
     let (spans, sights) =
-        try_join!(spans(seen, &key, summary), looks.sights(messages.clone().map(|(_, sender)| sender)))?;
+        try_join!(spans(seen, &key, summary), looks.meetings(messages.clone().map(|(_, sender)| sender)))?;
     let spans = spans.unwrap_or_default();
     let is_seen =
         |(number, sender): &(i64, &str)| spans.iter().any(|span| span.shows(*number)) && sights.of(sender).is_clear();

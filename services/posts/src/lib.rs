@@ -17,6 +17,7 @@ use kith_proto::posts::v1::rpc;
 use kith_relations::account::{Accounts, Handles};
 use kith_relations::away::Away;
 use kith_relations::block::{BlockedBy, Blocks};
+use kith_relations::follow::Follows;
 use kith_relations::origin::Origins;
 use kith_service::call::Handlers;
 use kith_service::kit::Kit;
@@ -69,6 +70,7 @@ pub fn group(generation: u32) -> Group {
         Arc::new(Arbiter(edit::Edits)),
         Arc::new(Accounts),
         Arc::new(Away),
+        Arc::new(Follows),
         Arc::new(Handles),
         Arc::new(Origins),
         Arc::new(Blocks),
@@ -77,7 +79,7 @@ pub fn group(generation: u32) -> Group {
     Group {
         name: GROUP,
         generation,
-        folds_version: 4,
+        folds_version: 5,
         reads: EVENTS,
         topics: vec![topics::POSTS, topics::POSTS_PRIVATE, topics::IDENTITY],
         folds,

@@ -6,14 +6,14 @@ use kith_fold::{Found, State};
 use kith_log::{LogPartition, Position, Topic, topics};
 use kith_proto::feeds::v1::{CitedFor, FeedOutcome};
 use kith_relations::mute::Muting;
-use kith_relations::sight::{Sights, Viewer};
+use kith_relations::sight::{Sight, Sights, Viewer};
 use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, StoreError, Timestamp};
 
 use crate::entry::{Entry, Kind};
 use crate::rules::{self, Verdict};
 use crate::views::author_feed::{self, Made};
 use crate::views::cards::{self, ActorRow, Card};
-use crate::views::follows::{FOLLOWS, FollowRow};
+use crate::views::follows::{self, FOLLOWS, FollowRow};
 
 /// Follows of the reader, by target, among which those who shared the post are looked for.
 pub(crate) const FOLLOWS_MAX: usize = 5_000;
@@ -63,12 +63,13 @@ pub async fn explain(
     let mut may_know = !post.deleted;
     let accounts = || ways.iter().map(|way| &*way.account);
     let viewer = Viewer::new(state, reader);
-    let (sights, muting) = futures::try_join!(viewer.sights(accounts()), Muting::read(state, reader, accounts(), now))?;
-    let hides = |account: &str| !sights.of(account).shows_account();
+    let (apart, muting) = futures::try_join!(viewer.apart(accounts()), Muting::read(state, reader, accounts(), now))?;
+    let sights = follows::veiled(state, reader, apart.0, apart.1).await?;
+    let hides = |account: &str| matches!(sights.of(account), Sight::BlockedBy | Sight::Away | Sight::Private);
     if hides(author) {
         return Ok(None);
     }
-    // Whoever blocks the reader, or is away, is not there.
+    // Whoever blocks the reader, or is away, is not there; what somebody private says is not there for who does not follow it.
     for way in ways.iter().filter(|way| !hides(&way.account)) {
         let Some(made) = author_feed::made(state, &way.account, &way.item_id).await? else { continue };
         may_know |= way.follow.is_some();

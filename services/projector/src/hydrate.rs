@@ -12,6 +12,7 @@ use kith_tables::StoreError;
 
 use crate::entry::{Entry, Kind};
 use crate::views::cards::{self, Card};
+use crate::views::follows;
 
 /// Rows read side by side for one page.
 const READS_IN_FLIGHT: usize = 32;
@@ -34,14 +35,16 @@ pub async fn hydrate(state: &State, viewer: &str, entries: &[Entry]) -> Result<H
     // The authors' rows, which are read in any case, say who of them is away. Only those who share are asked for.
     let authors: BTreeSet<&str> = entries.iter().map(|entry| &*entry.post_author_id).collect();
     let sharers = entries.iter().map(|entry| &*entry.author_id).filter(|account| !authors.contains(account));
-    let (cards, accounts, blocks, away) = tokio::try_join!(
+    let (cards, accounts, blocks, apart) = tokio::try_join!(
         cards(state, viewer, entries),
         accounts(state, entries),
         viewing.blocks(both),
         away::among(state, sharers)
     )?;
-    let is_away = |account: &str| accounts.get(account).is_some_and(|row| row.away) || away.contains(account);
-    let sights = blocks.without(is_away);
+    let is_away = |account: &str| accounts.get(account).is_some_and(|row| row.away) || apart.away.contains(account);
+    let meetings = blocks.without(is_away);
+    let private = accounts.iter().filter(|(_, row)| row.private).map(|(id, _)| id.clone()).chain(apart.private);
+    let sights = follows::veiled(state, viewer, meetings, private.collect()).await?;
     Ok(Hydrated { cards, accounts, sights })
 }
 

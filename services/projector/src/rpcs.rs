@@ -9,7 +9,7 @@ use kith_proto::feeds::v1::{
 };
 use kith_proto::time;
 use kith_relations::account;
-use kith_relations::sight::Viewer;
+use kith_relations::sight::{Sight, Viewer};
 use kith_service::Failure;
 use kith_service::call::Handlers;
 use kith_service::ids::parse_id;
@@ -21,6 +21,7 @@ use crate::Feeds;
 use crate::explain::{self, Explained, Finding};
 use crate::feed::{Ask, Page};
 use crate::remembered::{self, Feed};
+use crate::views::follows;
 use crate::walk::Walk;
 
 /// Cited events whose times one answer looks up in the log.
@@ -158,15 +159,20 @@ async fn read(
     Ok(remembered::page(&seen.state, feed, ask, service.kit().runtime.now_ms()).await?)
 }
 
-/// An account that blocks the caller, or is away, is not there, as everywhere.
+/// An account that blocks the caller, or is away, is not there, as everywhere; the feed of a private one is for its followers.
 async fn check_author(seen: &Seen<'_>, author: &str) -> Result<(), Failure> {
     let viewer = Viewer::new(&seen.state, &seen.viewer);
     let (known, blocks) = tokio::try_join!(account::account(&seen.state, author), viewer.blocks([author]))?;
+    let is_private = known.as_ref().is_some_and(|account| account.private);
     let is_there = known.is_some_and(|account| !account.away || seen.viewer == author);
     if !is_there || !blocks.of(author).shows_account() {
         return Err(Failure::not_found(Reason::AccountNotFound, "account"));
     }
-    Ok(())
+    let private = is_private.then(|| author.to_owned()).into_iter().collect();
+    match follows::veiled(&seen.state, &seen.viewer, blocks, private).await?.of(author) {
+        Sight::Private => Err(Failure::new(Reason::AccountPrivate, "the account is private")),
+        _ => Ok(()),
+    }
 }
 
 /// `times`: of the first cited events, in their order.

@@ -79,6 +79,7 @@ pub fn follow(follower: u64, target: u64) -> Fact {
         create_time: Some(time::timestamp(2_000)),
         seen_target_offset: 0,
         backfill_window_seconds: 0,
+        request_offset: None,
     };
     (id(Thing::Record, (follower << 24) | target), Identity::Followed(event).into())
 }

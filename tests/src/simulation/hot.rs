@@ -12,7 +12,7 @@ pub fn handle(person: usize) -> String {
 pub fn next(board: &Board, client: usize, chance: &Chance) -> Option<(String, Op)> {
     let subject = || board.all(POSTS).first().map(|post| Subject::post(&post.id));
     let person = |number: usize| {
-        let found = board.all(ACCOUNTS).iter().find(|account| account.name == handle(number));
+        let found = board.all(ACCOUNTS).iter().find(|account| account.on == handle(number));
         found.map(|account| account.id.clone())
     };
     let op = match (client, chance.below(6)) {

@@ -78,6 +78,10 @@ pub enum Draws {
     Talks,
     /// They post, and edit that.
     Posts,
+    /// They change their handles, and look each other up.
+    Handles,
+    /// They follow, ask to, and read what they may.
+    Circles,
 }
 
 /// [`Shape`], drawn.

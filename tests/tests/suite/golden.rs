@@ -49,11 +49,15 @@ const HISTORIES: &[(&str, u64)] = &[
     ("groups-3", 215),
     ("19", 209),
     ("tags", 312),
+    ("handles", 401),
     ("suggestions", 406),
     (TALKS, 119),
+    (CIRCLES, 408),
 ];
 /// Of people who do nothing but talk: what becomes of messages is rare where there is everything.
 const TALKS: &str = "talks";
+/// Of people who follow and ask to: for requests of private accounts and their answers.
+const CIRCLES: &str = "circles";
 /// Of each client. Longer histories have so many posts that nobody meets one twice.
 const STEPS: usize = 40;
 /// 2026-06-01T00:00:00Z: after everything that was recorded.
@@ -154,6 +158,7 @@ fn recorded(name: &str, seed: u64) -> String {
     let plan = Plan { steps: STEPS, ..Plan::of(seed, Mode::Safety) };
     let plan = match name {
         TALKS => Plan { people: 3, clients: 3, steps: 4 * STEPS, draws: Draws::Talks, ..plan },
+        CIRCLES => Plan { people: 3, clients: 3, steps: 2 * STEPS, draws: Draws::Circles, ..plan },
         _ => plan,
     };
     let partitions = plan.partitions;

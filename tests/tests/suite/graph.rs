@@ -1,11 +1,13 @@
-//! Mutes and removed followers through the wire, over kills of the suite: a home feed is another one for who mutes, and for nobody
+//! Mutes, removed followers and private accounts through the wire, over kills of the suite: a home feed is another one for who mutes, and for nobody
 //! else, and whoever is removed follows no longer.
 
 use kith_proto::feeds::v1::GetHomeFeedRequest;
 use kith_proto::identity::v1::{
-    BatchGetRelationshipsRequest, GetAccountRequest, ListMutesRequest, MuteRequest, MuteScopes, Relationship,
-    RemoveFollowerRequest,
+    AcceptFollowRequest, BatchGetRelationshipsRequest, FollowRequest, GetAccountRequest, ListFollowRequestsRequest,
+    ListFollowersRequest, ListMutesRequest, MuteRequest, MuteScopes, RejectFollowRequest, Relationship,
+    RemoveFollowerRequest, UnfollowRequest,
 };
+use kith_proto::posts::v1::GetPostRequest;
 use kith_proto::time;
 use kith_runtime::Runtime;
 use tonic::Code;
@@ -89,4 +91,61 @@ async fn a_removed_follower_is_in_no_count_and_may_come_back() {
     assert_eq!((counts(&as_bob, &ada, &token).await, counts(&as_ada, &bob, &token).await), ((0, 0), (0, 0)));
     world.follow(&bob, &ada).await;
     assert!(relationship(&as_bob, &ada, &token).await.following, "it had seen the removal");
+}
+
+/// Asks, and says whether it waits.
+async fn asks(who: &Caller, whom: &Account) -> (bool, String) {
+    let follow = FollowRequest { target_id: whom.account_id.clone(), ..Default::default() };
+    let asked = who.follow(follow).await.ok();
+    let Relationship { requested, following, .. } = asked.relationship.unwrap();
+    assert_ne!(requested, following);
+    (requested, asked.consistency_token)
+}
+
+async fn requests(who: &Caller, sent: bool, token: &str) -> Vec<String> {
+    let request = ListFollowRequestsRequest { sent, at_least: vec![token.to_owned()], ..Default::default() };
+    let listed = who.follow_requests(request).await.ok().requests;
+    listed.into_iter().map(|entry| entry.account.unwrap().account_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_private_account_was_let_and_sees_what_others_do_not() {
+    let mut world = World::start().await;
+    let [ada, bob, eve] = world.accounts(["ada", "bob", "eve"]).await;
+    let post_id = world.post(&ada, "for my followers").await;
+    world.set_private(&ada, true).await;
+    let (as_ada, as_bob, as_eve) = (world.sign_in(&ada), world.sign_in(&bob), world.sign_in(&eve));
+    let (_, _) = (asks(&as_eve, &ada).await, asks(&as_bob, &ada).await);
+    world.crash().await;
+    let (waits, token) = asks(&as_bob, &ada).await;
+    assert!(waits, "again changes nothing");
+    assert_eq!(requests(&as_ada, false, &token).await, [bob.account_id.clone(), eve.account_id.clone()]);
+    assert_eq!(requests(&as_bob, true, &token).await, std::slice::from_ref(&ada.account_id));
+    let read = |token: &str| GetPostRequest { post_id: post_id.clone(), at_least: vec![token.to_owned()] };
+    as_bob.get_post(read(&token)).await.is(Code::NotFound, "POST_NOT_FOUND", None);
+
+    let accept = |of: &Account| AcceptFollowRequest { target_id: of.account_id.clone(), ..Default::default() };
+    let accepted = as_ada.accept_follow(accept(&bob)).await.ok();
+    assert!(accepted.relationship.unwrap().followed_by);
+    let reject = RejectFollowRequest { target_id: eve.account_id.clone(), ..Default::default() };
+    assert!(!as_ada.reject_follow(reject).await.ok().relationship.unwrap().requested_by);
+    as_ada.accept_follow(accept(&eve)).await.is(Code::NotFound, "FOLLOW_REQUEST_NOT_FOUND", None);
+    world.crash().await;
+    let token = accepted.consistency_token;
+    assert_eq!(home(&as_bob, &token).await, ["for my followers"]);
+    assert_eq!(as_bob.get_post(read(&token)).await.ok().post.unwrap().post_id, post_id);
+    assert_eq!((counts(&as_bob, &ada, &token).await, requests(&as_ada, false, &token).await), ((1, 0), Vec::new()));
+    let account_id = ada.account_id.clone();
+    let followers = ListFollowersRequest { account_id: account_id.clone(), ..Default::default() };
+    as_eve.followers(followers.clone()).await.is(Code::PermissionDenied, "ACCOUNT_PRIVATE", None);
+    let of_eve = as_eve.get_account(GetAccountRequest { account_id, at_least: vec![token.clone()] }).await.ok();
+    assert_eq!(of_eve.account.unwrap().counts, None);
+    as_eve.get_post(read(&token)).await.is(Code::NotFound, "POST_NOT_FOUND", None);
+
+    let unfollow = UnfollowRequest { target_id: ada.account_id.clone(), ..Default::default() };
+    let left = as_bob.unfollow(unfollow).await.ok().consistency_token;
+    as_bob.get_post(read(&left)).await.is(Code::NotFound, "POST_NOT_FOUND", None);
+    world.set_private(&ada, false).await;
+    assert!(!asks(&as_eve, &ada).await.0, "it follows at once");
+    assert_eq!(as_eve.followers(followers).await.ok().followers.len(), 1);
 }

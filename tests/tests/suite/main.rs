@@ -15,6 +15,7 @@ mod faithful;
 mod golden;
 mod graph;
 mod groups;
+mod handles;
 mod harness;
 mod hostile;
 mod keys;

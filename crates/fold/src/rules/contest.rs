@@ -1,9 +1,7 @@
 //! Contests that only one intent may win: a noun declares how an intent is judged and the fact of one that won; the
 //! fold is here.
 
-use std::sync::Arc;
-
-use kith_tables::{Key, Row, RowKey, RowType, Table, Value};
+use kith_tables::{Key, RowType, Table, Value};
 
 use super::{Append, Effect, Fold, Record, Rows, Scope};
 
@@ -111,17 +109,9 @@ impl<C: Contest> Fold for Arbiter<C> {
 
 fn append_if_due<C: Contest>(fact: Append, subject: Vec<Value>, intent_offset: u64) -> Effect {
     let partition = Key::text(&fact.key);
-    let then = move |found: &[Option<Row>]| {
-        let subject = found.first().and_then(Option::as_ref).map(Row::read::<C::Subject>);
-        let is_due = match subject {
-            None => C::is_due(None, intent_offset),
-            Some(Some(subject)) => C::is_due(Some(&subject), intent_offset),
-            // An unreadable row is no reason to append again.
-            Some(None) => false,
-        };
-        if is_due { vec![Effect::append(fact.clone())] } else { Vec::new() }
-    };
-    Effect::Read { table: C::SUBJECTS, partition, rows: vec![RowKey::of::<C::Subject>(subject)], then: Arc::new(then) }
+    Effect::append_if::<C::Subject>(fact, (C::SUBJECTS, partition), subject, move |found| {
+        C::is_due(found, intent_offset)
+    })
 }
 
 #[cfg(test)]

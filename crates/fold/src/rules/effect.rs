@@ -96,4 +96,24 @@ impl Effect {
     pub fn append(append: Append) -> Self {
         Self::Append(Box::new(append))
     }
+
+    /// Appends the record if `is_due` says so of the row of type `R` that is there, or of none; see [`super::Contest::is_due`].
+    pub fn append_if<R: RowType>(
+        append: Append,
+        (table, partition): (&'static Table, Key),
+        clustering: impl IntoIterator<Item = Value>,
+        is_due: impl Fn(Option<&R>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let then = move |found: &[Option<Row>]| {
+            let row = found.first().and_then(Option::as_ref).map(Row::read::<R>);
+            let is_due = match row {
+                None => is_due(None),
+                Some(Some(row)) => is_due(Some(&row)),
+                // An unreadable row is no reason to append again.
+                Some(None) => false,
+            };
+            if is_due { vec![Self::append(append.clone())] } else { Vec::new() }
+        };
+        Self::Read { table, partition, rows: vec![RowKey::of::<R>(clustering)], then: Arc::new(then) }
+    }
 }

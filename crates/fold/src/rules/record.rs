@@ -86,11 +86,17 @@ pub const PROFILE_EVENTS: u32 = 2;
 /// The version with mutes and removed followers, which no older reader knows.
 pub const GRAPH_EVENTS: u32 = 2;
 
+/// The version with private accounts, whose followers asked, which no older reader knows.
+pub const PRIVACY_EVENTS: u32 = 2;
+
 /// The version with groups in messaging, which no older reader knows.
 pub const GROUP_EVENTS: u32 = 2;
 
 /// The version with accounts that are away: who reads less would show them.
 pub const AWAY_EVENTS: u32 = 2;
+
+/// The version with changes of handles, which no older reader knows.
+pub const HANDLE_EVENTS: u32 = 2;
 
 /// The version with followed hashtags, which no older reader knows.
 pub const TAG_EVENTS: u32 = 2;
@@ -106,13 +112,26 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::Identity(Identity::ProfileUpdated(_)) => PROFILE_EVENTS,
         Event::Identity(Identity::Muted(_) | Identity::Unmuted(_) | Identity::FollowerRemoved(_)) => GRAPH_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::ProfileRequested(_)) => PROFILE_EVENTS,
+        Event::Identity(identity) if is_of_privacy(identity) => PRIVACY_EVENTS,
+        Event::IdentityPrivate(IdentityPrivate::AccountRequested(event)) if event.private => PRIVACY_EVENTS,
         Event::Identity(Identity::AccountDeactivated(_) | Identity::AccountReactivated(_)) => AWAY_EVENTS,
         Event::IdentityPrivate(IdentityPrivate::AccountStateRequested(_)) => AWAY_EVENTS,
+        Event::Identity(Identity::HandleChanged(_) | Identity::HandleLeft(_)) => HANDLE_EVENTS,
+        Event::IdentityPrivate(event) if is_of_handles(event) => HANDLE_EVENTS,
         Event::Identity(Identity::TagFollowed(_) | Identity::TagUnfollowed(_)) => TAG_EVENTS,
         Event::Identity(Identity::SuggestionDismissed(_)) => SUGGESTION_EVENTS,
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)
+}
+
+fn is_of_privacy(event: &Identity) -> bool {
+    match event {
+        Identity::AccountCreated(event) => event.private,
+        Identity::Followed(event) => event.request_offset.is_some(),
+        Identity::FollowRequested(_) | Identity::FollowRequestAnswered(_) | Identity::FollowRequestEnded(_) => true,
+        _ => false,
+    }
 }
 
 fn of_messaging(event: &Messaging) -> u32 {
@@ -139,6 +158,16 @@ fn of_messaging(event: &Messaging) -> u32 {
         | Messaging::MemberRoleSet(_)
         | Messaging::GroupUpdated(_) => GROUP_EVENTS,
     }
+}
+
+fn is_of_handles(event: &IdentityPrivate) -> bool {
+    matches!(
+        event,
+        IdentityPrivate::HandleChangeRequested(_)
+            | IdentityPrivate::HandleClaimRequested(_)
+            | IdentityPrivate::HandleChangeSettled(_)
+            | IdentityPrivate::HandleReleased(_)
+    )
 }
 
 impl Decoded {

@@ -108,6 +108,13 @@ pub const KEYS: &[Key] = &[
          security,staff,support,system,team,webmaster",
         "handles that no new account can have; an account that has one keeps it",
     ),
+    key(
+        "well_known_handles",
+        "amazon,apple,facebook,github,google,instagram,linkedin,mastodon,microsoft,netflix,paypal,reddit,spotify,telegram,\
+         twitter,whatsapp,wikipedia,youtube",
+        "handles that no other handle may be taken for (`paypa1`), as none may for a reserved one; whoever is first may have one of \
+         these itself, unless it is reserved too",
+    ),
     key("default_deadline_ms", "5000", "the deadline of an RPC that sets none, milliseconds"),
     key("max_deadline_ms", "30000", "the longest deadline that an RPC gets, milliseconds"),
     key(

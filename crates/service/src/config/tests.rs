@@ -88,6 +88,14 @@ fn reserved_handles_are_a_list_that_may_be_empty() {
 }
 
 #[test]
+fn well_known_handles_are_a_list_that_may_be_empty() {
+    let known = |list| load(&[("well_known_handles", list)], &[]).map(|settings| settings.well_known_handles);
+    assert!(known("Acme").unwrap().is_imitated_by("acrne") && !known("").unwrap().is_imitated_by("acrne"));
+    assert!(known("acme,no handle").unwrap_err().contains("`no handle` is not a handle"));
+    assert!(load(&[], &[]).unwrap().well_known_handles.is_imitated_by("paypa1"));
+}
+
+#[test]
 fn addresses_of_servers_are_lists() {
     let environment = [
         ("KITH_LOG", "kafka:127.0.0.1:9092,broker-2:9092"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use kith_text::handle::ReservedHandles;
+use kith_text::handle::{ReservedHandles, WellKnownHandles};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 use tracing::level_filters::LevelFilter;
@@ -229,6 +229,11 @@ pub(super) fn service_names<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
 pub(super) fn reserved_handles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ReservedHandles, D::Error> {
     let handles = deserializer.deserialize_any(List("handles"))?;
     ReservedHandles::new(handles).map_err(de::Error::custom)
+}
+
+pub(super) fn well_known_handles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WellKnownHandles, D::Error> {
+    let handles = deserializer.deserialize_any(List("handles"))?;
+    WellKnownHandles::new(handles).map_err(de::Error::custom)
 }
 
 pub(super) fn proxies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Proxies, D::Error> {

@@ -3,15 +3,16 @@
 use kith_content::Content;
 use kith_proto::Event;
 use kith_proto::identity::private::v1::{
-    AccountRequested, AccountStateRequested, ExchangeRequested, IdentityRequested, PasswordChanged, ProfileRequested,
-    RefreshTokenUsed, SessionCreated, SessionEnd, SessionEnded, SessionsEnded,
-    identity_private_event::Event as IdentityPrivate,
+    AccountRequested, AccountStateRequested, ExchangeRequested, HandleChangeRequested, HandleChangeSettled,
+    HandleClaimRequested, HandleReleased, IdentityRequested, PasswordChanged, ProfileRequested, RefreshTokenUsed,
+    SessionCreated, SessionEnd, SessionEnded, SessionsEnded, identity_private_event::Event as IdentityPrivate,
 };
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
-    AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut, Followed,
-    FollowerRemoved, IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, SuggestionDismissed,
-    TagFollowed, TagUnfollowed, Unblocked, Unfollowed, Unmuted,
+    AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut,
+    FollowRequestAnswered, FollowRequestEnded, FollowRequested, Followed, FollowerRemoved, HandleChanged, HandleLeft,
+    IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, SuggestionDismissed, TagFollowed,
+    TagUnfollowed, Unblocked, Unfollowed, Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -19,7 +20,7 @@ use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
 use super::{ADA, BOB, DIGEST, HASH, ISSUER, KEY, SESSION, at};
 
 pub fn all() -> Vec<Event> {
-    [identity(), profiles(), presences(), sessions(), graph(), tags()].concat()
+    [identity(), profiles(), presences(), handles(), sessions(), graph(), tags()].concat()
 }
 
 fn graph() -> Vec<Event> {
@@ -34,7 +35,30 @@ fn graph() -> Vec<Event> {
     };
     let unmuted = Unmuted { actor_id: actor_id(), target_id: target_id(), create_time: at(7) };
     let removed = FollowerRemoved { actor_id: actor_id(), follower_id: target_id(), create_time: at(8) };
-    vec![Identity::Muted(muted).into(), Identity::Unmuted(unmuted).into(), Identity::FollowerRemoved(removed).into()]
+    let removed = [Identity::Muted(muted), Identity::Unmuted(unmuted), Identity::FollowerRemoved(removed)];
+    removed.into_iter().chain(requests()).map(Event::from).collect()
+}
+
+fn requests() -> [Identity; 3] {
+    let (follower_id, target_id) = (|| ADA.to_owned(), || BOB.to_owned());
+    let requested = FollowRequested {
+        follower_id: follower_id(),
+        target_id: target_id(),
+        shows_shares: true,
+        notify: true,
+        create_time: at(6),
+        seen_target_offset: 5,
+        backfill_window_seconds: 604_800,
+    };
+    let answered =
+        FollowRequestAnswered { actor_id: target_id(), follower_id: follower_id(), accepted: true, create_time: at(7) };
+    let ended =
+        FollowRequestEnded { follower_id: follower_id(), target_id: target_id(), answer_offset: 9, create_time: at(8) };
+    [
+        Identity::FollowRequested(requested),
+        Identity::FollowRequestAnswered(answered),
+        Identity::FollowRequestEnded(ended),
+    ]
 }
 
 fn sessions() -> Vec<Event> {
@@ -92,6 +116,7 @@ fn identity() -> Vec<Event> {
         intent_offset: 41,
         issuer: ISSUER.into(),
         identity_key: KEY.into(),
+        private: true,
     };
     let followed = Followed {
         follower_id: BOB.into(),
@@ -101,6 +126,7 @@ fn identity() -> Vec<Event> {
         create_time: at(2),
         seen_target_offset: 300,
         backfill_window_seconds: 604_800,
+        request_offset: Some(6),
     };
     let cut = FollowCut { follower_id: BOB.into(), target_id: ADA.into(), block_offset: 301, create_time: at(4) };
     let requested = AccountRequested {
@@ -113,6 +139,7 @@ fn identity() -> Vec<Event> {
         rules: 1,
         issuer: ISSUER.into(),
         identity_key: KEY.into(),
+        private: true,
     };
     let linked = IdentityLinked {
         account_id: ADA.into(),
@@ -160,6 +187,7 @@ fn profiles() -> Vec<Event> {
         content: profile_content(),
         update_time: at(9),
         intent_offset: 44,
+        private: true,
     };
     let update = ProfileRequested {
         account_id: ADA.into(),
@@ -168,6 +196,7 @@ fn profiles() -> Vec<Event> {
         request_time: at(9),
         payload_digest: DIGEST.into(),
         rules: 1,
+        private: true,
     };
     vec![Identity::ProfileUpdated(updated).into(), IdentityPrivate::ProfileRequested(update).into()]
 }
@@ -186,6 +215,54 @@ fn presences() -> Vec<Event> {
         Identity::AccountDeactivated(away).into(),
         Identity::AccountReactivated(back).into(),
         IdentityPrivate::AccountStateRequested(wanted).into(),
+    ]
+}
+
+fn handles() -> Vec<Event> {
+    let (account_id, handle_key) = (|| ADA.to_owned(), || "ada_b".to_owned());
+    let content = || Some(Content::close(&AccountContent { handle: "ada_b".into(), profile: None }));
+    let wanted = HandleChangeRequested {
+        account_id: account_id(),
+        handle_key: handle_key(),
+        content: content(),
+        from_handle_key: "ada_l".into(),
+        request_time: at(9),
+        payload_digest: DIGEST.into(),
+        rules: 1,
+    };
+    let claimed = HandleClaimRequested {
+        account_id: account_id(),
+        handle_key: handle_key(),
+        change_id: BOB.into(),
+        change_offset: 47,
+        request_time: at(9),
+        rules: 1,
+    };
+    let settled =
+        HandleChangeSettled { account_id: account_id(), change_id: BOB.into(), won: true, settle_time: at(9) };
+    let released = HandleReleased {
+        account_id: account_id(),
+        handle_key: "ada_l".into(),
+        settle_offset: 48,
+        release_time: at(9),
+        free_time: at(10),
+    };
+    let changed = HandleChanged {
+        account_id: account_id(),
+        handle_key: handle_key(),
+        content: content(),
+        change_time: at(9),
+        intent_offset: 48,
+    };
+    let left =
+        HandleLeft { account_id: account_id(), handle_key: "ada_l".into(), leave_time: at(9), intent_offset: 48 };
+    vec![
+        IdentityPrivate::HandleChangeRequested(wanted).into(),
+        IdentityPrivate::HandleClaimRequested(claimed).into(),
+        IdentityPrivate::HandleChangeSettled(settled).into(),
+        IdentityPrivate::HandleReleased(released).into(),
+        Identity::HandleChanged(changed).into(),
+        Identity::HandleLeft(left).into(),
     ]
 }
 
@@ -217,6 +294,7 @@ fn profile_content() -> Option<Content> {
         avatar_media_id: "img_17".into(),
         banner_media_id: "img_18".into(),
         links: vec!["https://example.org/notes".into()],
+        private: true,
     };
     Some(Content::close(&profile))
 }

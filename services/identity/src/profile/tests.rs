@@ -97,6 +97,7 @@ fn a_profile_is_stored_normalised() {
         avatar_media_id: "img_1~a.b-c".into(),
         banner_media_id: "x".repeat(128),
         links: vec!["https://kith.example/a?b=c#d".into(); 4],
+        private: true,
     };
     let kept =
         Profile { display_name: "Ada @admin".into(), bio: "a\nb".into(), pronouns: "she / her".into(), ..full.clone() };

@@ -225,6 +225,7 @@ fn renamed(record: &kith_log::Record) -> Option<String> {
     let account_id = match event {
         Identity::AccountCreated(event) => event.account_id,
         Identity::ProfileUpdated(event) => event.account_id,
+        Identity::HandleChanged(event) => event.account_id,
         _ => return None,
     };
     RecordId::parse(&account_id).map(|_| account_id)

@@ -17,9 +17,8 @@ use super::create::credentials_invalid;
 use super::end::until_told;
 use super::fold::Sessions;
 use super::noted::{CHANGED, noted};
-use crate::arbiter::claim;
+use crate::arbiter::made_by;
 use crate::guesses::Target;
-use crate::handle::Handle;
 use crate::password::Password;
 use crate::{IdentityService, read};
 
@@ -85,10 +84,7 @@ impl Passwords {
 /// The hash that the caller's account was created with.
 async fn first_hash(seen: &Seen<'_>) -> Result<Option<String>, Failure> {
     let Some(found) = read::found(&seen.state, &seen.viewer).await? else { return Ok(None) };
-    let handle = Handle::normalised(&found.row.present(&seen.opener(), &seen.viewer).handle);
-    let Some(handle) = handle else { return Ok(None) };
-    let claim = claim(&seen.state, &handle).await?.map(|found| found.row);
-    Ok(claim.filter(|claim| claim.account_id == seen.viewer).map(|claim| claim.password_hash))
+    Ok(made_by(&seen.state, &seen.viewer, &found.row).await?.map(|claim| claim.password_hash))
 }
 
 impl Account {

@@ -14,7 +14,7 @@ use kith_tables::Timestamp;
 use super::command::{Command, Proof, Wish, all_of, load};
 use super::fold::Sessions;
 use super::{Account, Before};
-use crate::arbiter::{ClaimRow, claim};
+use crate::arbiter::{ClaimRow, made_by, owner};
 use crate::guesses::Target;
 use crate::handle::Handle;
 use crate::password::Password;
@@ -127,11 +127,17 @@ fn answer(
     })
 }
 
-/// The claim on a handle whose account is there.
+/// What the account was made by that has the handle now.
 async fn claim_of_account(seen: &Seen<'_>, handle: &Handle) -> Result<Option<ClaimRow>, Failure> {
-    let Some(claim) = claim(&seen.state, handle).await? else { return Ok(None) };
-    let account = read::found(&seen.state, &claim.row.account_id).await?;
-    Ok(account.map(|_| claim.row))
+    let owner = owner(&seen.state, handle).await?;
+    if owner.account_id.is_empty() {
+        return Ok(None);
+    }
+    let account = read::found(&seen.state, &owner.account_id).await?;
+    match account.filter(|account| account.row.handle_key == handle.as_str()) {
+        Some(account) => Ok(made_by(&seen.state, &owner.account_id, &account.row).await?),
+        None => Ok(None),
+    }
 }
 
 fn parsed(account_id: &str) -> Result<RecordId, Failure> {

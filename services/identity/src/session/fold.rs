@@ -64,7 +64,11 @@ fn about(record: &Record) -> Option<(&str, &str)> {
         Private::AccountRequested(_)
         | Private::ProfileRequested(_)
         | Private::IdentityRequested(_)
-        | Private::ExchangeRequested(_) => None,
+        | Private::ExchangeRequested(_)
+        | Private::HandleChangeRequested(_)
+        | Private::HandleClaimRequested(_)
+        | Private::HandleChangeSettled(_)
+        | Private::HandleReleased(_) => None,
         Private::SessionCreated(event) => Some((&event.account_id, &event.session_id)),
         Private::RefreshTokenUsed(event) => Some((&event.account_id, &event.session_id)),
         Private::SessionEnded(event) => Some((&event.account_id, &event.session_id)),

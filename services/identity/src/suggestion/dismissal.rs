@@ -16,7 +16,7 @@ use kith_service::kit::Seen;
 use kith_tables::StoreError;
 
 use crate::edge::{EdgeRow, declines};
-use crate::relationship::pairs;
+use crate::pair::pairs;
 use crate::{IdentityService, read};
 
 /// Asks that an account is suggested no more.

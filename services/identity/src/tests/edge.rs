@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use kith_fold::{Effect, Fold, Rows};
+use kith_fold::{EVENTS, Effect, Fold, Rows};
 use kith_log::{LogPartition, Position, RecordId, topics};
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{Blocked, FollowCut, Followed, FollowerRemoved, Unblocked, Unfollowed};
@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::followers::{FOLLOWERS, Followers, FollowersSummary};
 use crate::graph::{EDGES, Edges, EdgesSummary};
-use crate::relationship::{Before, Command, Pair, Relationships, Wish};
+use crate::pair::Pair;
+use crate::relationship::{Before, Command, Relationships, Wish};
 
 const FOLLOWER: RecordId = RecordId([1; 16]);
 const BLOCKER: RecordId = RecordId([2; 16]);
@@ -170,6 +171,8 @@ enum Step {
         by_follower: bool,
         wish: Wish,
         stale: u64,
+        /// Whether the other account is private then.
+        private: bool,
     },
     Fold {
         follower: bool,
@@ -192,10 +195,14 @@ fn any_step() -> impl Strategy<Value = Step> {
         any::<bool>().prop_map(|notify| Wish::Follow { shows_shares: false, notify, backfill_window_seconds: 9 });
     let of_follower =
         prop_oneof![4 => follow, 1 => Just(Wish::Unfollow), 1 => Just(Wish::Block), 1 => Just(Wish::Unblock)];
-    let of_blocker = prop_oneof![2 => Just(Wish::Block), 1 => Just(Wish::Unblock), 2 => Just(Wish::RemoveFollower)];
+    let answer = any::<bool>().prop_map(|accepts| Wish::Answer { accepts });
+    let of_blocker = prop_oneof![
+        2 => Just(Wish::Block), 1 => Just(Wish::Unblock), 2 => Just(Wish::RemoveFollower), 3 => answer
+    ];
     prop_oneof![
-        3 => (of_follower, 0..3_u64).prop_map(|(wish, stale)| Step::Wish { by_follower: true, wish, stale }),
-        3 => of_blocker.prop_map(|wish| Step::Wish { by_follower: false, wish, stale: 0 }),
+        3 => (of_follower, 0..3_u64, any::<bool>())
+            .prop_map(|(wish, stale, private)| Step::Wish { by_follower: true, wish, stale, private }),
+        3 => of_blocker.prop_map(|wish| Step::Wish { by_follower: false, wish, stale: 0, private: false }),
         4 => (any::<bool>(), 1..4_usize).prop_map(|(follower, records)| Step::Fold { follower, records }),
         1 => (any::<bool>(), 1..6_usize).prop_map(|(follower, records)| Step::Replay { follower, records }),
         1 => (any::<bool>(), 1..5_usize).prop_map(|(follower, back)| Step::Copy { follower, back }),
@@ -243,7 +250,7 @@ impl World {
 
     fn take(&mut self, step: Step) {
         match step {
-            Step::Wish { by_follower, wish, stale } => self.wish(by_follower, wish, stale),
+            Step::Wish { by_follower, wish, stale, private } => self.wish(by_follower, wish, (stale, private)),
             Step::Fold { follower, records } => (0..records).for_each(|_| self.fold_next(follower)),
             Step::Replay { follower, records } => {
                 let until = self.side(follower).folded;
@@ -257,7 +264,7 @@ impl World {
         }
     }
 
-    fn wish(&mut self, by_follower: bool, wish: Wish, stale: u64) {
+    fn wish(&mut self, by_follower: bool, wish: Wish, (stale, target_is_private): (u64, bool)) {
         self.commands += 1;
         let id = id(self.commands);
         let (mine, theirs) = match by_follower {
@@ -269,7 +276,7 @@ impl World {
             Asked { id, actor: command.actor.clone(), digest: [0; 32], at: Timestamp(1_000 + self.commands as i64) };
         let pair = Pair { mine: mine.edge(), theirs: theirs.edge(), ..Pair::default() };
         let seen_target_offset = (theirs.folded as u64).saturating_sub(stale);
-        let before = Before { pair, target_exists: true, is_open: true, seen_target_offset };
+        let before = Before { pair, target_exists: true, target_is_private, events_open: EVENTS, seen_target_offset };
         if let Ok(Some(event)) = Relationships::decide(&before, &asked, &command) {
             self.side(by_follower).append(id, event.into());
         }
@@ -338,6 +345,9 @@ proptest! {
         let expected = uncut.following && !uncut.is_cut_by(&world.blocker.edge());
         prop_assert_eq!(world.follower.edge().following, expected);
         prop_assert!(!(world.blocker.edge().blocking && expected), "a block that stands lets no follow stand");
+        let (asks, asked) = (world.follower.edge(), world.blocker.edge());
+        prop_assert!(!(asks.requested && asks.following), "who follows does not ask to");
+        prop_assert_eq!(asks.requested, asks.waits(&asked), "a request is neither cut nor answered");
 
         for side in [&world.follower, &world.blocker] {
             let edge = side.edge();
@@ -354,6 +364,12 @@ proptest! {
                 times().filter_map(at).filter(|row| row.following).count()
             };
             let blocked = |at| side.edges.get::<BlockedRow>([at, side.target.to_string().into()]);
+            let waiting = |rows: &Rows, other: RecordId| {
+                let at = |at| rows.get::<RequestedRow>([at, other.to_string().into()]);
+                times().filter_map(at).filter(|row| row.requested).count()
+            };
+            prop_assert_eq!(waiting(&side.edges, side.target), usize::from(edge.requested));
+            prop_assert_eq!(waiting(&side.followers, side.actor), usize::from(edge.requested));
             prop_assert_eq!(listed(&side.edges, side.target), usize::from(edge.following));
             prop_assert_eq!(listed(&side.followers, side.actor), usize::from(edge.following));
             prop_assert_eq!(times().filter_map(blocked).filter(|row| row.blocking).count(), usize::from(edge.blocking));

@@ -1,6 +1,9 @@
-use kith_log::RecordId;
+use kith_fold::{EVENTS, FIRST_EVENTS};
+use kith_log::{Position, RecordId};
+use kith_relations::mute::MuteRow;
 
 use super::*;
+use crate::edge::EdgeRow;
 
 const ACTOR: RecordId = RecordId([1; 16]);
 const TARGET: RecordId = RecordId([2; 16]);
@@ -16,19 +19,30 @@ fn asked() -> Asked {
 
 /// A target that exists, after these commands of each with ids and offsets of their own.
 fn given(mine: &[Wish], theirs: &[Wish]) -> Before {
-    let edge = |actor: RecordId, target: RecordId, wishes: &[Wish]| {
+    with((mine, false), (theirs, false))
+}
+
+/// The same; the commands of each that says so are about a private account.
+fn with((mine, asks): (&[Wish], bool), (theirs, asked_by): (&[Wish], bool)) -> Before {
+    let edge = |actor: RecordId, target: RecordId, (wishes, target_is_private): (&[Wish], bool)| {
         let mut edge = EdgeRow::default();
+        let before = Before { target_is_private, seen_target_offset: 1, ..Before::default() };
         for (offset, &wish) in (0_u64..).zip(wishes) {
             let position = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset };
             let command = Command { actor: actor.to_string(), target: target.to_string(), wish };
-            let event = event(&Asked { at: Timestamp(1), ..asked() }, &command, 1);
+            let event = event(&Asked { at: Timestamp(1), ..asked() }, &command, &before);
             let record = Record::new(position, RecordId([100 + offset as u8; 16]), event);
             edge.evolve(&Change::of(&record).unwrap(), &record);
         }
         edge
     };
-    let pair = Pair { mine: edge(ACTOR, TARGET, mine), theirs: edge(TARGET, ACTOR, theirs), ..Pair::default() };
-    Before { pair, target_exists: true, is_open: true, seen_target_offset: 3 }
+    let pair = Pair {
+        mine: edge(ACTOR, TARGET, (mine, asks)),
+        theirs: edge(TARGET, ACTOR, (theirs, asked_by)),
+        ..Pair::default()
+    };
+    let target_is_private = asks;
+    Before { pair, target_exists: true, target_is_private, events_open: EVENTS, seen_target_offset: 3 }
 }
 
 fn changes(before: &Before, wish: Wish) -> bool {
@@ -98,9 +112,56 @@ fn a_removal_is_made_while_there_is_a_follow_to_end() {
     let decide = |before: &Before, command: &Command| Relationships::decide(before, &asked(), command);
     let oneself = Command { target: ACTOR.to_string(), ..command(Wish::RemoveFollower) };
     assert_eq!(decide(&given(&[], &[FOLLOW]), &oneself), Err(Rejection::SelfNotAllowed));
-    let closed = |theirs: &[Wish]| Before { is_open: false, ..given(&[], theirs) };
+    let closed = |theirs: &[Wish]| Before { events_open: FIRST_EVENTS, ..given(&[], theirs) };
     assert_eq!(decide(&closed(&[FOLLOW]), &command(Wish::RemoveFollower)), Err(Rejection::EventsNotOpen));
     assert_eq!(decide(&closed(&[]), &command(Wish::RemoveFollower)), Ok(None));
+}
+
+const YES: Wish = Wish::Answer { accepts: true };
+const NO: Wish = Wish::Answer { accepts: false };
+
+#[test]
+fn who_wants_to_follow_a_private_account_asks_and_who_follows_it_goes_on() {
+    let decide = |before: &Before, wish| Relationships::decide(before, &asked(), &command(wish));
+    let new = decide(&with((&[], true), (&[], false)), FOLLOW).unwrap();
+    assert!(
+        matches!(new, Some(Identity::FollowRequested(event)) if event.shows_shares && event.seen_target_offset == 3)
+    );
+    let pending = with((&[FOLLOW], true), (&[], false));
+    assert_eq!(decide(&pending, FOLLOW), Ok(None), "it waits already");
+    assert!(matches!(decide(&pending, Wish::Unfollow), Ok(Some(Identity::Unfollowed(_)))), "it is taken back");
+    let shown = pending.pair.present(TARGET.to_string(), Timestamp(5));
+    assert!(shown.requested && shown.request_time.is_some() && !shown.following);
+    let public = Before { target_is_private: false, ..pending };
+    assert!(matches!(decide(&public, FOLLOW), Ok(Some(Identity::Followed(event))) if event.request_offset.is_none()));
+    let follows = Before { target_is_private: true, ..given(&[FOLLOW], &[]) };
+    let louder = Wish::Follow { shows_shares: true, notify: true, backfill_window_seconds: 60 };
+    assert!(matches!(decide(&follows, louder), Ok(Some(Identity::Followed(event))) if event.request_offset.is_none()));
+    let closed = Before { events_open: FIRST_EVENTS, ..with((&[], true), (&[], false)) };
+    assert_eq!(decide(&closed, FOLLOW), Err(Rejection::EventsNotOpen));
+}
+
+#[test]
+fn a_request_is_answered_once() {
+    let decide = |before: &Before, wish| Relationships::decide(before, &asked(), &command(wish));
+    let waits = with((&[], false), (&[FOLLOW], true));
+    assert!(waits.pair.present(TARGET.to_string(), Timestamp(5)).requested_by);
+    assert!(matches!(decide(&waits, YES), Ok(Some(Identity::FollowRequestAnswered(event))) if event.accepted));
+    assert!(matches!(decide(&waits, NO), Ok(Some(Identity::FollowRequestAnswered(event))) if !event.accepted));
+    let nobody_asks = given(&[], &[]);
+    assert_eq!((decide(&nobody_asks, YES), decide(&nobody_asks, NO)), (Err(Rejection::NoRequest), Ok(None)));
+    let follows = given(&[], &[FOLLOW]);
+    assert_eq!((decide(&follows, YES), decide(&follows, NO)), (Ok(None), Ok(None)));
+    // The request had seen one record; the answer is at offset 1.
+    let accepted = with((&[Wish::Unblock, YES], false), (&[FOLLOW], true));
+    assert_eq!((decide(&accepted, YES), decide(&accepted, NO)), (Ok(None), Ok(None)));
+    assert!(!accepted.pair.present(TARGET.to_string(), Timestamp(5)).requested_by);
+    let rejected = with((&[Wish::Unblock, NO], false), (&[FOLLOW], true));
+    assert_eq!(decide(&rejected, YES), Err(Rejection::NoRequest));
+    let taken_back = with((&[], false), (&[FOLLOW, Wish::Unfollow], true));
+    assert_eq!(decide(&taken_back, YES), Err(Rejection::NoRequest));
+    let blocked = with((&[Wish::Unblock, Wish::Block], false), (&[FOLLOW], true));
+    assert_eq!(decide(&blocked, YES), Err(Rejection::NoRequest));
 }
 
 #[test]

@@ -1,4 +1,7 @@
-use kith_proto::identity::v1::{DismissSuggestionRequest, SuggestAccountsRequest, Suggestion, SuggestionReason};
+use kith_proto::identity::v1::{
+    AcceptFollowRequest, DismissSuggestionRequest, SuggestAccountsRequest, Suggestion, SuggestionReason,
+    UpdateProfileRequest,
+};
 use kith_service::limits;
 
 use super::*;
@@ -94,6 +97,27 @@ async fn nobody_is_suggested_whom_one_follows_blocks_or_has_declined_nor_by_whom
     assert_eq!(suite.dismiss(me, me).await, Err("SELF_NOT_ALLOWED".to_owned()));
     assert_eq!(suite.dismiss(me, fay).await, Err("ACCOUNT_NOT_FOUND".to_owned()), "who blocks is not there");
     assert_eq!(suite.dismiss(me, RecordId([9; 16])).await, Err("ACCOUNT_NOT_FOUND".to_owned()));
+}
+
+/// Its place in the lists of others is shown to everybody, and its own lists to those whom it let.
+#[tokio::test]
+async fn a_private_account_is_suggested_and_is_a_reason_to_its_followers_alone() {
+    let suite = Suite::new().await;
+    let [me, bob, eve, fay] = suite.people(["myself", "bob", "eve", "fay"]).await;
+    suite.all_follow(&[(me, bob), (bob, eve), (eve, fay)]).await;
+    for account in [bob, eve] {
+        let profile = Some(Profile { private: true, ..Profile::default() });
+        let request = UpdateProfileRequest { profile, ..UpdateProfileRequest::default() };
+        suite.service.update_profile(by(account, request)).await.unwrap();
+    }
+    assert_eq!(suite.suggested(me).await, [eve.to_string()], "bob was followed before, and shows whom it follows");
+    suite.follow(me, eve).await.unwrap();
+    assert!(suite.suggested(me).await.is_empty(), "eve is asked, and shows nothing yet");
+    let accept = AcceptFollowRequest { target_id: me.to_string(), ..AcceptFollowRequest::default() };
+    suite.service.accept_follow(by(eve, accept)).await.unwrap();
+    assert_eq!(suite.suggested(me).await, [fay.to_string()]);
+    suite.unfollow(me, eve).await;
+    assert_eq!(suite.suggested(me).await, [eve.to_string()]);
 }
 
 /// However many one follows, and however many they follow, so much is read.

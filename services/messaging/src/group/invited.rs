@@ -42,8 +42,8 @@ impl Invited {
         let why = match self.sight {
             None | Some(Sight::BlockedBy | Sight::Away) => Unaddable::NotFound,
             Some(Sight::Blocks) => Unaddable::Blocked,
-            Some(Sight::Clear) if !self.door.admits() => Unaddable::NotAllowed,
-            Some(Sight::Clear) => return Ok(()),
+            Some(Sight::Clear | Sight::Private) if !self.door.admits() => Unaddable::NotAllowed,
+            Some(Sight::Clear | Sight::Private) => return Ok(()),
         };
         Err(Rejection::CannotAdd(why, RecordId::parse(&self.account_id).unwrap_or_default()))
     }
@@ -65,7 +65,7 @@ pub async fn of(
         return Ok(Vec::new());
     };
     let new: Vec<&String> = ids.iter().filter(|id| group.roster.role(id).is_none()).collect();
-    let sights = Viewer::new(state, &asked.actor).sights(new.iter().map(|id| id.as_str())).await?;
+    let sights = Viewer::new(state, &asked.actor).meetings(new.iter().map(|id| id.as_str())).await?;
     let look = |account_id: &String| {
         let (account_id, sight) = (account_id.clone(), sights.of(account_id));
         async move {

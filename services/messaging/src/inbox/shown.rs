@@ -47,12 +47,12 @@ pub(super) async fn in_sight(
     let groups = conversations.iter().filter(|conversation| is_group(conversation));
     let senders = groups.filter_map(|group| group.last_message.as_ref()).map(|last| last.sender_id.as_str());
     let looks = Viewer::new(state, caller);
-    let (away, sights) = try_join!(
+    let (apart, sights) = try_join!(
         away::among(state, members.map(String::as_str).filter(|member| *member != caller)),
-        looks.sights(senders)
+        looks.meetings(senders)
     )?;
     for conversation in &mut conversations {
-        conversation.member_ids.retain(|member| !away.contains(member));
+        conversation.member_ids.retain(|member| !apart.away.contains(member));
         if is_group(conversation) {
             conversation.last_message.take_if(|last| !sights.of(&last.sender_id).is_clear());
         }

@@ -182,6 +182,7 @@ impl Writer {
                     create_time,
                     seen_target_offset: seen,
                     backfill_window_seconds: window_hours * 3_600,
+                    request_offset: None,
                 })
             }
             Op::Unfollow { who, whom } => {

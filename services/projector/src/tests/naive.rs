@@ -104,6 +104,10 @@ impl Naive {
                 self.handles.insert(event.account_id.clone(), event.handle_key.clone());
                 return;
             }
+            Identity::HandleChanged(event) => {
+                self.handles.insert(event.account_id.clone(), event.handle_key.clone());
+                return;
+            }
             Identity::Followed(event) => (&event.follower_id, &event.target_id),
             Identity::Unfollowed(event) => (&event.follower_id, &event.target_id),
             Identity::FollowCut(event) => (&event.follower_id, &event.target_id),
@@ -118,6 +122,10 @@ impl Naive {
             | Identity::IdentityUnlinked(_)
             | Identity::AccountDeactivated(_)
             | Identity::AccountReactivated(_)
+            | Identity::HandleLeft(_)
+            | Identity::FollowRequested(_)
+            | Identity::FollowRequestAnswered(_)
+            | Identity::FollowRequestEnded(_)
             | Identity::TagFollowed(_)
             | Identity::TagUnfollowed(_)
             | Identity::SuggestionDismissed(_) => return,

@@ -1,12 +1,13 @@
 //! Whom an account follows: `follows`, and the state of one follow, which `followers` keeps for the other side.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kith_fold::{AppliedIds, Fold, Record, Rows, Scope, State};
 use kith_log::topics;
 use kith_proto::identity::v1::Followed;
 use kith_relations::edge::{Change, Edge, Turn};
 use kith_relations::mute;
+use kith_relations::sight::Sights;
 use kith_tables::{Column, Key, MAX_GET_ROWS, Order, RowType, Section, StoreError, Table, Timestamp, row};
 
 use super::signed;
@@ -33,6 +34,8 @@ row! {
         pub shows_shares: bool,
         /// How many records of the target's log partition the decision had seen.
         pub seen_target_offset: i64,
+        /// As in [`Edge`].
+        pub ended_next: i64,
         /// Offset of the last `Followed`.
         pub follow_position: i64,
         /// Whether the follower blocks the target: a `Followed` behind the block, which had not seen it, begins nothing.
@@ -67,8 +70,14 @@ impl FollowRow {
     /// The row after the record; a late copy of a command changes nothing.
     pub(super) fn evolve(&mut self, change: &Change<'_>, record: &Record) {
         let Self { blocking, seen_target_offset, .. } = *self;
-        match change.turn(Edge { blocking, seen_target_offset, applied: &mut self.applied }, record.id) {
-            Turn::Stays | Turn::Removes => {}
+        let (ended_next, applied) = (&mut self.ended_next, &mut self.applied);
+        match change.turn(Edge { blocking, seen_target_offset, ended_next, applied }) {
+            // Of whoever is removed, or answered, the other side is told by a record of its own.
+            Turn::Stays | Turn::Removes | Turn::Answers(_) | Turn::EndsRequest => {}
+            Turn::Requests(event) => {
+                self.following = false;
+                self.seen_target_offset = signed(event.seen_target_offset);
+            }
             Turn::Follows(event) => self.follow(event, record),
             Turn::EndsFollow => self.following = false,
             Turn::Blocks => {
@@ -89,6 +98,26 @@ impl FollowRow {
         self.seen_target_offset = signed(event.seen_target_offset);
         self.follow_position = signed(record.position.offset);
     }
+}
+
+/// The sights, with those of these private accounts veiled that the viewer does not follow: one read, if there are any.
+pub async fn veiled(
+    state: &State,
+    viewer: &str,
+    sights: Sights,
+    mut private: BTreeSet<String>,
+) -> Result<Sights, StoreError> {
+    private.remove(viewer);
+    if private.is_empty() {
+        return Ok(sights);
+    }
+    if !viewer.is_empty() {
+        let clusterings = private.iter().map(|account| vec![account.as_str().into()]);
+        let rows = state.rows::<FollowRow>(&FOLLOWS, &Key::text(viewer), clusterings).await?;
+        let mut follows = rows.iter().map(|row| row.as_ref().is_some_and(|found| found.row.following));
+        private.retain(|_| !follows.next().unwrap_or_default());
+    }
+    Ok(sights.veiled(|account| private.contains(account)))
 }
 
 /// Folds follows by who follows.

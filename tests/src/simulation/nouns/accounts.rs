@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use kith_log::topics;
+use kith_log::{Offset, topics};
 use kith_proto::Event;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
@@ -37,8 +37,10 @@ pub struct Handles {
     owners: BTreeMap<String, BTreeSet<String>>,
     /// Who asked for it, in the order of the log.
     claims: BTreeMap<String, Vec<String>>,
-    /// The handle of an account.
+    /// The handle of an account, by the facts.
     handles: BTreeMap<String, Timeline<String>>,
+    /// Which change of it was applied last, and 1.
+    applied: BTreeMap<String, Offset>,
 }
 
 impl Handles {
@@ -47,9 +49,14 @@ impl Handles {
         self.owners.values().flatten()
     }
 
-    /// The account's handle.
-    pub fn of(&self, account: &str) -> Option<String> {
-        self.handles.get(account).map(Timeline::last)
+    /// Everybody, and the handle that each has in the end.
+    pub fn last(&self) -> impl Iterator<Item = (&String, String)> {
+        self.handles.iter().map(|(account, line)| (account, line.last()))
+    }
+
+    /// The handles of the account that a call could see.
+    pub fn within(&self, account: &str, window: (Offset, Offset)) -> Vec<String> {
+        self.handles.get(account).map(|line| line.within(window)).unwrap_or_default()
     }
 }
 
@@ -94,7 +101,18 @@ impl Noun for Accounts {
             }
             Event::Identity(Identity::AccountCreated(event)) => {
                 handles.owners.entry(event.handle_key.clone()).or_default().insert(event.account_id.clone());
-                handles.handles.entry(event.account_id.clone()).or_default().set(offset, event.handle_key.clone());
+                let line = handles.handles.entry(event.account_id.clone()).or_default();
+                if fact.is_new {
+                    line.set(offset, event.handle_key.clone());
+                }
+            }
+            Event::Identity(Identity::HandleChanged(event)) if fact.is_new => {
+                let applied = handles.applied.entry(event.account_id.clone()).or_default();
+                if event.intent_offset >= *applied {
+                    *applied = event.intent_offset + 1;
+                    let line = handles.handles.entry(event.account_id.clone()).or_default();
+                    line.set(offset, event.handle_key.clone());
+                }
             }
             _ => {}
         }
@@ -107,8 +125,9 @@ impl Noun for Accounts {
 
     fn questions(&self, model: &Model) -> Vec<(String, Op)> {
         let owners = model.state::<Handles>().owners.iter();
-        let own = owners.flat_map(|(handle, owners)| owners.iter().map(move |owner| (owner.clone(), handle.clone())));
-        own.map(|(owner, handle)| (owner, op(Resolve { handle }))).collect()
+        let first = owners.flat_map(|(handle, owners)| owners.iter().map(move |owner| (owner.clone(), handle.clone())));
+        let last = model.state::<Handles>().last().map(|(owner, handle)| (owner.clone(), handle));
+        first.chain(last).map(|(owner, handle)| (owner, op(Resolve { handle }))).collect()
     }
 }
 
@@ -152,8 +171,8 @@ impl Operation for CreateAccount {
     }
 
     fn learn(&self, board: &mut Board, _actor: &str, id: &String) {
-        let (id, name) = (id.clone(), self.handle.clone());
-        board.add(ACCOUNTS, Thing { by: vec![id.clone()], id, name, ..Thing::default() });
+        let (id, name, on) = (id.clone(), self.handle.clone(), self.handle.clone());
+        board.add(ACCOUNTS, Thing { by: vec![id.clone()], id, name, on, ..Thing::default() });
     }
 }
 
@@ -172,20 +191,19 @@ impl Operation for Resolve {
     }
 
     fn check(&self, model: &Model, call: &Call, told: Result<&String, Code>) -> Vec<Finding> {
-        let (Self { handle }, Handles { owners, handles, .. }) = (self, model.state());
-        let owners = owners.get(handle).cloned().unwrap_or_default();
+        let (Self { handle }, handles) = (self, model.state::<Handles>());
+        let seen = |id: &str| handles.within(id, call.window(model.partition(topics::IDENTITY, id)));
         let finding = match told {
-            Ok(id) if !owners.contains(id) => {
-                Some(Finding::new(ONE_OWNER, format!("{handle} is said to be {id}'s, it is {owners:?}'s")))
+            Ok(id) if !seen(id).contains(handle) => {
+                Some(Finding::new(ONE_OWNER, format!("{handle} is said to be {id}'s, which has {:?}", seen(id))))
             }
             Ok(id) if parted_by(model, call, id, &call.actor) => {
                 Some(Finding::new(HIDDEN, format!("{id} is shown to {}, whom it blocks", call.actor)))
             }
             // One's own handle: nobody can hide it.
             Err(Code::NotFound) => {
-                let line = handles.get(&call.actor);
-                let window = call.window(model.partition(topics::IDENTITY, &call.actor));
-                let own = line.is_some_and(|line| line.within(window).iter().all(|now| now == handle));
+                let seen = seen(&call.actor);
+                let own = !seen.is_empty() && seen.iter().all(|now| now == handle);
                 own.then(|| Finding::new(TOKEN, format!("{handle} was not found by {} who has it", call.actor)))
             }
             _ => None,

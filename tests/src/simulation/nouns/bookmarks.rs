@@ -11,10 +11,11 @@ use kith_proto::engagement::v1::{self, BookmarkRequest, ListBookmarksRequest, Re
 use tonic::Status;
 
 use super::accounts::Handles;
-use super::follows::{always_parted, ever_parted, size};
+use super::follows::size;
 use super::lists::{List, There, WHOLE, walk, whole};
 use super::posts::{self, POSTS, Post};
 use super::reactions::{SERVICE, record_around};
+use super::requests::{always_hidden, ever_hidden};
 use super::{Draw, Noun};
 use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::{Callers, Way};
@@ -230,7 +231,7 @@ impl List for OfCaller {
 fn visible(model: &Model, call: &Call, post_id: &str) -> (bool, bool) {
     let states = posts::states(model, call, post_id);
     let Some(Post { author, .. }) = states.last() else { return (false, false) };
-    let ever = states.iter().any(Post::stands) && !always_parted(model, call, &call.actor, author);
-    let always = states.iter().all(Post::stands) && !ever_parted(model, call, &call.actor, author);
+    let ever = states.iter().any(Post::stands) && !always_hidden(model, call, &call.actor, author);
+    let always = states.iter().all(Post::stands) && !ever_hidden(model, call, &call.actor, author);
     (ever, always)
 }

@@ -15,6 +15,7 @@ use super::follows::{Edge, Edges, SERVICE, always_parted, another, edges, ever_p
 use super::lists::{List, There, walk, whole};
 use super::mutes::{self, Mute};
 use super::presences::{always_away, ever_away};
+use super::requests::{always_veiled, ever_veiled};
 use super::{Draw, Noun};
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{COUNTS, Finding, HIDDEN, LISTS, TOKEN};
@@ -144,7 +145,19 @@ impl List for Listed {
         if !order.is_sorted_by(|earlier, later| earlier >= later) {
             findings.push(Finding::new(LISTS, format!("{} is out of order: {rows:?}", call.op)));
         }
+        if self.owner().is_some_and(|owner| always_veiled(model, call, &call.actor, owner)) {
+            findings.push(Finding::new(HIDDEN, format!("{} of a private account for {}", call.op, call.actor)));
+        }
         findings
+    }
+
+    fn refused(&self, model: &Model, call: &Call, code: Code) -> Vec<Finding> {
+        let is_open = self.owner().is_some_and(|owner| !ever_veiled(model, call, &call.actor, owner));
+        let refused = is_open && code == Code::PermissionDenied;
+        refused
+            .then(|| Finding::new(HIDDEN, format!("{} was refused to {}", call.op, call.actor)))
+            .into_iter()
+            .collect()
     }
 }
 
@@ -172,6 +185,14 @@ impl Listed {
         };
         let line = model.state::<Edges>().0.get(&(who.to_owned(), whom.to_owned()));
         line.map_or(0, |line| line.last().first)
+    }
+
+    /// Whose list it is, if not the caller's.
+    fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Followers(account) | Self::Following(account) => Some(account),
+            Self::Mutuals | Self::Blocks => None,
+        }
     }
 
     /// Whether the caller may be shown the other at all while it could see, and whether it must all the time.
@@ -205,8 +226,8 @@ struct Counts {
 
 #[async_trait]
 impl Operation for Counts {
-    /// By account: followers, followed; `None`: the account is not shown.
-    type Answer = Vec<(String, Option<(u64, u64)>)>;
+    /// By account: followers, followed; `None`: the account is not shown, or without them.
+    type Answer = Vec<(String, Option<Option<(u64, u64)>>)>;
 
     const SERVICE: &'static str = SERVICE;
     const READS: bool = true;
@@ -215,10 +236,8 @@ impl Operation for Counts {
         let request = BatchGetAccountsRequest { account_ids: self.accounts.clone(), at_least: ask.at_least };
         let mut accounts = AccountServiceClient::new(to.way(SERVICE));
         let found = accounts.batch_get_accounts(to.from(&ask.actor, request)).await?.into_inner();
-        let counts = |account: v1::Account| {
-            let counts = account.counts.unwrap_or_default();
-            (counts.follower_count, counts.following_count)
-        };
+        let counts =
+            |account: v1::Account| account.counts.map(|counts| (counts.follower_count, counts.following_count));
         let entries = found.entries.into_iter().map(|entry| (entry.account_id, entry.account.map(counts)));
         Ok(Reply::new(entries.collect(), found.as_of))
     }
@@ -227,10 +246,16 @@ impl Operation for Counts {
         let Ok(told) = told else { return Vec::new() };
         let mut findings = Vec::new();
         for (account, counts) in told {
-            let Some((followers, following)) = counts else { continue };
+            let Some(counts) = counts else { continue };
             if parted_by(model, call, account, &call.actor) {
                 findings.push(Finding::new(HIDDEN, format!("{account} is shown to {}", call.actor)));
             }
+            let veiled = counts.is_none() && !ever_veiled(model, call, &call.actor, account);
+            if veiled || counts.is_some() && always_veiled(model, call, &call.actor, account) {
+                findings
+                    .push(Finding::new(HIDDEN, format!("{} of {account} are {counts:?} for {}", call.op, call.actor)));
+            }
+            let Some((followers, following)) = counts else { continue };
             let lists = [(0, followers), (1, following)];
             findings
                 .extend(lists.into_iter().filter_map(|(side, count)| miscounted(model, call, account, (side, *count))));
@@ -266,6 +291,8 @@ struct Standing {
     blocks: Option<i64>,
     blocked_by: bool,
     mute: Option<Mute>,
+    requested: Option<i64>,
+    requested_by: Option<i64>,
 }
 
 impl Standing {
@@ -282,13 +309,17 @@ impl Standing {
             blocks: since(of.blocking, of.block_time.as_ref()),
             blocked_by: of.blocked_by,
             mute,
+            requested: since(of.requested, of.request_time.as_ref()),
+            requested_by: since(of.requested_by, of.requested_by_time.as_ref()),
         };
         (of.target_id, standing)
     }
 
     /// As of an account that is not there.
     fn is_nothing(&self) -> bool {
-        *self == Self { follows: None, followed: None, blocks: None, blocked_by: false, mute: None }
+        let nothing = (None, None, None, None, None, false);
+        let Self { follows, followed, blocks, requested, requested_by, .. } = self;
+        (*follows, *followed, *blocks, *requested, *requested_by, self.blocked_by) == nothing && self.mute.is_none()
     }
 
     /// Whether each fact was so at some time that the call could see.
@@ -308,8 +339,20 @@ impl Standing {
             && followed_fits(self.followed)
             && mine.iter().any(|edge| edge.blocking.then_some(edge.block_began) == self.blocks)
             && !self.blocked_by
+            && asks(&mine, &theirs, self.requested)
+            && asks(&theirs, &mine, self.requested_by)
             && mutes::fits(model, call, target, self.mute.as_ref())
     }
+}
+
+/// Whether one asked since then, or did not: an answer, a block and a removal end that also before a record says so.
+fn asks(mine: &[Edge], theirs: &[Edge], told: Option<i64>) -> bool {
+    let is_over = |edge: &Edge| theirs.iter().any(|to| to.answer_next > edge.seen || to.cut_next > edge.seen);
+    let waits = |edge: &Edge| theirs.iter().any(|to| to.answer_next <= edge.seen && to.cut_next <= edge.seen);
+    mine.iter().any(|edge| match told {
+        Some(at) => edge.requested && edge.request_began == at && waits(edge),
+        None => !edge.requested || is_over(edge),
+    })
 }
 
 #[async_trait]

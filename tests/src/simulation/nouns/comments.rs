@@ -10,10 +10,11 @@ use kith_proto::engagement::v1::engagement_event::Event as Engagement;
 use kith_proto::engagement::v1::{self, CommentContent, CreateCommentRequest, ListCommentsRequest};
 use tonic::{Code, Status};
 
-use super::follows::{always_parted, ever_parted, size};
+use super::follows::size;
 use super::lists::{List, There, walk, whole};
 use super::posts::{POSTS, Written, standing};
 use super::reactions::SERVICE;
+use super::requests::{always_hidden, ever_hidden};
 use super::{Counted, Draw, Noun};
 use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::{Callers, Way};
@@ -213,9 +214,9 @@ impl List for Level {
         let states = states(model, call, &self.post_id);
         let mut there = There::default();
         for (id, comment) in states.iter().flatten().filter(|(_, comment)| comment.parent == self.parent) {
-            let ever = !always_parted(model, call, &call.actor, &comment.author);
+            let ever = !always_hidden(model, call, &call.actor, &comment.author);
             let always = states.iter().all(|now| now.contains_key(id));
-            there.put(id, ever, always && !ever_parted(model, call, &call.actor, &comment.author));
+            there.put(id, ever, always && !ever_hidden(model, call, &call.actor, &comment.author));
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.id).collect();
         let mut findings = there.check(call, &ids);
@@ -235,7 +236,7 @@ impl List for Level {
         };
         let states = states(model, call, &self.post_id);
         let parent = states.first().and_then(|now| now.get(&self.parent));
-        let hidden = |author: &str| ever_parted(model, call, &call.actor, author);
+        let hidden = |author: &str| ever_hidden(model, call, &call.actor, author);
         let there = self.parent.is_empty() || parent.is_some_and(|parent| !hidden(&parent.author));
         let wrong = there && !hidden(&post.author);
         wrong.then(|| Finding::new(TOKEN, format!("{} was not found", call.op))).into_iter().collect()

@@ -9,9 +9,9 @@ use kith_service::limits;
 use tonic::{Code, Status};
 
 use super::comments::COMMENTS;
-use super::follows::{always_parted, ever_parted};
 use super::posts::{POSTS, Written, standing};
 use super::reactions::{self, SERVICE, Subject};
+use super::requests::{always_hidden, ever_hidden};
 use super::{Draw, Noun, comments, posts, shares};
 use crate::simulation::board::Scene;
 use crate::simulation::callers::{Callers, Way};
@@ -167,7 +167,7 @@ impl Operation for BatchGetCounts {
 fn is_gone(model: &Model, call: &Call, subject: &Subject) -> bool {
     let posts = posts::states(model, call, &subject.post_id);
     let author = posts.last().map(|post| post.author.clone()).unwrap_or_default();
-    posts.iter().all(|post| !post.stands()) || always_parted(model, call, &call.actor, &author)
+    posts.iter().all(|post| !post.stands()) || always_hidden(model, call, &call.actor, &author)
 }
 
 /// No counts, though the subject was there the whole time.
@@ -177,7 +177,7 @@ fn missing(model: &Model, call: &Call, subject: &Subject) -> Option<Finding> {
     let comment = discussion.get(&subject.comment_id);
     let there = subject.comment_id.is_empty() || comment.is_some();
     let mut authors = comment.map(|comment| &comment.author).into_iter().chain([&post.author]);
-    let hidden = authors.any(|author| ever_parted(model, call, &call.actor, author));
+    let hidden = authors.any(|author| ever_hidden(model, call, &call.actor, author));
     (there && !hidden).then(|| Finding::new(TOKEN, format!("{} was told no counts of {subject:?}", call.actor)))
 }
 

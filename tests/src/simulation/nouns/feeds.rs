@@ -10,11 +10,12 @@ use tonic::Status;
 
 use super::accounts::{ACCOUNTS, Handles};
 use super::counts::{self, Mine, SeenCounts};
-use super::follows::{Edge, always_parted, edges, ever_parted, size};
+use super::follows::{Edge, edges, size};
 use super::lists::{List, WHOLE, walk, whole};
 use super::mutes::{Scope, always_kept, ever_kept};
 use super::posts::{self, Post, SeenPost, TAGS, Written, standing};
 use super::reactions::Subject;
+use super::requests::{always_hidden, ever_hidden};
 use super::{Draw, Noun, shares};
 use crate::simulation::callers::{Callers, Way};
 use crate::simulation::checks::{FEED, Finding, HIDDEN, PAGING, TOKEN, times};
@@ -163,7 +164,7 @@ impl List for Tagged {
             let states = posts::states(model, call, post_id);
             let always = states.iter().all(|post| says_it(&post.text));
             let post = standing(model, call, post_id).filter(|_| always);
-            post.is_some_and(|post| !ever_parted(model, call, &call.actor, &post.author))
+            post.is_some_and(|post| !ever_hidden(model, call, &call.actor, &post.author))
         };
         feed(model, call, rows, belongs, must)
     }
@@ -217,7 +218,7 @@ fn content(model: &Model, call: &Call, item: &SeenItem) -> Vec<Finding> {
     } else if !states.iter().any(|post| item.post.reads(post)) {
         findings.push(Finding::new(TOKEN, format!("{post_id} reads {:?} in a feed, not as in {states:?}", item.post)));
     }
-    let parted = |author: &str| always_parted(model, call, reader, author);
+    let parted = |author: &str| always_hidden(model, call, reader, author);
     if parted(&item.post.author_id) || item.shared_by.as_deref().is_some_and(parted) {
         findings.push(Finding::new(HIDDEN, format!("{reader} is shown {post_id} in spite of a block")));
     }
@@ -259,7 +260,7 @@ fn shared_at(model: &Model, call: &Call, post_id: &str, who: &str) -> Option<i64
 
 fn must_be_home(model: &Model, call: &Call, post_id: &str, include_shares: bool) -> bool {
     let Some(post) = standing(model, call, post_id) else { return false };
-    if ever_parted(model, call, &call.actor, &post.author) || ever_kept(model, call, &post.author, Scope::Posts) {
+    if ever_hidden(model, call, &call.actor, &post.author) || ever_kept(model, call, &post.author, Scope::Posts) {
         return false;
     }
     let always = |whom: &str, holds: &dyn Fn(&Edge) -> bool| edges(model, call, &call.actor, whom).iter().all(holds);
@@ -269,7 +270,7 @@ fn must_be_home(model: &Model, call: &Call, post_id: &str, include_shares: bool)
         sharers.keys().any(|who| {
             let Some(at) = shared_at(model, call, post_id, who) else { return false };
             let reaches = always(who, &|edge| edge.reaches(at) && edge.shows_shares);
-            reaches && !ever_parted(model, call, &call.actor, who) && !ever_kept(model, call, who, Scope::Shares)
+            reaches && !ever_hidden(model, call, &call.actor, who) && !ever_kept(model, call, who, Scope::Shares)
         })
     };
     by_author || include_shares && by_share()
@@ -277,7 +278,7 @@ fn must_be_home(model: &Model, call: &Call, post_id: &str, include_shares: bool)
 
 fn must_be_of_author(model: &Model, call: &Call, post_id: &str, account: &str) -> bool {
     let Some(post) = standing(model, call, post_id) else { return false };
-    let parted = |author: &str| ever_parted(model, call, &call.actor, author);
+    let parted = |author: &str| ever_hidden(model, call, &call.actor, author);
     if parted(account) || parted(&post.author) {
         return false;
     }

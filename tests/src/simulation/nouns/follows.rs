@@ -15,7 +15,7 @@ use tonic::Status;
 use super::accounts::ACCOUNTS;
 use super::presences::{always_away, ever_away};
 use super::{Counted, Draw, Noun};
-use crate::simulation::board::Scene;
+use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::{CUT, Finding};
 use crate::simulation::history::Call;
@@ -24,6 +24,8 @@ use crate::simulation::operation::{Appended, Ask, Operation, Reply, op, record_i
 use crate::simulation::timeline::Timeline;
 
 pub const SERVICE: &str = "identity";
+/// Things on the board: who wants, or wanted, to follow whom; each is of the one followed.
+pub const FOLLOWS: &str = "follows";
 
 pub struct Follows;
 
@@ -47,9 +49,21 @@ pub struct Edge {
     pub seen: Offset,
     /// One more than the offset of the last block, standing or not, or removal of the other.
     pub cut_next: Offset,
+    /// Whether it asks to follow, and since when.
+    pub requested: bool,
+    pub request_began: i64,
+    /// What was asked for at an offset before this one is no longer wanted.
+    ended_next: Offset,
+    /// One more than the offset of the last answer to the other.
+    pub answer_next: Offset,
 }
 
 impl Edge {
+    /// Neither follow nor request is left.
+    fn end(&mut self) {
+        (self.following, self.requested) = (false, false);
+    }
+
     /// Whether what happened then is shown to the follower.
     pub fn reaches(&self, at: i64) -> bool {
         self.following && at >= self.since
@@ -123,13 +137,29 @@ impl Noun for Follows {
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id),
             Identity::FollowerRemoved(event) => (&event.actor_id, &event.follower_id),
             Identity::SuggestionDismissed(event) => (&event.account_id, &event.target_id),
+            Identity::FollowRequested(event) => (&event.follower_id, &event.target_id),
+            Identity::FollowRequestEnded(event) => (&event.follower_id, &event.target_id),
+            Identity::FollowRequestAnswered(event) => (&event.actor_id, &event.follower_id),
             _ => return,
         };
         let line = model.state_mut::<Edges>().0.entry((who.clone(), whom.clone())).or_default();
         let mut now = line.last();
         match event {
-            Identity::FollowCut(event) => now.following &= now.seen > event.block_offset,
+            Identity::FollowCut(event) if now.seen <= event.block_offset => now.end(),
+            Identity::FollowRequestEnded(event) if now.requested && now.seen <= event.answer_offset => now.end(),
+            Identity::FollowRequested(event) if is_new && !now.blocking => {
+                now.following = false;
+                now.request_began = if now.requested { now.request_began } else { fact.at };
+                (now.requested, now.shows_shares, now.seen) = (true, event.shows_shares, event.seen_target_offset);
+            }
+            Identity::FollowRequestAnswered(_) if is_new => now.answer_next = offset + 1,
+            // What it asked for was over.
+            Identity::Followed(event) if event.request_offset.is_some_and(|asked| asked < now.ended_next) => {}
             Identity::Followed(event) if is_new && !now.blocking => {
+                now.requested = false;
+                if event.request_offset.is_none() {
+                    now.ended_next = offset + 1;
+                }
                 if !now.following {
                     let window = i64::from(event.backfill_window_seconds) * 1_000_000;
                     (now.began, now.since) = (fact.at, fact.at - window);
@@ -139,10 +169,15 @@ impl Noun for Follows {
                 now.shows_shares = event.shows_shares;
                 now.seen = event.seen_target_offset;
             }
-            Identity::Unfollowed(_) if is_new => now.following = false,
+            Identity::Unfollowed(_) if is_new => {
+                now.end();
+                now.ended_next = offset + 1;
+            }
             Identity::Blocked(_) if is_new => {
+                now.end();
+                now.ended_next = offset + 1;
                 now.block_began = if now.blocking { now.block_began } else { fact.at };
-                (now.following, now.blocking, now.cut_next) = (false, true, offset + 1);
+                (now.blocking, now.cut_next) = (true, offset + 1);
             }
             Identity::FollowerRemoved(_) if is_new => now.cut_next = offset + 1,
             Identity::Unblocked(_) if is_new => now.blocking = false,
@@ -157,7 +192,7 @@ impl Noun for Follows {
         let edges = &model.state::<Edges>().0;
         let uncut = edges.iter().filter(|((who, whom), line)| {
             let (mine, theirs) = (line.last(), edges.get(&(whom.clone(), who.clone())).map(Timeline::last));
-            theirs.is_some_and(|theirs| mine.following && mine.seen < theirs.cut_next)
+            theirs.is_some_and(|theirs| (mine.following || mine.requested) && mine.seen < theirs.cut_next)
         });
         uncut
             .map(|((who, whom), _)| {
@@ -221,7 +256,7 @@ pub fn own_record(actor: &str, rpc: &str, request_id: &str) -> Option<Appended> 
 
 /// A command of the graph: its type, its RPC, and what is so once it is done.
 macro_rules! commands {
-    ($($name:ident { $($field:ident: $type:ty),* } $rpc:literal $method:ident $request:ident,
+    ($($name:ident { $($field:ident: $type:ty),* } $rpc:literal $method:ident $request:ident, $learns:literal,
        |$edge:ident, $this:ident| $holds:expr;)*) => {$(
         #[derive(Debug)]
         pub struct $name {
@@ -253,6 +288,13 @@ macro_rules! commands {
                 own_record(actor, $rpc, request_id)
             }
 
+            fn learn(&self, board: &mut Board, actor: &str, (): &()) {
+                let (id, by, on) = (format!("{actor} {}", self.target), vec![self.target.clone()], actor.to_owned());
+                if $learns {
+                    board.add(FOLLOWS, Thing { id, by, on, ..Thing::default() });
+                }
+            }
+
             fn in_effect(&self, model: &Model, call: &Call) -> bool {
                 let window = call.meanwhile(model.partition(topics::IDENTITY, &call.actor));
                 let line = model.state::<Edges>().0.get(&(call.actor.clone(), self.target.clone()));
@@ -264,11 +306,11 @@ macro_rules! commands {
 }
 
 commands! {
-    Follow { shows_shares: bool } "Follow" follow FollowRequest,
-        |edge, this| edge.following && edge.shows_shares == this.shows_shares;
-    Unfollow {} "Unfollow" unfollow UnfollowRequest, |edge, _this| !edge.following;
-    Block {} "Block" block BlockRequest, |edge, _this| edge.blocking;
-    Unblock {} "Unblock" unblock UnblockRequest, |edge, _this| !edge.blocking;
+    Follow { shows_shares: bool } "Follow" follow FollowRequest, true,
+        |edge, this| (edge.following || edge.requested) && edge.shows_shares == this.shows_shares;
+    Unfollow {} "Unfollow" unfollow UnfollowRequest, false, |edge, _this| !edge.following && !edge.requested;
+    Block {} "Block" block BlockRequest, false, |edge, _this| edge.blocking;
+    Unblock {} "Unblock" unblock UnblockRequest, false, |edge, _this| !edge.blocking;
 }
 
 /// Asks that an account follow the actor no longer.

@@ -12,6 +12,7 @@ mod edits;
 mod feeds;
 mod follows;
 mod groups;
+mod handles;
 mod identities;
 mod lists;
 mod messages;
@@ -20,6 +21,7 @@ mod posts;
 mod presences;
 mod profiles;
 mod reactions;
+mod requests;
 mod search;
 mod services;
 mod sessions;
@@ -46,12 +48,14 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 27] = [
+pub const ALL: [&dyn Noun; 29] = [
     &accounts::Accounts,
+    &handles::Changes,
     &profiles::Profiles,
     &search::Search,
     &presences::Presences,
     &sessions::Sessions,
+    &requests::Requests,
     &follows::Follows,
     &circles::Circles,
     &mutes::Mutes,
@@ -82,10 +86,17 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
         Draws::All => &ALL,
         Draws::Talks => &TALKS,
         Draws::Posts => &POSTING,
+        Draws::Handles => &NAMING,
+        Draws::Circles => &CIRCLES,
     }
 }
 
+const NAMING: [&dyn Noun; 3] = [&accounts::Accounts, &handles::Changes, &profiles::Profiles];
+
 const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::Reactions];
+
+const CIRCLES: [&dyn Noun; 6] =
+    [&profiles::Profiles, &requests::Requests, &follows::Follows, &circles::Circles, &posts::Posts, &feeds::Feeds];
 
 const TALKS: [&dyn Noun; 7] = [
     &conversations::Conversations,

@@ -10,7 +10,7 @@ use kith_proto::posts::v1::post_service_client::PostServiceClient;
 use kith_proto::posts::v1::{self, CreatePostRequest, DeletePostRequest, EditPostRequest, GetPostRequest, PostContent};
 use tonic::{Code, Status};
 
-use super::follows::{always_parted, ever_parted};
+use super::requests::{always_hidden, ever_hidden};
 use super::{Draw, Noun, edits};
 use crate::simulation::board::{Board, Scene, Thing};
 use crate::simulation::callers::Callers;
@@ -325,7 +325,7 @@ impl Operation for GetPost {
         let states = states(model, call, post_id);
         let author = states.last().map(|post| post.author.clone()).unwrap_or_default();
         let finding = match told {
-            Ok(_) if always_parted(model, call, actor, &author) => {
+            Ok(_) if always_hidden(model, call, actor, &author) => {
                 Some(Finding::new(HIDDEN, format!("{actor} sees {post_id} of {author} in spite of a block")))
             }
             Ok(seen) if states.iter().any(|post| !post.deleted && seen.is(post)) => None,
@@ -334,7 +334,7 @@ impl Operation for GetPost {
             }
             Ok(seen) => Some(Finding::new(TOKEN, format!("{post_id} is {seen:?}, not one of {states:?}"))),
             Err(Code::NotFound) => {
-                let there = standing(model, call, post_id).is_some() && !ever_parted(model, call, actor, &author);
+                let there = standing(model, call, post_id).is_some() && !ever_hidden(model, call, actor, &author);
                 there.then(|| Finding::new(TOKEN, format!("{post_id} was not found")))
             }
             Err(_) => None,

@@ -8,7 +8,7 @@ use kith_proto::Event;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::account_service_client::AccountServiceClient;
 use kith_proto::identity::v1::identity_event::Event as Identity;
-use kith_proto::identity::v1::{Account, GetAccountRequest, Profile, UpdateProfileRequest};
+use kith_proto::identity::v1::{Account, AccountContent, GetAccountRequest, Profile, UpdateProfileRequest};
 use kith_tables::{Key, Row, Table};
 use tonic::{Code, Status};
 
@@ -35,14 +35,29 @@ pub struct Profiles;
 struct Shown {
     revision: u32,
     bio: String,
+    private: bool,
     name: String,
+    handle: String,
 }
 
-/// The account's display name at each time that a call could see; `None`: it was not there.
-pub fn display_names(model: &Model, call: &Call, account_id: &str) -> Vec<Option<String>> {
+/// Whether the account was private at each time that a call could see.
+pub fn privacy(model: &Model, call: &Call, account: &str) -> Vec<bool> {
+    let window = call.window(model.partition(topics::IDENTITY, account));
+    let line = model.state::<Read>().shown.get(account);
+    line.map_or_else(|| vec![false], |line| line.within(window).iter().map(|shown| shown.private).collect())
+}
+
+/// Whether the account was private after each number of records from this one on.
+pub fn private_ever_since(model: &Model, account: &str, records: Offset) -> bool {
+    let line = model.state::<Read>().shown.get(account);
+    line.is_some_and(|line| line.within((records, Offset::MAX)).iter().all(|shown| shown.private))
+}
+
+/// The account's handle and display name at each time that a call could see; `None`: it was not there.
+pub fn names(model: &Model, call: &Call, account_id: &str) -> Vec<Option<(String, String)>> {
     let window = call.window(model.partition(topics::IDENTITY, account_id));
     let states = model.state::<Read>().shown.get(account_id).map(|line| line.within(window)).unwrap_or_default();
-    states.into_iter().map(|shown| (shown.revision > 0).then_some(shown.name)).collect()
+    states.into_iter().map(|shown| (shown.revision > 0).then_some((shown.handle, shown.name))).collect()
 }
 
 /// By account.
@@ -51,6 +66,8 @@ struct Read {
     shown: BTreeMap<String, Timeline<Shown>>,
     /// The intent whose fact was applied last.
     applied: BTreeMap<String, Offset>,
+    /// The same of its handle, and 1.
+    renamed: BTreeMap<String, Offset>,
     /// The revision after all intents.
     revisions: BTreeMap<String, u32>,
     won: BTreeSet<RecordId>,
@@ -64,12 +81,13 @@ impl Noun for Profiles {
         const {
             &[
                 Draw {
-                    weight: 2,
+                    weight: 3,
                     draw: |scene| {
                         let known = scene.own(ACCOUNTS).map_or(1, |account| account.number.max(1));
                         let expected_revision = if scene.chance.per_mille(700) { known as u32 } else { 0 };
+                        let private = scene.chance.per_mille(400);
                         let (name, ..) = *scene.chance.pick(&NAMES)?;
-                        Some(op(UpdateProfile { bio: scene.text(), name, expected_revision }))
+                        Some(op(UpdateProfile { bio: scene.text(), name, private, expected_revision }))
                     },
                 },
                 Draw { weight: 2, draw: |scene| Some(op(GetAccount { account_id: scene.one(ACCOUNTS)?.id.clone() })) },
@@ -85,12 +103,13 @@ impl Noun for Profiles {
         if !fact.is_new {
             return;
         }
-        let Read { shown, applied, revisions, won, due, facts } = model.state_mut();
+        let Read { shown, applied, renamed, revisions, won, due, facts } = model.state_mut();
         match &fact.event {
             Event::Identity(Identity::AccountCreated(event)) => {
                 let line = shown.entry(event.account_id.clone()).or_default();
                 if line.last().revision == 0 {
-                    line.set(fact.position.offset, Shown { revision: 1, ..Shown::default() });
+                    let handle = event.handle_key.clone();
+                    line.set(fact.position.offset, Shown { revision: 1, handle, ..Shown::default() });
                 }
             }
             Event::IdentityPrivate(Private::ProfileRequested(event)) => {
@@ -108,7 +127,17 @@ impl Noun for Profiles {
                 if line.last().revision > 0 && event.intent_offset >= *applied {
                     *applied = event.intent_offset + 1;
                     let Profile { bio, display_name: name, .. } = said(event.content.as_ref());
-                    line.set(fact.position.offset, Shown { revision: event.revision, bio, name });
+                    let (revision, private) = (event.revision, event.private);
+                    line.set(fact.position.offset, Shown { revision, bio, name, private, ..line.last() });
+                }
+            }
+            Event::Identity(Identity::HandleChanged(event)) => {
+                let line = shown.entry(event.account_id.clone()).or_default();
+                let renamed = renamed.entry(event.account_id.clone()).or_default();
+                if line.last().revision > 0 && event.intent_offset >= *renamed {
+                    *renamed = event.intent_offset + 1;
+                    let handle = said::<AccountContent>(event.content.as_ref()).handle;
+                    line.set(fact.position.offset, Shown { handle, ..line.last() });
                 }
             }
             _ => {}
@@ -146,6 +175,7 @@ impl Noun for Profiles {
 #[derive(Debug)]
 struct UpdateProfile {
     bio: String,
+    private: bool,
     name: &'static str,
     expected_revision: u32,
 }
@@ -158,8 +188,8 @@ struct GetAccount {
 /// What an answer shows.
 fn shown(account: Option<Account>) -> Shown {
     let account = account.unwrap_or_default();
-    let Profile { bio, display_name: name, .. } = account.profile.unwrap_or_default();
-    Shown { revision: account.profile_revision, bio, name }
+    let Profile { bio, display_name: name, private, .. } = account.profile.unwrap_or_default();
+    Shown { revision: account.profile_revision, bio, name, private, handle: account.handle }
 }
 
 /// Whether the profile was ever so.
@@ -183,7 +213,8 @@ impl Operation for UpdateProfile {
 
     async fn call(&self, to: &Callers, ask: Ask) -> Result<Reply<Shown>, Status> {
         let Ask { actor, request_id, at_least, .. } = ask;
-        let profile = Some(Profile { bio: self.bio.clone(), display_name: self.name.to_owned(), ..Profile::default() });
+        let (bio, display_name, private) = (self.bio.clone(), self.name.to_owned(), self.private);
+        let profile = Some(Profile { bio, display_name, private, ..Profile::default() });
         let expected_revision = self.expected_revision;
         let request = UpdateProfileRequest { profile, expected_revision, request_id, at_least };
         let mut accounts = AccountServiceClient::new(to.way(SERVICE));

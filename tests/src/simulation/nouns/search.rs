@@ -10,9 +10,10 @@ use kith_service::auth::Accounts;
 use tonic::{Code, Status};
 
 use super::accounts::Handles;
-use super::follows::{always_parted, edges, ever_parted, size};
+use super::follows::{edges, size};
 use super::lists::{List, There, WHOLE, walk, whole};
-use super::profiles::display_names;
+use super::profiles::names;
+use super::requests::{always_hidden, ever_hidden};
 use super::services::WEB;
 use super::{ACCOUNTS, Draw, Noun};
 use crate::simulation::board::Scene;
@@ -112,9 +113,9 @@ impl Found {
     }
 
     /// Where the account stands in the order, if nothing changed that could move it.
-    fn place(&self, model: &Model, call: &Call, account: &str) -> Option<(u8, u8)> {
-        let handle = model.state::<Handles>().of(account)?;
-        let mut fits = display_names(model, call, account).into_iter().map(|name| Some(self.fit(&handle, &name?)));
+    fn place(&self, model: &Model, call: &Call, account: &str) -> Option<(Reverse<(u8, u8)>, String)> {
+        let fit = |(handle, name): (String, String)| (self.fit(&handle, &name), handle);
+        let mut fits = names(model, call, account).into_iter().map(|names| names.map(fit));
         let fit = fits.next()??;
         let follows = |who: &str, whom: &str| {
             let states = edges(model, call, who, whom);
@@ -122,7 +123,8 @@ impl Found {
             states.iter().all(|edge| edge.following == first).then_some(u8::from(first))
         };
         let near = 2 * follows(&call.actor, account)? + follows(account, &call.actor)?;
-        fits.all(|other| other == Some(fit)).then_some((near, fit))
+        let stays = fits.all(|other| other.as_ref() == Some(&fit));
+        stays.then_some((Reverse((near, fit.0)), fit.1))
     }
 }
 
@@ -153,23 +155,19 @@ impl List for Found {
         let handles = model.state::<Handles>();
         let mut there = There::default();
         for account in handles.people() {
-            let Some(handle) = handles.of(account) else { continue };
-            let fits = display_names(model, call, account).into_iter();
-            let fits: Vec<bool> = fits.map(|name| name.is_some_and(|name| self.fit(&handle, &name) > 0)).collect();
-            let ever = fits.contains(&true) && !always_parted(model, call, &call.actor, account);
-            let always = fits.iter().all(|fits| *fits) && !ever_parted(model, call, &call.actor, account);
+            let fits = names(model, call, account).into_iter();
+            let fits = fits.map(|names| names.is_some_and(|(handle, name)| self.fit(&handle, &name) > 0));
+            let fits: Vec<bool> = fits.collect();
+            let ever = fits.contains(&true) && !always_hidden(model, call, &call.actor, account);
+            let always = fits.iter().all(|fits| *fits) && !ever_hidden(model, call, &call.actor, account);
             there.put(account, ever, always);
         }
         let ids: Vec<&str> = rows.iter().map(String::as_str).collect();
         let mut findings = there.check(call, &ids);
-        let hidden = ids.iter().filter(|id| always_parted(model, call, &call.actor, id));
+        let hidden = ids.iter().filter(|id| always_hidden(model, call, &call.actor, id));
         findings.extend(hidden.map(|id| Finding::new(HIDDEN, format!("{} finds {id} by {}", call.actor, call.op))));
         let places: Option<Vec<_>> = ids.iter().map(|id| self.place(model, call, id)).collect();
-        let is_ordered = |places: Vec<(u8, u8)>| {
-            let of = |(id, place): (&&str, (u8, u8))| (Reverse(place), handles.of(id));
-            ids.iter().zip(places).map(of).is_sorted()
-        };
-        if places.is_some_and(|places| !is_ordered(places)) {
+        if places.is_some_and(|places| !places.is_sorted()) {
             findings.push(Finding::new(LISTS, format!("{} of {} is out of order: {ids:?}", call.op, call.actor)));
         }
         findings

@@ -106,10 +106,7 @@ impl Person {
                     self.changes.insert(id);
                 }
             }
-            Private::AccountRequested(_)
-            | Private::ProfileRequested(_)
-            | Private::IdentityRequested(_)
-            | Private::ExchangeRequested(_) => {}
+            _ => {}
         }
     }
 }
@@ -140,7 +137,11 @@ impl Noun for Sessions {
             Private::AccountRequested(_)
             | Private::ProfileRequested(_)
             | Private::IdentityRequested(_)
-            | Private::ExchangeRequested(_) => return,
+            | Private::ExchangeRequested(_)
+            | Private::HandleChangeRequested(_)
+            | Private::HandleClaimRequested(_)
+            | Private::HandleChangeSettled(_)
+            | Private::HandleReleased(_) => return,
             Private::SessionCreated(event) => &event.account_id,
             Private::RefreshTokenUsed(event) => &event.account_id,
             Private::SessionEnded(event) => &event.account_id,

@@ -13,6 +13,7 @@ use super::accounts::Handles;
 use super::follows::{Edges, always_parted, another, edges, ever_parted, own_record, size};
 use super::lists::{List, There, WHOLE, walk, whole};
 use super::mutes::{always_muted, ever_muted};
+use super::requests::may_be_over;
 use super::{Draw, Noun};
 use crate::simulation::callers::Callers;
 use crate::simulation::checks::{Finding, HIDDEN, LISTS};
@@ -97,17 +98,19 @@ fn seen(model: &Model, call: &Call, whom: &str) -> Times {
     (ever, !ever_parted(model, call, &call.actor, whom) && !ever_muted(model, call, whom))
 }
 
-/// Whether somebody is between the caller and an account.
+/// Whether somebody is between the caller and an account. The follows of a private account are open to who follows it, and the caller
+/// does.
 fn is_between(model: &Model, call: &Call, who: &str, account: &str) -> Times {
     let all = [follows(model, call, &call.actor, who), follows(model, call, who, account), seen(model, call, who)];
-    (all.iter().all(|(ever, _)| *ever), all.iter().all(|(_, always)| *always))
+    let always = all.iter().all(|(_, always)| *always) && !may_be_over(model, call, &call.actor, who);
+    (all.iter().all(|(ever, _)| *ever), always)
 }
 
 /// Whether an account could be suggested but for who is between.
 fn may_be(model: &Model, call: &Call, account: &str) -> Times {
     let states = edges(model, call, &call.actor, account);
     let (ever, always) = seen(model, call, account);
-    let fits = states.iter().map(|edge| !edge.following && !edge.dismissed).collect::<Vec<_>>();
+    let fits = states.iter().map(|edge| !edge.following && !edge.requested && !edge.dismissed).collect::<Vec<_>>();
     (ever && fits.contains(&true), always && fits.iter().all(|fits| *fits))
 }
 

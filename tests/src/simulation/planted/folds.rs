@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kith_engagement::reaction::{REACTIONS, ReactionCounts, ReactionRow};
 use kith_fold::{AppliedIds, Effect, Fold, Put, Record, Rows, Scope};
-use kith_identity::arbiter::{CLAIMS, ClaimRow};
+use kith_identity::arbiter::CLAIMS;
+use kith_identity::followers::FOLLOWERS;
 use kith_identity::graph::{EDGES, EdgesSummary};
 use kith_identity::session::{SESSIONS, SessionRow, of_id};
 use kith_log::Position;
@@ -20,12 +21,13 @@ use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::messaging::v1::messaging_event::Event as Messaging;
 use kith_proto::posts::private::v1::post_private_event::Event as Edit;
 use kith_proto::posts::v1::post_event::Event as Posts;
+use kith_relations::account::ACCOUNTS;
 use kith_relations::mute::MUTES;
 use kith_runtime::Runtime;
 use kith_tables::{Row, Table, Value};
 
 use super::consent::{self, Follows};
-use super::{Planted, groups, inbox, messages, mutes};
+use super::{Planted, groups, handles, inbox, messages, mutes, privacy};
 use crate::next;
 
 /// The table of the contest of edits.
@@ -35,9 +37,11 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runti
     let is_of = |table: &Table| inner.tables().first().is_some_and(|first| first.name == table.name);
     let concerned = match defect {
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
+        Planted::LastClaimWins | Planted::TakenHandleGiven | Planted::HeldHandleGiven => is_of(&CLAIMS),
+        Planted::OldHandleStays => is_of(&ACCOUNTS),
         Planted::CutFromOneSide | Planted::CutUncounted | Planted::DeclinedSuggested => is_of(&EDGES),
+        Planted::AcceptedTwice => is_of(&EDGES) || is_of(&FOLLOWERS),
         Planted::MuteEndedInFold => is_of(&MUTES),
-        Planted::LastClaimWins => is_of(&CLAIMS),
         Planted::DropsDeletes => is_of(&CARDS),
         Planted::ReuseForgiven | Planted::RotationDoubled | Planted::RevocationUntold | Planted::LeaverStays => {
             is_of(&SESSIONS)
@@ -110,14 +114,11 @@ impl Fold for PlantedFold {
                     rows.put([actor.as_str().into()], ReactionRow { applied: AppliedIds::default(), ..row });
                 }
             }
-            (Planted::LastClaimWins, Event::IdentityPrivate(Private::AccountRequested(event))) => {
-                self.inner.apply(rows, record);
-                if let Some(claim) = rows.get::<ClaimRow>([]) {
-                    let (account_id, winning_event_id) = (event.account_id.clone(), record.id.to_string());
-                    let payload_digest = event.payload_digest.clone();
-                    rows.put([], ClaimRow { account_id, winning_event_id, payload_digest, ..claim });
-                }
-            }
+            (
+                Planted::LastClaimWins | Planted::TakenHandleGiven | Planted::HeldHandleGiven,
+                Event::IdentityPrivate(event),
+            ) => handles::judge(self.defect, (rows, record, event), &*self.inner),
+            (Planted::OldHandleStays, Event::Identity(Identity::HandleChanged(_))) => {}
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
                 if event.reason() == SessionEnd::TokenReused => {}
             (Planted::DeclinedSuggested, Event::Identity(Identity::SuggestionDismissed(_))) => {}
@@ -147,13 +148,7 @@ impl Fold for PlantedFold {
                 messages::apply(defect, &*self.inner, rows, (record, event));
             }
             (Planted::DropsDeletes, Event::Posts(Posts::PostDeleted(_))) => {}
-            (Planted::CutUncounted, Event::Identity(Identity::FollowCut(_))) => {
-                let counts = rows.summary::<EdgesSummary>();
-                self.inner.apply(rows, record);
-                rows.set_summary(counts);
-            }
-            (Planted::MuteEndedInFold, Event::Identity(Identity::Muted(event)))
-                if mutes::has_ended(event, &self.runtime) => {}
+            (_, Event::Identity(event)) => self.apply_identity(rows, record, event),
             (Planted::LaterRules, Event::PostsPrivate(Edit::EditRequested(event))) if event.expected_revision == 0 => {
                 self.inner.apply(rows, &next::lost(record, event));
             }
@@ -202,6 +197,21 @@ fn only_newest(effect: Effect) -> Effect {
 }
 
 impl PlantedFold {
+    fn apply_identity(&self, rows: &mut Rows, record: &Record, event: &Identity) {
+        match (self.defect, event) {
+            (Planted::CutUncounted, Identity::FollowCut(_)) => {
+                let counts = rows.summary::<EdgesSummary>();
+                self.inner.apply(rows, record);
+                rows.set_summary(counts);
+            }
+            (Planted::AcceptedTwice, Identity::FollowRequested(event)) => {
+                self.inner.apply(rows, &privacy::unseeing(record, event));
+            }
+            (Planted::MuteEndedInFold, Identity::Muted(event)) if mutes::has_ended(event, &self.runtime) => {}
+            _ => self.inner.apply(rows, record),
+        }
+    }
+
     fn counted_up(&self, effect: Effect) -> Effect {
         let Effect::Put(put) = effect else { return effect };
         let Put { table, partition, mut write } = put;

@@ -4,10 +4,12 @@
 mod consent;
 mod folds;
 mod groups;
+mod handles;
 mod inbox;
 mod log;
 mod messages;
 mod mutes;
+mod privacy;
 mod tables;
 
 use std::sync::Arc;
@@ -58,6 +60,9 @@ defects! {
     FollowersBeforePost "followers-before-post" "the followers are read before the post is written"
     BackfillNewest "backfill-newest" "a new follow is given the newest post only"
     CutUncounted "cut-uncounted" "a follow that is cut is still counted"
+    AcceptedTwice "accepted-twice" "an answer to a request to follow answers later ones too"
+    PrivateShown "private-shown" "reads do not ask who is private"
+    RequestOpens "request-opens" "who asks to follow a private account is shown its lists and numbers, and counts as a follower there"
     MuteEndedInFold "mute-ended-in-fold" "a fold asks the clock whether a mute has ended, and leaves out one that has"
     CutFromOneSide "cut-from-one-side" "a block does not look for a follow to cut"
     UnreadByIncrement "unread-by-increment" "unread numbers are counted up with each message spread"
@@ -80,6 +85,9 @@ defects! {
     AbsentShown "absent-shown" "reads do not ask who is away"
     LeaverStays "leaver-stays" "the sessions of an account that leaves go on"
     LastClaimWins "last-claim-wins" "of two who want a handle the later gets it"
+    TakenHandleGiven "taken-handle-given" "a change gets a handle that another account has"
+    HeldHandleGiven "held-handle-given" "a handle that was given up is not held back"
+    OldHandleStays "old-handle-stays" "an account is shown with the handle that it had before"
     AnswerBeforeClaim "answer-before-claim" "an account is answered before its claim is folded"
     RebuildAppends "rebuild-appends" "a fold anew appends facts without looking whether they are there"
     ReuseForgiven "reuse-forgiven" "the use of an old refresh token does not end its session"
@@ -160,7 +168,13 @@ impl Planted {
             | Self::OlderMessagesShown => {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Talks);
             }
+            Self::TakenHandleGiven | Self::HeldHandleGiven | Self::OldHandleStays => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 4, 40, Draws::Handles);
+            }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
+            Self::AcceptedTwice | Self::PrivateShown | Self::RequestOpens => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Circles);
+            }
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide | Self::CutUncounted => {
                 (plan.hot, plan.partitions) = (true, 3);
@@ -225,6 +239,8 @@ impl Planted {
             | Self::FollowersBeforePost
             | Self::NoBlockFilter
             | Self::AbsentShown
+            | Self::PrivateShown
+            | Self::RequestOpens
             | Self::PlaceBelieved
             | Self::PlaceOfNow
             | Self::PageSkips => tables::wrap(self, ports.tables, runtime.clone()),

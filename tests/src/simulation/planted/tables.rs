@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kith_identity::graph::EDGES;
 use kith_messaging::INBOX;
 use kith_projector::views::audience::FOLLOWERS;
 use kith_projector::views::author_feed::AUTHOR_FEED;
@@ -17,7 +18,7 @@ use kith_tables::{
 };
 use tokio::task::AbortHandle;
 
-use super::{Planted, inbox};
+use super::{Planted, inbox, privacy};
 
 const WATERMARKS: &str = "watermarks";
 /// How long what was called durable is on its way.
@@ -120,6 +121,8 @@ impl PlantedKeyspace {
                 inbox::distort(self.defect, &hints, found);
             }
             Planted::AbsentShown if table.name == AWAY.name && !folds => found.fill(None),
+            Planted::PrivateShown if table.name == AWAY.name && !folds => privacy::unveil(found),
+            Planted::RequestOpens if table.name == EDGES.name && !folds => privacy::open(found),
             Planted::NoBlockFilter if table.name.starts_with("block") && !folds => found.fill(None),
             Planted::RebuildAppends if table.name == ACCOUNTS.name && !folds => found.fill(None),
             _ => {}

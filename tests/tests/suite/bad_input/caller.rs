@@ -187,6 +187,15 @@ impl World {
         who.see(&who.follow(follow).await.ok().consistency_token).await;
     }
 
+    /// Makes the account private, or public.
+    pub async fn set_private(&self, who: &Account, private: bool) {
+        let who = self.sign_in(who);
+        let profile = Some(identity::Profile { private, ..Default::default() });
+        let updated = who.update_profile(identity::UpdateProfileRequest { profile, ..Default::default() }).await.ok();
+        assert_eq!(updated.account.unwrap().profile.unwrap().private, private);
+        who.see(&updated.consistency_token).await;
+    }
+
     pub async fn block(&self, who: &Account, whom: &Account) {
         let who = self.sign_in(who);
         let block = identity::BlockRequest { target_id: whom.account_id.clone(), ..Default::default() };
@@ -249,6 +258,12 @@ calls! {
     resolve_handle: AccountServiceClient.resolve_handle(identity::ResolveHandleRequest) -> identity::ResolveHandleResponse;
     create_session: SessionServiceClient.create_session(identity::CreateSessionRequest) -> identity::CreateSessionResponse;
     follow: GraphServiceClient.follow(identity::FollowRequest) -> identity::FollowResponse;
+    unfollow: GraphServiceClient.unfollow(identity::UnfollowRequest) -> identity::UnfollowResponse;
+    accept_follow: GraphServiceClient.accept_follow(identity::AcceptFollowRequest) -> identity::AcceptFollowResponse;
+    reject_follow: GraphServiceClient.reject_follow(identity::RejectFollowRequest) -> identity::RejectFollowResponse;
+    follow_requests: GraphServiceClient.list_follow_requests(identity::ListFollowRequestsRequest) -> identity::ListFollowRequestsResponse;
+    update_profile: AccountServiceClient.update_profile(identity::UpdateProfileRequest) -> identity::UpdateProfileResponse;
+    get_post: PostServiceClient.get_post(posts::GetPostRequest) -> posts::GetPostResponse;
     block: GraphServiceClient.block(identity::BlockRequest) -> identity::BlockResponse;
     home: FeedServiceClient.get_home_feed(feeds::GetHomeFeedRequest) -> feeds::GetHomeFeedResponse;
     mute: GraphServiceClient.mute(identity::MuteRequest) -> identity::MuteResponse;

@@ -60,6 +60,7 @@ fn services(ports: &Ports, running: &[Arc<Projection>]) -> Services {
         password_memory_kib: 64,
         backfill_window_seconds: 3_600,
         reserved_handles: Default::default(),
+        well_known_handles: Default::default(),
         sign_up: (SignUp::Open, Rate::UNLIMITED),
         refused: Refused::default(),
     };

@@ -5,7 +5,7 @@ use kith_proto::Event;
 use kith_proto::posts::private::v1::EditRequested;
 use kith_proto::posts::private::v1::post_private_event::Event as Private;
 use kith_proto::posts::v1::{PostDeleted, post_event};
-use kith_tables::{Column, Order, Section, row};
+use kith_tables::{Column, Order, Row, RowKey, Section, row};
 
 use super::*;
 
