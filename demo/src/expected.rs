@@ -163,6 +163,10 @@ fn unread_in_all(plan: &Plan) -> Vec<(u64, u64)> {
             *sum += unread;
         }
     }
+    // Nobody mutes a group, and who is added knows who adds: its messages are in the inbox.
+    for group in &plan.groups {
+        group.stands().into_iter().for_each(|person| all[person].0 += group.seen_by(person).1);
+    }
     all
 }
 

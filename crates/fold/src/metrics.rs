@@ -33,6 +33,7 @@ pub struct FoldMetrics {
     partitions: Family<GroupLabels, Gauge>,
     answers: Family<AnswerLabels, Counter>,
     rows: Family<AnswerLabels, Counter>,
+    tail_gave_up: Family<TailLabels, Counter>,
     steps: StepMetrics,
     calls: CallMetrics,
 }
@@ -65,7 +66,17 @@ struct TopicLabels {
     topic: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TailLabels {
+    topic: &'static str,
+}
+
 impl FoldMetrics {
+    /// A tail of the topic ended those who listen, as it could not say what records say.
+    pub fn tail_gave_up(&self, topic: Topic) {
+        self.tail_gave_up.get_or_create(&TailLabels { topic: topic.name }).inc();
+    }
+
     /// Registers the metrics once for the process.
     pub fn register(registry: &mut Registry) -> Self {
         let all = Self::default();
@@ -78,6 +89,11 @@ impl FoldMetrics {
             "kith_fold_lag_seconds",
             "How long the fold has been behind the log",
             all.lag_seconds.clone(),
+        );
+        registry.register(
+            "kith_tail_gave_up",
+            "How often a tail ended its listeners, as it could not tell what records say",
+            all.tail_gave_up.clone(),
         );
         registry.register("kith_fold_records", "Records folded, replayed ones included", all.folded.clone());
         registry.register(

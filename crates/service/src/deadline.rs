@@ -22,12 +22,19 @@ const WAIT_MARGIN_SHARE: u32 = 10;
 pub struct Deadline {
     at: Instant,
     answer_by: Instant,
+    /// Of a call that sets none.
+    default: Duration,
 }
 
 impl Deadline {
     pub fn after(duration: Duration) -> Self {
         let at = Instant::now() + duration;
-        Self { at, answer_by: at }
+        Self { at, answer_by: at, default: duration }
+    }
+
+    /// That of a call that begins now and sets none: for each thing that a long-lived answer does after its beginning.
+    pub fn renewed(&self) -> Self {
+        Self::after(self.default)
     }
 
     /// When a handler's waits end.
@@ -80,7 +87,8 @@ impl DeadlineRules {
         }
         let (now, given) = (Instant::now(), asked.min(self.max));
         let margin = Duration::from_millis(DEADLINE_MARGIN_MS);
-        Ok(Deadline { at: now + (given - margin.max(wait_margin(given))), answer_by: now + (given - margin) })
+        let (at, answer_by) = (now + (given - margin.max(wait_margin(given))), now + (given - margin));
+        Ok(Deadline { at, answer_by, default: self.default })
     }
 }
 
@@ -168,6 +176,16 @@ mod tests {
         for bad in ["5x", "", "S", "5", "-5S", "+5S", "5.0S", "123456789S", "5 S", "5SS", "5s"] {
             assert_eq!(admit(Some(bad)), Err("InvalidArgument".into()), "{bad:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_the_beginning_has_the_configured_time() {
+        let rules = DeadlineRules { default: Duration::from_secs(9), max: Duration::from_secs(30) };
+        let mut headers = HeaderMap::new();
+        headers.insert(TIMEOUT_HEADER, "1S".parse().unwrap());
+        let deadline = rules.admit(&headers).unwrap();
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(deadline.renewed().remaining(), Duration::from_secs(9));
     }
 
     #[tokio::test(start_paused = true)]

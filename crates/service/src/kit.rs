@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kith_content::Opener;
+use kith_fold::engine::FoldMetrics;
 use kith_fold::{Cause, DependsOn, Lag, Projection, Publisher, Standstill, State, Token, WaitError};
 use kith_log::{AppendError, EventLog, LogPartition, Offset, Position, RecordId, Topic};
 use kith_proto::{Event, time};
@@ -146,6 +147,11 @@ impl Kit {
     /// The log, for what is in no table.
     pub fn log(&self) -> &Arc<dyn EventLog> {
         &self.projection.ports().log
+    }
+
+    /// The metrics of what reads the log.
+    pub(crate) fn fold_metrics(&self) -> &FoldMetrics {
+        &self.projection.ports().metrics
     }
 
     /// The tables that serve now; `None`: none do. For what follows the log; an RPC reads those of [`Self::see_for`].

@@ -4,35 +4,29 @@
 //! it: who is told something finds it there. What was told lately is kept, so that who comes back, also from another
 //! process, has its gap filled from memory; who was away for longer reads the tables ([`Missed::Unknown`]).
 
+mod follower;
 mod hub;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use kith_fold::{State, Token};
-use kith_log::{LogError, LogPartition, Offset, Position, Record, RecordId, Topic};
+use kith_log::{LogPartition, Offset, Position, RecordId, Topic};
 use kith_proto::Event;
 use kith_tables::StoreError;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::Failure;
 use crate::kit::{Kit, Seen};
+use follower::Follower;
 pub use hub::{Ended, Heard, Missed};
 use hub::{Hub, Joined};
 
-/// Between two attempts at what has failed: a read of the log or the tables.
-const AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// How long the tables are waited for before they are asked for anew: another generation may serve by then.
-const REACHED_WITHIN: Duration = Duration::from_secs(5);
 /// Records per log partition that a tail reads again when it begins, so that who listened elsewhere misses nothing.
 const BEGINS_BEFORE: Offset = 256;
-/// Records whose listeners are looked up at the same time, per log partition.
-const LOOKED_UP_AT_ONCE: usize = 16;
 
 /// What the records of a topic say.
 #[async_trait]
@@ -77,7 +71,11 @@ pub struct Listener<I> {
     queue: mpsc::Receiver<Arc<Heard<I>>>,
     ended: Arc<OnceLock<Ended>>,
     topic: Topic,
+    /// Per log partition the offset before which it needs nothing.
     places: Vec<Offset>,
+    /// Changes whenever more was said, to whomever.
+    moved: watch::Receiver<()>,
+    caught_up: bool,
     /// What it missed, to be told first.
     missed: VecDeque<Arc<Heard<I>>>,
     /// Per log partition, what was told already.
@@ -89,6 +87,11 @@ pub struct Listener<I> {
 impl<S: Says> Tail<S> {
     pub fn new(kit: Arc<Kit>, says: S) -> Self {
         Self { kit, says: Arc::new(says), began: OnceCell::new() }
+    }
+
+    /// What its records say.
+    pub fn says(&self) -> &S {
+        &self.says
     }
 
     /// Listens for an account from now on. `since`: what it heard before, which `seen` has. `false`: it was away for too long to be
@@ -103,14 +106,21 @@ impl<S: Says> Tail<S> {
         // Before the tables are read for what it does not know.
         let has = seen.state.as_of();
         let joined = lock(&began.hub).join(account, since, &has);
-        let Joined { number, queue, ended, places, told, missed } = joined;
+        let Joined { number, queue, ended, places, told, moved, missed } = joined;
         let (missed, is_whole) = match missed {
             Missed::These(all) => (all, true),
             Missed::Unknown => (VecDeque::new(), false),
         };
         let (hub, topic) = (Arc::clone(&began.hub), S::TOPIC);
         let had = has.positions().filter(|position| position.partition.topic == topic).collect();
-        Ok((Listener { hub, account, number, queue, ended, topic, places, missed, told, had }, is_whole))
+        let caught_up = false;
+        let listener =
+            Listener { hub, account, number, queue, ended, topic, places, moved, caught_up, missed, told, had };
+        if !is_whole {
+            // What was said before it came is not said to it: it must be in the tables that tell it.
+            seen.state.at_least(&listener.needs_nothing_before(), seen.deadline.at()).await?;
+        }
+        Ok((listener, is_whole))
     }
 
     async fn begin(&self) -> Result<Began<S::Item>, Failure> {
@@ -123,8 +133,7 @@ impl<S: Says> Tail<S> {
         let partitions: Vec<LogPartition> = hub.partitions().collect();
         let hub = Arc::new(Mutex::new(hub));
         let follow = |partition| {
-            let follower =
-                Follower { kit: Arc::clone(&self.kit), says: Arc::clone(&self.says), hub: Arc::clone(&hub), partition };
+            let follower = Follower::new((&self.kit, &self.says), Arc::clone(&hub), partition);
             self.kit.runtime.spawn(follower.run())
         };
         let followers = partitions.into_iter().map(follow).collect();
@@ -142,92 +151,26 @@ fn lock<I>(hub: &Mutex<Hub<I>>) -> MutexGuard<'_, Hub<I>> {
     hub.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Follows one log partition.
-struct Follower<S: Says> {
-    kit: Arc<Kit>,
-    says: Arc<S>,
-    hub: SharedHub<S::Item>,
-    partition: LogPartition,
-}
-
-impl<S: Says> Follower<S> {
-    async fn run(self) {
-        loop {
-            match self.follow().await {
-                // The log was closed.
-                Ok(()) => {}
-                Err(LogError::OutOfRange { asked, first, next, .. }) => {
-                    let to = if asked < first { first } else { next };
-                    tracing::warn!(partition = %self.partition, asked, to, "the log does not have what was told of it");
-                    lock(&self.hub).jump(self.partition, to);
-                }
-                Err(error) => tracing::warn!(partition = %self.partition, %error, "the tail reads the log again"),
-            }
-            self.kit.runtime.sleep(AGAIN_AFTER).await;
-        }
-    }
-
-    async fn follow(&self) -> Result<(), LogError> {
-        let from = lock(&self.hub).next(self.partition);
-        let mut reader = self.kit.log().read(self.partition, from).await?;
-        while let Some(records) = reader.next().await {
-            let records = records?;
-            let Some(last) = records.last() else { continue };
-            let state = self.reached(last.position).await;
-            let looked_up: Vec<_> = records.iter().map(|record| self.heard(&state, record)).collect();
-            let looked_up = futures::stream::iter(looked_up).buffered(LOOKED_UP_AT_ONCE);
-            let heard: Vec<Option<Heard<S::Item>>> = looked_up.collect().await;
-            let heard = heard.into_iter().flatten().collect();
-            lock(&self.hub).say(self.partition, last.position.offset + 1, heard);
-        }
-        Ok(())
-    }
-
-    /// The tables, once they have the record.
-    async fn reached(&self, position: Position) -> State {
-        loop {
-            if let Some(state) = self.kit.state() {
-                let until = Instant::now() + REACHED_WITHIN;
-                if state.at_least(&position.into(), until).await.is_ok() {
-                    return state;
-                }
-            }
-            self.kit.runtime.sleep(AGAIN_AFTER).await;
-        }
-    }
-
-    /// `None`: the record says nothing to anybody, also one that does not read, which the folds set aside.
-    async fn heard(&self, state: &State, record: &Record) -> Option<Heard<S::Item>> {
-        let (id, position) = (record.id()?, record.position);
-        let event = Event::decode(S::TOPIC.name, &record.value).ok()?;
-        loop {
-            match self.says.says(state, Told { id, position, event: &event }).await {
-                Ok(said) => {
-                    let (item, mut by) = said?;
-                    by.sort_unstable();
-                    by.dedup();
-                    return Some(Heard { position, item, by });
-                }
-                Err(error) => tracing::warn!(%position, %error, "the tail reads the tables again"),
-            }
-            self.kit.runtime.sleep(AGAIN_AFTER).await;
-        }
-    }
-}
-
 impl<I> Listener<I> {
-    /// What is told next, at most `most`; nothing if nothing is told within that time.
-    pub async fn next(&mut self, most: usize, within: Duration) -> Result<Vec<Arc<Heard<I>>>, Ended> {
+    /// What is told next, at most `most`; nothing if nothing is told by then, or, before it is caught up, once more was said to
+    /// others.
+    pub async fn next(&mut self, most: usize, by: Instant) -> Result<Vec<Arc<Heard<I>>>, Ended> {
         if !self.missed.is_empty() {
             let count = most.min(self.missed.len());
             return Ok(self.missed.drain(..count).collect());
         }
         let mut heard = Vec::new();
-        let received = tokio::time::timeout(within, self.queue.recv_many(&mut heard, most)).await;
-        if received == Ok(0) {
-            return Err(self.ended.get().copied().unwrap_or(Ended::Jumped));
+        let (queue, moved, caught_up) = (&mut self.queue, &mut self.moved, self.caught_up);
+        let received = async {
+            tokio::select! {
+                biased;
+                received = queue.recv_many(&mut heard, most) => Some(received),
+                Ok(()) = moved.changed(), if !caught_up => None,
+            }
+        };
+        if tokio::time::timeout_at(by, received).await == Ok(Some(0)) {
+            return Err(self.ended.get().copied().unwrap_or(Ended::Failed));
         }
-        heard.retain(|heard| self.needs(heard.position));
         Ok(heard)
     }
 
@@ -245,8 +188,11 @@ impl<I> Listener<I> {
 
     /// Whether all was told that the tables had when it came, and what it awaits.
     pub fn is_caught_up(&mut self) -> bool {
-        let told = self.heard();
-        self.had.positions().all(|had| told.offset(had.partition) >= Some(had.offset))
+        if !self.caught_up {
+            let told = self.heard();
+            self.caught_up = self.had.positions().all(|had| told.offset(had.partition) >= Some(had.offset));
+        }
+        self.caught_up
     }
 
     /// Whether all up to there was told.
@@ -277,8 +223,13 @@ impl<I> Listener<I> {
         self.place()
     }
 
-    fn needs(&self, position: Position) -> bool {
-        self.places.get(usize::from(position.partition.index)).is_none_or(|place| position.offset >= *place)
+    fn needs_nothing_before(&self) -> Token {
+        let topic = self.topic;
+        let position = |(index, place): (u16, &Offset)| {
+            let offset = place.checked_sub(1)?;
+            Some(Position { partition: LogPartition { topic, index }, offset })
+        };
+        (0..).zip(&self.places).filter_map(position).collect()
     }
 }
 

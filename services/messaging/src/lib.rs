@@ -125,6 +125,9 @@ pub const SERVICES: [&str; 3] = [
 /// How wide a place in an inbox is. A conversation that is written in all the time leaves one behind each time.
 const PLACE: Duration = Duration::from_secs(60 * 60);
 
+/// In production; tests do not wait for so long.
+const QUIET: Duration = Duration::from_secs(25);
+
 /// The name of the fold group: in its consumer group and its keyspace.
 pub const GROUP: &str = "messaging";
 
@@ -170,12 +173,14 @@ pub fn group_with_times(generation: u32, place: Duration, edit_window: Duration)
 pub struct MessagingService {
     kit: Arc<Kit>,
     updates: Arc<Tail<Changes>>,
+    /// After so long without an update a stream sends one that only has a cursor.
+    quiet: Duration,
 }
 
 impl MessagingService {
     pub fn new(kit: Arc<Kit>) -> Self {
         let updates = Arc::new(Tail::new(Arc::clone(&kit), Changes));
-        Self { kit, updates }
+        Self { kit, updates, quiet: QUIET }
     }
 
     /// What is told to those who stream.

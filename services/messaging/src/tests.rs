@@ -8,6 +8,7 @@ mod harness;
 mod listed;
 mod requests;
 mod standstill;
+mod tail;
 mod updates;
 mod views;
 

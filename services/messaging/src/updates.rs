@@ -1,6 +1,7 @@
 //! What changes in an account's conversations, told as it happens: by the tail of messaging's topic
 //! ([`kith_service::tail`]), as the tables have it when it is told.
 
+mod left_out;
 mod telling;
 
 use async_trait::async_trait;
@@ -39,6 +40,8 @@ pub enum What {
     Marker { account_id: String },
     /// The conversation as its hearers see it.
     Conversation,
+    /// This account is not in it any more; to the others it is as the one before.
+    Gone { account_id: String },
 }
 
 /// What messaging's records say to members.
@@ -78,7 +81,10 @@ impl Says for Changes {
             (event, number) => match (amend::message_of(event), number) {
                 (Some((message_id, _)), Some(number)) => What::Message { message_id: message_id.to_owned(), number },
                 (Some(_), None) => return Ok(None),
-                (None, _) => What::Conversation,
+                (None, _) => match gone(event) {
+                    Some(account_id) => What::Gone { account_id: account_id.to_owned() },
+                    None => What::Conversation,
+                },
             },
         };
         Ok(Some((changed(what), hearers(&summary.row, told.id, event))))
@@ -137,13 +143,17 @@ fn hearers(summary: &Summary, id: RecordId, event: &MessagingEvent) -> Vec<Recor
         MessagingEvent::ConversationDeclined(declined) => declined.account_id == account_id,
         MessagingEvent::MessagingPolicySet(_) => false,
     };
-    let gone = match event {
-        MessagingEvent::MemberRemoved(removed) => Some(removed.account_id.as_str()),
-        MessagingEvent::MemberLeft(left) => Some(left.account_id.as_str()),
-        _ => None,
-    };
     let members = summary.members.account_ids().filter(|id| hears(id));
-    members.chain(gone).filter_map(RecordId::parse).collect()
+    members.chain(gone(event)).filter_map(RecordId::parse).collect()
+}
+
+/// Who is not in a conversation any more by the event.
+fn gone(event: &MessagingEvent) -> Option<&str> {
+    match event {
+        MessagingEvent::MemberRemoved(removed) => Some(&removed.account_id),
+        MessagingEvent::MemberLeft(left) => Some(&left.account_id),
+        _ => None,
+    }
 }
 
 #[tonic::async_trait]

@@ -125,7 +125,7 @@ async fn listen_at(
                 numbers.extend(1..=conversation.last_message_number);
             }
             Some(Update::CaughtUp(_)) => caught_up = true,
-            Some(Update::Left(_) | Update::MarkerMoved(_)) | None => {}
+            Some(Update::Left(_) | Update::MarkerMoved(_) | Update::ReadAgain(_)) | None => {}
         }
     }
     Ok(())

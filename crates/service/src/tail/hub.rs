@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use kith_fold::Token;
 use kith_log::{LogPartition, Offset, PartitionIndex, Position, RecordId, Topic};
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 
 use crate::limits::{CHANGES_MISSED, CHANGES_WAITING};
 
@@ -31,6 +31,8 @@ pub enum Ended {
     TooSlow,
     /// The log does not have any more what was said.
     Jumped,
+    /// What was to be said could not be read.
+    Failed,
 }
 
 /// What a listener that comes back has missed.
@@ -48,6 +50,7 @@ pub(super) struct Hub<I> {
     partitions: Vec<Recent<I>>,
     slots: BTreeMap<RecordId, Vec<Slot<I>>>,
     next_number: u64,
+    moved: watch::Sender<()>,
 }
 
 /// What one log partition said lately.
@@ -65,6 +68,8 @@ struct Slot<I> {
     number: u64,
     queue: mpsc::Sender<Arc<Heard<I>>>,
     ended: Arc<OnceLock<Ended>>,
+    /// Per log partition the offset before which it needs nothing.
+    places: Vec<Offset>,
 }
 
 /// What a listener gets when it comes.
@@ -76,6 +81,8 @@ pub(super) struct Joined<I> {
     pub places: Vec<Offset>,
     /// Per log partition the offset before which all was told, or is in the tables.
     pub told: Vec<Offset>,
+    /// Changes whenever more was said, to whomever.
+    pub moved: watch::Receiver<()>,
     pub missed: Missed<I>,
 }
 
@@ -84,7 +91,7 @@ impl<I> Hub<I> {
     pub fn new(topic: Topic, from: Vec<Offset>) -> Self {
         let recent = |from| Recent { from, next: from, heard: VecDeque::new(), accounts: 0 };
         let partitions = from.into_iter().map(recent).collect();
-        Self { topic, partitions, slots: BTreeMap::new(), next_number: 0 }
+        Self { topic, partitions, slots: BTreeMap::new(), next_number: 0, moved: watch::Sender::new(()) }
     }
 
     pub fn partitions(&self) -> impl Iterator<Item = LogPartition> + use<I> {
@@ -112,14 +119,15 @@ impl<I> Hub<I> {
             }
             recent.keep(heard);
         }
+        self.moved.send_replace(());
     }
 
-    /// The log goes on elsewhere: what was kept is not what it has.
-    pub fn jump(&mut self, partition: LogPartition, to: Offset) {
+    /// The log goes on elsewhere, or what is before that offset could not be said: what was kept is not all that it has.
+    pub fn jump(&mut self, partition: LogPartition, to: Offset, why: Ended) {
         let Some(recent) = self.partitions.get_mut(usize::from(partition.index)) else { return };
         *recent = Recent { from: to, next: to, heard: VecDeque::new(), accounts: 0 };
         for slot in std::mem::take(&mut self.slots).into_values().flatten() {
-            slot.end(Ended::Jumped);
+            slot.end(why);
         }
     }
 
@@ -129,15 +137,16 @@ impl<I> Hub<I> {
         self.next_number += 1;
         let (sender, queue) = mpsc::channel(CHANGES_WAITING);
         let ended = Arc::new(OnceLock::new());
-        self.slots.entry(account).or_default().push(Slot { number, queue: sender, ended: Arc::clone(&ended) });
         let missed = since.map_or(Missed::Unknown, |since| self.missed(account, since));
         let known = match &missed {
             Missed::These(_) => since.unwrap_or(seen),
             Missed::Unknown => seen,
         };
         let told: Vec<Offset> = self.partitions().map(|partition| after(known, partition)).collect();
-        let places = self.said().zip(&told).map(|(said, told)| said.max(*told)).collect();
-        Joined { number, queue, ended, places, told, missed }
+        let places: Vec<Offset> = self.said().zip(&told).map(|(said, told)| said.max(*told)).collect();
+        let slot = Slot { number, queue: sender, ended: Arc::clone(&ended), places: places.clone() };
+        self.slots.entry(account).or_default().push(slot);
+        Joined { number, queue, ended, places, told, moved: self.moved.subscribe(), missed }
     }
 
     pub fn leave(&mut self, account: RecordId, number: u64) {
@@ -190,8 +199,12 @@ impl<I> Recent<I> {
 }
 
 impl<I> Slot<I> {
-    /// Whether it goes on.
+    /// Whether it goes on. What it needs not takes no place of what waits for it.
     fn take(&self, heard: &Arc<Heard<I>>) -> bool {
+        let Position { partition, offset } = heard.position;
+        if self.places.get(usize::from(partition.index)).is_some_and(|place| offset < *place) {
+            return true;
+        }
         match self.queue.try_send(Arc::clone(heard)) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
@@ -330,11 +343,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_listener_needs_not_takes_no_place_of_what_waits_for_it() {
+        let mut hub = hub();
+        let ahead: Token = [at(FIRST, 900), at(SECOND, 900)].into_iter().collect();
+        let mut joined = hub.join(ADA, None, &ahead);
+        assert_eq!(joined.places, [901, 901]);
+        for offset in 0..=901 {
+            say(&mut hub, SECOND, offset, &[ADA]);
+        }
+        assert_eq!(waiting(&mut joined), [901]);
+        assert_eq!(joined.ended.get(), None);
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_what_is_said_to_others() {
+        let mut hub = hub();
+        let mut joined = hub.join(ADA, None, &Token::default());
+        assert!(!joined.moved.has_changed().unwrap());
+        say(&mut hub, FIRST, 10, &[BOB]);
+        assert!(joined.moved.has_changed().unwrap());
+        joined.moved.mark_unchanged();
+        hub.jump(FIRST, 4, Ended::Failed);
+        assert_eq!(joined.ended.get(), Some(&Ended::Failed));
+    }
+
+    #[test]
     fn a_log_that_jumps_ends_everyone_and_is_remembered_no_more() {
         let mut hub = hub();
         say(&mut hub, FIRST, 10, &[ADA]);
         let joined = hub.join(ADA, None, &Token::default());
-        hub.jump(FIRST, 4);
+        hub.jump(FIRST, 4, Ended::Jumped);
         assert_eq!((joined.ended.get(), joined.queue.is_closed()), (Some(&Ended::Jumped), true));
         assert_eq!(hub.next(FIRST), 4);
         let back = hub.join(ADA, Some(&Token::from(at(FIRST, 3))), &Token::default());

@@ -14,9 +14,9 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One caller of a stream.
-struct Stream {
+pub struct Stream {
     updates: BoxStream<'static, Result<StreamUpdatesResponse, Status>>,
-    cursor: String,
+    pub cursor: String,
 }
 
 /// An update, as a text.
@@ -36,30 +36,36 @@ fn shown(update: Update) -> String {
         }
         Update::CaughtUp(_) => "caught up".to_owned(),
         Update::Left(_) => "left".to_owned(),
+        Update::ReadAgain(_) => "read again".to_owned(),
         Update::MarkerMoved(moved) => format!("read {}", moved.marker.unwrap_or_default().read_number),
     }
 }
 
 impl Stream {
-    async fn open(world: &World, who: RecordId, cursor: &str, token: &str) -> Self {
+    pub async fn open(world: &World, who: RecordId, cursor: &str, token: &str) -> Self {
         let at_least = if token.is_empty() { Vec::new() } else { vec![token.to_owned()] };
         let request = StreamUpdatesRequest { cursor: cursor.to_owned(), at_least };
         let updates = world.messaging.stream_updates(by(who, request)).await.unwrap().into_inner();
         Self { updates, cursor: cursor.to_owned() }
     }
 
-    async fn next(&mut self) -> Result<String, Refused> {
+    pub async fn next(&mut self) -> Result<String, Refused> {
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.updates.next()).await.expect("no update came");
-            let StreamUpdatesResponse { cursor, update } = next.unwrap().map_err(|status| refusal(&status))?;
-            self.cursor = cursor;
-            if let Some(update) = update {
-                return Ok(shown(update));
+            if let Some(update) = self.next_or_cursor().await? {
+                return Ok(update);
             }
         }
     }
 
-    async fn takes(&mut self, count: usize) -> Vec<String> {
+    /// `None`: a cursor alone.
+    pub async fn next_or_cursor(&mut self) -> Result<Option<String>, Refused> {
+        let next = tokio::time::timeout(PATIENCE, self.updates.next()).await.expect("no update came");
+        let StreamUpdatesResponse { cursor, update } = next.unwrap().map_err(|status| refusal(&status))?;
+        self.cursor = cursor;
+        Ok(update.map(shown))
+    }
+
+    pub async fn takes(&mut self, count: usize) -> Vec<String> {
         let mut all = Vec::new();
         while all.len() < count {
             all.push(self.next().await.unwrap());

@@ -2,23 +2,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::Token;
 use kith_log::{LogPartition, Position, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::stream_updates_response::Update;
-use kith_proto::messaging::v1::{CaughtUp, Conversation, Left, MarkerMoved, Message, StreamUpdatesResponse, rpc};
+use kith_proto::messaging::v1::{CaughtUp, Conversation, Left, MarkerMoved, ReadAgain, StreamUpdatesResponse, rpc};
 use kith_service::Failure;
 use kith_service::auth::Asker;
 use kith_service::call::{Call, Handlers};
-use kith_service::deadline::{Deadline, DeadlineRules};
+use kith_service::deadline::Deadline;
 use kith_service::kit::Seen;
 use kith_service::query::PageAsk;
 use kith_service::tail::{Ended, Heard, Listener};
 use kith_tables::{Key, Timestamp};
+use tokio::time::Instant;
 
+use super::left_out::LeftOut;
 use super::{Change, What};
 use crate::conversation::{self, CONVERSATIONS};
 use crate::inbox::InboxRow;
@@ -30,10 +31,6 @@ use crate::summary::Summary;
 use crate::{MessagingService, inbox, requests, visible};
 
 const TOO_SLOW: &str = "the stream was not read fast enough; come back with its last cursor";
-/// After so long without a change, the cursor alone is told.
-const QUIET: Duration = Duration::from_secs(25);
-/// Between two looks whether all was told that was before.
-const CATCHES_UP: Duration = Duration::from_millis(20);
 /// Changes that are read from the tables together.
 const TOGETHER: usize = 64;
 /// Of these, so many at a time; also of the conversations that are told at the beginning.
@@ -53,6 +50,12 @@ pub struct Telling {
     ready: VecDeque<StreamUpdatesResponse>,
     /// `None`: it was told that all is told that was before.
     begins: Option<Begins>,
+    left_out: LeftOut,
+    /// When the caller was last sent something, and when it was last asked whether more is in its sight.
+    sent: Instant,
+    looked: Instant,
+    /// Of the call, which gives each read its time.
+    deadline: Deadline,
 }
 
 /// How a stream begins.
@@ -71,6 +74,23 @@ struct Beginning {
     incomplete: bool,
 }
 
+/// What a change is to the caller.
+enum Told {
+    Update(Box<Update>),
+    /// A message of one who is out of its sight.
+    LeftOut {
+        sender_id: String,
+    },
+    /// Nothing, or it was told with its conversation.
+    Nothing,
+}
+
+impl From<Option<Update>> for Told {
+    fn from(update: Option<Update>) -> Self {
+        update.map_or(Self::Nothing, |update| Self::Update(Box::new(update)))
+    }
+}
+
 impl Telling {
     pub async fn begin(service: &MessagingService, call: Call<rpc::StreamUpdates>) -> Result<Self, Failure> {
         let (kit, Call { asker, deadline, request }) = (service.kit(), call);
@@ -84,7 +104,19 @@ impl Telling {
         let account = asker.caller()?.account_id;
         let (listener, is_whole) = service.updates().listen(&seen, account, since.as_ref()).await?;
         let (shown, ready, begins) = (BTreeMap::new(), VecDeque::new(), Some(Begins::Missed));
-        let mut own = Self { service: service.clone(), asker, listener, shown, ready, begins };
+        let (left_out, now) = (LeftOut::default(), Instant::now());
+        let mut own = Self {
+            service: service.clone(),
+            asker,
+            listener,
+            shown,
+            ready,
+            begins,
+            left_out,
+            sent: now,
+            looked: now,
+            deadline,
+        };
         if !is_whole {
             own.begin_with(beginning(service, &seen, since.as_ref()).await?);
         }
@@ -93,6 +125,13 @@ impl Telling {
 
     /// Waits for the next one.
     pub async fn next(&mut self) -> Result<StreamUpdatesResponse, Failure> {
+        let next = self.told_next().await?;
+        self.sent = Instant::now();
+        Ok(next)
+    }
+
+    async fn told_next(&mut self) -> Result<StreamUpdatesResponse, Failure> {
+        let quiet = self.service.quiet;
         loop {
             if let Some(update) = self.ready.pop_front() {
                 return Ok(update);
@@ -100,26 +139,59 @@ impl Telling {
             if let Some(begins) = self.begins.filter(|_| self.listener.is_caught_up()) {
                 self.begins = None;
                 let incomplete = matches!(begins, Begins::Conversations { incomplete: true });
-                return self.alone(Some(Update::CaughtUp(CaughtUp { incomplete })));
+                return self.alone(Some(Update::CaughtUp(CaughtUp { incomplete }))).await;
             }
-            let within = if self.begins.is_some() { CATCHES_UP } else { QUIET };
-            let changes = self.listener.next(TOGETHER, within).await.map_err(|ended| match ended {
+            // Also where all that comes is left out, or nothing is told before all of it.
+            let now = Instant::now();
+            if now >= self.sent + quiet {
+                return self.alone(None).await;
+            }
+            if !self.left_out.is_empty() && now >= self.looked + quiet {
+                self.look_again().await?;
+                continue;
+            }
+            let looks = if self.left_out.is_empty() { self.sent } else { self.sent.min(self.looked) };
+            let changes = self.listener.next(TOGETHER, looks + quiet).await.map_err(|ended| match ended {
                 Ended::TooSlow => Failure::new(Reason::StreamTooSlow, TOO_SLOW),
-                Ended::Jumped => Failure::log_unavailable(),
+                Ended::Jumped | Ended::Failed => Failure::log_unavailable(),
             })?;
             if !changes.is_empty() {
                 self.ready = self.read(&changes).await?;
-            } else if self.begins.is_none() {
-                return self.alone(None);
             }
         }
     }
 
-    /// An update with all that was told as its cursor.
-    fn alone(&mut self, update: Option<Update>) -> Result<StreamUpdatesResponse, Failure> {
-        let cursor = self.listener.heard();
+    /// Tells which conversations have more in the caller's sight than it was told.
+    async fn look_again(&mut self) -> Result<(), Failure> {
+        self.looked = Instant::now();
+        let seen = self.service.kit().see_for(&self.asker, &Token::default(), self.deadline.renewed()).await?;
+        let again = self.left_out.seen_again(&seen.state, &seen.viewer).await?;
+        drop(seen);
+        for conversation_id in again {
+            let cursor = self.cursor()?;
+            let update = Some(Update::ReadAgain(ReadAgain { conversation_id }));
+            self.ready.push_back(StreamUpdatesResponse { cursor, update });
+        }
+        Ok(())
+    }
+
+    /// All that was told, as a cursor; none where conversations are told first.
+    fn cursor(&mut self) -> Result<String, Failure> {
+        match self.begins {
+            Some(Begins::Conversations { .. }) => Ok(String::new()),
+            Some(Begins::Missed) | None => {
+                let cursor = self.listener.heard();
+                self.service.kit().sealed(&cursor)
+            }
+        }
+    }
+
+    /// An update with all that was told as its cursor, to who still may call.
+    async fn alone(&mut self, update: Option<Update>) -> Result<StreamUpdatesResponse, Failure> {
+        self.service.kit().see_for(&self.asker, &Token::default(), self.deadline.renewed()).await?;
+        let cursor = self.cursor()?;
         self.forget_shown();
-        Ok(StreamUpdatesResponse { cursor: self.service.kit().sealed(&cursor)?, update })
+        Ok(StreamUpdatesResponse { cursor, update })
     }
 
     fn begin_with(&mut self, Beginning { conversations, incomplete }: Beginning) {
@@ -134,11 +206,11 @@ impl Telling {
 
     /// What the changes are to the caller, by the tables as they are now.
     async fn read(&mut self, changes: &[Arc<Heard<Change>>]) -> Result<VecDeque<StreamUpdatesResponse>, Failure> {
-        let (kit, deadline) = (self.service.kit(), Deadline::after(DeadlineRules::default().default));
+        let (kit, deadline) = (self.service.kit(), self.deadline.renewed());
         let token: Token = changes.iter().map(|change| change.position).collect();
         let seen = kit.see_for(&self.asker, &token, deadline).await?;
         let read: Vec<_> = changes.iter().map(|change| self.update(&seen, change)).collect();
-        let updates: Vec<Option<Update>> = stream::iter(read).buffered(AT_ONCE).try_collect().await?;
+        let updates: Vec<Told> = stream::iter(read).buffered(AT_ONCE).try_collect().await?;
         let mut ready = VecDeque::new();
         let last = changes.len() - 1;
         for (at, (change, update)) in changes.iter().zip(updates).enumerate() {
@@ -148,8 +220,12 @@ impl Telling {
                 Some(Begins::Conversations { .. }) => String::new(),
                 Some(Begins::Missed) | None => seen.sealed(&place)?,
             };
-            if update.is_some() {
-                ready.push_back(StreamUpdatesResponse { cursor, update });
+            match update {
+                Told::Update(update) => {
+                    ready.push_back(StreamUpdatesResponse { cursor, update: Some(*update) });
+                }
+                Told::LeftOut { sender_id } => self.left_out.add(&change.item.conversation_id, &sender_id),
+                Told::Nothing => {}
             }
         }
         drop(seen);
@@ -157,36 +233,36 @@ impl Telling {
         Ok(ready)
     }
 
-    /// `None`: it is nothing to the caller, or was told with its conversation.
-    async fn update(&self, seen: &Seen<'_>, heard: &Heard<Change>) -> Result<Option<Update>, Failure> {
+    async fn update(&self, seen: &Seen<'_>, heard: &Heard<Change>) -> Result<Told, Failure> {
         let Change { conversation_id, what } = &heard.item;
         let was_told = self.shown.get(conversation_id).is_some_and(|shown| heard.position.offset <= shown.offset);
         if was_told {
-            return Ok(None);
+            return Ok(Told::Nothing);
         }
         let found = conversation::summary(&seen.state, conversation_id).await?;
-        let member = found.row.members.get(&seen.viewer);
-        match (what, member) {
-            (What::Conversation, None) => Ok(Some(Update::Left(Left { conversation_id: conversation_id.clone() }))),
-            (What::Conversation, Some(_)) => self.conversation(seen, conversation_id, &found.row).await,
-            (What::Marker { account_id }, Some(_)) if *account_id == seen.viewer => {
-                self.conversation(seen, conversation_id, &found.row).await
+        let Some(member) = found.row.members.get(&seen.viewer) else {
+            let conversation_id = conversation_id.clone();
+            let is_own = matches!(what, What::Gone { account_id } if *account_id == seen.viewer);
+            let left = is_own.then_some(Update::Left(Left { conversation_id }));
+            return Ok(left.into());
+        };
+        match what {
+            What::Conversation | What::Gone { .. } => {
+                Ok(self.conversation(seen, conversation_id, &found.row).await?.into())
             }
-            (What::Marker { account_id }, Some(member)) if member.consent.is_told() => {
-                let marker = listing::marker_of(seen, &found.row, account_id).await?;
-                let marker = marker.map(Some);
-                Ok(marker.map(|marker| {
-                    Update::MarkerMoved(MarkerMoved { conversation_id: conversation_id.clone(), marker })
-                }))
+            What::Marker { account_id } if *account_id == seen.viewer => {
+                Ok(self.conversation(seen, conversation_id, &found.row).await?.into())
             }
-            (What::Marker { .. }, _) => Ok(None),
-            (What::Message { number, .. }, member) if !member.is_some_and(|member| is_told(member, *number)) => {
-                Ok(None)
+            What::Marker { account_id } if member.consent.is_told() => {
+                let conversation_id = conversation_id.clone();
+                let marker = listing::marker_of(seen, &found.row, account_id).await?.map(Some);
+                let moved = marker.map(|marker| Update::MarkerMoved(MarkerMoved { conversation_id, marker }));
+                Ok(moved.into())
             }
-            (What::Message { message_id, number }, _) => {
-                let message = message_as_seen(seen, (conversation_id, &found.row), (*number, message_id)).await?;
-                Ok(message.map(Update::Message))
+            What::Message { message_id, number } if is_told(member, *number) => {
+                message_as_seen(seen, (conversation_id, &found.row), (*number, message_id)).await
             }
+            What::Marker { .. } | What::Message { .. } => Ok(Told::Nothing),
         }
     }
 
@@ -208,20 +284,19 @@ fn is_told(member: &Member, number: i64) -> bool {
     member.consent.is_told() && member.sees(number)
 }
 
-/// `None`: it is not there, or is out of the caller's sight.
 async fn message_as_seen(
     seen: &Seen<'_>,
     (conversation_id, summary): (&str, &Summary),
     (number, message_id): (i64, &str),
-) -> Result<Option<Message>, Failure> {
+) -> Result<Told, Failure> {
     let key = Key::text(conversation_id);
     let found = seen.state.row::<MessageRow>(&CONVERSATIONS, &key, [number.into(), message_id.into()]).await?;
-    let Some(found) = found else { return Ok(None) };
+    let Some(found) = found else { return Ok(Told::Nothing) };
     if !visible::sees(&seen.state, &seen.viewer, summary, (number, &found.row.sender_id)).await? {
-        return Ok(None);
+        return Ok(Told::LeftOut { sender_id: found.row.sender_id });
     }
     let around = Around::of_messages(seen, conversation_id, summary, std::slice::from_ref(&found)).await?;
-    Ok(Some(around.present(&seen.opener(), found, conversation_id)))
+    Ok(Some(Update::Message(around.present(&seen.opener(), found, conversation_id))).into())
 }
 
 /// The conversations of the caller that changed since, or all of the newest.

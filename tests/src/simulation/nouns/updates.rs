@@ -107,7 +107,7 @@ impl Operation for StreamUpdates {
                     let marker = moved.marker.unwrap_or_default();
                     answer.push(Said::Marker(moved.conversation_id, marker.account_id, marker.read_number));
                 }
-                Some(Update::Left(_)) | None => {}
+                Some(Update::Left(_) | Update::ReadAgain(_)) | None => {}
             }
         }
         let next_page = if left > 1 { format!("{}{BEFORE_CURSOR}{cursor}", left - 1) } else { String::new() };

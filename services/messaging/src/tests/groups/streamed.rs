@@ -1,0 +1,67 @@
+//! What streams tell of groups: what was left out is not forgotten, and nothing is told twice.
+
+use std::time::Duration;
+
+use super::super::updates::Stream;
+use super::*;
+
+async fn block(world: &World, id: u8, lifts: bool) {
+    let (actor_id, target_id) = (EVE.to_string(), ADA.to_string());
+    let event = match lifts {
+        true => Identity::Unblocked(Unblocked { actor_id, target_id, create_time: None }),
+        false => Identity::Blocked(Blocked { actor_id, target_id, create_time: None }),
+    };
+    world.publish(RecordId([id; 16]), event).await;
+    world.settle().await;
+}
+
+#[tokio::test]
+async fn a_stream_of_which_all_is_left_out_has_a_cursor_and_says_once_it_is_in_sight() {
+    let mut world = World::start().await;
+    world.messaging.quiet = Duration::from_millis(300);
+    four(&world).await;
+    let (made, _) = create(&world, ADA, &[BOB, EVE], 0).await.unwrap();
+    let id = made.conversation_id.as_str();
+    block(&world, 91, false).await;
+    let mut eves = Stream::open(&world, EVE, "", &now(&world).await).await;
+    assert_eq!(eves.takes(2).await, ["consent_accepted 0 unread 0", "caught up"]);
+    let busy = async {
+        for n in 0.. {
+            say(&world, ADA, id, &n.to_string()).await;
+        }
+    };
+    // Something for her comes all the time, and is left out.
+    let alone = tokio::select! {
+        alone = eves.next_or_cursor() => alone.unwrap(),
+        () = busy => None,
+    };
+    assert_eq!((alone, eves.cursor.is_empty()), (None, false));
+    block(&world, 92, true).await;
+    say(&world, ADA, id, "in sight").await;
+    // Among what had come meanwhile and was not read before the block was lifted.
+    let mut told = Vec::new();
+    while !(told.contains(&"read again".to_owned()) && told.iter().any(|of| of.ends_with(": in sight"))) {
+        told.extend(eves.takes(1).await);
+    }
+}
+
+#[tokio::test]
+async fn who_was_removed_is_told_so_once() {
+    let world = World::start().await;
+    four(&world).await;
+    let (made, _) = create(&world, ADA, &[BOB, EVE], 0).await.unwrap();
+    let id = made.conversation_id.as_str();
+    let mut eves = Stream::open(&world, EVE, "", &now(&world).await).await;
+    assert_eq!(eves.takes(2).await, ["consent_accepted 0 unread 0", "caught up"]);
+    let mut bobs = Stream::open(&world, BOB, "", &now(&world).await).await;
+    assert_eq!(bobs.takes(2).await[1], "caught up");
+    let cursor = eves.cursor.clone();
+    drop(eves);
+    let title = UpdateGroupRequest { conversation_id: id.into(), title: "Other".into(), ..Default::default() };
+    world.messaging.update_group(by(ADA, title)).await.unwrap();
+    // Said to Eve too, while she was in it.
+    assert_eq!(bobs.takes(1).await, ["consent_accepted 0 unread 0"]);
+    remove(&world, ADA, id, EVE).await.unwrap();
+    let mut again = Stream::open(&world, EVE, &cursor, &now(&world).await).await;
+    assert_eq!(again.takes(2).await, ["left", "caught up"]);
+}
