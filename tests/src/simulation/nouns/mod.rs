@@ -88,6 +88,7 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
         Draws::Posts => &POSTING,
         Draws::Handles => &NAMING,
         Draws::Circles => &CIRCLES,
+        Draws::Suggestions => &SUGGESTING,
     }
 }
 
@@ -97,6 +98,9 @@ const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::React
 
 const CIRCLES: [&dyn Noun; 6] =
     [&profiles::Profiles, &requests::Requests, &follows::Follows, &circles::Circles, &posts::Posts, &feeds::Feeds];
+
+const SUGGESTING: [&dyn Noun; 5] =
+    [&profiles::Profiles, &requests::Requests, &follows::Follows, &mutes::Mutes, &suggestions::Suggestions];
 
 const TALKS: [&dyn Noun; 7] = [
     &conversations::Conversations,

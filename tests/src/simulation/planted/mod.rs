@@ -175,6 +175,9 @@ impl Planted {
             Self::AcceptedTwice | Self::PrivateShown | Self::RequestOpens => {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Circles);
             }
+            Self::DeclinedSuggested => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (5, 5, 60, Draws::Suggestions);
+            }
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide | Self::CutUncounted => {
                 (plan.hot, plan.partitions) = (true, 3);
