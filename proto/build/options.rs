@@ -12,6 +12,7 @@ pub struct Options {
     event: ExtensionDescriptor,
     secret: ExtensionDescriptor,
     cost: ExtensionDescriptor,
+    cost_each: ExtensionDescriptor,
 }
 
 /// `kith.options.v1.EventOptions` of an event.
@@ -30,8 +31,8 @@ impl Options {
             let name = format!("{}.{name}", super::OPTIONS);
             pool.get_extension_by_name(&name).ok_or_else(|| format!("there is no option {name}"))
         };
-        let [topic, event, secret, cost] = ["topic", "event", "secret", "cost"].map(option);
-        Ok(Self { topic: topic?, event: event?, secret: secret?, cost: cost? })
+        let [topic, event, secret, cost, each] = ["topic", "event", "secret", "cost", "cost_each"].map(option);
+        Ok(Self { topic: topic?, event: event?, secret: secret?, cost: cost?, cost_each: each? })
     }
 
     /// The topic whose values are all this message.
@@ -54,6 +55,11 @@ impl Options {
     /// What a command costs; 0: it is none.
     pub fn cost(&self, method: &MethodDescriptor) -> u32 {
         method.options().get_extension(&self.cost).as_u32().unwrap_or_default()
+    }
+
+    /// Whether that is the cost of each item.
+    pub fn costs_each(&self, method: &MethodDescriptor) -> bool {
+        method.options().get_extension(&self.cost_each).as_bool() == Some(true)
     }
 
     pub fn is_secret(&self, field: &FieldDescriptor) -> bool {

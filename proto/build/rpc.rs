@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proc_macro2::TokenStream;
 use protox::prost_reflect::{
-    DescriptorPool, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor, ServiceDescriptor,
+    DescriptorPool, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor, MethodDescriptor, ServiceDescriptor,
 };
 use quote::quote;
 
@@ -133,7 +133,15 @@ fn costs(pool: &DescriptorPool, options: &Options) -> Fallible<TokenStream> {
         if points == 0 && method.input().get_field_by_name(REQUEST_ID).is_some() {
             return Err(format!("{name}: a command without a cost"));
         }
-        let cost = if points > 0 { quote!(Cost::Points(#points)) } else { rows(&method.input()) };
+        let cost = match (points, options.costs_each(&method)) {
+            (0, _) => rows(&method.input()),
+            (_, false) => quote!(Cost::Points(#points)),
+            (_, true) => {
+                let list = list(&method.input()).ok_or_else(|| format!("{name}: a cost of each item of no list"))?;
+                let field = list.number();
+                quote!(Cost::Each { points: #points, field: #field })
+            }
+        };
         Ok(quote!((#name, #cost)))
     });
     let costs = costs.collect::<Result<Vec<_>, _>>()?;
@@ -143,13 +151,18 @@ fn costs(pool: &DescriptorPool, options: &Options) -> Fallible<TokenStream> {
     })
 }
 
+/// The list of what a request is about.
+fn list(request: &MessageDescriptor) -> Option<FieldDescriptor> {
+    request.fields().find(|field| field.is_list() && field.name() != AT_LEAST)
+}
+
 /// How many rows a request asks for: the size of a page, or the items of its one list.
 fn rows(request: &MessageDescriptor) -> TokenStream {
     if let Some(field) = request.get_field_by_name(PAGE_SIZE) {
         let field = field.number();
         return quote!(Cost::Page { field: #field });
     }
-    match request.fields().find(|field| field.is_list() && field.name() != AT_LEAST) {
+    match list(request) {
         Some(items) => {
             let field = items.number();
             quote!(Cost::Items { field: #field })

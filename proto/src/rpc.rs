@@ -29,6 +29,11 @@ pub enum Cost {
     Items {
         field: u32,
     },
+    /// So many points for each value of this field of the request, at least for one.
+    Each {
+        points: u32,
+        field: u32,
+    },
 }
 
 /// A request that names what its answer has to have seen.

@@ -17,6 +17,10 @@ pub(crate) fn points(cost: Cost, request: &[u8]) -> u64 {
         Cost::Points(points) => return points.into(),
         Cost::Page { field } => rows_of_page(last_number(field, message).unwrap_or(0)),
         Cost::Items { field } => values(field, message).map_or(0, |(count, _)| count),
+        Cost::Each { points, field } => {
+            let items = values(field, message).map_or(0, |(count, _)| count);
+            return items.max(1).saturating_mul(points.into());
+        }
     };
     rows.div_ceil(ROWS_PER_POINT).max(1)
 }
@@ -60,6 +64,7 @@ fn values(field: u32, mut message: &[u8]) -> Result<(u64, Option<u64>), DecodeEr
 #[cfg(test)]
 mod tests {
     use kith_proto::feeds::v1::GetHomeFeedRequest;
+    use kith_proto::messaging::v1::{AddMembersRequest, CreateGroupRequest};
     use kith_proto::posts::v1::BatchGetPostsRequest;
     use kith_proto::rpc::COSTS;
     use prost::Message;
@@ -89,6 +94,16 @@ mod tests {
             let request = BatchGetPostsRequest { post_ids, at_least };
             assert_eq!(cost_of("/BatchGetPosts", &request), cost, "{items}");
         }
+    }
+
+    #[test]
+    fn whoever_is_put_into_a_group_costs_as_much_as_a_conversation_of_two() {
+        for (members, cost) in [(0, 3), (1, 3), (2, 6), (99, 297)] {
+            let (member_ids, account_ids) = (vec!["0".repeat(32); members], vec!["0".repeat(32); members]);
+            assert_eq!(cost_of("/CreateGroup", &CreateGroupRequest { member_ids, ..Default::default() }), cost);
+            assert_eq!(cost_of("/AddMembers", &AddMembersRequest { account_ids, ..Default::default() }), cost);
+        }
+        assert_eq!(cost_of("/GetOrCreateDirect", &CreateGroupRequest::default()), 3);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use kith_proto::errors::v1::Reason;
-use kith_proto::rpc::Cost;
 use kith_runtime::Runtime;
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -192,7 +191,7 @@ where
         let claims =
             request.headers().contains_key(AUTHORIZATION) || request.extensions().get::<PeerIdentity>().is_some();
         let claims = if claims { Who::Known } else { Who::Anonymous };
-        if !method.is_streaming() && !edge.admission.has_room(claims) {
+        if !edge.admission.has_room(claims) {
             return Box::pin(async move { Ok(edge.shed(&method, request.into_body()).await) });
         }
         Box::pin(async move { Ok(edge.serve(method, inner, request).await) })
@@ -233,8 +232,7 @@ impl EdgeShared {
         let (authentication, sources, fit) = self.recognise(&mut request);
         let (who, source) = (Who::from(&authentication), sources.caller);
         let entered = match fit.and_then(|()| self.rules.deadlines.admit(request.headers())) {
-            Ok(deadline) if call.method.is_streaming() => Ok((deadline, None)),
-            Ok(deadline) => self.enter(&mut request, deadline, (who, &source), call.method.cost()).await,
+            Ok(deadline) => self.enter(&mut request, deadline, (who, &source), &call.method).await,
             Err(failure) => {
                 take_rest(request.body_mut()).await;
                 Err(failure)
@@ -248,24 +246,30 @@ impl EdgeShared {
         self.call(call, entered, inner, request).instrument(span).await
     }
 
-    /// All of the request, and then a place, if the rate allows the call.
+    /// All of the request, and then a place, if the rate allows the call. The request of a stream may go on as long as it does: one
+    /// costs what its method costs, whatever is asked.
     async fn enter(
         &self,
         request: &mut Request<Body>,
         deadline: Deadline,
         (who, source): (Who, &Source),
-        cost: Cost,
+        method: &RpcMethod,
     ) -> Result<Entry, Failure> {
         let connection = connection_of(request);
         let body = request.body_mut();
         let late = deadline.answer_by().min(Instant::now() + Duration::from_secs(REQUEST_ARRIVES_SECONDS));
-        let whole = arriving::whole(body, &connection.arriving, (self.admission.arriving(who), source));
+        let whole = async {
+            if method.is_streaming() {
+                return Ok(None);
+            }
+            arriving::whole(body, &connection.arriving, (self.admission.arriving(who), source)).await.map(Some)
+        };
         let whole = tokio::time::timeout_at(late, whole).await.map_err(|_| late_request())?;
         let entered = whole.and_then(|whole| {
             let place = self.admission.admit(who, source).ok_or_else(Failure::overloaded)?;
-            self.rates.charge(source, cost::points(cost, &whole))?;
-            *body = Body::new(Full::new(whole));
-            Ok((deadline, Some(place)))
+            self.rates.charge(source, cost::points(method.cost(), whole.as_deref().unwrap_or_default()))?;
+            whole.into_iter().for_each(|whole| *body = Body::new(Full::new(whole)));
+            Ok((deadline, place))
         });
         if entered.is_err() {
             take_rest(body).await;
@@ -287,9 +291,9 @@ impl EdgeShared {
             Err(failure) => Err(failure),
             Ok((deadline, place)) => {
                 request.extensions_mut().insert(deadline);
-                match place {
-                    None => self.open(deadline, inner, request).await,
-                    Some(place) => self.answer(deadline, place, inner, request).await,
+                match call.method.is_streaming() {
+                    true => self.open(deadline, place, inner, request).await,
+                    false => self.answer(deadline, place, inner, request).await,
                 }
             }
         };
@@ -298,10 +302,12 @@ impl EdgeShared {
         response
     }
 
-    /// A stream: it keeps its place until its end, and starts within the deadline. It ends once its caller may not call any more.
+    /// A stream: it keeps its place among the streams until its end, and starts within the deadline; until then it is a call in flight
+    /// too. It ends once its caller may not call any more.
     async fn open<S>(
         &self,
         deadline: Deadline,
+        in_flight: Taken,
         inner: S,
         request: Request<Body>,
     ) -> Result<(Code, Response<Body>), Failure>
@@ -314,6 +320,7 @@ impl EdgeShared {
         let places = Places::new((own, place), metrics);
         let watch = Watch::of((&self.verifier, &self.principals), &request);
         let response = with_reason(handle(deadline, inner, request).await?);
+        drop(in_flight);
         Ok((code_in(response.headers()), response.map(|body| Body::new(Open::new(body, watch, places)))))
     }
 
@@ -337,8 +344,8 @@ impl EdgeShared {
     }
 }
 
-/// The deadline of an admitted call, and its place. A stream takes a separate one.
-type Entry = (Deadline, Option<Taken>);
+/// The deadline of an admitted call, and its place among those in flight.
+type Entry = (Deadline, Taken);
 
 async fn handle<S>(deadline: Deadline, mut inner: S, request: Request<Body>) -> Result<Response<Body>, Failure>
 where

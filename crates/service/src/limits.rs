@@ -227,7 +227,7 @@ limits! {
     RPCS_IN_FLIGHT_ANONYMOUS: usize = 128;
     /// One more place, stream, connection or byte is given while the source holds less than what is free; to a service less than so many times that.
     SHARE_OF_SERVICES: usize = 4;
-    /// Points an hour of an account's rate, unless `rate_account` is set: what creates costs 3, what changes 2, what deletes 1, what reads 1 per `ROWS_PER_POINT` rows asked for.
+    /// Points an hour of an account's rate, unless `rate_account` is set: what creates costs 3 (a group for each member), what changes 2, what deletes 1, what reads 1 per `ROWS_PER_POINT` rows asked for, a stream of updates 20.
     RATE_ACCOUNT_PER_HOUR: u64 = 5_000;
     /// Points of it at once.
     RATE_ACCOUNT_BURST: u64 = 1_000;

@@ -55,6 +55,14 @@ impl Pair {
         Sight::of(self.mine.blocking, self.theirs.blocking)
     }
 
+    /// As callers see it at that time: of an account that is not there, or away, only that I block it, which is no news to me.
+    pub fn shown(&self, is_hidden: bool, target_id: String, now: Timestamp) -> Relationship {
+        match is_hidden && !self.mine.blocking {
+            true => Relationship { target_id, ..Relationship::default() },
+            false => self.present(target_id, now),
+        }
+    }
+
     /// As callers see it at that time. A follow that cannot last is over; of whoever blocks me I see what I did alone.
     pub fn present(&self, target_id: String, now: Timestamp) -> Relationship {
         let (mine, theirs) = (&self.mine, &self.theirs);

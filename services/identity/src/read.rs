@@ -9,8 +9,8 @@ use kith_log::{LogPartition, Position, topics};
 use kith_proto::errors::v1::Reason;
 use kith_proto::identity::v1::{
     Account, AccountEntry, BatchGetAccountsRequest, BatchGetAccountsResponse, BatchGetRelationshipsRequest,
-    BatchGetRelationshipsResponse, GetAccountRequest, GetAccountResponse, Relationship, ResolveHandleRequest,
-    ResolveHandleResponse, rpc,
+    BatchGetRelationshipsResponse, GetAccountRequest, GetAccountResponse, ResolveHandleRequest, ResolveHandleResponse,
+    rpc,
 };
 use kith_relations::account::{ACCOUNTS, AccountRow, account, by_handle};
 use kith_relations::away;
@@ -121,10 +121,7 @@ impl Reads<rpc::BatchGetRelationships> for Accounts {
         let (pairs, apart) =
             try_join!(pairs(&seen.state, &seen.viewer, &others), away::among(&seen.state, others.iter().copied()))?;
         let now = seen.now();
-        let one = |(pair, id): (&Pair, String)| match apart.away.contains(&id) {
-            true => Relationship { target_id: id, ..Relationship::default() },
-            false => pair.present(id, now),
-        };
+        let one = |(pair, id): (&Pair, String)| pair.shown(apart.away.contains(&id), id, now);
         let relationships = pairs.iter().zip(target_ids).map(one).collect();
         Ok(BatchGetRelationshipsResponse { relationships, ..BatchGetRelationshipsResponse::default() })
     }

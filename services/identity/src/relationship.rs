@@ -70,8 +70,9 @@ impl Wish {
 #[derive(Debug, Clone, Default)]
 pub struct Before {
     pub pair: Pair,
-    /// Also not while it is away.
     pub target_exists: bool,
+    /// It exists, and looks to others as if it did not.
+    pub target_away: bool,
     /// Whether who wants to follow the target asks.
     pub target_is_private: bool,
     /// The version of the events that is open.
@@ -116,12 +117,12 @@ fn may(before: &Before, command: &Command) -> Result<(), Rejection> {
         // Whoever is not there, or blocks the actor, does not follow it.
         Wish::RemoveFollower | Wish::Answer { accepts: false } => Ok(()),
         // Nor does it ask to.
-        Wish::Answer { accepts: true } => match sight.is_clear() && before.target_exists {
+        Wish::Answer { accepts: true } => match sight.is_clear() && before.target_exists && !before.target_away {
             true => Ok(()),
             false => Err(Rejection::NoRequest),
         },
         Wish::Follow { .. } | Wish::Block if !before.target_exists => Err(Rejection::AccountNotFound),
-        Wish::Follow { .. } if !sight.shows_account() => Err(Rejection::AccountNotFound),
+        Wish::Follow { .. } if before.target_away || !sight.shows_account() => Err(Rejection::AccountNotFound),
         Wish::Follow { .. } if !sight.is_clear() => Err(Rejection::Blocked),
         Wish::Follow { .. } | Wish::Block => Ok(()),
     }
@@ -204,8 +205,8 @@ impl Noun for Relationships {
         let rests_on = pair.mine_position;
         let events_open = seen.events_open();
         let target_is_private = account.as_ref().is_some_and(|found| found.row.private);
-        let target_exists = account.is_some_and(|found| !found.row.away);
-        let before = Before { pair, target_exists, target_is_private, events_open, seen_target_offset };
+        let (target_exists, target_away) = account.map_or((false, false), |found| (true, found.row.away));
+        let before = Before { pair, target_exists, target_away, target_is_private, events_open, seen_target_offset };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
@@ -301,10 +302,7 @@ impl Before {
 
     /// As callers see it: nothing of an account that is not there.
     fn present(&self, target_id: String, now: Timestamp) -> Relationship {
-        match self.target_exists {
-            true => self.pair.present(target_id, now),
-            false => Relationship { target_id, ..Relationship::default() },
-        }
+        self.pair.shown(!self.target_exists || self.target_away, target_id, now)
     }
 }
 

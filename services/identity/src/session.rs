@@ -31,7 +31,11 @@ pub static SESSIONS: Table = Table {
     partition: &[Column::text("account_id")],
     clustering: &[Column::timestamp("at"), Column::text("id")],
     order: Order::Descending,
-    sections: &[Section::of::<PlaceRow>("session_by_time"), Section::of::<SessionRow>("session")],
+    sections: &[
+        Section::of::<PlaceRow>("session_by_time"),
+        Section::of::<SessionRow>("session"),
+        Section::of::<StateAskedRow>("state_asked"),
+    ],
     summary: Account::COLUMNS,
 };
 
@@ -77,6 +81,13 @@ row! {
     }
 }
 
+row! {
+    /// That the account be away, or there, was asked for by the record of this id; under time 0. Kept for ever, as the verdicts of
+    /// presences are: both folds pass over the same copies, however late, and so never differ in whether the account is away.
+    #[derive(Debug, Clone, Default, PartialEq)]
+    pub struct StateAskedRow in 2 { pub deactivates: bool }
+}
+
 impl SessionRow {
     pub fn newest(&self) -> Timestamp {
         self.create_time.max(self.use_time).max(self.end_time)
@@ -101,6 +112,8 @@ pub struct Before {
     pub account: Account,
     /// The session that the record names, if it names one that is there.
     pub session: Option<SessionRow>,
+    /// Whether the record asks once more for a change of the account's state.
+    pub is_asked_again: bool,
 }
 
 impl Before {
@@ -160,7 +173,7 @@ impl Before {
                 }
             }
             Private::AccountStateRequested(event) => {
-                if self.account.applied.insert(record.id) && self.account.away != event.deactivates {
+                if !self.is_asked_again && self.account.away != event.deactivates {
                     self.account.away = event.deactivates;
                     if event.deactivates {
                         self.end_all_but("", next);

@@ -85,12 +85,14 @@ pub fn apply(rows: &mut Rows, summary: &mut Summary, event: &MessagingEvent, rec
     match event {
         MessagingEvent::GroupCreated(event) => summary.create_group(event, record),
         MessagingEvent::MembersAdded(event) => {
-            let before = |account: &str| rows.get::<FormerRow>(of_former(account)).unwrap_or_default().windows;
+            // Of ids that are none no rows are loaded: nobody has them, and nobody is seated under them.
+            let former = |account: &str| rows.get::<FormerRow>(of_former(account)).unwrap_or_default().windows;
+            let before = |account: &str| if are_ids(&[account]) { former(account) } else { Windows::default() };
             summary.add(&event.actor_id, &event.members, (intent_offset, record), before);
         }
-        MessagingEvent::MemberRemoved(event) => leave(rows, summary, &event.account_id),
+        MessagingEvent::MemberRemoved(event) => leave(rows, summary, &event.account_id, false),
         MessagingEvent::MemberLeft(event) => {
-            leave(rows, summary, &event.account_id);
+            leave(rows, summary, &event.account_id, true);
             summary.make_owner(&event.successor_id);
         }
         MessagingEvent::MemberRoleSet(event) => summary.set_role(&event.account_id, event.role),
@@ -100,8 +102,8 @@ pub fn apply(rows: &mut Rows, summary: &mut Summary, event: &MessagingEvent, rec
     true
 }
 
-fn leave(rows: &mut Rows, summary: &mut Summary, account_id: &str) {
-    if let Some(windows) = summary.leave(account_id) {
+fn leave(rows: &mut Rows, summary: &mut Summary, account_id: &str, goes: bool) {
+    if let Some(windows) = summary.leave(account_id, goes) {
         rows.put(of_former(account_id), FormerRow { windows });
     }
 }

@@ -20,7 +20,7 @@ use kith_proto::messaging::private::v1::{
 use kith_proto::messaging::v1::{Conversation, GroupTitle, MemberRole};
 use kith_proto::time;
 use kith_relations::are_ids;
-use kith_relations::revision::takes;
+use kith_relations::revision::{intent_after, takes};
 use kith_service::Failure;
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::Verdict;
@@ -135,8 +135,11 @@ impl Contest for Groups {
         of_group().to_vec()
     }
 
-    fn judge(group: &mut GroupSummary, event: &GroupChangeRequested, _: &Record) -> ClaimRow {
+    fn judge(group: &mut GroupSummary, event: &GroupChangeRequested, record: &Record) -> ClaimRow {
         let judged = group.judge(event);
+        if judged.is_ok() {
+            group.changed_next = intent_after(record.position.offset);
+        }
         ClaimRow {
             won: judged.is_ok(),
             refusal: judged.err().map_or(0, |refusal| refusal as i64),
@@ -195,6 +198,15 @@ fn intent(before: &Before, asked: &Asked, command: &Command) -> GroupChangeReque
 }
 
 impl Before {
+    /// Whether the group is so already. Titles are closed, and an update of one counts whatever it says.
+    fn is_in_effect(&self, command: &Command) -> bool {
+        match &command.change {
+            Change::Add { .. } => self.invited.is_empty(),
+            Change::SetRole { account_id, role } => self.group.roster.role(account_id) == Some(*role),
+            Change::Create { .. } | Change::Remove { .. } | Change::SetTitle { .. } | Change::Leave { .. } => false,
+        }
+    }
+
     fn refused(&self, refusal: Refusal, asked: &Asked) -> Rejection {
         match refusal {
             Refusal::NotInIt if self.summary.is_direct() && self.summary.members.get(&asked.actor).is_some() => {
@@ -228,14 +240,14 @@ impl Noun for Groups {
             try_join!(conversation::summary(state, conversation_id), invited::of(state, asked, command, &group))?;
         let summary = found.row;
         let newest = summary.activity_time().max(invited::newest(&invited));
-        let rests_on = claim.as_ref().map(|claim| claim.position);
+        let rests_on = claim.as_ref().map(|claim| claim.position).or(group.last_change());
         let is_open = seen.events_open() >= GROUP_EVENTS;
         let before = Before { group, claim: claim.map(|claim| claim.row), summary, invited, is_open };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
-    /// The intent to append; `None`: it is in the log already. Whether it wins, the log says; what would lose in the group as it
-    /// stands is refused here.
+    /// The intent to append; `None`: it is in the log already, or what it asks for is in effect. Whether it wins, the log says; what would
+    /// lose in the group as it stands is refused here.
     fn decide(before: &Before, asked: &Asked, command: &Command) -> Result<Option<Private>, Rejection> {
         match &before.claim {
             Some(claim) if claim.payload_digest[..] == asked.digest[..] => return Ok(None),
@@ -245,6 +257,9 @@ impl Noun for Groups {
         let intent = intent(before, asked, command);
         let judged = before.group.clone().judge(&intent);
         judged.map_err(|refusal| before.refused(refusal, asked))?;
+        if before.is_in_effect(command) {
+            return Ok(None);
+        }
         if !before.is_open {
             return Err(Rejection::EventsNotOpen);
         }
@@ -256,18 +271,22 @@ impl Noun for Groups {
     fn evolve(_: &mut Before, _: &Record) {}
 }
 
-/// The verdict on a change, which is folded by now; of one that won the group as it stands then, with the fact in it. `None` in
-/// it: the caller is not in the group any more.
+/// The verdict on a change, which is folded by now; of one that won the group as it stands then, with the fact in it; of one that was
+/// in effect, with all that was changed before. `None` in it: the caller is not in the group any more.
 async fn settled(seen: &Seen<'_>, asked: &Asked, command: &Command) -> Result<Verdict<Option<Conversation>>, Unknown> {
     let (state, conversation_id) = (&seen.state, &*command.conversation_id);
-    let claim = claim(state, conversation_id, asked.id).await?;
-    let Found { row: claim, position: intent, .. } =
-        claim.ok_or_else(|| Unknown::defect("a folded change of a group has no verdict"))?;
-    if !claim.won {
-        let refusal = Refusal::of(claim.refusal).unwrap_or(Refusal::Void);
-        let rejection = Rejection::of(refusal, kith_relations::revision::shown(claim.revision));
-        return Ok(Verdict::Lost(Failure::from(rejection)));
-    }
+    let intent = match claim(state, conversation_id, asked.id).await? {
+        Some(Found { row: claim, .. }) if !claim.won => {
+            let refusal = Refusal::of(claim.refusal).unwrap_or(Refusal::Void);
+            let rejection = Rejection::of(refusal, kith_relations::revision::shown(claim.revision));
+            return Ok(Verdict::Lost(Failure::from(rejection)));
+        }
+        Some(won) => won.position,
+        None => {
+            let last = group(state, conversation_id).await?.last_change();
+            last.ok_or_else(|| Unknown::defect("a folded change of a group has no verdict"))?
+        }
+    };
     let look = || async {
         let key = Key::text(conversation_id);
         let group = state.row::<GroupRow>(&CONVERSATIONS, &key, of_group()).await?;

@@ -6,11 +6,12 @@
 
 mod shown;
 pub mod walk;
+mod whole;
 
 use async_trait::async_trait;
 use futures::try_join;
 use kith_content::{Content, Opener};
-use kith_fold::{Effect, Found, State};
+use kith_fold::Effect;
 use kith_proto::messaging::v1::{
     Consent, Conversation, ConversationKind, ConversationList, GetUnreadCountsRequest, GetUnreadCountsResponse,
     GroupTitle, LastMessage, ListConversationsRequest, ListConversationsResponse, MemberRole, MessagePreview,
@@ -23,7 +24,7 @@ use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
 use kith_service::query::{Lists, PageAsk, Reads};
 use kith_service::{Failure, limits};
-use kith_tables::{Column, Key, MAX_SLICE_ROWS, Order, RowRange, Section, StoreError, Table, Timestamp, Value, row};
+use kith_tables::{Column, Key, Order, Section, Table, Timestamp, Value, row};
 
 use crate::MessagingService;
 use crate::members::Member;
@@ -35,9 +36,8 @@ use crate::view::{FOR_EVER, View};
 use shown::in_sight;
 pub use shown::seen_by;
 use walk::{Reader, Walk};
-
-/// Conversations of one account whose unread messages are counted; more than these are left out, and the answer says so.
-pub const CONVERSATIONS_PER_INBOX: usize = 10_000;
+pub use whole::CONVERSATIONS_PER_INBOX;
+use whole::whole;
 
 pub static INBOX: Table = Table {
     name: "inbox",
@@ -354,31 +354,5 @@ impl Reads<rpc::GetUnreadCounts> for Inboxes {
             incomplete: inbox.incomplete,
             ..GetUnreadCountsResponse::default()
         })
-    }
-}
-
-/// What an account's inbox holds.
-struct Inbox {
-    /// In no order that means anything.
-    conversations: Vec<Found<InboxRow>>,
-    /// Whether some are missing, as there are too many.
-    incomplete: bool,
-}
-
-/// The whole inbox of an account, at most [`CONVERSATIONS_PER_INBOX`]: a sum over all needs them all.
-async fn whole(state: &State, account_id: &str) -> Result<Inbox, StoreError> {
-    let key = Key::text(account_id);
-    let mut conversations: Vec<Found<InboxRow>> = Vec::new();
-    loop {
-        let after = conversations.last().map(|last| last.clustering.clone());
-        let range = RowRange { after, ..RowRange::all::<InboxRow>() };
-        let page = state.slice::<InboxRow>(&INBOX, &key, range, MAX_SLICE_ROWS).await?;
-        let is_last = page.len() < MAX_SLICE_ROWS;
-        conversations.extend(page);
-        if is_last || conversations.len() > CONVERSATIONS_PER_INBOX {
-            let incomplete = conversations.len() > CONVERSATIONS_PER_INBOX;
-            conversations.truncate(CONVERSATIONS_PER_INBOX);
-            return Ok(Inbox { conversations, incomplete });
-        }
     }
 }

@@ -7,7 +7,7 @@ use kith_relations::sight::Viewer;
 use kith_service::Failure;
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
-use kith_service::query::{Lists, PageAsk};
+use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_tables::Value;
 
 use crate::members::Member;
@@ -45,9 +45,11 @@ impl Lists<rpc::ListMembers> for ListedMembers {
         let next = left.next().and(found.last()).map(|last| vec![last.account_id.as_str().into()]);
         let sights =
             Viewer::new(&seen.state, &seen.viewer).meetings(found.iter().map(|member| &*member.account_id)).await?;
-        let shown = found.into_iter().filter(|member| sights.of(&member.account_id).shows_account());
-        let members = shown.map(|member| present(&summary, member)).collect();
-        Ok((ListMembersResponse { members, ..ListMembersResponse::default() }, next))
+        let (shown, hidden): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|member| sights.of(&member.account_id).shows_account());
+        let members = shown.into_iter().map(|member| present(&summary, member)).collect();
+        let omitted_count = omitted_count(hidden.len());
+        Ok((ListMembersResponse { members, omitted_count, ..ListMembersResponse::default() }, next))
     }
 }
 
@@ -55,6 +57,6 @@ fn present(summary: &Summary, member: &Member) -> Shown {
     Shown {
         account_id: member.account_id.clone(),
         role: member.role().into(),
-        join_time: Some(time::of_us(summary.opened(member).0)),
+        join_time: Some(time::of_us(summary.joined(member).0)),
     }
 }

@@ -18,7 +18,7 @@ use kith_proto::time;
 use kith_relations::sight::{Sights, Viewer};
 use kith_service::ids::parse_id;
 use kith_service::kit::Seen;
-use kith_service::query::{Lists, PageAsk};
+use kith_service::query::{Lists, PageAsk, omitted_count};
 use kith_service::{Failure, limits};
 use kith_tables::{Key, StoreError, Value};
 use kith_text::beginning;
@@ -70,7 +70,7 @@ impl Lists<rpc::ListMessages> for Listing {
     ) -> Result<(ListMessagesResponse, Option<Vec<Value>>), Failure> {
         let conversation_id = wanted.conversation_id.as_str();
         let begins = page.after.is_none() && !wanted.from_id.is_empty();
-        let Page { summary, rows, next } = if begins {
+        let Page { summary, rows, next, left_out } = if begins {
             let (number, sender_id, page) = beginning_at(seen, &wanted, page).await?;
             visible::page(seen, conversation_id, &page, Some((number, &sender_id))).await?
         } else {
@@ -80,7 +80,10 @@ impl Lists<rpc::ListMessages> for Listing {
         let opener = seen.opener();
         let messages = rows.into_iter().map(|found| around.present(&opener, found, conversation_id)).collect();
         let public_markers = around.markers(&summary);
-        Ok((ListMessagesResponse { messages, public_markers, ..ListMessagesResponse::default() }, next))
+        let omitted_count = omitted_count(left_out);
+        let response =
+            ListMessagesResponse { messages, public_markers, omitted_count, ..ListMessagesResponse::default() };
+        Ok((response, next))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A table of its own, so that strangers write nothing where the inbox is read. A request stands where it was opened, whatever
 //! is written in it. The row by id is the truth; the row by time only says where to look, and is removed when the request
-//! ends (ADR 20): one counts if the row by id says that the conversation waits.
+//! ends (ADR 20): one counts if the row by id says that the conversation waits there.
 
 use kith_content::Content;
 use kith_fold::{Effect, Found, State};
@@ -50,6 +50,8 @@ row! {
         pub role: i64,
         /// Who put the account into the group.
         pub added_by: String,
+        /// Where its row by time is; one anywhere else is left of another time in the group.
+        pub opened_at: Timestamp,
         pub last_message_id: String,
         pub last_sender_id: String,
         /// How the last message begins; nothing if it was unsent.
@@ -83,12 +85,18 @@ impl RequestRow {
             revision: summary.revision(),
             role: i64::from(i32::from(member.role())),
             added_by: member.seat.as_ref().map(|seat| seat.added_by.clone()).unwrap_or_default(),
+            opened_at: summary.opened(member),
             last_message_id: last.id,
             last_sender_id: last.sender_id,
             last_preview: last.preview,
             last_unsent: last.unsent,
             own_view: member.view,
         }
+    }
+
+    /// Whether it waits in that place.
+    fn waits_at(&self, place: &Found<OpenedRow>) -> bool {
+        self.waits && place.clustering.first() == Some(&self.opened_at.into())
     }
 
     /// A block between these and the account hides it: who is in it beside this one, of a group who put the account there.
@@ -242,7 +250,7 @@ async fn waiting(state: &State, account_id: &str, places: Vec<Found<OpenedRow>>)
     let ids = places.iter().map(|place| by_id(place.text(1)).to_vec());
     let rows = state.rows::<RequestRow>(&REQUESTS, &Key::text(account_id), ids).await?;
     let request = |(place, row): (Found<OpenedRow>, Option<Found<RequestRow>>)| {
-        let row = row.map(|found| found.row).filter(|row| row.waits)?;
+        let row = row.map(|found| found.row).filter(|row| row.waits_at(&place))?;
         Some(Request { conversation_id: place.text(1).to_owned(), row })
     };
     let requests: Vec<Request> = places.into_iter().zip(rows).filter_map(request).collect();
@@ -266,6 +274,17 @@ fn coarsely(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_counts_only_where_the_request_waits() {
+        let place = |at: i64| {
+            let clustering = vec![Timestamp(at).into(), "group".into()];
+            Found { clustering, position: 7, row: OpenedRow { asked: true } }
+        };
+        let row = RequestRow { waits: true, opened_at: Timestamp(5), ..RequestRow::default() };
+        assert_eq!([4, 5, 6].map(|at| row.waits_at(&place(at))), [false, true, false]);
+        assert!(!RequestRow { waits: false, ..row }.waits_at(&place(5)));
+    }
 
     #[test]
     fn what_is_not_listed_is_told_coarsely() {

@@ -24,6 +24,8 @@ row! {
         pub member_limit: i64,
         /// How many updates of the title have won.
         pub updates: i64,
+        /// One more than the offset of the last intent that won.
+        pub changed_next: i64,
     }
 }
 
@@ -80,8 +82,13 @@ impl GroupSummary {
                 let (won, _) = revision::judge(&mut self.updates, change.expected_revision, has_title);
                 if won { Ok(()) } else { Err(Refusal::Stale) }
             }
-            Change::Leaving(change) => self.leave(actor, &change.successor_id),
+            Change::Leaving(change) => self.leave((actor, role), &change.successor_id),
         }
+    }
+
+    /// The offset of the last intent that won; `None`: there is no group.
+    pub fn last_change(&self) -> Option<u64> {
+        self.changed_next.checked_sub(1).and_then(|last| u64::try_from(last).ok())
     }
 
     /// The revision of the title.
@@ -120,6 +127,10 @@ impl GroupSummary {
     }
 
     fn remove(&mut self, (actor, role): (&str, MemberRole), account: &str) -> Result<(), Refusal> {
+        // Whoever removes nobody learns of nobody whether it is in the group.
+        if !role::manages(role) {
+            return Err(Refusal::RoleMissing);
+        }
         let other = self.roster.role(account).ok_or(Refusal::NoSuchMember)?;
         if actor == account {
             return Err(Refusal::Void);
@@ -137,7 +148,11 @@ impl GroupSummary {
         self.take_if_owned(roster)
     }
 
-    fn leave(&mut self, account: &str, successor: &str) -> Result<(), Refusal> {
+    /// Only owners make others owners, also when they leave.
+    fn leave(&mut self, (account, role): (&str, MemberRole), successor: &str) -> Result<(), Refusal> {
+        if !successor.is_empty() && role != MemberRole::Owner {
+            return Err(Refusal::RoleMissing);
+        }
         let mut roster = self.roster.clone();
         roster.0.remove(account);
         if !successor.is_empty() {

@@ -9,8 +9,8 @@ use kith_tables::Timestamp;
 use crate::role;
 use crate::windows::Windows;
 
-/// Shown as `m8.12.1700.55`: role, number, last message before, since when, by the record at which offset; then `^` and who added
-/// it, while that is of use; then `~` and the times before.
+/// Shown as `m8.12.1700.55`: role, number, last message before, since when, by the record at which offset; then `@` and where it stands
+/// among the requests, if not there; then `^` and who added it, while that is of use; then `~` and the times before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seat {
     pub role: MemberRole,
@@ -19,6 +19,8 @@ pub struct Seat {
     /// The number of the last message before it.
     pub from: i64,
     pub joined: Timestamp,
+    /// Where the group stands, or stood, among the member's requests, if it was asked.
+    pub opened: Timestamp,
     /// The record that it began with, in the conversation's log partition.
     pub began: Offset,
     /// Who added the member, while the group waits among its requests; else empty.
@@ -36,14 +38,18 @@ impl Seat {
     pub fn parse(shown: &str) -> Option<Self> {
         let (shown, before) = shown.split_once('~').unwrap_or((shown, ""));
         let (shown, added_by) = shown.split_once('^').unwrap_or((shown, ""));
+        let (shown, opened) = shown.split_once('@').map_or((shown, None), |(rest, opened)| (rest, Some(opened)));
         let (letter, numbers) = shown.split_at_checked(1)?;
         let mut numbers = numbers.split('.');
         let mut next = || numbers.next();
+        let (number, from) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let joined = Timestamp(next()?.parse().ok()?);
         let seat = Self {
             role: role::parse(letter)?,
-            number: next()?.parse().ok()?,
-            from: next()?.parse().ok()?,
-            joined: Timestamp(next()?.parse().ok()?),
+            number,
+            from,
+            joined,
+            opened: opened.map_or(Some(joined), |opened| opened.parse().ok().map(Timestamp))?,
             began: next()?.parse().ok()?,
             added_by: added_by.to_owned(),
             before: Windows::parse(before)?,
@@ -54,8 +60,11 @@ impl Seat {
 
 impl fmt::Display for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { role, number, from, joined, began, added_by, before } = self;
+        let Self { role, number, from, joined, opened, began, added_by, before } = self;
         write!(f, "{}{number}.{from}.{}.{began}", role::letter(*role), joined.0)?;
+        if opened != joined {
+            write!(f, "@{}", opened.0)?;
+        }
         if !added_by.is_empty() {
             write!(f, "^{added_by}")?;
         }
@@ -78,6 +87,7 @@ mod tests {
             number: 8,
             from: 12,
             joined: Timestamp(1_700),
+            opened: Timestamp(1_700),
             began: 55,
             added_by: String::new(),
             before: Windows::default(),
@@ -85,11 +95,15 @@ mod tests {
         assert_eq!(seat.to_string(), "m8.12.1700.55");
         assert_eq!(Seat::parse(&seat.to_string()), Some(seat.clone()));
         seat.added_by = "ada".to_owned();
-        seat.before.close(Window { from: 1, to: 3, joined: Timestamp(9), asked: true, listed: false });
-        assert_eq!(seat.to_string(), "m8.12.1700.55^ada~1-3@9?");
+        let (opened, asked, listed, refused) = (Timestamp(9), true, false, false);
+        seat.before.close(Window { from: 1, to: 3, opened, asked, listed, refused });
+        seat.opened = Timestamp(9);
+        assert_eq!(seat.to_string(), "m8.12.1700.55@9^ada~1-3@9?");
         assert_eq!(Seat::parse(&seat.to_string()), Some(seat.clone()));
         assert_eq!([1, 2, 3, 4, 12, 13].map(|number| seat.shows(number)), [false, true, true, false, false, true]);
-        for damaged in ["", "x1.2.3.4", "m1.2.3", "m1.2.3.4.5", "m1.-2.3.4", "ma.2.3.4", "m1.2.3.4~x", "é1.2.3.4"] {
+        for damaged in
+            ["", "x1.2.3.4", "m1.2.3", "m1.2.3.4.5", "m1.-2.3.4", "ma.2.3.4", "m1.2.3.4~x", "m1.2.3.4@x", "é1.2.3.4"]
+        {
             assert_eq!(Seat::parse(damaged), None, "{damaged}");
         }
     }

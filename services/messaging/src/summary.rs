@@ -96,8 +96,13 @@ impl Summary {
         if self.is_group() { self.updates.saturating_add(1) } else { 0 }
     }
 
-    /// When it was opened for the member.
+    /// Where it stands among the member's requests, if it waits there.
     pub fn opened(&self, member: &Member) -> Timestamp {
+        member.seat.as_ref().map_or(self.create_time, |seat| seat.opened)
+    }
+
+    /// Since when the member is in it.
+    pub fn joined(&self, member: &Member) -> Timestamp {
         member.seat.as_ref().map_or(self.create_time, |seat| seat.joined)
     }
 

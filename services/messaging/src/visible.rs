@@ -23,12 +23,12 @@ use crate::windows::Windows;
 /// Times in a group that one page reads of, each in a read of its own; behind them the page is short.
 const TIMES_PER_PAGE: usize = 4;
 
-/// The messages above a number, up to another one.
+/// The messages above a number, up to another one. That of a present member ends with the last message of the row that says that it is
+/// one: what was written after its removal is in no later read a message that it sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     from: i64,
-    /// `None`: there is no end yet.
-    to: Option<i64>,
+    to: i64,
 }
 
 type Messages = (Vec<Found<MessageRow>>, Option<Vec<Value>>);
@@ -40,6 +40,8 @@ pub struct Page {
     pub rows: Vec<Found<MessageRow>>,
     /// Where the next page begins; `None`: this is the last.
     pub next: Option<Vec<Value>>,
+    /// Messages that a block leaves out.
+    pub left_out: usize,
 }
 
 /// Whether a member sees the message of that number and sender. In a direct conversation it sees all, whatever has become of the other
@@ -54,10 +56,12 @@ pub async fn sees(
     if !summary.is_group() {
         return Ok(true);
     }
-    Ok(member.sees(number) && Viewer::new(state, viewer).meeting(sender_id).await?.is_clear())
+    // Blocks alone: what is written stays for the others while its sender is away.
+    Ok(member.sees(number) && Viewer::new(state, viewer).blocks([sender_id]).await?.of(sender_id).is_clear())
 }
 
-/// A page of what the caller sees, from the newest message on, or from this one if the caller sees it.
+/// A page of what the caller sees, from the newest message on, or from this one if the caller sees it. Messages are read only once it is
+/// known that the caller is, or was, in the conversation: how long it takes to be refused says nothing of what others have there.
 pub async fn page(
     seen: &Seen<'_>,
     conversation_id: &str,
@@ -65,30 +69,29 @@ pub async fn page(
     from: Option<(i64, &str)>,
 ) -> Result<Page, Failure> {
     let key = Key::text(conversation_id);
-    let (found, all) = try_join!(
-        conversation::summary(&seen.state, conversation_id),
-        page.rows::<MessageRow>(seen, &CONVERSATIONS, &key, Vec::new()),
-    )?;
-    let summary = found.row;
+    let summary = conversation::summary(&seen.state, conversation_id).await?.row;
+    let all = || page.rows::<MessageRow>(seen, &CONVERSATIONS, &key, Vec::new());
     if !summary.is_group() {
         summary.members.get(&seen.viewer).ok_or(Rejection::NotFound)?;
-        let (rows, next) = all;
-        return Ok(Page { summary, rows, next });
+        let (rows, next) = all().await?;
+        return Ok(Page { summary, rows, next, left_out: 0 });
     }
     let spans = spans(seen, &key, &summary).await?.ok_or(Rejection::NotFound)?;
     let (rows, next) = match spans[..] {
-        [Span { from: 0, to: None }] => all,
+        [Span { from: 0, to }] if to == summary.last_number => up_to(all().await?, to),
         _ => within(seen, &key, &spans, page).await?,
     };
     let senders = rows.iter().map(|row| &*row.row.sender_id).chain(from.map(|(_, sender)| sender));
-    let sights = Viewer::new(&seen.state, &seen.viewer).meetings(senders).await?;
+    let sights = Viewer::new(&seen.state, &seen.viewer).blocks(senders).await?;
     let is_hidden =
         |(number, sender): (i64, &str)| !spans.iter().any(|span| span.shows(number)) || !sights.of(sender).is_clear();
     if from.is_some_and(is_hidden) {
         return Err(Rejection::MessageNotFound.into());
     }
-    let rows = rows.into_iter().filter(|row| sights.of(&row.row.sender_id).is_clear()).collect();
-    Ok(Page { summary, rows, next })
+    let found = rows.len();
+    let rows: Vec<_> = rows.into_iter().filter(|row| sights.of(&row.row.sender_id).is_clear()).collect();
+    let left_out = found - rows.len();
+    Ok(Page { summary, rows, next, left_out })
 }
 
 /// Those of these messages that the caller sees in a group; in a direct conversation all.
@@ -104,7 +107,7 @@ pub async fn only_seen<'r>(
     let key = Key::text(conversation_id);
     let looks = Viewer::new(&seen.state, &seen.viewer);
     let (spans, sights) =
-        try_join!(spans(seen, &key, summary), looks.meetings(messages.clone().map(|(_, sender)| sender)))?;
+        try_join!(spans(seen, &key, summary), looks.blocks(messages.clone().map(|(_, sender)| sender)))?;
     let spans = spans.unwrap_or_default();
     let is_seen =
         |(number, sender): &(i64, &str)| spans.iter().any(|span| span.shows(*number)) && sights.of(sender).is_clear();
@@ -114,16 +117,21 @@ pub async fn only_seen<'r>(
 /// What the caller sees of a group, the last first; `None`: it never was in it.
 async fn spans(seen: &Seen<'_>, key: &Key, summary: &Summary) -> Result<Option<Vec<Span>>, StoreError> {
     if let Some(seat) = summary.members.get(&seen.viewer).and_then(|member| member.seat.as_ref()) {
-        return Ok(Some(of(&seat.before, Some(seat.from))));
+        return Ok(Some(of(&seat.before, Some(Span { from: seat.from, to: summary.last_number }))));
     }
     let former = seen.state.row::<FormerRow>(&CONVERSATIONS, key, of_former(&seen.viewer)).await?;
     Ok(former.map(|found| of(&found.row.windows, None)))
 }
 
-fn of(windows: &Windows, now: Option<i64>) -> Vec<Span> {
-    let now = now.map(|from| Span { from, to: None });
-    let before = windows.iter().rev().map(|window| Span { from: window.from, to: Some(window.to) });
+fn of(windows: &Windows, now: Option<Span>) -> Vec<Span> {
+    let before = windows.iter().rev().map(|window| Span { from: window.from, to: window.to });
     now.into_iter().chain(before).collect()
+}
+
+/// A page without what was written since.
+fn up_to((mut rows, next): Messages, last: i64) -> Messages {
+    rows.retain(|row| number(&row.clustering).is_some_and(|number| number <= last));
+    (rows, next)
 }
 
 async fn within(seen: &Seen<'_>, key: &Key, spans: &[Span], page: &PageAsk) -> Result<Messages, StoreError> {
@@ -133,9 +141,9 @@ async fn within(seen: &Seen<'_>, key: &Key, spans: &[Span], page: &PageAsk) -> R
     for (read, span) in left.iter().enumerate() {
         if read == TIMES_PER_PAGE {
             // The next page begins with this one.
-            return Ok((rows, span.start()));
+            return Ok((rows, Some(span.start())));
         }
-        let after = if span.has(below) { page.after.clone() } else { span.start() };
+        let after = if span.has(below) { page.after.clone() } else { Some(span.start()) };
         let room = page.size - rows.len();
         let range = RowRange { after, ..RowRange::all::<MessageRow>() };
         let mut found: Vec<Found<MessageRow>> = seen.state.slice(&CONVERSATIONS, key, range, room + 1).await?;
@@ -154,23 +162,22 @@ async fn within(seen: &Seen<'_>, key: &Key, spans: &[Span], page: &PageAsk) -> R
 impl Span {
     /// Whether that number is in it.
     fn shows(&self, number: i64) -> bool {
-        self.from < number && self.to.is_none_or(|to| number <= to)
+        self.from < number && number <= self.to
     }
 
     /// Whether it has numbers below that one.
     fn reaches_below(&self, below: Option<i64>) -> bool {
-        let last = self.to.unwrap_or(i64::MAX).min(below.map_or(i64::MAX, |below| below.saturating_sub(1)));
-        self.from < last
+        self.from < self.to.min(below.map_or(i64::MAX, |below| below.saturating_sub(1)))
     }
 
     /// Whether a page that ended with that number ended in it.
     fn has(&self, below: Option<i64>) -> bool {
-        below.is_some_and(|below| self.to.is_none_or(|to| below <= to))
+        below.is_some_and(|below| below <= self.to)
     }
 
-    /// The place behind which it begins; `None`: with the newest message.
-    fn start(&self) -> Option<Vec<Value>> {
-        self.to.map(|to| vec![to.saturating_add(1).into()])
+    /// The place behind which it begins.
+    fn start(&self) -> Vec<Value> {
+        vec![self.to.saturating_add(1).into()]
     }
 }
 
@@ -192,11 +199,11 @@ mod tests {
     fn the_present_time_comes_first_and_what_is_passed_is_not_read_again() {
         let mut windows = Windows::default();
         for (from, to) in [(0, 3), (5, 5), (5, 8)] {
-            windows.close(Window { from, to, joined: Timestamp(0), asked: false, listed: true });
+            windows.close(Window { from, to, opened: Timestamp(0), asked: false, listed: true, refused: false });
         }
-        let spans = of(&windows, Some(12));
+        let spans = of(&windows, Some(Span { from: 12, to: 14 }));
         let shown: Vec<_> = spans.iter().map(|span| (span.from, span.to)).collect();
-        assert_eq!(shown, [(12, None), (5, Some(8)), (5, Some(5)), (0, Some(3))]);
+        assert_eq!(shown, [(12, 14), (5, 8), (5, 5), (0, 3)]);
         let left = |below| spans.iter().map(|span| span.reaches_below(below)).collect::<Vec<_>>();
         assert_eq!(left(None), [true, true, false, true]);
         assert_eq!(left(Some(13)), [false, true, false, true]);
@@ -204,5 +211,19 @@ mod tests {
         assert_eq!(left(Some(1)), [false; 4]);
         let within = |below| spans.iter().map(|span| span.has(Some(below))).collect::<Vec<_>>();
         assert_eq!((within(7), within(9)), (vec![true, true, false, false], vec![true, false, false, false]));
+    }
+
+    #[test]
+    fn what_is_written_between_the_two_reads_is_on_no_page() {
+        let row = |number: i64| {
+            let clustering = vec![number.into(), "m".into()];
+            Found { clustering, position: 0, row: MessageRow::default() }
+        };
+        let next = Some(vec![2.into(), "m".into()]);
+        let (rows, after) = up_to(((2..=5).rev().map(row).collect(), next.clone()), 3);
+        assert_eq!(rows.iter().filter_map(|row| number(&row.clustering)).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(after, next, "the walk goes on below");
+        let span = Span { from: 0, to: 3 };
+        assert_eq!((span.start(), span.has(Some(5)), span.reaches_below(Some(5))), (vec![4.into()], false, true));
     }
 }

@@ -76,7 +76,7 @@ impl Rows {
     }
 
     /// Why the partition must stop, if it must.
-    pub(crate) fn fault(&self) -> Option<&str> {
+    pub fn fault(&self) -> Option<&str> {
         self.fault.get().map(String::as_str)
     }
 

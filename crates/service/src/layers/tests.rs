@@ -244,6 +244,32 @@ async fn a_rate_is_of_each_source_and_refuses_before_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_costs_points_and_is_in_flight_until_it_begins() {
+    let account = Rate { points_per_hour: 3_600, burst: 39 };
+    let suite = suite_with(EdgeRules { rates: Rates { account, ..Rates::default() }, ..EdgeRules::default() });
+    let stream = || {
+        let mut request = request(&[("authorization", &*suite.bearer)], Body::empty());
+        *request.uri_mut() = "/kith.messaging.v1.UpdateService/StreamUpdates".parse().unwrap();
+        request
+    };
+    let shared = suite.edge.shared.clone();
+    let handler = service_fn(move |request| {
+        assert_eq!(shared.admission.in_flight(), 1);
+        ok(request)
+    });
+    let opened = suite.edge.layer(handler).oneshot(stream()).await.unwrap();
+    assert_eq!(Status::from_header_map(opened.headers()).map(|status| status.code()), None);
+    assert_eq!(suite.edge.shared.admission.in_flight(), 0, "an open one is not");
+    let refused = suite.edge.layer(service_fn(|_| async { panic!("called") })).oneshot(stream()).await.unwrap();
+    let refused = Status::from_header_map(refused.headers()).unwrap();
+    assert_eq!((refused.code(), &*reason(&refused)), (Code::ResourceExhausted, "RATE_LIMITED"));
+    let places = crowd(&suite, Who::Known);
+    let shed = suite.edge.layer(service_fn(|_| async { panic!("called") })).oneshot(stream()).await.unwrap();
+    assert_eq!(&*reason(&Status::from_header_map(shed.headers()).unwrap()), "OVERLOADED");
+    drop(places);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_port_of_operators_lets_in_operators_only_and_says_who_they_are() {
     let proven = OperatorRules { proven: true, by_rights: false };
     let suite = suite_with(EdgeRules { operators: proven, ..EdgeRules::default() });

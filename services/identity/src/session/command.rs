@@ -209,7 +209,8 @@ pub async fn load(state: &State, account_id: &str, session_id: &str) -> Result<L
     let (account, session) = try_join!(account, session)?;
     let position = account.as_ref().map(|found| found.position);
     let account = account.map(|found| found.row).unwrap_or_default();
-    Ok(Loaded { before: Before { account, session: session.map(|found| found.row) }, position })
+    let before = Before { account, session: session.map(|found| found.row), ..Before::default() };
+    Ok(Loaded { before, position })
 }
 
 impl Account {

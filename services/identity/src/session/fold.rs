@@ -6,7 +6,7 @@ use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_tables::{Key, Table};
 
 use super::revoked::{tell_account, tell_session};
-use super::{Before, PlaceRow, SESSIONS, STANDS, SessionRow, of_id};
+use super::{Before, PlaceRow, SESSIONS, STANDS, SessionRow, StateAskedRow, of_id};
 
 /// Folds sessions by account; also the noun of their commands.
 pub struct Sessions;
@@ -18,12 +18,24 @@ impl Fold for Sessions {
 
     fn scope(&self, record: &Record) -> Option<Scope> {
         let (account_id, session_id) = about(record)?;
-        Some(Scope::new(&SESSIONS, Key::text(account_id)).with::<SessionRow>(of_id(session_id)))
+        let scope = Scope::new(&SESSIONS, Key::text(account_id)).with::<SessionRow>(of_id(session_id));
+        Some(match asks_for_state(record) {
+            Some(_) => scope.with::<StateAskedRow>(of_id(&record.id.to_string())),
+            None => scope,
+        })
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some((_, session_id)) = about(record) else { return };
-        let before = Before { account: rows.summary(), session: rows.get::<SessionRow>(of_id(session_id)) };
+        let asked = asks_for_state(record).map(|asked| (of_id(&record.id.to_string()), asked));
+        let before = Before {
+            account: rows.summary(),
+            session: rows.get::<SessionRow>(of_id(session_id)),
+            is_asked_again: asked.as_ref().is_some_and(|(id, _)| rows.get::<StateAskedRow>(id.clone()).is_some()),
+        };
+        if let Some((id, asked)) = asked.filter(|_| !before.is_asked_again) {
+            rows.put(id, asked);
+        }
         let mut after = before.clone();
         after.evolve(record);
         if after.account != before.account {
@@ -54,6 +66,16 @@ impl Fold for Sessions {
 
     fn appends(&self) -> bool {
         true
+    }
+}
+
+/// What a record that asks for a change of the account's state leaves.
+fn asks_for_state(record: &Record) -> Option<StateAskedRow> {
+    match &record.event {
+        Event::IdentityPrivate(Private::AccountStateRequested(event)) => {
+            Some(StateAskedRow { deactivates: event.deactivates })
+        }
+        _ => None,
     }
 }
 

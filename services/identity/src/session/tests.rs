@@ -102,7 +102,7 @@ impl History {
     fn before(&self, session: u8) -> Before {
         let row = self.log.iter().any(|record| matches!(&record.event, Event::IdentityPrivate(Private::SessionCreated(event)) if event.session_id == hex(session)));
         let session = row.then(|| self.rows.get::<SessionRow>(of_id(&hex(session)))).flatten();
-        Before { account: self.rows.summary(), session }
+        Before { account: self.rows.summary(), session, ..Before::default() }
     }
 
     fn standing(&self) -> Vec<u8> {
@@ -151,6 +151,12 @@ fn an_account_that_leaves_ends_all_its_sessions_and_begins_none_until_it_is_back
     assert_eq!(history.standing(), [3]);
     history.append_as(RecordId([1; 16]), leaves(true));
     assert_eq!(history.standing(), [3], "a late copy");
+    for session in 4..25 {
+        history.append(all_ended(Some(session)));
+    }
+    history.append(created(8, 0));
+    history.append_as(RecordId([1; 16]), leaves(true));
+    assert_eq!((history.standing(), history.before(8).account.away), (vec![8], false), "a copy over many commands");
 }
 
 #[test]

@@ -276,7 +276,14 @@ impl World {
             Asked { id, actor: command.actor.clone(), digest: [0; 32], at: Timestamp(1_000 + self.commands as i64) };
         let pair = Pair { mine: mine.edge(), theirs: theirs.edge(), ..Pair::default() };
         let seen_target_offset = (theirs.folded as u64).saturating_sub(stale);
-        let before = Before { pair, target_exists: true, target_is_private, events_open: EVENTS, seen_target_offset };
+        let before = Before {
+            pair,
+            target_exists: true,
+            target_away: false,
+            target_is_private,
+            events_open: EVENTS,
+            seen_target_offset,
+        };
         if let Ok(Some(event)) = Relationships::decide(&before, &asked, &command) {
             self.side(by_follower).append(id, event.into());
         }

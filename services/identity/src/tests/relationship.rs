@@ -42,7 +42,14 @@ fn with((mine, asks): (&[Wish], bool), (theirs, asked_by): (&[Wish], bool)) -> B
         ..Pair::default()
     };
     let target_is_private = asks;
-    Before { pair, target_exists: true, target_is_private, events_open: EVENTS, seen_target_offset: 3 }
+    Before {
+        pair,
+        target_exists: true,
+        target_away: false,
+        target_is_private,
+        events_open: EVENTS,
+        seen_target_offset: 3,
+    }
 }
 
 fn changes(before: &Before, wish: Wish) -> bool {

@@ -35,8 +35,8 @@ fn as_member(
     Some(Conversation { consent, ..InboxRow::of(summary, member).present(opener, conversation_id, at) })
 }
 
-/// As the caller sees them: without other members that are away, and in a group without the last message of one who is out of the
-/// caller's sight.
+/// As the caller sees them: without other members that are away, and in a group without the last message of one in a block with the
+/// caller.
 pub(super) async fn in_sight(
     state: &State,
     caller: &str,
@@ -49,7 +49,7 @@ pub(super) async fn in_sight(
     let looks = Viewer::new(state, caller);
     let (apart, sights) = try_join!(
         away::among(state, members.map(String::as_str).filter(|member| *member != caller)),
-        looks.meetings(senders)
+        looks.blocks(senders)
     )?;
     for conversation in &mut conversations {
         conversation.member_ids.retain(|member| !apart.away.contains(member));

@@ -77,7 +77,9 @@ fn each_role_does_what_it_may() {
     assert_eq!(group.judge(&setting(2, 3, Moderator)), Err(Refusal::RoleMissing));
     assert_eq!(group.judge(&setting(1, 2, Moderator)), Ok(()));
     assert_eq!(group.judge(&setting(2, 3, Moderator)), Err(Refusal::RoleMissing), "owners do");
-    for change in [addition(3, &[7]), titling(3, 0), removal(3, 4), removal(2, 1)] {
+    let by_members = [addition(3, &[7]), titling(3, 0), removal(3, 4), removal(3, 9), removal(3, 3)];
+    let heirs = [leaving(3, Some(4)), leaving(3, Some(9)), leaving(2, Some(4)), leaving(2, Some(2))];
+    for change in by_members.into_iter().chain(heirs).chain([removal(2, 1)]) {
         assert_eq!(group.judge(&change), Err(Refusal::RoleMissing), "{change:?}");
     }
     assert_eq!(group.judge(&removal(2, 2)), Err(Refusal::Void), "one leaves by oneself");
@@ -133,6 +135,18 @@ fn change() -> impl Strategy<Value = GroupChangeRequested> {
 }
 
 proptest! {
+    #[test]
+    fn whoever_becomes_an_owner_was_made_one_by_an_owner(changes in prop::collection::vec(change(), 0..60)) {
+        let mut group = group(&[2, 3, 4], 6);
+        for change in changes {
+            let before = group.clone();
+            let _ = group.judge(&change);
+            let is_owner = |group: &GroupSummary, account: &str| group.roster.role(account) == Some(Owner);
+            let new = group.roster.0.keys().any(|account| is_owner(&group, account) && !is_owner(&before, account));
+            prop_assert!(!new || is_owner(&before, &change.actor_id), "{change:?}");
+        }
+    }
+
     #[test]
     fn whatever_is_asked_no_seat_is_given_twice_and_an_owner_is_left(
         changes in prop::collection::vec(change(), 0..60),

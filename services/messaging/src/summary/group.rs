@@ -47,13 +47,19 @@ impl Summary {
         }
     }
 
-    /// One member fewer; gives the times in which it was in the group, this one too.
-    pub fn leave(&mut self, account_id: &str) -> Option<Windows> {
+    /// One member fewer, which `goes` by itself or was removed; gives the times in which it was in the group, this one too.
+    pub fn leave(&mut self, account_id: &str, goes: bool) -> Option<Windows> {
         let member = self.members.remove(account_id)?;
         let seat = member.seat?;
         let (asked, listed) = (member.consent != Consent::Given, member.consent.stands());
+        let refused = goes
+            || match member.consent {
+                Consent::Declined => true,
+                Consent::Asked => seat.before.are_refused(),
+                Consent::Given | Consent::Accepted(_) => false,
+            };
         let mut windows = seat.before;
-        windows.close(Window { from: seat.from, to: self.last_number, joined: seat.joined, asked, listed });
+        windows.close(Window { from: seat.from, to: self.last_number, opened: seat.opened, asked, listed, refused });
         Some(windows)
     }
 
@@ -86,17 +92,18 @@ impl Summary {
     ) -> bool {
         let mut progress = Progress::default();
         progress.read_up_to(self.last_number);
-        let added_by = if new.asked { by.to_owned() } else { String::new() };
+        let consent = before.consent(new.asked);
+        let added_by = if consent.stands() { String::new() } else { by.to_owned() };
         let seat = Seat {
             role,
             number: intent_after(intent_offset),
             from: self.last_number,
             joined: record.time,
+            opened: before.opens_at(record.time),
             began: record.position.offset,
             added_by: Some(added_by).filter(|by| RecordId::parse(by).is_some()).unwrap_or_default(),
             before,
         };
-        let consent = if new.asked { Consent::Asked } else { Consent::Given };
         self.members.insert(Member { progress, consent, ..Member::new(new.account_id.clone(), Some(seat)) })
     }
 }

@@ -221,7 +221,7 @@ async fn strangers_are_asked_and_whoever_cannot_be_written_to_is_not_added() {
     remove(&world, ADA, id, BOB).await.unwrap();
     add(&world, ADA, id, &[BOB]).await.unwrap();
     say(&world, ADA, id, "again").await;
-    assert_eq!(requests(&world, BOB, 0, &now(&world).await).await.0.len(), 1, "he is asked again");
+    assert!(requests(&world, BOB, 0, &now(&world).await).await.0.is_empty(), "he is not asked again");
     say(&world, BOB, id, "hello").await;
     assert_eq!(
         (
@@ -247,6 +247,45 @@ async fn strangers_are_asked_and_whoever_cannot_be_written_to_is_not_added() {
 }
 
 #[tokio::test]
+async fn who_left_by_itself_is_asked_until_it_accepts() {
+    let world = World::start().await;
+    four(&world).await;
+    let (made, _) = create(&world, ADA, &[BOB], 0).await.unwrap();
+    let id = made.conversation_id.as_str();
+    leave(&world, BOB, id, None, "").await.unwrap();
+    let (_, token) = add(&world, ADA, id, &[BOB]).await.unwrap();
+    assert!(inbox(&world, BOB, 0, &token).await.is_empty(), "he had left");
+    assert_eq!(requests(&world, BOB, 0, &token).await.0.len(), 1);
+    remove(&world, ADA, id, BOB).await.unwrap();
+    let (_, token) = add(&world, ADA, id, &[BOB]).await.unwrap();
+    assert_eq!(requests(&world, BOB, 0, &token).await.0.len(), 1, "he has not accepted since");
+    say(&world, BOB, id, "back").await;
+    remove(&world, ADA, id, BOB).await.unwrap();
+    let (_, token) = add(&world, ADA, id, &[BOB]).await.unwrap();
+    assert_eq!(inbox(&world, BOB, 0, &token).await.len(), 1, "he had");
+}
+
+#[tokio::test]
+async fn what_is_so_already_is_not_asked_for() {
+    let world = World::start().await;
+    four(&world).await;
+    let (made, _) = create(&world, ADA, &[BOB], 0).await.unwrap();
+    let id = made.conversation_id.as_str();
+    set_role(&world, ADA, id, BOB, MemberRole::Moderator).await.unwrap();
+    world.settle().await;
+    let heads = world.everything().await;
+    let (same, token) = add(&world, ADA, id, &[BOB]).await.unwrap();
+    assert_eq!((same.member_count, add(&world, ADA, id, &[ADA]).await.is_ok()), (2, true));
+    set_role(&world, ADA, id, BOB, MemberRole::Moderator).await.unwrap();
+    assert_eq!(world.everything().await, heads, "nothing is written");
+    assert_eq!(inbox(&world, BOB, 0, &token).await[0].role(), MemberRole::Moderator);
+    assert_eq!(
+        set_role(&world, BOB, id, BOB, MemberRole::Moderator).await,
+        refused(Code::PermissionDenied, "ROLE_MISSING")
+    );
+}
+
+#[tokio::test]
 async fn roles_say_who_may_what_and_the_last_owner_names_a_successor() {
     let world = World::start().await;
     four(&world).await;
@@ -259,6 +298,12 @@ async fn roles_say_who_may_what_and_the_last_owner_names_a_successor() {
     assert_eq!(inbox(&world, BOB, 0, &now(&world).await).await[0].role(), MemberRole::Moderator);
     add(&world, BOB, id, &[CAT]).await.unwrap();
     assert_eq!(remove(&world, BOB, id, ADA).await, denied());
+    for (who, heir) in [(EVE, CAT), (BOB, EVE), (EVE, RecordId([9; 16]))] {
+        assert_eq!(leave(&world, who, id, Some(heir), "").await, denied(), "only owners make owners");
+    }
+    for other in [CAT, RecordId([9; 16])] {
+        assert_eq!(remove(&world, EVE, id, other).await, denied(), "whoever is in the group");
+    }
     remove(&world, BOB, id, CAT).await.unwrap();
     let last_owner = || refused(Code::FailedPrecondition, "LAST_OWNER");
     assert_eq!(leave(&world, ADA, id, None, "").await, last_owner());

@@ -40,7 +40,7 @@ impl LeftOut {
         let senders: Vec<String> = senders.into_iter().collect();
         let mut clear = BTreeSet::new();
         for some in senders.chunks(ASKED_AT_ONCE) {
-            let sights = Viewer::new(state, viewer).sights(some.iter().map(String::as_str)).await?;
+            let sights = Viewer::new(state, viewer).blocks(some.iter().map(String::as_str)).await?;
             clear.extend(some.iter().filter(|sender| sights.of(sender).is_clear()).cloned());
         }
         let mut again = Vec::new();

@@ -375,7 +375,11 @@ impl Operation for Relationships {
         }
         let wrong = told.iter().filter(|(target, standing)| match standing.is_nothing() {
             true => !(standing.fits(model, call, target) || ever_away(model, call, target)),
-            false => always_away(model, call, target) || !standing.fits(model, call, target),
+            // Of who is away only the reader's own block is told.
+            false => {
+                let is_hidden = always_away(model, call, target) && standing.blocks.is_none();
+                is_hidden || !standing.fits(model, call, target)
+            }
         });
         wrong.map(|(target, now)| Finding::new(TOKEN, format!("{} and {target} are {now:?}", call.actor))).collect()
     }

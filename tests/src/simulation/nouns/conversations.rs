@@ -13,7 +13,7 @@ use kith_tables::{Key, Row, RowType, Table, Value};
 use tonic::{Code, Status};
 
 use super::accounts::Handles;
-use super::follows::{always_parted, another, ever_parted, size};
+use super::follows::{another, blocked, size};
 use super::lists::{List, There, walk, whole};
 use super::presences::{always_away, ever_away};
 use super::talk::{self, FOR_EVER, Talk};
@@ -103,10 +103,13 @@ fn places(all: &[(Key, Row)]) -> Vec<Finding> {
 fn opened(all: &[(Key, Row)]) -> Vec<Finding> {
     let id = |row: &Row| row.key.clustering.last().cloned();
     let of = |section| move |(_, row): &&(Key, Row)| row.key.section == section;
-    let place = |(key, row): &(Key, Row)| (key.clone(), id(row).into_iter().collect());
-    let waits = |(_, row): &&(Key, Row)| row.read::<RequestRow>().is_some_and(|row| row.waits);
-    let told: BTreeSet<At> = all.iter().filter(of(RequestRow::SECTION)).filter(waits).map(place).collect();
-    let there: BTreeSet<At> = all.iter().filter(of(OpenedRow::SECTION)).map(place).collect();
+    let told = all.iter().filter(of(RequestRow::SECTION)).filter_map(|(key, row)| {
+        let request = row.read::<RequestRow>().filter(|request| request.waits)?;
+        Some((key.clone(), vec![request.opened_at.into(), id(row)?]))
+    });
+    let told: BTreeSet<At> = told.collect();
+    let there = all.iter().filter(of(OpenedRow::SECTION)).map(|(key, row)| (key.clone(), row.key.clustering.clone()));
+    let there: BTreeSet<At> = there.collect();
     let differ = told.symmetric_difference(&there);
     differ
         .map(|at| Finding::new(PLACES, format!("a request at {at:?} has no place, or its place was left behind")))
@@ -198,25 +201,22 @@ impl SeenTalk {
             && (self.archived, self.marked) == (view.is_archived(now.last(), self.muted), view.is_marked())
     }
 
-    /// In a group what one out of sight wrote last is left out.
+    /// In a group what one in a block with the reader wrote last is left out.
     fn is_last(&self, reader: &str, now: &Talk) -> bool {
         let last = now.messages.last().filter(|_| now.last_for(reader).0 > 0);
         let is = |last: &talk::Message| (last.id.clone(), last.sender.clone(), last.text.clone(), last.unsent > 0);
         self.last == last.map(is) || (now.is_group && self.last.is_none())
     }
 
-    /// A last message that is missed though its sender was in sight, or shown though it was not.
+    /// A last message that is missed though no block stood between its sender and the reader, or shown though one did.
     fn wrong_last(&self, model: &Model, call: &Call, states: &[Talk]) -> Option<Finding> {
         let reader = &call.actor;
         let [now] = states else { return None };
         let sender = &now.messages.last().filter(|_| now.is_group && now.last_for(reader).0 > 0)?.sender;
+        let (always, at_times) = blocked(model, call, reader, sender);
         match &self.last {
-            None if !ever_parted(model, call, reader, sender) => {
-                Some(Finding::new(TOKEN, format!("{} lacks its last message for {reader}", self.id)))
-            }
-            Some(last) if always_parted(model, call, reader, sender) => {
-                Some(Finding::new(HIDDEN, format!("{} shows {reader} {last:?}", self.id)))
-            }
+            None if !at_times => Some(Finding::new(TOKEN, format!("{} lacks its last message for {reader}", self.id))),
+            Some(last) if always => Some(Finding::new(HIDDEN, format!("{} shows {reader} {last:?}", self.id))),
             Some(_) | None => None,
         }
     }
@@ -379,7 +379,7 @@ impl List for ListConversations {
                 let opened = |row: &SeenTalk| {
                     let states = talks.get(&row.id).into_iter().flatten();
                     let all: BTreeSet<i64> =
-                        states.map(|now| now.seats.get(&call.actor).map_or(now.created, |(_, at, _)| *at)).collect();
+                        states.map(|now| now.asking.opened(&call.actor).unwrap_or(now.created)).collect();
                     all.first().copied().filter(|_| all.len() == 1)
                 };
                 let known: Vec<i64> = rows.iter().filter_map(opened).collect();

@@ -93,6 +93,15 @@ pub fn parted_by(model: &Model, call: &Call, who: &str, whom: &str) -> bool {
     who != whom && (blocks() || always_away(model, call, who))
 }
 
+/// Whether a block stood between two, the whole time that a call could see, and whether it did at some time.
+pub fn blocked(model: &Model, call: &Call, one: &str, other: &str) -> (bool, bool) {
+    let between = |holds: fn(&[Edge]) -> bool| {
+        one != other && (holds(&edges(model, call, one, other)) || holds(&edges(model, call, other, one)))
+    };
+    let always = between(|edges| edges.iter().all(|edge| edge.blocking));
+    (always, between(|edges| edges.iter().any(|edge| edge.blocking)))
+}
+
 /// Whether a block stood between two, or one was away, the whole time that a call could see.
 pub fn always_parted(model: &Model, call: &Call, one: &str, other: &str) -> bool {
     parted_by(model, call, one, other) || parted_by(model, call, other, one)

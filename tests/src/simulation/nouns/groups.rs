@@ -101,6 +101,8 @@ impl Roster {
             Change::Leaving(change) => {
                 now.roles.remove(actor);
                 if !change.successor_id.is_empty() {
+                    // Owners make owners.
+                    (role == OWNER).then_some(())?;
                     *now.roles.get_mut(&change.successor_id)? = OWNER;
                 }
                 now.owned()
@@ -278,9 +280,9 @@ fn apply(model: &mut Model, fact: &Fact, event: &Messaging) {
             }
             event.members.iter().for_each(|member| now.seat(member, (MEMBER, by), (at, seat), began));
         }
-        Messaging::MemberRemoved(event) => now.leave(&event.account_id),
+        Messaging::MemberRemoved(event) => now.leave(&event.account_id, false),
         Messaging::MemberLeft(event) => {
-            now.leave(&event.account_id);
+            now.leave(&event.account_id, true);
             now.roles.get_mut(&event.successor_id).into_iter().for_each(|role| *role = OWNER);
         }
         Messaging::MemberRoleSet(event) => {

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::amends::{Parted, fits, message_of};
 use super::conversations::SERVICE;
-use super::follows::{always_parted, ever_parted, size};
+use super::follows::{always_parted, blocked, ever_parted, size};
 use super::lists::{List, There, walk};
 use super::messages::{client, own};
 use super::talk::{self, Message, Talk, states};
@@ -48,12 +48,14 @@ impl SeenMessage {
     }
 
     /// Whether each part of it was so at some time, and what its page says of who has read.
-    fn is(&self, reader: &str, states: &[Talk], parted: Parted<'_>) -> bool {
-        self.is_message(reader, states, parted) && states.iter().any(|now| self.are_markers(reader, now, parted))
+    fn is(&self, reader: &str, states: &[Talk], (parted, blocked): (Parted<'_>, Parted<'_>)) -> bool {
+        let are_markers = |now| self.are_markers(reader, now, parted);
+        self.is_message(reader, states, (parted, blocked)) && states.iter().any(are_markers)
     }
 
-    /// Whether each part of it was so at some time: parts are read one after the other.
-    pub fn is_message(&self, reader: &str, states: &[Talk], parted: Parted<'_>) -> bool {
+    /// Whether each part of it was so at some time: parts are read one after the other. Of who is away reactions are not counted, but
+    /// what it wrote is quoted.
+    pub fn is_message(&self, reader: &str, states: &[Talk], (parted, blocked): (Parted<'_>, Parted<'_>)) -> bool {
         let mine = |now: &Talk| now.message(&self.message.id).cloned();
         let plain = |now: &Talk| {
             let place = now.messages.iter().position(|message| message.id == self.message.id);
@@ -75,10 +77,10 @@ impl SeenMessage {
         states.iter().any(plain)
             && states.iter().any(counts)
             && states.iter().any(is_own)
-            && states.iter().any(|now| self.is_reply(reader, now, parted))
+            && states.iter().any(|now| self.is_reply(reader, now, blocked))
     }
 
-    fn is_reply(&self, reader: &str, now: &Talk, parted: Parted<'_>) -> bool {
+    fn is_reply(&self, reader: &str, now: &Talk, blocked: Parted<'_>) -> bool {
         let Some(message) = now.message(&self.message.id).filter(|_| self.message.unsent == 0) else {
             return self.replied.is_none();
         };
@@ -88,7 +90,7 @@ impl SeenMessage {
             .map(|(at, of)| (of.id.clone(), at as u64 + 1, of.sender.clone(), of.text.clone(), of.unsent > 0));
         let sender = replied.as_ref().filter(|_| now.is_group).map(|(_, number, sender, ..)| (*number, sender));
         let (never, at_times) = sender.map_or((false, false), |(number, sender)| {
-            let (never, at_times) = parted(sender);
+            let (never, at_times) = blocked(sender);
             let out_of_it = !now.shows(reader, number);
             (never || out_of_it, at_times || out_of_it)
         });
@@ -161,17 +163,18 @@ impl List for ListMessages {
         let mut there = There::default();
         let reader = &call.actor;
         let parted = |who: &str| (always_parted(model, call, reader, who), ever_parted(model, call, reader, who));
+        let by_block = |who: &str| blocked(model, call, reader, who);
         for Message { id, sender, .. } in states.iter().flat_map(|now| now.shown(reader)) {
-            // In a group each of a block is hidden from the other.
+            // In a group each of a block is hidden from the other; of who is away what it wrote stays.
             let is_group = states.iter().any(|now| now.is_group);
             let always = states.iter().all(|now| now.shown(reader).any(|message| message.id == *id));
-            let (hidden, at_times) = parted(sender);
+            let (hidden, at_times) = by_block(sender);
             let within = number(id).is_some_and(|number| number <= up_to);
             there.put(id, within && !(is_group && hidden), within && always && !(is_group && at_times));
         }
         let ids: Vec<&str> = rows.iter().map(|row| &*row.message.id).collect();
         let mut findings = there.check(call, &ids);
-        let unlike = rows.iter().filter(|row| !row.is(reader, &states, &parted));
+        let unlike = rows.iter().filter(|row| !row.is(reader, &states, (&parted, &by_block)));
         let finding = |row: &SeenMessage| {
             let known: Vec<_> = states.iter().filter_map(|now| now.message(&row.message.id)).collect();
             Finding::new(TOKEN, format!("{} of {} has {row:?}, not as it is: {known:?}", call.op, call.actor))

@@ -1,5 +1,7 @@
 //! Conversations as the naive model has them.
 
+mod asking;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use kith_log::{Offset, topics};
@@ -9,6 +11,7 @@ use super::follows::{always_parted, ever_parted};
 use crate::simulation::history::Call;
 use crate::simulation::model::{Fact, Model};
 use crate::simulation::timeline::Timeline;
+use asking::Asking;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
@@ -129,6 +132,7 @@ pub struct Talk {
     pub seats: BTreeMap<String, (u64, i64, u64)>,
     /// Who added each.
     pub adders: BTreeMap<String, String>,
+    pub asking: Asking,
     /// The messages that each saw before: above the first number, up to the second.
     pub past: BTreeMap<String, Vec<(u64, u64)>>,
     /// How far members say to all that they have read.
@@ -195,13 +199,18 @@ impl Talk {
         self.adders.insert(id.clone(), by.to_owned());
         // Marks of this time are numbered from its record on.
         self.views.insert(id.clone(), View { marks: began, cleared: began, ..View::default() });
-        if new.asked {
-            self.asked.insert(id);
-        }
+        match self.asking.comes(&id, new.asked, at) {
+            Consent::Requested => self.asked.insert(id),
+            Consent::Declined => self.declined.insert(id),
+            _ => false,
+        };
     }
 
-    pub fn leave(&mut self, id: &str) {
-        self.members.remove(id);
+    /// It goes by itself, or is removed.
+    pub fn leave(&mut self, id: &str, goes: bool) {
+        if self.members.remove(id).is_some() {
+            self.asking.goes(id, self.consent(id), goes);
+        }
         self.views.remove(id);
         self.public_markers.remove(id);
         self.accept(id);

@@ -11,7 +11,7 @@ use kith_proto::messaging::v1::update_service_client::UpdateServiceClient;
 use tonic::{Code, Status};
 
 use super::conversations::{SERVICE, SeenTalk};
-use super::follows::{always_parted, ever_parted};
+use super::follows::{always_parted, blocked, ever_parted};
 use super::shown::SeenMessage;
 use super::talk::{self, Message, Talk, Talks};
 use super::{Draw, Noun};
@@ -155,8 +155,9 @@ fn message<'s>(
     let (reader, now) = (&call.actor, talk::last(model, id).unwrap_or_default());
     let states = talk::all(model, id);
     let parted = |who: &str| (always_parted(model, call, reader, who), ever_parted(model, call, reader, who));
+    let by_block = |who: &str| blocked(model, call, reader, who);
     let mut findings = Vec::new();
-    if !seen.is_message(reader, &states, &parted) || !now.shows(reader, seen.number) {
+    if !seen.is_message(reader, &states, (&parted, &by_block)) || !now.shows(reader, seen.number) {
         findings.push(Finding::new(UPDATES, format!("{reader} was told of {id} {seen:?}, not as it is")));
     }
     let expected = next.entry(id).or_insert(1);

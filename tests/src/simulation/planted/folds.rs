@@ -58,7 +58,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runti
         | Planted::UnsentUnread
         | Planted::UnsentStaysInInbox
         | Planted::PrivateMarkerTold => inner.tables().iter().any(|table| table.name == kith_messaging::REQUESTS.name),
-        Planted::SeatGivenTwice => is_of(&kith_messaging::GROUP_CLAIMS),
+        Planted::SeatGivenTwice | Planted::MembersOwn => is_of(&kith_messaging::GROUP_CLAIMS),
         Planted::OlderMessagesShown => inner.tables().iter().any(|table| table.name == kith_messaging::INBOX.name),
         Planted::ConsentOfNow => {
             is_of(&kith_relations::follow::FOLLOWS)
@@ -130,7 +130,7 @@ impl Fold for PlantedFold {
                     rows.put(of_id(&event.session_id), SessionRow { used, ..session });
                 }
             }
-            (defect @ (Planted::SeatGivenTwice | Planted::OlderMessagesShown), _) => {
+            (defect @ (Planted::SeatGivenTwice | Planted::OlderMessagesShown | Planted::MembersOwn), _) => {
                 groups::apply(defect, &*self.inner, rows, record);
             }
             (Planted::ConsentOfNow, Event::Identity(_)) => {

@@ -75,6 +75,7 @@ defects! {
     ConsentOfNow "consent-of-now" "whether a conversation waits is asked of the follows as the fold has them, not as the record says"
     UnreadOfRequests "unread-of-requests" "unread totals count what waits among the requests"
     SeatGivenTwice "seat-given-twice" "the arbiter counts a seat more than a group has"
+    MembersOwn "members-own" "whoever is put into a group has an owner's role for the arbiter"
     OlderMessagesShown "older-messages-shown" "a new member sees what was written before it came"
     LateEditWins "late-edit-wins" "an edit that came too late counts"
     UnsentUnread "unsent-unread" "unread numbers count messages that were unsent"
@@ -165,6 +166,7 @@ impl Planted {
             | Self::CursorIsNow
             | Self::AmendsUntold
             | Self::SeatGivenTwice
+            | Self::MembersOwn
             | Self::OlderMessagesShown => {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Talks);
             }

@@ -61,8 +61,10 @@ async fn every_rpc_refuses_what_its_proto_rules_out() {
         let is_nobody = is_secret && code == Code::Unauthenticated;
         // No trusted issuer made the token that the request makes up, and no account may exchange one, or name another.
         let is_by_token = ["LinkIdentity", "ExchangeToken", "ResetPassword", "ReactivateAccount"].contains(&rpc.name());
+        // The walk has made an account of the same handle.
+        let is_taken = rpc.name() == "ChangeHandle" && code == Code::AlreadyExists;
         assert!(
-            is_nobody || is_by_token || [Code::Ok, Code::NotFound].contains(&code),
+            is_nobody || is_by_token || is_taken || [Code::Ok, Code::NotFound].contains(&code),
             "{}: {code:?}",
             rpc.full_name()
         );

@@ -260,6 +260,19 @@ impl Folded {
     }
 }
 
+#[test]
+fn an_id_that_is_none_concerns_nobody_and_stops_nothing() {
+    let mut folded = Folded::of(&[founded()]);
+    let (_, mut event) = happened(0, &Step::Add(2, false));
+    let MessagingEvent::MembersAdded(added) = &mut event else { panic!("no members") };
+    added.members.push(NewMember { account_id: "bob".to_owned(), ..NewMember::default() });
+    let happened = (RecordId([1; 16]), event);
+    folded.rows.load_empty(&FOLD.scope(&record(2, &happened)).unwrap());
+    folded.take(2, &happened);
+    assert_eq!(folded.rows.fault(), None);
+    assert_eq!(folded.summary().members.account_ids().collect::<Vec<_>>(), [ADA, BOB, EVE].map(|id| id.to_string()));
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let who = 0..4_usize;
     prop_oneof![

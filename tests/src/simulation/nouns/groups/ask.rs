@@ -58,6 +58,21 @@ macro_rules! changed {
     }};
 }
 
+impl Regroup {
+    /// Whether the group ever was as it is asked to be: then nothing need be changed.
+    fn was_so(&self, model: &Model) -> bool {
+        match &self.asks {
+            Asked::Add { who } => {
+                talk::ever(model, &self.talk, |now| who.iter().all(|who| now.members.contains_key(who)))
+            }
+            Asked::SetRole { who, role } => {
+                talk::ever(model, &self.talk, |now| now.roles.get(who) == Some(&(*role).into()))
+            }
+            Asked::Create { .. } | Asked::Remove { .. } | Asked::SetTitle { .. } | Asked::Leave { .. } => false,
+        }
+    }
+}
+
 #[async_trait]
 impl Operation for Regroup {
     /// None: the actor is not in it any more.
@@ -118,7 +133,7 @@ impl Operation for Regroup {
         let rpc = format!("kith.messaging.v1.ConversationService/{}", self.asks.method());
         let has_won = record_id(&call.actor, &rpc, &call.request_id).is_some_and(|id| won(model, id));
         let what = match told {
-            Ok(_) if !has_won && !call.shaken => "has not won",
+            Ok(_) if !has_won && !call.shaken && !self.was_so(model) => "has not won",
             // The title was at another revision, it was told.
             Err(Code::Aborted) if has_won && call.attempts == 1 && !call.is_copy => "has won, and was refused",
             _ => return Vec::new(),
