@@ -40,6 +40,6 @@ pub use publish::{DependsOn, Publisher};
 pub use rules::{
     APPLIED_IDS_PER_ROW, AWAY_EVENTS, Append, AppliedIds, Arbiter, CONSENT_EVENTS, Cause, Contest, EVENTS, Effect,
     FIRST_EVENTS, Fold, GRAPH_EVENTS, GROUP_EVENTS, HANDLE_EVENTS, MESSAGE_EVENTS, PRIVACY_EVENTS, PROFILE_EVENTS, Put,
-    Record, Rows, Scope, Step, TAG_EVENTS, Then, Unless, Walk,
+    Record, Rows, SUGGESTION_EVENTS, Scope, Step, TAG_EVENTS, Then, Unless, Walk,
 };
 pub use state::{Found, State};

@@ -15,7 +15,7 @@ pub use effect::{Append, Effect, Put, Step, Then, Unless, Walk};
 pub use fold::Fold;
 pub use record::{
     AWAY_EVENTS, CONSENT_EVENTS, Cause, EVENTS, FIRST_EVENTS, GRAPH_EVENTS, GROUP_EVENTS, HANDLE_EVENTS,
-    MESSAGE_EVENTS, PRIVACY_EVENTS, PROFILE_EVENTS, Record, TAG_EVENTS,
+    MESSAGE_EVENTS, PRIVACY_EVENTS, PROFILE_EVENTS, Record, SUGGESTION_EVENTS, TAG_EVENTS,
 };
 pub(crate) use record::{Decoded, made_at, needs};
 pub use rows::Rows;

@@ -106,7 +106,8 @@ impl<'a> Change<'a> {
             | Identity::HandleChanged(_)
             | Identity::HandleLeft(_)
             | Identity::TagFollowed(_)
-            | Identity::TagUnfollowed(_) => return None,
+            | Identity::TagUnfollowed(_)
+            | Identity::SuggestionDismissed(_) => return None,
         };
         (are_ids(&[actor, target]) && actor != target).then_some(Self { actor, target, step, record })
     }

@@ -129,6 +129,16 @@ limits! {
     SEARCH_FOLLOWED: usize = 1_000;
     /// Accounts whose names a process keeps in memory; of more a search does not find those that it met last, and says so.
     SEARCHED_ACCOUNTS: usize = 1_000_000;
+    /// Places of follows of the caller, the latest, whose accounts suggestions go by.
+    SUGGEST_FOLLOWED: usize = 64;
+    /// Places of follows of each of these accounts, the latest, among which suggestions are.
+    SUGGEST_OF_EACH: usize = 50;
+    /// Accounts that are ranked to be suggested.
+    SUGGEST_CANDIDATES: usize = 512;
+    /// Accounts that are suggested at most, over all pages.
+    SUGGESTIONS: usize = 100;
+    /// People in between who are named with a suggestion.
+    SUGGEST_NAMED: usize = 3;
     /// Hashtags that one account follows.
     FOLLOWED_TAGS: usize = 200;
     /// Languages of one post.

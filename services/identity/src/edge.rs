@@ -2,9 +2,11 @@
 //! answered it. Pure: the row, and what a record makes of it by the rules of [`kith_relations::edge`].
 
 use kith_fold::{AppliedIds, Record, Rows};
-use kith_proto::identity::v1::{FollowRequestAnswered, FollowRequested, Followed};
+use kith_proto::Event;
+use kith_proto::identity::v1::identity_event::Event as Identity;
+use kith_proto::identity::v1::{FollowRequestAnswered, FollowRequested, Followed, SuggestionDismissed};
 use kith_relations::edge::{Change, Edge, Turn, cuts};
-use kith_relations::signed;
+use kith_relations::{are_ids, signed};
 use kith_tables::{Timestamp, Value, row};
 
 row! {
@@ -46,6 +48,8 @@ row! {
         /// When that was, and whether it was a yes.
         pub answer_time: Timestamp,
         pub accepts: bool,
+        /// Whether the target is not to be suggested to the actor, who declined it and has not followed it since.
+        pub dismissed: bool,
         pub applied: AppliedIds,
     }
 }
@@ -132,6 +136,11 @@ impl EdgeRow {
         }
     }
 
+    /// What a record makes of it by which the actor declines the target. A late copy changes nothing.
+    pub fn dismiss(&mut self, record: &Record) {
+        self.dismissed |= self.applied.insert(record.id);
+    }
+
     /// A follow that stands keeps its beginning when its settings change.
     fn follow(&mut self, followed: &Followed, record: &Record) {
         if self.first_follow_time == Timestamp::default() {
@@ -145,6 +154,7 @@ impl EdgeRow {
             self.backfill_window_seconds = i64::from(followed.backfill_window_seconds);
         }
         self.following = true;
+        self.dismissed = false;
         self.shows_shares = followed.shows_shares;
         self.notify = followed.notify;
         self.seen_target_offset = signed(followed.seen_target_offset);
@@ -200,9 +210,20 @@ impl EdgeRow {
             answer_next: self.answer_next,
             answer_time: self.answer_time,
             accepts: self.accepts,
+            dismissed: self.dismissed,
             applied: std::mem::take(&mut self.applied),
             ..Self::default()
         };
+    }
+}
+
+/// Who declines whom, if the record is about a suggestion. What it names otherwise than by ids can be in no key.
+pub fn declines(record: &Record) -> Option<(&str, &str)> {
+    match &record.event {
+        Event::Identity(Identity::SuggestionDismissed(SuggestionDismissed { account_id, target_id, .. })) => {
+            (are_ids(&[account_id, target_id]) && account_id != target_id).then_some((account_id, target_id))
+        }
+        _ => None,
     }
 }
 

@@ -13,7 +13,8 @@ use kith_tables::{Column, Key, Order, Row, RowKey, RowType, Section, Table, row}
 use sha2::{Digest, Sha256};
 
 use crate::edge::{
-    BlockedRow, EdgeRow, FollowedRow, RequestedRow, of_other, recount, relist_block, relist_follow, relist_request,
+    BlockedRow, EdgeRow, FollowedRow, RequestedRow, declines, of_other, recount, relist_block, relist_follow,
+    relist_request,
 };
 
 pub static EDGES: Table = Table {
@@ -49,15 +50,18 @@ impl Fold for Edges {
     }
 
     fn scope(&self, record: &Record) -> Option<Scope> {
-        let change = Change::of(record)?;
-        Some(Scope::new(&EDGES, Key::text(change.actor)).with::<EdgeRow>(of_other(change.target)))
+        let (actor, target) = about(record)?;
+        Some(Scope::new(&EDGES, Key::text(actor)).with::<EdgeRow>(of_other(target)))
     }
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
-        let Some(change) = Change::of(record) else { return };
-        let before = rows.get::<EdgeRow>(of_other(change.target)).unwrap_or_default();
+        let Some((_, target)) = about(record) else { return };
+        let before = rows.get::<EdgeRow>(of_other(target)).unwrap_or_default();
         let mut after = before.clone();
-        after.evolve(&change, record);
+        match Change::of(record) {
+            Some(change) => after.evolve(&change, record),
+            None => after.dismiss(record),
+        }
         if after == before {
             return;
         }
@@ -66,10 +70,10 @@ impl Fold for Edges {
             following_count: recount(summary.following_count, before.following, after.following),
             blocking_count: recount(summary.blocking_count, before.blocking, after.blocking),
         });
-        relist_follow(rows, (&before, &after), change.target);
-        relist_request(rows, (&before, &after), change.target);
-        relist_block(rows, (&before, &after), change.target);
-        rows.put(of_other(change.target), after);
+        relist_follow(rows, (&before, &after), target);
+        relist_request(rows, (&before, &after), target);
+        relist_block(rows, (&before, &after), target);
+        rows.put(of_other(target), after);
     }
 
     fn effects(&self, rows: &Rows, record: &Record) -> Vec<Effect> {
@@ -113,6 +117,11 @@ impl Fold for Edges {
     fn appends(&self) -> bool {
         true
     }
+}
+
+/// Who makes something of whom by the record: a follow, a block, or that it declined a suggestion.
+fn about(record: &Record) -> Option<(&str, &str)> {
+    Change::of(record).map(|change| (change.actor, change.target)).or_else(|| declines(record))
 }
 
 /// Reads what `target` is to `actor`, then gives what follows.

@@ -25,11 +25,13 @@ mod password;
 mod presence;
 mod profile;
 mod proof;
+mod ranking;
 mod read;
 mod relationship;
 mod search;
 pub mod session;
 pub mod sign_up;
+mod suggestion;
 mod ties;
 
 use std::sync::Arc;
@@ -108,6 +110,8 @@ rpcs! {
         list list_mutes: rpc::ListMutes => lists::Graph,
         list list_blocks: rpc::ListBlocks => lists::Graph,
         list list_mutuals: rpc::ListMutuals => lists::Graph,
+        list suggest_accounts: rpc::SuggestAccounts => suggestion::Suggestions,
+        command dismiss_suggestion: rpc::DismissSuggestion => suggestion::dismissal::Dismissals,
         contest accept_follow: rpc::AcceptFollow => relationship::Relationships,
         contest reject_follow: rpc::RejectFollow => relationship::Relationships,
         list list_follow_requests: rpc::ListFollowRequests => lists::Graph,

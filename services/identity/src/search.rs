@@ -9,7 +9,6 @@ mod index;
 use std::cmp::Reverse;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use kith_log::RecordId;
 use kith_proto::identity::v1::{Account, SearchAccountsRequest, SearchAccountsResponse, rpc};
 use kith_relations::sight::Sight;
@@ -20,12 +19,9 @@ use kith_tables::{StoreError, Value};
 use kith_text::search::words;
 
 use crate::pair::{Pair, pairs};
-use crate::{IdentityService, followed, read};
+use crate::{IdentityService, followed, ranking, read};
 use filling::name;
 use index::Match;
-
-/// Bytes of an account's id in a page token.
-const ID_BYTES: usize = 16;
 
 /// The RPC that searches accounts.
 pub struct Search;
@@ -89,14 +85,14 @@ impl Lists<rpc::SearchAccounts> for Search {
         page: &PageAsk,
     ) -> Result<(SearchAccountsResponse, Option<Vec<Value>>), Failure> {
         let (ranked, incomplete) = match &page.after {
-            Some(place) => (ranking(place).ok_or_else(Failure::page_token_invalid)?, false),
+            Some(place) => (ranking::left(place).ok_or_else(Failure::page_token_invalid)?, false),
             None => ranked(service, seen, &query).await?,
         };
         let (shown, rest) = ranked.split_at(page.size.min(ranked.len()));
         let accounts = present(seen, shown, &query).await?;
         let omitted_count = omitted_count(shown.len() - accounts.len());
         let response = SearchAccountsResponse { accounts, omitted_count, incomplete, ..Default::default() };
-        Ok((response, (!rest.is_empty()).then(|| place(rest))))
+        Ok((response, (!rest.is_empty()).then(|| ranking::place(rest))))
     }
 }
 
@@ -144,16 +140,4 @@ async fn present(seen: &Seen<'_>, ids: &[RecordId], query: &str) -> Result<Vec<A
         name(&account).fits(query).map(|_| account)
     });
     Ok(shown.collect())
-}
-
-fn place(rest: &[RecordId]) -> Vec<Value> {
-    let ids: Vec<u8> = rest.iter().flat_map(|id| id.0).collect();
-    vec![Value::Blob(Bytes::from(ids))]
-}
-
-/// What [`place`] made; `None`: it made no such thing.
-fn ranking(place: &[Value]) -> Option<Vec<RecordId>> {
-    let [Value::Blob(ids)] = place else { return None };
-    let ids = ids.chunks(ID_BYTES).map(|id| id.try_into().ok().map(RecordId));
-    ids.collect::<Option<Vec<_>>>().filter(|ids| ids.len() <= limits::SEARCH_RESULTS)
 }

@@ -11,6 +11,7 @@ mod profiles;
 mod search;
 mod sessions;
 mod shared;
+mod suggestions;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

@@ -82,6 +82,8 @@ pub enum Draws {
     Handles,
     /// They follow, ask to, and read what they may.
     Circles,
+    /// They follow, and are suggested whom else to.
+    Suggestions,
 }
 
 /// [`Shape`], drawn.

@@ -50,6 +50,7 @@ const HISTORIES: &[(&str, u64)] = &[
     ("19", 209),
     ("tags", 312),
     ("handles", 401),
+    ("suggestions", 406),
     (TALKS, 119),
     (CIRCLES, 408),
 ];

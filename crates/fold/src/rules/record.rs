@@ -101,6 +101,9 @@ pub const HANDLE_EVENTS: u32 = 2;
 /// The version with followed hashtags, which no older reader knows.
 pub const TAG_EVENTS: u32 = 2;
 
+/// The version with declined suggestions, which no older reader knows.
+pub const SUGGESTION_EVENTS: u32 = 2;
+
 /// The least version of the events that a reader must know to fold the event rightly.
 pub(crate) fn needs(event: &Event) -> u32 {
     let of_type = match event {
@@ -116,6 +119,7 @@ pub(crate) fn needs(event: &Event) -> u32 {
         Event::Identity(Identity::HandleChanged(_) | Identity::HandleLeft(_)) => HANDLE_EVENTS,
         Event::IdentityPrivate(event) if is_of_handles(event) => HANDLE_EVENTS,
         Event::Identity(Identity::TagFollowed(_) | Identity::TagUnfollowed(_)) => TAG_EVENTS,
+        Event::Identity(Identity::SuggestionDismissed(_)) => SUGGESTION_EVENTS,
         _ => FIRST_EVENTS,
     };
     event.rules().unwrap_or_default().max(of_type)

@@ -11,8 +11,8 @@ use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{
     AccountContent, AccountCreated, AccountDeactivated, AccountReactivated, Blocked, ClientClass, FollowCut,
     FollowRequestAnswered, FollowRequestEnded, FollowRequested, Followed, FollowerRemoved, HandleChanged, HandleLeft,
-    IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, TagFollowed, TagUnfollowed,
-    Unblocked, Unfollowed, Unmuted,
+    IdentityLinked, IdentityUnlinked, MuteScopes, Muted, Profile, ProfileUpdated, SuggestionDismissed, TagFollowed,
+    TagUnfollowed, Unblocked, Unfollowed, Unmuted,
 };
 use kith_proto::revocations::v1::revocation_event::Event as Revocation;
 use kith_proto::revocations::v1::{AccountSessionsRevoked, SessionRevoked};
@@ -270,7 +270,13 @@ fn tags() -> Vec<Event> {
     let (account_id, tag) = (|| ADA.to_owned(), || "straße".to_owned());
     let followed = TagFollowed { account_id: account_id(), tag: tag(), create_time: at(10), tags_max: 200 };
     let ended = TagUnfollowed { account_id: account_id(), tag: tag(), create_time: at(11) };
-    vec![Identity::TagFollowed(followed).into(), Identity::TagUnfollowed(ended).into()]
+    let target_id = BOB.to_owned();
+    let dismissed = SuggestionDismissed { account_id: account_id(), target_id, create_time: at(12) };
+    vec![
+        Identity::TagFollowed(followed).into(),
+        Identity::TagUnfollowed(ended).into(),
+        Identity::SuggestionDismissed(dismissed).into(),
+    ]
 }
 
 fn account_content() -> Option<Content> {

@@ -62,11 +62,29 @@ fn given(events: &[Identity]) -> EdgeRow {
 fn take(edge: &mut EdgeRow, event: &Identity, id: RecordId, offset: u64) {
     let position = Position { partition: LogPartition { topic: topics::IDENTITY, index: 0 }, offset };
     let record = Record::new(position, id, event.clone());
-    edge.evolve(&Change::of(&record).unwrap(), &record);
+    match Change::of(&record) {
+        Some(change) => edge.evolve(&change, &record),
+        None => edge.dismiss(&record),
+    }
 }
 
 fn id(n: u64) -> RecordId {
     RecordId(u128::from(n).to_be_bytes())
+}
+
+#[test]
+fn who_was_declined_is_so_until_followed_whatever_copies_come() {
+    let (account_id, target_id) = (FOLLOWER.to_string(), BLOCKER.to_string());
+    let declined = Identity::SuggestionDismissed(SuggestionDismissed { account_id, target_id, create_time: None });
+    assert!(given(&[declined.clone(), unfollowed()]).dismissed);
+    assert!(!given(&[declined.clone(), followed(5, 1), unfollowed()]).dismissed);
+    assert!(given(&[blocked(1), declined.clone(), followed(5, 1)]).dismissed, "that follow is none");
+    let mut edge = given(&[declined.clone(), followed(5, 1)]);
+    take(&mut edge, &declined, id(0), 9);
+    assert!(!edge.dismissed, "a late copy");
+    let mut edge = given(&[followed(5, 1), unfollowed(), declined]);
+    take(&mut edge, &followed(5, 1), id(0), 9);
+    assert!(edge.dismissed && !edge.following, "a late copy of the follow");
 }
 
 #[test]

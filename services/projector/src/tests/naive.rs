@@ -127,7 +127,8 @@ impl Naive {
             | Identity::FollowRequestAnswered(_)
             | Identity::FollowRequestEnded(_)
             | Identity::TagFollowed(_)
-            | Identity::TagUnfollowed(_) => return,
+            | Identity::TagUnfollowed(_)
+            | Identity::SuggestionDismissed(_) => return,
         };
         let mut now = edge(&mut self.edges, who, whom);
         match event {

@@ -34,6 +34,8 @@ pub struct Follows;
 pub struct Edge {
     pub following: bool,
     pub blocking: bool,
+    /// Declined, and not followed since.
+    pub dismissed: bool,
     /// Since when it follows, microseconds.
     pub began: i64,
     /// When it first followed.
@@ -143,6 +145,7 @@ impl Noun for Follows {
             Identity::Blocked(event) => (&event.actor_id, &event.target_id),
             Identity::Unblocked(event) => (&event.actor_id, &event.target_id),
             Identity::FollowerRemoved(event) => (&event.actor_id, &event.follower_id),
+            Identity::SuggestionDismissed(event) => (&event.account_id, &event.target_id),
             Identity::FollowRequested(event) => (&event.follower_id, &event.target_id),
             Identity::FollowRequestEnded(event) => (&event.follower_id, &event.target_id),
             Identity::FollowRequestAnswered(event) => (&event.actor_id, &event.follower_id),
@@ -171,7 +174,7 @@ impl Noun for Follows {
                     (now.began, now.since) = (fact.at, fact.at - window);
                     now.first = if now.first == 0 { fact.at } else { now.first };
                 }
-                now.following = true;
+                (now.following, now.dismissed) = (true, false);
                 now.shows_shares = event.shows_shares;
                 now.seen = event.seen_target_offset;
             }
@@ -187,6 +190,7 @@ impl Noun for Follows {
             }
             Identity::FollowerRemoved(_) if is_new => now.cut_next = offset + 1,
             Identity::Unblocked(_) if is_new => now.blocking = false,
+            Identity::SuggestionDismissed(_) if is_new => now.dismissed = true,
             _ => {}
         }
         line.set(offset, now);

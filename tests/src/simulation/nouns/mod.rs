@@ -27,6 +27,7 @@ mod services;
 mod sessions;
 mod shares;
 mod shown;
+mod suggestions;
 mod tags;
 mod talk;
 mod updates;
@@ -47,7 +48,7 @@ pub use reactions::{React, Subject, Unreact};
 pub use services::SERVICES;
 
 /// The registry.
-pub const ALL: [&dyn Noun; 28] = [
+pub const ALL: [&dyn Noun; 29] = [
     &accounts::Accounts,
     &handles::Changes,
     &profiles::Profiles,
@@ -59,6 +60,7 @@ pub const ALL: [&dyn Noun; 28] = [
     &circles::Circles,
     &mutes::Mutes,
     &tags::Tags,
+    &suggestions::Suggestions,
     &posts::Posts,
     &edits::Edits,
     &reactions::Reactions,
@@ -86,6 +88,7 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
         Draws::Posts => &POSTING,
         Draws::Handles => &NAMING,
         Draws::Circles => &CIRCLES,
+        Draws::Suggestions => &SUGGESTING,
     }
 }
 
@@ -95,6 +98,9 @@ const POSTING: [&dyn Noun; 3] = [&posts::Posts, &edits::Edits, &reactions::React
 
 const CIRCLES: [&dyn Noun; 6] =
     [&profiles::Profiles, &requests::Requests, &follows::Follows, &circles::Circles, &posts::Posts, &feeds::Feeds];
+
+const SUGGESTING: [&dyn Noun; 5] =
+    [&profiles::Profiles, &requests::Requests, &follows::Follows, &mutes::Mutes, &suggestions::Suggestions];
 
 const TALKS: [&dyn Noun; 7] = [
     &conversations::Conversations,

@@ -95,6 +95,16 @@ pub fn always_kept(model: &Model, call: &Call, whom: &str, scope: Scope) -> bool
     states(model, call, whom).iter().all(|mute| mute.as_ref().is_some_and(keeps))
 }
 
+/// Whether the caller muted the account at some time that the call could see, by some clock.
+pub fn ever_muted(model: &Model, call: &Call, whom: &str) -> bool {
+    states(model, call, whom).iter().flatten().any(Mute::may_run)
+}
+
+/// Whether it did all the time, by any clock.
+pub fn always_muted(model: &Model, call: &Call, whom: &str) -> bool {
+    states(model, call, whom).iter().all(|mute| mute.as_ref().is_some_and(|mute| !mute.may_be_over()))
+}
+
 /// Whether the caller's mute in effect was so at some time that the call could see.
 pub fn fits(model: &Model, call: &Call, whom: &str, told: Option<&Mute>) -> bool {
     let states = states(model, call, whom);

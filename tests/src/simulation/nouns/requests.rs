@@ -41,6 +41,11 @@ pub fn ever_veiled(model: &Model, call: &Call, viewer: &str, account: &str) -> b
             .any(|edge| !edge.following || may_be_cut(model, call, edge, viewer, account))
 }
 
+/// Whether a follow that stood may have been over for whoever read both sides.
+pub fn may_be_over(model: &Model, call: &Call, who: &str, whom: &str) -> bool {
+    edges(model, call, who, whom).iter().any(|edge| may_be_cut(model, call, edge, who, whom))
+}
+
 /// A follow that is about to be cut may be over for whoever reads both sides.
 fn may_be_cut(model: &Model, call: &Call, edge: &Edge, who: &str, whom: &str) -> bool {
     edges(model, call, whom, who).iter().any(|theirs| theirs.cut_next > edge.seen)

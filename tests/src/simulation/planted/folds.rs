@@ -39,7 +39,7 @@ pub(super) fn wrap(defect: Planted, inner: Arc<dyn Fold>, known: &Follows, runti
         Planted::BlindIncrement | Planted::NoAppliedIds => is_of(&REACTIONS),
         Planted::LastClaimWins | Planted::TakenHandleGiven | Planted::HeldHandleGiven => is_of(&CLAIMS),
         Planted::OldHandleStays => is_of(&ACCOUNTS),
-        Planted::CutFromOneSide | Planted::CutUncounted => is_of(&EDGES),
+        Planted::CutFromOneSide | Planted::CutUncounted | Planted::DeclinedSuggested => is_of(&EDGES),
         Planted::AcceptedTwice => is_of(&EDGES) || is_of(&FOLLOWERS),
         Planted::MuteEndedInFold => is_of(&MUTES),
         Planted::DropsDeletes => is_of(&CARDS),
@@ -121,6 +121,7 @@ impl Fold for PlantedFold {
             (Planted::OldHandleStays, Event::Identity(Identity::HandleChanged(_))) => {}
             (Planted::ReuseForgiven, Event::IdentityPrivate(Private::SessionEnded(event)))
                 if event.reason() == SessionEnd::TokenReused => {}
+            (Planted::DeclinedSuggested, Event::Identity(Identity::SuggestionDismissed(_))) => {}
             (Planted::LeaverStays, Event::IdentityPrivate(Private::AccountStateRequested(_))) => {}
             (Planted::RotationDoubled, Event::IdentityPrivate(Private::RefreshTokenUsed(event))) => {
                 self.inner.apply(rows, record);

@@ -110,6 +110,7 @@ defects! {
     CursorIsNow "cursor-is-now" "a stream goes on from now, not from its cursor"
     AmendsUntold "amends-untold" "a stream does not tell of edits and of what was unsent"
     BlockedFound "blocked-found" "a search does not ask who searches, and finds accounts in a block with it"
+    DeclinedSuggested "declined-suggested" "who was declined is suggested again"
     RulesUnopened "rules-unopened" "processes of a later release append what only it reads before that is opened"
 }
 
@@ -175,6 +176,9 @@ impl Planted {
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
             Self::AcceptedTwice | Self::PrivateShown | Self::RequestOpens => {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Circles);
+            }
+            Self::DeclinedSuggested => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (5, 5, 60, Draws::Suggestions);
             }
             Self::NoAppliedIds => (plan.hot, plan.rates.log) = (true, 200),
             Self::CutFromOneSide | Self::CutUncounted => {

@@ -45,6 +45,8 @@ pub const CAUSES: &[(&str, &[&str])] = &[
     ("GraphService/Mute", &["Muted"]),
     ("GraphService/Unmute", &["Unmuted"]),
     ("GraphService/ListMutes", &[]),
+    ("GraphService/SuggestAccounts", &[]),
+    ("GraphService/DismissSuggestion", &["SuggestionDismissed"]),
     ("GraphService/AcceptFollow", &["FollowRequestAnswered", "Followed", "FollowCut"]),
     ("GraphService/RejectFollow", &["FollowRequestAnswered", "FollowRequestEnded"]),
     ("GraphService/ListFollowRequests", &[]),
