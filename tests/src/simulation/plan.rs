@@ -78,6 +78,8 @@ pub enum Draws {
     Talks,
     /// They post, and edit that.
     Posts,
+    /// They sign in and out.
+    Sessions,
     /// They change their handles, and look each other up.
     Handles,
     /// They follow, ask to, and read what they may.

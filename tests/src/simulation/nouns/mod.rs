@@ -86,11 +86,14 @@ pub fn of(draws: Draws) -> &'static [&'static dyn Noun] {
         Draws::All => &ALL,
         Draws::Talks => &TALKS,
         Draws::Posts => &POSTING,
+        Draws::Sessions => &SIGNING_IN,
         Draws::Handles => &NAMING,
         Draws::Circles => &CIRCLES,
         Draws::Suggestions => &SUGGESTING,
     }
 }
+
+const SIGNING_IN: [&dyn Noun; 2] = [&accounts::Accounts, &sessions::Sessions];
 
 const NAMING: [&dyn Noun; 3] = [&accounts::Accounts, &handles::Changes, &profiles::Profiles];
 

@@ -148,7 +148,9 @@ impl List for Found {
 
     /// Nobody is refused for what is typed here.
     fn refused(&self, _: &Model, call: &Call, code: Code) -> Vec<Finding> {
-        vec![Finding::new(LISTS, format!("{} by {} was refused: {code:?}", call.op, call.actor))]
+        let is_for_words = matches!(code, Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition);
+        let what = || Finding::new(LISTS, format!("{} by {} was refused: {code:?}", call.op, call.actor));
+        is_for_words.then(what).into_iter().collect()
     }
 
     fn check(&self, model: &Model, call: &Call, rows: &[String]) -> Vec<Finding> {

@@ -174,6 +174,9 @@ impl Planted {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 4, 40, Draws::Handles);
             }
             Self::ReuseForgiven | Self::ConsentOfNow => (plan.people, plan.clients, plan.steps) = (3, 5, 60),
+            Self::RotationDoubled => {
+                (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Sessions);
+            }
             Self::AcceptedTwice | Self::PrivateShown | Self::RequestOpens => {
                 (plan.people, plan.clients, plan.steps, plan.draws) = (3, 5, 60, Draws::Circles);
             }
