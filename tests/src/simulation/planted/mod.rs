@@ -131,6 +131,7 @@ impl std::fmt::Display for Planted {
 
 impl Planted {
     /// A plan under which the defect can show.
+    #[allow(clippy::too_many_lines, reason = "one arm for each plan")]
     pub fn plan(self, mut plan: Plan) -> Plan {
         match self {
             Self::RestartAtWatermark => {
