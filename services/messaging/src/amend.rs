@@ -109,11 +109,17 @@ pub fn scope(scope: Scope, event: &MessagingEvent) -> Option<Scope> {
     }
 }
 
-/// What the record makes of the message, and of the conversation.
-pub fn apply(rows: &mut Rows, summary: &mut Summary, record: &Record, event: &MessagingEvent, edit_window_us: i64) {
-    let Some(Target { message_id, number, reacts }) = target(event) else { return };
+/// What the record makes of the message, and of the conversation; false: nothing.
+pub fn apply(
+    rows: &mut Rows,
+    summary: &mut Summary,
+    record: &Record,
+    event: &MessagingEvent,
+    edit_window_us: i64,
+) -> bool {
+    let Some(Target { message_id, number, reacts }) = target(event) else { return false };
     let key = || [number.into(), message_id.into()];
-    let Some(mut message) = rows.get::<MessageRow>(key()) else { return };
+    let Some(mut message) = rows.get::<MessageRow>(key()) else { return false };
     let changed = match event {
         // Who has left a group takes back what it said, and says nothing else.
         MessagingEvent::MessageEdited(event) if summary.is_left_by(&event.sender_id) => false,
@@ -133,7 +139,7 @@ pub fn apply(rows: &mut Rows, summary: &mut Summary, record: &Record, event: &Me
         }
         MessagingEvent::MessageReactionAdded(_) | MessagingEvent::MessageReactionRemoved(_) => {
             if summary.members.get(reacts).is_none() || message.is_unsent() {
-                return;
+                return false;
             }
             react(rows, &mut message, reaction_of(reacts, number, message_id), (record, event))
         }
@@ -142,6 +148,7 @@ pub fn apply(rows: &mut Rows, summary: &mut Summary, record: &Record, event: &Me
     if changed {
         rows.put(key(), message);
     }
+    changed
 }
 
 /// Each record counts once, whatever came of it.

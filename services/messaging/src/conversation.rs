@@ -3,6 +3,7 @@
 use kith_fold::{AppliedIds, Effect, Fold, Found, Record, Rows, Scope, State};
 use kith_log::{Offset, RecordId, topics};
 use kith_proto::Event;
+use kith_proto::messaging::v1::MessageSent;
 use kith_proto::messaging::v1::messaging_event::Event as MessagingEvent;
 use kith_service::command::Standing;
 use kith_tables::{Column, Key, Order, RowType, Section, StoreError, Table, Value, row};
@@ -91,46 +92,16 @@ impl Fold for Conversations {
 
     fn apply(&self, rows: &mut Rows, record: &Record) {
         let Some(event) = fact(record) else { return };
-        let mut summary = rows.summary::<Summary>();
-        match event {
-            MessagingEvent::ConversationCreated(event) => summary.create(event, record.time, record.id),
-            MessagingEvent::ReadMarkerMoved(event) => summary.read(event, record.id),
-            MessagingEvent::ConversationAccepted(event) => {
-                summary.accept(&event.account_id, event.seat, record.position.offset);
-            }
-            MessagingEvent::ConversationDeclined(event) => summary.decline(&event.account_id, event.seat),
-            MessagingEvent::MessagingPolicySet(_) => return,
-            MessagingEvent::MessageEdited(_)
-            | MessagingEvent::MessageUnsent(_)
-            | MessagingEvent::MessageReactionAdded(_)
-            | MessagingEvent::MessageReactionRemoved(_) => {
-                amend::apply(rows, &mut summary, record, event, self.edit_window_us);
-            }
-            MessagingEvent::ConversationMuted(_)
-            | MessagingEvent::ConversationUnmuted(_)
-            | MessagingEvent::ConversationArchived(_)
-            | MessagingEvent::ConversationUnarchived(_)
-            | MessagingEvent::ConversationMarkedUnread(_) => view(rows, &mut summary, record, event),
-            MessagingEvent::MessageSent(event) => {
-                if rows.get::<MessageIdRow>(under_id(&event.message_id)).is_some() {
-                    return;
-                }
-                if summary.is_full_for(&event.sender_id) || summary.is_left_by(&event.sender_id) {
-                    // Remembered, so that no copy of it counts later.
-                    return rows.put(under_id(&event.message_id), MessageIdRow::default());
-                }
-                let Some(number) = summary.send(event, record.time, record.position.offset) else { return };
-                rows.put(
-                    [number.into(), event.message_id.as_str().into()],
-                    MessageRow::of(event, summary.last_message_time),
-                );
-                rows.put(under_id(&event.message_id), MessageIdRow { message_number: number });
-            }
-            group => {
-                if !facts::apply(rows, &mut summary, group, record) {
-                    return;
-                }
-            }
+        let (mut summary, offset) = (rows.summary::<Summary>(), record.position.offset);
+        // Who has declined is told of its own doings alone.
+        let hears = |member: &&Member| member.consent.is_told() || !matches!(event, MessagingEvent::MemberRoleSet(_));
+        let before = own(event).and_then(|account_id| summary.members.get(account_id)).filter(hears).cloned();
+        let Some(is_told) = self.change(rows, &mut summary, record, event) else { return };
+        if is_told {
+            summary.tell_all(offset);
+        }
+        if let Some(before) = before {
+            summary.tell_own(&before, offset);
         }
         let is_active = matches!(
             event,
@@ -141,7 +112,7 @@ impl Fold for Conversations {
         );
         if summary.exists() && is_active {
             let active = summary.activity_time();
-            summary.places.be_active(active.0.div_euclid(self.place_us), active, record.position.offset);
+            summary.places.be_active(active.0.div_euclid(self.place_us), active, offset);
         }
         rows.set_summary(summary);
     }
@@ -159,6 +130,57 @@ impl Fold for Conversations {
             .flat_map(|(account, before)| former::clear(conversation_id(event), &summary, (account, before), mark));
         spread.chain(cleared).collect()
     }
+}
+
+impl Conversations {
+    /// What the event makes of a conversation, and whether all members are told of it; `None`: it leaves the conversation as it is.
+    fn change(&self, rows: &mut Rows, summary: &mut Summary, record: &Record, event: &MessagingEvent) -> Option<bool> {
+        let offset = record.position.offset;
+        match event {
+            MessagingEvent::ConversationCreated(event) => {
+                let existed = summary.exists();
+                summary.create(event, record.time, record.id);
+                return Some(!existed && summary.exists());
+            }
+            MessagingEvent::ReadMarkerMoved(event) => summary.read(event, (record.id, offset)),
+            MessagingEvent::ConversationAccepted(event) => summary.accept(&event.account_id, event.seat, offset),
+            MessagingEvent::ConversationDeclined(event) => summary.decline(&event.account_id, event.seat),
+            MessagingEvent::MessagingPolicySet(_) => return None,
+            MessagingEvent::MessageEdited(_)
+            | MessagingEvent::MessageUnsent(_)
+            | MessagingEvent::MessageReactionAdded(_)
+            | MessagingEvent::MessageReactionRemoved(_) => {
+                return Some(amend::apply(rows, summary, record, event, self.edit_window_us));
+            }
+            MessagingEvent::ConversationMuted(_)
+            | MessagingEvent::ConversationUnmuted(_)
+            | MessagingEvent::ConversationArchived(_)
+            | MessagingEvent::ConversationUnarchived(_)
+            | MessagingEvent::ConversationMarkedUnread(_) => view(rows, summary, record, event),
+            MessagingEvent::MessageSent(event) => return send(rows, summary, record, event),
+            group => {
+                let is_told = own(group).is_none();
+                return facts::apply(rows, summary, group, record).then_some(is_told);
+            }
+        }
+        Some(false)
+    }
+}
+
+/// One more message; `None`: it is none, or a copy.
+fn send(rows: &mut Rows, summary: &mut Summary, record: &Record, event: &MessageSent) -> Option<bool> {
+    if rows.get::<MessageIdRow>(under_id(&event.message_id)).is_some() {
+        return None;
+    }
+    if summary.is_full_for(&event.sender_id) || summary.is_left_by(&event.sender_id) {
+        // Remembered, so that no copy of it counts later.
+        rows.put(under_id(&event.message_id), MessageIdRow::default());
+        return None;
+    }
+    let number = summary.send(event, record.time, record.position.offset)?;
+    rows.put([number.into(), event.message_id.as_str().into()], MessageRow::of(event, summary.last_message_time));
+    rows.put(under_id(&event.message_id), MessageIdRow { message_number: number });
+    Some(true)
 }
 
 /// What one member makes of the conversation. A copy changes nothing, also of a record that came when its account was in the
@@ -188,20 +210,31 @@ pub fn viewer_id(event: &MessagingEvent) -> Option<&str> {
     }
 }
 
+/// Who alone is told of the event: what it makes of the conversation, or is made of it. Of a marker also the others, if it is public.
+pub fn own(event: &MessagingEvent) -> Option<&str> {
+    match event {
+        MessagingEvent::ReadMarkerMoved(moved) => Some(&moved.account_id),
+        MessagingEvent::ConversationAccepted(accepted) => Some(&accepted.account_id),
+        MessagingEvent::ConversationDeclined(declined) => Some(&declined.account_id),
+        MessagingEvent::MemberRoleSet(set) => Some(&set.account_id),
+        _ => viewer_id(event),
+    }
+}
+
 /// An edit is seen in inboxes if it is of the last message: of another one, whichever came behind it was spread with the row as it
 /// stands.
 fn concerns(event: &MessagingEvent, summary: &Summary, account_id: &str) -> bool {
     match event {
-        MessagingEvent::ReadMarkerMoved(moved) => moved.account_id == account_id,
-        MessagingEvent::ConversationAccepted(accepted) => accepted.account_id == account_id,
-        MessagingEvent::ConversationDeclined(declined) => declined.account_id == account_id,
-        MessagingEvent::MemberRoleSet(set) => set.account_id == account_id,
-        MessagingEvent::MessageEdited(edited) => summary.last_message_id == edited.message_id,
-        MessagingEvent::ConversationMuted(_)
+        MessagingEvent::ReadMarkerMoved(_)
+        | MessagingEvent::ConversationAccepted(_)
+        | MessagingEvent::ConversationDeclined(_)
+        | MessagingEvent::MemberRoleSet(_)
+        | MessagingEvent::ConversationMuted(_)
         | MessagingEvent::ConversationUnmuted(_)
         | MessagingEvent::ConversationArchived(_)
         | MessagingEvent::ConversationUnarchived(_)
-        | MessagingEvent::ConversationMarkedUnread(_) => viewer_id(event) == Some(account_id),
+        | MessagingEvent::ConversationMarkedUnread(_) => own(event) == Some(account_id),
+        MessagingEvent::MessageEdited(edited) => summary.last_message_id == edited.message_id,
         MessagingEvent::MessagingPolicySet(_)
         | MessagingEvent::MessageReactionAdded(_)
         | MessagingEvent::MessageReactionRemoved(_) => false,

@@ -24,6 +24,7 @@ mod listing;
 mod marker;
 mod members;
 mod message;
+mod noted;
 mod places;
 mod policy;
 mod progress;
@@ -160,7 +161,7 @@ pub fn group_with_times(generation: u32, place: Duration, edit_window: Duration)
     Group {
         name: GROUP,
         generation,
-        folds_version: 6,
+        folds_version: 7,
         reads: EVENTS,
         topics: vec![topics::MESSAGING, topics::MESSAGING_PRIVATE, topics::IDENTITY],
         folds,

@@ -235,15 +235,18 @@ fn marker(member: &Member) -> Option<PublicMarker> {
     is_told.then(|| PublicMarker { account_id: member.account_id.clone(), read_number: number.unsigned_abs() })
 }
 
-/// How far that member says to have read, if the caller sees it.
-pub async fn marker_of(
+/// How far these members say to have read: of those whom the caller sees.
+pub async fn markers_of(
     seen: &Seen<'_>,
-    summary: &Summary,
-    account_id: &str,
-) -> Result<Option<PublicMarker>, StoreError> {
-    let Some(marker) = summary.members.get(account_id).and_then(marker) else { return Ok(None) };
-    let sight = Viewer::new(&seen.state, &seen.viewer).meeting(account_id).await?;
-    Ok(Some(marker).filter(|_| sight.is_clear()))
+    members: impl Iterator<Item = &Member>,
+) -> Result<Vec<PublicMarker>, StoreError> {
+    let mut markers: Vec<PublicMarker> = members.filter_map(marker).collect();
+    if !markers.is_empty() {
+        let looks = Viewer::new(&seen.state, &seen.viewer);
+        let sights = looks.meetings(markers.iter().map(|marker| marker.account_id.as_str())).await?;
+        markers.retain(|marker| sights.of(&marker.account_id).is_clear());
+    }
+    Ok(markers)
 }
 
 fn place(found: &Found<MessageRow>) -> (i64, String) {

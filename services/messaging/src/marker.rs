@@ -92,7 +92,7 @@ impl Noun for Markers {
 
     fn evolve(summary: &mut Summary, record: &Record) {
         if let Some(MessagingEvent::ReadMarkerMoved(event)) = conversation::fact(record) {
-            summary.read(event, record.id);
+            summary.read(event, (record.id, record.position.offset));
         }
     }
 }
@@ -168,14 +168,14 @@ mod tests {
         let Some(MessagingEvent::ReadMarkerMoved(event)) = decide(&summary, ReadVisibility::Public) else {
             panic!("nobody is told")
         };
-        summary.read(&event, RecordId([9; 16]));
+        summary.read(&event, (RecordId([9; 16]), 1));
         assert_eq!(summary.members.get(&ADA.to_string()).unwrap().progress.shown_number(), 1);
         assert_eq!(decide(&summary, ReadVisibility::Public), None);
         summary.members.get_mut(&ADA.to_string()).unwrap().view.marks = 3;
         let Some(MessagingEvent::ReadMarkerMoved(event)) = decide(&summary, ReadVisibility::Private) else {
             panic!("the mark stays")
         };
-        summary.read(&event, RecordId([8; 16]));
+        summary.read(&event, (RecordId([8; 16]), 2));
         assert_eq!(event.clears_mark, 3);
         assert!(!summary.members.get(&ADA.to_string()).unwrap().view.is_marked());
     }

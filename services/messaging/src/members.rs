@@ -5,6 +5,7 @@ use kith_proto::messaging::v1::MemberRole;
 use kith_tables::{Cell, Kind, Value};
 
 use crate::consent::Consent;
+use crate::noted::Noted;
 use crate::progress::Progress;
 use crate::seat::Seat;
 use crate::view::View;
@@ -16,7 +17,7 @@ const ID_CHARS: usize = 32;
 
 /// Sorted by account, each once. In its column it reads `account:progress account:progress`, with what is to be
 /// said of its consent behind the account, and of its seat in a group behind its progress: `account:progress/seat`; of its view
-/// behind a semicolon.
+/// behind a semicolon, and which records it is to be told of behind `=`.
 ///
 /// It stands in the summary row, not in rows of its own: what a message changes in every member's inbox is then a
 /// function of the one row that is loaded in any case, at its mark. Rows read from the store for it could be later than
@@ -30,6 +31,7 @@ pub struct Member {
     pub progress: Progress,
     pub consent: Consent,
     pub view: View,
+    pub noted: Noted,
     /// `None`: in a direct conversation.
     pub seat: Option<Seat>,
 }
@@ -38,7 +40,7 @@ impl Member {
     /// Who has read nothing and made nothing of the conversation.
     pub fn new(account_id: String, seat: Option<Seat>) -> Self {
         let (progress, consent, view) = (Progress::default(), Consent::default(), View::default());
-        Self { account_id, progress, consent, view, seat }
+        Self { account_id, progress, consent, view, noted: Noted::default(), seat }
     }
 
     /// Number of the last message before those that the member sees now.
@@ -160,7 +162,8 @@ impl Cell for Members {
         let shown = |member: &Member| {
             let seat = member.seat.as_ref().map(|seat| format!("/{seat}")).unwrap_or_default();
             let view = if member.view == View::default() { String::new() } else { format!(";{}", member.view) };
-            format!("{}{}:{}{seat}{view}", member.account_id, member.consent, member.progress)
+            let noted = if member.noted == Noted::default() { String::new() } else { format!("={}", member.noted) };
+            format!("{}{}:{}{seat}{view}{noted}", member.account_id, member.consent, member.progress)
         };
         Value::Text(self.0.iter().map(shown).collect::<Vec<_>>().join(" "))
     }
@@ -168,6 +171,9 @@ impl Cell for Members {
     fn from_value(value: Value) -> Option<Self> {
         let text = String::from_value(value)?;
         let member = |shown: &str| {
+            let (shown, noted) = shown.split_once('=').map_or((shown, None), |(shown, noted)| (shown, Some(noted)));
+            let is_some = |noted: &Noted| *noted != Noted::default();
+            let noted = noted.map_or(Some(Noted::default()), |noted| Noted::parse(noted).filter(is_some))?;
             let (shown, view) = shown.split_once(';').map_or((shown, None), |(shown, view)| (shown, Some(view)));
             let view =
                 view.map_or(Some(View::default()), |view| View::parse(view).filter(|view| *view != View::default()))?;
@@ -176,7 +182,7 @@ impl Cell for Members {
             let (progress, seat) = progress.split_once('/').map_or((progress, None), |(rest, seat)| (rest, Some(seat)));
             let seat = seat.map_or(Some(None), |seat| Seat::parse(seat).map(Some))?;
             let (progress, consent) = (Progress::parse(progress)?, Consent::parse(consent)?);
-            Some(Member { account_id: account_id.to_owned(), progress, consent, view, seat })
+            Some(Member { account_id: account_id.to_owned(), progress, consent, view, noted, seat })
         };
         text.split_terminator(' ').map(member).collect::<Option<Vec<_>>>().map(Self)
     }
@@ -215,9 +221,25 @@ mod tests {
         let column = Value::Text(format!("{}:0:9-9/o3.0.77.5 {}+12:7;0,3,0,0", id(1), id(2)));
         assert_eq!(members.clone().into_value(), column);
         assert_eq!(Members::from_value(column), Some(members.clone()));
+        members.get_mut(&id(2)).unwrap().noted.note_own(9);
+        let column = Value::Text(format!("{}:0:9-9/o3.0.77.5 {}+12:7;0,3,0,0=9", id(1), id(2)));
+        assert_eq!(members.clone().into_value(), column);
+        assert_eq!(Members::from_value(column), Some(members.clone()));
         let unknown = format!("{}x:0", id(1));
         let no_seat = format!("{}:0/x", id(1));
-        let damaged = ["a:1;", "a:1;x", "a", "a:", "a:b", "a:1  b:2", "a:1:2-2", unknown.as_str(), no_seat.as_str()];
+        let damaged = [
+            "a:1=",
+            "a:1=x",
+            "a:1;",
+            "a:1;x",
+            "a",
+            "a:",
+            "a:b",
+            "a:1  b:2",
+            "a:1:2-2",
+            unknown.as_str(),
+            no_seat.as_str(),
+        ];
         for damaged in damaged {
             assert_eq!(Members::from_value(Value::Text(damaged.into())), None, "{damaged}");
         }

@@ -6,7 +6,7 @@
 
 use kith_content::Content;
 use kith_fold::{Effect, Found, State};
-use kith_relations::sight::Viewer;
+use kith_relations::sight::{Sight, Viewer};
 use kith_service::limits;
 use kith_service::query::PageAsk;
 use kith_tables::{
@@ -104,6 +104,22 @@ impl RequestRow {
         let others = self.member_ids.split_terminator(' ').filter(move |member| *member != account_id);
         others.chain(Some(self.added_by.as_str()).filter(|by| !by.is_empty()))
     }
+}
+
+/// Who hides the conversation from the lists of the member for whom it waits, and how that one sees it; `None`: it is not hidden.
+pub async fn hidden_by(
+    state: &State,
+    summary: &Summary,
+    member: &Member,
+) -> Result<Option<(String, Sight)>, StoreError> {
+    if !member.consent.waits() {
+        return Ok(None);
+    }
+    let row = RequestRow::of(summary, member);
+    let others: Vec<&str> = row.others(&member.account_id).collect();
+    let sights = Viewer::new(state, &member.account_id).meetings(others.iter().copied()).await?;
+    let hides = others.into_iter().map(|other| (other, sights.of(other))).find(|(_, sight)| !sight.is_clear());
+    Ok(hides.map(|(other, sight)| (other.to_owned(), sight)))
 }
 
 /// What the record of a conversation that waits for the member writes at `mark`: `opens` if it is the one that created it, or added

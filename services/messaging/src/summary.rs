@@ -49,6 +49,9 @@ row! {
         pub last_unsent: bool,
         /// Messages that are unread by nobody.
         pub unsent: Unsent,
+        /// One more than the offset of the last record that all members are told of; 0: there is none. What one of them keeps to itself
+        /// leaves it alone.
+        pub told_next: i64,
     }
 }
 
@@ -64,6 +67,22 @@ pub struct LastShown {
 impl Summary {
     pub fn exists(&self) -> bool {
         !self.members.is_empty()
+    }
+
+    /// The last record that all members are told of.
+    pub fn told_at(&self) -> Option<Offset> {
+        Offset::try_from(self.told_next).ok()?.checked_sub(1)
+    }
+
+    /// All members are told of the record at `offset`.
+    pub fn tell_all(&mut self, offset: Offset) {
+        self.told_next = self.told_next.max(i64::try_from(offset).unwrap_or(i64::MAX).saturating_add(1));
+    }
+
+    /// The member, which was `before`, is told of the record at `offset` if that has changed it.
+    pub fn tell_own(&mut self, before: &Member, offset: Offset) {
+        let member = self.members.get_mut(&before.account_id).filter(|member| **member != *before);
+        member.into_iter().for_each(|member| member.noted.note_own(offset));
     }
 
     /// When it was last written in, or members were last added; one without messages: when it was created.
@@ -236,8 +255,8 @@ impl Summary {
         }
     }
 
-    /// A marker moves, by the record of that id. A repeat changes nothing.
-    pub fn read(&mut self, event: &ReadMarkerMoved, id: RecordId) {
+    /// A marker moves, by the record of that id at `offset`. A repeat changes nothing.
+    pub fn read(&mut self, event: &ReadMarkerMoved, (id, offset): (RecordId, Offset)) {
         if self.cut_markers.contains(id) {
             return;
         }
@@ -250,7 +269,11 @@ impl Summary {
         member.progress.read_up_to(up_to.min(self.last_number));
         // What was read before the member joined a group was told of another membership.
         if event.visibility() == ReadVisibility::Public && up_to > member.from() {
+            let before = member.progress.shown_number();
             member.progress.show(up_to.min(self.last_number));
+            if member.progress.shown_number() > before && member.consent.stands() {
+                member.noted.note_marker(offset);
+            }
         }
         let marks_from = member.marks_from();
         member.view.clear(signed(event.clears_mark).saturating_sub(marks_from));

@@ -1,7 +1,9 @@
 //! What changes in an account's conversations, told as it happens: by the tail of messaging's topic
 //! ([`kith_service::tail`]), as the tables have it when it is told.
 
+mod beginning;
 mod left_out;
+mod shown;
 mod telling;
 
 use async_trait::async_trait;
@@ -38,8 +40,10 @@ pub enum What {
     Message { message_id: String, number: i64 },
     /// This account says to have read, for all; to itself it is as the next one.
     Marker { account_id: String },
-    /// The conversation as its hearers see it.
+    /// The conversation as all members see it.
     Conversation,
+    /// What one account has read or made of it, which it alone hears.
+    Own,
     /// This account is not in it any more; to the others it is as the one before.
     Gone { account_id: String },
 }
@@ -83,6 +87,7 @@ impl Says for Changes {
                 (Some(_), None) => return Ok(None),
                 (None, _) => match gone(event) {
                     Some(account_id) => What::Gone { account_id: account_id.to_owned() },
+                    None if is_own(event) => What::Own,
                     None => What::Conversation,
                 },
             },
@@ -145,6 +150,11 @@ fn hearers(summary: &Summary, id: RecordId, event: &MessagingEvent) -> Vec<Recor
     };
     let members = summary.members.account_ids().filter(|id| hears(id));
     members.chain(gone(event)).filter_map(RecordId::parse).collect()
+}
+
+/// Whether an account has done it for itself. Its role is given to it.
+fn is_own(event: &MessagingEvent) -> bool {
+    conversation::own(event).is_some() && !matches!(event, MessagingEvent::MemberRoleSet(_))
 }
 
 /// Who is not in a conversation any more by the event.

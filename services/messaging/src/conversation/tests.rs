@@ -1,6 +1,7 @@
 mod amended;
 mod groups;
 mod histories;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,6 +9,7 @@ use super::*;
 
 mod amended;
 mod contended;
+mod returned;
 mod streamed;
 
 const CAT: RecordId = RecordId([4; 16]);

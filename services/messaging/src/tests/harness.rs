@@ -35,6 +35,11 @@ impl World {
         Self { messaging: MessagingService::new(stage.kit.clone()), stage }
     }
 
+    /// Asks a process that has begun only now, over the same log and tables.
+    pub fn another_process(&mut self) {
+        self.messaging = MessagingService::new(self.stage.kit.clone());
+    }
+
     /// Drops every table and folds the log from its beginning.
     pub async fn fold_again(&mut self) {
         self.stage.fold_again().await;

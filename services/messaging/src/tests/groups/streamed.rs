@@ -65,3 +65,35 @@ async fn who_was_removed_is_told_so_once() {
     let mut again = Stream::open(&world, EVE, &cursor, &now(&world).await).await;
     assert_eq!(again.takes(2).await, ["left", "caught up"]);
 }
+
+#[tokio::test]
+async fn what_waits_behind_a_block_or_was_declined_is_told_no_more() {
+    let mut world = World::start().await;
+    world.messaging.quiet = Duration::from_millis(300);
+    people(&world).await;
+    let (made, _) = create(&world, EVE, &[ADA, BOB], 0).await.unwrap();
+    let id = made.conversation_id.as_str();
+    let (mut adas, mut bobs) = (
+        Stream::open(&world, ADA, "", &now(&world).await).await,
+        Stream::open(&world, BOB, "", &now(&world).await).await,
+    );
+    assert_eq!(adas.takes(2).await, ["consent_requested 0 unread 0", "caught up"]);
+    assert_eq!(bobs.takes(2).await, ["consent_requested 0 unread 0", "caught up"]);
+    block(&world, 91, false).await;
+    decline(&world, BOB, id, "").await.unwrap();
+    assert_eq!(bobs.takes(1).await, ["consent_declined 0 unread 0"]);
+    let title = UpdateGroupRequest { conversation_id: id.into(), title: "untold".into(), ..Default::default() };
+    world.messaging.update_group(by(EVE, title)).await.unwrap();
+    say(&world, EVE, id, "untold").await;
+    set_role(&world, EVE, id, BOB, MemberRole::Moderator).await.unwrap();
+    set_role(&world, EVE, id, ADA, MemberRole::Moderator).await.unwrap();
+    let between = direct(&world, ADA, BOB).await.unwrap().0.conversation_id;
+    assert_eq!(bobs.takes(1).await, ["consent_requested 0 unread 0"], "and nothing of the group");
+    assert_eq!(adas.takes(1).await, ["consent_accepted 0 unread 0"], "and nothing of the group");
+    say(&world, ADA, &between, "hello").await;
+    assert_eq!([bobs.takes(1).await, adas.takes(1).await], [["1: hello"], ["1: hello"]]);
+    let mut new = Stream::open(&world, ADA, "", &now(&world).await).await;
+    assert_eq!(new.takes(2).await, ["consent_accepted 1 unread 0", "caught up"]);
+    block(&world, 92, true).await;
+    assert_eq!(adas.takes(1).await, ["read again"], "once it is in her list again");
+}
