@@ -8,10 +8,11 @@ use tracing::Span;
 
 use super::context::Context;
 use super::side_by_side::side_by_side;
+use super::spread::Spreader;
 use crate::cache::PartitionCache;
 use crate::dead_letter::Poison;
 use crate::rules::Decoded;
-use crate::{Effect, Fold, FoldError, Record, Rows, trace};
+use crate::{Fold, FoldError, Record, Rows, trace};
 
 /// The maximum of records folded together.
 pub(crate) const BATCH_RECORDS: usize = 256;
@@ -48,6 +49,8 @@ pub(crate) struct Scopes {
     loaded: Vec<Loaded>,
     /// Fold, record and scope, in the order of the log.
     touches: Vec<(usize, usize, usize)>,
+    /// How many of these were applied.
+    applied: usize,
     /// Whether a record was already applied to its scope, by any earlier write.
     had_some: bool,
 }
@@ -147,25 +150,36 @@ impl Batch {
         }
         let loads = wanted.into_iter().map(|(loaded, keys)| loaded.load(keyspace, keys).boxed()).collect();
         let loaded = side_by_side(loads, SCOPES_IN_FLIGHT).await?;
-        Ok(Scopes { loaded, touches, had_some: false })
+        Ok(Scopes { loaded, touches, applied: 0, had_some: false })
     }
 
-    /// Evolves every scope in log order; returns the effects. `Err` if a fold must not apply a record here, or read a row that it
-    /// must not read: then the scopes are worth nothing.
-    pub(crate) fn apply(&self, folds: &[Arc<dyn Fold>], scopes: &mut Scopes) -> Result<Vec<Effect>, Refused> {
-        let mut effects = Vec::new();
-        for &(fold, at, scope) in &scopes.touches {
+    /// Evolves the scopes in log order, record by record, until all are applied, or the spreader, which gets the effects, is full: the
+    /// next call goes on from there. `Err` if a fold must not apply a record here, or read a row that it must not read: then the
+    /// scopes are worth nothing.
+    pub(crate) fn apply(
+        &self,
+        folds: &[Arc<dyn Fold>],
+        scopes: &mut Scopes,
+        spreader: &mut Spreader<'_>,
+    ) -> Result<(), Refused> {
+        while let Some(&(fold, at, scope)) = scopes.touches.get(scopes.applied) {
+            let is_next_record = scopes.applied > 0 && scopes.touches[scopes.applied - 1].1 != at;
+            if is_next_record && spreader.is_full() {
+                return Ok(());
+            }
+            scopes.applied += 1;
             let Item::Event(record, span) = &self.records[at] else { continue };
             let _entered = span.enter();
             let rows = &mut scopes.loaded[scope].rows;
             let applied = rows.apply_at(record.position.offset, |rows| folds[fold].apply(rows, record));
             scopes.had_some |= !applied;
-            effects.extend(folds[fold].effects(rows, record));
+            let effects = folds[fold].effects(rows, record);
             if let Some(fault) = rows.fault() {
                 return Err(Refused { at, why: format!("{}: {fault}", record.position) });
             }
+            spreader.take(effects);
         }
-        Ok(effects)
+        Ok(())
     }
 
     /// The records that cannot be decoded, to be set aside.
@@ -209,6 +223,11 @@ impl Scopes {
             keyspace.apply_all(&applies).await?;
         }
         Ok(())
+    }
+
+    /// Whether all records were applied.
+    pub(crate) fn are_applied(&self) -> bool {
+        self.applied == self.touches.len()
     }
 
     pub(crate) fn had_some(&self) -> bool {

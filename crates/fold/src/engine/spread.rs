@@ -1,3 +1,4 @@
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use futures::{FutureExt, try_join};
@@ -12,13 +13,15 @@ const PAGE_ROWS: usize = 1_000;
 const READS_IN_FLIGHT: usize = 16;
 /// Keys appended to concurrently.
 const APPENDS_IN_FLIGHT: usize = 64;
-/// Writes that are buffered, to be made together.
+/// Writes that are buffered, to be made together, each of another row. Those of one record more may be.
 const HELD_WRITES: usize = 4_096;
 /// Appends that are buffered before they are made.
 const HELD_APPENDS: usize = 1_024;
+/// Reads, and effects that come after, with which no more records are taken.
+const HELD_READS: usize = 4_096;
 
-/// Executes the effects of a batch of records: reads a page of each in turn, so that no wide one starves another, and
-/// groups writes by table partition.
+/// Executes the effects of a batch of records, or of a part of it: reads a page of each in turn, so that no wide one starves
+/// another, and groups writes by table partition.
 pub(crate) struct Spreader<'a> {
     keyspace: &'a dyn Keyspace,
     /// Who appends; `None` while the folds catch up, or rebuild.
@@ -38,8 +41,8 @@ pub(crate) type Withheld = (&'static str, Key);
 
 struct Target {
     table: &'static Table,
-    /// In the order of arrival.
-    writes: Vec<Write>,
+    /// Of each row the last.
+    writes: BTreeMap<RowKey, Write>,
 }
 
 enum Read {
@@ -57,9 +60,14 @@ impl<'a> Spreader<'a> {
         Self { keyspace, publisher, progress, puts, held_writes: 0, appends, reads, later, withheld: Vec::new() }
     }
 
-    /// Everything is durable when it returns; returns what was withheld.
-    pub(crate) async fn run(mut self, effects: Vec<Effect>) -> Result<Vec<Withheld>, FoldError> {
-        self.take(effects);
+    /// Whether it holds so much that it is to run before it takes more.
+    pub(crate) fn is_full(&self) -> bool {
+        let waiting = self.reads.len() + self.later.len();
+        self.held_writes >= HELD_WRITES || self.appends.len() >= HELD_APPENDS || waiting >= HELD_READS
+    }
+
+    /// Everything that it took is durable when it returns; returns what was withheld.
+    pub(crate) async fn run(mut self) -> Result<Vec<Withheld>, FoldError> {
         loop {
             (self.progress)();
             if self.held_writes >= HELD_WRITES || self.reads.is_empty() {
@@ -79,7 +87,7 @@ impl<'a> Spreader<'a> {
         }
     }
 
-    fn take(&mut self, effects: Vec<Effect>) {
+    pub(crate) fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Put(put) => self.hold(put),
@@ -98,10 +106,19 @@ impl<'a> Spreader<'a> {
         }
     }
 
+    /// Of two writes to one row the later position stands, at equal positions a removal, else the last one: it is the row's final
+    /// state.
     fn hold(&mut self, Put { table, partition, write }: Put) {
-        let target = self.puts.entry((table.name, partition)).or_insert_with(|| Target { table, writes: Vec::new() });
-        target.writes.push(write);
-        self.held_writes += 1;
+        let target =
+            self.puts.entry((table.name, partition)).or_insert_with(|| Target { table, writes: BTreeMap::new() });
+        match target.writes.entry(write.key.clone()) {
+            Entry::Vacant(room) => {
+                room.insert(write);
+                self.held_writes += 1;
+            }
+            Entry::Occupied(mut held) if !held.get().stands_over(&write) => drop(held.insert(write)),
+            Entry::Occupied(_) => {}
+        }
     }
 
     async fn read(&mut self) -> Result<(), FoldError> {
@@ -119,8 +136,9 @@ impl<'a> Spreader<'a> {
     async fn write(&mut self) -> Result<(), FoldError> {
         self.held_writes = 0;
         let targets = std::mem::take(&mut self.puts);
-        let last = |((_, partition), target): (_, Target)| (target.table, partition, last_of_each_row(target.writes));
-        let targets: Vec<(&'static Table, Key, Vec<Write>)> = targets.into_iter().map(last).collect();
+        let of =
+            |((_, partition), target): (_, Target)| (target.table, partition, target.writes.into_values().collect());
+        let targets: Vec<(&'static Table, Key, Vec<Write>)> = targets.into_iter().map(of).collect();
         let mut all: Vec<Apply<'_>> = Vec::with_capacity(targets.len());
         for (table, partition, writes) in &targets {
             all.extend(writes.chunks(MAX_APPLY_ROWS).map(|writes| Apply { table, partition, writes }));
@@ -139,23 +157,6 @@ impl<'a> Spreader<'a> {
         side_by_side(appends, APPENDS_IN_FLIGHT).await?;
         Ok(())
     }
-}
-
-/// Of two writes to one row the later position wins, at equal positions a removal, else the last one: it is the row's
-/// final state.
-fn last_of_each_row(mut writes: Vec<Write>) -> Vec<Write> {
-    // Stable, so that writes of one position keep their order of arrival.
-    writes.sort_by(|a, b| a.key.cmp(&b.key).then(b.position.cmp(&a.position)));
-    let mut last: Vec<Write> = Vec::with_capacity(writes.len());
-    for write in writes {
-        match last.last_mut() {
-            Some(held) if held.key != write.key => last.push(write),
-            Some(held) if !held.stands_over(&write) => *held = write,
-            Some(_) => {}
-            None => last.push(write),
-        }
-    }
-    last
 }
 
 async fn append_all(publisher: &Publisher, appends: Vec<Append>) -> Result<(), FoldError> {
@@ -242,7 +243,9 @@ mod tests {
 
     impl Desk {
         async fn run(&self, effects: Vec<Effect>) {
-            Spreader::new(&*self.keyspace, Some(&self.publisher), &|| {}).run(effects).await.unwrap();
+            let mut spreader = Spreader::new(&*self.keyspace, Some(&self.publisher), &|| {});
+            spreader.take(effects);
+            spreader.run().await.unwrap();
         }
 
         async fn notes(&self, book: &str) -> Vec<(String, u64)> {
@@ -307,6 +310,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_held_is_bounded_and_writes_of_one_row_are_one() {
+        let desk = desk().await;
+        let fills = |effects: &mut dyn Iterator<Item = Effect>| {
+            let mut spreader = Spreader::new(&*desk.keyspace, Some(&desk.publisher), &|| {});
+            effects
+                .take_while(|effect| {
+                    spreader.take(vec![effect.clone()]);
+                    !spreader.is_full()
+                })
+                .count()
+                + 1
+        };
+        assert_eq!(fills(&mut (0..).map(|page| put("a", page, "x", 1))), HELD_WRITES);
+        assert_eq!(
+            fills(&mut (0..3 * HELD_WRITES as u64).map(|at| put("a", 1, "x", at))),
+            3 * HELD_WRITES + 1,
+            "never"
+        );
+        assert_eq!(fills(&mut (0..=255).cycle().map(letter)), HELD_APPENDS);
+        assert_eq!(fills(&mut std::iter::repeat_with(|| copy("a", 1, None))), HELD_READS);
+        assert_eq!(fills(&mut std::iter::repeat_with(|| Effect::After(vec![letter(1)]))), HELD_READS);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn every_row_of_a_wide_partition_is_followed() {
         let desk = desk().await;
         let wide = PAGE_ROWS as i64 + 500;
@@ -353,7 +380,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn appends_are_made_in_order_and_only_by_who_may() {
         let desk = desk().await;
-        Spreader::new(&*desk.keyspace, None, &|| {}).run(vec![letter(1)]).await.unwrap();
+        let mut spreader = Spreader::new(&*desk.keyspace, None, &|| {});
+        spreader.take(vec![letter(1)]);
+        spreader.run().await.unwrap();
         assert_eq!(desk.appended().await, 0);
         desk.run((1..=20).map(letter).collect()).await;
         assert_eq!(desk.appended().await, 20);

@@ -253,7 +253,8 @@ impl Worker {
         Err(FoldError::Stopped(why))
     }
 
-    /// Load, apply, write scopes, execute effects, move the watermark. Where a fold refuses a record nothing is written.
+    /// Load, apply, write scopes, execute effects, move the watermark. A batch with more effects than are held at once is applied in
+    /// parts. Where a fold refuses a record, nothing of its part is written.
     async fn fold_all(&mut self, records: &[RawRecord]) -> Result<Result<(), Refused>, FoldError> {
         let role = Arc::clone(&self.context.role);
         let _turn = role.turn(|| self.context.state.watermarks.count_step(self.partition)).await?;
@@ -267,19 +268,27 @@ impl Worker {
         let keyspace = &*self.context.state.keyspace;
         let mut scopes = batch.load(keyspace, &self.context.group.folds, &mut self.cache).await?;
         laps.end(Step::Load);
-        let effects = match batch.apply(&self.context.group.folds, &mut scopes) {
-            Ok(effects) => [set_aside, effects].concat(),
-            Err(refused) => return Ok(Err(refused)),
-        };
-        laps.end(Step::Apply);
-        scopes.write(keyspace, &|| self.has_all()).await?;
-        laps.end(Step::Write);
-        let had_some = scopes.had_some();
-        scopes.keep(&mut self.cache);
         let publisher = self.live.then_some(&self.context.publisher);
         let progress = || self.context.state.watermarks.count_step(self.partition);
-        let withheld = Spreader::new(keyspace, publisher, &progress).run(effects).await?;
-        laps.end(Step::Spread);
+        let mut spreader = Spreader::new(keyspace, publisher, &progress);
+        spreader.take(set_aside);
+        let mut withheld = Vec::new();
+        loop {
+            if let Err(refused) = batch.apply(&self.context.group.folds, &mut scopes, &mut spreader) {
+                return Ok(Err(refused));
+            }
+            laps.end(Step::Apply);
+            scopes.write(keyspace, &|| self.has_all()).await?;
+            laps.end(Step::Write);
+            withheld.extend(spreader.run().await?);
+            laps.end(Step::Spread);
+            if scopes.are_applied() {
+                break;
+            }
+            spreader = Spreader::new(keyspace, publisher, &progress);
+        }
+        let had_some = scopes.had_some();
+        scopes.keep(&mut self.cache);
         if had_some || self.is_new(withheld) {
             self.context.state.watermarks.written_by_others();
         }

@@ -15,3 +15,4 @@ mod stage;
 mod steps;
 mod toy;
 mod waiting;
+mod wide;
