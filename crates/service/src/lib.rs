@@ -42,6 +42,7 @@ pub mod telemetry;
 pub mod text;
 mod tokens;
 mod trace_context;
+pub mod unread;
 
 pub use failure::{Failure, Violation};
 pub use reasons::code_of;

@@ -283,6 +283,8 @@ limits! {
     STREAMS_OPEN_PER_CONNECTION: usize = 128;
     /// How often it is checked whether the caller of a long-lived stream may still call, in seconds.
     STREAM_CHECKED_SECONDS: u64 = 5;
+    /// How long an update of a stream may wait for its caller to read the one before it, in seconds; then the stream is ended.
+    STREAM_TAKEN_SECONDS: u64 = 60;
     /// Changes that wait for one caller of a stream to read them; with more it is ended.
     CHANGES_WAITING: usize = 256;
     /// Changes that a caller who comes back to a stream is told one by one; who missed more reads what changed.

@@ -18,6 +18,7 @@ use kith_proto::messaging::v1::{
 };
 use kith_service::call::{Call, Handlers};
 use kith_service::tail::{Says, Told};
+use kith_service::unread;
 use kith_tables::{Key, StoreError};
 use tonic::{Request, Response, Status};
 
@@ -180,6 +181,6 @@ impl update_service_server::UpdateService for MessagingService {
             let update = telling.next().await?;
             Ok(Some((update, telling)))
         });
-        Ok(Response::new(Box::pin(updates)))
+        Ok(Response::new(unread::bounded(&self.kit().runtime, updates)))
     }
 }

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::Token;
 use kith_log::Position;
-use kith_proto::errors::v1::Reason;
 use kith_proto::messaging::v1::stream_updates_response::Update;
 use kith_proto::messaging::v1::{CaughtUp, Left, MarkerMoved, ReadAgain, StreamUpdatesResponse, rpc};
-use kith_service::Failure;
 use kith_service::auth::Asker;
 use kith_service::call::{Call, Handlers};
 use kith_service::deadline::Deadline;
 use kith_service::kit::Seen;
 use kith_service::tail::{Ended, Heard, Listener};
+use kith_service::{Failure, unread};
 use kith_tables::Key;
 use tokio::time::Instant;
 
@@ -29,7 +28,6 @@ use crate::members::Member;
 use crate::summary::Summary;
 use crate::{MessagingService, inbox, visible};
 
-const TOO_SLOW: &str = "the stream was not read fast enough; come back with its last cursor";
 /// Changes that are read from the tables together, and then wait for the caller to take them.
 const TOGETHER: usize = 16;
 
@@ -121,7 +119,7 @@ impl Telling {
             }
             let looks = if self.left_out.is_empty() { self.sent } else { self.sent.min(self.looked) };
             let changes = self.listener.next(TOGETHER, looks + quiet).await.map_err(|ended| match ended {
-                Ended::TooSlow => Failure::new(Reason::StreamTooSlow, TOO_SLOW),
+                Ended::TooSlow => unread::too_slow(),
                 Ended::Jumped | Ended::Failed => Failure::log_unavailable(),
             })?;
             if !changes.is_empty() {
