@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::try_join;
-use kith_fold::{Found, State};
-use kith_log::Offset;
-use kith_tables::{Key, StoreError};
+use kith_fold::{Found, State, Token};
+use kith_log::{LogPartition, Offset, topics};
+use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, StoreError};
 
 use crate::away;
 use crate::block::{BLOCKED_BY, BLOCKS, BlockRow};
@@ -120,6 +120,29 @@ impl<'a> Viewer<'a> {
         Ok(Sights { viewer, others: others.iter().map(|&other| other.to_owned()).zip(seen).collect() })
     }
 
+    /// Blocks between the viewer and others, of each side those of the first [`MAX_SLICE_ROWS`] accounts that ever were in one: which
+    /// stand, and which have ended by records that `since` does not have. Two reads.
+    pub async fn between(&self, since: &Token) -> Result<Between, StoreError> {
+        let key = Key::text(self.account_id);
+        let slice = |table| {
+            let range = RowRange::all::<BlockRow>();
+            self.state.slice::<BlockRow>(table, &key, range, MAX_SLICE_ROWS)
+        };
+        let (mine, theirs) = try_join!(slice(&BLOCKS), slice(&BLOCKED_BY))?;
+        let mut between = Between::default();
+        let by_me = mine.iter().map(|found| (found, self.account_id));
+        for (found, by) in by_me.chain(theirs.iter().map(|found| (found, found.text(0)))) {
+            let partition = LogPartition::of_key(topics::IDENTITY, by, self.state.partition_count());
+            if found.row.blocking {
+                between.standing.insert(found.text(0).to_owned());
+            } else if since.offset(partition) < Some(found.position) {
+                between.ended.insert(found.text(0).to_owned());
+            }
+        }
+        between.ended.retain(|other| !between.standing.contains(other));
+        Ok(between)
+    }
+
     /// How the viewer sees one account.
     pub async fn sight(&self, account: &str) -> Result<Sight, StoreError> {
         Ok(self.sights([account]).await?.of(account))
@@ -129,6 +152,13 @@ impl<'a> Viewer<'a> {
     pub async fn meeting(&self, account: &str) -> Result<Sight, StoreError> {
         Ok(self.meetings([account]).await?.of(account))
     }
+}
+
+/// Blocks between a viewer and others, whoever of the two made them.
+#[derive(Debug, Default)]
+pub struct Between {
+    pub standing: BTreeSet<String>,
+    pub ended: BTreeSet<String>,
 }
 
 /// How one viewer sees the accounts that were asked for.

@@ -51,11 +51,14 @@ impl Stream {
     }
 
     pub async fn next(&mut self) -> Result<String, Refused> {
-        loop {
-            if let Some(update) = self.next_or_cursor().await? {
-                return Ok(update);
+        let next = async {
+            loop {
+                if let Some(update) = self.next_or_cursor().await? {
+                    return Ok(update);
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("no update came, only cursors")
     }
 
     /// `None`: a cursor alone.

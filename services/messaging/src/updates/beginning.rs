@@ -54,22 +54,7 @@ pub struct Beginnings {
 impl Beginning {
     /// The conversations that may have changed since, or the newest.
     pub async fn find(seen: &Seen<'_>, since: Option<Token>) -> Result<Self, Failure> {
-        let (state, partitions) = (&seen.state, seen.state.partition_count());
-        // Also what was put away.
-        let shows = |_: &InboxRow| true;
-        let reader = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer, shows: &shows };
-        let most = if since.is_some() { LOOKED_AT } else { NEWEST };
-        let (mut ids, mut walk) = (Vec::new(), Some(Walk::new(&state.as_of(), partitions)));
-        while let Some(from) = walk.take_if(|_| ids.len() < most) {
-            let (page, next) = reader.page(from, NEWEST).await?;
-            ids.extend(page.iter().filter_map(|(id, _)| RecordId::parse(id)));
-            walk = next;
-        }
-        let waiting = requests::page(state, &seen.viewer, &PageAsk { size: NEWEST, after: None }).await?;
-        let more_wait = waiting.as_ref().is_some_and(|page| page.next.is_some() || page.unlisted_at_least > 0);
-        let waiting = waiting.into_iter().flat_map(|page| page.requests);
-        ids.extend(waiting.filter_map(|request| RecordId::parse(&request.conversation_id)));
-        let mut incomplete = walk.is_some() || more_wait;
+        let (mut ids, mut incomplete) = newest(seen, if since.is_some() { LOOKED_AT } else { NEWEST }).await?;
         if let Some(since) = &since {
             incomplete |= ended(seen, since, &mut ids).await?;
         }
@@ -102,6 +87,42 @@ impl Beginning {
         };
         Ok(Beginnings { conversation_id, position, updates })
     }
+}
+
+/// The newest conversations of the caller's inbox, at most so many, also what was put away, and requests; and whether there are more.
+async fn newest(seen: &Seen<'_>, most: usize) -> Result<(Vec<RecordId>, bool), StoreError> {
+    let (state, partitions) = (&seen.state, seen.state.partition_count());
+    let shows = |_: &InboxRow| true;
+    let reader = Reader { tables: &**state.keyspace(), partitions, account_id: &seen.viewer, shows: &shows };
+    let (mut ids, mut walk) = (Vec::new(), Some(Walk::new(&state.as_of(), partitions)));
+    while let Some(from) = walk.take_if(|_| ids.len() < most) {
+        let (page, next) = reader.page(from, NEWEST).await?;
+        ids.extend(page.iter().filter_map(|(id, _)| RecordId::parse(id)));
+        walk = next;
+    }
+    let waiting = requests::page(state, &seen.viewer, &PageAsk { size: NEWEST, after: None }).await?;
+    let more_wait = waiting.as_ref().is_some_and(|page| page.next.is_some() || page.unlisted_at_least > 0);
+    let waiting = waiting.into_iter().flat_map(|page| page.requests);
+    ids.extend(waiting.filter_map(|request| RecordId::parse(&request.conversation_id)));
+    Ok((ids, walk.is_some() || more_wait))
+}
+
+/// Those of the caller's newest conversations of which a block with one of these may have left something out: groups that both are in, and
+/// requests.
+pub async fn shared_with(seen: &Seen<'_>, accounts: &BTreeSet<String>) -> Result<Vec<String>, StoreError> {
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let shares = async |id: RecordId| {
+        let conversation_id = id.to_string();
+        let found = conversation::summary(&seen.state, &conversation_id).await?;
+        let waits = found.row.members.get(&seen.viewer).is_some_and(|member| member.consent.waits());
+        let is_shared = found.row.members.account_ids().any(|member| accounts.contains(member));
+        Ok::<_, StoreError>(Some(conversation_id).filter(|_| is_shared && (found.row.is_group() || waits)))
+    };
+    let read: Vec<_> = newest(seen, NEWEST).await?.0.into_iter().map(shares).collect();
+    let found: Vec<Option<String>> = stream::iter(read).buffered(TOGETHER).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// What a member is told of a conversation by records behind that offset.

@@ -1,4 +1,4 @@
-//! What a stream left out for its caller, by whom: told once they are in its sight.
+//! What streams left out for their caller, by whom: told once they are in its sight.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,45 +13,64 @@ const ACCOUNTS_MAX: usize = kith_service::limits::GROUP_MEMBERS;
 /// Accounts whose sight is asked for at once.
 const ASKED_AT_ONCE: usize = 512;
 
-/// By conversation, those who wrote what was left out.
 #[derive(Debug, Default)]
-pub struct LeftOut(BTreeMap<String, BTreeSet<String>>);
+pub struct LeftOut {
+    /// By conversation, those who wrote what was left out, or keep it from the caller.
+    by: BTreeMap<String, BTreeSet<String>>,
+    /// Those of whom an earlier stream may have left something out.
+    earlier: BTreeSet<String>,
+}
+
+/// What is in sight again.
+#[derive(Debug, Default)]
+pub struct SeenAgain {
+    pub conversations: Vec<String>,
+    /// Of whom an earlier stream may have left something out, in whatever conversation.
+    pub accounts: BTreeSet<String>,
+}
 
 impl LeftOut {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// `earlier`: who is in a block with the caller, and was, perhaps, before the stream.
+    pub fn of(earlier: BTreeSet<String>) -> Self {
+        Self { by: BTreeMap::new(), earlier }
     }
 
-    /// A message of that account was left out.
-    pub fn add(&mut self, conversation_id: &str, sender_id: &str) {
-        let known = self.0.contains_key(conversation_id);
-        if !known && self.0.len() >= CONVERSATIONS_MAX {
+    pub fn is_empty(&self) -> bool {
+        self.by.is_empty() && self.earlier.is_empty()
+    }
+
+    /// Something was left out for a block with that account.
+    pub fn add(&mut self, conversation_id: &str, account_id: &str) {
+        let known = self.by.contains_key(conversation_id);
+        if !known && self.by.len() >= CONVERSATIONS_MAX {
             return;
         }
-        let senders = self.0.entry(conversation_id.to_owned()).or_default();
-        if senders.len() < ACCOUNTS_MAX {
-            senders.insert(sender_id.to_owned());
+        let accounts = self.by.entry(conversation_id.to_owned()).or_default();
+        if accounts.len() < ACCOUNTS_MAX {
+            accounts.insert(account_id.to_owned());
         }
     }
 
-    /// Forgets, and gives, the conversations of those who are in the viewer's sight now.
-    pub async fn seen_again(&mut self, state: &State, viewer: &str) -> Result<Vec<String>, StoreError> {
-        let senders: BTreeSet<String> = self.0.values().flatten().cloned().collect();
-        let senders: Vec<String> = senders.into_iter().collect();
+    /// Forgets, and gives, what is in the viewer's sight now.
+    pub async fn seen_again(&mut self, state: &State, viewer: &str) -> Result<SeenAgain, StoreError> {
+        let accounts: BTreeSet<String> = self.by.values().flatten().chain(&self.earlier).cloned().collect();
+        let accounts: Vec<String> = accounts.into_iter().collect();
         let mut clear = BTreeSet::new();
-        for some in senders.chunks(ASKED_AT_ONCE) {
+        for some in accounts.chunks(ASKED_AT_ONCE) {
             let sights = Viewer::new(state, viewer).blocks(some.iter().map(String::as_str)).await?;
-            clear.extend(some.iter().filter(|sender| sights.of(sender).is_clear()).cloned());
+            clear.extend(some.iter().filter(|account| sights.of(account).is_clear()).cloned());
         }
-        let mut again = Vec::new();
-        self.0.retain(|conversation_id, senders| {
-            let before = senders.len();
-            senders.retain(|sender| !clear.contains(sender));
-            if senders.len() < before {
-                again.push(conversation_id.clone());
+        let mut again = SeenAgain::default();
+        self.by.retain(|conversation_id, accounts| {
+            let before = accounts.len();
+            accounts.retain(|account| !clear.contains(account));
+            if accounts.len() < before {
+                again.conversations.push(conversation_id.clone());
             }
-            !senders.is_empty()
+            !accounts.is_empty()
         });
+        again.accounts = self.earlier.intersection(&clear).cloned().collect();
+        self.earlier.retain(|account| !clear.contains(account));
         Ok(again)
     }
 }
@@ -69,6 +88,6 @@ mod tests {
         for n in 0..2 * ACCOUNTS_MAX {
             left_out.add("0", &format!("{n}"));
         }
-        assert_eq!((left_out.0.len(), left_out.0["0"].len()), (CONVERSATIONS_MAX, ACCOUNTS_MAX));
+        assert_eq!((left_out.by.len(), left_out.by["0"].len()), (CONVERSATIONS_MAX, ACCOUNTS_MAX));
     }
 }

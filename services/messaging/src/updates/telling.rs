@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kith_fold::Token;
-use kith_log::Position;
+use kith_log::{Position, topics};
 use kith_proto::messaging::v1::stream_updates_response::Update;
 use kith_proto::messaging::v1::{CaughtUp, Left, MarkerMoved, ReadAgain, StreamUpdatesResponse, rpc};
+use kith_relations::sight::Viewer;
 use kith_service::auth::Asker;
 use kith_service::call::{Call, Handlers};
 use kith_service::deadline::Deadline;
@@ -17,8 +18,8 @@ use kith_service::{Failure, unread};
 use kith_tables::Key;
 use tokio::time::Instant;
 
-use super::beginning::{Beginning, Beginnings};
-use super::left_out::LeftOut;
+use super::beginning::{Beginning, Beginnings, shared_with};
+use super::left_out::{LeftOut, SeenAgain};
 use super::shown::{self, Told};
 use super::{Change, What};
 use crate::conversation::{self, CONVERSATIONS};
@@ -42,6 +43,9 @@ pub struct Telling {
     /// `None`: it was told that all is told that was before.
     begins: Option<Begins>,
     left_out: LeftOut,
+    /// The log of identity up to where it is told what blocks left out. It is in each cursor: who comes back is told of those that ended
+    /// behind it.
+    sight: Token,
     /// When the caller was last sent something, and when it was last asked whether more is in its sight.
     sent: Instant,
     looked: Instant,
@@ -71,17 +75,27 @@ impl Telling {
         let (listener, is_whole) = service.updates().listen(&seen, account, since.as_ref()).await?;
         let begins = match is_whole {
             true => Begins::Missed,
-            false => Begins::Conversations(Beginning::find(&seen, since).await?),
+            false => Begins::Conversations(Beginning::find(&seen, since.clone()).await?),
         };
+        let sight = sight_of(&seen);
+        let (mut left_out, mut ready) = (LeftOut::default(), VecDeque::new());
+        if let Some(since) = &since {
+            let between = Viewer::new(&seen.state, &seen.viewer).between(since).await?;
+            left_out = LeftOut::of(between.standing);
+            let again = shared_with(&seen, &between.ended).await?;
+            // Nothing else is told before.
+            ready.extend(again.into_iter().map(|id| read_again(id, request.cursor.clone())));
+        }
         let now = Instant::now();
         Ok(Self {
             service: service.clone(),
             asker,
             listener,
             shown: BTreeMap::new(),
-            ready: VecDeque::new(),
+            ready,
             begins: Some(begins),
-            left_out: LeftOut::default(),
+            left_out,
+            sight,
             sent: now,
             looked: now,
             deadline,
@@ -132,13 +146,16 @@ impl Telling {
     async fn look_again(&mut self) -> Result<(), Failure> {
         self.looked = Instant::now();
         let seen = self.service.kit().see_for(&self.asker, &Token::default(), self.deadline.renewed()).await?;
-        let again = self.left_out.seen_again(&seen.state, &seen.viewer).await?;
+        let sight = sight_of(&seen);
+        let SeenAgain { conversations, accounts } = self.left_out.seen_again(&seen.state, &seen.viewer).await?;
+        let mut again = shared_with(&seen, &accounts).await?;
+        again.retain(|id| !conversations.contains(id));
         drop(seen);
-        for conversation_id in again {
+        for conversation_id in conversations.into_iter().chain(again) {
             let cursor = self.cursor()?;
-            let update = Some(Update::ReadAgain(ReadAgain { conversation_id }));
-            self.ready.push_back(StreamUpdatesResponse { cursor, update });
+            self.ready.push_back(read_again(conversation_id, cursor));
         }
+        self.sight = sight;
         Ok(())
     }
 
@@ -147,7 +164,8 @@ impl Telling {
         match self.begins {
             Some(Begins::Conversations(_)) => Ok(String::new()),
             Some(Begins::Missed) | None => {
-                let cursor = self.listener.heard();
+                let mut cursor = self.listener.heard();
+                cursor.merge(&self.sight);
                 self.service.kit().sealed(&cursor)
             }
         }
@@ -155,7 +173,11 @@ impl Telling {
 
     /// An update with all that was told as its cursor, to who still may call.
     async fn alone(&mut self, update: Option<Update>) -> Result<StreamUpdatesResponse, Failure> {
-        self.service.kit().see_for(&self.asker, &Token::default(), self.deadline.renewed()).await?;
+        let seen = self.service.kit().see_for(&self.asker, &Token::default(), self.deadline.renewed()).await?;
+        if self.left_out.is_empty() {
+            self.sight = sight_of(&seen);
+        }
+        drop(seen);
         let cursor = self.cursor()?;
         self.forget_shown();
         Ok(StreamUpdatesResponse { cursor, update })
@@ -192,7 +214,8 @@ impl Telling {
         let last = changes.len() - 1;
         for (at, (change, update)) in changes.iter().zip(updates).enumerate() {
             self.listener.told(change.position);
-            let place = if at == last { self.listener.heard() } else { self.listener.place() };
+            let mut place = if at == last { self.listener.heard() } else { self.listener.place() };
+            place.merge(&self.sight);
             let cursor = match self.begins {
                 Some(Begins::Conversations(_)) => String::new(),
                 Some(Begins::Missed) | None => seen.sealed(&place)?,
@@ -241,6 +264,15 @@ impl Telling {
         let listener = &self.listener;
         self.shown.retain(|_, position| !listener.has_told(*position));
     }
+}
+
+/// What the tables have of the log that blocks are in.
+fn sight_of(seen: &Seen<'_>) -> Token {
+    seen.state.as_of().positions().filter(|position| position.partition.topic == topics::IDENTITY).collect()
+}
+
+fn read_again(conversation_id: String, cursor: String) -> StreamUpdatesResponse {
+    StreamUpdatesResponse { cursor, update: Some(Update::ReadAgain(ReadAgain { conversation_id })) }
 }
 
 /// Whether the member is told the message of that number: it has not declined, and was there.

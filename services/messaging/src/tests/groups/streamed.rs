@@ -97,3 +97,45 @@ async fn what_waits_behind_a_block_or_was_declined_is_told_no_more() {
     block(&world, 92, true).await;
     assert_eq!(adas.takes(1).await, ["read again"], "once it is in her list again");
 }
+
+#[tokio::test]
+async fn who_comes_back_is_told_what_a_block_left_out_before() {
+    let mut world = World::start().await;
+    world.messaging.quiet = Duration::from_millis(300);
+    four(&world).await;
+    let id = create(&world, ADA, &[BOB, EVE], 0).await.unwrap().0.conversation_id;
+    let without_her = create(&world, BOB, &[EVE], 0).await.unwrap().0.conversation_id;
+    let between = direct(&world, ADA, EVE).await.unwrap().0.conversation_id;
+    say(&world, BOB, &without_her, "hello").await;
+    say(&world, ADA, &between, "in sight, always").await;
+    block(&world, 91, false).await;
+    let mut cursor = {
+        let mut eves = Stream::open(&world, EVE, "", &now(&world).await).await;
+        assert_eq!(eves.takes(4).await[3], "caught up");
+        eves.cursor.clone()
+    };
+    say(&world, ADA, &id, "left out").await;
+    drop(comes_back(&world, &mut cursor, &["caught up"]).await);
+    block(&world, 92, true).await;
+    drop(comes_back(&world, &mut cursor, &["read again", "caught up"]).await);
+    drop(comes_back(&world, &mut cursor, &["caught up"]).await);
+    // One more, which ends while she streams; but not while she is told what it leaves out.
+    block(&world, 93, false).await;
+    say(&world, ADA, &id, "left out too").await;
+    drop(comes_back(&world, &mut cursor, &["caught up"]).await);
+    let mut eves = comes_back(&world, &mut cursor, &["caught up"]).await;
+    block(&world, 94, true).await;
+    assert_eq!(eves.takes(1).await, ["read again"]);
+    assert_eq!(eves.next_or_cursor().await.unwrap(), None);
+    cursor = eves.cursor.clone();
+    drop(eves);
+    say(&world, ADA, &id, "in sight").await;
+    drop(comes_back(&world, &mut cursor, &["3: in sight", "caught up"]).await);
+}
+
+async fn comes_back(world: &World, cursor: &mut String, expected: &[&str]) -> Stream {
+    let mut eves = Stream::open(world, EVE, cursor, &now(world).await).await;
+    assert_eq!(eves.takes(expected.len()).await, expected);
+    cursor.clone_from(&eves.cursor);
+    eves
+}
