@@ -31,7 +31,8 @@ pub async fn facets(state: &State, author: &str, text: &str) -> Result<Vec<Facet
     Ok(found.into_iter().map(|facet| resolved(facet, &accounts)).collect())
 }
 
-/// Those of the accounts, by handle, that are there and that no block hides from the author.
+/// Those of the accounts, by handle, that are there and that no block keeps from meeting the author. Private ones too: to be mentioned
+/// they need not be followed.
 async fn met(
     state: &State,
     author: &str,
@@ -39,7 +40,7 @@ async fn met(
 ) -> Result<BTreeMap<String, String>, StoreError> {
     let found: BTreeMap<String, String> =
         found.into_iter().filter_map(|(handle, account_id)| Some((handle, account_id?))).collect();
-    let sights = Viewer::new(state, author).sights(found.values().map(String::as_str)).await?;
+    let sights = Viewer::new(state, author).meetings(found.values().map(String::as_str)).await?;
     Ok(found.into_iter().filter(|(_, account_id)| sights.of(account_id).is_clear()).collect())
 }
 

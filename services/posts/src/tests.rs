@@ -68,6 +68,18 @@ async fn a_post_is_read_with_its_token_as_it_was_written() {
 }
 
 #[tokio::test]
+async fn a_private_account_is_mentioned_by_who_does_not_follow_it() {
+    let world = World::start().await;
+    let (account_id, handle_key) = (BOB.to_string(), "bob".to_owned());
+    let event = AccountCreated { account_id, handle_key, private: true, ..AccountCreated::default() };
+    world.publish(BOB, Identity::AccountCreated(event)).await;
+    world.settle().await;
+    let (post, _) = published(&world, ADA, "Hi @bob", "r-1").await;
+    let mention = facet::Mention { account_id: BOB.to_string(), handle: "bob".into() };
+    assert_eq!(post.facets[0].feature, Some(facet::Feature::Mention(mention)));
+}
+
+#[tokio::test]
 async fn a_repeated_command_appends_nothing_and_another_payload_is_refused() {
     let world = World::start().await;
     let (post, token) = published(&world, ADA, "one", "r-1").await;
