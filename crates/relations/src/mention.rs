@@ -8,6 +8,7 @@ use kith_proto::posts::v1::Facet;
 use kith_proto::posts::v1::facet::Feature;
 use kith_tables::StoreError;
 use kith_text::facets;
+use prost::Message;
 
 use crate::account;
 use crate::sight::Viewer;
@@ -29,6 +30,17 @@ pub async fn facets(state: &State, author: &str, text: &str) -> Result<Vec<Facet
         stream::iter(look_ups).buffered(LOOKUPS_IN_FLIGHT).try_collect().await?;
     let accounts = met(state, author, found_accounts).await?;
     Ok(found.into_iter().map(|facet| resolved(facet, &accounts)).collect())
+}
+
+/// The first facets that together have at most `bytes` in their wire form; of those after, what they name stays text. A link's address
+/// can be three times as long as it is written.
+pub fn within(facets: Vec<Facet>, bytes: usize) -> Vec<Facet> {
+    let mut taken = 0_usize;
+    let fits = |facet: &Facet| {
+        taken = taken.saturating_add(facet.encoded_len());
+        taken <= bytes
+    };
+    facets.into_iter().take_while(fits).collect()
 }
 
 /// Those of the accounts, by handle, that are there and that no block keeps from meeting the author. Private ones too: to be mentioned

@@ -55,6 +55,8 @@ limits! {
     BIO_GRAPHEMES: usize = 256;
     /// The longest bio, in bytes of UTF-8.
     BIO_BYTES: usize = 2_560;
+    /// Mentions, hashtags and links of one bio, in bytes of their wire form; further ones stay text.
+    BIO_FACETS_BYTES: usize = 5_000;
     /// The longest pronouns, in graphemes.
     PRONOUNS_GRAPHEMES: usize = 32;
     /// The longest pronouns, in bytes of UTF-8.

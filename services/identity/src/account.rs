@@ -196,7 +196,7 @@ fn proofs(
 async fn prepare(
     service: &IdentityService,
     seen: &Seen<'_>,
-    account: NewAccount,
+    mut account: NewAccount,
     (password, asker): (Option<Password>, &Asker),
 ) -> Result<Command, Failure> {
     let passwords = &service.shared.passwords;
@@ -211,6 +211,8 @@ async fn prepare(
     }
     if is_open {
         service.shared.registration.count(asker)?;
+        let (account_id, bio) = (account.id.to_string(), &account.profile.bio);
+        account.profile.bio_facets = profile::bio_facets(&seen.state, &account_id, bio).await?;
     }
     let password_hash = match password {
         _ if !is_open => None,

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::try_join;
 use kith_fold::{Append, Contest, Found, PROFILE_EVENTS, Record, State, WaitError};
 use kith_log::{Position, RecordId, Topic, topics};
 use kith_proto::errors::v1::Reason;
@@ -10,9 +11,10 @@ use kith_proto::identity::private::v1::ProfileRequested;
 use kith_proto::identity::private::v1::identity_private_event::Event as Private;
 use kith_proto::identity::v1::identity_event::Event as Identity;
 use kith_proto::identity::v1::{Profile, ProfileUpdated, UpdateProfileRequest, UpdateProfileResponse, rpc};
+use kith_proto::posts::v1::Facet;
 use kith_proto::{Event, time};
 use kith_relations::account::{ACCOUNTS, AccountRow};
-use kith_relations::{are_ids, revision};
+use kith_relations::{are_ids, mention, revision};
 use kith_service::command::{Asked, Noun, Standing, Unknown};
 use kith_service::contest::{Contests, Settles, Verdict};
 use kith_service::kit::Seen;
@@ -69,6 +71,8 @@ pub struct Before {
     pub claim: Option<ClaimRow>,
     /// The revision after all intents that are folded.
     pub revision: u32,
+    /// What is found in the bio that is asked for.
+    pub bio_facets: Vec<Facet>,
     /// Whether the version of the events is open that has updates.
     pub is_open: bool,
 }
@@ -99,9 +103,11 @@ impl From<Rejection> for Failure {
     }
 }
 
-/// A profile that someone asks for, as it is stored. All that is wrong with it is said at once.
+/// A profile that someone asks for, as it is stored but for the facets of its bio, of which a request's own are dropped. All that is
+/// wrong with it is said at once.
 pub fn parse(profile: Profile) -> Result<Profile, Failure> {
-    let Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links, private } = profile;
+    let Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links, private, .. } =
+        profile;
     let display_name = parse_name("profile.display_name", &display_name, limits::DISPLAY_NAME);
     let bio = parse_text_or_empty("profile.bio", &bio, limits::BIO);
     let pronouns = parse_name("profile.pronouns", &pronouns, limits::PRONOUNS);
@@ -113,7 +119,14 @@ pub fn parse(profile: Profile) -> Result<Profile, Failure> {
     let texts = Failure::both(Failure::both(display_name, bio), Failure::both(pronouns, language));
     let (((display_name, bio), (pronouns, language)), ((avatar_media_id, banner_media_id), links)) =
         Failure::both(texts, Failure::both(media, parse_links(links)))?;
-    Ok(Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links, private })
+    let bio_facets = Vec::new();
+    Ok(Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links, bio_facets, private })
+}
+
+/// The facets of a bio that `account_id` writes, its mentions resolved. It costs a read for each handle that the bio mentions, and up
+/// to 18 for blocks and absence of those who have one.
+pub async fn bio_facets(state: &State, account_id: &str, bio: &str) -> Result<Vec<Facet>, StoreError> {
+    Ok(mention::within(mention::facets(state, account_id, bio).await?, limits::BIO_FACETS_BYTES))
 }
 
 fn parse_language(language: String) -> Result<String, Failure> {
@@ -184,6 +197,20 @@ fn verdict(summary: &mut UpdatesSummary, event: &ProfileRequested) -> ClaimRow {
     ClaimRow { won, revision, payload_digest: event.payload_digest.clone() }
 }
 
+/// The intent.
+fn requested(asked: &Asked, command: &Command, bio_facets: Vec<Facet>) -> Private {
+    let profile = Profile { bio_facets, ..command.profile.clone() };
+    Private::ProfileRequested(ProfileRequested {
+        account_id: command.account_id.clone(),
+        expected_revision: command.expected_revision,
+        content: Some(asked.close(&profile)),
+        request_time: Some(time::of_us(asked.at.0)),
+        payload_digest: Bytes::copy_from_slice(&asked.digest),
+        rules: 0,
+        private: profile.private,
+    })
+}
+
 /// The fact that follows from a won intent.
 fn won(event: &ProfileRequested, claim: &ClaimRow, record: &Record) -> Append {
     let fact = ProfileUpdated {
@@ -226,12 +253,13 @@ impl Noun for Profiles {
             // told all the same.
             let _ = reached(seen, account_id, revision).await;
         }
-        let account = read::found(state, account_id).await?;
+        let bio = &command.profile.bio;
+        let (account, bio_facets) = try_join!(read::found(state, account_id), bio_facets(state, account_id, bio))?;
         let newest = account.as_ref().map(|account| account.row.newest()).unwrap_or_default();
         let rests_on = claim.as_ref().map(|claim| claim.position);
         let is_open = seen.events_open() >= PROFILE_EVENTS;
         let (account, claim) = (account.map(|found| found.row), claim.map(|claim| claim.row));
-        let before = Before { account, claim, revision, is_open };
+        let before = Before { account, claim, revision, bio_facets, is_open };
         Ok(Standing::new(before, rests_on).after(newest))
     }
 
@@ -246,15 +274,7 @@ impl Noun for Profiles {
             (Some(_), None) if revision::has_lost(command.expected_revision, before.revision) => {
                 Err(Rejection::RevisionStale { current: before.revision })
             }
-            (Some(_), None) => Ok(Some(Private::ProfileRequested(ProfileRequested {
-                account_id: command.account_id.clone(),
-                expected_revision: command.expected_revision,
-                content: Some(asked.close(&command.profile)),
-                request_time: Some(time::of_us(asked.at.0)),
-                payload_digest: Bytes::copy_from_slice(&asked.digest),
-                rules: 0,
-                private: command.profile.private,
-            }))),
+            (Some(_), None) => Ok(Some(requested(asked, command, before.bio_facets.clone()))),
         }
     }
 

@@ -2,13 +2,11 @@
 
 use kith_fold::State;
 use kith_proto::messaging::v1::{MessageContent, MessagePreview};
-use kith_proto::posts::v1::Facet;
 use kith_relations::mention;
 use kith_service::text::{parse_media_id, parse_text, parse_text_or_empty};
 use kith_service::{Failure, limits};
 use kith_tables::StoreError;
 use kith_text::beginning;
-use prost::Message;
 
 /// Parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,19 +31,10 @@ impl Said {
 
     /// The whole content. It costs a read for each handle that the text mentions, and two for the blocks of those who have one.
     pub async fn compose(&self, state: &State, author: &str) -> Result<MessageContent, StoreError> {
-        let facets = bounded(mention::facets(state, author, &self.text).await?);
+        let facets = mention::facets(state, author, &self.text).await?;
+        let facets = mention::within(facets, limits::MESSAGE_FACETS_BYTES);
         Ok(MessageContent { text: self.text.clone(), facets, media_ids: self.media_ids.clone() })
     }
-}
-
-/// A link's address can be three times as long as it is written: what does not fit into a record stays text.
-fn bounded(facets: Vec<Facet>) -> Vec<Facet> {
-    let mut bytes = 0_usize;
-    let fits = |facet: &Facet| {
-        bytes = bytes.saturating_add(facet.encoded_len());
-        bytes <= limits::MESSAGE_FACETS_BYTES
-    };
-    facets.into_iter().take_while(fits).collect()
 }
 
 /// How a content begins.
@@ -56,6 +45,7 @@ pub fn preview(content: &MessageContent) -> MessagePreview {
 #[cfg(test)]
 mod tests {
     use kith_text::facets;
+    use prost::Message;
 
     use super::*;
 
@@ -76,7 +66,7 @@ mod tests {
     fn the_longest_links_fit_into_a_record_with_their_text() {
         let text = format!("https://example.com/{} ", "𐍈".repeat(950)).repeat(2);
         let found = facets::find(text.trim_end());
-        let kept = bounded(found.clone());
+        let kept = mention::within(found.clone(), limits::MESSAGE_FACETS_BYTES);
         assert!(kept.len() < found.len() && !kept.is_empty());
         assert!(kept.iter().map(Message::encoded_len).sum::<usize>() <= limits::MESSAGE_FACETS_BYTES);
         const { assert!(limits::MESSAGE_BYTES + limits::MESSAGE_FACETS_BYTES < limits::RECORD_BYTES) };

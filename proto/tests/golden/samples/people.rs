@@ -294,6 +294,7 @@ fn profile_content() -> Option<Content> {
         avatar_media_id: "img_17".into(),
         banner_media_id: "img_18".into(),
         links: vec!["https://example.org/notes".into()],
+        bio_facets: Vec::new(),
         private: true,
     };
     Some(Content::close(&profile))

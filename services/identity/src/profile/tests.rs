@@ -34,7 +34,7 @@ fn only_what_has_lost_for_certain_is_refused_before_it_is_asked_for() {
     let command =
         |expected_revision| Command { account_id: "ada".into(), profile: profile("counts"), expected_revision };
     let account = Some(AccountRow::default());
-    let before = Before { account, claim: None, revision: 3, is_open: true };
+    let before = Before { account, revision: 3, is_open: true, ..Before::default() };
     let decide = |before: &Before, expected| Profiles::decide(before, &asked, &command(expected));
     for expected in [0, 3, 4] {
         let decided = decide(&before, expected).unwrap();
@@ -97,9 +97,27 @@ fn a_profile_is_stored_normalised() {
         avatar_media_id: "img_1~a.b-c".into(),
         banner_media_id: "x".repeat(128),
         links: vec!["https://kith.example/a?b=c#d".into(); 4],
+        bio_facets: vec![Facet::default()],
         private: true,
     };
-    let kept =
-        Profile { display_name: "Ada @admin".into(), bio: "a\nb".into(), pronouns: "she / her".into(), ..full.clone() };
+    let (display_name, bio, pronouns) = ("Ada @admin".into(), "a\nb".into(), "she / her".into());
+    let kept = Profile { display_name, bio, pronouns, bio_facets: Vec::new(), ..full.clone() };
     assert_eq!(parse(full), Ok(kept));
+}
+
+#[test]
+fn the_facets_of_the_longest_bio_are_bounded() {
+    let host = "https://example.com/";
+    let text = format!("{host}{}", "𐍈".repeat(limits::BIO_GRAPHEMES - host.len()));
+    let bio = parse(profile(&text)).unwrap().bio;
+    let found = vec![kith_text::facets::find(&bio); 3].concat();
+    let kept = mention::within(found.clone(), limits::BIO_FACETS_BYTES);
+    assert_eq!(kept[..], found[..1]);
+    // As many mentions as a bio has room for, each with an account, are all kept.
+    let mentions = "@abc ".repeat(limits::BIO_GRAPHEMES / 5);
+    let accounts = [("abc".to_owned(), "a".repeat(32))].into();
+    let found = kith_text::facets::find(mentions.trim_end()).into_iter();
+    let found: Vec<Facet> = found.map(|facet| mention::resolved(facet, &accounts)).collect();
+    assert_eq!(mention::within(found.clone(), limits::BIO_FACETS_BYTES), found);
+    assert_eq!(found.len(), 51);
 }
