@@ -327,7 +327,13 @@ async fn what_a_service_has_no_right_to_is_refused_and_counted() {
     let (ada_id, ada) = world.person("ada").await;
     let post = ada.post("hello", "").await.unwrap();
     let (reader, idle) = (world.service("reader"), world.service("idle"));
-    assert_eq!(reader.get_post(&post.post_id).await.unwrap().text, "hello");
+    // Without a token a reader sees what is folded by now.
+    let shown =
+        wait::until("the post is folded", READ_AGAIN_WITHIN, async || match reader.get_post(&post.post_id).await {
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            read => Ok(Some(read?)),
+        });
+    assert_eq!(shown.await.unwrap().text, "hello");
     refused(reader.home().await, Code::InvalidArgument, "FIELD_INVALID");
     refused_right(reader.for_account(&ada_id).get_post(&post.post_id).await, "act-as");
     refused_right(idle.get_post(&post.post_id).await, "read");
