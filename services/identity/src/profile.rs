@@ -123,8 +123,7 @@ pub fn parse(profile: Profile) -> Result<Profile, Failure> {
     Ok(Profile { display_name, bio, pronouns, language, avatar_media_id, banner_media_id, links, bio_facets, private })
 }
 
-/// The facets of a bio that `account_id` writes, its mentions resolved. It costs a read for each handle that the bio mentions, and up
-/// to 18 for blocks and absence of those who have one.
+/// The facets of a bio that `account_id` writes, its mentions resolved. It costs the reads of [`mention::facets`].
 pub async fn bio_facets(state: &State, account_id: &str, bio: &str) -> Result<Vec<Facet>, StoreError> {
     Ok(mention::within(mention::facets(state, account_id, bio).await?, limits::BIO_FACETS_BYTES))
 }

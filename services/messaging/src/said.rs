@@ -29,7 +29,7 @@ impl Said {
         Ok(Self { text, media_ids })
     }
 
-    /// The whole content. It costs a read for each handle that the text mentions, and two for the blocks of those who have one.
+    /// The whole content. It costs the reads of [`mention::facets`].
     pub async fn compose(&self, state: &State, author: &str) -> Result<MessageContent, StoreError> {
         let facets = mention::facets(state, author, &self.text).await?;
         let facets = mention::within(facets, limits::MESSAGE_FACETS_BYTES);

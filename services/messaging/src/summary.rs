@@ -49,8 +49,8 @@ row! {
         pub last_unsent: bool,
         /// Messages that are unread by nobody.
         pub unsent: Unsent,
-        /// One more than the offset of the last record that all members are told of; 0: there is none. What one of them keeps to itself
-        /// leaves it alone.
+        /// One more than the offset of the last record that all members are told of; 0: there is none. A record that only one member is
+        /// told of does not change it.
         pub told_next: i64,
     }
 }
@@ -76,7 +76,7 @@ impl Summary {
 
     /// All members are told of the record at `offset`.
     pub fn tell_all(&mut self, offset: Offset) {
-        self.told_next = self.told_next.max(i64::try_from(offset).unwrap_or(i64::MAX).saturating_add(1));
+        self.told_next = self.told_next.max(signed(offset).saturating_add(1));
     }
 
     /// The member, which was `before`, is told of the record at `offset` if that has changed it.

@@ -13,15 +13,15 @@ const PAGE_ROWS: usize = 1_000;
 const READS_IN_FLIGHT: usize = 16;
 /// Keys appended to concurrently.
 const APPENDS_IN_FLIGHT: usize = 64;
-/// Writes that are buffered, to be made together, each of another row. Those of one record more may be.
+/// Writes that are buffered to be made together, at most one per row. The record that reaches this number still adds all of its own.
 const HELD_WRITES: usize = 4_096;
 /// Appends that are buffered before they are made.
 const HELD_APPENDS: usize = 1_024;
-/// Reads, and effects that come after, with which no more records are taken.
+/// With so many reads and later effects waiting, the spreader takes no more records.
 const HELD_READS: usize = 4_096;
 
-/// Executes the effects of a batch of records, or of a part of it: reads a page of each in turn, so that no wide one starves
-/// another, and groups writes by table partition.
+/// Executes the effects of a batch of records, or of one part of it after the other: reads a page of each in turn, so that no wide
+/// one starves another, and groups writes by table partition.
 pub(crate) struct Spreader<'a> {
     keyspace: &'a dyn Keyspace,
     /// Who appends; `None` while the folds catch up, or rebuild.
@@ -66,8 +66,8 @@ impl<'a> Spreader<'a> {
         self.held_writes >= HELD_WRITES || self.appends.len() >= HELD_APPENDS || waiting >= HELD_READS
     }
 
-    /// Everything that it took is durable when it returns; returns what was withheld.
-    pub(crate) async fn run(mut self) -> Result<Vec<Withheld>, FoldError> {
+    /// Everything that it took is durable when it returns, and it holds nothing; returns what was withheld.
+    pub(crate) async fn run(&mut self) -> Result<Vec<Withheld>, FoldError> {
         loop {
             (self.progress)();
             if self.held_writes >= HELD_WRITES || self.reads.is_empty() {
@@ -79,7 +79,7 @@ impl<'a> Spreader<'a> {
             if !self.reads.is_empty() {
                 self.read().await?;
             } else if self.later.is_empty() {
-                return Ok(self.withheld);
+                return Ok(std::mem::take(&mut self.withheld));
             } else {
                 let later = std::mem::take(&mut self.later);
                 self.take(later);

@@ -285,7 +285,6 @@ impl Worker {
             if scopes.are_applied() {
                 break;
             }
-            spreader = Spreader::new(keyspace, publisher, &progress);
         }
         let had_some = scopes.had_some();
         scopes.keep(&mut self.cache);

@@ -16,7 +16,7 @@ use kith_service::kit::Seen;
 use kith_service::query::PageAsk;
 use kith_tables::{Key, MAX_SLICE_ROWS, RowRange, RowType, StoreError, Table, Timestamp};
 
-use super::shown::{self, Told};
+use super::shown;
 use crate::conversation::{self, CONVERSATIONS};
 use crate::facts::{FormerRow, of_former};
 use crate::inbox::walk::{Reader, Walk};
@@ -134,17 +134,16 @@ async fn updates(
 ) -> Result<Vec<Update>, Failure> {
     let is_new = |at: Option<Offset>| since.is_none_or(|since| since < at);
     let (is_told, is_own) = (member.consent.is_told() && is_new(summary.told_at()), is_new(member.noted.own()));
-    let mut updates = Vec::new();
-    if (is_told || is_own)
-        && let Told::Update(update) = shown::conversation(seen, at, (conversation_id, summary, member), is_own).await?
-    {
-        updates.push(*update);
-    }
+    let has_changed = is_told || is_own;
     let moved = |other: &&Member| since.is_some_and(|since| since < other.noted.marker());
     let moved = summary.members.others(&seen.viewer).filter(moved).filter(|_| member.consent.is_told());
     let moved: Vec<&Member> = moved.collect();
-    if moved.is_empty() || shown::hidden(seen, summary, member).await?.is_some() {
-        return Ok(updates);
+    if (!has_changed && moved.is_empty()) || shown::hidden(seen, summary, member).await?.is_some() {
+        return Ok(Vec::new());
+    }
+    let mut updates = Vec::new();
+    if has_changed {
+        updates.extend(shown::present(seen, at, (conversation_id, summary)).await?);
     }
     let markers = listing::markers_of(seen, moved.into_iter()).await?;
     let told = |marker| MarkerMoved { conversation_id: conversation_id.to_owned(), marker: Some(marker) };

@@ -30,7 +30,7 @@ pub struct SeenAgain {
 }
 
 impl LeftOut {
-    /// `earlier`: who is in a block with the caller, and was, perhaps, before the stream.
+    /// `earlier`: the accounts that are in a block with the caller now, and perhaps were before the stream began.
     pub fn of(earlier: BTreeSet<String>) -> Self {
         Self { by: BTreeMap::new(), earlier }
     }

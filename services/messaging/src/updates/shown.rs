@@ -27,7 +27,7 @@ impl From<Option<Update>> for Told {
     }
 }
 
-/// What the member is told instead, if the conversation waits for it and no list shows it: nothing, which a block may end.
+/// What the member is told instead of a conversation that waits for it and that a list would not show; `None`: a list would show it.
 pub async fn hidden(seen: &Seen<'_>, summary: &Summary, member: &Member) -> Result<Option<Told>, Failure> {
     let hidden = requests::hidden_by(&seen.state, summary, member).await?;
     Ok(hidden.map(|(account_id, sight)| match sight {
@@ -49,7 +49,12 @@ pub async fn conversation(
     if let Some(instead) = hidden(seen, summary, member).await? {
         return Ok(instead);
     }
+    Ok(present(seen, at, (conversation_id, summary)).await?.into())
+}
+
+/// The conversation as its row in the caller's lists.
+pub async fn present(seen: &Seen<'_>, at: Timestamp, of: (&str, &Summary)) -> Result<Option<Update>, Failure> {
     let viewer = (seen.viewer.as_str(), at);
-    let shown = inbox::seen_by(&seen.state, &seen.opener(), viewer, (conversation_id, summary)).await?;
-    Ok(shown.map(Update::Conversation).into())
+    let shown = inbox::seen_by(&seen.state, &seen.opener(), viewer, of).await?;
+    Ok(shown.map(Update::Conversation))
 }

@@ -43,8 +43,8 @@ pub struct Telling {
     /// `None`: it was told that all is told that was before.
     begins: Option<Begins>,
     left_out: LeftOut,
-    /// The log of identity up to where it is told what blocks left out. It is in each cursor: who comes back is told of those that ended
-    /// behind it.
+    /// Up to which records of identity's log the caller was told what blocks had left out. Each cursor has it too: who comes back with
+    /// one is told of the blocks that ended after these records.
     sight: Token,
     /// When the caller was last sent something, and when it was last asked whether more is in its sight.
     sent: Instant,
@@ -159,14 +159,19 @@ impl Telling {
         Ok(())
     }
 
-    /// All that was told, as a cursor; none where conversations are told first.
+    /// All that was told, as a cursor.
     fn cursor(&mut self) -> Result<String, Failure> {
+        let heard = self.listener.heard();
+        self.cursor_at(heard)
+    }
+
+    /// The cursor of who was told the changes up to `place`; none while conversations are told first.
+    fn cursor_at(&self, mut place: Token) -> Result<String, Failure> {
         match self.begins {
             Some(Begins::Conversations(_)) => Ok(String::new()),
             Some(Begins::Missed) | None => {
-                let mut cursor = self.listener.heard();
-                cursor.merge(&self.sight);
-                self.service.kit().sealed(&cursor)
+                place.merge(&self.sight);
+                self.service.kit().sealed(&place)
             }
         }
     }
@@ -214,14 +219,10 @@ impl Telling {
         let last = changes.len() - 1;
         for (at, (change, update)) in changes.iter().zip(updates).enumerate() {
             self.listener.told(change.position);
-            let mut place = if at == last { self.listener.heard() } else { self.listener.place() };
-            place.merge(&self.sight);
-            let cursor = match self.begins {
-                Some(Begins::Conversations(_)) => String::new(),
-                Some(Begins::Missed) | None => seen.sealed(&place)?,
-            };
+            let place = if at == last { self.listener.heard() } else { self.listener.place() };
             match update {
                 Told::Update(update) => {
+                    let cursor = self.cursor_at(place)?;
                     ready.push_back(StreamUpdatesResponse { cursor, update: Some(*update) });
                 }
                 Told::LeftOut { account_id } => self.left_out.add(&change.item.conversation_id, &account_id),
